@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from hashhub.converting import converted, refuse_misspelt
+from hashhub.conversion import converted, refuse_misspelt
 from hashhub.errors import InvalidArgument, Violation
 
 _PREFIX: Final = "HASHHUB_"

@@ -41,7 +41,7 @@ __all__ = ["main"]
 
 
 _PARTS = (
-    "serving", "contributors", "imports", "exports", "entries", "queue", "matching", "scanning", "changes", "history",
+    "serve", "contributors", "imports", "exports", "entries", "queue", "match", "scan", "changes", "history",
     "catalogue", "policies", "schemes", "admin", "webhooks", "backup", "reconcile", "conflicts", "sample", "hook",
 )  # fmt: skip
 
@@ -67,8 +67,8 @@ class _Commands(CommandGroup):
         """Return the command, or None if there is none of this name."""
         if cmd_name == "serve":
             with _ended_by_interrupts():
-                from hashhub.cli import serving
-            return serving.serve
+                from hashhub.cli import serve
+            return serve.serve
         return super().get_command(ctx, cmd_name)
 
 

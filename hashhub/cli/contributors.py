@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from hashhub.cli.matching import distances_of
+from hashhub.cli.match import distances_of
 from hashhub.cli.session import (
     CommandGroup,
     Session,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hashhub.cli.history import TIME, show_events, undo
-from hashhub.cli.selecting import ChosenEntries, is_given, one_or_many, selecting, selection_of
+from hashhub.cli.selection import ChosenEntries, is_given, one_or_many, selecting, selection_of
 from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, spelled
 from hashhub.cli.terminal import clean, note, plain, print_json, table
 from hashhub.model import Entry, EntryAction, Review, ReviewKind, Selection, WithdrawalReason

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 import click
 import msgspec
 
-from hashhub.cli.selecting import import_called
+from hashhub.cli.selection import import_called
 from hashhub.cli.session import REFUSED, Session, choice, command, dry_run, spelled, terms_of
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import (

@@ -13,7 +13,7 @@ import click
 from msgspec.structs import replace
 
 from hashhub.cli.history import TIME
-from hashhub.cli.matching import distances_of, queries_in
+from hashhub.cli.match import distances_of, queries_in
 from hashhub.cli.session import CommandGroup, Session, command, dry_run
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound

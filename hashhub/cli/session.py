@@ -401,7 +401,7 @@ def _hint(error: HashHubError, *, local: bool) -> str:
 
 
 def _is_of_the_address(error: HashHubError) -> bool:
-    from hashhub.client.reaching import Unreachable
+    from hashhub.client.unreachable import Unreachable
 
     return isinstance(error, Unreachable)
 

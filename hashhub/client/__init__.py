@@ -28,7 +28,7 @@ from hashhub.client.exports import Export, ExportCalls, ExportReport, LossGroup
 from hashhub.client.hash_sets import HashSetCalls
 from hashhub.client.history import HistoryCalls
 from hashhub.client.imports import ImportCalls
-from hashhub.client.matching import MatchCalls, Matched, MatchedMedia, PolicyText
+from hashhub.client.match import MatchCalls, Matched, MatchedMedia, PolicyText
 from hashhub.client.mirror import Mirror, MirrorState
 from hashhub.client.policies import Explained, PolicyCalls, PolicyVersion
 from hashhub.client.reconciliation import Downloaded, OperationCalls, OperationHandle, ReconciliationCalls

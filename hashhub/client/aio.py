@@ -28,7 +28,7 @@ from hashhub.client.connection import Connection
 from hashhub.client.contribution import ImportProgress, ImportReport
 from hashhub.client.entries import EntryCalls
 from hashhub.client.imports import ImportCalls
-from hashhub.client.matching import MatchCalls, live
+from hashhub.client.match import MatchCalls, live
 from hashhub.client.transport import Transport
 from hashhub.errors import Unavailable
 from hashhub.model import LiveAnswer, LiveOptions, LivePicture, VideoFrame

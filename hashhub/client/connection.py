@@ -11,7 +11,7 @@ from typing import Final
 import grpc
 
 from hashhub import addresses
-from hashhub.client.reaching import Unreachable, call_error
+from hashhub.client.unreachable import Unreachable, call_error
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 
 _FIRST_WAIT: Final = 0.1  # seconds before the second attempt; doubles with each

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
-from hashhub.converting import converted, refuse_misspelt
+from hashhub.conversion import converted, refuse_misspelt
 from hashhub.desk.decision import Action
 from hashhub.desk.settings import DeskSettings, HashingSite, Mode, refuse, too_small
 from hashhub.errors import InvalidArgument, Violation

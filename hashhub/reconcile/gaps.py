@@ -18,11 +18,11 @@ from hashhub.cancellation import check
 from hashhub.errors import InvalidArgument
 from hashhub.matcher import NearDigests
 from hashhub.model import Purpose, number_of
-from hashhub.reconcile import items, sharing
+from hashhub.reconcile import comparison, items
 from hashhub.reconcile.columns import bits_of
+from hashhub.reconcile.comparison import PERCEPTUAL, GroupSet, insert
 from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import By, Gap, Gaps, Progress
-from hashhub.reconcile.sharing import PERCEPTUAL, GroupSet, insert
 from hashhub.schemes.dimensions import words
 from hashhub.trust.policy import COUNTABLE
 
@@ -53,7 +53,7 @@ def gaps(
         raise InvalidArgument.field(
             "jurisdiction", "must be an ISO 3166-1 alpha-2 code in capitals, such as GB", "PATTERN"
         )
-    work = _work(extract, jurisdiction, near=near, told=progress or sharing.silent)
+    work = _work(extract, jurisdiction, near=near, told=progress or comparison.silent)
     counted = next(work)
     assert isinstance(counted, Gaps)  # noqa: S101 - what comes first
     return counted, (gap for gap in work if isinstance(gap, Gap))
@@ -66,14 +66,14 @@ def _work(extract: Extract, jurisdiction: str, *, near: bool, told: Progress) ->
     with extract.connect() as connection:
         rows = {row["hash_set"]: row for row in extract.hash_sets(connection)}
         claiming = [row for row in rows.values() if row["purpose"] in _PURPOSES]
-        groups = sharing.groups_of(extract, claiming, By.HASH_SET)
+        groups = comparison.groups_of(extract, claiming, By.HASH_SET)
         own = groups.only(lambda name: rows[name]["jurisdiction"] == jurisdiction)
         partners = groups.only(lambda name: rows[name]["jurisdiction"] != jurisdiction)
         told(0, steps, "exact digests")
+        ours, theirs = (comparison.exact_rows(extract, one, where=_CLAIMS) for one in (own, partners))
         connection.execute(
             "CREATE TEMP TABLE held AS "  # noqa: S608 - our own text
-            f"WITH o AS (SELECT DISTINCT algorithm, digest FROM ({sharing.exact_rows(extract, own, where=_CLAIMS)})) "
-            f"SELECT DISTINCT entry FROM ({sharing.exact_rows(extract, partners, where=_CLAIMS)}) "
+            f"WITH o AS (SELECT DISTINCT algorithm, digest FROM ({ours})) SELECT DISTINCT entry FROM ({theirs}) "
             "SEMI JOIN o USING (algorithm, digest)"
         )
         for step, algorithm in enumerate(algorithms):
@@ -87,8 +87,8 @@ def _work(extract: Extract, jurisdiction: str, *, near: bool, told: Progress) ->
 
 def _add_near(extract: Extract, own: GroupSet, partners: GroupSet, connection: Any, algorithm: str) -> None:
     """Add to the table `held` the partners' entries that have a digest near one of the jurisdiction's."""
-    ours = [digests for *_, digests in sharing.perceptual_digests(extract, own, connection, algorithm, _CLAIMS)]
-    theirs = list(sharing.perceptual_digests(extract, partners, connection, algorithm, _CLAIMS))
+    ours = [digests for *_, digests in comparison.perceptual_digests(extract, own, connection, algorithm, _CLAIMS)]
+    theirs = list(comparison.perceptual_digests(extract, partners, connection, algorithm, _CLAIMS))
     if not ours or not theirs:
         return
     entries, _, digests = (np.concatenate(parts) for parts in zip(*theirs, strict=True))
@@ -196,7 +196,7 @@ class _Item:
 def _items(connection: Any, groups: GroupSet, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Gap]:
     # Sorted and gathered here: DuckDB cannot put lists that it gathers on the disk.
     reader = connection.sql("SELECT item, entry, g, verdict FROM gap ORDER BY item, entry").to_arrow_reader(
-        sharing.BATCH
+        comparison.BATCH
     )
     item: _Item | None = None
     for batch in reader:

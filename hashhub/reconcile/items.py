@@ -20,10 +20,10 @@ from hashhub.cancellation import check
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import EntryState, Purpose
 from hashhub.reconcile.columns import bits_of
+from hashhub.reconcile.comparison import components
 from hashhub.reconcile.engines import run
 from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import Backend
-from hashhub.reconcile.sharing import components
 from hashhub.schemes.dimensions import DIMENSIONS, every_world, is_bundle, worlds
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from hashhub.cancellation import check
 from hashhub.hashes import ALGORITHMS
 from hashhub.matcher import DigestPair
 from hashhub.model import number_of
-from hashhub.reconcile import sharing
+from hashhub.reconcile import comparison
+from hashhub.reconcile.comparison import EXACT, PERCEPTUAL, GroupSet, insert
 from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import By, Link, Progress
-from hashhub.reconcile.sharing import EXACT, PERCEPTUAL, GroupSet, insert
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
@@ -37,13 +37,13 @@ def links(extract: Extract, *, near: bool = True, progress: Progress | None = No
     A near link is between entries that no exact digest connects, also not by way of others. Raises what
     `Extract.connect` raises.
     """
-    told = progress or sharing.silent
+    told = progress or comparison.silent
     algorithms = tuple(PERCEPTUAL) if near else ()
     with extract.connect() as connection:
-        groups = sharing.groups_of(extract, extract.hash_sets(connection), By.HASH_SET)
+        groups = comparison.groups_of(extract, extract.hash_sets(connection), By.HASH_SET)
         told(0, 1 + len(algorithms), "exact digests")
         connection.execute("CREATE TEMP TABLE exact (a BIGINT, ga INTEGER, b BIGINT, gb INTEGER, algorithms INTEGER)")
-        connection.execute(f"INSERT INTO exact {stars(sharing.exact_rows(extract, groups))}")
+        connection.execute(f"INSERT INTO exact {stars(comparison.exact_rows(extract, groups))}")
         yield from _exact_links(connection, groups)
         if algorithms:
             ids, items = _items(connection)
@@ -54,7 +54,7 @@ def links(extract: Extract, *, near: bool = True, progress: Progress | None = No
 
 def stars(rows: str) -> str:
     """Return a SELECT of the links between entries with an exact digest in common, from rows as of
-    `sharing.exact_rows`: a, b (entries, a < b), their groups ga and gb, and by which algorithms, as bits in the order
+    `comparison.exact_rows`: a, b (entries, a < b), their groups ga and gb, and by which algorithms, as bits in the order
     of EXACT.
     """
     # Bits and not a list: DuckDB cannot put lists that it gathers on the disk.
@@ -70,7 +70,9 @@ def stars(rows: str) -> str:
 
 
 def _exact_links(connection: Any, groups: GroupSet) -> Iterator[Link]:
-    reader = connection.sql("SELECT a, ga, b, gb, algorithms FROM exact ORDER BY a, b").to_arrow_reader(sharing.BATCH)
+    reader = connection.sql("SELECT a, ga, b, gb, algorithms FROM exact ORDER BY a, b").to_arrow_reader(
+        comparison.BATCH
+    )
     for batch in reader:
         check()
         for a, ga, b, gb, algorithms in zip(*(column.to_pylist() for column in batch.columns), strict=True):
@@ -93,7 +95,7 @@ def _listed(algorithms: Sequence[str]) -> str:
 def _items(connection: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the entries that exact digests connect, ascending, and for each the first that it is connected with."""
     columns = connection.sql("SELECT a, b FROM exact").fetchnumpy()
-    return sharing.components(columns["a"].astype(np.int64), columns["b"].astype(np.int64))
+    return comparison.components(columns["a"].astype(np.int64), columns["b"].astype(np.int64))
 
 
 def _near_links(
@@ -104,7 +106,7 @@ def _near_links(
     ids: NDArray[np.int64],
     items: NDArray[np.int64],
 ) -> Iterator[Link]:
-    found = sharing.near_index(extract, groups, connection, algorithm)
+    found = comparison.near_index(extract, groups, connection, algorithm)
     if found is None:
         return
     entries, of_group, places, index = found
@@ -163,7 +165,7 @@ def _told(connection: Any, groups: GroupSet, algorithm: str) -> Iterator[Link]:
     bits, most = ALGORITHMS[algorithm].bits, PERCEPTUAL[algorithm]
     reader = connection.sql(
         "SELECT a, any_value(ga), b, any_value(gb), min(distance) FROM near_pairs GROUP BY a, b ORDER BY a, b"
-    ).to_arrow_reader(sharing.BATCH)
+    ).to_arrow_reader(comparison.BATCH)
     for batch in reader:
         check()
         for a, ga, b, gb, distance in zip(*(column.to_pylist() for column in batch.columns), strict=True):

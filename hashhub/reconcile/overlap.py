@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.reconcile import sharing
+from hashhub.reconcile import comparison
+from hashhub.reconcile.comparison import PERCEPTUAL, GroupSet, insert
 from hashhub.reconcile.engines import run
 from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import Backend, By, Overlap, OverlapCell, Progress
-from hashhub.reconcile.sharing import PERCEPTUAL, GroupSet, insert
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
@@ -42,12 +42,12 @@ def compute(
     Raises FailedPrecondition when `hashhub[reconcile]` or `[ray]` is not installed, and what `Extract.connect` raises.
     """
     with extract.connect() as connection:
-        groups = sharing.groups_of(extract, extract.hash_sets(connection), by)
+        groups = comparison.groups_of(extract, extract.hash_sets(connection), by)
         algorithms = tuple(PERCEPTUAL) if near else ()
         rows = sum(f.rows for files in groups.files for f in files)
         parts = max(1, -(-rows // _PART))
         steps = parts + len(algorithms) + 1
-        told = progress or sharing.silent
+        told = progress or comparison.silent
         for name, bits in (("shared", "m"), ("near", "n")):
             columns = ", ".join(f"{bits}{i} UBIGINT" for i in range(_words(groups)))
             connection.execute(f"CREATE TEMP TABLE {name} (entry BIGINT, g INTEGER, {columns})")
@@ -81,7 +81,7 @@ def shared_sql(extract: Extract, groups: GroupSet, part: int, parts: int) -> str
     m0, m1, … of all groups that hold one of its digests. Of the digests it looks at one part of `parts`.
     """
     words = range(_words(groups))
-    chosen = sharing.exact_rows(extract, groups, part, parts)
+    chosen = comparison.exact_rows(extract, groups, part, parts)
     bit = [f"CASE WHEN g // {_WORD} = {i} THEN 1::UBIGINT << (g % {_WORD}) ELSE 0::UBIGINT END" for i in words]
     # Most digests are nobody else's: their 64-bit hashes tell that at a third of the cost of the digests themselves.
     return (
@@ -97,7 +97,7 @@ def shared_sql(extract: Extract, groups: GroupSet, part: int, parts: int) -> str
 
 def _add_near(extract: Extract, groups: GroupSet, connection: Any, algorithm: str) -> None:
     """Add to the table `near` the entries with the bits of all groups that hold something near one of their digests."""
-    found = sharing.near_index(extract, groups, connection, algorithm)
+    found = comparison.near_index(extract, groups, connection, algorithm)
     if found is None:
         return
     entries, of_group, places, index = found
@@ -147,7 +147,7 @@ def _counted(connection: Any, groups: GroupSet) -> _Counts:
         f"SELECT g, count(*), {names} FROM (SELECT coalesce(s.g, t.g) AS g, {by_bits} "  # noqa: S608 - our own text
         f"FROM {merged('shared', 'm')} s "
         f"FULL JOIN {merged('near', 'n')} t USING (entry)) GROUP BY g, {names}"
-    ).to_arrow_reader(sharing.BATCH)
+    ).to_arrow_reader(comparison.BATCH)
     for batch in reader:
         g, n, *bits = (column.to_numpy() for column in batch.columns)
         exact = np.stack(bits[: len(words)], axis=1)

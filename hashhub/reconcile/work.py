@@ -121,9 +121,9 @@ def compute(
     # Each is loaded only where it is asked for: some load the matcher's libraries.
     match task:
         case tasks.ExtractEntries():
-            from hashhub.reconcile import handing
+            from hashhub.reconcile import handover
 
-            return handing.hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress, defined)
+            return handover.hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress, defined)
         case tasks.ComputeOverlap():
             from hashhub.reconcile import overlap
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hashhub.converting import converted
+from hashhub.conversion import converted
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.model import MAX_TEXT, Classification, Definition, SchemeStatus
 from hashhub.schemes import dimensions

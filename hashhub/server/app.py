@@ -16,7 +16,7 @@ from hashhub.server.exposure import check_exposure
 from hashhub.server.locking import lock_data
 from hashhub.server.process import serve_here, set_up_logging
 from hashhub.server.startup import LINGER_SECONDS, OnPhase, OnReady, StartPhase
-from hashhub.stopping import stopping_on_signals
+from hashhub.signals import stopping_on_signals
 
 if TYPE_CHECKING:
     from hashhub.config import Config

@@ -35,7 +35,7 @@ from hashhub.server.messages import (
 from hashhub.server.process import load_program, serve_here, set_up_logging
 from hashhub.server.quota_counts import QuotaCounts
 from hashhub.server.startup import LOADING, StartPhase
-from hashhub.stopping import stopping_on_signals
+from hashhub.signals import stopping_on_signals
 
 if TYPE_CHECKING:
     from hashhub.config import Config

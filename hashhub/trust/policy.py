@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from hashhub.converting import converted
+from hashhub.conversion import converted
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import SEARCHED
 from hashhub.model import VARIANTS, Reliability, Verdict

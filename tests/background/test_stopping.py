@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from hashhub.stopping import stopping_on_signals
+from hashhub.signals import stopping_on_signals
 
 PATIENCE = 60.0
 EACH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
 def _run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    before = "import os, signal, sys, threading, time\nfrom hashhub.stopping import stopping_on_signals\n"
+    before = "import os, signal, sys, threading, time\nfrom hashhub.signals import stopping_on_signals\n"
     command = [sys.executable, "-c", before + textwrap.dedent(code), *arguments]
     return subprocess.run(command, timeout=PATIENCE, check=False, capture_output=True, text=True)
 

@@ -133,7 +133,7 @@ def test_serve_is_loaded_without_the_other_commands_and_the_program() -> None:
     done = in_a_fresh_interpreter(code)
     assert done.returncode == UNAVAILABLE, done.stderr
     modules = set(done.stdout.split())
-    assert "hashhub.cli.serving" in modules
+    assert "hashhub.cli.serve" in modules
     for name in (
         "hashhub.cli.contributors",
         "hashhub.client",

@@ -23,7 +23,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from hashhub import v1, vpdq, wire
-from hashhub.cli import scanning
+from hashhub.cli import scan
 from hashhub.cli.scan_directory import scan_directory
 from hashhub.cli.scan_report import FileFindings
 from hashhub.cli.session import DONE, INTERRUPTED, REFUSED, UNAVAILABLE, USAGE
@@ -82,13 +82,13 @@ def paint(path: Path, seed: int, size: tuple[int, int] = (128, 96)) -> Path:
 def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Effort]]:
     """What is hashed: the name of each file, and how thoroughly. Cleared by the test."""
     files: list[tuple[str, Effort]] = []
-    hash_ = scanning._Run._hash
+    hash_ = scan._Run._hash
 
     def noted(self: Any, file: Any, effort: Effort) -> MediaHashes:
         files.append((file.path.name, effort))
         return hash_(self, file, effort)
 
-    monkeypatch.setattr(scanning._Run, "_hash", noted)
+    monkeypatch.setattr(scan._Run, "_hash", noted)
     return files
 
 
@@ -241,13 +241,13 @@ class TestAnswers:
     def test_no_call_is_larger_than_the_hub_takes(self) -> None:
         frames = tuple(VideoFrame(n, 100, b"\1" * 32) for n in range(MAX_FRAMES))
         video = Query(hashes=hash_media(b"synthetic").digests, frames=frames)
-        queries = [video, *[hash_media(b"%d" % n).query() for n in range(scanning._GROUP - 1)]]
-        small = scanning._parts(queries[1])
-        queries[:] = queries[: 1 + scanning._GROUP_PARTS // small]  # one more file was ready, and the group is full
+        queries = [video, *[hash_media(b"%d" % n).query() for n in range(scan._GROUP - 1)]]
+        small = scan._parts(queries[1])
+        queries[:] = queries[: 1 + scan._GROUP_PARTS // small]  # one more file was ready, and the group is full
         message = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, queries))
         descriptor: Any = v1.BatchMatchHashesRequest.DESCRIPTOR
         wire.parse(type(message), message.SerializeToString(), wire.bounds_of(descriptor, 1 << 25))
-        assert scanning._GROUP_PARTS + scanning._parts(video) < 100_000
+        assert scan._GROUP_PARTS + scan._parts(video) < 100_000
 
 
 class TestTree:
@@ -369,7 +369,7 @@ class TestManyFiles:
         most: Counter[str] = Counter()
         lock = threading.Lock()
         opened = scan_tree.opened
-        take = scanning._Run._take
+        take = scan._Run._take
         now_open = 0
 
         def counted(path: Path) -> Any:
@@ -400,21 +400,21 @@ class TestManyFiles:
             most["under way"] = max(most["under way"], self.engine.under_way)
             most["ready"] = max(most["ready"], len(self._ready))
 
-        monkeypatch.setattr(scanning, "opened", counted)
-        monkeypatch.setattr(scanning._Run, "_take", noted)
+        monkeypatch.setattr(scan, "opened", counted)
+        monkeypatch.setattr(scan._Run, "_take", noted)
         out = tmp_path / "out"
         done = run("scan", str(tmp_path / "files"), "--jobs", "2", "--out", str(out))
         assert done.exit_code == DONE, done.stderr
         assert "4,000 files: 4,000 NO_MATCH." in done.stdout
         assert len(results(out)) == 4_000
         assert 1 <= most["open"] <= 2
-        assert most["under way"] <= 2 * scanning._AHEAD
-        assert most["ready"] <= scanning._GROUP
+        assert most["under way"] <= 2 * scan._AHEAD
+        assert most["ready"] <= scan._GROUP
         page = (out / "report.html").read_text("ascii")
         assert len(page) < 100_000
         again = run("scan", str(tmp_path / "files"), "--jobs", "2", "--out", str(out))
         assert "Hashed 0; 4,000 had not changed" in again.stdout
-        assert most["ready"] <= scanning._GROUP
+        assert most["ready"] <= scan._GROUP
 
 
 @pytest.mark.usefixtures("quick")
@@ -679,9 +679,9 @@ class TestCutShort:
     ) -> None:
         for n in range(30):
             write(tmp_path / "tree" / f"{n:02}", b"%d" % n)
-        monkeypatch.setattr(scanning, "_GROUP", 10)
+        monkeypatch.setattr(scan, "_GROUP", 10)
         calls = 0
-        ask = scanning._Asking.__call__
+        ask = scan._Asking.__call__
 
         def interrupted(self: Any, queries: Any) -> Any:
             nonlocal calls
@@ -690,7 +690,7 @@ class TestCutShort:
                 raise KeyboardInterrupt
             return ask(self, queries)
 
-        monkeypatch.setattr(scanning._Asking, "__call__", interrupted)
+        monkeypatch.setattr(scan._Asking, "__call__", interrupted)
         out = tmp_path / "out"
         command = ("scan", str(tmp_path / "tree"), "--out", str(out))
         done = run(*command)
@@ -713,7 +713,7 @@ class TestCutShort:
     ) -> None:
         for n in range(30):
             write(tmp_path / "tree" / f"{n:02}", b"%d" % n)
-        monkeypatch.setattr(scanning, "_GROUP", 10)
+        monkeypatch.setattr(scan, "_GROUP", 10)
         match_hashes = Client.match_hashes
         answers: list[HashHubError | None] = []
         pauses: list[float] = []

@@ -12,8 +12,8 @@ import pytest
 
 from hashhub.hashes import ALGORITHMS
 from hashhub.reconcile.columns import BLOCK_BITS, DIGEST_COLUMNS, HASH_SET_COLUMNS
+from hashhub.reconcile.comparison import PERCEPTUAL
 from hashhub.reconcile.links import MOST_NEAR
-from hashhub.reconcile.sharing import PERCEPTUAL
 from tests.reconcile.small import Small, small_extract
 from tests.reconcile.test_sharing import JURISDICTIONS, MD5, PDQ, SETS
 

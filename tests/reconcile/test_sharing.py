@@ -17,10 +17,10 @@ from hashhub.cancellation import scope
 from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import Purpose
+from hashhub.reconcile import comparison
 from hashhub.reconcile import gaps as gap_module
 from hashhub.reconcile import links as link_module
 from hashhub.reconcile import overlap as overlap_module
-from hashhub.reconcile import sharing
 from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.gaps import gaps
 from hashhub.reconcile.links import links
@@ -78,11 +78,11 @@ def nearness(a: Small, b: Small, algorithm: str) -> int | None:
         return None
     pairs = itertools.product(a.hashes, b.hashes)
     near = [distance(x, y) for x, y in pairs if x.algorithm == y.algorithm == algorithm]
-    return min((d for d in near if d <= sharing.PERCEPTUAL[algorithm]), default=None)
+    return min((d for d in near if d <= comparison.PERCEPTUAL[algorithm]), default=None)
 
 
 def is_near(a: Small, b: Small) -> bool:
-    return any(nearness(a, b, algorithm) is not None for algorithm in sharing.PERCEPTUAL)
+    return any(nearness(a, b, algorithm) is not None for algorithm in comparison.PERCEPTUAL)
 
 
 def group_of(e: Small, by: By) -> str:
@@ -133,7 +133,7 @@ def test_overlap_is_what_a_comparison_of_all_pairs_finds(chosen: list[Small], by
         assert {(c.left, c.right): [c.exact, c.near] for c in computed.cells} == shared
         assert computed.alone == alone
         assert computed.entries == {name: sum(group_of(e, by) == name for e in active) for name in computed.names}
-        assert computed.max_distances == (sharing.PERCEPTUAL if near else {})
+        assert computed.max_distances == (comparison.PERCEPTUAL if near else {})
 
 
 def test_more_hash_sets_than_a_word_has_bits(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_links_connect_what_all_pairs_connect(chosen: list[Small]) -> None:
                 assert item[a] != item[b]
                 assert nearness(chosen[a], chosen[b], link.algorithm) == link.distance
         # What is near in any way is connected by near and exact links of that algorithm.
-        for algorithm in sharing.PERCEPTUAL:
+        for algorithm in comparison.PERCEPTUAL:
             near = [(a, b) for a, b, link in told if not link.is_exact and link.algorithm == algorithm]
             assert len(set(near)) == len(near)
             reached = components(len(chosen), [*exact, *near])
@@ -393,14 +393,14 @@ def test_an_unread_iterator_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
 def test_components(pairs: list[tuple[int, int]]) -> None:
     left = np.array([a for a, _ in pairs], np.int64)
     right = np.array([b for _, b in pairs], np.int64)
-    ids, labels = sharing.components(left, right)
+    ids, labels = comparison.components(left, right)
     expected = components(41, pairs)
     assert dict(zip(ids.tolist(), labels.tolist(), strict=True)) == {n: expected[n] for p in pairs for n in p}
 
 
 def test_components_of_a_long_chain() -> None:
     order = np.random.default_rng(1).permutation(20_000)
-    ids, labels = sharing.components(order[:-1], order[1:])
+    ids, labels = comparison.components(order[:-1], order[1:])
     assert len(ids) == 20_000
     assert not labels.any()
 

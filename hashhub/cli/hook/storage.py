@@ -15,7 +15,7 @@ from hashhub.cli.scan_directory import REPORT, RESULTS
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
 from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say
 from hashhub.hook.places import shown
-from hashhub.stopping import stopping_on_signals
+from hashhub.signals import stopping_on_signals
 from hashhub.writing import check, make_directory, text_written
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from hashhub.converting import converted
+from hashhub.conversion import converted
 from hashhub.desk.decision import DecisionRecord, read_checked
 from hashhub.desk.reports.draft import UNSAID, ContentView, Draft, Incident, Reported, Reporter, Subject
 from hashhub.errors import InvalidArgument, NotFound

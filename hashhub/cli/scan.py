@@ -25,7 +25,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from hashhub.cli.matching import DISTANCES, FAIL_ON, LIMIT, POLICY, VerdictTally, as_json, match_options
+from hashhub.cli.match import DISTANCES, FAIL_ON, LIMIT, POLICY, VerdictTally, as_json, match_options
 from hashhub.cli.scan_directory import PARTIAL, REPORT, partial_results, scan_directory
 from hashhub.cli.scan_report import FileFindings
 from hashhub.cli.session import Session, choice, command, spelled
@@ -42,7 +42,7 @@ from hashhub.writing import text_written
 if TYPE_CHECKING:
     from hashhub.cli.scan_directory import FileHashes
     from hashhub.client import Client
-    from hashhub.client.matching import Matched
+    from hashhub.client.match import Matched
     from hashhub.hashing import MediaHashes
     from hashhub.hashing.pool import MediaPool
 
