@@ -54,7 +54,7 @@ from hashhub.model import (
 )
 from hashhub.store import Store
 from hashhub.testing.hub_process import RunningHub, running_hub
-from hashhub.testing.rows import EntryRow, pack_entries
+from tests.rows import EntryRow, pack_entries
 
 Digests = NDArray[np.uint8]
 

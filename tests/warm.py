@@ -35,7 +35,7 @@ import msgspec
 import pytest
 
 from hashhub.hashing import pool
-from hashhub.testing import hub_process, sidecar_process
+from hashhub.testing import hub_process
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 CLI: Final = "hashhub.cli"
@@ -111,8 +111,7 @@ class Warm:
     def used(self) -> Iterator[None]:
         """What `hashhub.testing` starts meanwhile is forked."""
         with pytest.MonkeyPatch.context() as patch:
-            for module in (hub_process, sidecar_process):
-                patch.setattr(module, "_PROGRAM", (str(self.program),))
+            patch.setattr(hub_process, "PROGRAM", (str(self.program),))
             yield
 
     @contextlib.contextmanager

@@ -53,9 +53,8 @@ def links(extract: Extract, *, near: bool = True, progress: Progress | None = No
 
 
 def stars(rows: str) -> str:
-    """Return a SELECT of the links between entries with an exact digest in common, from rows as of
-    `comparison.exact_rows`: a, b (entries, a < b), their groups ga and gb, and by which algorithms, as bits in the order
-    of EXACT.
+    """Return a SELECT of the links between entries with an exact digest in common, of `comparison.exact_rows`: a, b
+    (entries, a < b), their groups ga and gb, and by which algorithms, as bits in the order of EXACT.
     """
     # Bits and not a list: DuckDB cannot put lists that it gathers on the disk.
     bit = " ".join(f"WHEN '{name}' THEN {1 << i}" for i, name in enumerate(EXACT))

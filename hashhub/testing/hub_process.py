@@ -19,7 +19,7 @@ import msgspec
 
 from hashhub.errors import Unavailable
 
-_PROGRAM: Final = (sys.executable, "-m", "hashhub.cli")
+PROGRAM: Final = (sys.executable, "-m", "hashhub.cli")
 _STOP_SECONDS: Final = 20.0  # more than the default drain
 
 
@@ -33,7 +33,7 @@ def serving(
     with (
         log.open("ab") as errors,
         subprocess.Popen(  # noqa: S603 - our own command
-            [*_PROGRAM, *command], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+            [*PROGRAM, *command], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
         ) as process,
     ):
         try:
