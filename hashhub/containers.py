@@ -86,9 +86,7 @@ def _text(head: bytes) -> bytes:
 
 
 def describe(head: bytes) -> str:
-    """Return what a file is that is no list, and what to do with it, by its first bytes: `a picture (JPEG)`,
-    `a SQLite database`. Empty where it may be a list.
-    """
+    """Return by its first bytes what a file is that is no list, and what to do with it; empty where it may be one."""
     for begin, what in _BY_BEGINNING:
         if head.startswith(begin):
             return what

@@ -1,6 +1,4 @@
-"""What people write in TOML files and in the environment, as typed values; and what is wrong with it, in words that
-name the place, what may stand there and what may have been meant.
-"""
+"""Settings from TOML and the environment as typed values, and what is wrong with them, in words for people."""
 
 from __future__ import annotations
 

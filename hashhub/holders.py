@@ -1,6 +1,4 @@
-"""Names of those who hold leases. A process of the same machine can tell whether the holder's process has ended;
-elsewhere a lease ends by its time alone.
-"""
+"""Names of lease holders: on one machine others see that a holder's process ended; elsewhere its time ends it."""
 
 from __future__ import annotations
 

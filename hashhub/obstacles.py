@@ -1,6 +1,4 @@
-"""What is in the way of a file or a directory that is kept here, told from the system's error; and files opened so that
-nothing in their place makes the opening wait.
-"""
+"""What stands in the way of a file kept here, by the system's error; files opened so that nothing can block it."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def obstacle(error: OSError, who: str) -> str:
 
 
 def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
-    """Open a file that is kept here, and return its descriptor. Raises OSError, also for a pipe, a socket or a device
-    in its place: opening or reading one may have no end.
-    """
+    """Open a file kept here; return its descriptor. Raises OSError, also for what may block: a pipe, a device."""
     # A pipe or a socket that is opened to write only is refused by the system with the same error.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     kind = os.fstat(descriptor).st_mode

@@ -107,9 +107,7 @@ def whole_file(
 
 
 def check(path: Path | str, *, replace: bool = False, taken: str = "name a new file", field: str = OUT) -> bool:
-    """Return whether there is something at a path that is to be written to. Raises AlreadyExists and InvalidArgument as
-    `whole_file` does, before anything is begun.
-    """
+    """Return whether a path to be written to exists. Raises as `whole_file` does, before anything is begun."""
     path = Path(path)
     try:
         status = path.stat() if path.exists() else path.lstat()
@@ -168,9 +166,7 @@ def _exists(path: Path, taken: str) -> AlreadyExists:
 
 
 def _opened(part: Path, mode: int) -> tuple[BinaryIO, bool]:
-    """Open a new file, and tell whether it has a name: without one not even a killed process leaves anything behind,
-    but not every system has such files.
-    """
+    """Open a new file, without a name where the system can: then a killed process leaves nothing behind."""
     try:
         unnamed = os.open(part.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
     except (AttributeError, OSError):

@@ -63,9 +63,7 @@ class MappedCSV:
         return read_mapping(options["mapping"]).has_values
 
     def detect(self, head: bytes, name: str) -> Guess | None:
-        """Return LIKELY for a table with a header and a column of digests. Its option `mapping` is a proposal, which
-        `read` refuses until a person has looked at it.
-        """
+        """Return LIKELY for a table with digests; its option `mapping` is refused until a person has looked at it."""
         if head.startswith(SIGNATURE):
             if name.lower().endswith((".xlsx", ".xlsm")) or b"xl/workbook.xml" in head or b"xl/worksheets/" in head:
                 return Guess(Certainty.CERTAIN, "it is an Excel workbook", {})

@@ -98,9 +98,7 @@ def own_mapping(scheme: str) -> str:
 
 
 def _names(mapping: Columns) -> list[str]:
-    """Return the names of the columns to write. Raises InvalidArgument for a mapping that reads what no header with one
-    column for each field can say.
-    """
+    """Return the columns to write. Raises InvalidArgument for a mapping that no header with a column each can say."""
     if mapping.encoding != "utf-8":
         raise InvalidArgument.field(
             "options.mapping.encoding", f"is {mapping.encoding}; files are written in utf-8", "WORD"

@@ -64,9 +64,7 @@ _SHA256_LIST: Final = re.compile(r"(?:^|[^a-z0-9])sha-?256(?:sums?)?(?:[^a-z0-9]
 
 
 class _Line(NamedTuple):
-    """What a line is. `label`: the algorithm where the line says it. `ends`: the digest is the line's end. `has_name`:
-    something stands beside it that is not kept.
-    """
+    """What a line is. `label`: its algorithm, if said. `ends`: the digest ends it. `has_name`: a name is left out."""
 
     layout: str
     label: str = ""

@@ -87,9 +87,7 @@ def withdrawal(
 
 
 def as_many_reviews(reviews: tuple[RecordReview, ...], faults: list[HashFault]) -> tuple[RecordReview, ...]:
-    """Return as many reviews as a record may have. Doubt comes first: leaving it out would bring the item nearer to a
-    match.
-    """
+    """Return as many reviews as a record may have, doubt first: left out, the item would come nearer to a match."""
     if len(reviews) <= MAX_HASHES_PER_ENTRY:
         return reviews
     detail = f"of {len(reviews)} reviews {MAX_HASHES_PER_ENTRY} were kept, those that confirm it last"

@@ -177,9 +177,7 @@ class PurposeCheck:
     """A file in which being listed is a claim: that of the purpose which all hash sets of the export share."""
 
     def __init__(self, exported: Exported, what: str, *allowed: Purpose) -> None:
-        """`allowed`: the purposes that the format can mean; none: any. Raises InvalidArgument for others, and for
-        several at once.
-        """
+        """`allowed`: purposes the format can mean; none: any. Raises InvalidArgument for others, or several."""
         purposes = sorted({s.purpose for s in exported.hash_sets.values()})
         if len(purposes) > 1:
             raise InvalidArgument.field(

@@ -585,9 +585,7 @@ def is_mangled(digest: str, lengths: Iterable[int] = ()) -> bool:
 
 
 def kind_of(cell: str) -> str:
-    """Return what digest a cell may be: a field's name, `64` or `16` for digits of two algorithms, `prefixed` where the
-    algorithm stands before it; empty for none.
-    """
+    """Return what digest a cell may be: a field, `64` or `16` digits, `prefixed` with its algorithm; empty for none."""
     if _HEX.fullmatch(cell):
         if is_mangled(cell, (len(cell),)):
             return ""

@@ -53,9 +53,7 @@ def head_encoding(head: bytes) -> str:
 
 
 def head_text(head: bytes) -> str:
-    """Return the first bytes of a file as text, for a look at them: by its byte order mark, UTF-8 without one; what is
-    no such text comes as replacement characters.
-    """
+    """Return a file's first bytes as text: by its mark, else UTF-8; what is none comes as replacement characters."""
     return head.decode(head_encoding(head), "replace").removeprefix("\ufeff")
 
 

@@ -60,9 +60,7 @@ class Table(NamedTuple):
 
 
 class SourceDatabase:
-    """An opened database. `plain`: names of its plain tables by themselves in lower case; `others`: those of views and
-    virtual tables, in lower case.
-    """
+    """An opened database. `plain`: its plain tables; `others`: names of views and virtual tables; all in lower case."""
 
     def __init__(self, connection: sqlite3.Connection, size: int) -> None:
         self._connection = connection

@@ -74,9 +74,7 @@ class StopNCII(Classified):
         return None
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
-        """Yield one Record or Reject for each hash record. Raises MalformedSource for JSON that is cut off or has no
-        hashRecords.
-        """
+        """Yield a Record or Reject for each hash record. Raises MalformedSource for JSON cut off or another's."""
         check_options(self, options)
         return _read(JSONReader(source, "top level"))
 

@@ -339,9 +339,7 @@ def _tags(descriptors: Iterable[Mapping[str, object]], faults: list[HashFault]) 
 
 
 def _algorithm(stated_type: str, tags: tuple[str, ...], signal: str) -> tuple[str, bool, tuple[str, ...]]:
-    """Return an algorithm's name, or the type itself where it is of none; whether the item is said to be a video; and
-    the tags without the one that says the type.
-    """
+    """Return an algorithm, or a type of none; whether it is said to be a video; the tags without the type's."""
     if stated_type == _OTHER_TYPE and (saying := next((t for t in tags if t.startswith(_SIGNAL_TYPE)), "")):
         stated_type = saying.removeprefix(_SIGNAL_TYPE) or stated_type
         tags = tuple(t for t in tags if t != saying)
@@ -391,9 +389,7 @@ def _value(status: str, tags: tuple[str, ...]) -> tuple[str, str, tuple[str, ...
 def _reviews(
     own: _Opinion | None, others: list[_Opinion], descriptors: Iterable[Mapping[str, object]]
 ) -> tuple[tuple[RecordReview, ...], list[dict[str, object]]]:
-    """Return what others say of the item, as reviews, and the opinions and reactions that speak neither for nor against
-    it.
-    """
+    """Return what others say of the item, as reviews; and opinions and reactions neither for nor against it."""
     if own is None:
         return (), []
     said: dict[tuple[str, ReviewKind], str] = {}
@@ -570,9 +566,7 @@ class ThreatExchangeWriter:
 
 
 class ThreatExchangeCSVWriter:
-    """Writes what `tx dataset -P --csv` prints: `signal_type,signal_str,collab,category,tags`, a row for each hash
-    and for the frames of a video.
-    """
+    """Writes what `tx dataset -P --csv` prints, a row for each hash and for the frames of a video."""
 
     name = "threatexchange-csv"
     version = "3"

@@ -53,9 +53,7 @@ _Items = Generator[Record | Reject, None, LeftOut]
 
 
 class VICS(Classified):
-    """Reads VICS JSON. Positions are `value[12]` in a hash set, `value[0].Media[3]` in a case, `[12]` in a bare array;
-    `region` is the 2.0 context's.
-    """
+    """Reads VICS JSON. Positions: `value[12]`, in a case `value[0].Media[3]`, in an array `[12]`; `region`: 2.0's."""
 
     name = "vics"
     version = "6"

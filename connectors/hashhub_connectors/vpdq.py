@@ -68,9 +68,7 @@ class VPDQ:
         return None
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
-        """Yield one Record or Reject for each video. Raises MalformedSource for a video of more than MAX_BYTES bytes
-        and for a file that is not UTF-8.
-        """
+        """Yield a Record or Reject for each video. Raises MalformedSource beyond MAX_BYTES and for other than UTF-8."""
         check_options(self, options)
         left_out = LeftOut()
         number = 0

@@ -477,9 +477,7 @@ def _is_gone(path: str) -> bool:
 
 @contextlib.contextmanager
 def _counted(paths: tuple[str, ...], own: tuple[int, int] | None) -> Iterator[Callable[[], int | None]]:
-    """Count the files beside the scan, so that somebody who watches sees when it will be done; give how many there are,
-    None until that is known.
-    """
+    """Count the files beside the scan, for who watches; give how many there are, None until that is known."""
     counted: list[int] = []
     is_over = threading.Event()
 

@@ -77,9 +77,7 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
 
 
 class _Steps:
-    """Shows what a start does, on stderr: a spinner with the step on a terminal; in a pipe a line for what takes long,
-    and one with all seconds at the end.
-    """
+    """Shows what a start does, on stderr: a spinner on a terminal; in a pipe a line for long steps, one at the end."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()

@@ -291,9 +291,7 @@ def progress(*, unit_bytes: bool) -> Iterator[Advance]:
 
 @contextmanager
 def copy_progress(tell: Callable[[], None] | None = None) -> Iterator[Callable[[int, bool], None]]:
-    """Show how far a copy of a hub is while the block runs, given what a mirror calls after each page. `tell` is called
-    each time the copy becomes complete.
-    """
+    """Show how far a copy is, by what a mirror calls after each page. `tell`: called whenever it becomes complete."""
     was_complete = False
     with progress(unit_bytes=False) as advance:
 

@@ -1,6 +1,4 @@
-"""What every connection to a hub goes by, from threads or on an event loop: its address, when it is TLS, and when a
-call that failed is tried again.
-"""
+"""What every connection to a hub goes by: its address, when it is TLS, and when a failed call is tried again."""
 
 from __future__ import annotations
 

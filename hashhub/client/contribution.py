@@ -78,9 +78,7 @@ class ImportProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindingGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """All findings of one disposition and reason, and of one field that was left out: how many, or how often it was;
-    where the first ones are, and the sentence of the first.
-    """
+    """Findings of one disposition and reason, or field left out: how many, the first's places and sentence."""
 
     disposition: Disposition
     reason: str
@@ -250,9 +248,7 @@ def findings(name: str, dispositions: Iterable[Disposition]) -> Rpc[Iterable[Fin
 
 
 def cut(items: Iterable[Record | Reject]) -> Iterator[v1.AddRecordsRequest]:
-    """Yield batches of at most BATCH_ITEMS items; one with more than BATCH_BYTES ends with the item that exceeded
-    it.
-    """
+    """Yield batches of at most BATCH_ITEMS items; one of more than BATCH_BYTES ends with the item that exceeded it."""
     records: list[Record] = []
     rejects: list[Reject] = []
     size = 0

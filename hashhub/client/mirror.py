@@ -212,9 +212,7 @@ _JOURNAL_DIGESTS: Final = 50_000  # in one row
 
 
 class KeptPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy as the hub had it at `time`. `reference`: as it was asked for, NAME or NAME@VERSION; `name`:
-    NAME@VERSION; `fault`: why nothing can be decided by it.
-    """
+    """A policy as the hub had it at `time`. `reference`: as asked for; `name`: NAME@VERSION; `fault`: why it fails."""
 
     reference: str
     name: str

@@ -27,9 +27,7 @@ _EQUAL: Final = 1e-9  # weights are fractions
 
 
 class Independence:
-    """Which contributors are independent: those that have no source in common and do not take material from each
-    other, be it over others.
-    """
+    """Which contributors are independent: no common source, and no material from each other, even indirectly."""
 
     def __init__(self, contributors: Sequence[str], takes_from: Mapping[str, Sequence[str]]) -> None:
         origins = [_origins(name, takes_from) for name in contributors]
@@ -126,9 +124,7 @@ def _voices(statements: Statements, independence: Independence, number: NDArray[
 def _others_of(
     statements: Statements, independence: Independence, contributor: int, wanted: NDArray[np.int32]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows about the items `wanted`, which rise, by contributors that are independent of one: which of the
-    wanted items, and which row of `Statements`.
-    """
+    """Return rows about `wanted` items by contributors independent of one: which item, which row of `Statements`."""
     low = np.searchsorted(statements.item, wanted, "left")
     size = np.searchsorted(statements.item, wanted, "right") - low
     item = np.repeat(np.arange(len(wanted)), size)

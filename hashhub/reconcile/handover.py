@@ -34,9 +34,7 @@ def hand_over(
     progress: Progress,
     defined: Sequence[Definition] = (),
 ) -> ExtractMade:
-    """Put the extract's part for these hash sets (None: all) into a new directory, with the schemes that were put into
-    the store. Raises FailedPrecondition.
-    """
+    """Put the part of these hash sets (None: all) and the store's schemes into a new directory."""
     with mapped():
         directory.mkdir(parents=True)
         files: list[ExtractFile] = []

@@ -120,9 +120,7 @@ def read(extract: Extract, connection: Any, engine: Backend) -> Items:
 
 
 def exact_rows(hash_sets: str, where: str = "true") -> str:
-    """Return a SELECT of the exact digests of ACTIVE entries. `hash_sets`, `where`: which, as conditions on rows of the
-    extract's hash sets and digests.
-    """
+    """Return a SELECT of the exact digests of ACTIVE entries, by conditions on hash sets and on digests (`where`)."""
     return (
         "SELECT * FROM digests SEMI JOIN "  # noqa: S608 - names of our own
         f"(SELECT hash_set FROM hash_sets WHERE {hash_sets}) AS chosen USING (hash_set) "
@@ -132,9 +130,7 @@ def exact_rows(hash_sets: str, where: str = "true") -> str:
 
 
 def join(extract: Extract, connection: Any, rows: str, engine: Backend = Backend.DUCKDB) -> None:
-    """Make the table `members` (entry, item) of rows as `exact_rows` gives them: each entry that shares an item with
-    another. Everything that speaks of items finds them so.
-    """
+    """Make the table `members` (entry, item) of `exact_rows`' rows: each entry that shares an item with another."""
     connection.execute(
         "CREATE TEMP TABLE codes AS SELECT contributor, "
         "(row_number() OVER (ORDER BY contributor) - 1)::INTEGER AS code "
@@ -169,9 +165,7 @@ def join(extract: Extract, connection: Any, rows: str, engine: Backend = Backend
 
 
 def _edges(rows: str, part: int, parts: int) -> str:
-    """Return a SELECT of the entries that share a digest: entry, the least entry that has it, the algorithm. Of the
-    digests it looks at one part of `parts`.
-    """
+    """Return a SELECT of entries that share a digest, the least that has it, the algorithm; of one part of `parts`."""
     of_part = f" AND hash(digest) % {parts} = {part}" if parts > 1 else ""
     # Most digests are nobody else's: their 64-bit hashes tell that at a third of the cost of the digests themselves.
     return (

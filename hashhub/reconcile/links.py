@@ -148,9 +148,7 @@ def _near_links(
 
 
 def _nearest(part: DigestPair, lowest: NDArray[np.int64]) -> DigestPair:
-    """Return what is near each digest among those of entries before its own, by hash set and number, the nearest
-    MOST_NEAR of each. `lowest`: the first entry at each place.
-    """
+    """Return the MOST_NEAR nearest of entries before a digest's own. `lowest`: the first entry at each place."""
     earlier = lowest[part.right] < lowest[part.left]
     left, right, distances = part.left[earlier], part.right[earlier], part.distances[earlier]
     order = np.lexsort((lowest[right], distances, left))

@@ -331,9 +331,7 @@ def _cut(text: str) -> str:
 
 
 def _is_encoded(text: str) -> bool:
-    """Whether a long word is base64 rather than a name: it ends in =, or changes between capitals, small letters and
-    digits at every third character or more often.
-    """
+    """Whether a long word is base64, not a name: it ends in =, or changes kind of character at every third."""
     kinds = [(c.isupper(), c.islower(), c.isdigit()) for c in text]
     return text.endswith("=") or sum(one != other for one, other in pairwise(kinds)) * 3 >= len(text)
 

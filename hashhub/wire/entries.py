@@ -75,9 +75,7 @@ def entry_to_pb(entry: Entry) -> v1.Entry:
 
 
 def put_entry(pb: v1.Entry, entry: Entry) -> None:
-    """Set all of an empty message. In place, and so are its parts: a message that is given to another one is copied,
-    which a feed of a million entries would feel.
-    """
+    """Set all of an empty message, in place: copying would be felt in a feed of a million entries."""
     provenance = entry.provenance
     pb.name = names.entry_name(entry.contributor, entry.hash_set, entry.id)
     pb.state = ENTRY_STATE.to_pb(entry.state)

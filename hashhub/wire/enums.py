@@ -64,9 +64,7 @@ class _Numbers(dict[_E, Any]):
 
 
 class EnumMap(Generic[_E]):
-    """The two directions of one enumeration. `default` is what UNSPECIFIED reads as, `unknown` a number that this
-    version does not know; None: it is refused.
-    """
+    """An enumeration, both ways. `default`: what UNSPECIFIED reads as; `unknown`: a number not known, None: refused."""
 
     def __init__(self, kind: type[_E], wire: _PbEnum, default: _E | None = None, *, unknown: _E | None = None) -> None:
         prefix = re.sub("(?<!^)(?=[A-Z])", "_", wire.DESCRIPTOR.name).upper() + "_"

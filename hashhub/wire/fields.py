@@ -177,9 +177,7 @@ class Sendable:
     """Maps what protobuf says of a value that it cannot hold to InvalidArgument naming the message."""
 
     def __init__(self, what: str, *, expected: str = "") -> None:
-        """`what`: the message, for the error. `expected`: what it is made of, where a program's author states it: a
-        value of another type is then refused, too.
-        """
+        """`what`: the message, for the error. `expected`: what it is made of; other types are then refused, too."""
         self._what = what
         self._expected = expected
 

@@ -60,9 +60,7 @@ _VERSION: Final = MessageCodec(
 
 
 def policy_to_pb(version: trust.Version, *, in_list: bool = False, tells_actor: bool = False) -> v1.Policy:
-    """Return the message of a version. `in_list`: of policies, under the policy's own name and without its text.
-    `tells_actor`: also which token put it.
-    """
+    """Return the message of a version. `in_list`: under the policy's name, without text. `tells_actor`: who put it."""
     policy = version.policy
     pb = _VERSION.to_pb(
         version,
