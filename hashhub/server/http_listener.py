@@ -21,7 +21,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from hashhub import wire
-from hashhub.errors import Code, HashHubError, InvalidArgument, NotFound, Reason, Unavailable
+from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, StatusCode, Unavailable
 from hashhub.server import connect
 from hashhub.server.bodies import RequestBody, body_budget, drain
 from hashhub.server.connect import MessageEncoding, Unimplemented
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.server")
 
-STATUS: Final[Mapping[Code, int]] = {
+STATUS: Final[Mapping[StatusCode, int]] = {
     # As googleapis maps them (google/rpc/code.proto).
-    Code.INVALID_ARGUMENT: 400,
-    Code.FAILED_PRECONDITION: 400,
-    Code.UNAUTHENTICATED: 401,
-    Code.PERMISSION_DENIED: 403,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.ABORTED: 409,
-    Code.CANCELLED: 499,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
-    Code.INTERNAL: 500,
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.FAILED_PRECONDITION: 400,
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ALREADY_EXISTS: 409,
+    StatusCode.ABORTED: 409,
+    StatusCode.CANCELLED: 499,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.DATA_LOSS: 500,
+    StatusCode.INTERNAL: 500,
 }
 _SHOWN: Final = 300  # characters of what the JSON parser says
 _LONGEST_TEXT: Final = 1 << 20  # characters
@@ -464,7 +464,7 @@ def _wrong(part: str, description: str) -> InvalidArgument:
 
 def _advice(error: HashHubError) -> list[tuple[bytes, bytes]]:
     advice = []
-    if error.code is Code.UNAUTHENTICATED:
+    if error.code is StatusCode.UNAUTHENTICATED:
         advice.append((b"www-authenticate", b"Bearer"))
     if error.retry_after is not None:
         advice.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))

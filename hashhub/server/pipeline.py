@@ -27,7 +27,7 @@ import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from hashhub import cancellation, wire
-from hashhub.errors import Code, HashHubError, InvalidArgument, Reason, Unauthenticated, Unavailable
+from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
 from hashhub.server.call_threads import CallThreads
@@ -44,7 +44,7 @@ _READS: Final = (
     "Get", "List", "Search", "Match", "BatchMatch", "Follow", "Compare", "Diff", "Explain", "Simulate", "Wait", "Read",
     "Summarise",
 )  # fmt: skip
-_REFUSALS: Final = frozenset({Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED})
+_REFUSALS: Final = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED, StatusCode.RESOURCE_EXHAUSTED})
 _FAILURES_A_MINUTE: Final = 30  # lines for each token; some 6 KB
 _MINUTE: Final = 60.0
 _SHORT: Final = 4096  # bytes of a message that is decoded on the event loop; some 60 hashes
