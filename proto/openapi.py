@@ -28,7 +28,7 @@ from google.protobuf.descriptor_pb2 import (
 from grpc_tools import protoc
 
 from hashhub import __version__
-from hashhub.errors import Code
+from hashhub.errors import StatusCode
 from hashhub.server.http_listener import STATUS
 from hashhub.server.servicers import ROLES
 from hashhub.wire.bounds import REPEATED
@@ -183,7 +183,7 @@ def _operation(service: ServiceDescriptorProto, method: MethodDescriptorProto, c
 def _statuses() -> dict[int, list[str]]:
     """Return the codes behind each HTTP status, and what the door itself says by status."""
     by_status: dict[int, list[str]] = {}
-    for code in Code:
+    for code in StatusCode:
         by_status.setdefault(STATUS[code], []).append(code.value)
     return by_status | {413: ["RESOURCE_EXHAUSTED (TOO_LARGE)"], 415: ["INVALID_ARGUMENT (media type)"]}
 
