@@ -26,8 +26,7 @@ _SAMPLES: Final = 64  # a side, after the filter
 _SIDE: Final = 16  # of the DCT's part that is kept
 _LONGEST: Final = 1 << 16  # beyond, the kernels' rows would be much memory; no decoder here gives more
 _LEAST_SIDE: Final = 5  # the reference gives smaller pictures the hash 0 and the quality 0
-_TILE: Final = (512, 16)  # rows and columns turned at a time: what is touched stays in the caches, the page tables' too
-_LINE: Final = 16  # floats in a cache line
+_ROWS: Final = 64  # whose luminance is computed at once, in double
 _LUMA: Final = (0.299, 0.587, 0.114)
 
 # Row i is frequency i + 1. The reference computes in double what float32's square root of 1/32 scales.
@@ -121,42 +120,21 @@ def compute_with_numpy(
 def _luma(pixels: npt.NDArray[np.uint8]) -> _Floats:
     """Return the luminance, (width, height): one row for each column of the picture."""
     height, width, _ = pixels.shape
-    turned = _empty(width, height)
+    turned = np.empty((width, height), np.float32)
     r, g, b = _LUMA
-    for down, across in _tiles(height, width):
-        tile = pixels[down, across]
-        turned[across, down] = (tile[..., 0] * r + tile[..., 1] * g + tile[..., 2] * b).astype(np.float32).T
+    for top in range(0, height, _ROWS):
+        rows = pixels[top : top + _ROWS]
+        turned[:, top : top + _ROWS] = (rows[..., 0] * r + rows[..., 1] * g + rows[..., 2] * b).astype(np.float32).T
     return turned
-
-
-def _empty(rows: int, columns: int) -> _Floats:
-    """Return an array whose rows begin an odd number of cache lines apart: at powers of two, a column would share few
-    of a cache's sets.
-    """
-    lines = -(-columns // _LINE) | 1
-    return np.empty((rows, lines * _LINE), np.float32)[:, :columns]
 
 
 def _transposed(rows: _Floats) -> _Floats:
-    """Return a transposed copy, made several times faster than by NumPy's own way where pictures are larger than
-    caches.
-    """
-    turned = _empty(rows.shape[1], rows.shape[0])
-    for down, across in _tiles(*rows.shape):
-        turned[across, down] = rows[down, across].T
-    return turned
-
-
-def _tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
-    tall, wide = _TILE
-    for down in range(0, rows, tall):
-        for across in range(0, columns, wide):
-            yield slice(down, down + tall), slice(across, across + wide)
+    return np.ascontiguousarray(rows.T)
 
 
 def _box(rows: _Floats, before: int) -> _Floats:
     """Return for each row the mean of the rows around it; `before`: 1 for one more in front, as `_windows`."""
-    means = _empty(len(rows) + before, rows.shape[1])
+    means = np.empty((len(rows) + before, rows.shape[1]), np.float32)
     for row, (total, size) in zip(means, _windows(rows, before), strict=True):
         np.divide(total, size, out=row)
     return means

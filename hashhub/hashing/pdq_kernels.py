@@ -136,23 +136,15 @@ def _light(pixels: NDArray[np.uint8], y: int, luma: _Floats) -> None:
     below 2**18, which a float holds exactly, divided by 1000. The reference's errors in double are far smaller than the
     distance of any thousandth from the middle between two floats, so the floats are equal.
     """
-    width, channels = pixels.shape[1], pixels.shape[2]
     row = pixels[y].reshape(-1)
-    if channels == 3:  # noqa: PLR2004 - a constant step, which LLVM can make vectors of
-        for x in range(width):
-            r, g, b = np.int32(row[3 * x]), np.int32(row[3 * x + 1]), np.int32(row[3 * x + 2])
-            luma[x] = np.float32(np.int32(299 * r + 587 * g + 114 * b)) / np.float32(1000)
-    else:
-        words = row.view(np.uint32)  # little-endian
-        for x in range(width):
-            word = words[x]
-            r, g, b = np.int32(word & 255), np.int32(word >> 8 & 255), np.int32(word >> 16 & 255)
-            luma[x] = np.float32(np.int32(299 * r + 587 * g + 114 * b)) / np.float32(1000)
+    for x in range(pixels.shape[1]):
+        r, g, b = np.int32(row[3 * x]), np.int32(row[3 * x + 1]), np.int32(row[3 * x + 2])
+        luma[x] = np.float32(np.int32(299 * r + 587 * g + 114 * b)) / np.float32(1000)
 
 
 @jit
 def samples(pixels: NDArray[np.uint8], mirrored: bool, squares: _Floats) -> None:  # noqa: FBT001 - kernels have no keywords
-    """Filter a picture (uint8[height, width, 3 or 4], red, green and blue first) and sample it at 64 x 64 points.
+    """Filter a picture (uint8[height, width, 3], RGB) and sample it at 64 x 64 points.
 
     `squares[0, 0]` of float32[2, 2, 64, 64] gets it as it is and, if `mirrored`, `squares[1, 0]` with left and right
     changed, `squares[0, 1]` with top and bottom changed, `squares[1, 1]` with both. Both sides are at least 1.
@@ -196,21 +188,13 @@ def samples(pixels: NDArray[np.uint8], mirrored: bool, squares: _Floats) -> None
 
 @jit
 def grey(pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Write uint8[height, width, 3 or 4] in grey, as Pillow does (libImaging/Convert.c, L24)."""
+    """Write uint8[height, width, 3] in grey, as Pillow does (libImaging/Convert.c, L24)."""
     height, width = out.shape
-    channels = pixels.shape[2]
     for y in range(height):
         row, to = pixels[y].reshape(-1), out[y]
-        if channels == 3:  # noqa: PLR2004 - a constant step, which LLVM can make vectors of
-            for x in range(width):
-                r, g, b = np.int32(row[3 * x]), np.int32(row[3 * x + 1]), np.int32(row[3 * x + 2])
-                to[x] = np.int32(19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16
-        else:
-            words = row.view(np.uint32)  # little-endian
-            for x in range(width):
-                word = words[x]
-                r, g, b = np.int32(word & 255), np.int32(word >> 8 & 255), np.int32(word >> 16 & 255)
-                to[x] = np.int32(19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16
+        for x in range(width):
+            r, g, b = np.int32(row[3 * x]), np.int32(row[3 * x + 1]), np.int32(row[3 * x + 2])
+            to[x] = np.int32(19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16
 
 
 @jit

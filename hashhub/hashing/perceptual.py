@@ -103,13 +103,13 @@ def perceptual_hashes(
     None is the picture as it is; of the algorithms in `turned` all seven transforms follow. `wanted`: names, of which
     those in `PERCEPTUAL_ALGORITHMS` count; the hashes are in that order.
     """
-    from hashhub.hashing.pixels import rgb_pixels
+    import numpy as np
 
     hashes: dict[Transform | None, list[Hash]] = {
         t: [] for t in ((None,) if wanted.isdisjoint(turned) else (None, *Transform))
     }
     quality = None
-    pixels = rgb_pixels(picture)
+    pixels = np.asarray(picture)
     if "PDQ" in wanted:
         pdq_hashes, quality = pdq_hashes_of(pixels, is_turned="PDQ" in turned)
         for transform, value in pdq_hashes.items():

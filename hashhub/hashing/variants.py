@@ -190,7 +190,7 @@ _PIECE: Final = 16  # lines looked at together
 
 
 def _border(pixels: _Bytes | _Levels, halved: _Bytes | _Levels) -> Box:
-    """Return what is left of a picture, (height, width, 3 or 4), without a frame of one colour a side, of any width.
+    """Return what is left of a picture, (height, width, 3), without a frame of one colour a side, of any width.
 
     `halved`: the same picture, reduced by 2.
     """
@@ -228,7 +228,7 @@ def _flat_lines(lines: _Bytes | _Levels) -> int:
 
 
 def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Return the largest of the three colours, (…, 3 or 4) to (…): many times faster than NumPy's own way along a short
+    """Return the largest of the three colours, (…, 3) to (…): many times faster than NumPy's own way along a short
     axis.
     """
     import numpy as np
@@ -305,7 +305,7 @@ _EDGED_IN_ALL: Final = 2.8  # the four shares together
 
 
 def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
-    """Return the rectangles of a screen, (height, width, 3 or 4), that hold a photograph; the heaviest first.
+    """Return the rectangles of a screen, (height, width, 3), that hold a photograph; the heaviest first.
 
     A screen's ground is flat to the level, which photographs are not: what is neither ground nor text on it is what the
     screen shows. The grid is searched for the rectangle of the largest sum, where a cell of no ground counts 1 and one

@@ -18,7 +18,6 @@ from PIL import Image
 
 from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq
 from hashhub.hashing.grey import Grey, _agrees_with_pillow
-from hashhub.hashing.pixels import pixels_in_place, rgb_pixels
 from hashhub.hashing.pool import MediaPool
 from hashhub.model import TURNS, Effort
 
@@ -43,15 +42,14 @@ def test_this_pillow_resizes_as_the_kernels_do() -> None:
     st.integers(1, 700),
     st.integers(0, 2**32),
     st.booleans(),
-    st.booleans(),
     st.sampled_from([None, *Transform]),
 )
 def test_grey_and_its_sizes_are_pillows(
-    width: int, height: int, seed: int, extreme: bool, in_place: bool, transform: Transform | None
+    width: int, height: int, seed: int, extreme: bool, transform: Transform | None
 ) -> None:
     assert compiled.load()
     picture = noise(width, height, seed, extreme=extreme)
-    ours = Grey.of(picture, rgb_pixels(picture) if in_place else np.asarray(picture))
+    ours = Grey.of(picture, np.asarray(picture))
     pillows = picture.convert("L")
     if transform is not None:
         ours, pillows = ours.turned(transform), pillows.transpose(Image.Transpose[transform.name])
@@ -69,26 +67,8 @@ def test_the_largest_sums_of_weights_are_pillows(size: tuple[int, int], value: i
         pixels[:, ::stripes] = 255 - value
         picture = Image.fromarray(pixels)
         for small in SIZES:
-            ours = Grey.of(picture, rgb_pixels(picture)).resized(*small)
+            ours = Grey.of(picture, pixels).resized(*small)
             assert ours.tobytes() == picture.convert("L").resize(small, Image.Resampling.LANCZOS).tobytes()
-
-
-def test_pixels_are_read_where_pillow_has_them_and_outlive_the_picture() -> None:
-    picture = noise(301, 203, 4)
-    expected = np.asarray(picture)
-    pixels = pixels_in_place(picture)
-    assert pixels is not None, "if a later Pillow has no such way, nothing breaks, but hashing takes longer"
-    assert not pixels.flags.writeable
-    picture.close()
-    del picture
-    noise(301, 203, 5)  # would be put where the picture was
-    assert np.array_equal(pixels[..., :3], expected)
-
-
-def test_pixels_that_pillow_has_in_several_pieces_are_copied() -> None:
-    picture = noise(5000, 1000, 6)
-    assert pixels_in_place(picture) is None
-    assert np.array_equal(rgb_pixels(picture), np.asarray(picture))
 
 
 @pytest.mark.parametrize("size", [(63, 900), (900, 63), (5, 5), (64, 64), (300, 200), (65_537, 64)])
@@ -101,13 +81,12 @@ def test_grey_is_pillows(size: tuple[int, int]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(5, 500), st.integers(5, 500), st.integers(0, 2**32), st.booleans())
-def test_pdq_is_the_same_of_pixels_in_place(width: int, height: int, seed: int, extreme: bool) -> None:
+def test_pdq_is_numpys(width: int, height: int, seed: int, extreme: bool) -> None:
     assert compiled.load()
     picture = noise(width, height, seed, extreme=extreme)
     forms = [(False, False), (True, False), (False, True), (True, True)]
-    copied = np.asarray(picture)
-    expected = pdq.compute_with_numpy(copied, forms)
-    assert pdq.compute(rgb_pixels(picture), forms) == pdq.compute(copied, forms) == expected
+    pixels = np.asarray(picture)
+    assert pdq.compute(pixels, forms) == pdq.compute_with_numpy(pixels, forms)
 
 
 def test_phash_and_dhash_are_imagehash_s_however_the_picture_is_turned() -> None:
