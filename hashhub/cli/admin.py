@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from hashhub.cli import main
 from hashhub.cli.session import (
     CommandGroup,
     Session,
@@ -18,11 +19,12 @@ from hashhub.cli.session import (
     command,
     given,
     moment,
+    options,
     span,
     spelled,
     unless_never,
 )
-from hashhub.cli.terminal import clean, fields_of, minute, note, plain, print_json, say, table, tell
+from hashhub.cli.terminal import clean, fields_of, minute, note, say, table, tell
 from hashhub.errors import NotFound
 from hashhub.model import Effort, Principal, Role, Shares
 from hashhub.writing import written
@@ -31,7 +33,12 @@ if TYPE_CHECKING:
     from hashhub.client import Client
 
 
-@click.group("token", cls=CommandGroup)
+SECRET_OUT: Final = click.option(
+    "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
+)
+
+
+@main.group("token", cls=CommandGroup)
 def token() -> None:
     """Tokens: who may do what."""
 
@@ -50,7 +57,7 @@ def _shares(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> di
 
 _AS_SERVER: Final = "default"  # among efforts
 
-_TOKEN_OPTIONS: Final = (
+_token_options: Final = options(
     click.option("--description", metavar="TEXT", help="Who holds it and where."),
     click.option(
         "--acts-for-others/--acts-for-itself",
@@ -83,12 +90,6 @@ _TOKEN_OPTIONS: Final = (
 )
 
 
-def _token_options(function: Any) -> Any:
-    for option in reversed(_TOKEN_OPTIONS):
-        function = option(function)
-    return function
-
-
 @command(token, "create")
 @click.argument("name")
 @click.option("--role", type=choice(Role), required=True, help="What it may do.")
@@ -102,9 +103,7 @@ def _token_options(function: Any) -> Any:
     "--purpose", "purposes", multiple=True, metavar="TEXT", help="Why its holder may see entries; repeatable."
 )
 @_token_options
-@click.option(
-    "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
-)
+@SECRET_OUT
 def create_token(session: Session, *, name: str, purposes: tuple[str, ...], out: str | None, **options: Any) -> None:
     """Create a token and print its secret.
 
@@ -180,9 +179,7 @@ def update_token(
     metavar="SPAN",
     help="How long the old secret works on: 30d at most, 12h, 90m, 0 for not at all.",
 )
-@click.option(
-    "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
-)
+@SECRET_OUT
 def rotate_token(session: Session, *, name: str, grace: timedelta, out: str | None) -> None:
     """Give a token a new secret and print it. The old one works on for a while.
 
@@ -205,7 +202,7 @@ def delete_token(session: Session, *, name: str) -> None:
     session.show_deleted(name)
 
 
-@command(None, "status")
+@command(main, "status")
 def status(session: Session) -> None:
     """Show the state of the hub.
 
@@ -214,8 +211,7 @@ def status(session: Session) -> None:
     """
     with session.connect() as hub:
         state = hub.status()
-    if session.json:
-        print_json(plain(state))
+    if session.print_if_json(state):
         return
     behind = state.revision - state.matcher_revision
     tell(clean(f"hashhub {state.version} on {state.database.lower()}, revision {state.revision}"))
@@ -281,13 +277,9 @@ def show_secret(session: Session, name: str, out: str | None, make: Callable[[Cl
         secret = make(hub)
         if file is not None:
             file.write(f"{secret}\n".encode("ascii"))
-    if session.json:
-        print_json({"name": name, **({} if out else {"secret": secret})})
+    if session.print_if_json({"name": name, **({} if out else {"secret": secret})}):
         return
     if out:
         note(f"wrote the secret of {clean(name)} to {clean(out)}")
     else:
         say(secret)
-
-
-COMMANDS: Final = (token, status)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from hashhub import config
-from hashhub.cli.session import CommandGroup, Session, command
-from hashhub.cli.terminal import clean, note, plain, print_json, progress, say
+from hashhub.cli import main
+from hashhub.cli.session import CommandGroup, Session, as_one, command, private_files
+from hashhub.cli.terminal import clean, note, progress, say
 from hashhub.errors import FailedPrecondition, missing_extra
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MEGABYTE: Final = 1_000_000
 
 
-@click.group("backup", cls=CommandGroup, default="create")
+@main.group("backup", cls=CommandGroup, default="create")
 def backup() -> None:
     """Back a hub up, check a backup, restore it.
 
@@ -33,33 +33,32 @@ def backup() -> None:
     """
 
 
-def _of_a_hub(function: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--config", "config_file", metavar="FILE", help="TOML file with the hub's settings."),
-        click.option("--database", metavar="URL", help="Its PostgreSQL database, if it has one."),
-        click.option("--data", metavar="DIR", help="The hub's data directory."),
-    ):
-        function = option(function)
-    return function
+def _settings(config_file: str | None, **options: str | None) -> config.Config:
+    return config.load(Path(config_file) if config_file else None, os.environ, **options)
+
+
+of_a_hub = as_one(
+    _settings,
+    ("config_file", "data", "database"),
+    click.option("--data", metavar="DIR", help="The hub's data directory."),
+    click.option("--database", metavar="URL", help="Its PostgreSQL database, if it has one."),
+    click.option("--config", "config_file", metavar="FILE", help="TOML file with the hub's settings."),
+)
+"""Gives a command that runs beside a hub the hub's settings, as its second argument."""
 
 
 @command(backup, "create", local=True)
 @click.argument("directory", type=click.Path(path_type=Path))
-@_of_a_hub
-def create(session: Session, *, directory: Path, config_file: str | None, **options: object) -> None:
+@of_a_hub
+def create(session: Session, settings: config.Config, *, directory: Path) -> None:
     """Write a backup to DIRECTORY, which must not exist yet. The hub may run, and goes on writing.
 
     What is copied is the hub at one revision. PostgreSQL needs `pg_dump` of the server's version or a newer one. Keep
     the backup as you keep the hub's data: manifest.json says what in it must stay secret, and what it lacks.
     """
     module = _module()
-    settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
-    before = os.umask(0o077)
-    try:
-        with progress(unit_bytes=True) as advance:
-            manifest = module.back_up(settings, directory, lambda what, done, all_: advance(done, all_ or None, what))
-    finally:
-        os.umask(before)
+    with private_files(), progress(unit_bytes=True) as advance:
+        manifest = module.back_up(settings, directory, lambda what, done, all_: advance(done, all_ or None, what))
     _show(session, manifest)
     if not session.json:
         note("not in it: " + "; ".join(manifest.lacks))
@@ -77,19 +76,13 @@ def verify(session: Session, *, directory: Path) -> None:
 
 @command(backup, "restore", local=True)
 @click.argument("directory", type=click.Path(path_type=Path))
-@_of_a_hub
+@of_a_hub
 @click.option(
     "--withdrawals", type=click.Path(path_type=Path), metavar="FILE", help="A newer withdrawals.log of the hub."
 )
 @click.option("--without-withdrawals", is_flag=True, help="Do not ask when there is no newer withdrawals.log.")
 def restore(
-    session: Session,
-    *,
-    directory: Path,
-    withdrawals: Path | None,
-    without_withdrawals: bool,
-    config_file: str | None,
-    **options: object,
+    session: Session, settings: config.Config, *, directory: Path, withdrawals: Path | None, without_withdrawals: bool
 ) -> None:
     """Write a backup to a data directory, and with PostgreSQL to a database, that has no hub in it.
 
@@ -97,23 +90,19 @@ def restore(
     was withdrawn after the backup, as far as that file knows it. One that the data directory has counts by itself.
     """
     module = _module()
-    settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
     if not (without_withdrawals or withdrawals or (Path(settings.data) / module.WITHDRAWALS).exists()):
         _confirm_without_withdrawals()
-    before = os.umask(0o077)
-    try:
-        with progress(unit_bytes=True) as advance:
-            manifest = module.restore(
-                directory, settings, withdrawals, lambda what, done, all_: advance(done, all_ or None, what)
-            )
-    finally:
-        os.umask(before)
+    with private_files(), progress(unit_bytes=True) as advance:
+        manifest = module.restore(
+            directory, settings, withdrawals, lambda what, done, all_: advance(done, all_ or None, what)
+        )
     _show(session, manifest)
     if not session.json:
-        again = ["--config", config_file] if config_file else []
-        again += ["--data", str(options["data"])] if options.get("data") else []
+        given = click.get_current_context().params
+        again = ["--config", given["config_file"]] if given["config_file"] else []
+        again += ["--data", given["data"]] if given["data"] else []
         where = clean(shlex.join(again))
-        database = " --database …, as here" if options.get("database") else ""
+        database = " --database …, as here" if given["database"] else ""
         for told, program in (("start the hub", "serve"), ("then check it", "doctor")):
             note(f"{told}: hashhub {program} {where}".rstrip() + database)
 
@@ -136,13 +125,9 @@ def _module() -> ModuleType:
 
 
 def _show(session: Session, manifest: BackupManifest) -> None:
-    if session.json:
-        print_json(plain(manifest))
+    if session.print_if_json(manifest):
         return
     say(f"revision {manifest.revision}, taken {manifest.create_time:%Y-%m-%d %H:%M:%S}Z by {manifest.hashhub_version}")
     say(f"head {manifest.head}")
     size = sum(f.size_bytes for f in manifest.files) / _MEGABYTE
     say(f"{len(manifest.files)} files, {size:.1f} MB, of a {manifest.database} database; each is as it was written")
-
-
-COMMANDS: Final = (backup,)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
+from hashhub.cli import main
 from hashhub.cli.session import CommandGroup, Session, command, terms_of
-from hashhub.cli.terminal import clean, plain, print_json, say, table
+from hashhub.cli.terminal import clean, picked, plain, print_json, say, table
 from hashhub.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from hashhub.model import Marking
 
 
-@click.group("formats", cls=CommandGroup)
+@main.group("formats", cls=CommandGroup)
 def formats() -> None:
     """Formats of files: what can be read and written, and what a file is."""
 
@@ -26,15 +27,12 @@ def list_formats(session: Session) -> None:
     from hashhub import connector
 
     readers, writers = connector.discover(), connector.writers()
-    rows = []
-    for name in sorted({*readers, *writers}):
-        one = readers.get(name) or writers[name]
-        rows.append((name, name in readers, name in writers, one.summary))
-        if session.json:
-            print_json({"name": name, "reads": name in readers, "writes": name in writers, "summary": one.summary})
-    if not session.json:
-        yes = {True: "yes", False: "-"}
-        table(("format", "reads", "writes", "summary"), [(n, yes[r], yes[w], text) for n, r, w, text in rows])
+    session.show(
+        [(n, n in readers, n in writers, (readers.get(n) or writers[n]).summary) for n in sorted({*readers, *writers})],
+        ("format", "reads", "writes", "summary"),
+        lambda row: (row[0], "yes" if row[1] else "-", "yes" if row[2] else "-", row[3]),
+        as_json=lambda row: dict(zip(("name", "reads", "writes", "summary"), row, strict=True)),
+    )
 
 
 @command(formats, "detect", local=True)
@@ -99,7 +97,7 @@ def detect_format(session: Session, *, file: str) -> None:
         say(f"FILE.toml says what the columns mean; to have one proposed: {clean(proposal)}")
 
 
-@click.group("connectors", cls=CommandGroup)
+@main.group("connectors", cls=CommandGroup)
 def connectors() -> None:
     """Formats that can be imported."""
 
@@ -118,8 +116,5 @@ def list_connectors(session: Session) -> None:
             c.summary,
             "; ".join(f"{o.name}{' (required)' if o.required else ''}: {o.description}" for o in c.options) or "-",
         ),
-        as_json=lambda c: {"name": c.name, "version": c.version, "summary": c.summary, "options": plain(c.options)},
+        as_json=lambda c: picked(c, "name", "version", "summary", "options"),
     )
-
-
-COMMANDS: Final = (formats, connectors)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
+from hashhub.cli import main
 from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import clean, copy_progress, note, plain, print_json, say
+from hashhub.cli.terminal import clean, copy_progress, note, print_json, say
 from hashhub.errors import InvalidArgument
 from hashhub.model import ChangedEntry
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from hashhub.client import MirrorState
 
 
-@command(None, "changes")
+@command(main, "changes")
 @click.option("--follow", is_flag=True, help="Go on with the changes to come, until interrupted.")
 @click.option("--position", default="", metavar="POSITION", help="Go on where an earlier run ended.")
 @click.option("--from-now", is_flag=True, help="No entries that are there already, only changes from now on.")
@@ -48,8 +49,7 @@ def changes(session: Session, *, follow: bool, position: str, from_now: bool) ->
 
 
 def _show(session: Session, change: ChangedEntry) -> None:
-    if session.json:
-        print_json(plain(change))
+    if session.print_if_json(change):
         return
     name = (
         change.entry.name
@@ -64,7 +64,7 @@ def _show(session: Session, change: ChangedEntry) -> None:
     say(clean(f"{change.revision:>10}  {change.kind:<8}  {kind:<11}  {name}"))
 
 
-@command(None, "mirror")
+@command(main, "mirror")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--follow/--once",
@@ -96,12 +96,8 @@ def mirror(session: Session, *, directory: Path, follow: bool, start_over: bool)
 
 
 def _tell(session: Session, state: MirrorState) -> None:
-    if session.json:
-        print_json(plain(state))
+    if session.print_if_json(state):
         return
     if state.has_started_over:
         note("the copy was started from nothing: what the hub did not give again was dropped")
     say(f"complete at revision {state.revision}; entries: {state.entries}, hash sets: {state.hash_sets}")
-
-
-COMMANDS: Final = (changes, mirror)

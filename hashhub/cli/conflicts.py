@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hashhub.cli.reconcile import reconcile
-from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, spelled
-from hashhub.cli.terminal import counted, note, plain, print_json, say, table, tell
+from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, options, spelled
+from hashhub.cli.terminal import counted, note, say, table, tell
 from hashhub.model import (
     Conflict,
     ConflictFilter,
@@ -35,38 +35,33 @@ _WAIT: Final = click.option(
 )
 
 
-def _filters(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which conflicts are meant."""
-    options = (
-        click.option(
-            "--kind",
-            "kinds",
-            type=choice(ConflictKind),
-            metavar="KIND",
-            multiple=True,
-            help=f"In what: {', '.join(spelled(kind) for kind in ConflictKind)}. Repeat for more.",
-        ),
-        click.option("--severity", "severities", type=choice(Severity), multiple=True, help="Repeat for more."),
-        click.option(
-            "--state", "states", type=choice(ConflictState), multiple=True, help="Default: all that have not ended."
-        ),
-        click.option("--contributor", default="", metavar="ID", help="A party."),
-        click.option("--other", default="", metavar="ID", help="With --contributor: the other party."),
-        click.option("--hash-set", default="", metavar="CONTRIBUTOR/SET", help="A party."),
-        click.option("--entry", default="", metavar="CONTRIBUTOR/SET/ENTRY", help="On either side."),
-        click.option("--jurisdiction", default="", metavar="CC", help="Of a party, or of the law that it is about."),
-        click.option("--assignee", default="", metavar="NAME", help="To whom it was given."),
-        click.option(
-            "--since-revision",
-            type=click.IntRange(min=0),
-            default=0,
-            metavar="N",
-            help="Opened, or with other statements, at this revision or later.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+_filters: Final = options(
+    click.option(
+        "--kind",
+        "kinds",
+        type=choice(ConflictKind),
+        metavar="KIND",
+        multiple=True,
+        help=f"In what: {', '.join(spelled(kind) for kind in ConflictKind)}. Repeat for more.",
+    ),
+    click.option("--severity", "severities", type=choice(Severity), multiple=True, help="Repeat for more."),
+    click.option(
+        "--state", "states", type=choice(ConflictState), multiple=True, help="Default: all that have not ended."
+    ),
+    click.option("--contributor", default="", metavar="ID", help="A party."),
+    click.option("--other", default="", metavar="ID", help="With --contributor: the other party."),
+    click.option("--hash-set", default="", metavar="CONTRIBUTOR/SET", help="A party."),
+    click.option("--entry", default="", metavar="CONTRIBUTOR/SET/ENTRY", help="On either side."),
+    click.option("--jurisdiction", default="", metavar="CC", help="Of a party, or of the law that it is about."),
+    click.option("--assignee", default="", metavar="NAME", help="To whom it was given."),
+    click.option(
+        "--since-revision",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Opened, or with other statements, at this revision or later.",
+    ),
+)
 
 
 @reconcile.group("conflicts", cls=CommandGroup)
@@ -92,10 +87,7 @@ def list_conflicts(session: Session, *, limit: int | None, names: bool, wait: bo
         _show_rows(session, rows)
         return
     for conflict in rows:
-        if session.json:
-            print_json({"name": conflict.name})
-        else:
-            say(conflict.name)
+        session.answer({"name": conflict.name}, conflict.name)
 
 
 @command(conflicts, "get")
@@ -117,8 +109,7 @@ def summarise_conflicts(session: Session, *, wait: bool, **wanted: Any) -> None:
     with session.connect() as hub:
         _await(hub, wait=wait)
         summary = hub.summarise_conflicts(ConflictFilter(**wanted))
-    if session.json:
-        print_json(plain(summary))
+    if session.print_if_json(summary):
         return
     if not summary.counts:
         say("no conflicts")
@@ -155,16 +146,7 @@ def assign_conflict(session: Session, *, names: tuple[str, ...], assignee: str, 
 @click.option("--for", "decided_for", default="", metavar="ID", help="With --reason decided-for: the party.")
 @click.option("--etag", default="", metavar="TEXT", help="As read. Refused when the statements are others by now.")
 @dry_run()
-def resolve_conflict(
-    session: Session,
-    *,
-    names: tuple[str, ...],
-    reason: ConflictReason,
-    comment: str,
-    decided_for: str,
-    etag: str,
-    validate_only: bool,
-) -> None:
+def resolve_conflict(session: Session, *, names: tuple[str, ...], etag: str, **how: Any) -> None:
     """Say what conflicts come to. It changes no statement and no verdict.
 
     An operator's word closes one, until a party states something else about the item. A contributor's is its view,
@@ -174,18 +156,7 @@ def resolve_conflict(
     if etag and len(names) > 1:
         raise click.UsageError("--etag is of one conflict; name one, or leave it out")
     with session.connect() as hub:
-
-        def resolve(name: str) -> Conflict:
-            return hub.resolve_conflict(
-                name,
-                reason,
-                comment,
-                decided_for=decided_for,
-                etag=etag,
-                validate_only=validate_only,
-            )
-
-        _do_each(session, names, resolve)
+        _do_each(session, names, lambda name: hub.resolve_conflict(name, etag=etag, **how))
 
 
 @command(conflicts, "reopen")
@@ -239,8 +210,7 @@ def _kind(conflict: Conflict) -> str:
 
 
 def _show(session: Session, conflict: Conflict) -> None:
-    if session.json:
-        print_json(plain(conflict))
+    if session.print_if_json(conflict):
         return
     say(f"{conflict.name}  {_kind(conflict)}  {conflict.severity}  {conflict.state}")
     tell(conflict.why)
@@ -265,6 +235,3 @@ def _rows(party: ConflictParty) -> list[tuple[object, ...]]:
     if not party.statements:
         return [(party.hash_set, "-", "-", "-", party.reliability, of)]
     return [(s.entry, s.state, s.scheme or "-", s.value or "-", party.reliability, of) for s in party.statements]
-
-
-COMMANDS: Final = ()

@@ -8,8 +8,10 @@ from typing import Any, Final
 import click
 import msgspec
 
+from hashhub.cli import main
 from hashhub.cli.match import distances_of
 from hashhub.cli.session import (
+    COMMENT,
     CommandGroup,
     Session,
     choice,
@@ -17,11 +19,12 @@ from hashhub.cli.session import (
     dry_run,
     given,
     moment,
+    options,
     spelled,
     terms_of,
     unless_never,
 )
-from hashhub.cli.terminal import clean, fields_of, note, print_json, table, tell
+from hashhub.cli.terminal import clean, fields_of, note, table, tell
 from hashhub.errors import InvalidArgument
 from hashhub.model import (
     MAX_RETENTION_DAYS,
@@ -37,9 +40,6 @@ from hashhub.model import (
     Unclassified,
 )
 
-_comment_option: Final = click.option(
-    "--comment", default="", metavar="TEXT", help="Why, for the history; no case data."
-)
 _revision_option: Final = click.option(
     "--revision",
     type=click.IntRange(min=1),
@@ -49,7 +49,7 @@ _revision_option: Final = click.option(
 _ENTRIES_COUNTED: Final = 10_000
 
 
-@click.group("contributor", cls=CommandGroup)
+@main.group("contributor", cls=CommandGroup)
 def contributor() -> None:
     """Organisations that state something."""
 
@@ -123,7 +123,7 @@ def update_contributor(
     required=True,
     help="Whether what it stated stands and goes on to match, or is withdrawn, which needs a comment.",
 )
-@_comment_option
+@COMMENT
 @click.confirmation_option(prompt="Its tokens stop working, and this cannot be undone. Retire it?")
 def retire_contributor(session: Session, *, id: str, entries: str, comment: str) -> None:
     """Retire the contributor ID, for good. Its tokens stop working, and its webhooks are told nothing more. Needs an
@@ -136,7 +136,7 @@ def retire_contributor(session: Session, *, id: str, entries: str, comment: str)
 @command(contributor, "accept-objections")
 @click.argument("id")
 @_revision_option
-@_comment_option
+@COMMENT
 def accept_objections(session: Session, *, id: str, revision: int | None, comment: str) -> None:
     """Let the objections of ID beyond the daily number weigh. Needs an operator's token."""
     with session.connect() as hub:
@@ -148,7 +148,7 @@ def accept_objections(session: Session, *, id: str, revision: int | None, commen
     _show_contributors(session, [changed])
 
 
-@click.group("group", cls=CommandGroup)
+@main.group("group", cls=CommandGroup)
 def group() -> None:
     """Named lists of contributors that terms can name."""
 
@@ -212,12 +212,12 @@ def delete_group(session: Session, *, id: str) -> None:
     session.show_deleted(id, id=id)
 
 
-@click.group("hash-set", cls=CommandGroup)
+@main.group("hash-set", cls=CommandGroup)
 def hash_set() -> None:
     """Named collections of one contributor, each under its terms."""
 
 
-_MARKING: Final = (
+_marking_options: Final = options(
     click.option("--tlp", type=choice(TLP), help="Traffic Light Protocol 2.0 label. Default of a new set: amber."),
     click.option(
         "--recipient",
@@ -265,12 +265,6 @@ _MARKING: Final = (
 )
 
 
-def _marking_options(function: Any) -> Any:
-    for option in reversed(_MARKING):
-        function = option(function)
-    return function
-
-
 @command(hash_set, "create")
 @click.argument("name", metavar="CONTRIBUTOR/SET")
 @click.option("--scheme", default="", metavar="ID[@VERSION]", help="Classification scheme; see `hashhub scheme list`.")
@@ -293,32 +287,14 @@ def _marking_options(function: Any) -> Any:
     help="What an item without a class becomes where its format has classes; listed needs an operator's token.",
 )
 @_marking_options
-def create_hash_set(
-    session: Session,
-    *,
-    name: str,
-    scheme: str,
-    purpose: Purpose,
-    display_name: str,
-    review_depth: int,
-    unclassified: Unclassified,
-    **marking: Any,
-) -> None:
+def create_hash_set(session: Session, *, name: str, **fields: Any) -> None:
     """Create a hash set. Needs an operator's token or the contributor's own."""
     from hashhub.client import names
 
     names.hash_set(name)  # refuses what is no CONTRIBUTOR/SET
     owner, _, own_id = name.partition("/")
-    new = HashSet(
-        contributor=owner,
-        id=own_id,
-        scheme=scheme,
-        purpose=purpose,
-        display_name=display_name,
-        review_depth=review_depth,
-        marking=msgspec.structs.replace(Marking(), **_terms(marking)),
-        unclassified=unclassified,
-    )
+    terms, fields = _terms(fields)
+    new = HashSet(contributor=owner, id=own_id, marking=msgspec.structs.replace(Marking(), **terms), **fields)
     with session.connect() as hub:
         _show_hash_sets(session, [hub.create_hash_set(new)])
 
@@ -344,13 +320,10 @@ def get_hash_set(session: Session, *, name: str) -> None:
 @click.option("--display-name", metavar="TEXT", help="The name that people read.")
 @click.option("--review-depth", type=int, metavar="N", help="People who look at each item before it is listed.")
 @_marking_options
-def update_hash_set(
-    session: Session, *, name: str, display_name: str | None, review_depth: int | None, **marking: Any
-) -> None:
+def update_hash_set(session: Session, *, name: str, **fields: Any) -> None:
     """Change a hash set. Only what is given changes; its scheme and purpose stay what they are."""
-    terms = _terms(marking)
-    options = {"display_name": display_name, "review_depth": review_depth}
-    fields = {k: v for k, v in options.items() if v is not None} if terms else given(options)
+    terms, fields = _terms(fields)
+    fields = {k: v for k, v in fields.items() if v is not None} if terms else given(fields)
     with session.connect() as hub:
         current = hub.get_hash_set(name)
         changed = msgspec.structs.replace(current, marking=msgspec.structs.replace(current.marking, **terms), **fields)
@@ -361,7 +334,7 @@ def update_hash_set(
 @command(hash_set, "accept")
 @click.argument("name", metavar="CONTRIBUTOR/SET")
 @_revision_option
-@_comment_option
+@COMMENT
 def accept_hash_set(session: Session, *, name: str, revision: int | None, comment: str) -> None:
     """Let what a hash set says against harm weigh: what it lists as benign, and harmless verdicts. Needs an operator's
     token.
@@ -390,7 +363,7 @@ def accept_hash_set(session: Session, *, name: str, revision: int | None, commen
 )
 @click.option("--hold/--no-hold", default=None, help="Whether nothing of it may be deleted; needs an operator's token.")
 @click.option("--drop-request", is_flag=True, help="Take a request for its deletion back.")
-@_comment_option
+@COMMENT
 def retention(
     session: Session, *, name: str, days: int | None, hold: bool | None, drop_request: bool, comment: str
 ) -> None:
@@ -405,8 +378,7 @@ def retention(
             retained = hub.update_retention(
                 name, days=days, hold=hold, drop_deletion_request=drop_request, comment=comment
             )
-    if session.json:
-        print_json({"name": name, **fields_of(retained)})
+    if session.print_if_json({"name": name, **fields_of(retained)}):
         return
     asked = f"{retained.asked_by}, {retained.ask_time:%Y-%m-%d %H:%MZ}" if retained.ask_time else "-"
     table(
@@ -419,7 +391,7 @@ def retention(
 @click.argument("name", metavar="CONTRIBUTOR/SET")
 @dry_run("Say what would be deleted, and delete nothing.")
 @click.option("--confirm", metavar="CONTRIBUTOR/SET", help="Its name once more, instead of being asked for it.")
-@_comment_option
+@COMMENT
 def delete_hash_set(session: Session, *, name: str, validate_only: bool, confirm: str | None, comment: str) -> None:
     """Delete a hash set with everything that hangs on it: entries, hashes, imports, reports, reviews. For good.
 
@@ -437,8 +409,7 @@ def delete_hash_set(session: Session, *, name: str, validate_only: bool, confirm
                     "confirm", f"is not the name of what is to be deleted, {name[:130]}; nothing was done"
                 )
         deleted = hub.delete_hash_set(name, comment, validate_only=validate_only)
-    if session.json:
-        print_json({"name": name, **fields_of(deleted)})
+    if session.print_if_json({"name": name, **fields_of(deleted)}):
         return
     table(
         ("hash set", "entries", "imports", "report lines", "reviews", "holds that stay"),
@@ -461,12 +432,15 @@ def delete_hash_set(session: Session, *, name: str, validate_only: bool, confirm
         note(f"deleted {clean(name)}; its rows are cleared in the background")
 
 
-def _terms(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the terms that the options state; an option that was not given is None, False or an empty tuple."""
-    options = dict(options)
-    cleared = {"recipients": options.pop("clear_recipients"), "permitted_purposes": options.pop("clear_purposes")}
-    cleared["max_distances"] = options.pop("clear_distances")
-    terms = {name: value for name, value in options.items() if value not in (None, ())}
+def _terms(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the terms that the options state, and the other options; an option that was not given is None, False or
+    an empty tuple.
+    """
+    others = dict(options)
+    cleared = {"recipients": others.pop("clear_recipients"), "permitted_purposes": others.pop("clear_purposes")}
+    cleared["max_distances"] = others.pop("clear_distances")
+    stated = {name: others.pop(name) for name in Marking.__struct_fields__ if name in others}
+    terms = {name: value for name, value in stated.items() if value not in (None, ())}
     for name, is_cleared in cleared.items():
         if is_cleared and name in terms:
             raise click.UsageError(f"naming and clearing {name.replace('_', ' ')} exclude each other")
@@ -476,7 +450,7 @@ def _terms(options: dict[str, Any]) -> dict[str, Any]:
         terms["max_distances"] = distances_of(terms["max_distances"])
     if "expire_time" in terms:
         terms["expire_time"] = unless_never(terms["expire_time"])
-    return terms
+    return terms, others
 
 
 def _show_contributors(session: Session, contributors: list[Contributor]) -> None:
@@ -520,6 +494,3 @@ def _show_hash_sets(session: Session, hash_sets: list[HashSet]) -> None:
         tell(clean(f"legal basis: {shown.marking.legal_basis}"))  # a sentence: too long for a column
     for floor in shown.floors:
         tell(clean(f"no looser than entries in it came with: {terms_of(floor)}"))
-
-
-COMMANDS: Final = (contributor, group, hash_set)

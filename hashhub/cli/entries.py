@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hashhub.cli.history import TIME, show_events, undo
+from hashhub.cli import main
+from hashhub.cli.history import show_events, undo
 from hashhub.cli.selection import ChosenEntries, is_given, one_or_many, selecting, selection_of
-from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, spelled
-from hashhub.cli.terminal import clean, note, plain, print_json, table
+from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, past, spelled
+from hashhub.cli.terminal import clean, note, table
 from hashhub.model import Entry, EntryAction, Review, ReviewKind, Selection, WithdrawalReason
 from hashhub.schemes.dimensions import words as values_in_words
 
@@ -27,7 +28,7 @@ _LIMIT: Final = click.option(
 )
 
 
-@click.group("entry", cls=CommandGroup)
+@main.group("entry", cls=CommandGroup)
 def entry() -> None:
     """Media items as one contributor states them."""
 
@@ -161,7 +162,7 @@ def withdraw_entry(session: Session, entries: ChosenEntries, *, reason: Withdraw
     click.option("--actor", default="", metavar="TOKEN", help="Instead of entries: all that this token withdrew."),
     click.option(
         "--since",
-        type=TIME,
+        type=past,
         metavar="TIME",
         help="With --actor: from this time on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
     ),
@@ -209,6 +210,15 @@ _MANY_COMMENT: Final = click.option(
 )
 
 
+def _change(session: Session, entries: ChosenEntries, action: EntryAction, comment: str) -> None:
+    if (name := entries.single) is None:
+        entries.change(session, action, comment=comment)
+        return
+    with session.connect() as hub:
+        done = hub.release_entry if action is EntryAction.RELEASE else hub.quarantine_entry
+        _show(session, done(name, validate_only=entries.validate_only))
+
+
 @command(entry, "release")
 @one_or_many(_MANY_COMMENT)
 def release_entry(session: Session, entries: ChosenEntries, *, comment: str) -> None:
@@ -216,11 +226,7 @@ def release_entry(session: Session, entries: ChosenEntries, *, comment: str) -> 
 
     Needs an operator's token.
     """
-    if (name := entries.single) is None:
-        entries.change(session, EntryAction.RELEASE, comment=comment)
-        return
-    with session.connect() as hub:
-        _show(session, hub.release_entry(name, validate_only=entries.validate_only))
+    _change(session, entries, EntryAction.RELEASE, comment)
 
 
 @command(entry, "quarantine")
@@ -230,14 +236,10 @@ def quarantine_entry(session: Session, entries: ChosenEntries, *, comment: str) 
 
     It matches again when it is released. Needs an operator's token.
     """
-    if (name := entries.single) is None:
-        entries.change(session, EntryAction.QUARANTINE, comment=comment)
-        return
-    with session.connect() as hub:
-        _show(session, hub.quarantine_entry(name, validate_only=entries.validate_only))
+    _change(session, entries, EntryAction.QUARANTINE, comment)
 
 
-@click.group("review", cls=CommandGroup)
+@main.group("review", cls=CommandGroup)
 def review() -> None:
     """Statements by others about entries. They are only ever added."""
 
@@ -283,8 +285,7 @@ def _said(e: Entry) -> str:
 
 
 def _show(session: Session, e: Entry) -> None:
-    if session.json:
-        print_json(plain(e))
+    if session.print_if_json(e):
         return
     p = e.provenance
     rows: list[tuple[str, object]] = [("entry", e.name), ("state", spelled(e.state))]
@@ -349,6 +350,3 @@ def _stated(r: Review) -> str:
     if r.sets_aside:
         return f"sets review {r.sets_aside} aside"
     return spelled(r.kind) + (", awaits acceptance" if r.awaits_acceptance else "")
-
-
-COMMANDS: Final = (entry, review)

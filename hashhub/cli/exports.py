@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
+from hashhub.cli import main
 from hashhub.cli.imports import settings_of
 from hashhub.cli.session import REFUSED, Session, command
-from hashhub.cli.terminal import clean, csv_rows, note, plain, print_json, progress, say, table
+from hashhub.cli.terminal import clean, csv_rows, note, progress, say, table
 from hashhub.connector import Loss, get_writer
 from hashhub.writing import TAKEN, check, whole_file, written
 
@@ -21,7 +22,7 @@ _OUTSIDE: Final = "somebody outside"
 _HEADER: Final = ("entry", "field", "reason", "detail")
 
 
-@command(None, "export")
+@command(main, "export")
 @click.option("--format", "format_", required=True, metavar="NAME", help="Writer; an unknown name lists them.")
 @click.option("--hash-set", "hash_sets", multiple=True, metavar="CONTRIBUTOR/SET", help="Their entries; repeatable.")
 @click.option("--policy", default="", metavar="NAME", help="The entries that satisfy this policy each by itself.")
@@ -49,9 +50,6 @@ def export(
     session: Session,
     *,
     format_: str,
-    hash_sets: tuple[str, ...],
-    policy: str,
-    position: str,
     out: str,
     recipient: str,
     options: tuple[str, ...],
@@ -59,6 +57,7 @@ def export(
     strict: bool,
     losses: str | None,
     force: bool,
+    **selected: Any,
 ) -> None:
     """Write entries into a file that is handed on, and say what the file does not.
 
@@ -66,7 +65,7 @@ def export(
     somebody outside, but for the hash sets of the token's own contributor. FILE appears once it is whole. Exit code 1
     where nothing may leave, or with --strict if anything would be lost.
     """
-    if sum((bool(hash_sets), bool(policy), bool(position))) != 1:
+    if sum(map(bool, selected.values())) != 1:
         raise click.UsageError("give one of --hash-set, --policy and --changes-from: they choose the entries")
     writer = get_writer(format_)
     settings = settings_of(options, mapping)
@@ -86,12 +85,10 @@ def export(
             target,
             writer=writer,
             options=settings,
-            hash_sets=hash_sets,
-            policy=policy,
-            position=position,
             recipient=recipient,
-            on_loss=_told_in(told) if losses is not None else lambda _: None,
+            on_loss=_loss_writer(told) if losses is not None else lambda _: None,
             progress=lambda done, total: bar(done, total, "exporting"),
+            **selected,
         )
         is_refused = strict and not report.is_lossless
         if losses is not None:
@@ -107,7 +104,7 @@ def export(
         raise click.exceptions.Exit(REFUSED)
 
 
-def _told_in(target: BinaryIO) -> Callable[[Loss], None]:
+def _loss_writer(target: BinaryIO) -> Callable[[Loss], None]:
     """Return what writes each loss as a row of CSV."""
     write = csv_rows(target)
     write(_HEADER)
@@ -135,22 +132,21 @@ def _reading(report: ExportReport, out: str, *, force: bool, has_mapping: bool) 
 
 
 def _show(session: Session, report: ExportReport, out: str, recipient: str, reading: str, *, is_refused: bool) -> None:
-    if session.json:
-        print_json(
-            {
-                "file": None if is_refused else out,
-                "hash_sets": report.hash_sets,
-                "for": recipient or None,
-                "revision": report.revision,
-                "position": report.position or None,
-                "delta": report.is_delta,
-                "taken": report.taken,
-                "written": 0 if is_refused else report.written,
-                "left_out": [{"hash_set": name, "entries": count} for name, count in report.left_out],
-                "losses": plain(report.losses),
-            },
-            err=out == "-",
-        )
+    if session.print_if_json(
+        {
+            "file": None if is_refused else out,
+            "hash_sets": report.hash_sets,
+            "for": recipient or None,
+            "revision": report.revision,
+            "position": report.position or None,
+            "delta": report.is_delta,
+            "taken": report.taken,
+            "written": 0 if is_refused else report.written,
+            "left_out": [{"hash_set": name, "entries": count} for name, count in report.left_out],
+            "losses": report.losses,
+        },
+        err=out == "-",
+    ):
         return
     tell = note if out == "-" else say
     what = "changes" if report.is_delta else "entries"
@@ -178,6 +174,3 @@ def _show(session: Session, report: ExportReport, out: str, recipient: str, read
         tell(f"read it with: hashhub import {out} {reading} --hash-set CONTRIBUTOR/SET")
     if report.position:
         tell("the changes from here on: --changes-from " + report.position)
-
-
-COMMANDS: Final = (export,)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from hashhub import config
-from hashhub.cli.session import REFUSED, CommandGroup, Session, command, dry_run
+from hashhub.cli import main
+from hashhub.cli.backup import of_a_hub
+from hashhub.cli.session import REFUSED, CommandGroup, Session, command, dry_run, past
 from hashhub.cli.terminal import clean, note, plain, print_json, say
 from hashhub.errors import InvalidArgument, NotFound, PermissionDenied, missing_extra
 from hashhub.model import Event, EventKind, RevertedEvent
@@ -20,30 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashhub.client import Client
+    from hashhub.config import Config
 
 
-_AGO: Final = re.compile("([0-9]{1,6})([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class _Time(click.ParamType[datetime]):
-    """A time in RFC 3339, or a day, UTC where it does not say; or how long ago it was: `30m`, `12h`, `7d`."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        if ago := _AGO.fullmatch(value):
-            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
-        try:
-            time = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time such as 2026-05-01T08:00Z, or 12h for twelve hours ago", param, ctx)
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-TIME: Final = _Time()
 _SHOWN: Final = 120  # characters of a changed field in a table
 
 _WHAT: Final = {
@@ -60,7 +37,7 @@ _WHAT: Final = {
 }
 
 
-@click.group("history", cls=CommandGroup, default="list", no_args_is_help=False)
+@main.group("history", cls=CommandGroup, default="list", no_args_is_help=False)
 def history() -> None:
     """Who did what, when and why.
 
@@ -73,7 +50,7 @@ def history() -> None:
 @click.option("--actor", default="", metavar="TOKEN", help="Only what this token wrote.")
 @click.option(
     "--since",
-    type=TIME,
+    type=past,
     metavar="TIME",
     help="Only from this time on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
 )
@@ -102,11 +79,11 @@ def redact_event(session: Session, *, revision: int, yes: bool) -> None:
         show_events(session, hub, "", [hub.redact_event(revision)])
 
 
-@command(None, "revert")
+@command(main, "revert")
 @click.option("--actor", required=True, metavar="TOKEN", help="Whose writes are undone.")
 @click.option(
     "--since",
-    type=TIME,
+    type=past,
     required=True,
     metavar="TIME",
     help="From when on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
@@ -124,24 +101,13 @@ def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: 
     undo(session, actor, since, comment, withdrawals_only=False, yes=yes, validate_only=validate_only)
 
 
-@command(None, "doctor", local=True)
-@click.option("--data", metavar="DIR", help="The hub's data directory.")
-@click.option("--database", metavar="URL", help="Its PostgreSQL database, if it has one.")
-@click.option("--config", "config_file", metavar="FILE", help="TOML file with the hub's settings.")
+@command(main, "doctor", local=True)
+@of_a_hub
 @click.option("--head", metavar="REVISION:HASH", help="Fail unless the history contains this head.")
 @click.option("--mend", is_flag=True, help="Begin the chain anew behind a break, which stays on record.")
 @click.option("--full", is_flag=True, help="Compare all rows, not the next million entries only.")
 @click.option("--comment", default="", metavar="TEXT", help="With --mend: what broke it, and how that is known.")
-def doctor(
-    session: Session,
-    *,
-    config_file: str | None,
-    head: str | None,
-    mend: bool,
-    full: bool,
-    comment: str,
-    **options: object,
-) -> None:
+def doctor(session: Session, settings: Config, *, head: str | None, mend: bool, full: bool, comment: str) -> None:
     """Check that the history is whole, and that what decides is what it says, on the hub's own machine.
 
     Contributors, terms, tokens, policies, reviews, holds, entries and their digests are compared with what events left:
@@ -152,7 +118,6 @@ def doctor(
     there. Whoever kept one can tell whether the history was rewritten since. No hub has to run, and a running one is
     not disturbed.
     """
-    settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
     if mend and not comment.strip():
         raise InvalidArgument.field("comment", "must say what broke the history, and how that is known", "REQUIRED")
     try:
@@ -282,6 +247,3 @@ def _show_outcomes(session: Session, lines: Sequence[RevertedEvent]) -> None:
         lambda x: (x.event.revision, _what(x.event), x.event.subject or "-", "yes" if x.reverted else "no", x.outcome),
         empty="the token wrote nothing since then",
     )
-
-
-COMMANDS: Final = (history, revert, doctor)

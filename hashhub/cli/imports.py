@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 import click
 import msgspec
 
+from hashhub.cli import main
 from hashhub.cli.selection import import_called
 from hashhub.cli.session import REFUSED, Session, choice, command, dry_run, spelled, terms_of
-from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell
+from hashhub.cli.terminal import clean, note, print_json, progress, say, table, tell
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -71,7 +72,7 @@ _OUTCOMES: Final = (
 _THEN: Final = {"accepted": "matched from then on, until newer lists replaced or withdrew them"}
 
 
-@command(None, "import")
+@command(main, "import")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option(
     "--format",
@@ -97,13 +98,10 @@ def import_file(
     files: tuple[str, ...],
     format_: str | None,
     hash_set: str | None,
-    validate_only: bool,
-    replace: bool,
-    allow_shrinking: bool,
     options: tuple[str, ...],
     mapping: str | None,
     propose_mapping: bool,
-    keep_on_failure: bool,
+    **how: bool,
 ) -> None:
     """Contribute a hash list.
 
@@ -153,18 +151,15 @@ def import_file(
                 connector=format_,
                 hash_set=hash_set,
                 options=settings,
-                replace=replace,
-                validate_only=validate_only,
-                allow_shrinking=allow_shrinking,
-                keep_on_failure=keep_on_failure,
                 progress=show,
+                **how,
             )
             if report.is_refused and told is not None:
                 remark = _looks_like_another(sources[0], told)
         except MalformedSource as e:
             if told is not None and (remark := _looks_like_another(sources[0], told)):
                 e.add_note(remark)
-            outcome = "the import is still open" if keep_on_failure else "the import was cancelled"
+            outcome = "the import is still open" if how["keep_on_failure"] else "the import was cancelled"
             name = f"the {len(files)} parts" if len(files) > 1 else _name(files[0])
             e.add_note(f"nothing of {name} is visible; {outcome}")
             raise
@@ -194,7 +189,7 @@ def _what_is_kept(error: HashHubError, *, is_open: bool) -> str:
     return f"{kept_so_far}; give the same command again to go on from there"
 
 
-@command(None, "findings")
+@command(main, "findings")
 @click.argument("name", metavar="CONTRIBUTOR/SET[/IMPORT]")
 @click.option("--disposition", "dispositions", multiple=True, type=choice(Disposition), help="Only these; repeatable.")
 @click.option("--summary", is_flag=True, help="Counts by reason instead of single findings.")
@@ -313,23 +308,22 @@ def show_report(session: Session, report: ImportReport) -> None:
     """Print what became of every item of a source: the counts, then the reasons with where they occur first."""
     source = report.source
     name = f"{source.contributor}/{source.hash_set}/{source.id}"
-    if session.json:
-        print_json(
-            {
-                "name": name,
-                "import": name,
-                "state": source.state,
-                "validate_only": report.validate_only,
-                "repeated": report.repeated,
-                "resumed_batches": report.resumed_batches,
-                "revision": source.revision,
-                "counts": plain(source.counts),
-                "terms": plain(source.terms),
-                "unclassified": report.unclassified,
-                "findings": plain(report.groups),
-                "findings_complete": report.groups_complete,
-            }
-        )
+    if session.print_if_json(
+        {
+            "name": name,
+            "import": name,
+            "state": source.state,
+            "validate_only": report.validate_only,
+            "repeated": report.repeated,
+            "resumed_batches": report.resumed_batches,
+            "revision": source.revision,
+            "counts": source.counts,
+            "terms": source.terms,
+            "unclassified": report.unclassified,
+            "findings": report.groups,
+            "findings_complete": report.groups_complete,
+        }
+    ):
         return
     if report.repeated:
         tell(f"{name}: this very list was imported before, at revision {source.revision}; nothing was done")
@@ -480,8 +474,7 @@ def _propose(session: Session, format_: str | None, file: str, sheet: str) -> No
 
     with opened(file) as source:
         proposal = propose_for(_unpacked(source), sheet)
-    if session.json:
-        print_json({"mapping": proposal.text(), "notes": proposal.notes})
+    if session.print_if_json({"mapping": proposal.text(), "notes": proposal.notes}):
         return
     say(proposal.text().rstrip("\n"))
     for remark in proposal.notes:
@@ -579,6 +572,3 @@ def _layout(connector: str, source: BinaryIO, mapping: str | None, sheet: str) -
 
 def _is_unknown(group: FindingGroup) -> bool:
     return group.disposition is Disposition.QUARANTINED and group.reason == Code.UNKNOWN_VALUE
-
-
-COMMANDS: Final = (import_file, findings)

@@ -13,7 +13,8 @@ from typing import Any, Final
 import click
 
 from hashhub import hashes
-from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, choice, command, exit_code, spelled
+from hashhub.cli import main
+from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, as_one, choice, command, exit_code, spelled
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, say, show_path, tell
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
 from hashhub.hits import how, where
@@ -24,29 +25,52 @@ from hashhub.trust import ReasonCode
 _DEFAULT_POLICY: Final = "any"
 _SHOWN: Final = 5  # matches printed for people; --json has all of them
 
-POLICY: Final = click.option(
-    "--policy",
-    envvar="HASHHUB_POLICY",
-    default=_DEFAULT_POLICY,
-    show_default=True,
-    metavar="NAME",
-    help="What suffices for a verdict; see `hashhub policy list`. This command assumes `any`, because a person reads "
-    "its answer and everything known should be shown; programs must choose.",
+
+def distances_of(distances: tuple[str, ...]) -> dict[str, int]:
+    """Return the distances that --max-distance states, by algorithm. Raises UsageError, InvalidArgument."""
+    max_distances: dict[str, int] = {}
+    for text in distances:
+        name, _, number = text.partition("=")
+        if not number.isdecimal():
+            raise click.UsageError(f"--max-distance must be ALGORITHM=N, for example PDQ=20, got {text[:40]!r}")
+        is_of_frames = name.upper() == hashes.VPDQ.name
+        max_distances[hashes.VPDQ.name if is_of_frames else hashes.algorithm(name).name] = int(number)
+    return max_distances
+
+
+def match_options(policy: str, distances: tuple[str, ...], limit: int) -> MatchOptions:
+    """Return what the options of a command say. Raises UsageError, InvalidArgument."""
+    return MatchOptions(policy=policy, max_distances=distances_of(distances), match_limit=limit)
+
+
+MATCHING: Final = as_one(
+    match_options,
+    ("policy", "distances", "limit"),
+    click.option(
+        "--policy",
+        envvar="HASHHUB_POLICY",
+        default=_DEFAULT_POLICY,
+        show_default=True,
+        metavar="NAME",
+        help="What suffices for a verdict; see `hashhub policy list`. This command assumes `any`, because a person "
+        "reads its answer and everything known should be shown; programs must choose.",
+    ),
+    click.option(
+        "--max-distance",
+        "distances",
+        multiple=True,
+        metavar="ALGORITHM=N",
+        help="Largest distance that still matches, inclusive, in the algorithm's unit; repeatable.",
+    ),
+    click.option(
+        "--limit",
+        type=click.IntRange(1, 1000),
+        default=100,
+        show_default=True,
+        help="Most matches for one item, nearest first.",
+    ),
 )
-DISTANCES: Final = click.option(
-    "--max-distance",
-    "distances",
-    multiple=True,
-    metavar="ALGORITHM=N",
-    help="Largest distance that still matches, inclusive, in the algorithm's unit; repeatable.",
-)
-LIMIT: Final = click.option(
-    "--limit",
-    type=click.IntRange(1, 1000),
-    default=100,
-    show_default=True,
-    help="Most matches for one item, nearest first.",
-)
+"""Gives a command the options of a match, as its second argument."""
 FAIL_ON: Final = click.option(
     "--fail-on",
     type=click.Choice(["match", "review"]),
@@ -54,23 +78,19 @@ FAIL_ON: Final = click.option(
 )
 
 
-@command(None, "match")
+@command(main, "match")
 @click.argument("files", nargs=-1, metavar="")
 @click.option("--hash", "given", multiple=True, metavar="ALGORITHM:DIGEST", help="A hash to look up; repeatable.")
 @click.option("--from-file", metavar="FILE", help="More hashes, one ALGORITHM:DIGEST a line; - is standard input.")
-@POLICY
-@DISTANCES
-@LIMIT
+@MATCHING
 @FAIL_ON
 def match(
     session: Session,
+    options: MatchOptions,
     *,
     files: tuple[str, ...],
     given: tuple[str, ...],
     from_file: str | None,
-    policy: str,
-    distances: tuple[str, ...],
-    limit: int,
     fail_on: str | None,
 ) -> None:
     """Look hashes up.
@@ -84,7 +104,6 @@ def match(
         )
     if not given and from_file is None:
         raise click.UsageError("nothing to look up: give --hash ALGORITHM:DIGEST or --from-file FILE")
-    options = match_options(policy, distances, limit)
     tally = VerdictTally(session, options, fail_on)
     # All of the command line is checked before anything is asked.
     queries = [_query(text) for text in given]
@@ -94,7 +113,7 @@ def match(
     tally.finish("hash", "hashes")
 
 
-@command(None, "hash", local=True)
+@command(main, "hash", local=True)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--algorithm", "algorithms", multiple=True, metavar="NAME", help="Only these; repeatable.")
 @click.option(
@@ -275,23 +294,6 @@ def _match_line(m: EntryMatch) -> str:
     return clean(f"{m.entry.name}  {how(m)}  {said}{reviews}  TLP:{m.marking.tlp.replace('_', '+')}")
 
 
-def match_options(policy: str, distances: tuple[str, ...], limit: int) -> MatchOptions:
-    """Return what the options of a command say. Raises UsageError, InvalidArgument."""
-    return MatchOptions(policy=policy, max_distances=distances_of(distances), match_limit=limit)
-
-
-def distances_of(distances: tuple[str, ...]) -> dict[str, int]:
-    """Return the distances that --max-distance states, by algorithm. Raises UsageError, InvalidArgument."""
-    max_distances: dict[str, int] = {}
-    for text in distances:
-        name, _, number = text.partition("=")
-        if not number.isdecimal():
-            raise click.UsageError(f"--max-distance must be ALGORITHM=N, for example PDQ=20, got {text[:40]!r}")
-        is_of_frames = name.upper() == hashes.VPDQ.name
-        max_distances[hashes.VPDQ.name if is_of_frames else hashes.algorithm(name).name] = int(number)
-    return max_distances
-
-
 def _query(text: str) -> Query:
     value = hashes.parse_pair(text)
     return Query(hashes=(value,), label=value.text)
@@ -318,6 +320,3 @@ def queries_in(file: str, option: str) -> Iterator[tuple[int, Query]]:
         raise NotFound(f"cannot read {file!r}: {e.strerror or type(e).__name__}; check the path") from e
     except UnicodeDecodeError as e:
         raise InvalidArgument.field(option, f"is not UTF-8 text (byte {e.start})") from e
-
-
-COMMANDS: Final = (match, hash_files)

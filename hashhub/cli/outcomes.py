@@ -123,7 +123,7 @@ def write_beside(
     """
     with closing(iter(outcomes)) as findings:  # type: ignore[type-var] # a generator
         rows = opened(source, layout, sheet, keeps_raw=True)
-        beside = _Beside(findings)
+        beside = _OutcomeCursor(findings)
         if isinstance(rows, SheetRows):
             with rows:
                 _write_workbook(rows, beside, target, layout)
@@ -138,7 +138,7 @@ def write_beside(
         )
 
 
-class _Beside:
+class _OutcomeCursor:
     """Walks along the outcomes while the rows pass by."""
 
     def __init__(self, outcomes: Iterator[ItemOutcome]) -> None:
@@ -163,7 +163,7 @@ class _Beside:
         return None
 
 
-def _write_text(rows: Rows, beside: _Beside, source: BinaryIO, target: BinaryIO, layout: TableLayout) -> None:
+def _write_text(rows: Rows, beside: _OutcomeCursor, source: BinaryIO, target: BinaryIO, layout: TableLayout) -> None:
     encoding = rows.encoding
     delimiter = rows.delimiter
     has_header = layout.has_header
@@ -236,7 +236,7 @@ def _behind(raw: str, delimiter: str, count: int) -> str:
     return raw
 
 
-def _write_workbook(rows: SheetRows, beside: _Beside, target: BinaryIO, layout: TableLayout) -> None:
+def _write_workbook(rows: SheetRows, beside: _OutcomeCursor, target: BinaryIO, layout: TableLayout) -> None:
     try:
         import openpyxl
         from openpyxl.cell import WriteOnlyCell

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import click
 from msgspec.structs import replace
 
-from hashhub.cli.history import TIME
+from hashhub.cli import main
 from hashhub.cli.match import distances_of, queries_in
-from hashhub.cli.session import CommandGroup, Session, command, dry_run
-from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, table, tell
+from hashhub.cli.session import CommandGroup, Session, command, dry_run, past
+from hashhub.cli.terminal import COLOURS, clean, coloured, note, picked, plain, progress, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import Effort, MatchOptions, Query, ReasonLine, Verdict
 from hashhub.scans.tree import opened
@@ -36,23 +36,11 @@ _DISTANCES: Final = click.option(
 )
 
 
-class _TimeOrRevision(click.ParamType[datetime | int]):
-    """A revision, as a bare number, or a time."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime | int:
-        """Return it."""
-        if isinstance(value, datetime | int):
-            return value
-        text = str(value)
-        if re.fullmatch(r"[0-9]{1,18}", text):
-            return int(text)
-        time: datetime = TIME.convert(text, param, ctx)
-        return time
+def _time_or_revision(text: str) -> datetime | int:
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else past(text)
 
 
-@click.group("policy", cls=CommandGroup)
+@main.group("policy", cls=CommandGroup)
 def policy() -> None:
     """Policies: which statements suffice for a verdict."""
 
@@ -89,8 +77,7 @@ def show_policy(session: Session, *, name: str) -> None:
     """Print the text of a policy, as its file has it."""
     with session.connect() as hub:
         version = hub.get_policy(name)
-    if session.json:
-        print_json(plain(version))
+    if session.print_if_json(version):
         return
     for line in version.text.splitlines():
         say(clean(line))
@@ -111,8 +98,7 @@ def diff_policies(session: Session, *, before: str, after: str) -> None:
         list(difflib.unified_diff(a.splitlines(), b.splitlines(), one[0], other[0], lineterm=""))
         for a, b in zip(one[1:], other[1:], strict=True)
     )
-    if session.json:
-        print_json({"before": one[0], "after": other[0], "text": texts, "explanation": sentences})
+    if session.print_if_json({"before": one[0], "after": other[0], "text": texts, "explanation": sentences}):
         return
     if not texts:
         tell(f"{clean(one[0])} and {clean(other[0])} have the same text.")
@@ -138,8 +124,7 @@ def put_policy(session: Session, *, file: str, comment: str, validate_only: bool
     text = _read(file)
     with session.connect() as hub:
         made = hub.put_policy(text, comment, validate_only=validate_only)
-    if session.json:
-        print_json(plain(made))
+    if session.print_if_json(made):
         return
     done = "would be put" if validate_only else "holds"
     tell(clean(f"{made.name} {done}. Callers that name {made.id} without a version are answered by it."))
@@ -161,8 +146,7 @@ def retire_policy(session: Session, *, name: str, comment: str, validate_only: b
         left = None
         if not validate_only:
             left = next((p for p in hub.list_policies() if p.id == retired.id), None)
-    if session.json:
-        print_json(plain(retired))
+    if session.print_if_json(retired):
         return
     if validate_only:
         tell(clean(f"{retired.name} would be retired."))
@@ -191,16 +175,14 @@ def explain_policy(
     with session.connect() as hub:
         if not query.hashes:
             version = hub.get_policy(id)
-            if session.json:
-                print_json(plain(version))
+            if session.print_if_json(version):
                 return
             for line in version.explanation.splitlines():
                 tell(clean(line))
             return
         options = MatchOptions(policy=id, max_distances=distances_of(distances))
         explained = hub.explain_match(query, options)
-    if session.json:
-        print_json({**_plain_trace(explained.trace), "revision": explained.revision})
+    if session.print_if_json({**_plain_trace(explained.trace), "revision": explained.revision}):
         return
     _show_trace(explained.trace)
 
@@ -211,7 +193,7 @@ def explain_policy(
 @click.option("--hashes", "file", metavar="FILE", help="Judge these: one ALGORITHM:DIGEST a line; - is standard input.")
 @click.option(
     "--since",
-    type=_TimeOrRevision(),
+    type=_time_or_revision,
     metavar="TIME|REVISION",
     help="Judge the entries that became visible since then, by their own hashes; 12h is twelve hours ago, 0 is all.",
 )
@@ -256,17 +238,16 @@ def simulate_policy(
             max_distances=max_distances,
             progress=lambda done, total: bar(done, total, "judging"),
         )
-    if session.json:
-        print_json(
-            {
-                "before": trial.before,
-                "after": trial.after,
-                "judged": trial.total,
-                "changed": sum(c.count for c in trial.changes if c.before is not c.after),
-                "changes": plain(trial.changes),
-                "revision": trial.revision,
-            }
-        )
+    if session.print_if_json(
+        {
+            "before": trial.before,
+            "after": trial.after,
+            "judged": trial.total,
+            "changed": sum(c.count for c in trial.changes if c.before is not c.after),
+            "changes": trial.changes,
+            "revision": trial.revision,
+        }
+    ):
         return
     _show_trial(trial)
 
@@ -332,12 +313,9 @@ def _plain_trace(trace: Trace) -> dict[str, object]:
     return {
         "policy": trace.policy,
         "verdict": trace.judgement.verdict,
-        "conclusion": trace.conclusion,
-        "closeness": trace.closeness,
+        **picked(trace, "conclusion", "closeness"),
         "reasons": plain(trace.judgement.reasons),
-        "entries": plain(trace.entries),
-        "clauses": plain(trace.clauses),
-        "disputes": plain(trace.disputes),
+        **picked(trace, "entries", "clauses", "disputes"),
     }
 
 
@@ -385,6 +363,3 @@ def _query_of(file: str) -> Query:
     quiet_pillow()
     with opened(Path(file)) as stream:
         return hash_media(stream, effort=Effort.STANDARD).query()
-
-
-COMMANDS: Final = (policy,)

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from hashhub.cli import main
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import plain, print_json, say, table
 from hashhub.model import QueueItem, QueueKind
@@ -31,7 +32,7 @@ _OF_OPERATORS: Final = (
 )
 
 
-@command(None, "queue")
+@command(main, "queue")
 @click.argument("contributor", default="")
 def queue(session: Session, *, contributor: str) -> None:
     """Show what waits for you, and the command that goes on with it.
@@ -96,6 +97,3 @@ def next_commands(item: QueueItem) -> list[str]:
             return [f"hashhub reconcile conflicts list --assignee {shlex.quote(item.reason)}"]
         case QueueKind.OPEN_IMPORT | QueueKind.OVERDUE:
             return [f"hashhub findings {item.hash_set}"]
-
-
-COMMANDS: Final = (queue,)

@@ -6,7 +6,6 @@ machine, without a hub. The answers are the same.
 
 from __future__ import annotations
 
-import functools
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +16,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 import click
 import msgspec
 
-from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, command
+from hashhub.cli import main
+from hashhub.cli.session import DONE, REFUSED, CommandGroup, Session, as_one, choice, command
 from hashhub.cli.terminal import (
     clean,
     counted,
     csv_rows,
     minute,
     note,
+    picked,
     plain,
     print_json,
     progress,
@@ -48,7 +49,7 @@ _NARROW: Final = 80
 _OPERATION_FIELDS: Final = ("done", "total", "doing", "create_time", "update_time", "end_time", "expire_time")
 
 
-@click.group(cls=CommandGroup)
+@main.group(cls=CommandGroup)
 def reconcile() -> None:
     """Compare databases: what they share, where they contradict each other, and what somebody lacks.
 
@@ -58,7 +59,7 @@ def reconcile() -> None:
     """
 
 
-@click.group(cls=CommandGroup)
+@main.group(cls=CommandGroup)
 def operation() -> None:
     """What the hub is working on, and what came of it."""
 
@@ -72,8 +73,24 @@ class _Answer(NamedTuple):
     handle: OperationHandle[Any] | None
 
 
-_near_option = click.option("--near", is_flag=True, help="Also by near perceptual hashes, told apart from exact ones.")
-_OF_QUESTIONS: Final = (
+class _Question(NamedTuple):
+    """Whose hash sets are looked at, and who answers: the hub, or an extract on this machine."""
+
+    contributors: str
+    min_reliability: Reliability | None
+    extract_directory: Path | None
+    no_wait: bool
+
+    @property
+    def whose(self) -> dict[str, Any]:
+        """The fields of a task that say whose hash sets it is about."""
+        names = tuple(name.strip() for name in self.contributors.split(",") if name.strip())
+        return {"contributors": names, "min_reliability": self.min_reliability}
+
+
+_question: Final = as_one(
+    _Question,
+    _Question._fields,
     click.option(
         "--contributors",
         metavar="ID,...",
@@ -99,33 +116,7 @@ _OF_QUESTIONS: Final = (
         help="Start it and tell its name; `hashhub operation get NAME` shows what came of it.",
     ),
 )
-
-
-class _Question(NamedTuple):
-    """What all commands that compare ask alike: whose hash sets are looked at, and where."""
-
-    contributors: str
-    min_reliability: Reliability | None
-    extract_directory: Path | None
-    no_wait: bool
-
-    @property
-    def whose(self) -> dict[str, Any]:
-        """What a task has of it."""
-        names = tuple(name.strip() for name in self.contributors.split(",") if name.strip())
-        return {"contributors": names, "min_reliability": self.min_reliability}
-
-
-def _question(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all comparing ones have, as a `_Question`."""
-
-    @functools.wraps(function)
-    def run(session: Session, **options: Any) -> None:
-        function(session, _Question(**{name: options.pop(name) for name in _Question._fields}), **options)
-
-    for option in reversed(_OF_QUESTIONS):
-        run = option(run)
-    return run
+_near_option = click.option("--near", is_flag=True, help="Also by near perceptual hashes, told apart from exact ones.")
 
 
 def _note_left_out(left_out: Sequence[Omission]) -> None:
@@ -157,18 +148,17 @@ def extract(session: Session, *, directory: Path) -> None:
         handle = hub.reconciliation.extract()
         made = _result(handle, bar)
         done = handle.download(directory, progress=bar)
-    if session.json:
-        print_json(
-            {
-                "directory": str(directory),
-                "revision": made.revision,
-                "hash_sets": made.hash_sets,
-                "left_out": made.left_out,
-                "fetched": len(done.fetched),
-                "unchanged": done.unchanged,
-                "bytes": done.size,
-            }
-        )
+    if session.print_if_json(
+        {
+            "directory": str(directory),
+            "revision": made.revision,
+            "hash_sets": made.hash_sets,
+            "left_out": made.left_out,
+            "fetched": len(done.fetched),
+            "unchanged": done.unchanged,
+            "bytes": done.size,
+        }
+    ):
         return
     tell(
         f"{clean(str(directory))}: {counted(len(made.hash_sets), 'hash set')} as of revision {made.revision}; "
@@ -197,8 +187,6 @@ def overlap(
         check(svg, replace=force, taken=TAKEN, field="svg")
     task = tasks.ComputeOverlap(by=by, near=near, engine=engine, **question.whose)
     with _answer(session, task, question) as answer:
-        if answer is None:
-            return
         if svg is not None:
             chart = _drawn(answer.response)
             with written(svg, replace=force, taken=TAKEN, field="svg") as target:
@@ -230,8 +218,6 @@ def agreement(session: Session, question: _Question, *, confusions: bool, engine
     that the data suggests. It suggests, and changes nothing.
     """
     with _answer(session, tasks.ComputeAgreement(engine=engine, **question.whose), question) as answer:
-        if answer is None:
-            return
         if session.json:
             _show(session, answer)
         else:
@@ -248,11 +234,11 @@ def gaps(session: Session, question: _Question, *, jurisdiction: str, near: bool
     """Find items that others hold and a jurisdiction lacks, as a work list of names of entries, without digests."""
     code = jurisdiction.upper()
     task = tasks.FindGaps(jurisdiction=code, near=near, **question.whose)
-    _rows_command(session, task, out, question, force=force)
     if question.extract_directory is None:
         with session.connect() as hub:
             if not any(contributor.jurisdiction == code for contributor in hub.list_contributors()):
                 note(f"no contributor of {clean(code)} is here, so that it lacks whatever others hold; is it the code?")
+    _rows_command(session, task, out, question, force=force)
 
 
 @command(reconcile, "report")
@@ -274,18 +260,14 @@ def report(
     countries = tuple(j.upper() for j in jurisdictions)
     task = tasks.WriteReport(title=title, jurisdictions=countries, near=near, **question.whose)
     with _answer(session, task, question) as answer:
-        if answer is None:
-            return
         if answer.handle is not None:
             answer.handle.download(out)
         elif answer.files is not None:
             _copy(answer.files, out)
         files = [str(out / f.path) for f in answer.response.files]
-    if session.json:
-        response = answer.response
-        print_json({"files": files, "revision": response.revision, "left_out": plain(response.left_out)})
-    else:
-        tell(f"as of revision {answer.response.revision}: {clean(', '.join(files))}")
+    response = answer.response
+    if not session.print_if_json({"files": files, "revision": response.revision, "left_out": response.left_out}):
+        tell(f"as of revision {response.revision}: {clean(', '.join(files))}")
 
 
 def _rows_command(
@@ -294,15 +276,12 @@ def _rows_command(
     if out is not None:
         check(out, replace=force, taken=TAKEN)
     with _answer(session, task, question) as answer:
-        if answer is None:
-            return
         if out is None:
             _show(session, answer)
             return
         with written(out, replace=force, taken=TAKEN) as target:
             count = _write_rows(target, answer.rows(), is_csv=not out.endswith(".jsonl"), kind=type(task))
-    if session.json:
-        print_json({"file": out, "rows": count, **_summary(answer.response)})
+    if session.print_if_json({"file": out, "rows": count, **_summary(answer.response)}):
         return
     _say_summary(answer.response)
     tell(f"{clean(out)}: {counted(count, 'row')}")
@@ -317,8 +296,8 @@ def _result(handle: OperationHandle[Any], bar: Callable[[int, int | None, str], 
 
 
 @contextmanager
-def _answer(session: Session, task: tasks.Task, question: _Question) -> Iterator[_Answer | None]:
-    """Have a task done, by the hub or here, and give its answer; None: it was started, and nobody waits for it."""
+def _answer(session: Session, task: tasks.Task, question: _Question) -> Iterator[_Answer]:
+    """Have a task done, by the hub or here, and give its answer. Where nobody waits for it, the command ends here."""
     if question.extract_directory is not None:
         if question.no_wait:
             raise click.UsageError("--no-wait is about a hub; an extract on this machine is asked at once")
@@ -331,8 +310,7 @@ def _answer(session: Session, task: tasks.Task, question: _Question) -> Iterator
         handle: OperationHandle[Any] = hub.reconciliation.start(task)
         if question.no_wait:
             _show_operations(session, [handle.operation])
-            yield None
-            return
+            raise click.exceptions.Exit(DONE)
         with progress(unit_bytes=False) as bar:
             response = _result(handle, bar)
         _note_left_out(_left_out_of(response))
@@ -409,33 +387,20 @@ def _show(session: Session, answer: _Answer) -> None:
             return
         _say_summary(response)
         _show_rows(answer)
-    elif isinstance(response, Overlap) and not session.json:
-        _show_overlap(response)
-    elif isinstance(response, Agreement) and not session.json:
-        _show_agreement(response)
-    else:
+    elif session.json or not isinstance(response, Overlap | Agreement):
         print_json(plain(response))
+    elif isinstance(response, Overlap):
+        _show_overlap(response)
+    else:
+        _show_agreement(response)
 
 
 def _summary(response: tasks.LinksFound | tasks.GapsFound) -> dict[str, Any]:
     if isinstance(response, tasks.LinksFound):
-        return {
-            "revision": response.revision,
-            "exact": response.exact,
-            "near": response.near,
-            "cut": response.is_cut,
-            "left_out": plain(response.left_out),
-        }
-    gaps = response.gaps
-    return {
-        "jurisdiction": gaps.jurisdiction,
-        "revision": gaps.revision,
-        "items": gaps.items,
-        "by_contributor": gaps.by_contributor,
-        "by_verdict": gaps.by_verdict,
-        "cut": response.is_cut,
-        "left_out": plain(gaps.left_out),
-    }
+        fields = picked(response, "revision", "exact", "near")
+    else:
+        fields = picked(response.gaps, "jurisdiction", "revision", "items", "by_contributor", "by_verdict")
+    return {**fields, "cut": response.is_cut, "left_out": plain(_left_out_of(response))}
 
 
 def _say_summary(response: tasks.LinksFound | tasks.GapsFound) -> None:
@@ -662,10 +627,7 @@ def delete_operation(session: Session, *, name: str) -> None:
     """Delete an operation that has ended, with its result."""
     with session.connect() as hub:
         hub.get_operation(name).delete()
-    if session.json:
-        session.show_deleted(name)
-    else:
-        say(f"{clean(name)} is deleted")
+    session.answer({"name": name, "deleted": True}, f"{clean(name)} is deleted")
 
 
 def _show_operations(session: Session, operations: Sequence[Operation]) -> None:
@@ -680,7 +642,7 @@ def _show_operations(session: Session, operations: Sequence[Operation]) -> None:
             "state": one.state,
             "actor": one.actor.name,
             "contributor": one.actor.contributor,
-            **{name: plain(getattr(one, name)) for name in _OPERATION_FIELDS},
+            **picked(one, *_OPERATION_FIELDS),
             "error": plain(one.failure),
             "response": json.loads(one.response) if one.response else None,
         },
@@ -694,6 +656,3 @@ def _state_of(one: Operation) -> str:
         return one.state.lower()
     share = f"{one.done} of {one.total} " if one.total else ""
     return f"running {share}{one.doing}".strip()
-
-
-COMMANDS: Final = (reconcile, operation)

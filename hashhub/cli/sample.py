@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hashhub.cli import main
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import clean, print_json, table
 from hashhub.hashes import Encoding, Hash, encode
 from hashhub.writing import check, make_directory, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hashhub.testing.lists import Item
+    from hashhub.testing.lists import ListItem
     from hashhub.testing.workbooks import Cell
 
 _LISTED: Final = 20  # items beside the picture
@@ -37,7 +37,7 @@ def _sha1(number: int) -> str:
     return hashlib.sha1(f"hashhub-sample-{number}".encode(), usedforsecurity=False).hexdigest()
 
 
-@command(None, "sample", local=True)
+@command(main, "sample", local=True)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--videos", is_flag=True, help="Also a video and what people make of it; needs the extra video.")
 def sample(session: Session, *, directory: Path, videos: bool) -> None:
@@ -53,11 +53,13 @@ def sample(session: Session, *, directory: Path, videos: bool) -> None:
         make_directory(path.parent, field="directory", mode=0o777)
         with written(path, taken="name another directory", field="directory", mode=0o666) as file:
             file.write(content)
-    if session.json:
-        for name, (_, what) in files.items():
-            print_json({"file": str(directory / name), "what": what})
-        return
-    table(("file", "what"), [(clean(str(directory / name)), what) for name, (_, what) in files.items()])
+    columns = ("file", "what")
+    session.show(
+        [(str(directory / name), what) for name, (_, what) in files.items()],
+        columns,
+        lambda file: file,
+        as_json=lambda file: dict(zip(columns, file, strict=True)),
+    )
 
 
 def _files() -> dict[str, tuple[bytes, str]]:
@@ -148,7 +150,7 @@ def _videos() -> dict[str, tuple[bytes, str]]:
     }
 
 
-def _known(items: Sequence[Item]) -> bytes:
+def _known(items: Sequence[ListItem]) -> bytes:
     header = '"SHA-1","MD5","CRC32","FileName","FileSize","ProductCode","OpSystemCode","SpecialCode"\n'
     rows = (f'"{i.digest("SHA1")}","{i.digest("MD5")}","","synthetic",1,1,"0",""\n' for i in items)
     return (header + "".join(rows)).encode()
@@ -214,6 +216,3 @@ def _typed(rows: Sequence[Sequence[str]]) -> list[list[Cell]]:
             [number, digest, sha1 or None, baseline or None, own or None, day, int(size.replace(".", "")), remark]
         )
     return typed
-
-
-COMMANDS: Final = (sample,)

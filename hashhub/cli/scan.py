@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
@@ -25,11 +26,12 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from hashhub.cli.match import DISTANCES, FAIL_ON, LIMIT, POLICY, VerdictTally, as_json, match_options
+from hashhub.cli import main
+from hashhub.cli.match import FAIL_ON, MATCHING, VerdictTally, as_json
 from hashhub.cli.scan_directory import PARTIAL, REPORT, partial_results, scan_directory
 from hashhub.cli.scan_report import FileFindings
 from hashhub.cli.session import Session, choice, command, spelled
-from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
+from hashhub.cli.terminal import ShowProgress, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
@@ -50,7 +52,9 @@ if TYPE_CHECKING:
 
 _GROUP: Final = 256  # files matched in one call at most
 _GROUP_PARTS: Final = 15_000  # of a call's message, of which the hub takes 100,000; a video more has 80,000 at most
-_GROUP_SECONDS: Final = 1.0  # for which a file waits for others: verdicts, and a wrong token or policy, show early
+_GROUP_SECONDS: Final = (
+    1.0  # for which a file waits for others: verdicts, and a wrong token or options.policy, show early
+)
 _AHEAD: Final = 4  # files handed out for each child, so that none is idle while answers are waited for
 _FILE_SECONDS: Final = 300.0  # CPU time for one file; a feature film's frames take as long
 _FILE_MEMORY: Final = 4 << 30
@@ -60,11 +64,9 @@ _GONE_SHOWN: Final = 5  # names of files that are gone, for people; the report h
 _EXTRA: Final = re.compile(r"pip install 'hashhub\[[a-z]+\]'")
 
 
-@command(None, "scan")
+@command(main, "scan")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@POLICY
-@DISTANCES
-@LIMIT
+@MATCHING
 @FAIL_ON
 @click.option(
     "--effort",
@@ -102,11 +104,9 @@ _EXTRA: Final = re.compile(r"pip install 'hashhub\[[a-z]+\]'")
 )
 def scan(
     session: Session,
+    options: MatchOptions,
     *,
     paths: tuple[str, ...],
-    policy: str,
-    distances: tuple[str, ...],
-    limit: int,
     fail_on: str | None,
     effort: Effort,
     directory: Path | None,
@@ -122,7 +122,6 @@ def scan(
     """
     if not session.verbose:  # what became of a file is its answer
         logging.getLogger("hashhub.hashing").setLevel(logging.CRITICAL)
-    options = match_options(policy, distances, limit)
     if effort is not Effort.PLAIN:  # a file may be a picture out of a listed video
         options.max_distances.setdefault(VPDQ.name, VPDQ.default_max_distance or 0)
     workers = jobs or len(os.sched_getaffinity(0))
@@ -141,7 +140,7 @@ def scan(
             pool=pool,
             directory=directory,
             memory=memory,
-            ask=_Asking(hub, options, patience),
+            ask=_RetryingHub(hub, options, patience),
             tally=tally,
             effort=effort,
             jobs=workers,
@@ -157,9 +156,10 @@ def scan(
         except (KeyboardInterrupt, HashHubError):
             run.cut_short()
             raise
+        distances = click.get_current_context().params["distances"]
         settings = {
             "Hub": session.server,
-            "Policy": ", ".join(run.findings.policies) or policy,
+            "Policy": ", ".join(run.findings.policies) or options.policy,
             "Effort": spelled(effort),
             **({"Largest distances": ", ".join(distances)} if distances else {}),
         }
@@ -195,7 +195,7 @@ class _File(msgspec.Struct, kw_only=True):
         return media
 
 
-class _Asking:
+class _RetryingHub:
     """The hub, asked again for a while when it goes away in the middle. `seconds`: spent waiting for it so far."""
 
     def __init__(self, hub: Client, options: MatchOptions, patience: float) -> None:
@@ -228,40 +228,31 @@ class _Asking:
             self.seconds += time.monotonic() - begun
 
 
+@dataclass(kw_only=True)
 class _Run:
     """One run of the command."""
 
-    def __init__(
-        self,
-        *,
-        paths: tuple[str, ...],
-        tree: Tree,
-        pool: MediaPool,
-        directory: Path | None,
-        memory: ScanMemory[FileHashes] | None,
-        ask: _Asking,
-        tally: VerdictTally,
-        effort: Effort,
-        jobs: int,
-    ) -> None:
-        self._paths = paths
-        self._tree = tree
-        self._pool = pool
-        self._directory = directory
-        self._memory = memory
-        self._ask = ask
-        self._tally = tally
-        self._effort = effort
-        self._first_effort = Effort.PLAIN if effort is Effort.PLAIN else Effort.STANDARD
-        self.engine = ScanEngine(self._listing(), self._read, memory=memory, jobs=jobs, ahead=_AHEAD)
+    paths: tuple[str, ...]
+    tree: Tree
+    pool: MediaPool
+    directory: Path | None
+    memory: ScanMemory[FileHashes] | None
+    ask: _RetryingHub
+    tally: VerdictTally
+    effort: Effort
+    jobs: int
+    results: IO[str] | None = None
+
+    def __post_init__(self) -> None:
+        self._first_effort = Effort.PLAIN if self.effort is Effort.PLAIN else Effort.STANDARD
+        self.engine = ScanEngine(self._listing(), self._read, memory=self.memory, jobs=self.jobs, ahead=_AHEAD)
         self._ready: list[_Read] = []
         self._parts = 0
         self._begun = time.monotonic()
         self._extras: dict[str, None] = {}
-        self.findings = FileFindings(paths)
-        self.results: IO[str] | None = None
+        self.findings = FileFindings(self.paths)
 
-    def go(self, bar: Advance, total: Callable[[], int | None]) -> None:
+    def go(self, bar: ShowProgress, total: Callable[[], int | None]) -> None:
         """Answer for every file. Raises HashHubError when no further one can be answered for."""
         since = shown = time.monotonic()
         rate = ""
@@ -280,7 +271,7 @@ class _Run:
             bar(self.findings.total, total(), f"scanning{rate}")
 
     def _listing(self) -> Iterator[ListedFile[_File]]:
-        for path in self._tree:
+        for path in self.tree:
             if isinstance(path, Unlisted):
                 yield ListedFile(_File(path=Path(path.name), error=path.error), os.path.abspath(path.name))  # noqa: PTH100
             else:
@@ -292,7 +283,7 @@ class _Run:
             return
         if not file.is_missed and known.hashes is not None and known.hashes[0] in {self._first_effort, Effort.STANDARD}:
             _, file.media, file.thorough = known.hashes
-            if self._effort is Effort.PLAIN:  # without the variants that an earlier run wanted
+            if self.effort is Effort.PLAIN:  # without the variants that an earlier run wanted
                 frames = tuple(replace(frame, variants=()) for frame in file.media.frames)
                 file.media = replace(file.media, frames=frames)
             return
@@ -315,7 +306,7 @@ class _Run:
                 )
 
     def _hash(self, file: _File, effort: Effort) -> MediaHashes:
-        with opened(file.path) as stream, self._pool.room() as place:
+        with opened(file.path) as stream, self.pool.room() as place:
             try:
                 return place.hash(stream, effort=effort)
             finally:
@@ -331,9 +322,9 @@ class _Run:
             return
         media = file.wanted
         self._parts += _parts(media.query())
-        if file.is_new and self._memory is not None:
+        if file.is_new and self.memory is not None:
             hashes = self._first_effort, file.media or media, file.thorough
-            self._memory.remember(read.listed, hashes, begun=read.begun)
+            self.memory.remember(read.listed, hashes, begun=read.begun)
         if file.is_missed:
             return
         if file.is_new:
@@ -348,7 +339,7 @@ class _Run:
         asked = [self._query(read.listed.item) for read in group if read.listed.item.error is None]
         # Without labels: a file's name may be case data, and stays here.
         queries = [query for query, _ in asked]
-        answers = iter(zip(self._ask(queries) if queries else (), asked, strict=True))
+        answers = iter(zip(self.ask(queries) if queries else (), asked, strict=True))
         for read in group:
             file = read.listed.item
             if file.error is not None:
@@ -366,12 +357,12 @@ class _Run:
         from hashhub.hashing.coverage import coverage
 
         query = file.wanted.query()
-        return query, coverage(file.wanted, self._effort, query=query)
+        return query, coverage(file.wanted, self.effort, query=query)
 
     def _look_closer(self, read: _Read) -> bool:
         """Go on with the crops of a missed picture, if they are wanted; return whether that is so."""
         file = read.listed.item
-        if self._effort is not Effort.THOROUGH or file.is_missed or file.media is None or not file.media.frames:
+        if self.effort is not Effort.THOROUGH or file.is_missed or file.media is None or not file.media.frames:
             return False
         file.is_missed = True
         self.engine.submit(read.listed, read.known)
@@ -383,7 +374,7 @@ class _Run:
         reason = ReasonLine(code=error.reason, text=error.message)
         result = MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(reason,))
         file.media = file.thorough = None
-        self._tell(file, result, nothing_looked_for(reason, self._effort), self._ask.options.policy, 0)
+        self._tell(file, result, nothing_looked_for(reason, self.effort), self.ask.options.policy, 0)
 
     def _tell(self, file: _File, result: MatchResult, covered: Coverage, policy: str, revision: int) -> None:
         from hashhub.hashing.coverage import remarked
@@ -393,24 +384,24 @@ class _Run:
         for gap in covered.gaps:
             self._extras.update(dict.fromkeys(_EXTRA.findall(gap.text)))
         more = _more(file, covered)
-        self._tally.show(result, policy, revision or self._tally.revision, more=more)
+        self.tally.show(result, policy, revision or self.tally.revision, more=more)
         self.findings.add(file.path, result, covered, policy, revision)
         if self.results is not None:
-            self.results.write(json_line({**as_json(result, policy, revision or self._tally.revision), **more}) + "\n")
+            self.results.write(json_line({**as_json(result, policy, revision or self.tally.revision), **more}) + "\n")
 
     def cut_short(self) -> None:
         """Say what there is of a run that does not come to its end, and how to go on."""
         if self.findings.total:
-            self._tally.summarise("file", "files")
-        if self._directory is not None:
-            self._tally.remark(
+            self.tally.summarise("file", "files")
+        if self.directory is not None:
+            self.tally.remark(
                 "The scan was cut short. Run the same command again to continue: what was hashed is not hashed again. "
-                f"Answers so far: {clean(show_path(self._directory / PARTIAL))}."
+                f"Answers so far: {clean(show_path(self.directory / PARTIAL))}."
             )
 
     def finish(self, settings: dict[str, str]) -> None:
         """Print the summary and write the report."""
-        self._tally.summarise("file", "files")
+        self.tally.summarise("file", "files")
         findings = self.findings
         for code, what in (
             (ReasonCode.EXACT_ONLY, "looked for by identical digest only"),
@@ -419,30 +410,30 @@ class _Run:
             (ReasonCode.VARIANTS_SKIPPED, "looked for without some or all of the variants that were asked for"),
         ):
             if findings.gaps[code]:
-                self._tally.remark(f"Of these, {findings.gaps[code]:,} {what} ({code}).")
-        for what, count in sorted(self._tree.skipped.items()):
-            self._tally.remark(f"Not scanned: {count:,} {what}.")
+                self.tally.remark(f"Of these, {findings.gaps[code]:,} {what} ({code}).")
+        for what, count in sorted(self.tree.skipped.items()):
+            self.tally.remark(f"Not scanned: {count:,} {what}.")
         for extra in self._extras:
-            self._tally.remark(f"More could be looked for with a further library: {extra}.")
-        if self._directory is None or self._memory is None:
+            self.tally.remark(f"More could be looked for with a further library: {extra}.")
+        if self.directory is None or self.memory is None:
             return
-        for path in self._memory.gone(map(os.path.abspath, self._paths)):
+        for path in self.memory.gone(map(os.path.abspath, self.paths)):
             if _is_gone(path):
                 findings.lose(show_path(Path(path)))
         page = findings.page(
             settings,
             seconds=time.monotonic() - self._begun,
-            match_seconds=self._ask.seconds,
-            skipped=self._tree.skipped,
+            match_seconds=self.ask.seconds,
+            skipped=self.tree.skipped,
         )
-        with text_written(self._directory / REPORT, encoding="ascii") as report:
+        with text_written(self.directory / REPORT, encoding="ascii") as report:
             report.write(page)
-        self._tally.remark(f"Hashed {findings.hashed:,}; {findings.known:,} had not changed since they were hashed.")
+        self.tally.remark(f"Hashed {findings.hashed:,}; {findings.known:,} had not changed since they were hashed.")
         if findings.gone:
             named = ", ".join(map(clean, findings.lost[:_GONE_SHOWN]))
             more = ", …" if findings.gone > _GONE_SHOWN else ""
-            self._tally.remark(f"Gone since an earlier run: {findings.gone:,} ({named}{more}).")
-        self._tally.remark(f"Report: {clean(show_path(self._directory / REPORT))}")
+            self.tally.remark(f"Gone since an earlier run: {findings.gone:,} ({named}{more}).")
+        self.tally.remark(f"Report: {clean(show_path(self.directory / REPORT))}")
 
 
 def _more(file: _File, covered: Coverage) -> dict[str, object]:
@@ -495,6 +486,3 @@ def _counted(paths: tuple[str, ...], own: tuple[int, int] | None) -> Iterator[Ca
         yield lambda: counted[0] if counted else None
     finally:
         is_over.set()
-
-
-COMMANDS: Final = (scan,)

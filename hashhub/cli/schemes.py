@@ -9,29 +9,27 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hashhub.cli import main
 from hashhub.cli.reconcile import reconcile
-from hashhub.cli.session import CommandGroup, Session, command, dry_run, spelled
-from hashhub.cli.terminal import clean, note, plain, print_json, safe, show_path, table, tell
+from hashhub.cli.session import COMMENT, CommandGroup, Session, command, dry_run, spelled
+from hashhub.cli.terminal import clean, note, picked, plain, print_json, safe, show_path, table, tell
 from hashhub.errors import HashHubError, InvalidArgument, NotFound
 from hashhub.model import SchemeStatus
 from hashhub.writing import TAKEN, check, written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from hashhub.client import Client, SchemeTable
     from hashhub.schemes import Scheme
-    from hashhub.schemes.alignment import CrosswalkRow, Difference, FieldChange
+    from hashhub.schemes.alignment import CrosswalkRow, Difference, FieldChange, Line
 
 _LONGEST: Final = 1024 * 1024  # bytes that are read of a file; the hub takes 64 KiB
 _YES: Final = {True: "yes", False: "-"}
-_comment_option: Final = click.option(
-    "--comment", default="", metavar="TEXT", help="Why, for the history; no case data."
-)
 
 
-@click.group("scheme", cls=CommandGroup)
+@main.group("scheme", cls=CommandGroup)
 def scheme() -> None:
     """Classification schemes, and what their values mean in common dimensions."""
 
@@ -72,7 +70,7 @@ def _show(session: Session, name: str) -> None:
 
 @command(scheme, "put")
 @click.argument("file", metavar="FILE.toml")
-@_comment_option
+@COMMENT
 @dry_run()
 def put_scheme(session: Session, *, file: str, comment: str, validate_only: bool) -> None:
     """Put the scheme of FILE into the hub: a new one, or a new version of one. It is a draft until another operator
@@ -107,7 +105,7 @@ def sign_off_scheme(session: Session, *, id: str, comment: str, validate_only: b
 
 @command(scheme, "retire")
 @click.argument("id", metavar="ID@VERSION")
-@_comment_option
+@COMMENT
 @dry_run()
 def retire_scheme(session: Session, *, id: str, comment: str, validate_only: bool) -> None:
     """Let no new hash set take a version that was put into the hub. Hash sets that have it go on with it. Needs an
@@ -202,17 +200,16 @@ def _row(a: Scheme, b: Scheme, row: CrosswalkRow) -> dict[str, object]:
         "written": row.is_written,
         "written_back": row.is_written_back,
         "why": row.why,
-        "dimensions": [
-            {
-                "dimension": line.dimension,
-                "relation": line.relation,
-                "value": line.left,
-                "other_value": line.right,
-                "text": line.text,
-            }
-            for line in row.lines
-        ],
+        "dimensions": _dimensions(row.lines, "value", "other_value"),
     }
+
+
+def _dimensions(lines: Iterable[Line], left: str, right: str) -> list[dict[str, object]]:
+    """Return how two values stand to each other in each dimension; the two are called by these names."""
+    return [
+        {**picked(line, "dimension", "relation"), left: line.left, right: line.right, "text": line.text}
+        for line in lines
+    ]
 
 
 def _write_csv(a: Scheme, b: Scheme, rows: Sequence[CrosswalkRow]) -> None:
@@ -237,16 +234,7 @@ def _print_difference(difference: Difference) -> None:
                     "change": v.change,
                     "meant_before": list(v.meant_before),
                     "changes": plain(v.changes),
-                    "dimensions": [
-                        {
-                            "dimension": line.dimension,
-                            "relation": line.relation,
-                            "old": line.left,
-                            "new": line.right,
-                            "text": line.text,
-                        }
-                        for line in v.lines
-                    ],
+                    "dimensions": _dimensions(v.lines, "old", "new"),
                 }
                 for v in difference.values
             ],
@@ -316,8 +304,7 @@ def _status(s: SchemeTable) -> str:
 
 
 def _show_scheme(session: Session, s: SchemeTable, *, is_put: bool = True) -> None:
-    if session.json:
-        print_json(plain(s))
+    if session.print_if_json(s):
         return
     tell(clean(f"{s.id}: {s.title}" + (f" ({s.region})" if s.region else "") + f", {_status(s)}"))
     tell(clean(f"source: {s.source}"))
@@ -343,6 +330,3 @@ def _show_scheme(session: Session, s: SchemeTable, *, is_put: bool = True) -> No
 
 def _at(time: datetime | None) -> str:
     return f" at {plain(time)}" if time else ""
-
-
-COMMANDS: Final = (scheme,)

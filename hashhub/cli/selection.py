@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import click
 
-from hashhub.cli.session import Session, choice, dry_run
-from hashhub.cli.terminal import clean, note, plain, print_json, show_path, table, tell
+from hashhub.cli.session import Session, as_one, choice, dry_run, options
+from hashhub.cli.terminal import clean, note, show_path, table, tell
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hashes import Hash, parse_pair
 from hashhub.model import (
@@ -92,17 +92,15 @@ def selecting(*, reason: str) -> Callable[[Callable[..., None]], Callable[..., N
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def run(*arguments: Any, **options: Any) -> None:
+        def run(*arguments: Any, **others: Any) -> None:
             names = [p for option in _OPTIONS for p in _parameters(option)]
-            criteria = {name: options.pop(name) for name in [*names, "reasons"]}
-            function(*arguments, criteria=criteria, **options)
+            criteria = {name: others.pop(name) for name in [*names, "reasons"]}
+            function(*arguments, criteria=criteria, **others)
 
         with_reason = click.option(
             reason, "reasons", multiple=True, metavar="CODE", help="For this reason, such as UNCLASSIFIED; repeatable."
         )
-        for option in reversed((*_OPTIONS[:6], with_reason, *_OPTIONS[6:])):
-            run = option(run)
-        return run
+        return options(*_OPTIONS[:6], with_reason, *_OPTIONS[6:])(run)
 
     return decorate
 
@@ -229,7 +227,7 @@ class ChosenEntries(NamedTuple):
 
 
 def one_or_many(
-    *options: Callable[[Callable[..., None]], Callable[..., None]],
+    *own: Callable[[Callable[..., None]], Callable[..., None]],
     reason: str = "--reason",
     yes: str = "With several entries: do not ask before it is done.",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -237,7 +235,7 @@ def one_or_many(
     others: tuple[Callable[[Any], Any], ...] = (
         click.argument("names", metavar="[CONTRIBUTOR/SET/ENTRY]...", nargs=-1),
         selecting(reason=reason),
-        *options,
+        *own,
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N entries. Default: all."),
         click.option(
             "--expect", type=click.IntRange(min=0), metavar="N", help="Do nothing if more than N entries are selected."
@@ -246,22 +244,11 @@ def one_or_many(
         dry_run(),
     )
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def run(session: Session, **options: Any) -> None:
-            entries = ChosenEntries(**{name: options.pop(name) for name in ChosenEntries._fields})
-            function(session, entries, **options)
-
-        for option in reversed(others):
-            run = option(run)
-        return run
-
-    return decorate
+    return as_one(ChosenEntries, ChosenEntries._fields, *others)
 
 
 def _show(session: Session, done: EntryChanges, *, asking: bool = False) -> None:
-    if session.json:
-        print_json(plain(done))
+    if session.print_if_json(done):
         return
     did, would = _DONE[done.action]
     rows: list[tuple[str, object, str]] = [("selected", f"{done.selected:,}", "")]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hashhub import config
-from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import is_terminal, note, print_json, say
+from hashhub.cli import main
+from hashhub.cli.session import Session, command, private_files
+from hashhub.cli.terminal import is_terminal, note, say
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _WORTH_TELLING: Final = 0.1  # seconds; shorter steps are left out of the sum
 
 
-@command(None, "serve", local=True)
+@command(main, "serve", local=True)
 @click.option("--data", metavar="DIR", help="Directory for the embedded database, snapshots and the first token.")
 @click.option("--database", metavar="URL", help="PostgreSQL database: postgresql+psycopg://… Otherwise SQLite in DIR.")
 @click.option("--listen", metavar="HOST:PORT", help="Address of the gRPC service. Port 0: any free one.")
@@ -50,7 +51,7 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
     settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
     from hashhub import server
 
-    steps = _Steps()
+    steps = _StartDisplay()
 
     def ready(grpc_address: str, http_address: str) -> None:
         steps.end()
@@ -58,8 +59,7 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
             announce(grpc_address, http_address)
 
     def announce(grpc_address: str, http_address: str) -> None:
-        if session.json:
-            print_json({"listen": grpc_address, "http": http_address, "data": settings.data})
+        if session.print_if_json({"listen": grpc_address, "http": http_address, "data": settings.data}):
             return
         say(f"hashhub is ready: gRPC on {grpc_address}" + (f", HTTP on http://{http_address}" if http_address else ""))
         note(
@@ -67,16 +67,14 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
             "themselves)"
         )
 
-    # Lists are regulated data: whatever the hub writes, its database and snapshots too, is for its own user alone.
-    before = os.umask(0o077)
-    try:
-        server.serve(settings, on_ready=ready, on_phase=steps.show)
-    finally:
-        steps.close()
-        os.umask(before)
+    with private_files():  # its database and snapshots, too
+        try:
+            server.serve(settings, on_ready=ready, on_phase=steps.show)
+        finally:
+            steps.close()
 
 
-class _Steps:
+class _StartDisplay:
     """Shows what a start does, on stderr: a spinner on a terminal; in a pipe a line for long steps, one at the end."""
 
     def __init__(self) -> None:
@@ -120,6 +118,3 @@ class _Steps:
         if self._status is not None:
             self._status.stop()
             self._status = None
-
-
-COMMANDS: Final = (serve,)

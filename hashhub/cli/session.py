@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import importlib
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,7 @@ import click
 import msgspec
 
 from hashhub.addresses import is_this_machine
+from hashhub.cli.loading import ended_by_interrupts
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
@@ -89,12 +91,21 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         else:
             table(columns, [row(value) for value in values], empty=empty)
 
+    def print_if_json(self, value: object, *, err: bool = False) -> bool:
+        """Print a value where JSON is asked for; return whether it is. `err`: on stderr."""
+        if self.json:
+            print_json(plain(value), err=err)
+        return self.json
+
+    def answer(self, value: object, *lines: str) -> None:
+        """Print a value as JSON, or lines for people."""
+        if not self.print_if_json(value):
+            for line in lines:
+                say(line)
+
     def show_deleted(self, name: str, **fields: object) -> None:
         """Say that a resource was deleted."""
-        if self.json:
-            print_json({**(fields or {"name": name}), "deleted": True})
-        else:
-            say(f"deleted {clean(name)}")
+        self.answer({**(fields or {"name": name}), "deleted": True}, f"deleted {clean(name)}")
 
     def connect(self, *, timeout: float = 30.0) -> Client:
         """Return a client for the hub. Raises InvalidArgument when a file that was named cannot be read."""
@@ -186,15 +197,42 @@ class CommandGroup(click.Group):
             raise
 
 
+class LazyGroup(CommandGroup):
+    """A group whose commands are loaded when one is first asked for.
+
+    `parts`: the modules that add them.
+    """
+
+    def __init__(self, *arguments: Any, parts: Iterable[str], **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self._parts = tuple(parts)
+
+    @property
+    def commands(self) -> MutableMapping[str, click.Command]:
+        """The commands, by name."""
+        with ended_by_interrupts():
+            for part in self._parts:
+                importlib.import_module(part)
+        return self._commands
+
+    @commands.setter
+    def commands(self, commands: MutableMapping[str, click.Command]) -> None:
+        self._commands = commands
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command of a part, without loading the others."""
+        self._commands[name or cmd.name or ""] = cmd
+
+
 def print_error(reason: str, message: str, hint: str, **more: object) -> None:
     """Print an error as the one JSON object that stands for it."""
     print_json({"error": {"reason": reason, "message": message, "hint": hint, **more}})
 
 
 def command(
-    group: click.Group | None, name: str, *, local: bool = False
+    group: click.Group, name: str, *, local: bool = False
 ) -> Callable[[Callable[Concatenate[Session, ...], None]], click.Command]:
-    """Make a function a command, of `group` if given. It gets a Session first; HashHubError ends it with one line and
+    """Make a function a command of `group`. It gets a Session first; HashHubError ends it with one line and
     an exit code.
 
     `local`: the command asks no hub. It takes the same options all the same, so that scripts can give them to every
@@ -203,52 +241,40 @@ def command(
 
     def decorate(function: Callable[Concatenate[Session, ...], None]) -> click.Command:
         @functools.wraps(function)
-        def run(
-            *,
-            server: str,
-            json: bool,
-            verbose: bool,
-            token_file: str | None,
-            tls: bool | None,
-            ca_file: str | None,
-            **options: object,
-        ) -> None:
-            session = Session(
-                server=server, json=json, verbose=verbose, token_file=token_file, tls=tls, ca_file=ca_file
-            )
-            with _output_told():
+        def run(**given: Any) -> None:
+            session = Session(**{name: given.pop(name) for name in Session.__struct_fields__})
+            with _output_checked():
                 try:
-                    function(session, **options)
+                    function(session, **given)
                 except HashHubError as e:
-                    _report(e, verbose=verbose, as_json=json, local=local)
+                    _report(e, session, local=local)
                     raise click.exceptions.Exit(exit_code(e)) from e
                 except click.UsageError as e:
-                    if json:
+                    if session.json:
                         raise _UsageInJson(e) from e
                     raise
                 except click.Abort:
-                    if json:
+                    if session.json:
                         print_error(
                             "NOT_CONFIRMED", "nothing was done: it was not confirmed", "give --yes to go on unasked"
                         )
                     raise
                 except KeyboardInterrupt as e:
-                    if json:
+                    if session.json:
                         print_error("INTERRUPTED", "interrupted", "")
                     note("interrupted")
                     raise click.exceptions.Exit(INTERRUPTED) from e
 
         made = click.command(name, cls=_Command)(run)
         made.params += _common_options(local=local)
-        if group is not None:
-            group.add_command(made)
+        group.add_command(made)
         return made
 
     return decorate
 
 
 @contextlib.contextmanager
-def _output_told() -> Iterator[None]:
+def _output_checked() -> Iterator[None]:
     """Say that output cannot be written, errors included: a full disk must not look like an answer."""
     try:
         yield
@@ -301,6 +327,18 @@ def moment(text: str, *, needs_zone: bool = False) -> datetime:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
+def past(text: str) -> datetime:
+    """Return the time that an option states: in RFC 3339, or a day, UTC where it does not say; or how long ago it was:
+    `30m`, `12h`, `7d`.
+    """
+    try:
+        ago = re.fullmatch(r"[0-9]{1,6}[dhms]", text)
+        time = datetime.now(UTC) - span(text) if ago else datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as e:
+        raise click.BadParameter(f"{text!r} is no time such as 2026-05-01T08:00Z, or 12h for twelve hours ago") from e
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
 def unless_never(time: datetime) -> datetime | None:
     """Return the time, None for NEVER."""
     return None if time == NEVER else time
@@ -349,6 +387,45 @@ def chosen(kind: type[E], text: str) -> E:
     return kind(text.upper().replace("-", "_"))
 
 
+def options(*given: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that gives a command several options."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(given):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def as_one(
+    kind: Callable[..., object], names: Iterable[str], *given: Callable[[Callable[..., None]], Callable[..., None]]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command several options as one value, its second argument: `kind` of `names`."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(session: Session, **others: Any) -> None:
+            function(session, kind(**{name: others.pop(name) for name in names}), **others)
+
+        return options(*given)(run)
+
+    return decorate
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Have whatever is written be for this user alone: lists are regulated data."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+COMMENT: Final = click.option("--comment", default="", metavar="TEXT", help="Why, for the history; no case data.")
+
+
 def dry_run(text: str = "Say what would be done, and change nothing.") -> Callable[[F], F]:
     """Return the option by which a command only says what it would do. Both names are taken everywhere: the field's own
     `--dry-run`, and the API's `validate_only`.
@@ -395,37 +472,29 @@ def _hint(error: HashHubError, *, local: bool) -> str:
     """Return what helps besides what the message says, empty if nothing is known. Hints on tokens are about a hub's."""
     if error.metadata.get("tokenOf") == "person":
         return ""
-    if error.reason is Reason.SERVER_UNAVAILABLE and not local and _is_of_the_address(error):
-        return "its address is that of --server HOST:PORT, or else of HASHHUB_SERVER"
+    if error.reason is Reason.SERVER_UNAVAILABLE and not local:
+        from hashhub.client.unreachable import Unreachable
+
+        if isinstance(error, Unreachable):
+            return "its address is that of --server HOST:PORT, or else of HASHHUB_SERVER"
     return _HINTS.get(error.reason, "")
 
 
-def _is_of_the_address(error: HashHubError) -> bool:
-    from hashhub.client.unreachable import Unreachable
-
-    return isinstance(error, Unreachable)
-
-
-def _report(error: HashHubError, *, verbose: bool, as_json: bool, local: bool) -> None:
+def _report(error: HashHubError, session: Session, *, local: bool) -> None:
     hint = _hint(error, local=local)
-    if as_json:
-        remarks = list(getattr(error, "__notes__", ()))
-        request = error.metadata.get("requestId")
-        print_error(
-            error.reason,
-            error.message,
-            hint,
-            **({"notes": remarks} if remarks else {}),
-            **({"request_id": request} if request else {}),
-        )
+    remarks = list(getattr(error, "__notes__", ()))
+    request = error.metadata.get("requestId")
+    if session.json:
+        more = {"notes": remarks, "request_id": request}
+        print_error(error.reason, error.message, hint, **{name: value for name, value in more.items() if value})
     note(f"error: {clean(error.message)}")
     if hint:
         note(f"hint: {hint}")
-    if request_id := error.metadata.get("requestId"):
-        note(f"request id: {clean(request_id)}")
-    for remark in getattr(error, "__notes__", ()):
+    if request:
+        note(f"request id: {clean(request)}")
+    for remark in remarks:
         note(f"note: {clean(remark)}")
-    if not verbose:
+    if not session.verbose:
         return
     note(f"reason: {error.code} {error.reason}")
     for key, value in error.metadata.items():

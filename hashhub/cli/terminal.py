@@ -39,7 +39,7 @@ COLOURS: Final = {
 }
 
 
-class Advance(Protocol):
+class ShowProgress(Protocol):
     """Shows how far something is: `done` of `total`, with a word on what is being done; total None means unknown."""
 
     def __call__(self, done: int, total: int | None, what: str) -> None:
@@ -252,7 +252,7 @@ def csv_rows(target: BinaryIO, end: str = "\n") -> Callable[[Iterable[str]], Non
 
 
 @contextmanager
-def progress(*, unit_bytes: bool) -> Iterator[Advance]:
+def progress(*, unit_bytes: bool) -> Iterator[ShowProgress]:
     """Show a progress bar on stderr while the block runs, if stderr is a terminal; it is removed at the end."""
     if not is_terminal(sys.stderr):
         yield _nowhere
@@ -317,7 +317,12 @@ def _nowhere(done: int, total: int | None, what: str) -> None:
 
 def fields_of(value: msgspec.Struct) -> dict[str, object]:
     """Return the fields of a value of the model as what JSON holds; see plain."""
-    return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    return picked(value, *value.__struct_fields__)
+
+
+def picked(value: object, *names: str) -> dict[str, object]:
+    """Return these fields of a value of the model as what JSON holds; see plain."""
+    return {name: plain(getattr(value, name)) for name in names}
 
 
 def is_terminal(stream: object) -> bool:

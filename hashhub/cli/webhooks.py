@@ -8,7 +8,8 @@ from typing import Any, Final
 import click
 import msgspec
 
-from hashhub.cli.admin import show_secret
+from hashhub.cli import main
+from hashhub.cli.admin import SECRET_OUT, show_secret
 from hashhub.cli.session import CommandGroup, Session, choice, command, given, span, spelled
 from hashhub.cli.terminal import minute
 from hashhub.model import DeliveryState, Webhook, WebhookDelivery, WebhookEvent
@@ -23,7 +24,7 @@ _events_option: Final = click.option(
 _url_help: Final = "Where it is called: https, on a public address."
 
 
-@click.group("webhook", cls=CommandGroup)
+@main.group("webhook", cls=CommandGroup)
 def webhook() -> None:
     """Be called when somebody disputes an entry."""
 
@@ -36,9 +37,7 @@ def webhook() -> None:
 @click.option(
     "--all-contributors", is_flag=True, help="Tell it what concerns any contributor; needs an operator's token."
 )
-@click.option(
-    "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
-)
+@SECRET_OUT
 def create_webhook(
     session: Session, *, name: str, events: tuple[WebhookEvent, ...], out: str | None, **options: Any
 ) -> None:
@@ -100,9 +99,7 @@ def delete_webhook(session: Session, *, name: str) -> None:
 @click.option(
     "--grace", type=span, metavar="SPAN", help="For how long calls are signed with both: 1d (the default), 12h, 0."
 )
-@click.option(
-    "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
-)
+@SECRET_OUT
 def rotate_webhook(session: Session, *, name: str, grace: timedelta | None, out: str | None) -> None:
     """Give a webhook a new secret and print it. For a while calls are signed with the old one, too."""
     show_secret(session, name, out, lambda hub: hub.rotate_webhook_secret(name, grace))
@@ -158,6 +155,3 @@ def _show_deliveries(session: Session, deliveries: list[WebhookDelivery]) -> Non
             minute(d.next_attempt_time),
         ),
     )
-
-
-COMMANDS: Final = (webhook,)

@@ -50,7 +50,7 @@ from hashhub.model import (
 from hashhub.schemes.crosswalk import compare
 from hashhub.schemes.dimensions import words
 from hashhub.testing.hub_process import running_hub
-from hashhub.testing.lists import Item, item, list_file, random_items, soiled
+from hashhub.testing.lists import ListItem, item, list_file, random_items, soiled
 from hashhub.testing.pictures import ALTERATIONS, picture
 from hashhub.testing.videos import ALTERATIONS as ALTERED_VIDEOS
 from hashhub.testing.videos import clip, encoded
@@ -68,33 +68,20 @@ _COLOURS: Final = {
     Verdict.UNAVAILABLE: "magenta",
 }
 
-_HOTLINE: Final = Contributor(
-    id="hotline-uk",
-    display_name="Hotline (United Kingdom)",
-    kind=ContributorKind.HOTLINE,
-    jurisdiction="GB",
-    reliability=Reliability.A,
+
+def _contributor(own_id: str, name: str, kind: ContributorKind, country: str, grade: Reliability) -> Contributor:
+    return Contributor(id=own_id, display_name=name, kind=kind, jurisdiction=country, reliability=grade)
+
+
+_HOTLINE: Final = _contributor("hotline-uk", "Hotline (United Kingdom)", ContributorKind.HOTLINE, "GB", Reliability.A)
+_CLEARINGHOUSE: Final = _contributor(
+    "clearinghouse-us", "Clearinghouse (United States)", ContributorKind.CLEARINGHOUSE, "US", Reliability.B
 )
-_CLEARINGHOUSE: Final = Contributor(
-    id="clearinghouse-us",
-    display_name="Clearinghouse (United States)",
-    kind=ContributorKind.CLEARINGHOUSE,
-    jurisdiction="US",
-    reliability=Reliability.B,
+_POLICE: Final = _contributor(
+    "police-us", "Police unit (United States)", ContributorKind.LAW_ENFORCEMENT, "US", Reliability.B
 )
-_POLICE: Final = Contributor(
-    id="police-us",
-    display_name="Police unit (United States)",
-    kind=ContributorKind.LAW_ENFORCEMENT,
-    jurisdiction="US",
-    reliability=Reliability.B,
-)
-_LIBRARY: Final = Contributor(
-    id="stock-library",
-    display_name="Library of stock pictures",
-    kind=ContributorKind.PLATFORM,
-    jurisdiction="ZZ",
-    reliability=Reliability.B,
+_LIBRARY: Final = _contributor(
+    "stock-library", "Library of stock pictures", ContributorKind.PLATFORM, "ZZ", Reliability.B
 )
 
 # Picture number -> the value that the contributor's scheme gives it. Pictures 5 and 8 are where national criteria part.
@@ -369,7 +356,7 @@ def _withdraw(console: Console, operator: Client, files: dict[int, bytes]) -> No
     )
 
 
-def _known(files: dict[int, bytes], values: dict[int, str], algorithms: Sequence[str]) -> list[Item]:
+def _known(files: dict[int, bytes], values: dict[int, str], algorithms: Sequence[str]) -> list[ListItem]:
     items = []
     for number, value in values.items():
         media = hash_media(files[number], algorithms=algorithms)

@@ -31,7 +31,7 @@ _VICS_2: Final = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/{}.xml/{
 _NCMEC: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class ListItem(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a list before it has a format.
 
     `digests` are (algorithm, text) pairs, since dirty ones are no hashes. `value` is the raw classification in the
@@ -74,9 +74,9 @@ def item(
     flags: Flags = NO_FLAGS,
     media_size: int | None = None,
     quality: int | None = None,
-) -> Item:
+) -> ListItem:
     """Return the item of real hashes, such as those of a picture, in their canonical text."""
-    return Item(
+    return ListItem(
         digests=tuple((h.algorithm, encode(h)) for h in hashes),
         value=value,
         external_id=external_id,
@@ -90,7 +90,7 @@ def item(
 
 def random_items(
     count: int, *, seed: int, algorithms: Sequence[str] = ("MD5", "SHA1"), values: Sequence[str] = ("",)
-) -> list[Item]:
+) -> list[ListItem]:
     """Return `count` items with random digests of the algorithms and values drawn from `values`."""
     random = Random(f"items {seed}")
     return [
@@ -111,8 +111,8 @@ def random_items(
 
 
 def overlapping(
-    items: Sequence[Item], contributors: Mapping[str, Sequence[str]], *, seed: int, share: float = 0.3
-) -> dict[str, list[Item]]:
+    items: Sequence[ListItem], contributors: Mapping[str, Sequence[str]], *, seed: int, share: float = 0.3
+) -> dict[str, list[ListItem]]:
     """Return what each contributor lists: every item stands with one of them, and with each other one at the rate
     `share`.
 
@@ -121,7 +121,7 @@ def overlapping(
     """
     random = Random(f"overlap {seed}")
     names = list(contributors)
-    lists: dict[str, list[Item]] = {name: [] for name in names}
+    lists: dict[str, list[ListItem]] = {name: [] for name in names}
     for i, one in enumerate(items):
         owner = random.choice(names)
         for name in names:
@@ -131,7 +131,7 @@ def overlapping(
     return lists
 
 
-def soiled(items: Sequence[Item], *, seed: int, share: float = 0.05) -> list[Item]:
+def soiled(items: Sequence[ListItem], *, seed: int, share: float = 0.05) -> list[ListItem]:
     """Return the items with dirt of every kind among them: at least one of each, about `share` of the whole.
 
     Kinds: no hash at all, the same item twice, the same item with another value, a digest that was cut, one that is no
@@ -141,7 +141,7 @@ def soiled(items: Sequence[Item], *, seed: int, share: float = 0.05) -> list[Ite
         return []
     random = Random(f"dirt {seed}")
     values = sorted({one.value for one in items})
-    kinds: tuple[Callable[[Item], Item], ...] = (
+    kinds: tuple[Callable[[ListItem], ListItem], ...] = (
         lambda one: msgspec.structs.replace(one, digests=()),
         lambda one: one,
         lambda one: msgspec.structs.replace(one, value=random.choice([v for v in values if v != one.value] or values)),
@@ -159,7 +159,7 @@ def soiled(items: Sequence[Item], *, seed: int, share: float = 0.05) -> list[Ite
     return listed
 
 
-def list_file(variant: str, items: Sequence[Item], *, dirty: bool = False) -> ListFile:
+def list_file(variant: str, items: Sequence[ListItem], *, dirty: bool = False) -> ListFile:
     """Return the items as a file of a variant, one of VARIANTS.
 
     `dirty` adds what real exporters do to whole files: a byte order mark, booleans and numbers as text, upper case, CR
@@ -214,8 +214,12 @@ def write_many_vics(
     out.write(b"\n]}\n")
 
 
-def _vics(version: str, *, case: bool) -> Callable[[Sequence[Item], bool], ListFile]:
-    def write(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
+def _file(name: str, connector: str, data: bytes, items: int, options: dict[str, str] | None = None) -> ListFile:
+    return ListFile(file_name=name, connector=connector, options=options or {}, data=data, items=items)
+
+
+def _vics(version: str, *, case: bool) -> Callable[[Sequence[ListItem], bool], ListFile]:
+    def write(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
         modern = version == "2.0"
         media = [_medium(i, one, modern=modern, dirty=dirty) for i, one in enumerate(items)]
         root = "Cases" if case else "Media"
@@ -234,18 +238,12 @@ def _vics(version: str, *, case: bool) -> Callable[[Sequence[Item], bool], ListF
         document = {"@odata.context" if modern else "odata.metadata": context, "value": value}
         text = json.dumps(document, indent=1 if dirty else None)
         data = ("\ufeff" + text.replace("\n", "\r\n") if dirty else text).encode()
-        return ListFile(
-            file_name=f"vics-{version}{'-case' if case else ''}.json",
-            connector="vics",
-            options={},
-            data=data,
-            items=len(media),
-        )
+        return _file(f"vics-{version}{'-case' if case else ''}.json", "vics", data, len(media))
 
     return write
 
 
-def _medium(index: int, one: Item, *, modern: bool, dirty: bool) -> dict[str, object]:
+def _medium(index: int, one: ListItem, *, modern: bool, dirty: bool) -> dict[str, object]:
     md5 = one.digest("MD5")
     medium: dict[str, object] = {} if modern else {"odata.id": f"Media({index})"}
     medium |= {
@@ -284,7 +282,7 @@ def _medium(index: int, one: Item, *, modern: bool, dirty: bool) -> dict[str, ob
     return medium
 
 
-def _ncmec(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
+def _ncmec(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
     """Write images, every seventh as a video, one deletion in twenty, and a member of its own for every third."""
     lists: dict[str, list[str]] = {"image": [], "video": []}
     for i, one in enumerate(items):
@@ -307,12 +305,12 @@ def _ncmec(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - th
         f'<{kind}s count="{len(elements)}">{"".join(elements)}</{kind}s>' for kind, elements in lists.items()
     )
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<queryResult xmlns="{_NCMEC}">{body}</queryResult>\n'
-    return ListFile(
-        file_name="ncmec.xml",
-        connector="ncmec-xml",
-        options={"environment": "csam"},
-        data=("\ufeff" * dirty + text).encode(),
-        items=sum(map(len, lists.values())),
+    return _file(
+        "ncmec.xml",
+        "ncmec-xml",
+        ("\ufeff" * dirty + text).encode(),
+        sum(map(len, lists.values())),
+        {"environment": "csam"},
     )
 
 
@@ -330,9 +328,9 @@ _FEEDBACK: Final = (
 )
 
 
-def _icse(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
+def _icse(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
     flag = {True: "Y", False: "n" if dirty else "N", None: ""}
-    columns: dict[str, Callable[[Item], str]] = {
+    columns: dict[str, Callable[[ListItem], str]] = {
         "MD5": lambda one: one.digest("MD5").upper(),
         "SHA1": lambda one: one.digest("SHA1").upper(),
         "PhotoDNA": lambda one: one.digest("PHOTODNA"),
@@ -348,13 +346,7 @@ def _icse(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the
     }
     if dirty:
         columns = {name.lower(): columns[name] for name in sorted(columns)} | {"Remarks": lambda _: ""}
-    return ListFile(
-        file_name="icse.csv",
-        connector="icse-csv",
-        options={},
-        data=_rows(columns, items, ";", dirty=dirty).encode(),
-        items=len(items),
-    )
+    return _file("icse.csv", "icse-csv", _rows(columns, items, ";", dirty=dirty).encode(), len(items))
 
 
 _MAPPING: Final = """\
@@ -386,11 +378,11 @@ victim_identified = "victim"
 """
 
 
-def _mapped(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
+def _mapped(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
     def word(flag: bool | None) -> str:  # noqa: FBT001 - a value, not a switch
         return "" if flag is None else "yes" if flag else "no"
 
-    columns: dict[str, Callable[[Item], str]] = {
+    columns: dict[str, Callable[[ListItem], str]] = {
         "id": lambda one: one.external_id,
         "md5": lambda one: one.digest("MD5"),
         "sha1": lambda one: one.digest("SHA1"),
@@ -408,16 +400,14 @@ def _mapped(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - t
     }
     if dirty:
         columns |= {"analyst remarks": lambda _: 'said "synthetic",\nand more'}
-    return ListFile(
-        file_name="mapped.csv",
-        connector="csv",
-        options={"mapping": _MAPPING},
-        data=_rows(columns, items, ",", dirty=dirty).encode(),
-        items=len(items),
+    return _file(
+        "mapped.csv", "csv", _rows(columns, items, ",", dirty=dirty).encode(), len(items), {"mapping": _MAPPING}
     )
 
 
-def _rows(columns: Mapping[str, Callable[[Item], str]], items: Sequence[Item], delimiter: str, *, dirty: bool) -> str:
+def _rows(
+    columns: Mapping[str, Callable[[ListItem], str]], items: Sequence[ListItem], delimiter: str, *, dirty: bool
+) -> str:
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter, lineterminator="\r\n" if dirty else "\n")
     writer.writerow(columns)
@@ -425,8 +415,8 @@ def _rows(columns: Mapping[str, Callable[[Item], str]], items: Sequence[Item], d
     return "\ufeff" * dirty + out.getvalue()
 
 
-def _sums(algorithm: str, *, tagged: bool = False) -> Callable[[Sequence[Item], bool], ListFile]:
-    def write(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
+def _sums(algorithm: str, *, tagged: bool = False) -> Callable[[Sequence[ListItem], bool], ListFile]:
+    def write(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
         lines = ["# synthetic", ""] if dirty else []
         written = 0
         for i, one in enumerate(items):
@@ -440,34 +430,28 @@ def _sums(algorithm: str, *, tagged: bool = False) -> Callable[[Sequence[Item], 
                 lines.append(f"\\{digest.upper()} *synthetic\\\\{i}.jpg")
             else:
                 lines.append(f"{digest}  {name}")
-        return ListFile(
-            file_name=f"{algorithm.lower()}sum{'-tagged' if tagged else ''}.txt",
-            connector="hash-lines",
-            options={"algorithm": algorithm} if algorithm == "SHA256" and not tagged else {},
-            data=_text(lines, dirty=dirty),
-            items=written,
+        return _file(
+            f"{algorithm.lower()}sum{'-tagged' if tagged else ''}.txt",
+            "hash-lines",
+            _text(lines, dirty=dirty),
+            written,
+            {"algorithm": algorithm} if algorithm == "SHA256" and not tagged else {},
         )
 
     return write
 
 
-def _hashdeep(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
+def _hashdeep(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
     lines = ["%%%% HASHDEEP-1.0", "%%%% size,md5,sha256,filename", "## Invoked from: /synthetic", "## "]
     lines += [
         f"{one.media_size or 0},{one.digest('MD5')},{one.digest('SHA256')},/synthetic/{i},{'a, b' * dirty}.jpg"
         for i, one in enumerate(items)
     ]
-    return ListFile(
-        file_name="hashdeep.txt",
-        connector="hash-lines",
-        options={},
-        data=_text(lines, dirty=dirty),
-        items=len(items),
-    )
+    return _file("hashdeep.txt", "hash-lines", _text(lines, dirty=dirty), len(items))
 
 
-def _plain(algorithm: str, *, headed: bool = False) -> Callable[[Sequence[Item], bool], ListFile]:
-    def write(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
+def _plain(algorithm: str, *, headed: bool = False) -> Callable[[Sequence[ListItem], bool], ListFile]:
+    def write(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
         lines = ["MD5"] if headed else ["# synthetic"] if dirty else []
         written = 0
         for i, one in enumerate(items):
@@ -477,12 +461,12 @@ def _plain(algorithm: str, *, headed: bool = False) -> Callable[[Sequence[Item],
             if dirty and i % 4 == 0 and Encoding.BASE64 in ALGORITHMS[algorithm].encodings and len(digest) % 2 == 0:
                 digest = _base64(digest)
             lines.append(digest)
-        return ListFile(
-            file_name=f"{'x-ways' if headed else 'plain'}-{algorithm.lower()}.txt",
-            connector="hash-lines",
-            options={} if headed else {"algorithm": algorithm},
-            data=_text(lines, dirty=dirty),
-            items=written,
+        return _file(
+            f"{'x-ways' if headed else 'plain'}-{algorithm.lower()}.txt",
+            "hash-lines",
+            _text(lines, dirty=dirty),
+            written,
+            {} if headed else {"algorithm": algorithm},
         )
 
     return write
@@ -500,7 +484,7 @@ def _text(lines: Sequence[str], *, dirty: bool) -> bytes:
     return ("\ufeff" * dirty + end.join([*lines, ""])).encode()
 
 
-VARIANTS: Final[Mapping[str, Callable[[Sequence[Item], bool], ListFile]]] = {
+VARIANTS: Final[Mapping[str, Callable[[Sequence[ListItem], bool], ListFile]]] = {
     **{f"vics-{version}": _vics(version, case=False) for version in ("1.1", "1.2", "1.3", "2.0")},
     **{f"vics-{version}-case": _vics(version, case=True) for version in ("1.1", "1.2", "1.3", "2.0")},
     "ncmec-xml": _ncmec,

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from hashhub.hashes import ALGORITHMS, Hash, encode
-from hashhub.testing.lists import Item, item, list_file
+from hashhub.testing.lists import ListItem, item, list_file
 
 ITEMS: Final = 600
 _SEED: Final = "three nations"
@@ -74,7 +74,7 @@ def _one(random: Random, number: int) -> World:
     )
 
 
-def listed(nation: str) -> list[Item]:
+def listed(nation: str) -> list[ListItem]:
     """Return what a nation lists: `us`, `gb` or `nl`."""
     random = Random(f"{_SEED} {nation}")
     algorithms = {"us": {"MD5", "SHA1", "PDQ"}, "gb": {"MD5", "SHA1"}, "nl": {"MD5", "PDQ"}}[nation]
@@ -104,7 +104,7 @@ def listed(nation: str) -> list[Item]:
 def files() -> dict[str, tuple[bytes, str]]:
     """Return the content of each file of the three nations by its name, and what it is."""
     gb, us, nl = (listed(nation) for nation in ("gb", "us", "nl"))
-    columns: dict[str, Callable[[Item], str]] = {
+    columns: dict[str, Callable[[ListItem], str]] = {
         "Reference": lambda one: one.external_id,
         "MD5": lambda one: one.digest("MD5"),
         "SHA-1": lambda one: one.digest("SHA1"),

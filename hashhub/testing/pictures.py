@@ -23,17 +23,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 _Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.int16]]
 
 _WORDS: Final = (
-    "harbour",
-    "market",
-    "bicycle",
-    "lantern",
-    "orchard",
-    "ferry",
-    "tunnel",
-    "meadow",
-    "pottery",
-    "compass",
-)
+    "harbour", "market", "bicycle", "lantern", "orchard", "ferry", "tunnel", "meadow", "pottery", "compass",
+)  # fmt: skip
 
 
 def picture(seed: int, size: tuple[int, int] = (512, 384)) -> Image.Image:

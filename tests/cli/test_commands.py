@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 
 from hashhub.testing.hub_process import RunningHub
-from hashhub.testing.lists import Item, list_file, random_items, soiled
+from hashhub.testing.lists import ListItem, list_file, random_items, soiled
 from hashhub.testing.pictures import ALTERATIONS, picture
 from tests.e2e.conftest import stop_when
 
@@ -32,7 +32,7 @@ def objects(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def write(path: Path, variant: str, items: list[Item]) -> str:
+def write(path: Path, variant: str, items: list[ListItem]) -> str:
     path.write_bytes(list_file(variant, items).data)
     return str(path)
 
@@ -114,7 +114,9 @@ class TestImport:
         assert run("entry", "list", hash_set, "--json").stdout == ""
 
     def test_what_was_only_checked_is_told_as_such_later(self, run: Run, hash_set: str, tmp_path: Path) -> None:
-        source = write(tmp_path / "list.json", "vics-2.0", [*random_items(4, seed=21, values=("1",)), Item(digests=())])
+        source = write(
+            tmp_path / "list.json", "vics-2.0", [*random_items(4, seed=21, values=("1",)), ListItem(digests=())]
+        )
         checked = run("import", source, "--hash-set", hash_set, "--validate-only")
         assert re.search(r"^accepted +4 +would match$", checked.stdout, re.MULTILINE), checked.stdout
         summary = run("findings", f"{hash_set}/latest", "--summary")
@@ -225,12 +227,12 @@ class TestImport:
 
 class TestMatching:
     @pytest.fixture
-    def items(self, run: Run, hash_set: str, tmp_path: Path) -> list[Item]:
+    def items(self, run: Run, hash_set: str, tmp_path: Path) -> list[ListItem]:
         items = random_items(20, seed=abs(hash(hash_set)), values=("1",))
         contribute(run, hash_set, write(tmp_path / "known.json", "vics-2.0", items))
         return items
 
-    def test_answers_in_the_documented_shape(self, run: Run, hash_set: str, items: list[Item]) -> None:
+    def test_answers_in_the_documented_shape(self, run: Run, hash_set: str, items: list[ListItem]) -> None:
         known, unknown = f"MD5:{items[0].digest('MD5')}", "MD5:" + "0a" * 16
         done = run("match", "--hash", known, "--hash", unknown, "--policy", "block", "--json")
         assert done.exit_code == DONE
@@ -247,7 +249,7 @@ class TestMatching:
         assert (missed["query"], missed["verdict"], missed["matches"]) == (unknown, "NO_MATCH", [])
         assert hit["revision"] == missed["revision"] > 0
 
-    def test_reads_many_hashes_from_a_file(self, run: Run, items: list[Item], tmp_path: Path) -> None:
+    def test_reads_many_hashes_from_a_file(self, run: Run, items: list[ListItem], tmp_path: Path) -> None:
         hashes = tmp_path / "hashes.txt"
         hashes.write_text("# known\n\n" + "".join(f"SHA1:{i.digest('SHA1')}\n" for i in items), "ascii")
         answers = objects(run("match", "--from-file", str(hashes), "--json").stdout)
@@ -258,19 +260,19 @@ class TestMatching:
         assert wrong.stderr.startswith("error: line 2: ")
 
     @pytest.mark.parametrize(("fail_on", "code"), [(None, DONE), ("match", REFUSED), ("review", REFUSED)])
-    def test_fails_where_asked(self, run: Run, items: list[Item], fail_on: str | None, code: int) -> None:
+    def test_fails_where_asked(self, run: Run, items: list[ListItem], fail_on: str | None, code: int) -> None:
         more = ("--fail-on", fail_on) if fail_on else ()
         assert run("match", "--hash", f"MD5:{items[0].digest('MD5')}", *more).exit_code == code
         assert run("match", "--hash", "MD5:" + "0b" * 16, *more).exit_code == DONE
 
-    def test_says_which_policy_was_assumed(self, run: Run, items: list[Item]) -> None:
+    def test_says_which_policy_was_assumed(self, run: Run, items: list[ListItem]) -> None:
         assumed = run("match", "--hash", f"MD5:{items[0].digest('MD5')}").stdout
         assert "Policy any@1 (the default of this command; programs must choose)" in assumed
         for policy in ("block", "any"):
             query = ("match", "--hash", "MD5:" + "0c" * 16)
             assert f"Policy {policy}@1, revision" in run(*query, "--policy", policy).stdout
 
-    def test_a_withdrawal_stops_matching(self, run: Run, items: list[Item]) -> None:
+    def test_a_withdrawal_stops_matching(self, run: Run, items: list[ListItem]) -> None:
         query = ("match", "--hash", f"MD5:{items[0].digest('MD5')}", "--json")
         entry = objects(run(*query).stdout)[0]["matches"][0]["entry"]
         why = ("--reason", "error")

@@ -681,7 +681,7 @@ class TestCutShort:
             write(tmp_path / "tree" / f"{n:02}", b"%d" % n)
         monkeypatch.setattr(scan, "_GROUP", 10)
         calls = 0
-        ask = scan._Asking.__call__
+        ask = scan._RetryingHub.__call__
 
         def interrupted(self: Any, queries: Any) -> Any:
             nonlocal calls
@@ -690,7 +690,7 @@ class TestCutShort:
                 raise KeyboardInterrupt
             return ask(self, queries)
 
-        monkeypatch.setattr(scan._Asking, "__call__", interrupted)
+        monkeypatch.setattr(scan._RetryingHub, "__call__", interrupted)
         out = tmp_path / "out"
         command = ("scan", str(tmp_path / "tree"), "--out", str(out))
         done = run(*command)

@@ -41,17 +41,17 @@ from hashhub.model import (
     Verdict,
 )
 from hashhub.testing.hub_process import RunningHub
-from hashhub.testing.lists import Item, list_file, random_items, soiled
+from hashhub.testing.lists import ListItem, list_file, random_items, soiled
 
 POLICY = MatchOptions(policy="any")
 
 
-def write(path: Path, variant: str, items: list[Item]) -> Path:
+def write(path: Path, variant: str, items: list[ListItem]) -> Path:
     path.write_bytes(list_file(variant, items).data)
     return path
 
 
-def query(item: Item, algorithm: str = "MD5") -> Query:
+def query(item: ListItem, algorithm: str = "MD5") -> Query:
     return Query(hashes=(parse_pair(f"{algorithm}:{item.digest(algorithm)}"),))
 
 

@@ -14,21 +14,21 @@ from hashhub.client.release import Release
 from hashhub.errors import InvalidArgument, MalformedSource, NotFound
 from hashhub.hashes import parse_pair
 from hashhub.model import Disposition, ImportState, MatchOptions, Query, Record, Reject, Verdict
-from hashhub.testing.lists import Item, list_file, random_items
+from hashhub.testing.lists import ListItem, list_file, random_items
 from hashhub_connectors.hash_lines import HashLines
 
 POLICY = MatchOptions(policy="any")
 LIST = "hash-lines"
 
 
-def parts(directory: Path, *lists: list[Item], variant: str = "md5sum") -> list[Path]:
+def parts(directory: Path, *lists: list[ListItem], variant: str = "md5sum") -> list[Path]:
     paths = [directory / f"part{n}.txt" for n in range(1, len(lists) + 1)]
     for path, items in zip(paths, lists, strict=True):
         path.write_bytes(list_file(variant, items).data)
     return paths
 
 
-def verdict(operator: Client, item: Item) -> Verdict:
+def verdict(operator: Client, item: ListItem) -> Verdict:
     return operator.match(Query(hashes=(parse_pair(f"MD5:{item.digest('MD5')}"),)), POLICY).result.verdict
 
 

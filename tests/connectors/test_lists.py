@@ -46,7 +46,7 @@ def read(listed: lists.ListFile) -> list[Record | Reject]:
     return list(CONNECTORS[listed.connector].read(io.BytesIO(listed.data), listed.options))
 
 
-def made(variant: str, *, count: int = 40) -> list[lists.Item]:
+def made(variant: str, *, count: int = 40) -> list[lists.ListItem]:
     connector = lists.list_file(variant, []).connector
     return lists.random_items(count, seed=7, algorithms=ALGORITHMS, values=VALUES[connector])
 

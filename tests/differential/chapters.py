@@ -16,7 +16,7 @@ import msgspec
 from hashhub import connector
 from hashhub.hashes import Hash
 from hashhub.testing.connectors import ConnectorContract
-from hashhub.testing.lists import VARIANTS, Item, item, list_file, random_items, soiled
+from hashhub.testing.lists import VARIANTS, ListItem, item, list_file, random_items, soiled
 from tests.differential.playing import Player
 from tests.differential.sides import Side
 from tests.hub.conftest import digest
@@ -69,12 +69,12 @@ def world(player: Player) -> None:
         _import(player, name, [_item(player.random, n, values) for n in numbers])
 
 
-def _item(random: Random, number: int, values: tuple[str, ...]) -> Item:
+def _item(random: Random, number: int, values: tuple[str, ...]) -> ListItem:
     hashes = [digest(algorithm, number) for algorithm in ("MD5", "SHA1", "PDQ")]
     return item(hashes, random.choice(values), external_id=f"x-{number}", series="S", quality=90)
 
 
-def _import(player: Player, name: str, items: list[Item], *arguments: str, dirty: bool = False) -> None:
+def _import(player: Player, name: str, items: list[ListItem], *arguments: str, dirty: bool = False) -> None:
     listed = list_file("vics-2.0", items, dirty=dirty)
     path = _file(player, f"{name.replace('/', '-')}.json", listed.data)
     who = {"home": "contributor"}.get(name.partition("/")[0], name.partition("/")[0])

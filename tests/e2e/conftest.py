@@ -22,7 +22,7 @@ from hashhub.errors import HashHubError
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Reliability, Verdict
 from hashhub.testing.hub_process import RunningHub
-from hashhub.testing.lists import Item, list_file, random_items
+from hashhub.testing.lists import ListItem, list_file, random_items
 from tests.warm import Warm
 
 OpenHub = Callable[..., AbstractContextManager["Desk"]]
@@ -93,7 +93,7 @@ class Desk:
         path.write_bytes(data)
         return path
 
-    def vics(self, name: str, count: int, seed: int) -> tuple[Path, list[Item]]:
+    def vics(self, name: str, count: int, seed: int) -> tuple[Path, list[ListItem]]:
         """Write a sound list; return it and its items."""
         items = random_items(count, seed=seed, values=("1",))
         return self.file(name, list_file("vics-2.0", items).data), items
@@ -115,7 +115,7 @@ class Desk:
         with self.client() as hub:
             return sum(1 for _ in hub.list_entries(hash_set))
 
-    def verdicts(self, *items: Item, retry_seconds: float = 0.0) -> list[Verdict | str]:
+    def verdicts(self, *items: ListItem, retry_seconds: float = 0.0) -> list[Verdict | str]:
         """Ask about each item through one fresh connection; where there is no answer, the error's reason stands for
         each.
         """
@@ -126,7 +126,7 @@ class Desk:
             except HashHubError as e:
                 return [e.reason] * len(items)
 
-    def verdict(self, item: Item) -> Verdict | str:
+    def verdict(self, item: ListItem) -> Verdict | str:
         return self.verdicts(item)[0]
 
 

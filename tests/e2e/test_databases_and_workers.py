@@ -18,7 +18,7 @@ from tests.e2e.conftest import stop_when
 from tests.processes import workers_of
 
 if TYPE_CHECKING:
-    from hashhub.testing.lists import Item
+    from hashhub.testing.lists import ListItem
     from tests.e2e.conftest import Desk, OpenHub
 
 UNAVAILABLE = 3
@@ -66,7 +66,7 @@ def test_a_database_that_goes_away_and_comes_back(
     assert "Traceback" not in (desk.hub.data / "hub.log").read_text("utf-8")
 
 
-def asked_anew(desk: Desk, item: Item, times: int = 12) -> set[Verdict | str]:
+def asked_anew(desk: Desk, item: ListItem, times: int = 12) -> set[Verdict | str]:
     """Ask through as many new connections at once: the kernel deals them out to the workers."""
     with ThreadPoolExecutor(times) as pool:
         return set(pool.map(lambda _: desk.verdict(item), range(times)))

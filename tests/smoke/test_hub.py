@@ -26,10 +26,10 @@ from hashhub.testing.hub_process import running_hub
 from tests.e2e.conftest import Desk, kill, wait_until
 
 if TYPE_CHECKING:
-    from hashhub.testing.lists import Item
+    from hashhub.testing.lists import ListItem
 
 
-def verdict_by_http(desk: Desk, item: Item) -> str:
+def verdict_by_http(desk: Desk, item: ListItem) -> str:
     """Ask by plain JSON."""
     digest = base64.b64encode(bytes.fromhex(item.digest("MD5"))).decode()
     answer = httpx.post(

@@ -6,18 +6,16 @@ import io
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashhub.cli.hook.group import SETTINGS, hook
-from hashhub.cli.hook.queue import PERSON, account, actor_of, opened
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
-from hashhub.cli.terminal import counted, note, plain, print_json, progress, say, show_path, table, tell
+from hashhub.cli.hook import Desk, account, at_desk, by_person, hook
+from hashhub.cli.session import CommandGroup, Session, choice, command, moment, spelled
+from hashhub.cli.terminal import counted, note, progress, say, show_path, table, tell
 from hashhub.desk.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Deadline, Standing, rules
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.settings import HookSettings
@@ -38,23 +36,8 @@ def case_group() -> None:
     """Handle a report about one item: stop its copies, find them, and record by when they were gone."""
 
 
-@contextmanager
-def _cases(settings_file: str | None) -> Iterator[tuple[Cases, HookSettings]]:
-    records, settings = opened(settings_file)
-    try:
-        yield Cases(records, settings.case), settings
-    finally:
-        records.close()
-
-
-@contextmanager
-def _acting(settings_file: str | None, person_file: str | None) -> Iterator[tuple[Cases, HookSettings, str]]:
-    """Give the cases, the settings, and who acts."""
-    records, settings = opened(settings_file)
-    try:
-        yield Cases(records, settings.case), settings, actor_of(records, person_file)
-    finally:
-        records.close()
+def _cases(desk: Desk) -> Cases:
+    return Cases(desk.records, desk.settings.case)
 
 
 @command(case_group, "open", local=True)
@@ -73,21 +56,9 @@ def _acting(settings_file: str | None, person_file: str | None) -> Iterator[tupl
 @click.option("--rule", "by_rules", multiple=True, default=("own-48h",), show_default=True, metavar="RULE",
               help="By which rule it is due; repeatable. See `hashhub hook case rules`.")  # fmt: skip
 @click.option("--place", "places", multiple=True, metavar="TEXT", help="Where the complaint saw a copy; repeatable.")
-@SETTINGS
-@PERSON
+@by_person
 def open_case(
-    session: Session,
-    *,
-    files: tuple[str, ...],
-    texts: tuple[str, ...],
-    purpose: str,
-    complaint: str,
-    reason: str,
-    received: str,
-    by_rules: tuple[str, ...],
-    places: tuple[str, ...],
-    settings_file: str | None,
-    person_file: str | None,
+    session: Session, desk: Desk, *, files: tuple[str, ...], texts: tuple[str, ...], received: str, **about: Any
 ) -> None:
     """Open a case about one item, given as a FILE, which is hashed and not kept, or by its hashes. From now on its
     copies are held back, with the hub or without it.
@@ -98,118 +69,85 @@ def open_case(
 
     if bool(files) == bool(texts):
         raise click.UsageError("give the files of one item, or its hashes with --hash")
-    with _acting(settings_file, person_file) as (cases, settings, actor):
-        if texts:
-            hashes = []
-            for text in texts:
-                name, _, digest = text.partition(":")
-                hashes.append(parse(name, digest))
-            item = item_of_hashes(hashes)
-        else:
-            items = [item_of_file(settings, Path(file)) for file in files]
-            item = CaseItem(
-                hashes=tuple(dict(pair for one in items for pair in one.hashes).items()),
-                not_searched=tuple(dict.fromkeys(line for one in items for line in one.not_searched)),
-            )
-        case = cases.open(
-            item,
-            purpose=chosen(CasePurpose, purpose),
-            complaint=complaint,
-            reason=reason,
-            actor=actor,
-            receive_time=moment(received, needs_zone=True),
-            by_rules=by_rules,
-            places=places,
+    cases, actor = _cases(desk), desk.actor()
+    if texts:
+        item = item_of_hashes([parse(name, digest) for name, _, digest in (text.partition(":") for text in texts)])
+    else:
+        items = [item_of_file(desk.settings, Path(file)) for file in files]
+        item = CaseItem(
+            hashes=tuple(dict(pair for one in items for pair in one.hashes).items()),
+            not_searched=tuple(dict.fromkeys(line for one in items for line in one.not_searched)),
         )
-    _show(session, case)
+    _show(session, cases.open(item, actor=actor, receive_time=moment(received, needs_zone=True), **about))
 
 
 @command(case_group, "list", local=True)
 @click.option("--state", "states", multiple=True, type=choice(CaseState), help="Only in this state; repeatable.")
 @click.option("--ids", is_flag=True, help="Print ids only, for other commands.")
-@SETTINGS
-def list_cases(session: Session, *, states: tuple[str, ...], ids: bool, settings_file: str | None) -> None:
+@at_desk
+def list_cases(session: Session, desk: Desk, *, states: tuple[CaseState, ...], ids: bool) -> None:
     """List cases, what is due first."""
-    with _cases(settings_file) as (cases, _):
-        shown = cases.listed([chosen(CaseState, state) for state in states])
-    shown.sort(key=_urgency)
-    if session.json:
-        for case in shown:
-            print_json(plain(case))
-    elif ids:
+    shown = sorted(_cases(desk).listed(states), key=_urgency)
+    if ids and not session.json:
         for case in shown:
             say(case.name)
-    else:
-        table(
-            ("case", "state", "copies are", "purpose", "due", "stopped", "there", "removed"),
-            [
-                (
-                    *(c.name, c.state, c.action, spelled(c.purpose), _due(c), c.stopped, c.copies_there),
-                    c.copies_removed,
-                )
-                for c in shown
-            ],
-            empty="no cases",
-        )
+        return
+    session.show(
+        shown,
+        ("case", "state", "copies are", "purpose", "due", "stopped", "there", "removed"),
+        lambda c: (
+            c.name, c.state, c.action, spelled(c.purpose), _due(c), c.stopped, c.copies_there, c.copies_removed,
+        ),
+        empty="no cases",
+    )  # fmt: skip
 
 
 @command(case_group, "get", local=True)
 @click.argument("case", metavar="CASE")
 @click.option("--page", "page_file", metavar="FILE", help="Also write the record as a page (Markdown).")
-@SETTINGS
-def get_case(session: Session, *, case: str, page_file: str | None, settings_file: str | None) -> None:
+@at_desk
+def get_case(session: Session, desk: Desk, *, case: str, page_file: str | None) -> None:
     """Show what was done about CASE, when and by whom, and what is missing."""
     from hashhub.desk.cases import page
 
-    with _cases(settings_file) as (cases, _):
-        record = cases.record(case)
+    record = _cases(desk).record(case)
     if page_file:
         _write(Path(page_file), page(record))
-    if session.json:
-        print_json(plain(record))
-    else:
-        say(page(record))
+    session.answer(record, page(record))
 
 
 @command(case_group, "confirm", local=True)
 @click.argument("case", metavar="CASE")
 @_REASON
-@SETTINGS
-@PERSON
-def confirm_case(
-    session: Session, *, case: str, reason: str, settings_file: str | None, person_file: str | None
-) -> None:
+@by_person
+def confirm_case(session: Session, desk: Desk, *, case: str, reason: str) -> None:
     """Say as a person who has looked at the complaint that it holds: copies are blocked from now on."""
-    with _acting(settings_file, person_file) as (cases, _, actor):
-        _show(session, cases.confirm(case, actor=actor, reason=reason))
+    _show(session, _cases(desk).confirm(case, actor=desk.actor(), reason=reason))
 
 
 @command(case_group, "dispute", local=True)
 @click.argument("case", metavar="CASE")
 @_REASON
 @click.option("--by", default="", metavar="TEXT", help="Your own reference of who objects.")
-@SETTINGS
-@PERSON
-def dispute_case(
-    session: Session, *, case: str, reason: str, by: str, settings_file: str | None, person_file: str | None
-) -> None:
+@by_person
+def dispute_case(session: Session, desk: Desk, *, case: str, reason: str, by: str) -> None:
     """Record a counter-notice: copies are held and not blocked until a person confirms or closes the case."""
-    with _acting(settings_file, person_file) as (cases, _, actor):
-        _show(session, cases.dispute(case, actor=actor, reason=reason, by=by))
+    _show(session, _cases(desk).dispute(case, actor=desk.actor(), reason=reason, by=by))
 
 
 @command(case_group, "scan", local=True)
 @click.argument("case", metavar="CASE")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
-@SETTINGS
-def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_file: str | None) -> None:
+@at_desk
+def scan_case(session: Session, desk: Desk, *, case: str, paths: tuple[str, ...]) -> None:
     """Look for copies in what was uploaded before: files, directories, and s3://BUCKET/PREFIX by the section [bucket].
     Nothing is moved, and nothing that is downloaded is written to disk; what was hashed once is remembered. Run again
     after it was cut off, it goes on.
     """
     from hashhub.hook.case_scan import scan_for_case
 
-    with _cases(settings_file) as (cases, settings), progress(unit_bytes=False) as advance:
+    cases, settings = _cases(desk), desk.settings
+    with progress(unit_bytes=False) as advance:
         if cases.get(case).action == "ALLOW":
             raise FailedPrecondition(f"{case} has no digests any more; there is nothing to look for")
         _check_there(paths, settings)
@@ -223,17 +161,16 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
             progress=lambda done, what: advance(done, None, what[-40:]),
         )
         copies = [c for c in cases.copies.listed(case) if c.state == "THERE"]
-    if session.json:
-        print_json(
-            {
-                "case": case,
-                "scan": plain(outcome.scan),
-                "new_copies": outcome.new_copies,
-                "remembered": outcome.remembered,
-                "copies": [plain(c) for c in copies],
-                "unread": [{"place": u.place, "why": u.why} for u in outcome.unread],
-            }
-        )
+    if session.print_if_json(
+        {
+            "case": case,
+            "scan": outcome.scan,
+            "new_copies": outcome.new_copies,
+            "remembered": outcome.remembered,
+            "copies": copies,
+            "unread": [{"place": u.place, "why": u.why} for u in outcome.unread],
+        }
+    ):
         return
     scan = outcome.scan
     tell(
@@ -255,29 +192,15 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
 @click.option("--all", "every", is_flag=True, help="All copies that are listed as there.")
 @click.option("--stays", is_flag=True, help="They are no copies, or may stay; --reason says why.")
 @_REASON
-@SETTINGS
-@PERSON
-def taken_down(
-    session: Session,
-    *,
-    case: str,
-    places: tuple[str, ...],
-    every: bool,
-    stays: bool,
-    reason: str,
-    settings_file: str | None,
-    person_file: str | None,
-) -> None:
+@by_person
+def taken_down(session: Session, desk: Desk, *, case: str, places: tuple[str, ...], every: bool, **how: Any) -> None:
     """Record that copies are gone. The hook removes nothing itself."""
     if bool(places) == every:
         raise click.UsageError("name the places as `hashhub hook case get` shows them, or give --all")
-    with _acting(settings_file, person_file) as (cases, _, actor):
-        count = cases.taken_down(case, places, actor=actor, reason=reason, stays=stays)
-        shown = cases.get(case)
-    if session.json:
-        print_json({"recorded": count, "case": plain(shown)})
-    else:
-        say(f"{count} recorded; {shown.copies_there} still there")
+    cases = _cases(desk)
+    count = cases.taken_down(case, places, actor=desk.actor(), **how)
+    shown = cases.get(case)
+    session.answer({"recorded": count, "case": shown}, f"{count} recorded; {shown.copies_there} still there")
 
 
 @command(case_group, "close", local=True)
@@ -286,46 +209,33 @@ def taken_down(
 @click.option("--incomplete", is_flag=True, help="Close it although something is missing; the record says what.")
 @click.option("--page", "page_file", metavar="FILE", help="Write the record as a page (Markdown).")
 @_REASON
-@SETTINGS
-@PERSON
+@by_person
 def close_case(
-    session: Session,
-    *,
-    case: str,
-    outcome: str,
-    incomplete: bool,
-    page_file: str | None,
-    reason: str,
-    settings_file: str | None,
-    person_file: str | None,
+    session: Session, desk: Desk, *, case: str, outcome: CaseOutcome, page_file: str | None, **how: Any
 ) -> None:
     """End a case. Upheld, its copies stay stopped; otherwise its hashes are erased and nothing is stopped any more."""
     from hashhub.desk.cases import page
 
-    with _acting(settings_file, person_file) as (cases, _, actor):
-        record = cases.close(case, chosen(CaseOutcome, outcome), actor=actor, reason=reason, incomplete=incomplete)
+    record = _cases(desk).close(case, outcome, actor=desk.actor(), **how)
     if page_file:
         _write(Path(page_file), page(record))
-    if session.json:
-        print_json(plain(record))
-        return
-    say(f"{case} is closed: {spelled(chosen(CaseOutcome, outcome))}")
-    say("the record is complete" if record.is_complete else "the record is NOT complete:")
-    for line in record.missing:
-        say(f"  {line}")
+    session.answer(
+        record,
+        f"{case} is closed: {spelled(outcome)}",
+        "the record is complete" if record.is_complete else "the record is NOT complete:",
+        *(f"  {line}" for line in record.missing),
+    )
 
 
 @command(case_group, "share")
 @click.argument("case", metavar="CASE")
 @click.option("--hash-set", required=True, metavar="CONTRIBUTOR/SET", help="Your own hash set, of the case's purpose.")
 @_REASON
-@SETTINGS
-@PERSON
-def share_case(
-    session: Session, *, case: str, hash_set: str, reason: str, settings_file: str | None, person_file: str | None
-) -> None:
+@by_person
+def share_case(session: Session, desk: Desk, *, case: str, hash_set: str, reason: str) -> None:
     """Contribute the hashes of a confirmed CASE to a hash set of your own at the hub, with a contributor's token."""
-    with _acting(settings_file, person_file) as (cases, _, actor), session.connect() as client:
+    cases, actor = _cases(desk), desk.actor()
+    with session.connect() as client:
         reason = cases.check_reason(actor, reason)
         shown = cases.get(case)
         if shown.state is not CaseState.CONFIRMED and shown.outcome is not CaseOutcome.UPHELD:
@@ -346,22 +256,18 @@ def share_case(
                 f"the hub refused the hashes; why: `hashhub findings {hash_set}/{report.source.id}`"
             )
         cases.note_shared(case, hash_set, len(hashes), actor=actor, reason=reason)
-    if session.json:
-        print_json({"case": case, "hash_set": hash_set, "hashes": len(hashes)})
-    else:
-        say(f"{len(hashes)} hashes of {case} are in {hash_set}")
+    session.answer(
+        {"case": case, "hash_set": hash_set, "hashes": len(hashes)}, f"{len(hashes)} hashes of {case} are in {hash_set}"
+    )
 
 
 @command(case_group, "rules", local=True)
 def list_rules(session: Session) -> None:
     """List the rules by which something is due, each with its source. For legal review."""
-    if session.json:
-        for rule in rules().values():
-            print_json(plain(rule))
-        return
-    table(
+    session.show(
+        rules().values(),
         ("rule", "hours", "from when", "title", "source"),
-        [(r.name, r.hours if r.hours is not None else "-", r.starts, r.title, r.source) for r in rules().values()],
+        lambda r: (r.name, r.hours if r.hours is not None else "-", r.starts, r.title, r.source),
     )
 
 
@@ -416,8 +322,7 @@ def _check_there(paths: Sequence[str], settings: HookSettings) -> None:
 
 
 def _show(session: Session, case: Case) -> None:
-    if session.json:
-        print_json(plain(case))
+    if session.print_if_json(case):
         return
     say(f"{case.name}: {spelled(case.state)}; copies are now: {case.action}")
     for line in case.not_searched:

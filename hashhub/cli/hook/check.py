@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.hook import SETTINGS, hook, settings_of
 from hashhub.cli.session import REFUSED, Session, command
 from hashhub.cli.terminal import note, plain, print_json, table
 from hashhub.errors import InvalidArgument

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from hashhub.cli.hook.group import hook
+from hashhub.cli.hook import hook
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import note, print_json, say
 from hashhub.errors import InvalidArgument

@@ -2,102 +2,71 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from hashhub.cli.hook.group import SETTINGS, hook, settings_of
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
-from hashhub.cli.terminal import clean, counted, note, plain, print_json, say, table
+from hashhub.cli.hook import Desk, account, at_desk, by_person, hook
+from hashhub.cli.session import CommandGroup, Session, choice, command
+from hashhub.cli.terminal import clean, counted, minute, note, say
 from hashhub.desk.queue import WAITING, FeedbackState, LaterAnswers, ReviewQueue, ReviewSender, RulingCode, Rulings
 from hashhub.desk.records import UploadState
 
 if TYPE_CHECKING:
     from hashhub.desk.queue import UploadGroup
-    from hashhub.desk.records import Records
-    from hashhub.hook import HookSettings
 
-PERSON: Final = click.option(
-    "--person-file",
-    metavar="FILE",
-    envvar="HASHHUB_HOOK_PERSON_FILE",
-    help="File with your own token as a person (HASHHUB_HOOK_PERSON_FILE): who decides is who holds it.",
-)
 _SHOWN_DIGEST: Final = 60
 
 
-@click.group("queue", cls=CommandGroup)
+@hook.group("queue", cls=CommandGroup)
 def queue() -> None:
     """Decide over uploads that wait for a person. Shows metadata, never a picture."""
 
 
-hook.add_command(queue)
-
-
-@click.group("people", cls=CommandGroup)
+@queue.group("people", cls=CommandGroup)
 def people() -> None:
     """Say who may decide: each person has a token of their own."""
 
 
-queue.add_command(people)
-
-
 @command(queue, "list", local=True)
-@SETTINGS
+@at_desk
 @click.option(
     "--state", "states", type=choice(UploadState), multiple=True, help="Instead of what waits: uploads in this state."
 )
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Groups to show.")
 @click.option("--skip", type=click.IntRange(0), default=0, help="Groups to leave out first.")
-def list_queue(session: Session, *, settings_file: str | None, states: tuple[str, ...], limit: int, skip: int) -> None:
+def list_queue(session: Session, desk: Desk, *, states: tuple[UploadState, ...], limit: int, skip: int) -> None:
     """List uploads, those that hit the same entries as one group: matches first, then reviews, then those without an
     answer.
     """
-    records, settings = opened(settings_file)
-    listing = ReviewQueue(records, settings).page(
-        states=tuple(chosen(UploadState, one) for one in states) or WAITING, limit=limit, skip=skip
-    )
+    listing = ReviewQueue(desk.records, desk.settings).page(states=states or WAITING, limit=limit, skip=skip)
     if listing.damaged:
         note(
             f"{counted(listing.damaged, 'record')} cannot be read (RECORD_DAMAGED), so that nothing can be decided: "
             "keep hook.db as it is, and restore a backup beside it"
         )
-    if session.json:
-        for group in listing.groups:
-            print_json(plain(group))
-        return
-    table(
+    session.show(
+        listing.groups,
         ("reference", "state", "verdict", "uploads", "since", "lists"),
-        [
-            (
-                group.uploads[0].reference,
-                group.uploads[0].state,
-                _verdict(group),
-                group.count,
-                group.oldest.strftime("%Y-%m-%d %H:%MZ") if group.oldest else "-",
-                ", ".join(group.lists),
-            )
-            for group in listing.groups
-        ],
+        lambda g: (
+            g.uploads[0].reference, g.uploads[0].state, _verdict(g), g.count, minute(g.oldest), ", ".join(g.lists),
+        ),
         empty="no uploads",
-    )
+    )  # fmt: skip
+    if session.json:
+        return
     more = f"; {listing.not_read} more were not looked at" if listing.not_read else ""
     note(f"{counted(listing.waiting, 'upload')} in {counted(listing.group_count, 'group')}{more}")
 
 
 @command(queue, "get", local=True)
 @click.argument("reference", metavar="REFERENCE")
-@SETTINGS
-@PERSON
-def get_upload(session: Session, *, reference: str, settings_file: str | None, person_file: str | None) -> None:
+@by_person
+def get_upload(session: Session, desk: Desk, *, reference: str) -> None:
     """Show one upload: which entries it hit and how, reasons, hashes, decisions and what happened."""
-    records, settings = opened(settings_file)
-    upload = ReviewQueue(records, settings).get(reference, actor=person_of(records, person_file))
-    if session.json:
-        print_json(plain(upload))
+    upload = ReviewQueue(desk.records, desk.settings).get(reference, actor=desk.person(needed=False))
+    if session.print_if_json(upload):
         return
     say(f"reference  {upload.reference}")
     say(f"state      {upload.state}")
@@ -139,20 +108,18 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
 @command(queue, "decide", local=True)
 @click.argument("reference", metavar="REFERENCE")
 @click.argument("decision", type=click.Choice(["confirm", "release", "withdraw", "escalate"]))
-@SETTINGS
-@PERSON
+@by_person
 @click.option("--code", type=choice(RulingCode), help="Why it is released.")
 @click.option("--comment", default="", metavar="TEXT", help="Why, in your words; stays with the hook.")
 @click.option("--etag", default="", metavar="TEXT", help="As `get` showed it. Refused when it is another by now.")
 @click.option("--no-send", is_flag=True, help="Leave the reviews for `hashhub hook queue send`.")
 def decide(
     session: Session,
+    desk: Desk,
     *,
     reference: str,
     decision: str,
-    settings_file: str | None,
-    person_file: str | None,
-    code: str | None,
+    code: RulingCode | None,
     comment: str,
     etag: str,
     no_send: bool,
@@ -165,21 +132,19 @@ def decide(
         raise click.UsageError("--etag is of what is confirmed or released; leave it out")
     if (decision == "release") != (code is not None):
         raise click.UsageError("a release needs --code, and nothing else takes one")
-    records, settings = opened(settings_file)
-    actor = person_of(records, person_file, needed=True)
-    queued = ReviewQueue(records, settings)
-    rulings = Rulings(records, settings, queue=queued)
-    if decision == "release":
-        rulings.release(reference, code=chosen(RulingCode, str(code)), actor=actor, comment=comment, etag=etag)
+    actor = desk.person()
+    queued = ReviewQueue(desk.records, desk.settings)
+    rulings = Rulings(desk.records, desk.settings, queue=queued)
+    if code is not None:
+        rulings.release(reference, code=code, actor=actor, comment=comment, etag=etag)
     elif decision == "confirm":
         rulings.confirm(reference, actor=actor, comment=comment, etag=etag)
     else:
         {"withdraw": rulings.withdraw, "escalate": rulings.escalate}[decision](reference, actor=actor, comment=comment)
     if not no_send:
-        ReviewSender(records, settings).send()
+        ReviewSender(desk.records, desk.settings).send()
     upload = queued.get(reference)
-    if session.json:
-        print_json(plain(upload))
+    if session.print_if_json(upload):
         return
     say(f"{reference} is {upload.state}")
     if upload.proposal is not None:
@@ -190,75 +155,69 @@ def decide(
 
 @command(queue, "reported", local=True)
 @click.argument("reference", metavar="REFERENCE")
-@SETTINGS
-@PERSON
+@by_person
 @click.option("--to", "recipient", required=True, metavar="NAME", help="To whom the report was filed, such as ncmec.")
 @click.option("--filed-as", required=True, metavar="NUMBER", help="The recipient's number of the report.")
 def reported(
     session: Session,
+    desk: Desk,
     *,
     reference: str,
-    settings_file: str | None,
-    person_file: str | None,
     recipient: str,
     filed_as: str,
 ) -> None:
     """Note that you filed a report about an upload: for how long it must be kept counts from now on."""
-    records, settings = opened(settings_file)
-    actor = person_of(records, person_file, needed=True)
-    Rulings(records, settings).reported(reference, recipient=recipient, filed_as=filed_as, actor=actor)
-    if session.json:
-        print_json({"reference": reference, "recipient": recipient, "filed_as": filed_as})
-    else:
-        say(f"{reference} was reported to {clean(recipient)} as {clean(filed_as)}")
+    actor = desk.person()
+    Rulings(desk.records, desk.settings).reported(reference, recipient=recipient, filed_as=filed_as, actor=actor)
+    session.answer(
+        {"reference": reference, "recipient": recipient, "filed_as": filed_as},
+        f"{reference} was reported to {clean(recipient)} as {clean(filed_as)}",
+    )
 
 
 @command(queue, "send", local=True)
-@SETTINGS
+@at_desk
 @click.option("--again", is_flag=True, help="Those that were refused, too: the token was changed.")
-def send(session: Session, *, settings_file: str | None, again: bool) -> None:
+def send(session: Session, desk: Desk, *, again: bool) -> None:
     """Send the reviews that wait to the hub, each once."""
-    records, settings = opened(settings_file)
-    reviews = ReviewSender(records, settings)
+    reviews = ReviewSender(desk.records, desk.settings)
     if again:
         reviews.resend(actor=account())
     fates = reviews.send()
-    if session.json:
-        print_json({fate.lower(): count for fate, count in fates.items() if fate in _SENDING})
-    else:
-        say(", ".join(f"{count} {fate.lower()}" for fate, count in fates.items() if count) or "nothing waits")
+    session.answer(
+        {fate.lower(): count for fate, count in fates.items() if fate in _SENDING},
+        ", ".join(f"{count} {fate.lower()}" for fate, count in fates.items() if count) or "nothing waits",
+    )
 
 
 _SENDING: Final = (FeedbackState.SENT, FeedbackState.QUEUED, FeedbackState.REFUSED, FeedbackState.GONE)
 
 
 @command(queue, "recheck", local=True)
-@SETTINGS
+@at_desk
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Uploads to ask about.")
-def recheck(session: Session, *, settings_file: str | None, limit: int) -> None:
+def recheck(session: Session, desk: Desk, *, limit: int) -> None:
     """Ask the hub again about uploads that were held or blocked. What was withdrawn there is shown, not released."""
     from hashhub.hook.judges import HubJudge
 
-    records, settings = opened(settings_file)
-    judge = HubJudge(settings)
+    judge = HubJudge(desk.settings)
     try:
-        asked, changed = LaterAnswers(records).recheck(judge, limit=limit)
+        asked, changed = LaterAnswers(desk.records).recheck(judge, limit=limit)
     finally:
         judge.close()
-    print_json({"asked": asked, "changed": changed}) if session.json else say(f"{asked} asked, {changed} changed")
+    session.answer({"asked": asked, "changed": changed}, f"{asked} asked, {changed} changed")
 
 
 @command(queue, "forget", local=True)
-@SETTINGS
-def forget_uploads(session: Session, *, settings_file: str | None) -> None:
+@at_desk
+def forget_uploads(session: Session, desk: Desk) -> None:
     """Delete the rows of uploads that were decided over so long ago that the settings say so (`records.keep_days`). A
     running hook does so each hour.
     """
     from hashhub.desk.record_expiry import forget
 
-    records, settings = opened(settings_file)
-    count = forget(records, settings, actor=account())
-    print_json({"forgotten": count}) if session.json else say(f"{count} forgotten")
+    count = forget(desk.records, desk.settings, actor=account())
+    session.answer({"forgotten": count}, f"{count} forgotten")
 
 
 def _verdict(group: UploadGroup) -> str:
@@ -269,87 +228,39 @@ def _verdict(group: UploadGroup) -> str:
 
 @command(people, "add", local=True)
 @click.argument("name", metavar="NAME")
-@SETTINGS
+@at_desk
 @click.option("--out", required=True, metavar="FILE", help="New file for the person's token, for its owner only.")
 @click.option("--days", type=click.IntRange(1, 366), default=90, show_default=True, help="Days until it ends.")
-def add_person(session: Session, *, name: str, settings_file: str | None, out: str, days: int) -> None:
+def add_person(session: Session, desk: Desk, *, name: str, out: str, days: int) -> None:
     """Let a person decide. Hand them the file, and keep no copy: whoever holds it is that person."""
     from hashhub.desk.people import People
     from hashhub.desk.vault_keys import write_private
 
-    records, _ = opened(settings_file)
-    with records.transaction():  # no person without a file
-        write_private(Path(out), People(records).add(name, days=days, actor=account()) + "\n")
-    print_json({"name": name, "file": out}) if session.json else say(f"{name} may decide, by the token in {out}")
+    with desk.records.transaction():  # no person without a file
+        write_private(Path(out), People(desk.records).add(name, days=days, actor=account()) + "\n")
+    session.answer({"name": name, "file": out}, f"{name} may decide, by the token in {out}")
 
 
 @command(people, "list", local=True)
-@SETTINGS
-def list_people(session: Session, *, settings_file: str | None) -> None:
+@at_desk
+def list_people(session: Session, desk: Desk) -> None:
     """List who may decide, and until when."""
     from hashhub.desk.people import People
 
-    records, _ = opened(settings_file)
-    everybody = People(records).everybody()
-    if session.json:
-        for person in everybody:
-            print_json(plain(person))
-        return
-    table(
+    session.show(
+        People(desk.records).everybody(),
         ("name", "since", "until"),
-        [(p.name, f"{p.add_time:%Y-%m-%d}", f"{p.expire_time:%Y-%m-%d}") for p in everybody],
+        lambda p: (p.name, f"{p.add_time:%Y-%m-%d}", f"{p.expire_time:%Y-%m-%d}"),
         empty="no persons",
     )
 
 
 @command(people, "remove", local=True)
 @click.argument("name", metavar="NAME")
-@SETTINGS
-def remove_person(session: Session, *, name: str, settings_file: str | None) -> None:
+@at_desk
+def remove_person(session: Session, desk: Desk, *, name: str) -> None:
     """End a person's token at once, and what they proposed."""
     from hashhub.desk.people import People
 
-    records, _ = opened(settings_file)
-    People(records).remove(name, actor=account())
-    print_json({"name": name}) if session.json else say(f"{name} may decide no more")
-
-
-def opened(settings_file: str | None) -> tuple[Records, HookSettings]:
-    """Return the hook's records and settings. Raises HashHubError."""
-    from hashhub.desk.records import Records
-
-    settings = settings_of(settings_file)
-    return Records(Path(settings.data)), settings
-
-
-def person_of(records: Records, file: str | None, *, needed: bool = False) -> str:
-    """Return whose token the file holds; without a file nobody's name, unless one is needed. Raises HashHubError."""
-    from hashhub.desk.people import People
-    from hashhub.desk.vault_keys import private_text
-
-    if not file and not needed:
-        return ""
-    return People(records).who(private_text(Path(file), "person-file") if file else "").name
-
-
-def actor_of(records: Records, file: str | None) -> str:
-    """Return whose token the file holds. While nobody has one yet, the account acts; once somebody has, no command is
-    taken for theirs, or for nobody's. Raises HashHubError.
-    """
-    from hashhub.desk.people import People
-
-    if not file and not People(records).everybody():
-        return account()
-    return person_of(records, file, needed=True)
-
-
-def account() -> str:
-    """Return the account of this machine that runs the command, as an actor: no person, and no option and no variable
-    changes it.
-    """
-    from hashhub.desk.people import ACCOUNT
-
-    try:
-        return f"{ACCOUNT}{pwd.getpwuid(os.getuid()).pw_name}"
-    except KeyError:
-        return f"{ACCOUNT}{os.getuid()}"
+    People(desk.records).remove(name, actor=account())
+    session.answer({"name": name}, f"{name} may decide no more")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import click
 import msgspec
 
-from hashhub.cli.hook.group import SETTINGS, hook
-from hashhub.cli.hook.queue import account, opened
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
-from hashhub.cli.terminal import note, plain, print_json, say
+from hashhub.cli.hook import Desk, account, at_desk, hook
+from hashhub.cli.session import CommandGroup, Session, choice, command
+from hashhub.cli.terminal import note, say
 from hashhub.desk.reports import NOT_FILED, Recipient, gather, render
 from hashhub.errors import InvalidArgument
 from hashhub.writing import check, make_directory, written
@@ -29,50 +27,41 @@ def report_group() -> None:
 @click.option("--to", "recipient", required=True, type=choice(Recipient), help="Who it is for.")
 @click.option("--out", required=True, metavar="DIR", help="Where the draft is written; files that are there stay.")
 @click.option("--facts", metavar="FILE", help="TOML with what a person states; see docs/hook/reports.md.")
-@SETTINGS
+@at_desk
 def draft_report(
-    session: Session,
-    *,
-    references: tuple[str, ...],
-    recipient: str,
-    out: str,
-    facts: str | None,
-    settings_file: str | None,
+    session: Session, desk: Desk, *, references: tuple[str, ...], recipient: Recipient, out: str, facts: str | None
 ) -> None:
     """Draft a report about uploads, or about what a case stopped, from their records and what a person states. What
     the recipient does not take is left out and named beside the draft.
     """
-    to = chosen(Recipient, recipient)
-    records, settings = opened(settings_file)
-    with closing(records):
-        cases = [r for r in references if r.startswith("case-")]
-        draft = gather(
-            records,
-            references,
-            reporter=settings.reporter,
-            facts=_read(facts) if facts else "",
-            case=cases[0] if len(cases) == 1 else "",
-        )
-        rendered = render(draft, to, industry_mou=settings.reporter.industry_mou)
-        beside = {
-            "draft": NOT_FILED,
-            "to": to,
-            "dropped": [{"path": d.path, "why": d.why} for d in rendered.dropped],
-            "missing": list(rendered.missing),
-        }
-        files = {
-            **rendered.files,
-            f"{to.lower()}-report.dropped.json": msgspec.json.format(msgspec.json.encode(beside), indent=2) + b"\n",
-        }
-        _write(Path(out), files)
-        with records.transaction():
-            for file in draft.files:
-                records.note(
-                    actor=account(), kind="REPORT_DRAFTED", subject=file.reference, to=to, dropped=len(rendered.dropped)
-                )
-    if session.json:
-        print_json({"draft": NOT_FILED, "to": to, "files": sorted(files), "dropped": plain(rendered.dropped),
-                    "missing": list(rendered.missing)})  # fmt: skip
+    to, reporter = recipient, desk.settings.reporter
+    cases = [r for r in references if r.startswith("case-")]
+    draft = gather(
+        desk.records,
+        references,
+        reporter=reporter,
+        facts=_read(facts) if facts else "",
+        case=cases[0] if len(cases) == 1 else "",
+    )
+    rendered = render(draft, to, industry_mou=reporter.industry_mou)
+    beside = {
+        "draft": NOT_FILED,
+        "to": to,
+        "dropped": [{"path": d.path, "why": d.why} for d in rendered.dropped],
+        "missing": list(rendered.missing),
+    }
+    files = {
+        **rendered.files,
+        f"{to.lower()}-report.dropped.json": msgspec.json.format(msgspec.json.encode(beside), indent=2) + b"\n",
+    }
+    _write(Path(out), files)
+    with desk.records.transaction():
+        for file in draft.files:
+            desk.records.note(
+                actor=account(), kind="REPORT_DRAFTED", subject=file.reference, to=to, dropped=len(rendered.dropped)
+            )
+    if session.print_if_json({"draft": NOT_FILED, "to": to, "files": sorted(files), "dropped": rendered.dropped,
+                              "missing": rendered.missing}):  # fmt: skip
         return
     say(f"{NOT_FILED}. A person checks it, and files it where the law says so.")
     for name in sorted(files):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from hashhub.cli.hook.group import hook
+from hashhub.cli.hook import hook
 from hashhub.cli.hook.init import PROPOSED, settings_text
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import coloured, is_terminal, note, plain, print_json, say

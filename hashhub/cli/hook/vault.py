@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hashhub.cli.hook.group import SETTINGS, hook
-from hashhub.cli.hook.queue import PERSON, account, actor_of, opened, person_of
+from hashhub.cli.hook import Desk, account, at_desk, by_person, hook
 from hashhub.cli.session import REFUSED, CommandGroup, Session, command
-from hashhub.cli.terminal import clean, note, plain, print_json, say, show_path, table
+from hashhub.cli.terminal import clean, note, show_path
 
 if TYPE_CHECKING:
     from hashhub.desk.vault import Vault
@@ -24,12 +23,9 @@ _OLD_KEY: Final = click.option(
 )
 
 
-@click.group("vault", cls=CommandGroup)
+@hook.group("vault", cls=CommandGroup)
 def vault() -> None:
     """Keep encrypted copies of uploads that were held or blocked. Off unless the settings choose it."""
-
-
-hook.add_command(vault)
 
 
 @command(vault, "key", local=True)
@@ -39,183 +35,114 @@ def make_key(session: Session, *, out: str) -> None:
     from hashhub.desk import vault_keys
 
     vault_keys.make_key(Path(out))
-    print_json({"file": out}) if session.json else say(f"{show_path(Path(out))} has a new key; keep a copy elsewhere")
+    session.answer({"file": out}, f"{show_path(Path(out))} has a new key; keep a copy elsewhere")
 
 
 @command(vault, "list", local=True)
-@SETTINGS
-def list_items(session: Session, *, settings_file: str | None) -> None:
+@at_desk
+def list_items(session: Session, desk: Desk) -> None:
     """List what is kept and when it is erased, the soonest first; never what it shows."""
-    items = _vault(settings_file).items()
-    if session.json:
-        for item in items:
-            print_json(plain(item))
-        return
-    table(
+    session.show(
+        _vault(desk).items(),
         ("reference", "bytes", "kept since", "erased on", "why then"),
-        [
-            (
-                i.reference,
-                i.size_bytes,
-                f"{i.time:%Y-%m-%d}",
-                f"{i.due_time:%Y-%m-%d}" if i.due_time else "-",
-                i.due_why,
-            )
-            for i in items
-        ],
+        lambda i: (
+            i.reference, i.size_bytes, f"{i.time:%Y-%m-%d}", f"{i.due_time:%Y-%m-%d}" if i.due_time else "-", i.due_why,
+        ),
         empty="no uploads",
-    )
+    )  # fmt: skip
 
 
 @command(vault, "export", local=True)
 @click.argument("reference", metavar="REFERENCE")
 @click.option("--out", required=True, metavar="FILE", help="New file for the upload, for its owner only.")
 @_REASON
-@SETTINGS
-@PERSON
+@by_person
 @_IDENTITY
-def export(
-    session: Session,
-    *,
-    reference: str,
-    out: str,
-    reason: str,
-    settings_file: str | None,
-    person_file: str | None,
-    identity_file: str | None,
-) -> None:
+def export(session: Session, desk: Desk, *, reference: str, out: str, reason: str, identity_file: str | None) -> None:
     """Take one upload out, decrypted, for whoever the law lets have it. That you did, and why, is on record first."""
-    records, _ = opened(settings_file)
-    actor = person_of(records, person_file, needed=True)
-    size = _vault(settings_file, identity_file).export(reference, Path(out), actor=actor, reason=reason)
-    if session.json:
-        print_json({"reference": reference, "file": out, "size_bytes": size})
-    else:
-        say(f"{reference}: {size} bytes in {show_path(Path(out))}; it is on record that {actor} took it out")
+    actor = desk.person()
+    size = _vault(desk, identity_file).export(reference, Path(out), actor=actor, reason=reason)
+    session.answer(
+        {"reference": reference, "file": out, "size_bytes": size},
+        f"{reference}: {size} bytes in {show_path(Path(out))}; it is on record that {actor} took it out",
+    )
 
 
 @command(vault, "hold", local=True)
 @click.argument("references", nargs=-1, required=True, metavar="REFERENCE…")
 @click.option("--case", default="", metavar="NAME", help="Which case or order it is for.")
 @_REASON
-@SETTINGS
-@PERSON
-def hold(
-    session: Session,
-    *,
-    references: tuple[str, ...],
-    case: str,
-    reason: str,
-    settings_file: str | None,
-    person_file: str | None,
-) -> None:
+@by_person
+def hold(session: Session, desk: Desk, *, references: tuple[str, ...], case: str, reason: str) -> None:
     """Keep uploads until this legal hold is lifted, whatever the time."""
-    records, _ = opened(settings_file)
-    actor = person_of(records, person_file, needed=True)
-    count = _vault(settings_file).hold(list(references), case=case, actor=actor, reason=reason)
-    print_json({"case": case, "held": count}) if session.json else say(
-        f"{count} held{f' for {clean(case)}' if case else ''}"
-    )
+    actor = desk.person()
+    count = _vault(desk).hold(list(references), case=case, actor=actor, reason=reason)
+    session.answer({"case": case, "held": count}, f"{count} held{f' for {clean(case)}' if case else ''}")
 
 
 @command(vault, "lift", local=True)
 @click.argument("reference", required=False, metavar="[REFERENCE]")
 @click.option("--case", default="", metavar="NAME", help="Which hold; without REFERENCE of all its uploads.")
 @_REASON
-@SETTINGS
-@PERSON
-def lift(
-    session: Session,
-    *,
-    reference: str | None,
-    case: str,
-    reason: str,
-    settings_file: str | None,
-    person_file: str | None,
-) -> None:
+@by_person
+def lift(session: Session, desk: Desk, *, reference: str | None, case: str, reason: str) -> None:
     """Lift a legal hold. What is due by then is erased with the next sweep."""
     if not reference and not case:
         raise click.UsageError("name a REFERENCE, a --case, or both")
-    records, _ = opened(settings_file)
-    actor = person_of(records, person_file, needed=True)
-    count = _vault(settings_file).lift(case=case, reference=reference, actor=actor, reason=reason)
-    print_json({"case": case, "lifted": count}) if session.json else say(f"{count} lifted")
+    actor = desk.person()
+    count = _vault(desk).lift(case=case, reference=reference, actor=actor, reason=reason)
+    session.answer({"case": case, "lifted": count}, f"{count} lifted")
 
 
 @command(vault, "sweep", local=True)
-@SETTINGS
-@PERSON
+@by_person
 @click.option("--clock-is-right", is_flag=True, help="You looked at the clock: what is due by it may be erased.")
-def sweep(session: Session, *, settings_file: str | None, person_file: str | None, clock_is_right: bool) -> None:
+def sweep(session: Session, desk: Desk, *, clock_is_right: bool) -> None:
     """Erase what is due. A running hook does so each hour. After the clock went ahead by days, nothing is erased until
     the machine has run for a day by it, or somebody says that it is right; that can be said without a vault, too.
     """
     from hashhub.desk.clock import believe, is_believed
     from hashhub.desk.settings import Encryption
 
-    records, settings = opened(settings_file)
-    is_there = not clock_is_right or settings.vault.encryption is not Encryption.OFF
-    asked = _vault(settings_file, sweep_first=False) if is_there else None
+    is_there = not clock_is_right or desk.settings.vault.encryption is not Encryption.OFF
+    asked = _vault(desk, sweep_first=False) if is_there else None
     if clock_is_right:
-        believe(records, actor=actor_of(records, person_file))
+        believe(desk.records, actor=desk.actor())
     references = asked.sweep(actor=account()) if asked is not None else []
-    is_doubted = not is_believed(records)
-    if session.json:
-        print_json({"erased": references, "is_clock_doubted": is_doubted})
-    else:
-        say(f"{len(references)} erased{'; the clock is doubted' if is_doubted else ''}")
+    is_doubted = not is_believed(desk.records)
+    session.answer(
+        {"erased": references, "is_clock_doubted": is_doubted},
+        f"{len(references)} erased{'; the clock is doubted' if is_doubted else ''}",
+    )
 
 
 @command(vault, "check", local=True)
-@SETTINGS
+@at_desk
 @_IDENTITY
 @_OLD_KEY
-def check(session: Session, *, settings_file: str | None, identity_file: str | None, old_key: str | None) -> None:
+def check(session: Session, desk: Desk, *, identity_file: str | None, old_key: str | None) -> None:
     """Open everything that is kept, let nothing out, and say what cannot be opened. Ends with 1 if anything cannot."""
-    asked = _vault(settings_file, identity_file, old_key=old_key or "", rotating=old_key is not None)
-    checked = asked.check(actor=account())
-    if session.json:
-        print_json(plain(checked))
-    else:
-        for problem in checked.problems:
-            note(f"{problem.reference}: {problem.reason}: {problem.message}")
-        say(f"{checked.opened} of {checked.items} open")
+    checked = _vault(desk, identity_file, old_key=old_key or "", rotating=old_key is not None).check(actor=account())
+    for problem in () if session.json else checked.problems:
+        note(f"{problem.reference}: {problem.reason}: {problem.message}")
+    session.answer(checked, f"{checked.opened} of {checked.items} open")
     if checked.problems:
         raise click.exceptions.Exit(REFUSED)
 
 
 @command(vault, "rotate", local=True)
-@SETTINGS
+@at_desk
 @_IDENTITY
 @_OLD_KEY
-def rotate(session: Session, *, settings_file: str | None, identity_file: str | None, old_key: str | None) -> None:
+def rotate(session: Session, desk: Desk, *, identity_file: str | None, old_key: str | None) -> None:
     """Wrap what was kept for another key for the one in the settings. It can be stopped and run again."""
-    asked = _vault(settings_file, identity_file, old_key=old_key or "", rotating=True)
-    done, failed = asked.rotate(actor=account())
-    if session.json:
-        print_json({"rotated": done, "failed": failed})
-    else:
-        say(f"{done} rotated, {failed} could not be opened")
+    done, failed = _vault(desk, identity_file, old_key=old_key or "", rotating=True).rotate(actor=account())
+    session.answer({"rotated": done, "failed": failed}, f"{done} rotated, {failed} could not be opened")
     if failed:
         raise click.exceptions.Exit(REFUSED)
 
 
-def _vault(
-    settings_file: str | None,
-    identity_file: str | None = None,
-    *,
-    old_key: str = "",
-    rotating: bool = False,
-    sweep_first: bool = True,
-) -> Vault:
+def _vault(desk: Desk, identity_file: str | None = None, **how: Any) -> Vault:
     from hashhub.desk.vault import Vault
 
-    records, settings = opened(settings_file)
-    return Vault(
-        records,
-        settings,
-        identity_file=identity_file or "",
-        old_key=old_key,
-        rotating=rotating,
-        sweep_first=sweep_first,
-    )
+    return Vault(desk.records, desk.settings, identity_file=identity_file or "", **how)

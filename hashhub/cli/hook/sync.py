@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.hook import SETTINGS, hook, settings_of
 from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import copy_progress, note, plain, print_json, say
+from hashhub.cli.terminal import copy_progress, note, say
 
 if TYPE_CHECKING:
     from hashhub.hook.local import Sync
@@ -52,8 +52,7 @@ def _tell(session: Session, sync: Sync) -> None:
     state = sync.state()
     if not state.entries:
         note(f"note: the copy has no entry, so that no upload matches by it. {IN_BULK}")
-    if session.json:
-        print_json(plain(state))
+    if session.print_if_json(state):
         return
     say(
         f"complete at revision {state.revision}; entries: {state.entries}, hash sets: {state.hash_sets}, "
