@@ -1,7 +1,9 @@
-"""The application: one module for each use-case, put together here.
+"""The application: one module per use case, put together here.
 
-Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
-tests call it alike.
+Every use case takes the Principal that asks, and authorises it before anything else (`access`). The hub knows no wire:
+server and tests call it alike. Two paths run through it: `contribute` (with `intake`, which decides about each item of
+an import) and `match`. `follow` keeps the matcher at the store's revision; `housekeeping`, `retention` and `operations`
+work in the background; `withdrawal_log` and `backup` keep a record outside the database.
 """
 
 from __future__ import annotations
@@ -25,20 +27,20 @@ from hashhub.hub.catalogue import Catalogue
 from hashhub.hub.condition import Condition, Need
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
+from hashhub.hub.disclosures import DisclosureCounter
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.exports import Exports
 from hashhub.hub.follow import Follower, SnapshotMark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
-from hashhub.hub.learned import DisclosureCounter
 from hashhub.hub.live import Live
 from hashhub.hub.match import Match
 from hashhub.hub.outbound import Outbound
 from hashhub.hub.policies import Policies
 from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
-from hashhub.hub.renewals import Renewal, Renewals
+from hashhub.hub.renewals import Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.retention import RetentionJob, Retentions
 from hashhub.hub.reviews import Reviews
@@ -53,13 +55,12 @@ from hashhub.schemes import load as load_schemes
 from hashhub.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from types import TracebackType
 
     from hashhub.background import Background
     from hashhub.config import Config
-    from hashhub.matcher import MatcherStatus
 
 _log = logging.getLogger(__name__)
 
@@ -86,20 +87,16 @@ class Hub:
         erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
         self.renewals = Renewals(store)
         open_time = timedelta(days=config.open_import_days)
-        self.housekeeping = (
-            Housekeeping(
-                store,
-                matcher,
-                self.follower,
-                erased,
-                open_time,
-                self.renewals,
-                lambda: self.contribute.tidying.wake(),  # noqa: PLW0108 - it is made below
-            )
-            if mark.is_ours
-            else None
+        self.housekeeping = Housekeeping(
+            store,
+            matcher,
+            self.follower,
+            erased,
+            open_time,
+            self.renewals,
+            lambda: self.contribute.tidying.wake(),  # noqa: PLW0108 - it is made below
         )
-        self.finder = ConflictFinder(store) if mark.is_ours else None
+        self.finder = ConflictFinder(store)
         self.condition = Condition(store, self.follower)
         self.tally = Tally()
         self.tokens = Tokens(store)
@@ -136,6 +133,9 @@ class Hub:
         self.webhooks = Webhooks(store, self.outbound)
         self.queue = Queue(store, self.renewals, self.webhooks, self.conflicts)
         self.sender = WebhookSender(store, self.outbound, config.webhook_gather_seconds)
+        # What only the process that publishes snapshots does.
+        upkeep = (self.housekeeping, self.sender, self.keeper, self.finder)
+        self._upkeep = [part.thread for part in upkeep] if mark.is_ours else []
 
     @classmethod
     def open(
@@ -146,9 +146,8 @@ class Hub:
         phase: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> Self:
         """Open the store and the matcher that the configuration names. `publisher`: this process compacts and publishes
-        snapshots. `phase`: told of each step that can take time, around it.
-
-        A publisher verifies the history first, and withdraws again what a restored backup brought back.
+        snapshots; it first verifies the history, and withdraws again what a restored backup brought back. `phase`: told
+        of each step that can take time, around it.
 
         Raises Unavailable when the database is away, DataLoss when it is damaged or its history was changed outside
         hashhub, InvalidArgument for bad settings.
@@ -192,9 +191,7 @@ class Hub:
         return hub
 
     def _check_the_past(self) -> None:
-        """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought
-        back.
-        """
+        """Refuse a history that was tampered with; withdraw again what a restored backup brought back."""
         self.store.history.verify_history(self.store.database_id)
         self._withdrawal_log.reapply()
         self._withdrawal_log.follow()
@@ -212,31 +209,19 @@ class Hub:
                 _log.warning("unfinished commits begin again when their leases have run out: %s", e.message)
 
     def start(self, *, wait: bool = True) -> None:
-        """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends
-        it.
-        """
+        """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is."""
         self.follower.start(wait=wait)
-        if self.housekeeping is not None:
-            self.housekeeping.thread.start()
-            self.sender.thread.start()
-            self.keeper.thread.start()
-        self.operations.thread.start()
-        self.contribute.tidying.start()
-        if self.finder is not None:
-            self.finder.thread.start()
+        for thread in (*self._upkeep, self.operations.thread, self.contribute.tidying):
+            thread.start()
 
     @property
     def is_ready(self) -> bool:
         """Whether the matcher has caught up: until then matching raises Unavailable."""
         return self.follower.is_ready
 
-    def progress(self) -> tuple[int, int]:
-        """Return the matcher's revision, and the store's. Raises Unavailable."""
-        return self.matcher.revision, self.store.revision()
-
     def threads(self) -> list[Background]:
         """Return what goes on in the background."""
-        threads = [
+        return [
             self.follower.thread,
             self.follower.noting,
             *self.matcher.threads,
@@ -245,24 +230,8 @@ class Hub:
             self.learned.thread,
             self.operations.thread,
             self.contribute.tidying,
+            *self._upkeep,
         ]
-        if self.housekeeping is not None:
-            threads += [self.housekeeping.thread, self.sender.thread, self.keeper.thread]
-        if self.finder is not None:
-            threads.append(self.finder.thread)
-        return threads
-
-    def matcher_status(self) -> MatcherStatus:
-        """Return the matcher's state, for metrics."""
-        return self.matcher.status()
-
-    def seconds_behind(self) -> float:
-        """Return for how long the matcher has not been known to have everything; asks nobody."""
-        return self.follower.seconds_behind()
-
-    def overdue(self) -> Mapping[str, Renewal]:
-        """Return how the hash sets are renewed, by name; empty in processes that do no housekeeping."""
-        return self.renewals.at(now())
 
     def revision(self) -> int:
         """Return the number of the last visible write."""
@@ -337,12 +306,8 @@ class Hub:
         self.operations.close()
         self.contribute.tidying.close()
         self.sender.close()
-        self.keeper.thread.close()
-        if self.finder is not None:
-            self.finder.thread.close()
-        if self.housekeeping is not None:
-            self.housekeeping.thread.close()
-        self.condition.thread.close()
+        for thread in (*self._upkeep, self.condition.thread):
+            thread.close()
         self.follower.close()
         self.match.media_pool.close()
         self.learned.close()

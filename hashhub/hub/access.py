@@ -1,15 +1,12 @@
-"""Who may do what: roles, ownership, handling terms and tokens. Every use-case asks here, and only here.
-
-Roles (also enforced per call by the server's interceptor):
+"""Who may do what: roles, ownership, handling terms and tokens. Every use case asks here, and only here.
 
     CONTRIBUTOR   writes its own contributor's hash sets; reads its own, and what others' terms let it see
     CONSUMER      matches; with `may_mirror` it also reads the change feed
     OPERATOR      everything
     AUDITOR       reads everything, writes nothing
 
-Terms: `permits` is the one function that decides what a caller may see at which way out; docs/terms.md tells its table
-in words. `sight` gives its answers for all hash sets at once, so that what is asked for every entry of an answer costs
-a look into a set.
+`permits` decides what terms let a caller see (docs/terms.md has its table in words); `sight` gives its answers for all
+hash sets at once.
 """
 
 from __future__ import annotations
@@ -23,6 +20,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -73,11 +71,11 @@ _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 
 
-def allow(principal: Principal, *roles: Role) -> None:
-    """Raise PermissionDenied unless the principal has one of the roles."""
+def allow(principal: Principal, *roles: Role, why: str = "") -> None:
+    """Raise PermissionDenied unless the principal has one of the roles. `why`: what is said then."""
     if principal.role not in roles:
         raise PermissionDenied(
-            f"role {principal.role} may not do this; it takes {' or '.join(roles)}",
+            why or f"role {principal.role} may not do this; it takes {' or '.join(roles)}",
             metadata={"role": principal.role, "requiredRoles": ",".join(roles)},
         )
 
@@ -85,39 +83,43 @@ def allow(principal: Principal, *roles: Role) -> None:
 def allow_writing(principal: Principal, contributor: str) -> None:
     """Raise PermissionDenied unless the principal is an operator or writes for this contributor."""
     allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
-    if principal.role is Role.CONTRIBUTOR and principal.contributor != contributor:
-        raise PermissionDenied(
-            f"this token is of {principal.contributor} and writes its hash sets only, not those of {contributor[:63]}; "
-            f"use a token of {contributor[:63]}",
-            reason=Reason.NOT_YOUR_CONTRIBUTOR,
-            metadata={"contributor": contributor},
-        )
+    _allow_own(principal, contributor, "writes", f"use a token of {contributor[:63]}")
 
 
 def allow_reading(principal: Principal, contributor: str) -> None:
-    """Raise PermissionDenied unless the principal may read all that this contributor stated: operator, auditor,
-    itself.
-    """
+    """Raise PermissionDenied unless the principal may read all that this contributor stated."""
     allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+    _allow_own(principal, contributor, "reads", "what others share is in the change feed")
+
+
+def _allow_own(principal: Principal, contributor: str, does: str, advice: str) -> None:
     if principal.role is Role.CONTRIBUTOR and principal.contributor != contributor:
         raise PermissionDenied(
-            f"this token is of {principal.contributor} and reads its hash sets only, not those of "
-            f"{contributor[:63]}; what others share is in the change feed",
+            f"this token is of {principal.contributor} and {does} its hash sets only, not those of "
+            f"{contributor[:63]}; {advice}",
             reason=Reason.NOT_YOUR_CONTRIBUTOR,
             metadata={"contributor": contributor},
         )
 
 
 def reads_all_of(principal: Principal, contributor: str) -> bool:
-    """Whether no terms keep anything that this contributor stated from the principal: an operator, an auditor, or the
-    contributor itself.
-    """
+    """Whether no terms keep anything of this contributor from the principal: overseers, and itself."""
     return principal.role in OVERSEERS or bool(principal.contributor and principal.contributor == contributor)
 
 
 def actor(principal: Principal) -> Actor:
     """Return who is recorded with what the principal writes."""
     return Actor(principal.name, principal.contributor, principal.role)
+
+
+def masked(new: object, mask: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:
+    """Return the values of the fields that the mask names. Raises InvalidArgument for one that cannot change."""
+    if wrong := [m for m in mask if m not in fields]:
+        raise InvalidArgument(
+            f"update_mask: cannot change {', '.join(wrong)}; it can change {', '.join(fields)}",
+            violations=tuple(Violation("update_mask", f"{m} cannot change", "NOT_MUTABLE") for m in wrong),
+        )
+    return {path: attrgetter(path)(new) for path in sorted(mask)}
 
 
 class DisclosureChannel(StrEnum):
@@ -177,10 +179,9 @@ def may_export(
     """Whether the hash set's terms let the principal hand its entries on in a file, for `member`, or for somebody
     outside.
 
-    Its own contributor's always: they are its to give. All others', whatever its role, as `permits` says of the way out
-    EXPORT to somebody who oversees nothing: an operator's hand makes nobody a recipient. For a member it is enough that
-    one of the member's working tokens (`receivers`) may list them itself; who hands them on must be an operator, an
-    auditor, or somebody to whom EXPORT is open.
+    Its own contributor's always. Of others, whatever its role, as `permits` says of EXPORT to somebody who oversees
+    nothing: an operator's hand makes nobody a recipient. For a member it is enough that one of its working tokens
+    (`receivers`) may list them itself; who hands them on must be an operator, an auditor, or somebody who may export.
     """
     if principal.contributor and principal.contributor == hash_set.contributor:
         return True
@@ -219,11 +220,10 @@ def _may_leave(marking: Marking) -> bool:
 
 
 class Visibility(NamedTuple):
-    """What a principal may see by one way out: names (CONTRIBUTOR/SET) of hash sets.
+    """What a principal may see through one channel: names (CONTRIBUTOR/SET) of hash sets.
 
-    `disclosed`: hash sets that it may not see, but of which it may know that something is known. `closed`: those of
-    both that it may not list, so that all it learns of them it learns by asking. `until`: when some terms expire next,
-    in seconds since 1970.
+    `disclosed`: not visible, but it may know that something is known. `closed`: those of both that it may not list.
+    `until`: when some terms expire next, in seconds since 1970.
     """
 
     visible: frozenset[str]
@@ -237,7 +237,7 @@ _sights: WeakKeyDictionary[Registry, dict[tuple[object, ...], Visibility]] = Wea
 
 
 def sight(principal: Principal, registry: Registry, way_out: DisclosureChannel) -> Visibility:
-    """Return what `permits` says now of every hash set. Worked out once for each registry, principal and way out.
+    """Return what `permits` says now of every hash set, once for each registry, principal and channel.
 
     Existence is disclosed beyond the expiry of terms, too: those that may not see an entry are whom that term is for.
     """
@@ -274,10 +274,14 @@ def _look(principal: Principal, registry: Registry, way_out: DisclosureChannel, 
     return Visibility(visible, disclosed, closed, until)
 
 
+def works(store: Store, token: Principal) -> bool:
+    """Whether a token has not expired, and its contributor was not retired."""
+    owner = store.resources.contributors().get(token.contributor)
+    return owner is not None and owner.retire_time is None and not _is_over(token.expire_time, now())
+
+
 def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
-    """Return the ids of the groups that the terms of this contributor's hash sets name: it is told of what becomes of
-    them.
-    """
+    """Return the ids of the groups that the terms of this contributor's hash sets name."""
     return frozenset(
         recipient.removeprefix("groups/")
         for hash_set in registry.hash_sets.values()
@@ -289,9 +293,7 @@ def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
 
 def may_be_one_person(store: Store, one: str, other: str) -> bool:
     """Whether one person may hold both tokens: one of them made the other, or gave it a secret, itself or by tokens
-    that it made; or somebody made both.
-
-    By a token that the hub itself made, the first one, everybody's is made: as a common maker it does not count.
+    that it made; or somebody other than the hub itself made both.
     """
     lines = _line(store, one), _line(store, other)
     return any(name in {one, other} or is_made for name, is_made in lines[0].items() if name in lines[1])
@@ -343,11 +345,9 @@ class Tokens:
         self._uses.close()
 
     def bootstrap(self, keep: Callable[[str], None] = lambda _: None) -> str | None:
-        """Create an operator's token and return its secret when none works: at the first start, or when all of them
-        have ended.
+        """Create an operator's token and return its secret when none works; None when one does.
 
-        `keep` gets the secret before the token exists, so that no token exists whose secret nobody has. Return None
-        when there is one.
+        `keep` gets the secret before the token exists, so that no token exists whose secret nobody has.
         """
         contributors = self._store.resources.contributors()
         at = now()
@@ -399,28 +399,23 @@ class Tokens:
     def update(self, principal: Principal, token: Principal, mask: Sequence[str]) -> Principal:
         """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
         allow(principal, Role.OPERATOR)
-        if wrong := [field for field in mask if field not in _TOKEN_FIELDS]:
-            raise InvalidArgument(
-                f"update_mask: cannot change {', '.join(wrong)}; it can change {', '.join(_TOKEN_FIELDS)}",
-                violations=tuple(Violation("update_mask", f"{field} cannot change", "NOT_MUTABLE") for field in wrong),
-            )
+        fields = masked(token, mask, _TOKEN_FIELDS)
         if "purposes" in mask:
             _check_purposes(token)
         if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):
             raise InvalidArgument.field(
                 "token.expire_time", "an operator cannot end the token it is using; use another one", "OWN_TOKEN"
             )
-        fields: dict[str, Any] = {field: getattr(token, field) for field in mask}
         updated = self._store.tokens.update_token(token.name, fields, by=actor(principal))
         self._forget()
         return updated
 
     def rotate(self, principal: Principal, name: str, grace: timedelta | None = None) -> tuple[Principal, str]:
-        """Give a token another secret, and return both. The one before works for `grace`, by default a day; one before
-        that no more.
+        """Give a token another secret, and return both. The one before works for `grace`, by default a day; older ones
+        stop.
 
-        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument.
-        Unauthenticated when the caller itself uses an old secret: it would outlive its grace.
+        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument;
+        Unauthenticated when the caller itself uses an old secret, which would outlive its grace.
         """
         if name != principal.name:
             allow(principal, Role.OPERATOR)
@@ -446,9 +441,7 @@ class Tokens:
         return token, secret
 
     def delete(self, principal: Principal, name: str) -> None:
-        """Delete a token, also one that terms name: no other gets its name, so they mean nobody. Raises NotFound;
-        InvalidArgument for the caller's own.
-        """
+        """Delete a token; its name is never used again. Raises NotFound; InvalidArgument for the caller's own."""
         allow(principal, Role.OPERATOR)
         if name == principal.name:
             raise InvalidArgument.field(
@@ -458,10 +451,8 @@ class Tokens:
         self._forget()
 
     def recall(self, secret: str) -> Principal | None:
-        """Return who holds the secret if that was looked up less than a second ago.
-
-        Of a token in use it always was, however long the database takes now and then: it is looked up again in the
-        background before the second is over.
+        """Return who holds the secret if that was looked up less than a second ago. A token in use is looked up again
+        in the background before the second is over, however slow the database is.
         """
         digest = _digest(secret)
         cached = self._cache.get(digest)
@@ -480,10 +471,7 @@ class Tokens:
         return cached[1]
 
     def authenticate(self, secret: str) -> Principal:
-        """Return who holds the secret.
-
-        Raises Unauthenticated, with a reason that says whether it is unknown or has ended.
-        """
+        """Return who holds the secret. Raises Unauthenticated: it is unknown, or has ended."""
         if not secret:
             raise Unauthenticated(
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the "
@@ -506,9 +494,7 @@ class Tokens:
         return token
 
     def _renew(self) -> None:
-        """Look the tokens up again whose calls asked for it. Of one that does not work any more, or not now, the next
-        call is told why.
-        """
+        """Look the tokens up again whose calls asked for it. One that does not work any more is forgotten."""
         while not self._renewal.is_stopping:
             with self._lock:
                 digest = next(iter(self._to_renew), None)
@@ -532,27 +518,17 @@ class Tokens:
                 "the token is unknown or was deleted; ask the operator for a new one", reason=Reason.TOKEN_UNKNOWN
             )
         token, at = secret.token, now()
-        said = {"token": token.name}  # whoever sends this holds its secret
-        if _is_over(secret.expire_time, at):
-            raise Unauthenticated(
-                f"token {token.name} got a new secret, and this one's time is over; use the new one",
-                reason=Reason.SECRET_REPLACED,
-                metadata=said,
-            )
-        if _is_over(token.expire_time, at):
-            raise Unauthenticated(
-                f"token {token.name} has expired; ask the operator to extend it or for a new one",
-                reason=Reason.TOKEN_EXPIRED,
-                metadata=said,
-            )
         owner = self._store.resources.contributors().get(token.contributor)
-        if owner is None or owner.retire_time is not None:
-            raise Unauthenticated(
-                f"token {token.name} belongs to contributor {token.contributor}, which was retired; use another one's "
-                "token",
-                reason=Reason.TOKEN_RETIRED,
-                metadata=said,
-            )
+        ended = ("", Reason.TOKEN_UNKNOWN)
+        if _is_over(secret.expire_time, at):
+            ended = ("got a new secret, and this one's time is over; use the new one", Reason.SECRET_REPLACED)
+        elif _is_over(token.expire_time, at):
+            ended = ("has expired; ask the operator to extend it or for a new one", Reason.TOKEN_EXPIRED)
+        elif owner is None or owner.retire_time is not None:
+            text = f"belongs to contributor {token.contributor}, which was retired; use another one's token"
+            ended = (text, Reason.TOKEN_RETIRED)
+        if ended[0]:  # whoever sends this holds its secret
+            raise Unauthenticated(f"token {token.name} {ended[0]}", reason=ended[1], metadata={"token": token.name})
         return token if secret.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
 
     def _forget(self) -> None:
@@ -568,9 +544,7 @@ class Tokens:
 
 
 class _TokenUse:
-    """Writes when tokens were last used, once in a while and in the background: a call never waits for it, a crash
-    loses the last while.
-    """
+    """Writes when tokens were last used, in the background: a crash loses the last while."""
 
     def __init__(self, store: Store, seconds: float) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""A backup of a hub, on its own machine: everything that a new data directory needs, in a directory of its own.
+"""A backup of a hub, on its own machine: everything that a new data directory needs, in one directory.
 
     BACKUP/
       manifest.json     what it is of: when, by which hashhub, revision and head, and each file with its SHA-256
@@ -6,8 +6,7 @@
       withdrawals.log   what was withdrawn, so that a restore withdraws it again
       settings.toml     the settings in force, without passwords; policies/ and schemes/ as they were
 
-Snapshots of the matcher are made anew. The hub's own secret and the tokens' hashes are in the database, and with it
-here; no token, no key of a certificate and no password is.
+The hub's own secret and hashes of tokens are in it; no token, no certificate's key and no password is.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ import msgspec
 from hashhub import __version__
 from hashhub.config import Config
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
-from hashhub.hub.examine import head_text
+from hashhub.hub.examination import head_text
 from hashhub.hub.withdrawal_log import FILE_NAME as WITHDRAWALS
 from hashhub.model import now
 from hashhub.store import database_copy
@@ -84,8 +83,8 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
 def back_up(config: Config, target: Path, progress: OnProgress) -> BackupManifest:
     """Write a backup of the hub that the configuration names to `target`, which must not exist; the hub may run.
 
-    Nothing stands at `target` before all of it does, on the disk. Raises FailedPrecondition when `target` exists, there
-    is no hub, or a program of PostgreSQL's is missing; LimitExceeded when the disk is full.
+    Nothing stands at `target` before all of it is on the disk. Raises FailedPrecondition when `target` exists, there is
+    no hub, or a program of PostgreSQL is missing; LimitExceeded when the disk is full.
     """
     if target.exists() or target.is_symlink():
         raise FailedPrecondition(
@@ -143,7 +142,7 @@ def last_backup(data: Path, database_id: str) -> datetime | None:
 
 
 def verify(directory: Path, progress: OnProgress) -> BackupManifest:
-    """Return the manifest of a backup of which every file is as it was written and the database can be read.
+    """Return the manifest of a backup after checking every file and the database.
 
     Raises NotFound when there is no backup, DataLoss that says what is damaged, missing or too much.
     """
@@ -167,9 +166,9 @@ def verify(directory: Path, progress: OnProgress) -> BackupManifest:
 def restore(directory: Path, config: Config, withdrawals: Path | None, progress: OnProgress) -> BackupManifest:
     """Write a verified backup to the data directory, and the empty database, that the configuration names.
 
-    `withdrawals`: a newer withdrawals.log, saved from the hub that was lost; one that the data directory has already
-    counts as well. Together with the backup's they say what the first start withdraws again. Raises FailedPrecondition
-    when there is a database already; as `verify` besides.
+    `withdrawals`: a newer withdrawals.log, saved from the hub that was lost; one in the data directory counts as well.
+    Together with the backup's they say what the first start withdraws again. Raises FailedPrecondition when there is a
+    database already; as `verify` besides.
     """
     if withdrawals is not None and not withdrawals.is_file():
         raise NotFound(f"there is no file {str(withdrawals)!r}; --withdrawals names a saved {WITHDRAWALS}")
@@ -272,9 +271,7 @@ def _toml(value: object) -> str:
 
 
 def _publish(aside: Path, target: Path) -> None:
-    """Give the finished directory its name. Renaming would replace an empty directory that somebody made meanwhile,
-    which loses nothing.
-    """
+    """Give the finished directory its name. An empty directory made meanwhile is replaced."""
     try:
         aside.rename(target)
     except OSError as e:

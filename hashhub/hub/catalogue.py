@@ -1,8 +1,7 @@
-"""The schemes and policies that hold now: those that come with hashhub, those of the operator's directories, and those
-that were put into the store.
+"""The schemes and policies that hold now: those of hashhub, of the operator's directories, and of the store.
 
-What is in files is read once, at the start. What is in the store takes effect in every process without a restart: it
-is part of the store's registry, which is the same object until something changes, and is read anew only then.
+Files are read once, at the start. What is in the store takes effect in every process without a restart: it is part of
+the store's registry, and is read anew only when that changes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What the hub can do now. One small look a second, on a thread of its own; who asks reads what it saw.
+"""What the hub can do now: one small look a second, on a thread of its own.
 
-A probe so costs nothing, however often it comes, and one that comes while the database hangs is answered at once: a
-look that does not come back is itself the news.
+A probe so costs nothing, and is answered at once while the database hangs.
 """
 
 from __future__ import annotations

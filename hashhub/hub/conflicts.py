@@ -1,12 +1,9 @@
 """Conflicts: two statements about one item that cannot both hold. They inform people and decide nothing.
 
-`ConflictFinder` looks for them after every commit, on a thread of the process that publishes the matcher's snapshots,
-so that no commit waits for it, fails by it, or tells by its time or its answer what others hold. `Conflicts` is what
-people do with them.
-
-A conflict exists for a contributor when one of its own entries is a party and the other's terms let it list the other
-one; of anything else it learns nothing, a number neither. A contributor can say what it thinks of a conflict. Only an
-operator closes one, and that changes no statement and no verdict.
+`ConflictFinder` looks for them after commits, on a thread of the process that publishes snapshots: no commit waits for
+it, or tells by its time what others hold. A contributor knows of a conflict when one of its own entries is a party and
+the other's terms let it list the other one; of anything else it learns nothing, a number neither. It can say what it
+thinks; only an operator closes a conflict, and that changes no statement and no verdict.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import itertools
 import time
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Unpack
 
 import msgspec
 
@@ -59,7 +56,7 @@ if TYPE_CHECKING:
 
     from hashhub.hashes import Hash
     from hashhub.model import Entry, HashSet, Principal
-    from hashhub.store import ConflictRow, DigestStatement, Neighbourhood, Registry, Store
+    from hashhub.store import ConflictRow, DigestStatement, Neighbourhood, Registry, Store, WriteOptions
     from hashhub.trust.contradiction import Contradiction
 
 SECONDS: Final = 1.0  # between two looks for changes
@@ -99,10 +96,7 @@ class ConflictFinder:
         )
 
     def catch_up(self, rest: float = 0.0) -> int:
-        """Work through what was committed so far, or until the thread is to end; return how many entries that were.
-
-        `rest`: times what a piece took, after each.
-        """
+        """Work through what was committed so far, resting `rest` times as long; return how many entries."""
         entries = 0
         while not self.thread.is_stopping:
             begun = time.monotonic()
@@ -134,8 +128,8 @@ class ConflictFinder:
     ) -> Iterator[FoundConflict]:
         """Yield the conflicts of entries that all have one digest.
 
-        Every pair of hash sets, but for a flood: then the first hash sets of each contributor come first, and each has
-        so many counterparties of a kind. So nobody crowds others out, and the work is bounded.
+        Every pair of hash sets. In a flood the first hash sets of each contributor come first, and each has so many
+        counterparties of a kind: nobody crowds others out, and the work is bounded.
         """
         by_set: dict[int, dict[_Position, list[DigestStatement]]] = {}
         for stated in statements:
@@ -166,9 +160,7 @@ class ConflictFinder:
     def _compare(
         self, item: Hash, x: _Position, one: Purpose, y: _Position, other: Purpose
     ) -> tuple[Contradiction, ...]:
-        """Return why two statements contradict each other; nothing where they are about the item by a stronger digest
-        that both have as well, for which the same is told.
-        """
+        """Return why two statements contradict each other; nothing where a stronger common digest tells the same."""
         left, right = frozenset(x.exact), frozenset(y.exact)
         if min(left & right, key=strength) != item:
             return ()
@@ -230,9 +222,7 @@ def _first(positions: Iterable[_Position]) -> list[_Position]:
 def _bounded(
     contradicting: Mapping[tuple[int, int], Mapping[Contradiction, object]], ranked: Sequence[int]
 ) -> Iterator[tuple[tuple[int, int], Contradiction]]:
-    """Yield the pairs and why they contradict, so that each hash set has COUNTERPARTIES of its own of each kind and
-    dimension: those that come first in `ranked`.
-    """
+    """Yield the pairs and why they contradict: COUNTERPARTIES of each kind and dimension, by `ranked`."""
     order = {key: number for number, key in enumerate(ranked)}
     taken: Counter[tuple[int, ConflictKind, str]] = Counter()
     pairs = sorted(contradicting, key=lambda pair: sorted((order[pair[0]], order[pair[1]])))
@@ -263,9 +253,7 @@ class Conflicts:
     def list(
         self, principal: Principal, wanted: ConflictFilter, page_size: int, after: str = ""
     ) -> tuple[list[Conflict], str]:
-        """Return a page of conflicts, those that were opened last first, and where the next page begins (empty: there
-        is none).
-        """
+        """Return a page of conflicts, the last opened first, and where the next page begins (empty: none)."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         registry = self._store.resources.registry()
         rows = self._store.conflicts.list_conflicts(
@@ -279,16 +267,12 @@ class Conflicts:
         return conflicts, rows[-1].name if len(rows) == page_size else ""
 
     def looked_upto(self, principal: Principal) -> int | None:
-        """Return the revision up to which conflicts were looked for; None for a contributor: how long that takes
-        depends on what others hold.
-        """
+        """Return up to which revision conflicts were looked for; a contributor, whom it would tell, gets None."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         return self._store.conflict_pass.looked_upto() if principal.role in access.OVERSEERS else None
 
     def get(self, principal: Principal, name: str) -> Conflict:
-        """Return a conflict with what each side states, and what was said of it. Raises NotFound, also for one that the
-        caller may not know of.
-        """
+        """Return a conflict with what each side states. Raises NotFound, also for one hidden from the caller."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         return self._told(principal, self._visible(principal, name))
 
@@ -332,15 +316,7 @@ class Conflicts:
             looked_upto=self.looked_upto(principal),
         )
 
-    def assign(
-        self,
-        principal: Principal,
-        name: str,
-        assignee: str,
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
-    ) -> Conflict:
+    def assign(self, principal: Principal, name: str, assignee: str, **options: Unpack[WriteOptions]) -> Conflict:
         """Give a conflict to a contributor (`contributors/ID`), or to somebody by any name; empty: to nobody.
 
         Raises NotFound, also for a contributor that does not exist; FailedPrecondition for one that is no party of it,
@@ -359,9 +335,7 @@ class Conflicts:
                     f"contributor {contributor} is no party of conflict {name}; assign it to "
                     f"{' or '.join(sorted(_contributors(row)))}, or to a person"
                 )
-        done = self._store.conflicts.assign(
-            name, assignee, by=access.actor(principal), validate_only=validate_only, request_id=request_id
-        )
+        done = self._store.conflicts.assign(name, assignee, by=access.actor(principal), **options)
         return self._told(principal, done)
 
     def resolve(
@@ -373,8 +347,7 @@ class Conflicts:
         *,
         decided_for: str = "",
         etag: str = "",
-        validate_only: bool = False,
-        request_id: str = "",
+        **options: Unpack[WriteOptions],
     ) -> Conflict:
         """Say what a conflict comes to. An operator's word closes it, a party's is its view and stands beside.
 
@@ -400,27 +373,16 @@ class Conflicts:
             decided_for=decided_for,
             closes=principal.role is Role.OPERATOR,
         )
-        done = self._store.conflicts.resolve(
-            name,
-            resolution,
-            etag=etag,
-            by=access.actor(principal),
-            validate_only=validate_only,
-            request_id=request_id,
-        )
+        done = self._store.conflicts.resolve(name, resolution, etag=etag, by=access.actor(principal), **options)
         return self._told(principal, done)
 
-    def reopen(
-        self, principal: Principal, name: str, comment: str, *, validate_only: bool = False, request_id: str = ""
-    ) -> Conflict:
+    def reopen(self, principal: Principal, name: str, comment: str, **options: Unpack[WriteOptions]) -> Conflict:
         """Take back what closed a conflict. One that is open stays so. Raises NotFound; InvalidArgument without a
         comment; FailedPrecondition when it has ENDED.
         """
         access.allow(principal, Role.OPERATOR)
         _check_text("comment", comment, required=True)
-        done = self._store.conflicts.reopen(
-            name, comment, by=access.actor(principal), validate_only=validate_only, request_id=request_id
-        )
+        done = self._store.conflicts.reopen(name, comment, by=access.actor(principal), **options)
         return self._told(principal, done)
 
     def _visible(self, principal: Principal, name: str) -> ConflictRow:
@@ -465,6 +427,11 @@ def _scope(principal: Principal, registry: Registry) -> ConflictScope | None:
     """Return what the principal may know of; None: everything."""
     if principal.role in access.OVERSEERS:
         return None
+    return scope_of(principal, registry)
+
+
+def scope_of(principal: Principal, registry: Registry) -> ConflictScope:
+    """Return which conflicts its contributor may know of: of its own hash sets with those that it may list."""
     own = frozenset(name for name, s in registry.hash_sets.items() if s.contributor == principal.contributor)
     return ConflictScope(own, access.sight(principal, registry, access.DisclosureChannel.LIST).visible | own)
 

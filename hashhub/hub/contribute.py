@@ -34,7 +34,7 @@ from hashhub.hub import access
 from hashhub.hub.doubts import items_doubted
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
-from hashhub.hub.reading import VisibleLists
+from hashhub.hub.visible_lists import VisibleLists
 from hashhub.model import (
     MAX_BATCH,
     Disposition,
@@ -115,9 +115,8 @@ class Contribute:
         """Open an import, or return the one of the same source (OPEN: go on at `batch_count`; COMMITTED: nothing is
         left to do).
 
-        A source that was contributed before is a new import once entries of its hash set have been withdrawn since: it
-        brings back what it states, but for what was withdrawn by hand. Raises NotFound, PermissionDenied,
-        InvalidArgument.
+        A source that was contributed before is a new import once entries of its hash set have been withdrawn since;
+        what was withdrawn by hand stays so. Raises NotFound, PermissionDenied, InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
         self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
@@ -167,7 +166,8 @@ class Contribute:
             opened = self._store.imports.put_batch(
                 import_id, index, payload, items=len(records) + len(rejects), most_bytes=self._max_staged
             )
-        self._tally.staged(len(payload))
+        self._tally.add("batches")
+        self._tally.add("bytes", number=len(payload))
         return opened
 
     def commit(
@@ -181,21 +181,15 @@ class Contribute:
     ) -> Import:
         """Make the import's entries visible, atomically, and account for every item.
 
-        (1) Connector and client turned bytes into batches; (2) `open` and (3)-(4) `add` checked and staged them. Here:
-        (5) resolve raw values in the hash set's scheme and decide what becomes of every item, within the source
-            (duplicates, conflicting categories, contradictory bindings) and against the hash set (unchanged,
-            superseded, withdrawn before);
-        (6) write entries and hashes in sorted pieces that nobody sees yet, while the matchers already take the digests
-            in;
-        (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
-        (8) return the counts; `findings` lists what became of each item that was not simply accepted.
+            (1)  connector and client turned bytes into batches, (2) `open` and (3), (4) `add` checked and staged them
+            (5)  resolve raw values in the hash set's scheme and decide what becomes of every item (`intake`)
+            (6)  write entries and hashes in pieces that are not visible yet; the matchers already take the digests in
+            (7)  move the revision in one small transaction: all of it is visible, what it replaces is withdrawn
+            (8)  return the counts; `findings` lists what became of each item that was not simply accepted
 
         A commit that fails, is cut off or whose caller goes away before (7) leaves nothing visible; committing again
-        starts over from the staged batches. So does one during which somebody withdrew, quarantined, restored or
-        released an item of the list, an entry that it states again expired, or, while the process stood still, another
-        list of the hash set was committed.
-        Committing a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is
-        cancelled.
+        starts over from the staged batches. So does one during which what it decided on moved. Committing a COMMITTED
+        import returns it. With `validate_only` steps (5) and (8) happen and the import is cancelled.
 
         Raises FailedPrecondition: IMPORT_INCOMPLETE when `batch_count` differs from what is stored, IMPORT_CLOSED after
         a cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False,
@@ -284,9 +278,7 @@ class Contribute:
         return done
 
     def cancel(self, principal: Principal, import_id: str) -> Import:
-        """End an import that is not committed, whichever process is at it; nothing of it stays. Raises
-        FailedPrecondition when it is committed.
-        """
+        """End an import, whichever process is at it. Raises FailedPrecondition when it is committed."""
         self._mine(principal, import_id)
         return self._store.imports.cancel_import(import_id, is_asked_for=True)
 
@@ -306,9 +298,7 @@ class Contribute:
     def findings(
         self, principal: Principal, import_id: str, page_size: int, after: int, dispositions: Sequence[Disposition] = ()
     ) -> tuple[Sequence[Finding], int]:
-        """Return an import's findings behind the first `after` in the order of the source, and where to go on (0: no
-        more).
-        """
+        """Return an import's findings behind the first `after`, and where to go on (0: no more)."""
         self._mine(principal, import_id, write=False)
         lines = self._store.imports.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
         return [f for _, f in lines[:page_size]], lines[page_size - 1][0] + 1 if len(lines) > page_size else 0

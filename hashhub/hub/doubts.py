@@ -24,10 +24,9 @@ def items_doubted(
 ) -> list[int]:
     """Return of how many items each statement (hashes and packed frames) of a contributor may be.
 
-    They are as many as its digests of one algorithm can be of (`frames.reach`), or as entries that reliable others list
-    have some of its hashes and none of each other's: a record that binds an MD5 of one item and a SHA1 of another
-    counts twice, and one whose hashes are all of one item once. `lists`: as the contributor sees them, so that the
-    number tells nothing of others.
+    As many as its digests of one algorithm can be of (`frames.reach`), or as entries that reliable others list have
+    some of its hashes and none of each other's. `lists`: as the contributor sees them, so that the number tells nothing
+    of others.
     """
     asked = [
         (at, h)

@@ -1,10 +1,8 @@
-"""Entries after their import: read, withdraw, restore, quarantine, release, erase; and what outsiders are told of
-that.
-"""
+"""Entries after their import: read, withdraw, restore, quarantine, release, erase; and what outsiders learn."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import msgspec
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashhub.hub.follow import Follower
-    from hashhub.store import Store
+    from hashhub.store import Store, WriteOptions
 
 # Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are
 # not told, and so that its absence does not give it away, neither are all reasons that are no correction of the entry.
@@ -27,7 +25,7 @@ TOLD: Final = frozenset({WithdrawalReason.FALSE_POSITIVE, WithdrawalReason.NOT_I
 
 
 def disclosed(principal: Principal, entry: Entry) -> Entry:
-    """Return the entry as the principal may read it; every way out that shows an entry passes it through here.
+    """Return the entry as the principal may read it; every channel that shows an entry uses this.
 
     Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked
     for, nor by which token one was made or in which words; and of the reasons only those that correct the entry.
@@ -58,9 +56,7 @@ class Entries:
         self._rules = EntryRules(store, follower)
 
     def get(self, principal: Principal, contributor: str, hash_set: str, number: int) -> Entry:
-        """Return an entry, with its frames, and with the entries that it replaced and that replaced it. Raises
-        NotFound.
-        """
+        """Return an entry, with its frames and the entries that it replaced and that replaced it. Raises NotFound."""
         access.allow_reading(principal, contributor)
         entry = self._store.entries.get_entry(contributor, hash_set, number)
         return disclosed(principal, self._store.entries.with_frames(entry))
@@ -91,30 +87,27 @@ class Entries:
         number: int,
         reason: WithdrawalReason,
         comment: str = "",
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
+        **options: Unpack[WriteOptions],
     ) -> Entry:
-        """Withdraw an entry: it stops matching before this returns, and no list brings it back. Doing it twice is a
-        success.
+        """Withdraw an entry: it stops matching before this returns, and no list brings it back. Idempotent.
 
         Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an
         operator or another token of the contributor withdraws it too. A wish of the person shown is not limited, and
-        the contributor's other entries of the same item, in all of its hash sets, are withdrawn with it; the event
-        names them. Raises NotFound; InvalidArgument for OTHER without a comment; FailedPrecondition when a newer
-        statement has taken the entry's place.
+        withdraws the contributor's other entries of the same item, in all of its hash sets. Raises NotFound;
+        InvalidArgument for OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's
+        place.
         """
         access.allow_writing(principal, contributor)
         check_comment(comment, required=reason is WithdrawalReason.OTHER)
         current = self._store.entries.get_entry(contributor, hash_set, number)
-        if validate_only:
+        if options.get("validate_only"):
             if current.state is EntryState.WITHDRAWN:
                 return current
             by_hand = withdrawal_of(principal, reason, comment)
             return msgspec.structs.replace(
                 current, state=EntryState.WITHDRAWN, reasons=(by_hand.code,), withdrawal=by_hand.asked
             )
-        return self._move(principal, current, EntryAction.WITHDRAW, comment, request_id, reason=reason)
+        return self._move(principal, current, EntryAction.WITHDRAW, comment, reason=reason, **options)
 
     def restore(
         self,
@@ -123,37 +116,26 @@ class Entries:
         hash_set: str,
         number: int,
         comment: str = "",
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
+        **options: Unpack[WriteOptions],
     ) -> Entry:
-        """Take a withdrawal, or a request for one, back: the entry is what it was before, and lists may state its item
-        again.
+        """Take a withdrawal, or a request for one, back; lists may state the item again.
 
         What an operator withdrew, or the person shown asked for, only an operator restores. An entry that stands is
-        returned as it is. Raises NotFound, PermissionDenied; FailedPrecondition when the item is stated by another
-        entry that stands, or was erased.
+        returned as it is. Raises NotFound, PermissionDenied; FailedPrecondition when another entry states the item and
+        stands, or when it was erased.
         """
         access.allow_writing(principal, contributor)
         check_comment(comment, required=False)
         current = self._store.entries.get_entry(contributor, hash_set, number)
         if current.state is not EntryState.WITHDRAWN and current.withdrawal is None:
             return current
-        request_id = "" if validate_only else request_id
-        self._move(principal, current, EntryAction.RESTORE, comment, request_id, dry=validate_only)
-        if validate_only:
+        self._move(principal, current, EntryAction.RESTORE, comment, **options)
+        if options.get("validate_only"):
             return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=(), withdrawal=None)
         return self._store.entries.get_entry(contributor, hash_set, number)
 
     def quarantine(
-        self,
-        principal: Principal,
-        contributor: str,
-        hash_set: str,
-        number: int,
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
+        self, principal: Principal, contributor: str, hash_set: str, number: int, **options: Unpack[WriteOptions]
     ) -> Entry:
         """Keep an entry from matching until it is released, and what its contributor states of the item next, too.
 
@@ -161,46 +143,39 @@ class Entries:
         """
         access.allow(principal, Role.OPERATOR)
         current = self._standing(contributor, hash_set, number)
-        if validate_only:
+        if options.get("validate_only"):
             if current.state is EntryState.QUARANTINED:
                 return current
             return msgspec.structs.replace(
                 current, state=EntryState.QUARANTINED, reasons=(Code.QUARANTINED_BY_OPERATOR,)
             )
-        return self._move(principal, current, EntryAction.QUARANTINE, "", request_id)
+        return self._move(principal, current, EntryAction.QUARANTINE, **options)
 
     def release(
-        self,
-        principal: Principal,
-        contributor: str,
-        hash_set: str,
-        number: int,
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
+        self, principal: Principal, contributor: str, hash_set: str, number: int, **options: Unpack[WriteOptions]
     ) -> Entry:
         """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a
         withdrawn one.
 
-        It then replaces, at the same revision, what its import would have replaced: earlier imports' statements about
-        the same item. One without a classification stays undecided: that it was released is no claim of harm.
+        It replaces, at the same revision, what its import would have replaced. One without a classification stays
+        undecided: that it was released is no claim of harm.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._standing(contributor, hash_set, number)
         if current.state is EntryState.ACTIVE:
             return current
-        if validate_only:
+        if options.get("validate_only"):
             remarks = tuple(r for r in current.reasons if r == Code.UNCLASSIFIED)
             return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=remarks)
-        return self._move(principal, current, EntryAction.RELEASE, "", request_id)
+        return self._move(principal, current, EntryAction.RELEASE, **options)
 
     def erase(
         self, principal: Principal, contributor: str, hash_set: str, number: int, *, validate_only: bool = False
     ) -> Entry:
-        """Clear everything that an entry says about its item, for ever. Doing it twice is a success. Raises NotFound.
+        """Clear everything that an entry says about its item, for ever. Idempotent. Raises NotFound.
 
         Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back. The
-        entries that it replaced are erased with it: they are its contributor's earlier statements about the same item.
+        entries that it replaced are erased with it.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._store.entries.get_entry(contributor, hash_set, number)
@@ -225,14 +200,16 @@ class Entries:
         principal: Principal,
         entry: Entry,
         action: EntryAction,
-        comment: str,
-        request_id: str,
+        comment: str = "",
         *,
         reason: WithdrawalReason | None = None,
-        dry: bool = False,
+        **options: Unpack[WriteOptions],
     ) -> Entry:
         """Do what an action says, and return the entry as it is then."""
-        request = IdempotentRequest(request_id, f"{action}_ENTRY", (entry.id, reason, comment), principal.name)
+        dry, request_id = options.get("validate_only", False), options.get("request_id", "")
+        request = IdempotentRequest(
+            "" if dry else request_id, f"{action}_ENTRY", (entry.id, reason, comment), principal.name
+        )
         by = access.actor(principal)
         command = TransitionCommand(by, comment=comment, is_single=True, dry=dry, request=request)
         return self._rules.move(principal, entry, action, command, reason=reason).entry or entry

@@ -1,7 +1,6 @@
 """What may be done to entries, whether one was named or a selection hit many; and what goes with it.
 
-Where a single entry is refused, the call is; where it is one of many, it stays as it is and is counted under its
-reason.
+Where a single entry is refused, the call is; one of many stays as it is and is counted under its reason.
 """
 
 from __future__ import annotations
@@ -50,9 +49,7 @@ _PIECE: Final = 1_000
 
 
 class _TransitionPlan(NamedTuple):
-    """What goes with a release or a restoring: by entry the earlier statements that it replaces, the holds that are
-    lifted, and entries that stay, by reason.
-    """
+    """What goes with letting entries stand: what they replace, holds to lift, entries that stay, by reason."""
 
     supersede: dict[int, list[int]]
     lift: list[int]

@@ -1,16 +1,15 @@
 """The change feed: what a receiver may hold, and every change of it.
 
-A position says which changes a receiver has taken in, and which hash sets it holds. A page compares that with what it
-may see now, in this order:
+A position says which changes a receiver has taken in, and which hash sets it holds. A page compares these with what it
+may see now, in these steps, each once the one before has nothing left:
 
-    losses      hash sets that it may not see any more: one WITHDRAW each
+    losses      hash sets that it may not see any more
     registry    hash sets and contributors, when what it sees of them changed
-    log         changes behind the position in hash sets that it holds, with their entries as they are now
+    log         changes behind the position in the hash sets that it holds, with their entries as they are now
     filling     hash sets that it gained, one after the other, by entry id, as they are now
 
-Entries are given as they are when the page is read; later changes say the same again, so that each line can be applied
-twice. Of the hash set being filled the log tells only entries up to the id that was reached. A page is complete when
-nothing is left to say and the database did not move while it was read.
+Entries are given as they are when the page is read, so each line can be applied twice. A page is complete when nothing
+is left to say and the database did not move.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from hashhub.model import (
 from hashhub.store import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hashhub.hub.follow import Follower
     from hashhub.store import FeedChange, Store
@@ -54,6 +53,7 @@ _PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse message
 _PAGE_SECONDS: Final = 1.0  # how long one page looks for something that its receiver may have
 _ROWS: Final = 500  # of the feed, read at a time
 _PIECE: Final = 500  # entries read at a time
+_IDS: Final = 100_000  # of one change, taken at a time
 _FORMAT: Final = 1  # of a position
 _MAC_BYTES: Final = 32
 _MAX_POSITION: Final = 1 << 20  # characters
@@ -90,13 +90,11 @@ class Changes:
         """Return up to `page_size` lines behind a position, and the position to go on from; it never expires.
 
         An empty position: everything that the caller may hold, as it is now; with `from_now` only the hash sets and
-        contributors. What is invisible to the caller costs time, so a page may hold nothing and still move on.
+        contributors. A page may hold nothing and still move on.
 
-        Raises:
-            PermissionDenied: the token may not read the feed.
-            InvalidArgument: the position is damaged, forged, or was given to another token or by another hub.
-            FailedPrecondition (POSITION_UNKNOWN): the database was restored from a backup made before the position;
-            start from nothing.
+        Raises PermissionDenied when the token may not read the feed; InvalidArgument for a position that is damaged,
+        forged, or was given to another token or by another hub; FailedPrecondition (POSITION_UNKNOWN) when the database
+        was restored from a backup made before the position.
         """
         _allow_mirroring(principal)
         here = self._check_history()
@@ -133,8 +131,8 @@ class Changes:
         """Return the first change (revision, ordinal) that the reader at a position lacks, and the hash sets that it
         holds.
 
-        Raises InvalidArgument for a position that `page` would refuse, and for one at which the reader does not hold
-        all of them yet; FailedPrecondition (POSITION_UNKNOWN) as `page` does.
+        Raises InvalidArgument for a position that `page` would refuse, or from the midst of the feed;
+        FailedPrecondition (POSITION_UNKNOWN) as `page` does.
         """
         place = self._open(principal, position)
         if not self._store.history.has_been_at(Position(*place.seen)):
@@ -156,10 +154,7 @@ class Changes:
         return self._follower.wait(after_revision, timeout)
 
     def _check_history(self) -> Position:
-        """Return where the store is.
-
-        What this process remembers of hash sets and imports must not be told of a restored database.
-        """
+        """Return where the store is. Raises Unavailable when it was restored under this process."""
         here = self._store.history.position()
         if not self._store.history.has_been_at(self._last):
             raise Unavailable(
@@ -217,9 +212,7 @@ class _Page:
         self._revision = 0
 
     def read(self) -> tuple[Position, bool]:
-        """Add lines until the page is full or nothing is left; return the store's position at that, and whether nothing
-        is left.
-        """
+        """Add lines until the page is full or nothing is left; return the store's position, and whether it was."""
         while True:
             before = self._store.history.position()
             self._revision = before.revision
@@ -288,10 +281,8 @@ class _Page:
         return True
 
     def _registry(self, sight: Mapping[int, HashSet]) -> list[HashSet | Contributor]:
-        """Return the hash sets in sight, after whom a policy must know to weigh them.
-
-        That is their contributors, who reviewed their entries, and whom these take material from, directly or through
-        others.
+        """Return the hash sets in sight, after whom a policy must know to weigh them: their contributors, who reviewed
+        their entries, and whom these take material from.
         """
         contributors = self._store.resources.contributors()
         ids: set[str] = set()
@@ -306,11 +297,7 @@ class _Page:
         return [*(contributors[one] for one in sorted(ids)), *sorted(sight.values(), key=lambda h: h.name)]
 
     def _read_log(self) -> bool:
-        """Add the changes up to the page's revision. False when the page ended before.
-
-        None of those behind it: who reviewed what was looked up before, and a review that came later would be left out
-        of them.
-        """
+        """Add the changes up to the page's revision; False when the page ended before."""
         place = self._place
         followed = self._held - self._missing | {place.filling}
         while True:
@@ -407,6 +394,30 @@ class _Page:
     def _add(self, line: ChangedEntry, size: int = 300) -> None:
         self.lines.append(line)
         self._bytes += size
+
+
+def changed_ids(
+    store: Store, names: Collection[str], since: tuple[int, int], *, kind: ChangeKind | None = None
+) -> dict[str, pyroaring.BitMap64]:
+    """Return by hash set the entries that changed from a change (revision, ordinal) on, by one kind or any."""
+    ids = {name: pyroaring.BitMap64() for name in names}
+    own_ids = {key: ids[name] for key, name in store.feeds.hash_set_keys().items() if name in ids}
+    revision, ordinal = since
+    while True:
+        changes = store.feeds.changes(revision, ordinal, _ROWS)
+        for change in changes:
+            if change.hash_set not in own_ids or kind not in {None, change.kind}:
+                continue
+            own = own_ids[change.hash_set]
+            if change.is_range:
+                own.add_range(change.first, change.last + 1)
+            else:
+                for piece in store.feeds.change_ids(change).pieces(_IDS):
+                    own |= pyroaring.BitMap64(piece.tolist())
+        cancellation.check()
+        if len(changes) < _ROWS:
+            return ids
+        revision, ordinal = changes[-1].revision, changes[-1].ordinal + 1
 
 
 def _packed(keys: set[int]) -> bytes:

@@ -1,21 +1,15 @@
 """Exports: entries on their way to a file that is handed on.
 
-    selection ──> (1) terms ──> (2) ids ──> (3) events ──> (4) entries, in pieces
-                     │
-                     └── left out, counted: hash sets that the caller may see, and of which nothing may leave
-
-An export is of one revision: that of the store when it begins. What is contributed later is not in it. What a newer
-statement replaces meanwhile is still in it as it was, so that no item is missing which was listed before and after.
-What is withdrawn, quarantined, erased or expired meanwhile is left out from that moment on. The next export of changes
-goes on at that revision, and tells all of this.
-
-Each export is an event in the history of every hash set that it takes from, written before the first entry leaves. The
-terms are asked again before each piece.
+An export is of the revision at which it begins. What a newer statement replaces meanwhile is still in it as it was;
+what is withdrawn, quarantined, erased or expired meanwhile is left out. The next export of changes goes on at that
+revision. Each export is an event in the history of every hash set that it takes from, written before the first entry
+leaves. The terms are asked again before each piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,6 +20,7 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Permis
 from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
+from hashhub.hub.exchange import changed_ids
 from hashhub.model import (
     MAX_TEXT,
     ChangeKind,
@@ -52,8 +47,6 @@ if TYPE_CHECKING:
 _PIECE: Final = 2_000  # entries read, and sent, at a time
 _FRAMES: Final = 40_000  # of videos in one piece: clients of other languages refuse messages of more than 4 MiB
 _FRAMES_A_REVIEW: Final = 20  # that take as much room
-_ROWS: Final = 500  # of the feed, read at a time
-_IDS: Final = 100_000  # of one change, taken at a time
 _OUTSIDER: Final = Principal(name="", role=Role.CONSUMER)
 _SHOWN: Final = 5  # names in a message
 _REMEMBERED: Final = 10_000  # judgements: entries of a list differ in little of what a policy looks at
@@ -70,8 +63,8 @@ class ExportSelection(msgspec.Struct, frozen=True, kw_only=True):
 class StartedExport(msgspec.Struct, frozen=True, kw_only=True):
     """An export that has begun.
 
-    `hash_sets`: those that entries come from. `left_out`: others, with how many active entries each has. `entry_count`:
-    at most so many entries follow. `pieces` yields them, for a function that returns the caller as it is now.
+    `left_out`: hash sets of which nothing may leave, with how many active entries each has. `entry_count`: at most so
+    many entries follow. `pieces` yields them, for a function that returns the caller as it is now.
     """
 
     revision: int
@@ -94,16 +87,14 @@ class Exports:
     def begin(
         self, principal: Principal, selection: ExportSelection, *, file_format: str = "", recipient: str = ""
     ) -> StartedExport:
-        """Begin an export, and write down that it was made.
+        """Begin an export: (1) what of the selection may leave, (2) which entries those are, (3) the events that say
+        so; (4) the entries follow with `pieces`.
 
-        `recipient`: `contributors/ID`, which the terms then are asked about as well; anything else is somebody outside,
-        in words, as is nobody. (1) What of the selection may leave. (2) Which entries those are. (3) The events. (4)
-        The entries follow with `pieces`.
+        `recipient`: `contributors/ID`, whom the terms are then asked about as well; anything else is somebody outside.
 
         Raises PermissionDenied where the terms let nothing leave; InvalidArgument (not exactly one selection, unknown
-        policy, a damaged position); NotFound for a hash set
-        that the caller may not see, whether or not there is one, and for an unknown recipient; FailedPrecondition for a
-        retired recipient, and for a position of a history that the store has not been at.
+        policy, a damaged position); NotFound for a hash set that the caller may not see, and for an unknown recipient;
+        FailedPrecondition for a retired recipient, and for a position of another history.
         """
         access.allow(principal, *Role)
         for field, text in (("format", file_format), ("recipient", recipient)):
@@ -113,7 +104,8 @@ class Exports:
         member = self._member(recipient)
         since, wanted = self._wanted(principal, selection, policy)
         here = self._store.history.position()
-        allowed, left_out = self._allowed(principal, wanted, member)  # (1)
+        may = _may_leave(self._store, principal, wanted, member)  # (1)
+        allowed, left_out = {n: s for n, s in wanted.items() if n in may}, [n for n in wanted if n not in may]
         if left_out and not allowed:
             names = ", ".join(left_out[:_SHOWN]) + (" and others" if len(left_out) > _SHOWN else "")
             whom = "say whom the file is for (contributors/ID for one of this hub), " if not recipient else ""
@@ -139,7 +131,7 @@ class Exports:
         return StartedExport(
             revision=here.revision,
             hash_sets=tuple(allowed.values()),
-            left_out=tuple((name, self._count(name)) for name in left_out),
+            left_out=tuple((name, self._store.entries.entry_count(*name.partition("/")[::2])) for name in left_out),
             position=position,
             entry_count=sum(map(len, ids.values())),
             is_delta=since is not None,
@@ -180,9 +172,7 @@ class Exports:
     def _wanted(
         self, principal: Principal, selection: ExportSelection, policy: Policy | None
     ) -> tuple[tuple[int, int] | None, dict[str, HashSet]]:
-        """Return since which change (revision, ordinal), if only changes are wanted, and the hash sets that the
-        selection means, as far as the caller may see them.
-        """
+        """Return since which change, if only changes are wanted, and the hash sets that the caller may see."""
         sets = self._store.resources.registry().hash_sets
         seen = self._seen(principal)
         if selection.position:
@@ -206,47 +196,22 @@ class Exports:
         """Return the hash sets that the caller may be told of: those that it may list."""
         return access.sight(principal, self._store.resources.registry(), access.DisclosureChannel.LIST).visible
 
-    def _allowed(
-        self, principal: Principal, wanted: Mapping[str, HashSet], member: str
-    ) -> tuple[dict[str, HashSet], list[str]]:
-        may = _may_leave(self._store, principal, wanted, member)
-        return {n: s for n, s in wanted.items() if n in may}, [n for n in wanted if n not in may]
-
-    def _count(self, name: str) -> int:
-        contributor, hash_set = name.split("/")
-        return self._store.entries.entry_count(contributor, hash_set)
-
-    def _ids(self, names: Iterable[str], revision: int, since: tuple[int, int] | None) -> dict[str, pyroaring.BitMap64]:
+    def _ids(
+        self, names: Collection[str], revision: int, since: tuple[int, int] | None
+    ) -> dict[str, pyroaring.BitMap64]:
         """Return by hash set the entries that the export may have: those that stand, and those withdrawn since
         `revision`; of changes, all that changed.
         """
-        ids = {name: pyroaring.BitMap64() for name in names}
         if since is not None:
-            return self._add_changed(ids, since)
-        for name, own in ids.items():
+            return changed_ids(self._store, names, since)
+        standing = {name: pyroaring.BitMap64() for name in names}
+        for name, own in standing.items():
             contributor, hash_set = name.split("/")
             for piece in self._store.entries.active_pages(contributor, hash_set):
                 cancellation.check()
                 own |= pyroaring.BitMap64(piece.tolist())  # noqa: PLW2901 - adds to it
-        return self._add_changed(ids, (revision + 1, 0), kind=ChangeKind.WITHDRAW)
-
-    def _add_changed(
-        self, ids: dict[str, pyroaring.BitMap64], since: tuple[int, int], *, kind: ChangeKind | None = None
-    ) -> dict[str, pyroaring.BitMap64]:
-        """Add the entries of the hash sets that changed from a change (revision, ordinal) on, by one kind or any."""
-        own_ids = {key: ids[name] for key, name in self._store.feeds.hash_set_keys().items() if name in ids}
-        revision, ordinal = since
-        while True:
-            changes = self._store.feeds.changes(revision, ordinal, _ROWS)
-            for change in changes:
-                if change.hash_set in own_ids and kind in {None, change.kind}:
-                    own = own_ids[change.hash_set]
-                    for piece in self._store.feeds.change_ids(change).pieces(_IDS):
-                        own |= pyroaring.BitMap64(piece.tolist())
-            cancellation.check()
-            if len(changes) < _ROWS:
-                return ids
-            revision, ordinal = changes[-1].revision, changes[-1].ordinal + 1
+        withdrawn = changed_ids(self._store, names, (revision + 1, 0), kind=ChangeKind.WITHDRAW)
+        return {name: own | withdrawn[name] for name, own in standing.items()}
 
 
 def _may_leave(store: Store, principal: Principal, wanted: Mapping[str, HashSet], member: str) -> frozenset[str]:
@@ -264,45 +229,36 @@ def _may_leave(store: Store, principal: Principal, wanted: Mapping[str, HashSet]
     )
 
 
+@dataclasses.dataclass
 class _ExportedEntries:
     """The entries of one export."""
 
-    def __init__(
-        self,
-        store: Store,
-        hash_sets: Mapping[str, HashSet],
-        ids: Mapping[str, pyroaring.BitMap64],
-        revision: int,
-        since: tuple[int, int] | None,
-        policy: Policy | None,
-        member: str,
-    ) -> None:
-        self._store = store
-        self._hash_sets = hash_sets
-        self._ids = ids
-        self._revision = revision
-        self._since = since
-        self._policy = policy
-        self._member = member
-        self._judged: dict[tuple[object, ...], bool] = {}
+    store: Store
+    hash_sets: Mapping[str, HashSet]
+    ids: Mapping[str, pyroaring.BitMap64]
+    revision: int
+    since: tuple[int, int] | None
+    policy: Policy | None
+    member: str
+    judged: dict[tuple[object, ...], bool] = dataclasses.field(default_factory=dict)
 
     def pieces(self, caller: Callable[[], Principal]) -> Iterator[list[Entry]]:
         """Yield the entries by hash set and id. Raises PermissionDenied once the terms do not allow it any more."""
-        for name, hash_set in self._hash_sets.items():
-            ids = self._ids[name]
+        for name, hash_set in self.hash_sets.items():
+            ids = self.ids[name]
             if not len(ids):
                 continue
             for piece in IdSet.of(ids).pieces(_PIECE):
                 cancellation.check()
-                if name not in _may_leave(self._store, caller(), {name: hash_set}, self._member):
+                if name not in _may_leave(self.store, caller(), {name: hash_set}, self.member):
                     raise PermissionDenied(
                         f"the terms of {name} changed meanwhile: nothing more of it leaves; discard what was written, "
                         "and export again",
                         reason=Reason.EXPORT_NOT_ALLOWED,
                     )
                 entries = self._stated(piece.tolist())
-                if entries and self._policy is not None:
-                    entries = self._matching(self._policy, hash_set, entries)
+                if entries and self.policy is not None:
+                    entries = self._matching(self.policy, hash_set, entries)
                 yield from self._told(entries)
 
     def _told(self, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -317,16 +273,16 @@ class _ExportedEntries:
                 yield piece
                 piece, framed = [], 0
             framed += weight
-            told = msgspec.structs.replace(self._store.entries.with_frames(e), reviews=reviews)
+            told = msgspec.structs.replace(self.store.entries.with_frames(e), reviews=reviews)
             piece.append(disclosed(_OUTSIDER, told))
         if piece:
             yield piece
 
     def _reviews(self, ids: Iterable[int]) -> dict[int, tuple[RecordReview, ...]]:
         """Return what is said of entries and weighs here: of each author the last word of each kind, in their order."""
-        people = self._store.resources.contributors()
+        people = self.store.resources.contributors()
         told: dict[int, tuple[RecordReview, ...]] = {}
-        for entry, reviews in self._store.entries.reviews_of(ids).items():
+        for entry, reviews in self.store.entries.reviews_of(ids).items():
             last: dict[tuple[str, ReviewKind], RecordReview] = {}
             for r in reviews:
                 author = people.get(r.author.partition("/")[0])
@@ -340,14 +296,14 @@ class _ExportedEntries:
     def _stated(self, ids: Sequence[int]) -> list[Entry]:
         """Return of the entries those that the export has, as it has them."""
         at = now()
-        if self._since is None:
-            entries = self._store.entries.entries_at(ids, self._revision)
+        if self.since is None:
+            entries = self.store.entries.entries_at(ids, self.revision)
             return [e for e in entries if e.expire_time is None or e.expire_time > at]
         stated = []
-        for e in self._store.entries.get_entries(ids).values():
+        for e in self.store.entries.get_entries(ids).values():
             if e.state is EntryState.ACTIVE and (e.expire_time is None or e.expire_time > at):
                 stated.append(e)
-            elif e.create_revision < self._since[0]:  # others were never in an earlier export
+            elif e.create_revision < self.since[0]:  # others were never in an earlier export
                 withdrawal = e.withdrawal if e.state is EntryState.WITHDRAWN else None
                 reasons = e.reasons if e.state is EntryState.WITHDRAWN else ()
                 stated.append(
@@ -357,10 +313,10 @@ class _ExportedEntries:
 
     def _matching(self, policy: Policy, hash_set: HashSet, entries: Sequence[Entry]) -> list[Entry]:
         """Return the entries that satisfy the policy each by itself, with what others state about it."""
-        people = self._store.resources.contributors()
+        people = self.store.resources.contributors()
         contributor = people[hash_set.contributor]
-        reviews = self._store.entries.reviews_of(e.id for e in entries)
-        stated = self._store.entries.stated_times(entries) if policy.reads_statement_times else {}
+        reviews = self.store.entries.reviews_of(e.id for e in entries)
+        stated = self.store.entries.stated_times(entries) if policy.reads_statement_times else {}
         matching = []
         for e in entries:
             said, classification = tuple(reviews.get(e.id, ())), e.classification
@@ -369,7 +325,7 @@ class _ExportedEntries:
                 value = (classification.scheme, classification.version, classification.value) if classification else ()
                 algorithms_of = (*(h.algorithm for h in e.hashes), bool(e.frame_count))
                 key = (hash_set.name, value, e.reasons, algorithms_of, stated.get(e.id))
-            is_match = None if key is None else self._judged.get(key)
+            is_match = None if key is None else self.judged.get(key)
             if is_match is None:
                 # The statement by itself, hit by its own digests, an exact one first if there is any.
                 algorithms = dict.fromkeys([h.algorithm for h in e.hashes] + [VPDQ.name] * bool(e.frame_count))
@@ -386,9 +342,9 @@ class _ExportedEntries:
                 )
                 is_match = trust.decide(policy, [statement], people, time=now()).verdict is Verdict.MATCH
                 if key is not None:
-                    if len(self._judged) >= _REMEMBERED:
-                        self._judged.clear()
-                    self._judged[key] = is_match
+                    if len(self.judged) >= _REMEMBERED:
+                        self.judged.clear()
+                    self.judged[key] = is_match
             if is_match:
                 matching.append(e)
         return matching

@@ -1,12 +1,11 @@
 """Keeps this process's matcher at the store's revision, whoever commits.
 
-The matcher holds distinct digests and which hash sets may have them; the store decides whether an entry may match. So
-the matcher takes digests in before their import is committed, which makes a million entries matchable the moment that
-happens, and drops those of a large withdrawal afterwards, a piece at a time (`sweep`).
+The matcher holds distinct digests, and which hash sets may have them; the store decides about entries. So the digests
+of a staged import may go in before it is committed, and a million entries match the moment their import commits.
+Likewise digests that a large withdrawal left without an entry are dropped afterwards, a piece at a time (`sweep`).
 
-A restored database counts its revisions on, but they mean something else. So the follower keeps the position (revision
-and the history's digest there) of what the matcher may know, in memory and beside the snapshots, and believes neither
-once the database has not been there.
+A restored database counts its revisions on, but they mean something else. So the follower keeps the position up to
+which the matcher may know anything, and trusts neither it nor a snapshot once the database has not been there.
 """
 
 from __future__ import annotations
@@ -57,11 +56,8 @@ _GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
 
 
 class SnapshotMark:
-    """The position, beside the snapshots, up to which they may know anything, and the revision up to which they lack
-    what large withdrawals left without an entry. One process, the snapshots' publisher, writes it.
-
-    The position is written before changes are applied, so that it is never behind a snapshot. What cannot be read, or
-    is missing beside a snapshot, stands for no position of any database.
+    """The position, beside the snapshots, up to which they may know anything, and the revision up to which they were
+    swept. The snapshots' publisher writes it, before changes are applied. What cannot be read is no position.
     """
 
     def __init__(self, path: Path, *, publisher: bool) -> None:
@@ -77,13 +73,11 @@ class SnapshotMark:
             return Position(-1, b""), 0
 
     def write(self, position: Position, swept: int) -> None:
-        """Replace what is there; remove it where that cannot be written, so that the next start rebuilds rather than
-        trusts.
+        """Replace what is there; remove it where that cannot be written, so that the next start rebuilds.
 
-        In place, in a line of fixed length: that takes no room on a disk, so that a full one is no reason to rebuild. A
-        write that a crash cut in two is no position of any database. Not synchronised to the disk: after a power cut it
-        may be some seconds old. That matters only if the database is then restored from a backup of those very seconds,
-        and a synchronisation would be added to every write.
+        In place and in a line of fixed length, so that a full disk is no reason to rebuild. Not synchronised to the
+        disk: after a power cut it may be some seconds old, which matters only if a backup of those very seconds is then
+        restored.
         """
         if not self.is_ours:
             return
@@ -113,11 +107,8 @@ class Follower:
         mark: SnapshotMark,
         on_moved: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`poll_interval`: seconds between looks for changes that others committed; `mark`: that of the matcher's
-        snapshots.
-
-        `on_moved` is called after changes were applied, before `catch_up` returns, and again by the next one when it
-        returned False.
+        """`poll_interval`: seconds between looks for changes that others committed. `on_moved` is called after changes
+        were applied, before `catch_up` returns, and again by the next one when it returned False.
         """
         self._on_moved = on_moved
         self._noted = -1  # the revision at which `on_moved` last succeeded
@@ -165,9 +156,7 @@ class Follower:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the matcher has caught up since the start, and the database has not been restored from a backup
-        since.
-        """
+        """Whether the matcher has caught up since the start, and no backup was restored since."""
         return self._ready.is_set()
 
     def seconds_behind(self) -> float:
@@ -175,11 +164,8 @@ class Follower:
         return time.monotonic() - self._looked
 
     def require_ready(self) -> None:
-        """Raise Unavailable unless the matcher has caught up, now: a matcher that lacks entries must not say that there
-        is nothing.
-
-        While the database is away others may be committing where this process cannot see it; soon that is no longer
-        known to be untrue.
+        """Raise Unavailable unless the matcher has caught up, now: one that lacks entries must not say that there is
+        nothing. While the database is away others may be committing where this process cannot see it.
         """
         if self._matcher.is_damaged:
             why = "the index that answers is damaged, and is rebuilt from the database; retry in a moment"
@@ -195,9 +181,7 @@ class Follower:
         raise Unavailable(why, reason=Reason.MATCHER_NOT_READY, retry_after=1.0)
 
     def wait(self, after_revision: int, timeout: float) -> bool:
-        """Return True as soon as the matcher is past `after_revision`, False after `timeout` seconds or when following
-        ends.
-        """
+        """Return True once the matcher is past `after_revision`, False after `timeout` seconds or at the end."""
         with self._moved:
             self._moved.wait_for(lambda: self._matcher.revision > after_revision or self.thread.is_stopping, timeout)
         return self._matcher.revision > after_revision
@@ -205,13 +189,11 @@ class Follower:
     def catch_up(self) -> int:
         """Apply all changes committed so far and return the matcher's revision.
 
-        Called after every write of this process, so that what a call committed is matchable before the call returns.
+        Called after every write of this process, so that what a call committed is matchable before the call returns. A
+        snapshot that is not of this database's history is replaced by what the database holds.
 
-        A snapshot that was opened and is not of this database's history is replaced by what the database holds.
-
-        Raises Unavailable when the database is away, or has not been where the matcher has: a backup was restored under
-        the running hub. The matcher then knows digests that the database does not, and will miss those to come; it must
-        not answer any more, even when the database has got as far as it was.
+        Raises Unavailable when the database is away, or a backup was restored under the running hub: the matcher then
+        must not answer any more, even when the database has got as far as it was.
         """
         self._apply_all()
         # Also where another thread applied the changes and is not done with this: the call returns only then.
@@ -270,7 +252,7 @@ class Follower:
 
     def _refuse_other_history(self, target: int, *, is_foreign: bool) -> None:
         """Raise Unavailable where the database, at revision `target`, has not been where the matcher has, unless the
-        matcher only opened snapshots that this process may replace. `is_foreign`: their history is another one's.
+        matcher only opened snapshots that this process may replace (`is_foreign`).
         """
         self._restored |= target < self._matcher.revision or (is_foreign and self._position is not None)
         if self._restored:
@@ -289,9 +271,7 @@ class Follower:
             )
 
     def _rebuild(self, target: int) -> None:
-        """Let the matcher hold what the database does, at revision `target`, and nothing else. That may take minutes:
-        raises FailedPrecondition as soon as the follower is told to stop.
-        """
+        """Let the matcher hold exactly what the database does. Raises FailedPrecondition when told to stop."""
         swept = self._store.feeds.settled_revision()
         self._matcher.rebuild(target, self._store.feeds.all_digests(), self._give_up_if_stopping, or_in_memory=True)
         self._sweeping, self._swept, self._swept_at = None, swept, self._matcher.revision
@@ -328,11 +308,9 @@ class Follower:
                 self._looked = looked
 
     def _may_gather(self, changes: Sequence[MatcherChange], target: int) -> bool:
-        """Whether changes, the first that the matcher lacks, can wait for more: each piece that it takes in by itself
-        is one more for which it looks whether it has those digests, and is merged with others soon.
-
-        They cannot once anything else happened up to `target`, reviews and terms too, which are no changes here: who
-        waits for that revision must not wait for the pieces before it.
+        """Whether changes, the first that the matcher lacks, can wait for more: each piece taken in by itself costs a
+        look-up and a merge of its own. Not once anything else happened up to `target`: who waits for that revision must
+        not wait for the pieces before it.
         """
         if not self._ready.is_set():
             return False
@@ -354,9 +332,8 @@ class Follower:
         """Drop digests that a piece of a large withdrawal left without an active entry; return whether there may be
         more.
 
-        Of what is staged the store cannot tell yet who has a digest. So a sweep waits until nothing is, for a minute;
-        then it spares what is staged. What is staged from now on, and what becomes active, comes as a change after
-        this. Only the publisher of snapshots sweeps; others adopt what it publishes.
+        The store cannot tell yet who has a digest that is staged. So a sweep waits until nothing is staged, for a
+        minute; then it spares what is. Only the publisher of snapshots sweeps; others adopt what it publishes.
         """
         with self._lock:
             if not self.mark.is_ours or not self._ready.is_set():
@@ -419,9 +396,7 @@ class Follower:
             self._note_soon()
 
     def _note_soon(self) -> None:
-        """Have `on_moved` called on a thread of its own: a withdrawal of a million takes it some time, and whoever
-        looks for changes must not wait for that.
-        """
+        """Have `on_moved` called on a thread of its own: a withdrawal of a million takes it some time."""
         if self._noted != self._matcher.revision:
             with suppress(RuntimeError):  # where no thread can be made the next look tries again
                 self.noting.start()
@@ -486,9 +461,7 @@ class Follower:
 
 
 def _parts(changes: Sequence[MatcherChange]) -> Iterator[tuple[Sequence[MatcherChange], MatcherChange | None]]:
-    """Yield changes in order, each alone but for staged entries of one hash set, up to a _PIECE of which come together,
-    and the change that follows.
-    """
+    """Yield changes in order, staged entries of one hash set up to a _PIECE together, and the change that follows."""
     start, count = 0, 0
     for number, change in enumerate(changes):
         count += len(change.ids)
@@ -508,10 +481,8 @@ def _joined(parts: Mapping[str, Sequence[NDArray[np.uint8]]]) -> dict[str, NDArr
 
 
 class _RetainedDigests:
-    """Digests that a sweep leaves where they are, because what is staged has them: those that are staged when it is
-    made, of which `read` takes a piece in at a time, and what is added.
-
-    Kept are their first eight bytes: of one that shares these with a staged one the matcher keeps too much, as it may.
+    """Digests that a sweep spares because what is staged has them, by their first eight bytes: those that are staged
+    when it is made, which `read` takes in piece by piece, and what is added.
     """
 
     def __init__(self, staged: Iterator[Mapping[str, NDArray[np.uint8]]]) -> None:

@@ -56,12 +56,10 @@ class History:
         """Return events, the newest first, before the revision `before` (0: from the newest on), and where to go on (0:
         no more).
 
-        `subject`: only about this resource, or what is in it, as events name it. Operators and auditors read
-        everything. A contributor reads what concerns its own resources and those that its terms name, and what its
-        tokens wrote; of others' entries that it may see, what happened to them. Where few events are for the caller a
-        page may be short, even empty, and go on all the same.
-
-        Raises NotFound for an entry that the caller may not see.
+        `subject`: only about this resource, or what is in it. Operators and auditors read everything. A contributor
+        reads what concerns its own resources and those that its terms name, and what its tokens wrote; of others'
+        entries that it may see, what happened to them. A page may be short, even empty, and go on all the same. Raises
+        NotFound for an entry that the caller may not see.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         reader = _Reader(self._store, principal)
@@ -91,7 +89,10 @@ class History:
         self, reader: _Reader, subject: str, actor: str, since: datetime | None, page_size: int, before: int
     ) -> _Page:
         """Return a page of an entry's history, as `list` does."""
-        entry = self._entry(reader, subject)
+        _, contributor, hash_set, entry_id = subject.split("/")
+        if not reader.sees_set(f"{contributor}/{hash_set}"):
+            raise no_entry(subject.removeprefix("entries/"))
+        entry = self._store.entries.get_entry(contributor, hash_set, int(entry_id))
         events: list[Event] = []
         looks = _EntryRevisions(self._store, entry, subject, since)
         for _ in range(0, _SCAN, _PIECE):
@@ -124,10 +125,9 @@ class History:
         validate_only: bool = False,
     ) -> Sequence[RevertedEvent]:
         """Undo what a token wrote since a time, the newest first, as far as nobody else has changed it since; say what
-        became of each.
+        became, or with `validate_only` would become, of each.
 
-        With `validate_only` it says what would become of each. Running it again goes on where it was cut off. Raises
-        InvalidArgument without a comment.
+        Running it again goes on where it was cut off. Raises InvalidArgument without a comment.
         """
         access.allow(principal, Role.OPERATOR)
         if not validate_only and not comment.strip():
@@ -137,13 +137,6 @@ class History:
             return revert.undo(actor, since, withdrawals_only=withdrawals_only, comment=comment)
         finally:
             self._follower.catch_up()
-
-    def _entry(self, reader: _Reader, subject: str) -> Entry:
-        """Return the entry that a subject is. Raises NotFound where the reader may not see it."""
-        _, contributor, hash_set, entry_id = subject.split("/")
-        if not reader.sees_set(f"{contributor}/{hash_set}"):
-            raise no_entry(subject.removeprefix("entries/"))
-        return self._store.entries.get_entry(contributor, hash_set, int(entry_id))
 
 
 class _EntryRevisions:
@@ -213,10 +206,7 @@ class _Reader:
         return name in self._visible
 
     def shown(self, event: Event, *, about: str) -> Event | None:
-        """Return the event as this reader may read it, None for nothing of it.
-
-        `about`: the entry whose history is read.
-        """
+        """Return the event as this reader may read it, None for nothing of it. `about`: whose history it is."""
         # What an operator wrote is about everybody, whichever organisation its token belongs to.
         is_own = event.actor.contributor == self._principal.contributor and event.actor.role is not Role.OPERATOR
         if self._sees_all or is_own:
@@ -258,10 +248,7 @@ class _Reader:
 
 
 def _without_name(actor: Actor) -> Actor:
-    """Return who acted without the token's name: others learn the contributor, not the person.
-
-    The hub itself stays named.
-    """
+    """Return who acted without the token's name, unless it was the hub itself."""
     return Actor("" if actor.contributor else actor.name, actor.contributor, actor.role)
 
 

@@ -1,10 +1,8 @@
 """What a hub does by itself, on one thread of the process that publishes the matcher's snapshots.
 
-Every few seconds: what a process that ended left unwritten of a large update is handed on, entries whose time has
-passed are withdrawn, terms that ran out become an event, so that followers look again, imports that nobody went on with
-are cancelled, and after an erasure, a deletion or a purge by age the snapshots are written anew, so that no file holds
-the digests that are gone. Once a day: the history's head goes to the log, where whoever can rewrite the database cannot
-reach it.
+Every few seconds: leftovers of ended processes are handed on, entries and terms expire, abandoned imports are
+cancelled, and after an erasure or deletion the snapshots are written anew, without the digests that are gone. Once a
+day the history's head goes to the log, out of reach of whoever can rewrite the database.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from hashhub.background import Background
-from hashhub.hub.examine import head_text
+from hashhub.hub.examination import head_text
 from hashhub.model import EventKind, now
 
 if TYPE_CHECKING:
@@ -47,8 +45,8 @@ class Housekeeping:
         tidy: Callable[[], object],
     ) -> None:
         """`mark`: the file beside the snapshots that says up to which erasure they were written anew.
-        `open_import_time`: how long an import may stay open while nobody goes on with it. `tidy`: lets what commits
-        left to do be done.
+        `open_import_time`: how long an import may stay open while nobody goes on with it. `tidy`: starts what commits
+        left.
         """
         self._tidy = tidy
         self._unsettled, self._unsettled_since = "", time.monotonic()

@@ -1,19 +1,14 @@
-"""Live streams: each frame is looked up as a picture of its own, and as one that a listed video goes on with; the
-policy judges what the stream shows.
+"""Live streams: each frame is looked up as a picture, and as one that a listed video goes on with; the policy judges.
 
-    frame ── hash ─┬─ look up, among what the caller may see now ───────────┬── SightingTracker ── if that changed ──>
-                   └─ played.StreamWindow: goes on with the last minute ────┘                      trust.decide
-
-A frame costs what a query costs. What is shown is judged anew when it changes, when the hub's revision or the policy
-does, and every _AGAIN_SECONDS: a withdrawn entry goes, and terms that have changed hold, in the middle of a stream.
-
-Frames are nobody's traffic to the circuit breaker: thousands of frames of one stream that shows something known are
-near one listed digest, and must not lower what it is worth.
+What is shown is judged anew when it changes, when the hub's revision or the policy does, and every _AGAIN_SECONDS: a
+withdrawn entry goes, and changed terms hold, in the middle of a stream. The circuit breaker does not count frames:
+thousands of one stream are near one listed digest, and must not lower what it is worth.
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,8 +20,8 @@ from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reas
 from hashhub.hashes import VPDQ, Hash
 from hashhub.hashing.coverage import best_quality, least
 from hashhub.hub import access
-from hashhub.hub.played import StreamWindow, VideoPlayback
-from hashhub.hub.reading import VisibleLists
+from hashhub.hub.playback import StreamWindow, VideoPlayback
+from hashhub.hub.visible_lists import VisibleLists
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Effort,
@@ -51,7 +46,7 @@ if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub.follow import Follower
     from hashhub.hub.match import Match
-    from hashhub.hub.played import VideoPlay
+    from hashhub.hub.playback import VideoPlay
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
     from hashhub.store import Store
@@ -71,18 +66,13 @@ _CUT_SHORT: Final = -2  # more than _HITS, or than is looked at of videos
 
 
 class Live:
-    """The use-case: streams are opened here. `rate`: how many frames a second of one may be looked up; the doors see to
-    it.
-    """
+    """The use case: streams are opened here. `rate`: frames a second of one that may be looked up."""
 
     def __init__(
         self, store: Store, matcher: Matcher, follower: Follower, match: Match, tally: Tally, config: Config
     ) -> None:
-        self._store = store
-        self._matcher = matcher
-        self._follower = follower
         self._match = match
-        self._tally = tally
+        self._stream = partial(LiveStream, store, matcher, follower, match, tally)
         self.rate = config.live_frames_per_second
 
     def open(self, principal: Principal, options: LiveOptions) -> LiveStream:
@@ -91,11 +81,11 @@ class Live:
         check_queries([Query(hashes=(Hash("PDQ", bytes(32)),))], options.match)
         self._match.learned.check(principal, options.match.max_distances)
         policy = self._match.policy(principal, options.match.policy)
-        return LiveStream(self._store, self._matcher, self._follower, self._match, self._tally, options, policy)
+        return self._stream(options, policy)
 
 
 class LiveStream:
-    """One stream that is watched. Used by one thread.
+    """One stream that is watched, by one thread.
 
     A frame must be later than the one before it: one that is not counts as unread, so that a repeated frame is not two
     hits, and a clock that was set back is noticed.
@@ -137,7 +127,7 @@ class LiveStream:
         """Count frames that are left out."""
         if count:
             self._skipped += count
-            self._tally.live("SKIPPED", count)
+            self._tally.add("live", "SKIPPED", count)
 
     def frame(
         self,
@@ -150,8 +140,8 @@ class LiveStream:
         """Look a frame up and answer, unless there is nothing to say.
 
         `check_media` raises when the caller may have no picture hashed now; `charge_media` is told the CPU seconds of
-        each. A frame that cannot be looked for, for whatever reason, is answered with that reason. Raises Unavailable
-        when nobody waits for the answer, InvalidArgument when the policy was retired, PermissionDenied.
+        each. A frame that cannot be looked for is answered with the reason. Raises Unavailable when nobody waits for
+        the answer, InvalidArgument when the policy was retired, PermissionDenied.
         """
         access.allow(principal, *_MAY_MATCH)
         quality: int | None = None
@@ -208,7 +198,7 @@ class LiveStream:
         self._hashed += not is_unread
         if not is_unread:
             self._blank = self._blank + 1 if look is FrameOutcome.BLANK else 0
-        self._tally.live("UNREAD" if is_unread else "HASHED")
+        self._tally.add("live", "UNREAD" if is_unread else "HASHED")
 
     def _names(self) -> dict[int, str]:
         """Return the names of the entries that are shown and may be seen, the nearest first."""
@@ -424,9 +414,7 @@ def _is_sure(hit: Hit) -> bool:
 
 
 def _query_of(nearest: Mapping[int, tuple[Hit, Query]], label: str) -> Query:
-    """Return one query that hits what the frames hit: all of the closest _WHOLE_FRAMES, and the digest that hit of the
-    others.
-    """
+    """Return one query that hits what the frames hit: the closest ones whole, of others the digest that hit."""
     hashes: dict[Hash, None] = {}
     variants: dict[VariantHashes, None] = {}
     whole: set[int] = set()

@@ -21,7 +21,7 @@ from hashhub.hashing.coverage import best_quality, coverage, least, nothing_look
 from hashhub.hashing.limits import video_pixels
 from hashhub.hashing.pool import ChildSlot, MediaPool
 from hashhub.hub import access
-from hashhub.hub.reading import VisibleLists, caller
+from hashhub.hub.visible_lists import VisibleLists, caller
 from hashhub.model import (
     MAX_MEDIA,
     MAX_QUERIES,
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     from hashhub.config import Config
     from hashhub.hub.catalogue import Catalogue
+    from hashhub.hub.disclosures import DisclosureCounter
     from hashhub.hub.follow import Follower
-    from hashhub.hub.learned import DisclosureCounter
-    from hashhub.hub.played import VideoPlayback
+    from hashhub.hub.playback import VideoPlayback
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher, SegmentHits
     from hashhub.store import Store
@@ -97,10 +97,9 @@ class Match:
     def miss(
         self, principal: Principal, query: Query, options: MatchOptions, searched: SearchedAt | None = None
     ) -> tuple[MatchResult, int] | None:
-        """Answer as `hashes` does where that needs the matcher only and takes microseconds, by a policy that there is.
+        """Answer as `hashes` where nothing is hit at usual distances; None otherwise. Never waits.
 
-        None when something is hit, or when the caller chose distances above an algorithm's default, which may take in
-        the whole index; `searched` then takes in what was searched, for `hashes`. Never waits. Raises as `hashes`.
+        `searched` takes in what was searched, for `hashes`.
         """
         access.allow(principal, *_MAY_MATCH)
         check_queries((query,), options)
@@ -116,9 +115,7 @@ class Match:
         return result, revision
 
     def held_policy(self, principal: Principal, reference: str) -> Policy | None:
-        """Return the policy that `NAME` or `NAME@VERSION` means, as this process knows it; None where `policy` has to
-        look. Never waits.
-        """
+        """Return the policy as this process knows it; None where `policy` has to look. Never waits."""
         access.allow(principal, *_MAY_MATCH)
         return self._catalogue.held().policies.known(reference)
 
@@ -141,16 +138,14 @@ class Match:
     ) -> tuple[list[MatchResult], int]:
         """Answer each query, in order, and return the revision that the answers are true of.
 
-        (1) Authorise; pick the policy.
-        (2) Per hash algorithm, search all queries at once: exact digests and near hashes, in snapshot + tail -
-            withdrawn. Drop what the caller's terms do not let it see, before any limit counts, and all but the nearest
-            of each contributor.
-        (3) Look up whose the digests hit are; keep "something exists" only where terms allow. A query without a hit
-            touches no database. The store decides what is active *now*, so that a withdrawn entry is gone the moment it
-            is withdrawn, in every process.
-        (4) Fetch the entries to judge, and their reviews.
-        (5) Decide by the policy. A judgement cut short is REVIEW at least.
-        (6) Answer with verdict, reasons, matches, revision; only here the caller's limit counts.
+            (1)  authorise; pick the policy
+            (2)  search all queries at once, per algorithm; drop what the caller's terms hide, before any limit counts,
+                 and all but the nearest of each contributor
+            (3)  look up whose the hits are, in the store, which decides what is active now; keep "something exists"
+                 only where terms allow. A query without a hit touches no database
+            (4)  fetch the entries to judge, and their reviews
+            (5)  decide by the policy; a judgement cut short is REVIEW at least
+            (6)  answer with verdict, reasons, matches, revision; only here the caller's limit counts
 
         Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than
         MAX_QUERIES), PermissionDenied (DISTANCE_NOT_ALLOWED among them), Unavailable while the matcher has not caught
@@ -208,19 +203,18 @@ class Match:
     ) -> tuple[list[MediaResult], int]:
         """Hash files in the pool's processes and match them. The bytes are dropped on return.
 
-        Each file is matched by itself and by its variants. With the effort THOROUGH, those of which nothing is known
-        are then hashed and matched once more, with all variants. The effort is at most that of the settings and of the
-        token; the answer's coverage says what was looked for.
+        Each file is matched by itself and by its variants; with the effort THOROUGH, those of which nothing is known
+        once more, with all variants. The effort is at most that of the settings and of the token; the answer's coverage
+        says what was looked for.
 
-        Hashing ends MEDIA_SECONDS after it began: files that were not begun by then get the verdict UNAVAILABLE
-        (DEADLINE_EXCEEDED). With `single`, a file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA),
-        LimitExceeded (MEDIA_TOO_LARGE, MEDIA_TOO_COSTLY) or Unavailable (MEDIA_PROCESS_DIED); in a batch it gets the
-        verdict UNAVAILABLE with that reason, never NO_MATCH, and so does one that cannot be hashed with the effort that
-        was asked for. Raises LimitExceeded (TOO_MANY_REQUESTS) when too many calls wait for those processes. Otherwise
-        as `hashes`.
+        Files that were not begun MEDIA_SECONDS after the call get UNAVAILABLE (DEADLINE_EXCEEDED). With `single`, a
+        file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA), LimitExceeded (MEDIA_TOO_LARGE,
+        MEDIA_TOO_COSTLY) or Unavailable (MEDIA_PROCESS_DIED); in a batch it gets UNAVAILABLE with that reason, never
+        NO_MATCH. Raises LimitExceeded (TOO_MANY_REQUESTS) when too many calls wait for those processes. Otherwise as
+        `hashes`.
 
-        Hashing is stopped when nobody waits for the answer any more (`hashhub.cancellation`). `charge` is told the CPU
-        seconds of each time that a file is hashed, whatever became of it; what it raises ends the call.
+        Hashing stops when nobody waits for the answer any more. `charge` is told the CPU seconds of each time that a
+        file is hashed; what it raises ends the call.
         """
         access.allow(principal, *_MAY_MATCH)
         policy = policy or self.policy(principal, options.policy)
@@ -246,7 +240,7 @@ class Match:
         )
         for file in files:
             if file.answer is None:
-                self._tally.unavailable(Verdict.UNAVAILABLE)
+                self._tally.add("verdicts", Verdict.UNAVAILABLE)
         return [_about(file, effort, options) for file in files], revision
 
     def _match_files(self, principal: Principal, files: Sequence[_File], options: MatchOptions, policy: Policy) -> int:
@@ -285,8 +279,8 @@ class Match:
         """Judge again what was hit before: answer as `hashes` would if the query hit these entries alone. Return also
         which of them it still hits, for this caller, and the revision.
 
-        `played`: those of the entries that are hit as videos. `withheld`, `cut_short`: what is to be said of hits
-        besides these. Raises as `hashes`. It is nobody's traffic.
+        `played`: those of the entries that are hit as videos. `withheld`, `cut_short`: of hits besides these. Raises as
+        `hashes`. The circuit breaker does not count it.
         """
         access.allow(principal, *_MAY_MATCH)
         self.learned.check(principal, options.max_distances)
@@ -331,17 +325,16 @@ def _are_usual(max_distances: Mapping[str, int]) -> bool:
     return all(distance <= (SEARCHED[name].default_max_distance or 0) for name, distance in max_distances.items())
 
 
+@dataclass(slots=True)
 class _File:
     """A file of a call: what was computed of it and answered, or why nothing was."""
 
-    __slots__ = ("answer", "content", "hashed", "hit_by", "label", "unreadable")
-
-    def __init__(self, label: str, content: bytes) -> None:
-        self.label, self.content = label, content
-        self.hashed: MediaHashes | None = None
-        self.answer: MatchResult | None = None
-        self.hit_by: Sequence[str] = ()
-        self.unreadable: ReasonLine | None = None
+    label: str
+    content: bytes
+    hashed: MediaHashes | None = None
+    answer: MatchResult | None = None
+    hit_by: Sequence[str] = ()
+    unreadable: ReasonLine | None = None
 
     @property
     def is_unknown(self) -> bool:

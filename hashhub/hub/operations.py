@@ -1,11 +1,7 @@
 """Long-running operations: who sees which, and the thread that has them done, one at a time for the whole hub.
 
-    start ──> WAITING ──(this process, or another of the hub)──> (1) authorise again ──> (2) do, in a child ──> result
-                                                                                            │
-                                                                      every second: progress, lease, cancelled?
-
-An operation is done with the rights of the token that started it, as they are when its turn comes; what it read is kept
-with it, and whoever reads the result must be allowed to see all of that at that moment.
+An operation is done in a child process, with the rights of the token that started it as they are when its turn comes.
+What it read is kept with it, and whoever reads the result must be allowed to see all of that at that moment.
 """
 
 from __future__ import annotations
@@ -23,7 +19,16 @@ import msgspec
 
 from hashhub import cancellation
 from hashhub.background import Background
-from hashhub.errors import Cancelled, Conflict, HashHubError, PermissionDenied, Reason, StatusCode, Unauthenticated
+from hashhub.errors import (
+    Cancelled,
+    Conflict,
+    FailedPrecondition,
+    HashHubError,
+    PermissionDenied,
+    Reason,
+    StatusCode,
+    Unauthenticated,
+)
 from hashhub.holders import new_holder
 from hashhub.hub import access
 from hashhub.model import EventKind, Failure, Operation, OperationState, Principal, Role, now
@@ -60,7 +65,8 @@ class Operations:
     def __init__(self, store: Store, config: Config, work: Work) -> None:
         self._store = store
         self._work = work
-        self._base = Path(config.data).absolute() / "reconcile"
+        # The directory of the extract that this server keeps, and of the results.
+        self.base = Path(config.data).absolute() / "reconcile"
         self._days = config.operation_days
         self._keep_withdrawn_days = config.keep_withdrawn_days or _EXTRACT_DAYS
         self._max_bytes = config.max_operation_bytes
@@ -99,9 +105,7 @@ class Operations:
         timeout: timedelta | None,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> Operation:
-        """Return the operation once it has ended, or as it is after `timeout`, 20 seconds at most, or when the server
-        stops.
-        """
+        """Return the operation once it has ended, after `timeout` (at most 20 s), or when the server stops."""
         longest = _LONGEST_WAIT if timeout is None else min(timeout, _LONGEST_WAIT)  # none at all is a time, too
         until = time.monotonic() + longest.total_seconds()
         while True:
@@ -112,9 +116,7 @@ class Operations:
             time.sleep(_WAIT_LOOK_SECONDS)
 
     def cancel(self, principal: Principal, operation_id: str) -> Operation:
-        """Ask for an operation's end, which is soon; one that has ended stays as it is. Raises NotFound,
-        PermissionDenied.
-        """
+        """Ask for an operation's end; one that has ended stays as it is. Raises NotFound, PermissionDenied."""
         access.allow(principal, *_ROLES)
         self._allow_changing(principal, self._of(principal, operation_id))
         operation = self._store.operations.cancel(operation_id, _CANCELLED, now() + timedelta(days=self._days))
@@ -138,17 +140,16 @@ class Operations:
         if operation.failure is not None and operation.failure.reason == Reason.RESULT_WITHHELD:
             raise PermissionDenied(operation.failure.message, reason=Reason.RESULT_WITHHELD)
         if operation.state is not OperationState.SUCCEEDED:
-            raise _unfinished(operation)
+            what = "ended without a result" if operation.has_ended else "has not ended"
+            raise FailedPrecondition(
+                f"operation {operation.id} {what}; see `hashhub operation get {operation.id}`",
+                reason=Reason.OPERATION_UNFINISHED,
+            )
         return operation
 
     def directory(self, operation_id: str) -> Path:
         """Return where rows and files of a result are."""
-        return self._base / "results" / operation_id
-
-    @property
-    def base(self) -> Path:
-        """The directory of the extract that this server keeps, and of the results."""
-        return self._base
+        return self.base / "results" / operation_id
 
     def _of(self, principal: Principal, operation_id: str) -> Operation:
         operation = self._store.operations.get(operation_id)
@@ -250,13 +251,8 @@ class Operations:
 
     def _caller(self, operation: Operation) -> Principal:
         """Return the token that started it, as it is now. Raises Unauthenticated once it does not work any more."""
-        at = now()
         for token in self._store.tokens.list_tokens():
-            if token.name == operation.actor.name:
-                owner = self._store.resources.contributors().get(token.contributor)
-                is_over = token.expire_time is not None and token.expire_time <= at
-                if is_over or owner is None or owner.retire_time is not None:
-                    break
+            if token.name == operation.actor.name and access.works(self._store, token):
                 return token
         raise Unauthenticated(
             f"token {operation.actor.name}, which started this operation, does not work any more; start it again with "
@@ -269,12 +265,10 @@ class Operations:
         return now() + timedelta(days=days)
 
     def tidy(self) -> None:
-        """Drop results whose time is over or that are too many, files that no operation names, and files that hold
-        erased digests.
-        """
+        """Drop results that are too old or too many, files that no operation names, and those with erased digests."""
         operations = self._store.operations
         operations.expire(now(), self._max_bytes)
-        results = self._base / "results"
+        results = self.base / "results"
         with contextlib.suppress(FileNotFoundError):
             names = {path.name for path in results.iterdir()}
             for name in names - operations.ids():  # looked at afterwards: a new one is not taken for forgotten
@@ -282,12 +276,10 @@ class Operations:
         self._drop_erased()
 
     def _drop_erased(self) -> None:
-        """Drop every extract when an entry was erased, or a hash set deleted, since the oldest was written, and those
-        that hold what went by age since; the next one is written anew.
-        """
+        """Drop the extracts that hold what was erased, or went by age, since they were written."""
         revision = self._store.revision()
-        own = self._base / "extract" / "manifest.json"
-        manifests = [own, *self._base.glob("results/*/files/manifest.json")]
+        own = self.base / "extract" / "manifest.json"
+        manifests = [own, *self.base.glob("results/*/files/manifest.json")]
         revisions = [r for r in map(_revision_of, manifests) if r is not None]
         since = max(min(revisions, default=revision), self._erased_upto)
         if revision <= since:
@@ -301,8 +293,8 @@ class Operations:
             to_drop = [path for path in manifests if latest is not None and _was_written_before(path, latest)]
         if own in to_drop:
             try:
-                with alone(self._base, wait=False):
-                    shutil.rmtree(self._base / "extract", ignore_errors=True)
+                with alone(self.base, wait=False):
+                    shutil.rmtree(self.base / "extract", ignore_errors=True)
             except HashHubError:
                 return  # in use: at the next look
         for path in to_drop:
@@ -338,13 +330,3 @@ def _was_written_before(manifest: Path, time: datetime) -> bool:
 def way_out_of(method: str) -> access.DisclosureChannel:
     """Return by which way out the result of a method leaves the hub: the files of an extract hold digests."""
     return access.DisclosureChannel.EXPORT if method == "ExtractEntries" else access.DisclosureChannel.LIST
-
-
-def _unfinished(operation: Operation) -> HashHubError:
-    from hashhub.errors import FailedPrecondition
-
-    what = "has not ended" if not operation.has_ended else "ended without a result"
-    return FailedPrecondition(
-        f"operation {operation.id} {what}; see `hashhub operation get {operation.id}`",
-        reason=Reason.OPERATION_UNFINISHED,
-    )

@@ -1,14 +1,12 @@
 """Calls out of the hub: one signed POST to a place that a stranger named.
 
-The hub stands inside somebody's network, and whoever registers a webhook may want it to call what only the hub can
-reach. So a call goes to public addresses only, unless the operator allowed more:
+Whoever registers a webhook may want it to call what only the hub can reach. So a call goes to public addresses only,
+unless the operator allowed more:
 
     url ──check──> host, port ──resolve──> addresses ──every one must be public──> connect to one of these, as checked
 
-The name is resolved once, and the connection is made to an address that was looked at: a name that means something
-else a moment later changes nothing. No proxy, no redirect and no cookie; TLS is verified against the machine's
-authorities. Of the answer the status alone is read, so that nobody reads through the hub what they cannot reach. All of
-it together takes SECONDS at most, but for the machine's own resolver.
+The name is resolved once. No proxy, no redirect and no cookie; TLS is verified against the machine's authorities. Of
+the answer only the status is read. All of it together takes SECONDS at most, but for the machine's own resolver.
 """
 
 from __future__ import annotations
@@ -87,9 +85,7 @@ class Outbound:
         resolve: Callable[[str, int], list[str]] | None = None,
     ) -> None:
         """The settings of the same names, each a list with commas. `resolve` gives a host's addresses; by default the
-        machine's resolver does.
-
-        Raises InvalidArgument for a setting that cannot be read.
+        machine's resolver does. Raises InvalidArgument for a setting that cannot be read.
         """
         self._allowed = tuple(_allowed(item, "webhook_allow") for item in _items(allow))
         self._denied = tuple(_network(item, "webhook_deny") for item in _items(deny))
@@ -100,9 +96,7 @@ class Outbound:
         self._is_closed = False
 
     def check(self, url: str, field: str = "url") -> Target:
-        """Return where a URL leads. Raises InvalidArgument for one that is never called; whether its host has a public
-        address is seen with each call.
-        """
+        """Return where a URL leads. Raises InvalidArgument for one that is never called."""
         expected = "must be https://HOST/PATH in ASCII, without a user, a fragment or spaces"
         if not _URL.fullmatch(url) or _UNSAFE.search(url) or "#" in url:
             raise InvalidArgument.field(field, expected, "URL")
@@ -184,9 +178,7 @@ class Outbound:
         return is_allowed or (is_public(address) and not _is_own(address, target.port))
 
     def _is_allowed(self, target: Target, address: _Address) -> bool:
-        """Whether the operator allowed this host or network. A host that is allowed by its name is not thereby allowed
-        to be what no name should lead to.
-        """
+        """Whether the operator allowed this host, if its address is an ordinary one, or network."""
         for item in self._allowed:
             if item.port not in {0, target.port}:
                 continue

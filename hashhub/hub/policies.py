@@ -1,14 +1,14 @@
 """Policies: their versions, what one makes of an item and why, and what another one would change.
 
-Whoever tries a policy out asks as much as whoever matches: a search for each query, and the entries that it hits. That
-is done once for both policies, in small pieces with rests between them, so that matching goes on beside it.
+Whoever tries a policy out asks as much as whoever matches: that is done once for both policies, in small pieces with
+rests between them, so that matching goes on beside it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 
 import msgspec
 import pyroaring
@@ -19,7 +19,8 @@ from hashhub.answering.evidence import Evidence, gather
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
-from hashhub.hub.reading import VisibleLists, caller
+from hashhub.hub.exchange import changed_ids
+from hashhub.hub.visible_lists import VisibleLists, caller
 from hashhub.model import (
     MAX_QUERIES,
     ChangeKind,
@@ -46,15 +47,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hashhub.hub.catalogue import Catalogue
+    from hashhub.hub.disclosures import DisclosureCounter
     from hashhub.hub.follow import Follower
-    from hashhub.hub.learned import DisclosureCounter
     from hashhub.matcher import Matcher
-    from hashhub.store import Store
+    from hashhub.store import Store, WriteOptions
 
 MAX_TEXT: Final = 65_536  # bytes of a policy: some hundred clauses
 MAX_TRIED: Final = 1_000  # entries whose hashes one call of a trial looks up
-_ROWS: Final = 500  # of the feed, read at a time
-_IDS: Final = 100_000  # of one change, taken at a time
 _PIECE: Final = 50  # queries of a trial between two rests: some milliseconds
 _SHARE: Final = 0.25  # of a core, for all trials of a process together
 _EXAMPLES: Final = 3  # of each change, in one answer
@@ -62,8 +61,8 @@ _NOTHING: Final = ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry
 
 
 class ReplaySelection(msgspec.Struct, frozen=True, kw_only=True):
-    """Entries whose own hashes are the queries: the ACTIVE ones that became visible behind a revision or at a time or
-    later, of these hash sets (`CONTRIBUTOR/SET`) or of all, with ids behind `after`.
+    """ACTIVE entries whose own hashes are the queries: visible since behind a revision or a time, of these hash sets
+    (`CONTRIBUTOR/SET`) or of all, with ids behind `after`.
     """
 
     revision: int = 0
@@ -101,9 +100,7 @@ class Policies:
         return self._catalogue.now().policies.currents()
 
     def get(self, principal: Principal, reference: str) -> Version:
-        """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means, a retired one
-        included. Raises NotFound.
-        """
+        """Return the version that `NAME` (the newest not retired) or `NAME@VERSION` means. Raises NotFound."""
         access.allow(principal, *Role)
         return _found(self._catalogue.now().policies, reference)
 
@@ -115,13 +112,11 @@ class Policies:
             raise _no_policy(name)
         return versions
 
-    def put(
-        self, principal: Principal, text: str, *, comment: str = "", validate_only: bool = False, request_id: str = ""
-    ) -> Version:
+    def put(self, principal: Principal, text: str, *, comment: str = "", **options: Unpack[WriteOptions]) -> Version:
         """Store the next version of the policy that the TOML text names. It holds at once for whoever pins no other.
 
-        The text of the current version makes no new one. Raises InvalidArgument for a text that is no policy, or that
-        states another version than the next.
+        The current version's text makes no new one. Raises InvalidArgument for a text that is no policy, or of a wrong
+        version.
         """
         access.allow(principal, Role.OPERATOR)
         versions = self._catalogue.now().policies
@@ -133,11 +128,10 @@ class Policies:
             Definition(kind=DefinitionKind.POLICY, id=policy.name, version="", text=text),
             reason=comment,
             by=access.actor(principal),
-            validate_only=validate_only,
-            request_id=request_id,
+            **options,
             number_from=versions.next_version(policy.name),
         )
-        if validate_only:
+        if options.get("validate_only"):
             return Version(
                 name=made.id,
                 version=int(made.version),
@@ -150,16 +144,9 @@ class Policies:
         return _found(self._catalogue.now().policies, made.name)
 
     def retire(
-        self,
-        principal: Principal,
-        reference: str,
-        *,
-        comment: str = "",
-        validate_only: bool = False,
-        request_id: str = "",
+        self, principal: Principal, reference: str, *, comment: str = "", **options: Unpack[WriteOptions]
     ) -> Version:
-        """Retire `NAME@VERSION`: nothing is answered by it any more. Where it was the newest, the one before is current
-        again.
+        """Retire `NAME@VERSION`. Where it was the newest, the one before is current again.
 
         Raises NotFound; InvalidArgument without a version; FailedPrecondition for a version of a file.
         """
@@ -187,10 +174,9 @@ class Policies:
             EventKind.POLICY_RETIRED,
             reason=comment,
             by=access.actor(principal),
-            validate_only=validate_only,
-            request_id=request_id,
+            **options,
         )
-        return version if validate_only else _found(self._catalogue.now().policies, version.full_name)
+        return version if options.get("validate_only") else _found(self._catalogue.now().policies, version.full_name)
 
     # What a policy makes of an item
 
@@ -198,8 +184,8 @@ class Policies:
         """Return how the policy comes to its judgement of what the caller may see, the verdict that matching answers
         with, and the revision.
 
-        The verdict differs from the judgement's only where something is known that the judgement does not know of: it
-        is REVIEW then. Raises as `Match.hashes`.
+        The verdict is REVIEW instead of the judgement's where something is known that that does not know of. Raises as
+        `Match.hashes`.
         """
         access.allow(principal, *Role)
         policy = self._catalogue.now().policies.get(options.policy)
@@ -312,7 +298,9 @@ class Policies:
             revision = max(revision, self._store.history.revision_before(since.time))
         if not revision:
             return self._standing(names, since.after, options)
-        ids = self._changed_since(names, revision)
+        ids = pyroaring.BitMap64()
+        for changed in changed_ids(self._store, names, (revision + 1, 0), kind=ChangeKind.UPSERT).values():
+            ids |= changed
         start = ids.rank(since.after)
         piece = ids[start : start + MAX_TRIED].to_array().tolist()
         entries = [
@@ -328,7 +316,7 @@ class Policies:
 
     def _standing(self, names: frozenset[str], after: int, options: MatchOptions) -> _TrialQueries:
         """Return the next active entries of the hash sets."""
-        total = 0 if after else sum(self._count(name) for name in names)
+        total = 0 if after else sum(self._store.entries.entry_count(*name.partition("/")[::2]) for name in names)
         walk = self._store.selector.walk(
             Selection(states=(EntryState.ACTIVE,)), Scope(names), after=after, check=cancellation.check
         )
@@ -341,30 +329,6 @@ class Policies:
         next_after = taken[-1][0] if len(rows) > MAX_TRIED else 0
         entries = list(map(self._store.entries.with_frames, self._store.selector.read(taken)))
         return _TrialQueries(_queries(entries, options), next_after, total)
-
-    def _count(self, name: str) -> int:
-        contributor, hash_set = name.split("/")
-        return self._store.entries.entry_count(contributor, hash_set)
-
-    def _changed_since(self, names: frozenset[str], revision: int) -> pyroaring.BitMap64:
-        """Return the entries of the hash sets that changes behind a revision made visible, or said something of."""
-        ids = pyroaring.BitMap64()
-        sets = self._store.feeds.hash_set_keys()
-        at = (revision + 1, 0)
-        while True:
-            changes = self._store.feeds.changes(*at, _ROWS)
-            for change in changes:
-                if change.kind is not ChangeKind.UPSERT or sets.get(change.hash_set) not in names:
-                    continue
-                if change.is_range:
-                    ids.add_range(change.first, change.last + 1)
-                else:
-                    for piece in self._store.feeds.change_ids(change).pieces(_IDS):
-                        ids |= pyroaring.BitMap64(piece.tolist())
-            cancellation.check()
-            if len(changes) < _ROWS:
-                return ids
-            at = (changes[-1].revision, changes[-1].ordinal + 1)
 
 
 class _TrialQueries(NamedTuple):

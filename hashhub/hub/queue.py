@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from hashhub import cancellation
@@ -35,8 +35,7 @@ class Queue:
     def list(self, principal: Principal, contributor: str = "") -> list[QueueItem]:
         """Return what waits: of one contributor, or of all that the caller may read.
 
-        Acceptance is the operator's, so only operators and auditors are told what waits for it. Raises PermissionDenied
-        for another contributor's queue, NotFound.
+        Only operators and auditors are told what waits for acceptance. Raises PermissionDenied, NotFound.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         sees_all = principal.role in access.OVERSEERS
@@ -87,13 +86,8 @@ class Queue:
         self._renewals.look()
         for name, renewal in self._renewals.at(now()).items():
             if name in hash_sets and renewal.ratio > _LATE:
-                yield QueueItem(
-                    kind=QueueKind.OVERDUE,
-                    hash_set=name,
-                    contributor=name.partition("/")[0],
-                    name=name,
-                    since=now() - timedelta(seconds=renewal.age - renewal.usual),
-                )
+                since = now() - timedelta(seconds=renewal.age - renewal.usual)
+                yield _of_set(QueueKind.OVERDUE, name, since)
 
     def _failing_webhooks(self, principal: Principal, of: str) -> Iterator[QueueItem]:
         for failing, webhook in self._webhooks.failing(principal, of):
@@ -110,14 +104,7 @@ class Queue:
         """Yield the hash sets whose deletion was asked for, and that nobody else has agreed to."""
         for name, retention in self._store.retention.all().items():
             if name in hash_sets and retention.asked_by:
-                yield QueueItem(
-                    kind=QueueKind.DELETION_PENDING,
-                    hash_set=name,
-                    contributor=name.partition("/")[0],
-                    name=name,
-                    actor=retention.asked_by,
-                    since=retention.ask_time,
-                )
+                yield _of_set(QueueKind.DELETION_PENDING, name, retention.ask_time, actor=retention.asked_by)
 
     def _assigned_conflicts(self, principal: Principal, of: str) -> Iterator[QueueItem]:
         """Yield the conflicts that wait for whom they were given to: one contributor, or, of all, anybody."""
@@ -137,6 +124,11 @@ class Queue:
                 name=given[0].name,
                 since=min((c.update_time for c in given if c.update_time is not None), default=None),
             )
+
+
+def _of_set(kind: QueueKind, name: str, since: datetime | None, *, actor: str = "") -> QueueItem:
+    contributor = name.partition("/")[0]
+    return QueueItem(kind=kind, hash_set=name, contributor=contributor, name=name, actor=actor, since=since)
 
 
 def _item(kind: QueueKind, line: PendingItems, *, is_capped: bool = False) -> QueueItem:

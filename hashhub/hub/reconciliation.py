@@ -1,10 +1,7 @@
 """Reconciliation at the hub: what is asked for, over which hash sets, and who reads what came of it.
 
-    caller ──start──> operation ──(1) whose hash sets?──> (2) a child computes over them alone ──> response, rows, files
-           <──read── (3) may the caller still see all of them? <──────────────────────────────────────┘
-
 Operators and auditors have everything. A contributor has what its terms let it see in a list, and for an extract, which
-holds digests and leaves, what they let it take along; its own hash sets always. Results for it are computed from those
+holds digests and leaves, what they let it take along; its own hash sets always. Its results are computed from those
 hash sets only, so they are equal whether or not there are others.
 """
 
@@ -59,11 +56,7 @@ class Reconciliation:
         self.operations = Operations(store, config, self._work)
 
     def start(self, principal: Principal, task: Task, request_id: str = "") -> Operation:
-        """Let what is asked for wait for its turn.
-
-        Raises PermissionDenied for consumers; InvalidArgument; FailedPrecondition where this server has no Ray;
-        LimitExceeded with a time to come again.
-        """
+        """Let a task wait for its turn. Raises PermissionDenied, InvalidArgument, FailedPrecondition."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         self._check(task)
         return self.operations.start(principal, tasks.method_of(task), msgspec.json.encode(task), request_id)
@@ -158,9 +151,8 @@ class Reconciliation:
     def files(self, caller: Callable[[], Principal], operation_id: str, paths: Sequence[str]) -> Iterator[FilePiece]:
         """Yield files of a result, one after the other; without `paths` all of them, in their order.
 
-        `caller` returns the caller as it is now. Digests that leave are events, one for each hash set, before the first
-        byte; terms are asked again before each file. Raises as `rows` does, and NotFound for a path that the result
-        does not have.
+        `caller` returns the caller as it is now; terms are asked again before each file. Digests that leave are events,
+        before the first byte. Raises as `rows` does, and NotFound for a path that the result does not have.
         """
         principal = caller()
         operation = self.operations.result(principal, operation_id)

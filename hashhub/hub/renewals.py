@@ -1,8 +1,7 @@
-"""Which lists are not renewed as often as they used to be: a contributor's export that broke says nothing by itself.
+"""Which lists are not renewed as often as they used to be.
 
 Commits within ten minutes of one another are one renewal. The usual interval is the median of up to ten intervals
-between a hash set's last renewals, known once there were four of them. A list that is sent again byte for byte is no
-import, and so no renewal.
+between a hash set's last renewals, known once there were four. A list sent again byte for byte is no renewal.
 """
 
 from __future__ import annotations

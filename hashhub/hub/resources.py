@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import msgspec
 
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import DisclosureChannel
 from hashhub.hub.entry_rules import check_comment
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.selections import Selections
-    from hashhub.store import Store
+    from hashhub.store import Store, WriteOptions
 
 _READERS: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "jurisdiction", "kind", "reliability", "takes_from")
@@ -54,17 +54,11 @@ class Contributors:
         self._store = store
         self._selections = selections
 
-    def create(
-        self, principal: Principal, contributor: Contributor, *, validate_only: bool = False, request_id: str = ""
-    ) -> Contributor:
-        """Create a contributor. Raises AlreadyExists; InvalidArgument when `takes_from` names one that does not exist,
-        or the jurisdiction is UK.
-        """
+    def create(self, principal: Principal, contributor: Contributor, **options: Unpack[WriteOptions]) -> Contributor:
+        """Create a contributor. Raises AlreadyExists; InvalidArgument (`takes_from`, jurisdiction)."""
         access.allow(principal, Role.OPERATOR)
         self._check(contributor)
-        return self._store.resources.create_contributor(
-            contributor, by=access.actor(principal), validate_only=validate_only, request_id=request_id
-        )
+        return self._store.resources.create_contributor(contributor, by=access.actor(principal), **options)
 
     def get(self, principal: Principal, contributor: str) -> Contributor:
         """Return a contributor. Raises NotFound."""
@@ -78,23 +72,16 @@ class Contributors:
         return contributors[:page_size], contributors[page_size - 1].id if len(contributors) > page_size else ""
 
     def update(
-        self,
-        principal: Principal,
-        contributor: Contributor,
-        mask: Sequence[str],
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
+        self, principal: Principal, contributor: Contributor, mask: Sequence[str], **options: Unpack[WriteOptions]
     ) -> Contributor:
         """Take the masked fields over. Raises NotFound; InvalidArgument for a field that cannot change."""
         access.allow(principal, Role.OPERATOR)
         return self._store.resources.update_contributor(
             contributor.id,
-            _masked(contributor, mask, _CONTRIBUTOR_FIELDS),
+            access.masked(contributor, mask, _CONTRIBUTOR_FIELDS),
             self._check,
             by=access.actor(principal),
-            validate_only=validate_only,
-            request_id=request_id,
+            **options,
         )
 
     def retire(
@@ -103,9 +90,9 @@ class Contributors:
         """Retire a contributor, for good: its tokens stop working within a second, its webhooks are told nothing more,
         nothing new comes from it.
 
-        What it stated stands and goes on to match, or, with `withdraw_entries`, is withdrawn, as by an operator. Doing
-        it twice is a success, and withdraws what the first time left. Raises NotFound; FailedPrecondition
-        (LAST_OPERATOR) when no operator's token would be left; InvalidArgument for a withdrawal without a comment.
+        What it stated goes on to match, or, with `withdraw_entries`, is withdrawn, as by an operator. Idempotent; it
+        withdraws what the first time left. Raises NotFound; FailedPrecondition (LAST_OPERATOR) when no operator's token
+        would be left; InvalidArgument for a withdrawal without a comment.
         """
         access.allow(principal, Role.OPERATOR)
         by = access.actor(principal)
@@ -120,10 +107,7 @@ class Contributors:
     def accept_objections(
         self, principal: Principal, contributor: str, revision: int, comment: str = ""
     ) -> Contributor:
-        """Let a contributor's objections beyond the daily number weigh up to a revision that the operator has seen.
-
-        A lower revision than before takes some of them back, which the history shows. Raises NotFound, InvalidArgument.
-        """
+        """Let objections beyond the daily number weigh up to a revision. Raises NotFound, InvalidArgument."""
         access.allow(principal, Role.OPERATOR)
         return self._store.resources.accept_objections(
             contributor, revision, comment=comment, by=access.actor(principal)
@@ -147,15 +131,10 @@ class Groups:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def create(self, principal: Principal, group: Group, *, validate_only: bool = False, request_id: str = "") -> Group:
-        """Create a group.
-
-        Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist.
-        """
+    def create(self, principal: Principal, group: Group, **options: Unpack[WriteOptions]) -> Group:
+        """Create a group. Raises AlreadyExists when its name is or was in use, InvalidArgument for a member."""
         access.allow(principal, Role.OPERATOR)
-        return self._store.resources.create_group(
-            group, by=access.actor(principal), validate_only=validate_only, request_id=request_id
-        )
+        return self._store.resources.create_group(group, by=access.actor(principal), **options)
 
     def get(self, principal: Principal, group: str) -> Group:
         """Return a group. Raises NotFound."""
@@ -176,22 +155,17 @@ class Groups:
         *,
         add_members: Sequence[str] = (),
         remove_members: Sequence[str] = (),
-        validate_only: bool = False,
-        request_id: str = "",
+        **options: Unpack[WriteOptions],
     ) -> Group:
-        """Take the masked fields over, then add and remove members.
-
-        Raises NotFound; InvalidArgument when a member does not exist.
-        """
+        """Take the masked fields over, then add and remove members. Raises NotFound, InvalidArgument."""
         access.allow(principal, Role.OPERATOR)
         return self._store.resources.update_group(
             group.id,
-            _masked(group, mask, _GROUP_FIELDS),
+            access.masked(group, mask, _GROUP_FIELDS),
             add_members=add_members,
             remove_members=remove_members,
             by=access.actor(principal),
-            validate_only=validate_only,
-            request_id=request_id,
+            **options,
         )
 
     def delete(self, principal: Principal, group: str) -> None:
@@ -209,9 +183,7 @@ class HashSets:
         self._catalogue = catalogue
         self._most = max_hash_sets
 
-    def create(
-        self, principal: Principal, hash_set: HashSet, *, validate_only: bool = False, request_id: str = ""
-    ) -> HashSet:
+    def create(self, principal: Principal, hash_set: HashSet, **options: Unpack[WriteOptions]) -> HashSet:
         """Create a hash set; its scheme is pinned to a version.
 
         Raises NotFound, AlreadyExists, LimitExceeded, FailedPrecondition (CONTRIBUTOR_RETIRED, SCHEME_RETIRED),
@@ -219,12 +191,12 @@ class HashSets:
         operator wants unclassified items listed.
         """
         access.allow_writing(principal, hash_set.contributor)
-        if hash_set.unclassified is Unclassified.LISTED and principal.role is not Role.OPERATOR:
-            raise PermissionDenied(
+        if hash_set.unclassified is Unclassified.LISTED:
+            why = (
                 "only an operator makes a hash set that lists unclassified items; leave it out, or ask the operator to "
-                "create the set",
-                metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
+                "create the set"
             )
+            access.allow(principal, Role.OPERATOR, why=why)
         scheme = hash_set.scheme
         if scheme:
             table = self._catalogue.now().schemes.get(scheme)
@@ -236,11 +208,7 @@ class HashSets:
                 )
             scheme = table.name
         created = self._store.resources.create_hash_set(
-            msgspec.structs.replace(hash_set, scheme=scheme),
-            most=self._most,
-            by=access.actor(principal),
-            validate_only=validate_only,
-            request_id=request_id,
+            msgspec.structs.replace(hash_set, scheme=scheme), most=self._most, by=access.actor(principal), **options
         )
         self._store.resources.registry()  # from here on answers of this process know that there is a list
         return created
@@ -260,10 +228,7 @@ class HashSets:
     def list(
         self, principal: Principal, contributor: str | None, page_size: int, after: str
     ) -> tuple[list[HashSet], str]:
-        """Return hash sets in order of name after `after`, and where to go on.
-
-        Those whose terms hide them are as if they were not.
-        """
+        """Return hash sets that the caller may see, in order of name after `after`, and where to go on."""
         access.allow(principal, *_READERS)
         registry = self._store.resources.registry()
         visible = access.sight(principal, registry, DisclosureChannel.ANSWER).visible
@@ -277,53 +242,29 @@ class HashSets:
         return page[:page_size], page[page_size - 1].name if len(page) > page_size else ""
 
     def update(
-        self,
-        principal: Principal,
-        hash_set: HashSet,
-        mask: Sequence[str],
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
+        self, principal: Principal, hash_set: HashSet, mask: Sequence[str], **options: Unpack[WriteOptions]
     ) -> HashSet:
         """Take the masked fields over; `marking.X` names one of its terms.
 
         Raises NotFound; InvalidArgument for a field that cannot change, a recipient that does not exist, or terms that
-        cannot be; FailedPrecondition (TERMS_TOO_LOOSE) for terms that are looser than those of entries in it.
+        cannot be; FailedPrecondition (TERMS_TOO_LOOSE) for terms looser than those of entries in it.
         """
         access.allow_writing(principal, hash_set.contributor)
         self._store.commits.settle()  # which entries stand is asked of their rows
         return self._store.resources.update_hash_set(
             hash_set.contributor,
             hash_set.id,
-            _masked(hash_set, mask, _HASH_SET_FIELDS),
+            access.masked(hash_set, mask, _HASH_SET_FIELDS),
             may_open="marking.recipients" in mask,  # on purpose, not by leaving them out of new terms
             by=access.actor(principal),
-            validate_only=validate_only,
-            request_id=request_id,
+            **options,
         )
 
     def accept(
         self, principal: Principal, contributor: str, hash_set: str, revision: int, comment: str = ""
     ) -> HashSet:
-        """Let what a hash set says against harm weigh, up to a revision that the operator has seen.
-
-        A lower revision than before takes some of it back, which the history shows. Raises NotFound, InvalidArgument.
-        """
+        """Let what a hash set says against harm weigh up to a revision. Raises NotFound, InvalidArgument."""
         access.allow(principal, Role.OPERATOR)
         return self._store.resources.accept_hash_set(
             contributor, hash_set, revision, comment=comment, by=access.actor(principal)
         )
-
-
-def _masked(new: Contributor | Group | HashSet, mask: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:
-    """Return the values of the fields that the mask names. Raises InvalidArgument for one that cannot change."""
-    if wrong := [m for m in mask if m not in fields]:
-        raise InvalidArgument(
-            f"update_mask: cannot change {', '.join(wrong)}; it can change {', '.join(fields)}",
-            violations=tuple(Violation("update_mask", f"{m} cannot change", "NOT_MUTABLE") for m in wrong),
-        )
-    values: dict[str, Any] = {}
-    for path in sorted(mask):
-        field, _, term = path.partition(".")
-        values[path] = getattr(getattr(new, field), term) if term else getattr(new, field)
-    return values

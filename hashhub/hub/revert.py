@@ -1,10 +1,11 @@
-"""Undoes what one token wrote, the newest first, after ending it and the tokens that it made: for an insider or a
-stolen token.
+"""Undoes what one token wrote: what an insider or a stolen token did, in one go, the newest first.
 
-Each event is undone by writes of its own, with the reason REVERT and the event that they undo, so that a run that was
-cut off can be run again. What somebody else changed since stays as it is, and is told. Entries are moved some ten
-thousand in a transaction; what somebody writes between a look and its write is noticed by that write
-(`store.event_effects.RevertRun`).
+Tokens that it made since then count as its own, and those that they made: they are ended first.
+
+Each event is undone by writes of its own, with the reason REVERT, that say which one they undo: running it again goes
+on where it was cut off, and what was undone once is not undone again. What somebody else has changed since stays as it
+is, and is told. Entries are moved in sets, some ten thousand in a transaction. What somebody writes between a look and
+the write that follows it is noticed by that write (store.event_effects.RevertRun).
 """
 
 from __future__ import annotations
@@ -58,17 +59,12 @@ _PUT_BACK: Final = frozenset(
     }
 )
 _OF_CONFLICTS: Final = {EventKind.CONFLICT_ASSIGNED, EventKind.CONFLICT_RESOLVED, EventKind.CONFLICT_REOPENED}
-_ENDS: Final = (
-    _PUT_BACK
-    | _OF_CONFLICTS
-    | {
-        EventKind.CONTRIBUTOR_CREATED,
-        EventKind.GROUP_CREATED,
-        EventKind.POLICY_PUT,
-        EventKind.RETENTION_CHANGED,
-        EventKind.SCHEME_PUT,
-    }
-)
+_ENDED: Final = {
+    EventKind.CONTRIBUTOR_CREATED: "the contributor is retired",
+    EventKind.GROUP_CREATED: "the group admits nobody any more",
+    EventKind.POLICY_PUT: "the version is retired",
+}
+_ENDS: Final = {*_PUT_BACK, *_OF_CONFLICTS, *_ENDED, EventKind.RETENTION_CHANGED, EventKind.SCHEME_PUT}
 """Undone by a single write."""
 _FINAL: Final = {
     EventKind.ENTRY_ERASED: "what was erased cannot be brought back; have the item contributed again",
@@ -149,7 +145,7 @@ class Revert:
         return outcomes
 
     def _outcome(self, event: Event, told: Sequence[_PriorRevert]) -> tuple[RevertedEvent, list[EventEffect]]:
-        """Undo an event; return what became of it, and what other runs undid of it and could not tell."""
+        """Undo an event; return what became of it, and what earlier runs undid of it and could not tell."""
         tokens = {next(iter(self._actors)), event.actor.name}
         upto = max((n.revision for n in told if n.since <= _millis(event.time) and n.token in tokens), default=0)
         while True:
@@ -168,9 +164,7 @@ class Revert:
                 continue
 
     def _learn(self) -> None:
-        """Learn which revisions are the token's own or a revert's, and what these undid: what they changed is no reason
-        to leave something as it is.
-        """
+        """Learn which revisions are the token's own or a revert's, and what these undid."""
         for past in self._run.learn(self._since):
             if past.actor in self._actors or past.reason == REASON:
                 self._ours.append(past.revision)
@@ -250,30 +244,22 @@ class Revert:
             outcome, reverted, count = self._moves(event)
         elif event.kind in _OF_CONFLICTS:
             outcome, reverted = self._store.conflicts.undo(event, by=self._by, reason=REASON, preview=self._conflicts)
+        elif event.kind in _ENDED:
+            fields: dict[str, Any] = (
+                {"members": []} if event.kind is EventKind.GROUP_CREATED else {"retire_time": _text(now())}
+            )
+            outcome, reverted = self._end(event, fields, _ENDED[event.kind])
         else:
-            match event.kind:
-                case EventKind.ENTRIES_REVIEWED:
-                    outcome, reverted = self._reviews(event)
-                case EventKind.CONTRIBUTOR_CREATED:
-                    outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the contributor is retired")
-                case EventKind.SCHEME_PUT:
-                    outcome, reverted = self._scheme(event)
-                case EventKind.GROUP_CREATED:
-                    outcome, reverted = self._end(event, {"members": []}, "the group admits nobody any more")
-                case EventKind.TOKEN_CREATED:
-                    outcome, reverted = self._token(event)
-                case EventKind.WEBHOOK_CREATED:
-                    outcome, reverted = self._webhook(event)
-                case EventKind.POLICY_PUT:
-                    outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the version is retired")
-                case EventKind.HASH_SET_DELETION_ASKED:
-                    outcome, reverted = self._deletion_request(event)
-                case EventKind.RETENTION_CHANGED:
-                    outcome, reverted = self._retention(event)
-                case EventKind.HASH_SET_CREATED:
-                    outcome, reverted = self._hash_set(event)
-                case _:
-                    outcome, reverted = "an event of this kind cannot be undone", False
+            undo = {
+                EventKind.ENTRIES_REVIEWED: self._reviews,
+                EventKind.SCHEME_PUT: self._scheme,
+                EventKind.TOKEN_CREATED: self._token,
+                EventKind.WEBHOOK_CREATED: self._webhook,
+                EventKind.HASH_SET_DELETION_ASKED: self._deletion_request,
+                EventKind.RETENTION_CHANGED: self._retention,
+                EventKind.HASH_SET_CREATED: self._hash_set,
+            }.get(event.kind, lambda _: ("an event of this kind cannot be undone", False))
+            outcome, reverted = undo(event)
         return RevertedEvent(event=event, outcome=outcome, reverted=reverted, entry_count=count)
 
     # Entries
@@ -358,7 +344,7 @@ class Revert:
         self, sets: Iterable[IdSet], states: Sequence[int], to: int, write: Callable[[list[int]], int]
     ) -> tuple[int, int]:
         """Move those in one of the states that nobody has moved since, by `write`, which returns how many it moved;
-        return how many, and how many others stay as they are. What somebody moves meanwhile is looked at again.
+        return how many, and how many stay as they are. What somebody moves meanwhile is looked at again.
         """
         done = left = 0
         for chosen, others in self._standing(sets, states):
@@ -469,9 +455,7 @@ class Revert:
         return self._store.event_effects.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
 
     def _scheme(self, event: Event) -> tuple[str, bool]:
-        """Retire a version that was put: no new hash set takes it. Those that have it go on, or their contributors
-        would be stopped by what somebody else did.
-        """
+        """Retire a version that was put. Hash sets that have it go on, and are named."""
         outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the version is retired")
         name = event.subject.removeprefix("schemes/")
         users = sorted(x.name for x in self._store.resources.hash_sets().values() if x.scheme == name)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import msgspec
 
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hub import access
 from hashhub.hub.doubts import items_doubted
-from hashhub.hub.intake import same_item
-from hashhub.hub.reading import VisibleLists
+from hashhub.hub.intake import same_items
+from hashhub.hub.visible_lists import VisibleLists
 from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store import OBJECTIONS
 from hashhub.store.names import no_entry
 
 if TYPE_CHECKING:
     from hashhub.matcher import Matcher
-    from hashhub.store import Store
+    from hashhub.store import Store, WriteOptions
 
 OBJECTIONS_A_DAY: Final = 100
 """Of how many items a contributor's objections against others' entries weigh by themselves; those beyond wait for the
@@ -31,8 +31,8 @@ REVIEWS_A_DAY: Final = 20
 class Reviews:
     """Append-only statements about entries, by others than their contributor.
 
-    What is said of an entry is said of its contributor's statement on that item: it counts for the entries by which the
-    contributor states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
+    What is said of an entry counts for the entries by which its contributor states the item again, in the same hash
+    set, be it as a newer statement or after a withdrawal.
     """
 
     def __init__(self, store: Store, matcher: Matcher) -> None:
@@ -46,33 +46,28 @@ class Reviews:
         number: int,
         kind: ReviewKind,
         comment: str = "",
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
+        **options: Unpack[WriteOptions],
     ) -> Review:
-        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it
-        from the caller.
-
-        A contributor's objections beyond OBJECTIONS_A_DAY await the operator's acceptance. Raises LimitExceeded
-        beyond REVIEWS_A_DAY of one entry.
+        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it;
+        LimitExceeded beyond REVIEWS_A_DAY of one entry. Objections beyond OBJECTIONS_A_DAY await acceptance.
         """
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
         if kind is ReviewKind.SET_ASIDE:
             raise InvalidArgument.field("review.kind", "is made by setting a review aside", "NOT_ALLOWED")
         entry = self._visible(principal, contributor, hash_set, number)
         review = self._of(principal, entry.id, kind, comment)
-        if validate_only:
+        if options.get("validate_only"):
             return review
         # The entry may have been replaced since the author was shown it.
-        newer = [e.id for e in same_item(self._store, entry)] if entry.state is EntryState.WITHDRAWN else []
+        newer = same_items(self._store, [entry]).get(entry.id, []) if entry.state is EntryState.WITHDRAWN else []
         return self._store.entries.add_review(
             review,
-            also=newer,
+            also=[e.id for e in newer],
             items=self._items(principal, entry) if kind in OBJECTIONS else 0,
             daily=None if principal.role is Role.OPERATOR else OBJECTIONS_A_DAY,
             most=None if principal.role is Role.OPERATOR else REVIEWS_A_DAY,
             by=access.actor(principal),
-            request_id=request_id,
+            request_id=options.get("request_id", ""),
         )
 
     def set_aside(
@@ -83,15 +78,12 @@ class Reviews:
         number: int,
         review: int,
         comment: str,
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
+        **options: Unpack[WriteOptions],
     ) -> Review:
-        """Let an objection weigh no more: a statement of the operator's, with a reason, beside the objection, which
-        stays on record.
+        """Let an objection weigh no more, by a statement of the operator's with a reason; it stays on record.
 
-        Raises NotFound when no such review counts for the entry; InvalidArgument when it is no objection, or no reason
-        is given.
+        Raises NotFound when no such review counts for the entry; InvalidArgument when it is no objection, or without a
+        reason.
         """
         access.allow(principal, Role.OPERATOR)
         if not comment.strip():
@@ -109,9 +101,11 @@ class Reviews:
         made = msgspec.structs.replace(
             self._of(principal, entry.id, ReviewKind.SET_ASIDE, comment), sets_aside=target.id
         )
-        if validate_only:
+        if options.get("validate_only"):
             return made
-        return self._store.entries.add_review(made, by=access.actor(principal), request_id=request_id)
+        return self._store.entries.add_review(
+            made, by=access.actor(principal), request_id=options.get("request_id", "")
+        )
 
     def list(
         self, principal: Principal, contributor: str, hash_set: str, number: int, page_size: int, after: int
@@ -146,10 +140,7 @@ class Reviews:
         )
 
     def _visible(self, principal: Principal, contributor: str, hash_set: str, number: int) -> Entry:
-        """Return the entry.
-
-        Raises NotFound, in the same words whether it does not exist or the caller may not know of it.
-        """
+        """Return the entry. Raises NotFound, in the same words where the caller may not know of it."""
         visible = access.sight(principal, self._store.resources.registry(), access.DisclosureChannel.ANSWER).visible
         with suppress(NotFound):
             entry = self._store.entries.get_entry(contributor, hash_set, number)
@@ -159,9 +150,7 @@ class Reviews:
 
 
 def disclosed_review(principal: Principal, review: Review) -> Review:
-    """Return the review as the principal may read it: only operators, auditors and its own contributor learn which
-    token wrote it.
-    """
+    """Return the review without its token unless the principal oversees, or is of its author's contributor."""
     if access.reads_all_of(principal, review.author.partition("/")[0]):
         return review
     return msgspec.structs.replace(review, actor="")

@@ -1,13 +1,13 @@
 """Classification schemes: put, signed off, retired, and laid side by side.
 
-A version's text never changes, and entries keep the classification that they were stated under: a new version changes
-nothing that is listed. Whoever has a token may read every scheme, for without it a classification cannot be read.
+A version's text never changes, and entries keep the classification that they were stated under. Every token may read
+every scheme, for without it a classification cannot be read.
 """
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import msgspec
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hashhub.model import Actor, Principal
     from hashhub.schemes import Scheme
     from hashhub.schemes.alignment import CrosswalkRow, Difference
-    from hashhub.store import Store
+    from hashhub.store import Store, WriteOptions
 
 MAX_BYTES: Final = 64 * 1024  # of one scheme's text; the largest that comes with hashhub has 4 KiB
 MAX_VALUES: Final = 500  # of one scheme: a crosswalk compares each with each of another
@@ -59,12 +59,11 @@ class Schemes:
         return _shown(principal, _known(known, name), known)
 
     def put(
-        self, principal: Principal, text: str, *, comment: str = "", validate_only: bool = False, request_id: str = ""
+        self, principal: Principal, text: str, *, comment: str = "", **options: Unpack[WriteOptions]
     ) -> SchemeListing:
         """Store a version of a scheme, as a draft until somebody else signs it off.
 
-        Raises InvalidArgument for a text that is no scheme, or that takes more room than there is; AlreadyExists where
-        a file or the store has that version, whatever it says.
+        Raises InvalidArgument for a text that is no scheme, or too long; AlreadyExists where there is that version.
         """
         access.allow(principal, Role.OPERATOR)
         raw = text.encode()
@@ -105,25 +104,15 @@ class Schemes:
                 )
 
         definition = Definition(kind=DefinitionKind.SCHEME, id=scheme.id, version=scheme.version, text=text)
-        put = self._store.definitions.put(
-            definition,
-            check,
-            reason=comment,
-            by=access.actor(principal),
-            validate_only=validate_only,
-            request_id=request_id,
-        )
+        put = self._store.definitions.put(definition, check, reason=comment, by=access.actor(principal), **options)
         return self._of(put)
 
-    def sign_off(
-        self, principal: Principal, name: str, comment: str, *, validate_only: bool = False, request_id: str = ""
-    ) -> SchemeListing:
-        """Answer for a version that somebody else put, by which it becomes as verified as its text says. Doing it twice
-        is a success.
+    def sign_off(self, principal: Principal, name: str, comment: str, **options: Unpack[WriteOptions]) -> SchemeListing:
+        """Answer for a version that somebody else put, which becomes as verified as its text says. Idempotent.
 
         Raises InvalidArgument without a comment; NotFound where the store has no such version; FailedPrecondition for
         one that the same person may have put (SECOND_PERSON_NEEDED), a retired one (SCHEME_RETIRED), and one whose text
-        says that it is a draft.
+        says draft.
         """
         access.allow(principal, Role.OPERATOR)
         if not comment.strip():
@@ -158,34 +147,24 @@ class Schemes:
                 )
             return msgspec.structs.replace(before, sign_offs=(*before.sign_offs, sign_off))
 
-        return self._change(
-            name, change, EventKind.SCHEME_SIGNED_OFF, by=by, comment=comment, dry=validate_only, request_id=request_id
-        )
+        return self._change(name, change, EventKind.SCHEME_SIGNED_OFF, by=by, comment=comment, **options)
 
     def retire(
-        self, principal: Principal, name: str, comment: str = "", *, validate_only: bool = False, request_id: str = ""
+        self, principal: Principal, name: str, comment: str = "", **options: Unpack[WriteOptions]
     ) -> SchemeListing:
-        """Let no new hash set take a version of the store. Those that have it go on with it: what they list keeps its
-        meaning. Doing it twice is a success. Raises NotFound.
-        """
+        """Let no new hash set take a version of the store; those that have it go on. Idempotent. Raises NotFound."""
         access.allow(principal, Role.OPERATOR)
         by, at = access.actor(principal), now()
 
         def change(before: Definition) -> Definition:
             return before if before.retire_time is not None else msgspec.structs.replace(before, retire_time=at)
 
-        return self._change(
-            name, change, EventKind.SCHEME_RETIRED, by=by, comment=comment, dry=validate_only, request_id=request_id
-        )
+        return self._change(name, change, EventKind.SCHEME_RETIRED, by=by, comment=comment, **options)
 
     def compare(
         self, principal: Principal, left: str, right: str, page_size: int, start: int
     ) -> tuple[Sequence[CrosswalkRow], int]:
-        """Return rows of the crosswalk of two schemes from the one numbered `start` on, and where to go on (0: no
-        more).
-
-        Raises NotFound.
-        """
+        """Return rows of two schemes' crosswalk from number `start` on, and where to go on. Raises NotFound."""
         access.allow(principal, *Role)
         known = self._catalogue.now()
         rows = list(islice(alignment.rows(_known(known, left), _known(known, right), start), page_size + 1))
@@ -205,8 +184,7 @@ class Schemes:
         *,
         by: Actor,
         comment: str,
-        dry: bool,
-        request_id: str,
+        **options: Unpack[WriteOptions],
     ) -> SchemeListing:
         scheme_id, at, _ = name.partition("@")
         if not at:
@@ -218,14 +196,7 @@ class Schemes:
                 name=name,
             )
         changed = self._store.definitions.change(
-            DefinitionKind.SCHEME,
-            name,
-            change,
-            event,
-            reason=comment,
-            by=by,
-            validate_only=dry,
-            request_id=request_id,
+            DefinitionKind.SCHEME, name, change, event, reason=comment, by=by, **options
         )
         return self._of(changed)
 
@@ -236,9 +207,7 @@ class Schemes:
 
 
 def _shown(principal: Principal, scheme: Scheme, known: CatalogueState) -> SchemeListing:
-    """Return the scheme as this caller may read it: which token put and signed it, and what was said of it, is for
-    operators and auditors.
-    """
+    """Return the scheme as this caller may read it: who put and signed it is for operators and auditors."""
     definition = known.scheme_definitions.get(scheme.name)
     if definition is not None and principal.role not in access.OVERSEERS:
         sign_offs = tuple(msgspec.structs.replace(s, actor="", comment="") for s in definition.sign_offs)

@@ -1,8 +1,7 @@
 """Many entries at once: which ones a selection hits, within what the caller may see, and moving them in one go.
 
-What holds for one entry (`entries`) holds for each of many. Where one would be refused, it stays as it is and is
-counted under its reason; so is whatever was named and is not there. A caller that may not see an entry is told of it in
-none of these numbers.
+What holds for one entry (`entries`) holds for each. Where one would be refused, it stays as it is and is counted under
+its reason, and so is what is not there; a caller that may not see an entry is told of it in none of these numbers.
 """
 
 from __future__ import annotations
@@ -85,11 +84,11 @@ class Selections:
         self._rules = EntryRules(store, follower)
 
     def search(self, principal: Principal, selection: Selection, page_size: int, after: int) -> SearchPage:
-        """Return the entries behind id `after` that fit, by id, among those that the caller may see: its own in any
-        state; of others the active ones that their terms let it list.
+        """Return the entries behind id `after` that fit, by id: the caller's own in any state; of others the active
+        ones that their terms let it list.
 
-        Raises InvalidArgument for a selection that says nothing; PermissionDenied for a hash set or contributor of
-        which the caller may see nothing; NotFound.
+        Raises InvalidArgument for a selection that says nothing; NotFound for a hash set or contributor of which the
+        caller may see nothing.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         selection = _checked(selection)
@@ -117,10 +116,9 @@ class Selections:
     ) -> EntryChanges:
         """Withdraw, restore, quarantine or release all entries that fit, at one revision; say what became of them.
 
-        All of one contributor's: where an operator's selection hits several, it is refused. With `validate_only`
-        nothing is written. Raises InvalidArgument for a selection without a criterion; FailedPrecondition
-        (SELECTION_GREW) when more are hit than expected; LimitExceeded; and what the action on one entry raises for the
-        caller's role.
+        All of one contributor's. With `validate_only` nothing is written. Raises InvalidArgument for a selection
+        without a criterion, or that hits several contributors; FailedPrecondition (SELECTION_GREW) when more are hit
+        than expected; LimitExceeded; and what the action on one entry raises for the caller's role.
         """
         if order.action in {EntryAction.QUARANTINE, EntryAction.RELEASE}:
             access.allow(principal, Role.OPERATOR)

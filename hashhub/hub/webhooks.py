@@ -1,15 +1,10 @@
 """Webhooks: a contributor is called when somebody disputes an entry of its own; and the one process that calls.
 
-    history ──gather──> calls that wait ──when due──> authorise ──> sign ──> POST ──┬─ 2xx: delivered
-                             ^                                                      └─ else: again later, up to 3 days
-
 A call names entries and counts, and holds no digest, no comment and no author: whoever gets it reads the rest with its
-own token, under the terms as they are then. What it may tell is decided each time that it is made: what its contributor
-may not know any more is left out. It is signed as https://www.standardwebhooks.com (2023) says, and made at least once;
-`webhook-id` tells a call that comes a second time.
+own token. What it may tell is decided each time that it is made. It is signed as https://www.standardwebhooks.com
+(2023) says, and made at least once; `webhook-id` tells a call that comes a second time.
 
-WORKERS threads make calls, of which one contributor has at most MOST_EACH at a time: endpoints that never answer hold
-up nobody else's.
+WORKERS threads make calls, at most MOST_EACH of one contributor: endpoints that never answer hold up nobody else's.
 """
 
 from __future__ import annotations
@@ -28,18 +23,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from hashhub.background import Background
-from hashhub.errors import HashHubError, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
+from hashhub.errors import HashHubError, InvalidArgument, NotFound
 from hashhub.holders import new_holder
 from hashhub.hub import access
+from hashhub.hub.conflicts import scope_of
 from hashhub.model import DeliveryState, Principal, Role, Webhook, WebhookDelivery, WebhookEvent, now
-from hashhub.store import ConflictScope
 from hashhub.store.webhooks import FailingWebhook, NotifiableEvent, WebhookCall
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hashhub.hub.outbound import Outbound
-    from hashhub.store import Registry, Store
+    from hashhub.store import ConflictScope, Registry, Store
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +75,9 @@ class Webhooks:
         (CONTRIBUTOR_RETIRED), AlreadyExists, LimitExceeded beyond MOST.
         """
         access.allow_writing(principal, webhook.contributor)
-        _allow_oversight(principal, webhook)
+        if webhook.all_contributors:
+            why = "only an operator registers a webhook that is told what concerns all contributors; leave "
+            access.allow(principal, Role.OPERATOR, why=why + "all_contributors out")
         self._outbound.check(webhook.url, "webhook.url")
         secret = secrets.token_bytes(_SECRET_BYTES)
         made = self._store.webhooks.create_webhook(
@@ -90,23 +87,16 @@ class Webhooks:
 
     def get(self, principal: Principal, contributor: str, webhook: str) -> Webhook:
         """Return a webhook. Raises NotFound, PermissionDenied."""
-        access.allow_reading(principal, contributor)
-        return self._readable(principal, contributor, webhook)
+        return self._allowed(principal, contributor, webhook, access.allow_reading)
 
     def update(
         self, principal: Principal, webhook: Webhook, mask: Sequence[str], *, validate_only: bool = False
     ) -> Webhook:
         """Take the masked fields over. Raises NotFound; InvalidArgument for a field that cannot change."""
-        access.allow_writing(principal, webhook.contributor)
-        self._readable(principal, webhook.contributor, webhook.id)
-        if wrong := [field for field in mask if field not in _FIELDS]:
-            raise InvalidArgument(
-                f"update_mask: cannot change {', '.join(wrong)}; it can change {', '.join(_FIELDS)}",
-                violations=tuple(Violation("update_mask", f"{field} cannot change", "NOT_MUTABLE") for field in wrong),
-            )
+        self._allowed(principal, webhook.contributor, webhook.id, access.allow_writing)
+        fields = access.masked(webhook, mask, _FIELDS)
         if "url" in mask:
             self._outbound.check(webhook.url, "webhook.url")
-        fields: dict[str, Any] = {field: getattr(webhook, field) for field in mask}
         return self._store.webhooks.update_webhook(
             webhook.contributor, webhook.id, fields, by=access.actor(principal), validate_only=validate_only
         )
@@ -118,8 +108,7 @@ class Webhooks:
 
         Raises NotFound, InvalidArgument.
         """
-        access.allow_writing(principal, contributor)
-        self._readable(principal, contributor, webhook)
+        self._allowed(principal, contributor, webhook, access.allow_writing)
         grace = _GRACE if grace is None else grace
         if not timedelta(0) <= grace <= _MAX_GRACE:
             raise InvalidArgument.field("grace", f"must be 0 to {_MAX_GRACE.days} days", "OUT_OF_RANGE")
@@ -130,16 +119,12 @@ class Webhooks:
 
     def delete(self, principal: Principal, contributor: str, webhook: str) -> None:
         """Delete a webhook, and what was to be told. Raises NotFound."""
-        access.allow_writing(principal, contributor)
-        self._readable(principal, contributor, webhook)
+        self._allowed(principal, contributor, webhook, access.allow_writing)
         self._store.webhooks.delete_webhook(contributor, webhook, by=access.actor(principal))
 
     def test(self, principal: Principal, contributor: str, webhook: str) -> WebhookDelivery:
-        """Make a test call now, once, and return what came of it. Raises NotFound, LimitExceeded when one was made just
-        now.
-        """
-        access.allow_writing(principal, contributor)
-        self._readable(principal, contributor, webhook)
+        """Make a test call now, once, and return what came of it. Raises NotFound, LimitExceeded."""
+        self._allowed(principal, contributor, webhook, access.allow_writing)
         call = self._store.webhooks.begin_test(contributor, webhook, pause=_TEST_PAUSE)
         outcome = self._outbound.post(call.webhook.url, *_request(call, {}, at=now()))
         state = DeliveryState.GIVEN_UP if outcome.error else DeliveryState.DELIVERED
@@ -149,23 +134,21 @@ class Webhooks:
     def deliveries(
         self, principal: Principal, contributor: str, webhook: str, page_size: int, before: int
     ) -> tuple[list[WebhookDelivery], int]:
-        """Return the calls of a webhook, the newest first, before the place `before`, and where to go on (0: no
-        more).
-        """
-        access.allow_reading(principal, contributor)
-        self._readable(principal, contributor, webhook)
+        """Return the calls of a webhook, the newest first, before `before`, and where to go on (0: no more)."""
+        self._allowed(principal, contributor, webhook, access.allow_reading)
         return self._store.webhooks.list_deliveries(contributor, webhook, page_size, before)
 
     def failing(self, principal: Principal, contributor: str = "") -> list[tuple[FailingWebhook, Webhook]]:
-        """Return the webhooks, of one contributor or of all, that the caller may read and whose calls do not get
-        through, or were given up within the last week.
-        """
+        """Return the webhooks that the caller may read and whose calls fail, or were given up within a week."""
         failing = self._store.webhooks.failing(now() - _TOLD_SINCE)
         known = {w.name: w for w in self._store.webhooks.list_webhooks(contributor or None)} if failing else {}
         return [(x, w) for x in failing if (w := known.get(x.webhook)) is not None and _reads(principal, w)]
 
-    def _readable(self, principal: Principal, contributor: str, webhook: str) -> Webhook:
-        """Return the webhook. Raises NotFound, in the same words where it is for operators only."""
+    def _allowed(
+        self, principal: Principal, contributor: str, webhook: str, allow: Callable[[Principal, str], None]
+    ) -> Webhook:
+        """Return the webhook where `allow` permits. Raises NotFound, also for one that only operators see."""
+        allow(principal, contributor)
         known = self._store.webhooks.get_webhook(contributor, webhook)
         if not _reads(principal, known):
             name = f"{contributor}/{webhook}"
@@ -361,13 +344,12 @@ class WebhookSender:
 
 def _scope(webhook: Webhook, registry: Registry) -> ConflictScope | None:
     """Return which conflicts a webhook may tell of, None: all. A webhook has stated no purpose, and may pass on what it
-    is told: terms that ask for more hide from it what they hide from such a token.
+    is told: terms that ask for more hide it.
     """
     if webhook.all_contributors:
         return None
     reader = Principal(name="", role=Role.CONTRIBUTOR, contributor=webhook.contributor, acts_for_others=True)
-    own = frozenset(name for name, x in registry.hash_sets.items() if x.contributor == webhook.contributor)
-    return ConflictScope(own, access.sight(reader, registry, access.DisclosureChannel.LIST).visible | own)
+    return scope_of(reader, registry)
 
 
 def _is_within(scope: ConflictScope, place: str) -> bool:
@@ -410,16 +392,6 @@ def _wait(attempts: int, advised: float) -> timedelta:
 
 def _spelled(secret: bytes) -> str:
     return _SECRET_PREFIX + base64.b64encode(secret).decode()
-
-
-def _allow_oversight(principal: Principal, webhook: Webhook) -> None:
-    if webhook.all_contributors and principal.role is not Role.OPERATOR:
-        raise PermissionDenied(
-            "only an operator registers a webhook that is told what concerns all contributors; leave "
-            "all_contributors out",
-            reason=Reason.ROLE_NOT_ALLOWED,
-            metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
-        )
 
 
 def _reads(principal: Principal, webhook: Webhook) -> bool:

@@ -1,18 +1,11 @@
-"""Withdrawals on record outside the database: a start after a restored backup finds those that the backup lacks, and
-applies them again.
+"""Withdrawals on record outside the database: a start after a restored backup applies again those that it lacks.
 
-`withdrawals.log` in the data directory has one JSON object a line, appended and synchronised to the disk before a call
-that withdrew returns: which entries, why, and by which event. An entry is told by its id and a keyed commitment to its
-name and import, so that another entry that has its number in a restored database is not taken for it. Its item is told
-by keyed traces of its external id and its digests, because the backup may have an older entry of it, or none; no digest
-and no external id stands in the file. What restores entries is written down, too, so that nothing is withdrawn again
-that was restored since.
+`withdrawals.log` in the data directory has one JSON object a line, on the disk before a call that withdrew returns:
+which entries, why, and by which event. Entries are told by ids and keyed commitments, items by keyed traces; no digest
+and no external id stands in the file. Restored entries are written down, too, and tokens and contributors that were
+shut out or changed; of secrets it has SHA-256.
 
-So are tokens that were deleted, changed or given another secret, and contributors that were retired: a backup that is
-restored must not let anybody in who was shut out since. Of secrets the file has SHA-256, as the database does.
-
-Each process of a hub appends what is missing when it sees that the database moved; the file is locked meanwhile, and
-whoever comes second finds nothing missing.
+Each process of a hub appends what is missing when it sees that the database moved; the file is locked meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +22,7 @@ import threading
 from collections import defaultdict
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -72,12 +65,11 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     range.
 
     `commitments`: base64 of 16 bytes for each entry, in the order of ids; none for restored ones. `traces`: for each
-    entry, see `_pack`. `goes_on`: the event has further lines, behind this one. Of the kind REAPPLIED: everything
-    before was looked after in the database that was restored.
+    entry, see `_pack`. `goes_on`: the event has further lines. Of the kind REAPPLIED: everything before was looked
+    after.
 
-    `subject`: the token or contributor of an event about who may call, of which there are no entries; `token`, `secret`
-    and `until`: what the token was when the line was written, None once it was deleted, the SHA-256 of its secret, and
-    until when the one before works.
+    `subject`: the token or contributor of an event about who may call, which has no entries; `token`, `secret` and
+    `until`: what the token was then (None: deleted), its secret's SHA-256, and until when the one before works.
     """
 
     database: str
@@ -89,8 +81,8 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     origin: str = ""
     actor: str = ""
     role: str = ""
-    first: int
-    last: int
+    first: int = 0
+    last: int = 0
     ids: str = ""
     commitments: str = ""
     traces: tuple[str, ...] = ()
@@ -121,9 +113,7 @@ class WithdrawalLog:
         self.warning = ""
 
     def follow(self) -> bool:
-        """Append what is missing; when that fails, say so in `warning` and the log, and return False: a withdrawal
-        matters more.
-        """
+        """Append what is missing; when that fails, say so in `warning` and the log, and return False."""
         try:
             self.append_missing()
         except HashHubError as e:
@@ -134,10 +124,7 @@ class WithdrawalLog:
         return True
 
     def append_missing(self) -> None:
-        """Append what the database did since the last line and the file lacks.
-
-        Raises Unavailable when it cannot be written.
-        """
+        """Append what the database did and the file lacks. Raises Unavailable."""
         with self._lock:
             position = self._store.history.position()
             if self._written is not None and self._written >= position.revision:
@@ -157,13 +144,12 @@ class WithdrawalLog:
             self._written = max(position.revision, written)
 
     def reapply(self) -> int:
-        """Withdraw again what this database lacks because it was restored from a backup; return how many entries that
-        were.
+        """Withdraw again what this database lacks because it was restored from a backup; return how many entries.
 
         Only for a start, before anybody reads. An entry that the log names is withdrawn again if it exists, is the
-        same, and is not withdrawn. Otherwise the entries that state the same item are, those of all the contributor's
-        hash sets where the withdrawal held there; and where there is none, the item is held, so that the next list does
-        not bring it back.
+        same, and is not withdrawn. Otherwise the entries that state the same item are, in all the contributor's hash
+        sets where the withdrawal held there; where there is none, the item is held, so that the next list does not
+        bring it back.
         """
         present = self._store.revision()
         lacking: list[_Line] = []
@@ -235,14 +221,7 @@ class WithdrawalLog:
     def _note_reapplied(self) -> None:
         """End the file with a line that says so: the next start need not look at all of them again."""
         position = self._store.history.position()
-        line = _Line(
-            database=self._store.database_id,
-            revision=position.revision,
-            digest=position.digest.hex(),
-            kind=REAPPLIED,
-            first=0,
-            last=0,
-        )
+        line = self._line(position, REAPPLIED)
         with self._lock, contextlib.suppress(OSError), self._opened() as file:
             self._append(file, [line])
 
@@ -283,8 +262,12 @@ class WithdrawalLog:
         """Append the lines of one event, all of them or none. Raises OSError."""
         begun = os.fstat(file).st_size
         try:
-            for line, goes_on in _with_following(lines):
-                _write_all(file, msgspec.json.encode(msgspec.structs.replace(line, goes_on=goes_on)) + b"\n")
+            left = iter(lines)
+            following = next(left, None)
+            while (line := following) is not None:
+                following = next(left, None)
+                marked = msgspec.structs.replace(line, goes_on=following is not None)
+                _write_all(file, msgspec.json.encode(marked) + b"\n")
             os.fsync(file)
         except BaseException:
             os.ftruncate(file, begun)
@@ -336,11 +319,9 @@ class WithdrawalLog:
                     hash_set = f"{entry.contributor}/{entry.hash_set}"
                     commitments += self._commitment(entry)
                     traces.append(self._traces(entry))
-            yield _Line(
-                database=self._store.database_id,
-                revision=event.revision,
-                digest=event.digest.hex(),
-                kind=event.kind,
+            yield self._line(
+                event,
+                event.kind,
                 hash_set=hash_set,
                 reason=event.reason,
                 origin=Origin.SOURCE
@@ -363,17 +344,11 @@ class WithdrawalLog:
             name = event.subject.partition("/")[2]
             token = next((t for t in self._store.tokens.list_tokens() if t.name == name), None)
             secret, until = self._store.tokens.secret_of(name)
+        return self._line(event, event.kind, subject=event.subject, token=token, secret=secret.hex(), until=until)
+
+    def _line(self, at: Event | Position, kind: str, **fields: Any) -> _Line:
         return _Line(
-            database=self._store.database_id,
-            revision=event.revision,
-            digest=event.digest.hex(),
-            kind=event.kind,
-            first=0,
-            last=0,
-            subject=event.subject,
-            token=token,
-            secret=secret.hex(),
-            until=until,
+            database=self._store.database_id, revision=at.revision, digest=at.digest.hex(), kind=kind, **fields
         )
 
     def _traces(self, entry: Entry) -> str:
@@ -583,9 +558,7 @@ class _WithdrawalReplay:
                 yield HeldItem(contributor, hash_set, one.cause.origin, traces)
 
     def _is_a_sibling(self, item: LiveItem, one: _LoggedWithdrawal) -> bool:
-        """Whether both have an external id, and another: a hash set may hold one file under two, and lose one of
-        them.
-        """
+        """Whether both have external ids, and different ones: then they are two entries of one file."""
         if not item.external_id or not one.name:
             return False
         return trace_of(self._store.secret, "EXTERNAL_ID", item.external_id.encode()) != one.name
@@ -603,17 +576,6 @@ def _hold(number: int, one: _LoggedWithdrawal) -> Hold:
         hashes=(),
         traces=one.others | ({one.name} if one.name else frozenset()),
     )
-
-
-def _with_following(lines: Iterable[_Line]) -> Iterator[tuple[_Line, bool]]:
-    """Yield each line, and whether another one follows."""
-    waiting: _Line | None = None
-    for line in lines:
-        if waiting is not None:
-            yield waiting, True
-        waiting = line
-    if waiting is not None:
-        yield waiting, False
 
 
 def _write_all(file: int, text: bytes) -> None:

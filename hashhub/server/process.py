@@ -125,7 +125,7 @@ def _catch_up(
         while not hub.is_ready and not stop.wait(_LOOK_SECONDS):
             if time.monotonic() >= due:
                 with contextlib.suppress(HashHubError):
-                    done, total = hub.progress()
+                    done, total = hub.matcher.revision, hub.revision()
                     on_phase(StartPhase(f"catching up: revision {done} of {total}", is_long=True, worker=worker))
                 due = time.monotonic() + _REPORT_SECONDS
 

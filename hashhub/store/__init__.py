@@ -23,7 +23,7 @@ from hashhub.store.packing import EntryColumns
 from hashhub.store.pending import COUNTED as WAITING_COUNTED
 from hashhub.store.pending import PendingItems
 from hashhub.store.reports import FindingRun
-from hashhub.store.requests import IdempotentRequest
+from hashhub.store.requests import IdempotentRequest, WriteOptions
 from hashhub.store.resources import Registry
 from hashhub.store.store import Store
 
@@ -66,6 +66,7 @@ __all__ = [
     "TransitionCommand",
     "TransitionResult",
     "WithdrawalByHand",
+    "WriteOptions",
     "etag_of",
     "no_conflict",
     "trace_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Final, TypedDict, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -16,6 +16,15 @@ from hashhub.store import schema as s
 
 _T = TypeVar("_T")
 _REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
+
+
+class WriteOptions(TypedDict, total=False):
+    """How a write is made: only checked, and answered as if it had been made (`validate_only`); repeatable under an id
+    of its caller's (`request_id`).
+    """
+
+    validate_only: bool
+    request_id: str
 
 
 class IdempotentRequest:

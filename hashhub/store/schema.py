@@ -218,7 +218,7 @@ used_name: Final = _table(
     rowid=False,
 )
 
-# The smallest of the numbers that stand for the entries which a token learned of on a day (hub/learned.py).
+# The smallest of the numbers that stand for the entries which a token learned of on a day (hub/disclosures.py).
 learned: Final = _table(
     "learned",
     sa.Column("token", _Name, primary_key=True),

@@ -302,7 +302,7 @@ class TestRestarts:
             assert found == [Verdict.MATCH] * 200
         assert other.matcher.status().snapshot_revision is not None, "adopted, not a copy of its own"
         assert any("is damaged" in warning for warning in hub.status(OPERATOR).warnings), "what was found stays told"
-        assert hub.matcher_status().damages == 1
+        assert hub.matcher.status().damages == 1
 
     def test_a_database_restored_from_a_backup_is_believed(self, open_hub: Open, sqlite_directory: Path) -> None:
         hub = open_hub()

@@ -368,7 +368,7 @@ def test_frames_are_nobodys_traffic(small: Desk) -> None:
     watched = Watched(small)
     for n in range(1_300):
         watched.see(near_number(n))
-    assert not small.hub.matcher_status().tripped
+    assert not small.hub.matcher.status().tripped
     assert small.match(near(LISTED, 12)).verdict is Verdict.MATCH
 
 

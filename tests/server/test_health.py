@@ -135,7 +135,7 @@ def test_background_work_goes_on_after_any_failure_and_says_so(
         assert samples["hashhub_background_failures_total", "follow"] >= 1
     until(lambda: not any(t.warning for t in served.hub.threads()))
     served.new_contributor("later")
-    until(lambda: served.hub.matcher_status().revision > revision)
+    until(lambda: served.hub.matcher.status().revision > revision)
 
 
 def test_no_thread_for_the_last_use_of_tokens_is_no_reason_to_refuse_a_call(

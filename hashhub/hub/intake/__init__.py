@@ -1,16 +1,13 @@
-"""Decides what becomes of every item of an import: within its own source, and against its own hash set. What other hash
-sets state plays no part; policies weigh that when they decide.
+"""Decides what becomes of every item of an import: within its own source, and against its own hash set.
 
-Two items are the *same item* when they share the contributor's external id or, without one, an exact digest; items
-without exact digests are the same when all their hashes are. `hashhub.hygiene.Code` names what can become of an item.
-Findings about single records come staged; `source` and then `hash_set` decide the rest, `decisions` holds what they
-decided, and `report` counts it.
+No decision, count or reason depends on what other contributors, or other hash sets, state. docs/reasons.md says what
+each code means.
 
-Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a
-withdrawn entry that shares its external id or an exact digest.
+Two items are the same when they share the contributor's own external id or, where the source has none, an exact digest;
+an item without any exact digest is the same as another with the very same hashes. Items with ids of their own stay
+apart even when they are about one file; whoever states them (`Record.member`) must not give it two categories.
 
-A list is never a list of objects here: batches are read as columns, and Python looks only at the few items where
-something is odd.
+A list is columns here (`batch`, `identity`, `decisions`); `source` and then `hash_set` decide, and `report` tells.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ from hashhub.hub.intake import report
 from hashhub.hub.intake.batch import Batch, Stager
 from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WAITS, Decisions
 from hashhub.hub.intake.hash_set import HashSetComparison
-from hashhub.hub.intake.identity import same_item, same_items
+from hashhub.hub.intake.identity import same_items
 from hashhub.hub.intake.source import SourceItems
 from hashhub.hub.intake.values import KindMeanings
 from hashhub.hygiene import Code
@@ -44,7 +41,7 @@ if TYPE_CHECKING:
     from hashhub.store import FindingRun, Store
     from hashhub.store.comparison import Keys
 
-__all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_item", "same_items"]
+__all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_items"]
 
 _UNDECIDED: Final = pack_reasons((Code.UNCLASSIFIED.value,))
 
@@ -52,8 +49,7 @@ _UNDECIDED: Final = pack_reasons((Code.UNCLASSIFIED.value,))
 class NewEntries(NamedTuple):
     """Entries to write, of one batch, as the store keeps them.
 
-    `harmless`: ids of active ones that claim no harm. `reviews`: what the source says about them, as (entry id, author,
-    kind, comment).
+    `harmless`: ids of active ones that claim no harm. `reviews`: (entry id, author, kind, comment).
     """
 
     columns: EntryColumns
@@ -64,8 +60,8 @@ class NewEntries(NamedTuple):
 class Intake:
     """The decisions about one import. Call `decide` once; then the rest can be asked.
 
-    `counts`; `entry_count`: entries to write; `overtaken`: ids of entries, ascending, that a deletion message of the
-    source withdrew before and that this newer list states again; `compared`: what the list means for the hash set.
+    `overtaken`: ids of entries, ascending, that a deletion message of the source withdrew before and that this newer
+    list states again; `compared`: what the list means for the hash set.
     """
 
     def __init__(
@@ -80,10 +76,8 @@ class Intake:
         terms: tuple[Marking, ...] = (),
         keep_alive: Callable[[], object] = lambda: None,
     ) -> None:
-        """`scheme` is the hash set's, or None. `holds`: those that may cover an item with one of the keys; None: all.
-
-        `has_classifications`: whether the source's format carries them; None: not stated. `terms`: what it states of
-        its items'. `keep_alive` is called every now and then.
+        """`holds`: those that may cover an item with one of the keys; None: all. `has_classifications`: whether the
+        source's format carries them; None: not stated. `terms`: what it states of its items'.
         """
         self._store = store
         self._hash_set = hash_set
@@ -109,8 +103,7 @@ class Intake:
         return self._decisions.refers_to[np.isin(self._decisions.outcome, (UNCHANGED, WAITS))]
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        """Decide about every item. `batches` gives the staged batches from the beginning; it is called once, and again
-        for what few items need.
+        """Decide about every item. `batches` gives the staged batches from the beginning, each time it is called.
 
         Raises InvalidArgument for a replacing list that is not a full one: all that it lacks would be withdrawn.
         """
@@ -148,17 +141,13 @@ class Intake:
         return [self._values.classification(kind) for kind in self._values.kinds]
 
     def findings(self, batches: Iterable[Batch], first_entry: int) -> Iterator[Finding | FindingRun]:
-        """Yield what became of every item that was not simply accepted, batch by batch. `first_entry`: id of the first
-        entry.
-        """
+        """Yield what became of every item that was not simply accepted. `first_entry`: id of the first entry."""
         if self.counts.items == self.counts.accepted and not self.counts.noted:
             return iter(())  # nothing to say: the batches need not be read again
         return report.findings(self._source, self.compared, batches, first_entry)
 
     def restated(self, first_entry: int) -> NDArray[np.int64]:
-        """Return the pairs of entries about the same item, the earlier one first, int64[n, 2]. `first_entry`: id of the
-        first new one.
-        """
+        """Return pairs of entries about the same item, the earlier one first, int64[n, 2]."""
         earlier = self.compared.earlier
         ids = first_entry + np.cumsum(self._decisions.become_entries) - 1
         pairs = np.stack([earlier[:, 1], ids[earlier[:, 0]]], axis=1) if len(earlier) else earlier
@@ -241,6 +230,9 @@ class Intake:
     def _expect_values(self) -> None:
         """Quarantine the items that lack a value where one is due, unless the operator has the hash set list them as
         undecided.
+
+        A value is due when the scheme demands one, and when the source's format carries classifications; only a benign
+        set without a scheme goes without. A benign set has no undecided entries.
         """
         scheme, purpose = self._scheme, self._hash_set.purpose
         has_classifications = self._has_classifications

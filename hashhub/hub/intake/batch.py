@@ -1,7 +1,6 @@
-"""A staged batch as columns: made once, when the batch is added, in the form in which it is decided about and written.
+"""A staged batch as columns, made when the batch is added, in the form in which it is decided about and written.
 
-Everything that the store packs is packed here already, beside one digest of what each item states; a commit reads
-arrays, and copies through what it writes. What few items have (remarks of hygiene, reviews) stands beside, by item.
+Everything that the store packs is packed here already; remarks of hygiene and reviews stand beside, by item.
 """
 
 from __future__ import annotations
@@ -84,9 +83,7 @@ NO_REMARKS: Final = Remarks((), ())
 
 
 class _PackedValues(msgspec.Struct, Generic[AnyStr], frozen=True, array_like=True):
-    """Values, one after the other, and the length of each, uint32: a commit reads each batch up to three times, and few
-    of its values.
-    """
+    """Values, one after the other, and the length of each, uint32."""
 
     whole: AnyStr
     lengths: bytes

@@ -1,7 +1,6 @@
-"""What becomes of every item, as one columnar value: arrays for what all items have, and few words for the few.
+"""Per-item import decisions: NumPy columns for what every item has, dicts for the rare rest.
 
-Why an item waits follows from its kind, from what hygiene said and from these rules; texts are made when the report is
-written, so that a million items with one fault need no million texts.
+Texts are made when the report is written, so that a million items with one fault need no million texts.
 """
 
 from __future__ import annotations
@@ -52,11 +51,10 @@ class MergedItem(NamedTuple):
 class Decisions:
     """The items of a source by number, in its order.
 
-    outcome: a disposition's code, uint8[n]. kind: see `KindMeanings`, uint32[n]. statements: see `packing.statement`,
-    uint8[n, STATEMENT_BYTES]. refers_to, int64[n]: of an UNCHANGED item, and of one that WAITS, the entry that states
-    the same, of a DUPLICATE one the item that it was merged into; -1: nothing. lacks_value, bool[n]: a value was due,
-    and there is none. grounds: by item, why hygiene quarantines it. `waits_for_value`: the sentence about such an item
-    where it waits for one, or empty.
+    outcome: a disposition's code, uint8[n]. kind: see `KindMeanings`, uint32[n]. statements: uint8[n, STATEMENT_BYTES].
+    refers_to, int64[n]: of an UNCHANGED item, and of one that WAITS, the entry that states the same; of a DUPLICATE the
+    item that it was merged into; -1: nothing. lacks_value, bool[n]: a value was due, and there is none. grounds: why
+    hygiene quarantines an item. `waits_for_value`: the sentence about an item that waits for one, or empty.
     """
 
     def __init__(self, values: KindMeanings, set_name: str) -> None:

@@ -1,9 +1,8 @@
-"""The items of a list against the hash set's own entries: unchanged, replacing, withdrawn before, withdrawn now.
+"""Compares a list with the hash set's own entries: unchanged, replacing, withdrawn before, withdrawn now.
 
-First the entries that state exactly what an item states are found by the digests of statements, and settle it. Keys are
-compared for the others only: those that no item repeats word for word. What several items and entries with one key mean
-for each other is decided for the key, not for each pair, so that ten thousand of both take no longer than twenty
-thousand.
+First the entries that state exactly what an item states are found by digests of statements. Keys are compared for the
+others only. What several items and entries with one key mean for each other is decided for the key, not for each pair:
+ten thousand of both take no longer than twenty thousand.
 """
 
 from __future__ import annotations
@@ -53,9 +52,8 @@ _NO_IDS: Final = np.empty(0, np.int64)
 
 
 class _KeyedEntries(NamedTuple):
-    """Entries that may share a key with an item and do not settle it: columns by number, and which keys they have.
-
-    `keys`: by sort of key (an algorithm's name, EXTERNAL_ID, HASHES) uint8[m, bytes] and the entry of each.
+    """Entries that may share a key with an item and do not settle it: columns by number, and by sort of key (an
+    algorithm's name, EXTERNAL_ID, HASHES) uint8[m, bytes] and the entry of each.
     """
 
     ids: NDArray[np.int64]
@@ -68,11 +66,11 @@ class _KeyedEntries(NamedTuple):
 class HashSetComparison:
     """What a list means for the hash set. Call `compare` once; then the attributes are final.
 
-    All ids ascend, int64[n]. `superseded`, `absent`, `withdrawn`: entries to withdraw. `deletion_times`: what the
-    source gives as the time of its deletion messages, by entry. `reviews`: what the source says about entries that stay
-    as they are, as (entry id, author, kind, comment). `restated`, int64[n, 2]: entries about the same item, the earlier
-    one and the one that stays as it is. `earlier`, int64[n, 2]: item and entry about it that its new one comes after.
-    `live_count`: live entries of the hash set before a replacing import.
+    All ids ascend, int64[n]. `superseded`, `absent`, `withdrawn`: entries to withdraw. `deletion_times`: of the
+    source's deletion messages, by entry. `reviews`: what the source says about entries that stay, as (entry id, author,
+    kind, comment). `restated`, int64[n, 2]: entries about the same item, the earlier one and the one that stays.
+    `earlier`, int64[n, 2]: item and entry about it that its new one comes after. `live_count`: live entries before a
+    replacing import.
     """
 
     def __init__(
@@ -173,9 +171,7 @@ class HashSetComparison:
     def _alike(
         self, items: NDArray[np.uint32], item_heads: NDArray[np.uint64], meaning_of: NDArray[np.int64]
     ) -> dict[int, int]:
-        """Return the first item that states what each does and waits for the same reasons, of items that several may
-        repeat; in the order of the source.
-        """
+        """Return of items that several may repeat the first one that states the same and waits for the same."""
         d = self._decisions
         is_again = np.append(False, item_heads[1:] == item_heads[:-1])[: len(items)]
         firsts: dict[object, int] = {}
@@ -187,8 +183,7 @@ class HashSetComparison:
 
     def _share_out(self, alike: dict[int, int], twins: dict[int, list[tuple[int, bool]]]) -> None:
         """Let each of the items that several repeat refer to the first entry that states the same and is active, or
-        waits and is no other item's: what contradicts something stays visible on its own. `twins`: these entries and
-        whether they wait, by the first item.
+        waits and is no other item's. `twins`: these entries and whether they wait, by the first item.
         """
         d = self._decisions
         left = {first: deque(sorted(entries)) for first, entries in twins.items()}
@@ -330,8 +325,8 @@ class HashSetComparison:
     def _weigh(self, others: _KeyedEntries) -> NDArray[np.int64]:
         """Settle the items that the hash set already has; return the ids of entries that stay or are replaced.
 
-        A quarantined statement replaces quarantined ones only. What is active stays until somebody has looked at it
-        (`Entries.release`): a careless or hostile item must not end the protection that an earlier one gives.
+        A quarantined statement replaces quarantined ones only: a careless or hostile item must not end the protection
+        that an earlier one gives.
         """
         d = self._decisions
         of_items, of_entries = self._links(others)
@@ -471,24 +466,15 @@ class HashSetComparison:
                 self.reviews += [(twin, v.author, v.kind, v.comment) for v in map(self.attributed, fresh)]
 
     def attributed(self, review: RecordReview) -> RecordReview:
-        """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody
-        else's word.
-        """
+        """Return a review of the source as that of a member of the contributor: it is nobody else's word."""
         return RecordReview(review.kind, f"{self._hash_set.contributor}/{review.author}", review.comment)
 
     def _remove(self, accounted: NDArray[np.int64]) -> None:
-        """Find the entries that the source asks to withdraw, but for those that it states again.
-
-        By external id or, where the item has none, by exact digests or, where it has none either, by the very same
-        hashes.
+        """Find the entries that the source asks to withdraw, but for those that it states again: by external id, or by
+        exact digests, or by the very same hashes.
         """
         withdrawn: set[int] = set()
-        removals = list(self._source.removals.items())
-        for start in range(0, len(removals), _LOOKUP):
-            part = removals[start : start + _LOOKUP]
-            self._keep_alive()
-            by_id = self._store.entries.existing_by_external_ids(*self._name, [r.external_id for _, r in part])
-            by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
+        for part, by_id, by_hash in self._looked_up(self._source.removals):
             for item, record in part:
                 entries = _meant(record, by_id, by_hash)
                 is_restated = are_among(np.array(list(entries), np.int64), accounted)
@@ -499,16 +485,22 @@ class HashSetComparison:
                 self._decisions.remark(item, *_removal(gone, entries))
         self.withdrawn = np.array(sorted(withdrawn), np.int64)
 
+    def _looked_up(
+        self, items: dict[int, Record]
+    ) -> Iterator[tuple[list[tuple[int, Record]], dict[str, list[Entry]], dict[Hash, list[Entry]]]]:
+        """Yield items, some at a time, and the entries that have their external ids or, without one, their hashes."""
+        numbered = list(items.items())
+        for start in range(0, len(numbered), _LOOKUP):
+            part = numbered[start : start + _LOOKUP]
+            self._keep_alive()
+            by_id = self._store.entries.existing_by_external_ids(*self._name, [r.external_id for _, r in part])
+            yield part, by_id, self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
+
     def _add_opinions(self) -> None:
         """Add the items that are only reviews to the entries that stay and that they are about."""
         leaving = ascending(np.concatenate([self.superseded, self.withdrawn]))
         added: set[tuple[int, str, ReviewKind, str]] = set()
-        opinions = list(self._source.opinions.items())
-        for start in range(0, len(opinions), _LOOKUP):
-            part = opinions[start : start + _LOOKUP]
-            self._keep_alive()
-            by_id = self._store.entries.existing_by_external_ids(*self._name, [r.external_id for _, r in part])
-            by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
+        for part, by_id, by_hash in self._looked_up(self._source.opinions):
             entries_of = {item: _reviewed(record, by_id, by_hash) for item, record in part}
             every = np.array(list({i for entries in entries_of.values() for i in entries}), np.int64)
             gone = set(every[are_among(every, leaving)].tolist())

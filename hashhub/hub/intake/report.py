@@ -43,10 +43,7 @@ def count(source: SourceItems, compared: HashSetComparison) -> Counts:
 def findings(
     source: SourceItems, compared: HashSetComparison, batches: Iterable[Batch], first_entry: int
 ) -> Iterator[Finding | FindingRun]:
-    """Yield what became of every item that was not simply accepted, in the order of the source.
-
-    `first_entry`: id of the first entry; 0 when there will be none.
-    """
+    """Yield what became of every item that was not simply accepted, in the order of the source."""
     decisions = source.decisions
     raw_from = () if source.raw_from is None else (source.raw_from,)
     asides = np.array(sorted({*decisions.asides, *decisions.opinions, *raw_from}), np.int64)

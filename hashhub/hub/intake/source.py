@@ -63,10 +63,9 @@ _TEXTS: Final = tuple(f.name for f in of_kind(FieldKind.TEXTS))
 class SourceItems:
     """The list that is taken in: its keys as columns, and its items' decisions, which the rules here make first.
 
-    `digests`: by exact algorithm; `external_ids`; `hash_sets`: all hashes of items without any exact digest. Of items
-    that state something only. `removals`: items that ask for a withdrawal; `opinions`: those that are only
-    reviews. `is_named`, bool[n]: has an external id.
-    `is_shared`, bool[n]: shares a key with another item.
+    `digests`: by exact algorithm; `external_ids`; `hash_sets`: all hashes of items without any exact digest.
+    `removals`: items that ask for a withdrawal; `opinions`: those that are only reviews. `is_named`, bool[n]: has an
+    external id. `is_shared`, bool[n]: shares a key with another item.
     """
 
     def __init__(self, decisions: Decisions) -> None:
@@ -227,7 +226,7 @@ class SourceItems:
     def ask_holds(self, holds: HeldItems, batches: Iterable[Batch]) -> None:
         """Note what holds the items, and what they overtake."""
         d = self.decisions
-        if holds.has_traces:  # keyed: each item must be asked about
+        if holds.by_trace:  # keyed: each item must be asked about
             candidates = d.become_entries.copy()
         else:
             candidates = np.zeros(len(self), np.bool_)
@@ -235,7 +234,8 @@ class SourceItems:
                 candidates[column.links(distinct(keys)[0]).rows] = True
         if not candidates.any():
             return
-        for item, record in self._records(batches, candidates):
+        for item, batch, place in _places(batches, candidates):
+            record = batch.record(place)
             standing = holds.of(record)
             if overtaken := [h.entry_id for h in holds.about(record) if h not in standing]:
                 d.overtaken[item] = overtaken
@@ -255,23 +255,15 @@ class SourceItems:
     def _held_keys(self, holds: HeldItems) -> Iterator[tuple[Column, NDArray[np.uint8]]]:
         """Yield the keys by which items without traces are held, for each column."""
         for name, column in self.digests.items():
-            digests = [h.digest for h in holds.hashes if h.algorithm == name]
+            digests = [h.digest for h in holds.by_hash if h.algorithm == name]
             yield column, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, WIDTHS[name])
-        yield self.external_ids, keys_of_texts(holds.external_ids)
+        yield self.external_ids, keys_of_texts(holds.by_external_id)
         for hashes in holds.hash_sets:
             packed = pack_hashes(hashes)
             yield self.hash_sets, keys_of_hashes([packed], shape_of(packed))
 
-    def _records(self, batches: Iterable[Batch], chosen: NDArray[np.bool_]) -> Iterator[tuple[int, Record]]:
-        """Yield the chosen items, as hygiene left them."""
-        for item, batch, place in _places(batches, chosen):
-            yield item, batch.record(place)
-
     def decide(self, batches: Iterable[Batch]) -> None:
-        """Quarantine what contradicts itself, drop what the source withdraws again, merge the same items.
-
-        `batches` is read only if something is to be merged or told.
-        """
+        """Quarantine what contradicts itself, drop what the source withdraws again, merge the same items."""
         d = self.decisions
         same_item = ItemGroups()  # to be merged
         same_file = ItemGroups()  # these, and items of one member about one file, which must not contradict each other
@@ -344,7 +336,6 @@ class SourceItems:
 
     def _withdraw_earlier(self) -> None:
         """Drop items that the same source withdraws further on: its last word counts."""
-        last_by_key: list[tuple[Column, list[bytes], list[int]]] = []
         by_name: dict[str, tuple[list[bytes], list[int]]] = {name: ([], []) for name in (*WIDTHS, "", "HASHES")}
         for removal, record in self.removals.items():
             exact = [h for h in record.hashes if h.algorithm in WIDTHS]
@@ -360,10 +351,9 @@ class SourceItems:
                 by_name[name][0].append(key)
                 by_name[name][1].append(removal)
         for name, (keys_of, removals) in by_name.items():
+            if not keys_of:
+                continue
             column = {"": self.external_ids, "HASHES": self.hash_sets}.get(name) or self.digests[name]
-            if keys_of:
-                last_by_key.append((column, keys_of, removals))
-        for column, keys_of, removals in last_by_key:
             flat = np.frombuffer(b"".join(keys_of), np.uint8).reshape(len(keys_of), -1)
             values, numbers = distinct(flat)
             last = np.full(len(values), -1, np.int64)
@@ -389,9 +379,7 @@ class SourceItems:
     def _settle(
         self, groups: list[list[int]], conflicts: list[list[int]], bound_otherwise: set[int], batches: Iterable[Batch]
     ) -> None:
-        """Quarantine the items of each conflict; merge each other group's items into its first. A group lies in one
-        conflict or in none.
-        """
+        """Quarantine the items of each conflict; merge each other group's items into its first."""
         apart = bound_otherwise.union(*conflicts)  # each of them stays visible on its own
         pending: dict[int, list[int]] = {}
         for items in groups:
@@ -427,10 +415,7 @@ class SourceItems:
                 d.quarantine(i, Code.CONFLICTING_CATEGORIES, text)
 
     def _merge(self, group: list[_Part], frames: dict[int, bytes]) -> None:
-        """Merge items that are the same into the first that has a value, or several, where one cannot hold them all.
-
-        `frames`: of those of them that are videos.
-        """
+        """Merge items that are the same into as few as can hold them. `frames`: of those that are videos."""
         if name := _repeated_algorithm(h for _, record, _ in group for h in record.hashes):
             # No two of them share the one digest and differ in the other, yet all of them cannot be one item.
             for item, *_ in group:

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 class Meaning(NamedTuple):
     """What a kind of item is in the hash set.
 
-    `ground`: why its items wait, as (code, detail), or None. `is_raw`: its value is kept although nothing says what it
-    means. `spelling`: the value as the scheme spells it, so that two spellings of one value do not differ. `stated`:
-    what an entry of it has as its classification's (scheme, value), or None. `is_harmless`: its value leaves no harm
-    possible, in a hash set of which that cannot be told from its purpose.
+    `ground`: why its items wait, as (code, detail). `is_raw`: its value is kept although nothing says what it means.
+    `spelling`: the value as the scheme spells it. `stated`: its classification's (scheme, value). `is_harmless`: its
+    value leaves no harm possible, in a hash set of which that cannot be told from its purpose.
     """
 
     ground: tuple[str, str] | None

@@ -19,18 +19,18 @@ from hashhub.hub import Hub
 from hashhub.server import pages
 from hashhub.server.pipeline import Method
 from hashhub.server.roles import terms_of
-from hashhub.server.servicers.administration import AdminServicer
-from hashhub.server.servicers.changes import ChangesServicer
-from hashhub.server.servicers.contribution import ContributionServicer
-from hashhub.server.servicers.contributors import ContributorsServicer
-from hashhub.server.servicers.history import HistoryServicer
-from hashhub.server.servicers.matching import MatchServicer
-from hashhub.server.servicers.operations import OperationsServicer
-from hashhub.server.servicers.policies import PoliciesServicer
-from hashhub.server.servicers.reconciliation import ReconciliationServicer
-from hashhub.server.servicers.reviews import ReviewsServicer
-from hashhub.server.servicers.schemes import SchemesServicer
-from hashhub.server.servicers.webhooks import WebhooksServicer
+from hashhub.server.servicers.administration import AdminService
+from hashhub.server.servicers.changes import ChangeService
+from hashhub.server.servicers.contribution import ContributionService
+from hashhub.server.servicers.contributors import ContributorService
+from hashhub.server.servicers.history import HistoryService
+from hashhub.server.servicers.matching import MatchService
+from hashhub.server.servicers.operations import OperationService
+from hashhub.server.servicers.policies import PolicyService
+from hashhub.server.servicers.reconciliation import ReconciliationService
+from hashhub.server.servicers.reviews import ReviewService
+from hashhub.server.servicers.schemes import SchemeService
+from hashhub.server.servicers.webhooks import WebhookService
 from hashhub.v1 import (
     admin_service_pb2,
     change_service_pb2,
@@ -62,19 +62,12 @@ FILES: Final = (
 )
 
 _SERVICERS: Final[Mapping[str, type[Any]]] = {
-    "AdminService": AdminServicer,
-    "ChangeService": ChangesServicer,
-    "ContributionService": ContributionServicer,
-    "ContributorService": ContributorsServicer,
-    "HistoryService": HistoryServicer,
-    "MatchService": MatchServicer,
-    "OperationService": OperationsServicer,
-    "PolicyService": PoliciesServicer,
-    "ReconciliationService": ReconciliationServicer,
-    "ReviewService": ReviewsServicer,
-    "SchemeService": SchemesServicer,
-    "WebhookService": WebhooksServicer,
-}
+    servicer.__name__: servicer
+    for servicer in (
+        AdminService, ChangeService, ContributionService, ContributorService, HistoryService, MatchService,
+        OperationService, PolicyService, ReconciliationService, ReviewService, SchemeService, WebhookService,
+    )
+}  # fmt: skip
 _LASTING: Final = frozenset({"ChangeService", "ContributionService", "MatchService", "OperationService"})
 """Those with calls that go on until they are told that the server stops."""
 
@@ -94,6 +87,17 @@ ROLES: Final = {
 """Who may make which call, as the servicers say."""
 
 
+def _dated(handle: Callable[..., Any], hub: Hub) -> Callable[..., Any]:
+    """Return a servicer's method whose answers say the hub's revision where they say none of their own."""
+
+    def call(principal: Any, request: Any, *rest: Any) -> Any:
+        answer = handle(principal, request, *rest)
+        answer.revision = answer.revision or hub.revision()
+        return answer
+
+    return call
+
+
 def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -> dict[str, Method]:
     """Return every call of the contract by its path."""
     servicers = {
@@ -104,6 +108,8 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         servicer, name = servicers[service.name], _snake(rpc.name)
         handle = getattr(servicer, name)
         terms = terms_of(handle)
+        if "revision" in rpc.output_type.fields_by_name and not rpc.server_streaming:
+            handle = _dated(handle, hub)
         if "next_page_token" in rpc.output_type.fields_by_name:
             handle = pages.sealing(handle, hub.page_key)
         return Method(

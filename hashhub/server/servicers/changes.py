@@ -17,7 +17,7 @@ _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this
 _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
 
 
-class ChangesServicer:
+class ChangeService:
     """The change feed."""
 
     def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
@@ -36,9 +36,7 @@ class ChangesServicer:
     def follow_changes(
         self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:
-        """Stream changes behind a position, and then those to come, until the reader has gone, its token ends or the
-        server stops.
-        """
+        """Stream changes behind a position, and those to come, until either side ends it."""
         position, from_now = request.position, request.from_now
         said, was_complete = 0.0, False
         while is_wanted():

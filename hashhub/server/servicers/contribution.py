@@ -9,12 +9,12 @@ from hashhub.errors import InvalidArgument, NotFound, Unavailable
 from hashhub.hub import Hub
 from hashhub.hub.exports import ExportSelection
 from hashhub.hub.selections import BulkOrder
-from hashhub.model import Entry, Import, Principal
+from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, client_paths, request_id_of
+from hashhub.server.servicers.requests import Page, client_paths, write_options
 
 
-class ContributionServicer:
+class ContributionService:
     """Imports and entries."""
 
     def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
@@ -28,10 +28,7 @@ class ContributionServicer:
         parent = wire.parse_hash_set(request.parent, "parent")
         wanted = wire.IMPORT.created(getattr(request, "import"), *parent, "")
         with client_paths(request, "import"):
-            opened = self._hub.contribute.open(
-                principal, wanted, validate_only=request.validate_only, request_id=request_id_of(request)
-            )
-        return self._import(opened)
+            return wire.IMPORT.to_pb(self._hub.contribute.open(principal, wanted, **write_options(request)))
 
     @served(WRITERS, limiter="imports")
     def add_records(self, principal: Principal, request: v1.AddRecordsRequest) -> v1.Import:
@@ -48,13 +45,13 @@ class ContributionServicer:
                 raise InvalidArgument.field("records", text, "NOT_ALLOWED")
             records = wire.columns_from_pb(request.columns)
         rejects = wire.rejects_from_pb(request.rejects)
-        return self._import(self._hub.contribute.add(principal, import_id, request.batch_index, records, rejects))
+        return wire.IMPORT.to_pb(self._hub.contribute.add(principal, import_id, request.batch_index, records, rejects))
 
     @served(WRITERS, limiter="commits")
     def commit_import(self, principal: Principal, request: v1.CommitImportRequest) -> v1.Import:
         """Make the import's entries visible."""
         import_id = self._named(principal, request.name)
-        return self._import(
+        return wire.IMPORT.to_pb(
             self._hub.contribute.commit(
                 principal,
                 import_id,
@@ -67,12 +64,12 @@ class ContributionServicer:
     @served(WRITERS)
     def cancel_import(self, principal: Principal, request: v1.CancelImportRequest) -> v1.Import:
         """End an import that is not committed."""
-        return self._import(self._hub.contribute.cancel(principal, self._named(principal, request.name)))
+        return wire.IMPORT.to_pb(self._hub.contribute.cancel(principal, self._named(principal, request.name)))
 
     @served(READERS)
     def get_import(self, principal: Principal, request: v1.GetImportRequest) -> v1.Import:
         """Get an import."""
-        return self._import(self._hub.contribute.get(principal, self._named(principal, request.name)))
+        return wire.IMPORT.to_pb(self._hub.contribute.get(principal, self._named(principal, request.name)))
 
     @served(READERS)
     def list_imports(self, principal: Principal, request: v1.ListImportsRequest) -> v1.ListImportsResponse:
@@ -80,9 +77,7 @@ class ContributionServicer:
         parent = wire.parse_hash_set(request.parent, "parent")
         page = Page("imports", request, *parent)
         imports, after = self._hub.contribute.list(principal, *parent, page.size, page.after(""))
-        return v1.ListImportsResponse(
-            imports=map(wire.IMPORT.to_pb, imports), next_page_token=page.token(after), revision=self._hub.revision()
-        )
+        return v1.ListImportsResponse(imports=map(wire.IMPORT.to_pb, imports), next_page_token=page.token(after))
 
     @served(READERS, limiter="pages")
     def list_findings(self, principal: Principal, request: v1.ListFindingsRequest) -> v1.ListFindingsResponse:
@@ -93,15 +88,13 @@ class ContributionServicer:
         page = Page("findings", request, import_id, *dispositions)
         findings, after = self._hub.contribute.findings(principal, import_id, page.size, page.after(0), dispositions)
         return v1.ListFindingsResponse(
-            findings=(wire.finding_to_pb(f, contributor, hash_set) for f in findings),
-            next_page_token=page.token(after),
-            revision=self._hub.revision(),
+            findings=(wire.finding_to_pb(f, contributor, hash_set) for f in findings), next_page_token=page.token(after)
         )
 
     @served(READERS)
     def get_entry(self, principal: Principal, request: v1.GetEntryRequest) -> v1.Entry:
         """Get an entry."""
-        return self._entry(self._hub.entries.get(principal, *wire.parse_entry(request.name)))
+        return wire.entry_to_pb(self._hub.entries.get(principal, *wire.parse_entry(request.name)))
 
     @served(READERS, limiter="pages")
     def list_entries(self, principal: Principal, request: v1.ListEntriesRequest) -> v1.ListEntriesResponse:
@@ -110,9 +103,7 @@ class ContributionServicer:
         states = wire.ENTRY_STATE.read_all(request.states, "states")
         page = Page("entries", request, *parent, *states)
         entries, after = self._hub.entries.list(principal, *parent, states, page.size, page.after(0))
-        return v1.ListEntriesResponse(
-            entries=map(wire.entry_to_pb, entries), next_page_token=page.token(after), revision=self._hub.revision()
-        )
+        return v1.ListEntriesResponse(entries=map(wire.entry_to_pb, entries), next_page_token=page.token(after))
 
     @served(EVERYBODY, limiter="exports")
     def export_entries(
@@ -153,27 +144,22 @@ class ContributionServicer:
     @served(WRITERS)
     def withdraw_entry(self, principal: Principal, request: v1.WithdrawEntryRequest) -> v1.Entry:
         """Withdraw an entry."""
-        return self._entry(
+        return wire.entry_to_pb(
             self._hub.entries.withdraw(
                 principal,
                 *wire.parse_entry(request.name),
                 wire.WITHDRAWAL_REASON.read(request.reason, "reason"),
                 request.comment,
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                **write_options(request),
             )
         )
 
     @served(WRITERS)
     def restore_entry(self, principal: Principal, request: v1.RestoreEntryRequest) -> v1.Entry:
         """Take a withdrawal back."""
-        return self._entry(
+        return wire.entry_to_pb(
             self._hub.entries.restore(
-                principal,
-                *wire.parse_entry(request.name),
-                request.comment,
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                principal, *wire.parse_entry(request.name), request.comment, **write_options(request)
             )
         )
 
@@ -181,17 +167,19 @@ class ContributionServicer:
     def erase_entry(self, principal: Principal, request: v1.EraseEntryRequest) -> v1.Entry:
         """Erase what an entry says about its item."""
         name = wire.parse_entry(request.name)
-        return self._entry(self._hub.entries.erase(principal, *name, validate_only=request.validate_only))
+        return wire.entry_to_pb(self._hub.entries.erase(principal, *name, validate_only=request.validate_only))
 
     @served(OPERATOR)
     def release_entry(self, principal: Principal, request: v1.ReleaseEntryRequest) -> v1.Entry:
         """Release a quarantined entry."""
-        return self._move(self._hub.entries.release, principal, request)
+        name = wire.parse_entry(request.name)
+        return wire.entry_to_pb(self._hub.entries.release(principal, *name, **write_options(request)))
 
     @served(OPERATOR)
     def quarantine_entry(self, principal: Principal, request: v1.QuarantineEntryRequest) -> v1.Entry:
         """Put an active entry into quarantine."""
-        return self._move(self._hub.entries.quarantine, principal, request)
+        name = wire.parse_entry(request.name)
+        return wire.entry_to_pb(self._hub.entries.quarantine(principal, *name, **write_options(request)))
 
     @served(READERS, limiter="pages")
     def search_entries(self, principal: Principal, request: v1.SearchEntriesRequest) -> v1.SearchEntriesResponse:
@@ -200,10 +188,7 @@ class ContributionServicer:
         page = Page("entries", request, request.selection.SerializeToString(deterministic=True).hex())
         entries, after, looked_at = self._hub.selections.search(principal, selection, page.size, page.after(0))
         return v1.SearchEntriesResponse(
-            entries=map(wire.entry_to_pb, entries),
-            next_page_token=page.token(after),
-            revision=self._hub.revision(),
-            looked_at_count=looked_at,
+            entries=map(wire.entry_to_pb, entries), next_page_token=page.token(after), looked_at_count=looked_at
         )
 
     @served(WRITERS, limiter="pages")
@@ -216,17 +201,11 @@ class ContributionServicer:
             limit=request.limit,
             expected_count=request.expected_count if request.HasField("expected_count") else None,
         )
-        pb = wire.ENTRY_CHANGES.to_pb(
+        return wire.ENTRY_CHANGES.to_pb(
             self._hub.selections.change(
-                principal,
-                wire.selection_from_pb(request.selection),
-                order,
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                principal, wire.selection_from_pb(request.selection), order, **write_options(request)
             )
         )
-        pb.revision = self._hub.revision()
-        return pb
 
     @served(READERS, limiter="pages")
     def list_queue_items(self, principal: Principal, request: v1.ListQueueItemsRequest) -> v1.ListQueueItemsResponse:
@@ -239,24 +218,10 @@ class ContributionServicer:
         return v1.ListQueueItemsResponse(
             queue_items=map(wire.QUEUE_ITEM.to_pb, items[start:end]),
             next_page_token=page.token(end if len(items) > end else 0),
-            revision=self._hub.revision(),
-        )
-
-    def _move(
-        self,
-        move: Callable[..., Entry],
-        principal: Principal,
-        request: v1.ReleaseEntryRequest | v1.QuarantineEntryRequest,
-    ) -> v1.Entry:
-        name = wire.parse_entry(request.name)
-        return self._entry(
-            move(principal, *name, validate_only=request.validate_only, request_id=request_id_of(request))
         )
 
     def _named(self, principal: Principal, name: str, field: str = "name") -> str:
-        """Return the id of the import that `name` means. Import ids are unique by themselves, but the whole name must
-        be true.
-        """
+        """Return the id of the import that `name` means, of which every part must be true."""
         contributor, hash_set, import_id = wire.parse_import(name, field)
         import_ = self._hub.contribute.get(principal, import_id)
         if (import_.contributor, import_.hash_set) != (contributor, hash_set):
@@ -266,13 +231,3 @@ class ContributionServicer:
                 name=f"{contributor}/{hash_set}/{import_id}",
             )
         return import_id
-
-    def _import(self, value: Import) -> v1.Import:
-        pb = wire.IMPORT.to_pb(value)
-        pb.revision = self._hub.revision()
-        return pb
-
-    def _entry(self, value: Entry) -> v1.Entry:
-        pb = wire.entry_to_pb(value)
-        pb.revision = self._hub.revision()
-        return pb

@@ -6,9 +6,9 @@ from typing import Final
 
 from hashhub import v1, wire
 from hashhub.hub import Hub
-from hashhub.model import Contributor, Group, HashSet, Principal, Retention
+from hashhub.model import Principal
 from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, client_paths, mask_of, only_masked, request_id_of
+from hashhub.server.servicers.requests import Page, client_paths, mask_of, only_masked, write_options
 
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
 _GROUP_FIELDS: Final = ("display_name", "members")
@@ -22,7 +22,7 @@ _ANY_CONTRIBUTOR: Final = v1.Contributor(
 _ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(recipients=["contributors/any"]))
 
 
-class ContributorsServicer:
+class ContributorService:
     """Contributors, groups and hash sets."""
 
     def __init__(self, hub: Hub) -> None:
@@ -33,15 +33,12 @@ class ContributorsServicer:
         """Create a contributor."""
         wanted = wire.CONTRIBUTOR.created(request.contributor, request.contributor_id)
         with client_paths(request, "contributor"):
-            made = self._hub.contributors.create(
-                principal, wanted, validate_only=request.validate_only, request_id=request_id_of(request)
-            )
-        return self._contributor(made)
+            return wire.CONTRIBUTOR.to_pb(self._hub.contributors.create(principal, wanted, **write_options(request)))
 
     @served(READERS)
     def get_contributor(self, principal: Principal, request: v1.GetContributorRequest) -> v1.Contributor:
         """Get a contributor."""
-        return self._contributor(self._hub.contributors.get(principal, wire.parse_contributor(request.name)))
+        return wire.CONTRIBUTOR.to_pb(self._hub.contributors.get(principal, wire.parse_contributor(request.name)))
 
     @served(READERS)
     def list_contributors(
@@ -51,9 +48,7 @@ class ContributorsServicer:
         page = Page("contributors", request)
         contributors, after = self._hub.contributors.list(principal, page.size, page.after(""))
         return v1.ListContributorsResponse(
-            contributors=map(wire.CONTRIBUTOR.to_pb, contributors),
-            next_page_token=page.token(after),
-            revision=self._hub.revision(),
+            contributors=map(wire.CONTRIBUTOR.to_pb, contributors), next_page_token=page.token(after)
         )
 
     @served(OPERATOR)
@@ -62,10 +57,9 @@ class ContributorsServicer:
         mask = mask_of(request.update_mask, request.contributor, _CONTRIBUTOR_FIELDS)
         wanted = wire.CONTRIBUTOR.from_pb(only_masked(request.contributor, mask, _ANY_CONTRIBUTOR))
         with client_paths(request, "contributor"):
-            made = self._hub.contributors.update(
-                principal, wanted, mask, validate_only=request.validate_only, request_id=request_id_of(request)
+            return wire.CONTRIBUTOR.to_pb(
+                self._hub.contributors.update(principal, wanted, mask, **write_options(request))
             )
-        return self._contributor(made)
 
     @served(OPERATOR, limiter="commits")
     def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> v1.Contributor:
@@ -73,13 +67,15 @@ class ContributorsServicer:
         name = wire.parse_contributor(request.name)
         comment = wire.read_text(request.comment, "comment")
         withdraw = wire.withdraws_entries(request.entries)
-        return self._contributor(self._hub.contributors.retire(principal, name, comment, withdraw_entries=withdraw))
+        return wire.CONTRIBUTOR.to_pb(
+            self._hub.contributors.retire(principal, name, comment, withdraw_entries=withdraw)
+        )
 
     @served(OPERATOR)
     def accept_objections(self, principal: Principal, request: v1.AcceptObjectionsRequest) -> v1.Contributor:
         """Accept a contributor's objections."""
         name, comment = wire.parse_contributor(request.name), wire.read_text(request.comment, "comment")
-        return self._contributor(
+        return wire.CONTRIBUTOR.to_pb(
             self._hub.contributors.accept_objections(principal, name, request.accepted_revision, comment)
         )
 
@@ -88,24 +84,19 @@ class ContributorsServicer:
         """Create a group."""
         wanted = wire.GROUP.created(request.group, request.group_id)
         with client_paths(request, "group"):
-            made = self._hub.groups.create(
-                principal, wanted, validate_only=request.validate_only, request_id=request_id_of(request)
-            )
-        return self._group(made)
+            return wire.GROUP.to_pb(self._hub.groups.create(principal, wanted, **write_options(request)))
 
     @served(READERS)
     def get_group(self, principal: Principal, request: v1.GetGroupRequest) -> v1.Group:
         """Get a group."""
-        return self._group(self._hub.groups.get(principal, wire.parse_group(request.name)))
+        return wire.GROUP.to_pb(self._hub.groups.get(principal, wire.parse_group(request.name)))
 
     @served(READERS)
     def list_groups(self, principal: Principal, request: v1.ListGroupsRequest) -> v1.ListGroupsResponse:
         """List groups."""
         page = Page("groups", request)
         groups, after = self._hub.groups.list(principal, page.size, page.after(""))
-        return v1.ListGroupsResponse(
-            groups=map(wire.GROUP.to_pb, groups), next_page_token=page.token(after), revision=self._hub.revision()
-        )
+        return v1.ListGroupsResponse(groups=map(wire.GROUP.to_pb, groups), next_page_token=page.token(after))
 
     @served(OPERATOR)
     def update_group(self, principal: Principal, request: v1.UpdateGroupRequest) -> v1.Group:
@@ -113,22 +104,22 @@ class ContributorsServicer:
         mask = mask_of(request.update_mask, request.group, _GROUP_FIELDS)
         wanted = wire.GROUP.from_pb(only_masked(request.group, mask, v1.Group()))
         with client_paths(request, "group"):
-            made = self._hub.groups.update(
-                principal,
-                wanted,
-                mask,
-                add_members=wire.contributors_from_pb(request.add_members, "add_members"),
-                remove_members=wire.contributors_from_pb(request.remove_members, "remove_members"),
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+            return wire.GROUP.to_pb(
+                self._hub.groups.update(
+                    principal,
+                    wanted,
+                    mask,
+                    add_members=wire.contributors_from_pb(request.add_members, "add_members"),
+                    remove_members=wire.contributors_from_pb(request.remove_members, "remove_members"),
+                    **write_options(request),
+                )
             )
-        return self._group(made)
 
     @served(OPERATOR)
     def delete_group(self, principal: Principal, request: v1.DeleteGroupRequest) -> v1.DeleteGroupResponse:
         """Delete a group."""
         self._hub.groups.delete(principal, wire.parse_group(request.name))
-        return v1.DeleteGroupResponse(revision=self._hub.revision())
+        return v1.DeleteGroupResponse()
 
     @served(WRITERS)
     def create_hash_set(self, principal: Principal, request: v1.CreateHashSetRequest) -> v1.HashSet:
@@ -136,15 +127,12 @@ class ContributorsServicer:
         contributor = wire.parse_contributor(request.parent, "parent")
         wanted = wire.new_hash_set_from_pb(request.hash_set, contributor, request.hash_set_id)
         with client_paths(request, "hash_set"):
-            made = self._hub.hash_sets.create(
-                principal, wanted, validate_only=request.validate_only, request_id=request_id_of(request)
-            )
-        return self._hash_set(made)
+            return wire.HASH_SET.to_pb(self._hub.hash_sets.create(principal, wanted, **write_options(request)))
 
     @served(READERS)
     def get_hash_set(self, principal: Principal, request: v1.GetHashSetRequest) -> v1.HashSet:
         """Get a hash set."""
-        return self._hash_set(self._hub.hash_sets.get(principal, *wire.parse_hash_set(request.name)))
+        return wire.HASH_SET.to_pb(self._hub.hash_sets.get(principal, *wire.parse_hash_set(request.name)))
 
     @served(READERS)
     def list_hash_sets(self, principal: Principal, request: v1.ListHashSetsRequest) -> v1.ListHashSetsResponse:
@@ -152,11 +140,7 @@ class ContributorsServicer:
         contributor = wire.parse_contributor_or_all(request.parent)
         page = Page("hashSets", request, contributor)
         hash_sets, after = self._hub.hash_sets.list(principal, contributor, page.size, page.after(""))
-        return v1.ListHashSetsResponse(
-            hash_sets=map(wire.HASH_SET.to_pb, hash_sets),
-            next_page_token=page.token(after),
-            revision=self._hub.revision(),
-        )
+        return v1.ListHashSetsResponse(hash_sets=map(wire.HASH_SET.to_pb, hash_sets), next_page_token=page.token(after))
 
     @served(WRITERS)
     def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> v1.HashSet:
@@ -164,31 +148,26 @@ class ContributorsServicer:
         mask = mask_of(request.update_mask, request.hash_set, _HASH_SET_FIELDS, _HASH_SET_FIXED)
         wanted = wire.HASH_SET.from_pb(only_masked(request.hash_set, mask, _ANY_HASH_SET))
         with client_paths(request, "hash_set"):
-            made = self._hub.hash_sets.update(
-                principal, wanted, mask, validate_only=request.validate_only, request_id=request_id_of(request)
-            )
-        return self._hash_set(made)
+            return wire.HASH_SET.to_pb(self._hub.hash_sets.update(principal, wanted, mask, **write_options(request)))
 
     @served(OPERATOR)
     def accept_hash_set(self, principal: Principal, request: v1.AcceptHashSetRequest) -> v1.HashSet:
         """Accept what a hash set says against harm."""
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
-        return self._hash_set(self._hub.hash_sets.accept(principal, *name, request.accepted_revision, comment))
+        return wire.HASH_SET.to_pb(self._hub.hash_sets.accept(principal, *name, request.accepted_revision, comment))
 
     @served(WRITERS, limiter="commits")
     def delete_hash_set(self, principal: Principal, request: v1.DeleteHashSetRequest) -> v1.DeleteHashSetResponse:
         """Delete a hash set with everything that hangs on it, or ask for it."""
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
         deleted = self._hub.retention.delete(principal, *name, comment=comment, validate_only=request.validate_only)
-        pb = wire.DELETION.to_pb(deleted)
-        pb.revision = self._hub.revision()
-        return pb
+        return wire.DELETION.to_pb(deleted)
 
     @served(READERS)
     def get_retention(self, principal: Principal, request: v1.GetRetentionRequest) -> v1.Retention:
         """Get how long a hash set's entries are kept."""
         name = wire.parse_hash_set(request.name)
-        return self._retention(request.name, self._hub.retention.get(principal, *name))
+        return wire.RETENTION.to_pb(self._hub.retention.get(principal, *name), name=request.name)
 
     @served(WRITERS)
     def update_retention(self, principal: Principal, request: v1.UpdateRetentionRequest) -> v1.Retention:
@@ -201,24 +180,4 @@ class ContributorsServicer:
             drop_request=request.drop_deletion_request,
             comment=wire.read_text(request.comment, "comment"),
         )
-        return self._retention(request.name, updated)
-
-    def _retention(self, name: str, value: Retention) -> v1.Retention:
-        pb = wire.RETENTION.to_pb(value, name=name)
-        pb.revision = self._hub.revision()
-        return pb
-
-    def _group(self, value: Group) -> v1.Group:
-        pb = wire.GROUP.to_pb(value)
-        pb.revision = self._hub.revision()
-        return pb
-
-    def _contributor(self, value: Contributor) -> v1.Contributor:
-        pb = wire.CONTRIBUTOR.to_pb(value)
-        pb.revision = self._hub.revision()
-        return pb
-
-    def _hash_set(self, value: HashSet) -> v1.HashSet:
-        pb = wire.HASH_SET.to_pb(value)
-        pb.revision = self._hub.revision()
-        return pb
+        return wire.RETENTION.to_pb(updated, name=request.name)

@@ -10,7 +10,7 @@ from hashhub.server.roles import OPERATOR, READERS, served
 from hashhub.server.servicers.requests import Page
 
 
-class HistoryServicer:
+class HistoryService:
     """The history, and undoing what a token did."""
 
     def __init__(self, hub: Hub) -> None:
@@ -24,9 +24,7 @@ class HistoryServicer:
         since = wire.time_in(request, "since")
         page = Page("events", request, subject, actor, since)
         events, after = self._hub.history.list(principal, subject, actor, since, page.size, page.after(0))
-        return v1.ListEventsResponse(
-            events=map(wire.EVENT.to_pb, events), next_page_token=page.token(after), revision=self._hub.revision()
-        )
+        return v1.ListEventsResponse(events=map(wire.EVENT.to_pb, events), next_page_token=page.token(after))
 
     @served(OPERATOR)
     def redact_event(self, principal: Principal, request: v1.RedactEventRequest) -> v1.Event:
@@ -47,4 +45,4 @@ class HistoryServicer:
             comment=request.comment,
             validate_only=request.validate_only,
         )
-        return v1.RevertActorResponse(events=map(wire.REVERTED_EVENT.to_pb, events), revision=self._hub.revision())
+        return v1.RevertActorResponse(events=map(wire.REVERTED_EVENT.to_pb, events))

@@ -30,7 +30,7 @@ def _answer(result: MatchResult, revision: int, policy: Policy) -> v1.MatchHashe
     return v1.MatchHashesResponse(result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
 
 
-class MatchServicer:
+class MatchService:
     """Matching."""
 
     def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
@@ -154,9 +154,7 @@ class MatchServicer:
         page = Page("policies", request)
         policies, token = page.of(self._hub.policies.currents(principal), lambda p: p.name)
         return v1.ListPoliciesResponse(
-            policies=(wire.policy_to_pb(v, in_list=True) for v in policies),
-            next_page_token=token,
-            revision=self._hub.revision(),
+            policies=(wire.policy_to_pb(v, in_list=True) for v in policies), next_page_token=token
         )
 
     @served(EVERYBODY)
@@ -165,7 +163,5 @@ class MatchServicer:
         page = Page("schemes", request)
         schemes, token = page.of(self._hub.schemes.list(principal), lambda s: s.scheme.name)
         return v1.ListSchemesResponse(
-            schemes=(wire.scheme_to_pb(s.scheme, s.definition) for s in schemes),
-            next_page_token=token,
-            revision=self._hub.revision(),
+            schemes=(wire.scheme_to_pb(s.scheme, s.definition) for s in schemes), next_page_token=token
         )

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from hashhub import v1, wire
 from hashhub.hub import Hub
-from hashhub.model import Operation, Principal
+from hashhub.model import Principal
 from hashhub.server.roles import READERS, served
 from hashhub.server.servicers.requests import Page
 
 
-class OperationsServicer:
+class OperationService:
     """Work that goes on after the call that started it."""
 
     def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
@@ -22,7 +22,7 @@ class OperationsServicer:
     @served(READERS)
     def get_operation(self, principal: Principal, request: v1.GetOperationRequest) -> v1.Operation:
         """Get an operation."""
-        return operation_answer(self._hub, self._hub.operations.get(principal, wire.parse_operation(request.name)))
+        return wire.operation_to_pb(self._hub.operations.get(principal, wire.parse_operation(request.name)))
 
     @served(READERS, limiter="pages")
     def list_operations(self, principal: Principal, request: v1.ListOperationsRequest) -> v1.ListOperationsResponse:
@@ -30,9 +30,7 @@ class OperationsServicer:
         page = Page("operations", request)
         operations, after = self._hub.operations.list(principal, page.size, page.after(0))
         return v1.ListOperationsResponse(
-            operations=(wire.operation_to_pb(o, is_brief=True) for o in operations),
-            next_page_token=page.token(after),
-            revision=self._hub.revision(),
+            operations=(wire.operation_to_pb(o, is_brief=True) for o in operations), next_page_token=page.token(after)
         )
 
     @served(READERS, limiter="waits")
@@ -40,23 +38,15 @@ class OperationsServicer:
         """Get an operation once it has ended, or as it is after a time."""
         timeout = wire.duration_in(request, "timeout")
         name = wire.parse_operation(request.name)
-        operation = self._hub.operations.wait(principal, name, timeout, self._is_stopping)
-        return operation_answer(self._hub, operation)
+        return wire.operation_to_pb(self._hub.operations.wait(principal, name, timeout, self._is_stopping))
 
     @served(READERS)
     def cancel_operation(self, principal: Principal, request: v1.CancelOperationRequest) -> v1.Operation:
         """Ask for an operation's end."""
-        return operation_answer(self._hub, self._hub.operations.cancel(principal, wire.parse_operation(request.name)))
+        return wire.operation_to_pb(self._hub.operations.cancel(principal, wire.parse_operation(request.name)))
 
     @served(READERS)
     def delete_operation(self, principal: Principal, request: v1.DeleteOperationRequest) -> v1.DeleteOperationResponse:
         """Delete an operation that has ended."""
         self._hub.operations.delete(principal, wire.parse_operation(request.name))
-        return v1.DeleteOperationResponse(revision=self._hub.revision())
-
-
-def operation_answer(hub: Hub, operation: Operation) -> v1.Operation:
-    """Return an operation as calls answer with it."""
-    pb = wire.operation_to_pb(operation)
-    pb.revision = hub.revision()
-    return pb
+        return v1.DeleteOperationResponse()

@@ -11,11 +11,11 @@ from hashhub.hub import Hub
 from hashhub.hub.policies import ReplaySelection
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
-from hashhub.server.servicers.requests import Page, request_id_of
+from hashhub.server.servicers.requests import Page, write_options
 from hashhub.trust import Version
 
 
-class PoliciesServicer:
+class PolicyService:
     """Versions of policies, and what they make of items."""
 
     def __init__(self, hub: Hub) -> None:
@@ -39,18 +39,13 @@ class PoliciesServicer:
         return v1.ListPolicyVersionsResponse(
             policies=(self._policy(principal, v) for v in shown),
             next_page_token=page.token(shown[-1].version if len(left) > len(shown) else 0),
-            revision=self._hub.revision(),
         )
 
     @served(OPERATOR)
     def put_policy(self, principal: Principal, request: v1.PutPolicyRequest) -> v1.Policy:
         """Put the next version of a policy."""
         made = self._hub.policies.put(
-            principal,
-            request.text,
-            comment=wire.read_text(request.comment, "comment"),
-            validate_only=request.validate_only,
-            request_id=request_id_of(request),
+            principal, request.text, comment=wire.read_text(request.comment, "comment"), **write_options(request)
         )
         return self._policy(principal, made)
 
@@ -61,8 +56,7 @@ class PoliciesServicer:
             principal,
             wire.parse_policy(request.name),
             comment=wire.read_text(request.comment, "comment"),
-            validate_only=request.validate_only,
-            request_id=request_id_of(request),
+            **write_options(request),
         )
         return self._policy(principal, retired)
 
@@ -102,9 +96,7 @@ class PoliciesServicer:
 
     def _policy(self, principal: Principal, version: Version) -> v1.Policy:
         tells_actor = principal.role in OVERSEERS  # names of operators' tokens are their own affair
-        pb = wire.policy_to_pb(version, tells_actor=tells_actor)
-        pb.revision = self._hub.revision()
-        return pb
+        return wire.policy_to_pb(version, tells_actor=tells_actor)
 
 
 def _trial_position(position: str) -> tuple[int, int]:

@@ -7,48 +7,25 @@ from typing import Any
 
 from hashhub import v1, wire
 from hashhub.hub import Hub
-from hashhub.model import Conflict, Principal
+from hashhub.model import Principal
 from hashhub.reconcile.results import Gap, Link
 from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.operations import operation_answer
-from hashhub.server.servicers.requests import Page, request_id_of
+from hashhub.server.servicers.requests import Page, request_id_of, write_options
 
 
-class ReconciliationServicer:
+class ReconciliationService:
     """What databases share, and where they differ."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     @served(READERS)
-    def extract_entries(self, principal: Principal, request: v1.ExtractEntriesRequest) -> v1.Operation:
-        """Start to write an extract."""
-        return self._start(principal, request)
+    def _start(self, principal: Principal, request: Any) -> v1.Operation:
+        """Start what the request asks for."""
+        task = wire.task_from_pb(request)
+        return wire.operation_to_pb(self._hub.reconciliation.start(principal, task, request_id_of(request)))
 
-    @served(READERS)
-    def compute_overlap(self, principal: Principal, request: v1.ComputeOverlapRequest) -> v1.Operation:
-        """Start to count what is shared."""
-        return self._start(principal, request)
-
-    @served(READERS)
-    def compute_agreement(self, principal: Principal, request: v1.ComputeAgreementRequest) -> v1.Operation:
-        """Start to compare what several state."""
-        return self._start(principal, request)
-
-    @served(READERS)
-    def find_links(self, principal: Principal, request: v1.FindLinksRequest) -> v1.Operation:
-        """Start to look for entries about the same media."""
-        return self._start(principal, request)
-
-    @served(READERS)
-    def find_gaps(self, principal: Principal, request: v1.FindGapsRequest) -> v1.Operation:
-        """Start to look for what a jurisdiction lacks."""
-        return self._start(principal, request)
-
-    @served(READERS)
-    def write_report(self, principal: Principal, request: v1.WriteReportRequest) -> v1.Operation:
-        """Start to write a page for people."""
-        return self._start(principal, request)
+    extract_entries = compute_overlap = compute_agreement = find_links = find_gaps = write_report = _start
 
     @served(READERS, limiter="pages")
     def read_result(self, principal: Principal, request: v1.ReadResultRequest) -> v1.ReadResultResponse:
@@ -60,7 +37,6 @@ class ReconciliationServicer:
             links=(wire.LINK.to_pb(row) for row in rows if isinstance(row, Link)),
             gaps=(wire.GAP.to_pb(row) for row in rows if isinstance(row, Gap)),
             next_page_token=page.token(after),
-            revision=self._hub.revision(),
         )
 
     @served(READERS, limiter="exports")
@@ -84,42 +60,38 @@ class ReconciliationServicer:
             conflicts=map(wire.CONFLICT.to_pb, conflicts),
             next_page_token=page.token(after),
             looked_revision=self._hub.conflicts.looked_upto(principal),
-            revision=self._hub.revision(),
         )
 
     @served(READERS)
     def get_conflict(self, principal: Principal, request: v1.GetConflictRequest) -> v1.Conflict:
         """Get a conflict with what each side states."""
-        return self._conflict(self._hub.conflicts.get(principal, wire.parse_conflict(request.name)))
+        return wire.CONFLICT.to_pb(self._hub.conflicts.get(principal, wire.parse_conflict(request.name)))
 
     @served(READERS, limiter="pages")
     def summarise_conflicts(
         self, principal: Principal, request: v1.SummariseConflictsRequest
     ) -> v1.SummariseConflictsResponse:
         """Count conflicts."""
-        pb = wire.CONFLICT_SUMMARY.to_pb(
+        return wire.CONFLICT_SUMMARY.to_pb(
             self._hub.conflicts.summarise(principal, wire.CONFLICT_FILTER.from_pb(request.filter))
         )
-        pb.revision = self._hub.revision()
-        return pb
 
     @served(OPERATOR)
     def assign_conflict(self, principal: Principal, request: v1.AssignConflictRequest) -> v1.Conflict:
         """Give a conflict to somebody."""
-        return self._conflict(
+        return wire.CONFLICT.to_pb(
             self._hub.conflicts.assign(
                 principal,
                 wire.parse_conflict(request.name),
                 wire.read_text(request.assignee, "assignee"),
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                **write_options(request),
             )
         )
 
     @served(WRITERS)
     def resolve_conflict(self, principal: Principal, request: v1.ResolveConflictRequest) -> v1.Conflict:
         """Say what a conflict comes to."""
-        return self._conflict(
+        return wire.CONFLICT.to_pb(
             self._hub.conflicts.resolve(
                 principal,
                 wire.parse_conflict(request.name),
@@ -127,29 +99,18 @@ class ReconciliationServicer:
                 wire.read_text(request.comment, "comment"),
                 decided_for=wire.parse_contributor(request.decided_for, "decided_for") if request.decided_for else "",
                 etag=wire.read_text(request.etag, "etag"),
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                **write_options(request),
             )
         )
 
     @served(OPERATOR)
     def reopen_conflict(self, principal: Principal, request: v1.ReopenConflictRequest) -> v1.Conflict:
         """Take back what closed a conflict."""
-        return self._conflict(
+        return wire.CONFLICT.to_pb(
             self._hub.conflicts.reopen(
                 principal,
                 wire.parse_conflict(request.name),
                 wire.read_text(request.comment, "comment"),
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                **write_options(request),
             )
         )
-
-    def _conflict(self, conflict: Conflict) -> v1.Conflict:
-        pb = wire.CONFLICT.to_pb(conflict)
-        pb.revision = self._hub.revision()
-        return pb
-
-    def _start(self, principal: Principal, request: Any) -> v1.Operation:
-        task = wire.task_from_pb(request)
-        return operation_answer(self._hub, self._hub.reconciliation.start(principal, task, request_id_of(request)))

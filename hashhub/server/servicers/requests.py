@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from hashhub import v1
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.server import pages
+from hashhub.store import WriteOptions
 
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
 
@@ -98,6 +99,11 @@ def client_paths(request: Message, prefix: str) -> Iterator[None]:
             for v in e.violations
         )
         raise
+
+
+def write_options(request: Any) -> WriteOptions:
+    """Return how the request's write is to be made. Raises InvalidArgument."""
+    return {"validate_only": request.validate_only, "request_id": request_id_of(request)}
 
 
 def request_id_of(request: Any) -> str:

@@ -6,10 +6,10 @@ from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, request_id_of
+from hashhub.server.servicers.requests import Page, write_options
 
 
-class ReviewsServicer:
+class ReviewService:
     """Reviews of entries."""
 
     def __init__(self, hub: Hub) -> None:
@@ -25,30 +25,18 @@ class ReviewsServicer:
             hash_set,
             entry_id,
             *wire.new_review_from_pb(request.review),
-            validate_only=request.validate_only,
-            request_id=request_id_of(request),
+            **write_options(request),
         )
-        pb = wire.review_to_pb(made, contributor, hash_set)
-        pb.revision = self._hub.revision()
-        return pb
+        return wire.review_to_pb(made, contributor, hash_set)
 
     @served(OPERATOR)
     def set_aside_review(self, principal: Principal, request: v1.SetAsideReviewRequest) -> v1.Review:
         """Let an objection weigh no more."""
         contributor, hash_set, entry_id, review_id = wire.parse_review(request.name)
         made = self._hub.reviews.set_aside(
-            principal,
-            contributor,
-            hash_set,
-            entry_id,
-            review_id,
-            request.comment,
-            validate_only=request.validate_only,
-            request_id=request_id_of(request),
+            principal, contributor, hash_set, entry_id, review_id, request.comment, **write_options(request)
         )
-        pb = wire.review_to_pb(made, contributor, hash_set)
-        pb.revision = self._hub.revision()
-        return pb
+        return wire.review_to_pb(made, contributor, hash_set)
 
     @served(READERS)
     def list_reviews(self, principal: Principal, request: v1.ListReviewsRequest) -> v1.ListReviewsResponse:
@@ -57,7 +45,5 @@ class ReviewsServicer:
         page = Page("reviews", request, contributor, hash_set, entry_id)
         reviews, after = self._hub.reviews.list(principal, contributor, hash_set, entry_id, page.size, page.after(0))
         return v1.ListReviewsResponse(
-            reviews=(wire.review_to_pb(r, contributor, hash_set) for r in reviews),
-            next_page_token=page.token(after),
-            revision=self._hub.revision(),
+            reviews=(wire.review_to_pb(r, contributor, hash_set) for r in reviews), next_page_token=page.token(after)
         )

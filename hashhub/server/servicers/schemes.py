@@ -7,10 +7,10 @@ from hashhub.hub import Hub
 from hashhub.hub.schemes import SchemeListing
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, served
-from hashhub.server.servicers.requests import Page, request_id_of
+from hashhub.server.servicers.requests import Page, write_options
 
 
-class SchemesServicer:
+class SchemeService:
     """Classification schemes."""
 
     def __init__(self, hub: Hub) -> None:
@@ -26,11 +26,7 @@ class SchemesServicer:
         """Put a version of a scheme."""
         return self._scheme(
             self._hub.schemes.put(
-                principal,
-                request.text,
-                comment=wire.read_text(request.comment, "comment"),
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                principal, request.text, comment=wire.read_text(request.comment, "comment"), **write_options(request)
             )
         )
 
@@ -42,8 +38,7 @@ class SchemesServicer:
                 principal,
                 wire.parse_scheme(request.name),
                 wire.read_text(request.comment, "comment"),
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                **write_options(request),
             )
         )
 
@@ -55,8 +50,7 @@ class SchemesServicer:
                 principal,
                 wire.parse_scheme(request.name),
                 wire.read_text(request.comment, "comment"),
-                validate_only=request.validate_only,
-                request_id=request_id_of(request),
+                **write_options(request),
             )
         )
 
@@ -74,18 +68,13 @@ class SchemesServicer:
             other_name=wire.scheme_name(b.id, b.version),
             rows=map(wire.CROSSWALK_ROW.to_pb, rows),
             next_page_token=page.token(after),
-            revision=self._hub.revision(),
         )
 
     @served(EVERYBODY, limiter="pages")
     def diff_schemes(self, principal: Principal, request: v1.DiffSchemesRequest) -> v1.DiffSchemesResponse:
         """Say what differs between two schemes."""
         old, new = wire.parse_scheme(request.name), wire.parse_scheme(request.other_name, "other_name")
-        pb = wire.DIFFERENCE.to_pb(self._hub.schemes.diff(principal, old, new))
-        pb.revision = self._hub.revision()
-        return pb
+        return wire.DIFFERENCE.to_pb(self._hub.schemes.diff(principal, old, new))
 
     def _scheme(self, listed: SchemeListing) -> v1.Scheme:
-        pb = wire.scheme_to_pb(listed.scheme, listed.definition, with_text=True)
-        pb.revision = self._hub.revision()
-        return pb
+        return wire.scheme_to_pb(listed.scheme, listed.definition, with_text=True)

@@ -6,7 +6,7 @@ from typing import Final
 
 from hashhub import v1, wire
 from hashhub.hub import Hub
-from hashhub.model import Principal, Webhook
+from hashhub.model import Principal
 from hashhub.server.roles import READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, mask_of, only_masked
 
@@ -14,7 +14,7 @@ _WEBHOOK_FIELDS: Final = ("url", "events", "description")
 _ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
 
 
-class WebhooksServicer:
+class WebhookService:
     """Webhooks and their calls."""
 
     def __init__(self, hub: Hub) -> None:
@@ -26,14 +26,12 @@ class WebhooksServicer:
         contributor = wire.parse_contributor(request.parent, "parent")
         wanted = wire.WEBHOOK.created(request.webhook, contributor, request.webhook_id)
         webhook, secret = self._hub.webhooks.create(principal, wanted, validate_only=request.validate_only)
-        return v1.CreateWebhookResponse(
-            webhook=wire.WEBHOOK.to_pb(webhook), secret=secret, revision=self._hub.revision()
-        )
+        return v1.CreateWebhookResponse(webhook=wire.WEBHOOK.to_pb(webhook), secret=secret)
 
     @served(READERS)
     def get_webhook(self, principal: Principal, request: v1.GetWebhookRequest) -> v1.Webhook:
         """Get a webhook."""
-        return self._webhook(self._hub.webhooks.get(principal, *wire.parse_webhook(request.name)))
+        return wire.WEBHOOK.to_pb(self._hub.webhooks.get(principal, *wire.parse_webhook(request.name)))
 
     @served(READERS)
     def list_webhooks(self, principal: Principal, request: v1.ListWebhooksRequest) -> v1.ListWebhooksResponse:
@@ -41,22 +39,22 @@ class WebhooksServicer:
         contributor = wire.parse_contributor_or_all(request.parent)
         page = Page("webhooks", request, contributor)
         webhooks, token = page.of(self._hub.webhooks.list(principal, contributor), lambda w: w.name)
-        return v1.ListWebhooksResponse(
-            webhooks=map(wire.WEBHOOK.to_pb, webhooks), next_page_token=token, revision=self._hub.revision()
-        )
+        return v1.ListWebhooksResponse(webhooks=map(wire.WEBHOOK.to_pb, webhooks), next_page_token=token)
 
     @served(WRITERS)
     def update_webhook(self, principal: Principal, request: v1.UpdateWebhookRequest) -> v1.Webhook:
         """Update the fields of a webhook that the mask names."""
         mask = mask_of(request.update_mask, request.webhook, _WEBHOOK_FIELDS, ("all_contributors",))
         wanted = wire.WEBHOOK.from_pb(only_masked(request.webhook, mask, _ANY_WEBHOOK))
-        return self._webhook(self._hub.webhooks.update(principal, wanted, mask, validate_only=request.validate_only))
+        return wire.WEBHOOK.to_pb(
+            self._hub.webhooks.update(principal, wanted, mask, validate_only=request.validate_only)
+        )
 
     @served(WRITERS)
     def delete_webhook(self, principal: Principal, request: v1.DeleteWebhookRequest) -> v1.DeleteWebhookResponse:
         """Delete a webhook."""
         self._hub.webhooks.delete(principal, *wire.parse_webhook(request.name))
-        return v1.DeleteWebhookResponse(revision=self._hub.revision())
+        return v1.DeleteWebhookResponse()
 
     @served(WRITERS)
     def rotate_webhook_secret(
@@ -65,9 +63,7 @@ class WebhooksServicer:
         """Give a webhook a new secret and show it, this once."""
         name, grace = wire.parse_webhook(request.name), wire.duration_in(request, "grace")
         webhook, secret = self._hub.webhooks.rotate(principal, *name, grace)
-        return v1.RotateWebhookSecretResponse(
-            webhook=wire.WEBHOOK.to_pb(webhook), secret=secret, revision=self._hub.revision()
-        )
+        return v1.RotateWebhookSecretResponse(webhook=wire.WEBHOOK.to_pb(webhook), secret=secret)
 
     @served(WRITERS, limiter="webhooks")
     def test_webhook(self, principal: Principal, request: v1.TestWebhookRequest) -> v1.WebhookDelivery:
@@ -83,12 +79,5 @@ class WebhooksServicer:
         page = Page("webhookDeliveries", request, *name)
         deliveries, after = self._hub.webhooks.deliveries(principal, *name, page.size, page.after(0))
         return v1.ListWebhookDeliveriesResponse(
-            deliveries=map(wire.DELIVERY.to_pb, deliveries),
-            next_page_token=page.token(after),
-            revision=self._hub.revision(),
+            deliveries=map(wire.DELIVERY.to_pb, deliveries), next_page_token=page.token(after)
         )
-
-    def _webhook(self, value: Webhook) -> v1.Webhook:
-        pb = wire.WEBHOOK.to_pb(value)
-        pb.revision = self._hub.revision()
-        return pb

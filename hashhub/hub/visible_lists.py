@@ -49,9 +49,7 @@ class VisibleLists:
         return self._store.feeds.hash_set_keys(names)
 
     def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:
-        """Return the entry as the principal may read it; one that it may not list has no digests but those asked
-        about.
-        """
+        """Return the entry as the principal may read it; if not listed, with the digests asked about only."""
         entry = disclosed(self._principal, entry)
         listed = access.sight(self._principal, self._store.resources.held, access.DisclosureChannel.LIST).visible
         if f"{entry.contributor}/{entry.hash_set}" in listed:

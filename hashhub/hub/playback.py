@@ -1,13 +1,11 @@
 """Which listed videos a live stream plays, by its frames of the last minute.
 
-Of a stream there is but a window, whose share says little. So a video counts where it and the stream go on together:
-LEAST_FRAMES different frames of each, over LEAST_MS in both, one after another at the same pace
-(`stretches.ending_at`); one that is too short for that, once the window has MIN_SHARE percent of its frames. It is the
-variant `frame` until the window has WHOLE_MS and MIN_SHARE percent of its frames go on with the video: an intro that
-many videos share is never more than a part.
+Of a stream there is only a window, so a video counts where it and the stream go on together: LEAST_FRAMES different
+frames of each, over LEAST_MS in both, one after another at the same pace (`stretches.ending_at`). One that is too short
+for that counts once the window has MIN_SHARE percent of its frames. It is the variant `frame` until the window has
+WHOLE_MS and MIN_SHARE percent of its frames go on with the video: an intro is never more than a part.
 
-Work is bounded for each frame; what the caller may not see has bounds of its own. A frame that is near nothing listed
-touches no database.
+Work is bounded for each frame; what the caller may not see has bounds of its own.
 """
 
 from __future__ import annotations
@@ -64,9 +62,7 @@ class VideoPlay(NamedTuple):
 
 
 class FramePlays(NamedTuple):
-    """What a frame goes on with, by entry. `withheld`: something that the caller may only know of, too. `cut_short`:
-    there may be more.
-    """
+    """What a frame goes on with, by entry. `withheld`: something only disclosed. `cut_short`: there may be more."""
 
     plays: Mapping[int, VideoPlay]
     withheld: bool = False
@@ -270,9 +266,7 @@ class _SharedFrames:
         return digest_counts
 
     def _sharing(self, seen: _WindowFrame, hash_sets: HashSets) -> tuple[list[tuple[bytes, int, int]], bool]:
-        """Return (digest, entry, how many different frames it has) of what is near a frame, and whether there is more;
-        each of these has an equal share.
-        """
+        """Return (digest, entry, its number of frames) near a frame, in equal shares, and whether there is more."""
         parts = [pairs for keys in hash_sets if (pairs := of_sets(seen.owners, sorted(keys)))]
         rows: list[tuple[bytes, int, int]] = []
         is_cut = False
@@ -296,9 +290,7 @@ class _SharedFrames:
         return len({seen.digest for seen in cut}) >= LEAST_FRAMES and cut[-1].offset_ms - cut[0].offset_ms >= LEAST_MS
 
     def _chosen(self, candidates: Sequence[int], hash_sets: HashSets) -> tuple[list[int], bool]:
-        """Return those of the entries that are compared, and whether there are more: the same share of each
-        contributor, first those with the most frames near the window's.
-        """
+        """Return the entries to compare, an equal share of each contributor, and whether there are more."""
         if not candidates:
             return [], False
         contributor_of = {key: number for number, keys in enumerate(hash_sets) for key in keys}

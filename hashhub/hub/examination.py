@@ -1,6 +1,4 @@
-"""A hub's record examined from outside, without serving it: whether its history is whole, and holds what somebody saw
-of it before.
-"""
+"""Examine a hub's record from outside: whether its history is whole, and holds what was seen of it before."""
 
 from __future__ import annotations
 
@@ -41,11 +39,10 @@ def head_text(position: Position) -> str:
 
 
 def examine(config: Config, *, head: str | None = None, mend: str = "", is_full: bool = False) -> Examination:
-    """Verify the history of the database that the configuration names, and compare the rows that decide with it: of
-    entries and digests MOST, from where the last look ended, or with `is_full` all. `head`: it must have been there
-    once.
+    """Verify the history of the configured database, and compare the rows that decide with it: MOST entries and digests
+    from where the last look ended, or with `is_full` all. `head`: it must have been there once.
 
-    `mend`: begin the chain anew behind a break, for this reason. Raises NotFound or FailedPrecondition when there is no
+    `mend`: begin the chain anew behind a break, for this reason. Raises NotFound or FailedPrecondition without a
     database.
     """
     expected = None
@@ -106,10 +103,7 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
 
 
 def _compared(store: Store, expected: Position, end: Position) -> tuple[bool, str]:
-    """Return whether the history contains a head, and say so.
-
-    That its digest stands there is not enough: a mended break may lie before.
-    """
+    """Return whether the history contains a head, and say so. A mended break may lie before it."""
     head = head_text(expected)
     if expected.revision > end.revision or not store.history.has_been_at(expected):
         return (

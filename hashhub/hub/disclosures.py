@@ -1,11 +1,8 @@
-"""What a token learns by asking of hash sets that are closed to it: it sees their entries in answers, and may not list
-them.
+"""Bounds and counts what tokens learn by asking of hash sets that they see in answers and may not list.
 
-A distance that takes in the whole list would give all of it, so it is bounded, and what is beyond is refused: whoever
-asks must not take an answer for one to a wider question. And how many entries a token was told of is counted, so that
-somebody notices who asks a list out piece by piece. Each process keeps the smallest SHA-256 of the names that it gave
-(a sketch: exact below 1,024 names, within some percent beyond), and adds them every few seconds to what the database
-has of the token's day, of all processes. A process that is killed takes the last few seconds with it.
+A distance that takes in the whole list would give all of it, so what is beyond a bound is refused. How many entries a
+token was told of is counted: each process keeps the smallest SHA-256 of their names (a sketch: exact below 1,024 names,
+within some percent beyond), and adds them every few seconds to the token's day in the database.
 """
 
 from __future__ import annotations
@@ -52,9 +49,7 @@ class DisclosureCounter:
         )
 
     def check(self, principal: Principal, max_distances: Mapping[str, int]) -> None:
-        """Raise PermissionDenied (DISTANCE_NOT_ALLOWED) for a distance beyond what the terms of each closed hash set
-        allow.
-        """
+        """Raise PermissionDenied (DISTANCE_NOT_ALLOWED) for a distance beyond what closed sets' terms allow."""
         usual = {name: of.default_max_distance for name, of in SEARCHED.items()}
         wide = {n: d for n, d in max_distances.items() if d > (usual[n] or 0)}
         if not wide:
@@ -95,9 +90,7 @@ class DisclosureCounter:
             self.thread.start(at_once=False)
 
     def counts(self) -> Mapping[str, int]:
-        """Return of how many entries tokens learned today, those of the _SHOWN that learned of most which this process
-        has written of.
-        """
+        """Return of how many entries tokens learned today: the _SHOWN highest that this process has written."""
         day, counts = self._counts
         return counts if day == _today() else {}
 
