@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from hashhub import wire
+from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.server import pages
 from hashhub.server.pipeline import Method
@@ -31,43 +32,17 @@ from hashhub.server.servicers.reconciliation import ReconciliationService
 from hashhub.server.servicers.reviews import ReviewService
 from hashhub.server.servicers.schemes import SchemeService
 from hashhub.server.servicers.webhooks import WebhookService
-from hashhub.v1 import (
-    admin_service_pb2,
-    change_service_pb2,
-    contribution_service_pb2,
-    contributor_service_pb2,
-    history_service_pb2,
-    match_service_pb2,
-    operation_service_pb2,
-    policy_service_pb2,
-    reconciliation_service_pb2,
-    review_service_pb2,
-    scheme_service_pb2,
-    webhook_service_pb2,
-)
-
-FILES: Final = (
-    admin_service_pb2.DESCRIPTOR,
-    change_service_pb2.DESCRIPTOR,
-    contribution_service_pb2.DESCRIPTOR,
-    contributor_service_pb2.DESCRIPTOR,
-    history_service_pb2.DESCRIPTOR,
-    match_service_pb2.DESCRIPTOR,
-    operation_service_pb2.DESCRIPTOR,
-    reconciliation_service_pb2.DESCRIPTOR,
-    policy_service_pb2.DESCRIPTOR,
-    review_service_pb2.DESCRIPTOR,
-    scheme_service_pb2.DESCRIPTOR,
-    webhook_service_pb2.DESCRIPTOR,
-)
 
 _SERVICERS: Final[Mapping[str, type[Any]]] = {
     servicer.__name__: servicer
     for servicer in (
         AdminService, ChangeService, ContributionService, ContributorService, HistoryService, MatchService,
-        OperationService, PolicyService, ReconciliationService, ReviewService, SchemeService, WebhookService,
+        OperationService, ReconciliationService, PolicyService, ReviewService, SchemeService, WebhookService,
     )
 }  # fmt: skip
+FILES: Final = tuple(
+    descriptor_pool.Default().FindServiceByName(f"{v1.__name__}.{service}").file for service in _SERVICERS
+)
 _LASTING: Final = frozenset({"ChangeService", "ContributionService", "MatchService", "OperationService"})
 """Those with calls that go on until they are told that the server stops."""
 
