@@ -29,11 +29,12 @@ from hashhub.server.servicers.matching import MatchService
 from hashhub.server.servicers.operations import OperationService
 from hashhub.server.servicers.policies import PolicyService
 from hashhub.server.servicers.reconciliation import ReconciliationService
+from hashhub.server.servicers.requests import Service
 from hashhub.server.servicers.reviews import ReviewService
 from hashhub.server.servicers.schemes import SchemeService
 from hashhub.server.servicers.webhooks import WebhookService
 
-_SERVICERS: Final[Mapping[str, type[Any]]] = {
+_SERVICERS: Final[Mapping[str, type[Service]]] = {
     servicer.__name__: servicer
     for servicer in (
         AdminService, ChangeService, ContributionService, ContributorService, HistoryService, MatchService,
@@ -43,8 +44,6 @@ _SERVICERS: Final[Mapping[str, type[Any]]] = {
 FILES: Final = tuple(
     descriptor_pool.Default().FindServiceByName(f"{v1.__name__}.{service}").file for service in _SERVICERS
 )
-_LASTING: Final = frozenset({"ChangeService", "ContributionService", "MatchService", "OperationService"})
-"""Those with calls that go on until they are told that the server stops."""
 
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -75,9 +74,7 @@ def _dated(handle: Callable[..., Any], hub: Hub) -> Callable[..., Any]:
 
 def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -> dict[str, Method]:
     """Return every call of the contract by its path."""
-    servicers = {
-        name: servicer(hub, is_stopping) if name in _LASTING else servicer(hub) for name, servicer in _SERVICERS.items()
-    }
+    servicers = {name: servicer(hub, is_stopping) for name, servicer in _SERVICERS.items()}
 
     def call(service: ServiceDescriptor, rpc: MethodDescriptor) -> Method:
         servicer, name = servicers[service.name], _snake(rpc.name)

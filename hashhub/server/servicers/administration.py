@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from hashhub import v1, wire
-from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
-from hashhub.server.servicers.requests import Page, mask_of, only_masked
+from hashhub.server.servicers.requests import Page, Service, mask_of, only_masked
 
 _TOKEN_FIELDS: Final = (
     "description",
@@ -21,11 +20,8 @@ _TOKEN_FIELDS: Final = (
 )
 
 
-class AdminService:
+class AdminService(Service):
     """Tokens and the state of the hub."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
 
     @served(OPERATOR)
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:

@@ -8,22 +8,17 @@ from typing import Final
 
 from hashhub import v1, wire
 from hashhub.errors import Unavailable
-from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server import pages
 from hashhub.server.roles import EVERYBODY, served
+from hashhub.server.servicers.requests import Service
 
 _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
 _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
 
 
-class ChangeService:
+class ChangeService(Service):
     """The change feed."""
-
-    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
-        """`is_stopping` tells a followed feed to end."""
-        self._hub = hub
-        self._is_stopping = is_stopping
 
     @served(EVERYBODY, limiter="pages")
     def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:

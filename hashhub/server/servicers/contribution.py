@@ -6,21 +6,15 @@ from collections.abc import Callable, Iterator
 
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument, NotFound, Unavailable
-from hashhub.hub import Hub
 from hashhub.hub.exports import ExportSelection
 from hashhub.hub.selections import BulkOrder
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, client_paths, write_options
+from hashhub.server.servicers.requests import Page, Service, client_paths, write_options
 
 
-class ContributionService:
+class ContributionService(Service):
     """Imports and entries."""
-
-    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
-        """`is_stopping` tells an export to end."""
-        self._hub = hub
-        self._is_stopping = is_stopping
 
     @served(WRITERS)
     def create_import(self, principal: Principal, request: v1.CreateImportRequest) -> v1.Import:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from hashhub import v1, wire
-from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, client_paths, mask_of, only_masked, write_options
+from hashhub.server.servicers.requests import Page, Service, client_paths, mask_of, only_masked, write_options
 
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
 _GROUP_FIELDS: Final = ("display_name", "members")
@@ -22,11 +21,8 @@ _ANY_CONTRIBUTOR: Final = v1.Contributor(
 _ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(recipients=["contributors/any"]))
 
 
-class ContributorService:
+class ContributorService(Service):
     """Contributors, groups and hash sets."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
 
     @served(OPERATOR)
     def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> v1.Contributor:

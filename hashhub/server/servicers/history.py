@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument
-from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server.roles import OPERATOR, READERS, served
-from hashhub.server.servicers.requests import Page
+from hashhub.server.servicers.requests import Page, Service
 
 
-class HistoryService:
+class HistoryService(Service):
     """The history, and undoing what a token did."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
 
     @served(READERS, limiter="pages")
     def list_events(self, principal: Principal, request: v1.ListEventsRequest) -> v1.ListEventsResponse:

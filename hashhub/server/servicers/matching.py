@@ -8,13 +8,12 @@ from typing import Final
 
 from hashhub import v1, wire
 from hashhub.errors import Reason, Unavailable
-from hashhub.hub import Hub
 from hashhub.hub.match import SearchedAt
 from hashhub.model import LivePicture, MatchResult, Principal, VideoFrame
 from hashhub.server.live import FrameRate, Inbox, read_into
 from hashhub.server.pipeline import Conversation
 from hashhub.server.roles import EVERYBODY, MATCHERS, served
-from hashhub.server.servicers.requests import Page
+from hashhub.server.servicers.requests import Page, Service
 from hashhub.trust import Policy
 
 _LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
@@ -30,13 +29,8 @@ def _answer(result: MatchResult, revision: int, policy: Policy) -> v1.MatchHashe
     return v1.MatchHashesResponse(result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
 
 
-class MatchService:
+class MatchService(Service):
     """Matching."""
-
-    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
-        """`is_stopping` tells live streams to end."""
-        self._hub = hub
-        self._is_stopping = is_stopping
 
     @served(MATCHERS)
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:

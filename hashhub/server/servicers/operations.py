@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hashhub import v1, wire
-from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server.roles import READERS, served
-from hashhub.server.servicers.requests import Page
+from hashhub.server.servicers.requests import Page, Service
 
 
-class OperationService:
+class OperationService(Service):
     """Work that goes on after the call that started it."""
-
-    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
-        """`is_stopping` ends the waiting for one."""
-        self._hub = hub
-        self._is_stopping = is_stopping
 
     @served(READERS)
     def get_operation(self, principal: Principal, request: v1.GetOperationRequest) -> v1.Operation:

@@ -7,19 +7,15 @@ from typing import NamedTuple
 
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument
-from hashhub.hub import Hub
 from hashhub.hub.policies import ReplaySelection
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
-from hashhub.server.servicers.requests import Page, write_options
+from hashhub.server.servicers.requests import Page, Service, write_options
 from hashhub.trust import Version
 
 
-class PolicyService:
+class PolicyService(Service):
     """Versions of policies, and what they make of items."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
 
     @served(EVERYBODY)
     def get_policy(self, principal: Principal, request: v1.GetPolicyRequest) -> v1.Policy:

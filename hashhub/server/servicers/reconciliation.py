@@ -6,18 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hashhub import v1, wire
-from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.reconcile.results import Gap, Link
 from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, request_id_of, write_options
+from hashhub.server.servicers.requests import Page, Service, request_id_of, write_options
 
 
-class ReconciliationService:
+class ReconciliationService(Service):
     """What databases share, and where they differ."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
 
     @served(READERS)
     def _start(self, principal: Principal, request: Any) -> v1.Operation:

@@ -12,10 +12,19 @@ from google.protobuf.message import Message
 
 from hashhub import v1
 from hashhub.errors import InvalidArgument, Violation
+from hashhub.hub import Hub
 from hashhub.server import pages
 from hashhub.store import WriteOptions
 
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
+
+
+class Service:
+    """The calls of one service on a hub. `is_stopping` tells those that go on for long to end."""
+
+    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
+        self._hub = hub
+        self._is_stopping = is_stopping
 
 
 class Page:

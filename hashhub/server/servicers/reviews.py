@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from hashhub import v1, wire
-from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, write_options
+from hashhub.server.servicers.requests import Page, Service, write_options
 
 
-class ReviewService:
+class ReviewService(Service):
     """Reviews of entries."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
 
     @served(WRITERS)
     def create_review(self, principal: Principal, request: v1.CreateReviewRequest) -> v1.Review:

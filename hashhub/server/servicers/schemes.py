@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from hashhub import v1, wire
-from hashhub.hub import Hub
 from hashhub.hub.schemes import SchemeListing
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, served
-from hashhub.server.servicers.requests import Page, write_options
+from hashhub.server.servicers.requests import Page, Service, write_options
 
 
-class SchemeService:
+class SchemeService(Service):
     """Classification schemes."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
 
     @served(EVERYBODY)
     def get_scheme(self, principal: Principal, request: v1.GetSchemeRequest) -> v1.Scheme:

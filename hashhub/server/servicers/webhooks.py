@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from hashhub import v1, wire
-from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server.roles import READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, mask_of, only_masked
+from hashhub.server.servicers.requests import Page, Service, mask_of, only_masked
 
 _WEBHOOK_FIELDS: Final = ("url", "events", "description")
 _ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
 
 
-class WebhookService:
+class WebhookService(Service):
     """Webhooks and their calls."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
 
     @served(WRITERS)
     def create_webhook(self, principal: Principal, request: v1.CreateWebhookRequest) -> v1.CreateWebhookResponse:
