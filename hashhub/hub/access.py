@@ -56,15 +56,9 @@ _SECRET_PREFIX: Final = "hh_"  # noqa: S105 - no secret; lets secret scanners re
 _GRACE: Final = timedelta(days=1)
 _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
-_TOKEN_FIELDS: Final = (
-    "acts_for_others",
-    "description",
-    "expire_time",
-    "max_effort",
-    "may_mirror",
-    "purposes",
-    "shares",
-)
+TOKEN_FIELDS: Final = (
+    "description", "purposes", "acts_for_others", "may_mirror", "max_effort", "expire_time", "shares",
+)  # fmt: skip
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 
@@ -399,7 +393,7 @@ class Tokens:
     def update(self, principal: Principal, token: Principal, mask: Sequence[str]) -> Principal:
         """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
         allow(principal, Role.OPERATOR)
-        fields = masked(token, mask, _TOKEN_FIELDS)
+        fields = masked(token, mask, TOKEN_FIELDS)
         if "purposes" in mask:
             _check_purposes(token)
         if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):

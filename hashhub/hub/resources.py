@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from hashhub.store import Store, WriteOptions
 
 _READERS: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-_CONTRIBUTOR_FIELDS: Final = ("display_name", "jurisdiction", "kind", "reliability", "takes_from")
-_GROUP_FIELDS: Final = ("display_name", "members")
+CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
+GROUP_FIELDS: Final = ("display_name", "members")
 GB_NOT_UK: Final = "must be GB for the United Kingdom, as ISO 3166-1 has it, not UK"
 """Refused although it looks like a code: what is asked about one of the two would lack what stands under the other."""
 # Changing the scheme or the purpose, or what an unclassified item becomes, would change what entries mean.
@@ -78,7 +78,7 @@ class Contributors:
         access.allow(principal, Role.OPERATOR)
         return self._store.resources.update_contributor(
             contributor.id,
-            access.masked(contributor, mask, _CONTRIBUTOR_FIELDS),
+            access.masked(contributor, mask, CONTRIBUTOR_FIELDS),
             self._check,
             by=access.actor(principal),
             **options,
@@ -161,7 +161,7 @@ class Groups:
         access.allow(principal, Role.OPERATOR)
         return self._store.resources.update_group(
             group.id,
-            access.masked(group, mask, _GROUP_FIELDS),
+            access.masked(group, mask, GROUP_FIELDS),
             add_members=add_members,
             remove_members=remove_members,
             by=access.actor(principal),

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from hashhub import v1, wire
+from hashhub.hub.access import TOKEN_FIELDS
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
 from hashhub.server.servicers.requests import Page, Service, mask_of, only_masked
-
-_TOKEN_FIELDS: Final = (
-    "description",
-    "purposes",
-    "acts_for_others",
-    "may_mirror",
-    "max_effort",
-    "expire_time",
-    "shares",
-)
 
 
 class AdminService(Service):
@@ -40,7 +29,7 @@ class AdminService(Service):
     @served(OPERATOR)
     def update_token(self, principal: Principal, request: v1.UpdateTokenRequest) -> v1.Token:
         """Update the fields of a token that the mask names."""
-        mask = mask_of(request.update_mask, request.token, _TOKEN_FIELDS)
+        mask = mask_of(request.update_mask, request.token, TOKEN_FIELDS)
         # A token has no terms that hang together: what the mask leaves out is read as well, and not taken over.
         patched = only_masked(request.token, mask, v1.Token(role=v1.Role.ROLE_AUDITOR))
         return wire.TOKEN.to_pb(self._hub.tokens.update(principal, wire.TOKEN.from_pb(patched), mask))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from hashhub import v1, wire
+from hashhub.hub.resources import CONTRIBUTOR_FIELDS, GROUP_FIELDS
 from hashhub.model import Principal
 from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, Service, client_paths, mask_of, only_masked, write_options
 
-_CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
-_GROUP_FIELDS: Final = ("display_name", "members")
 _HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 # A valid contributor whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
@@ -50,7 +49,7 @@ class ContributorService(Service):
     @served(OPERATOR)
     def update_contributor(self, principal: Principal, request: v1.UpdateContributorRequest) -> v1.Contributor:
         """Update the fields of a contributor that the mask names."""
-        mask = mask_of(request.update_mask, request.contributor, _CONTRIBUTOR_FIELDS)
+        mask = mask_of(request.update_mask, request.contributor, CONTRIBUTOR_FIELDS)
         wanted = wire.CONTRIBUTOR.from_pb(only_masked(request.contributor, mask, _ANY_CONTRIBUTOR))
         with client_paths(request, "contributor"):
             return wire.CONTRIBUTOR.to_pb(
@@ -97,7 +96,7 @@ class ContributorService(Service):
     @served(OPERATOR)
     def update_group(self, principal: Principal, request: v1.UpdateGroupRequest) -> v1.Group:
         """Update the fields of a group that the mask names."""
-        mask = mask_of(request.update_mask, request.group, _GROUP_FIELDS)
+        mask = mask_of(request.update_mask, request.group, GROUP_FIELDS)
         wanted = wire.GROUP.from_pb(only_masked(request.group, mask, v1.Group()))
         with client_paths(request, "group"):
             return wire.GROUP.to_pb(
