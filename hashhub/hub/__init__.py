@@ -102,16 +102,7 @@ class Hub:
         self.tokens = Tokens(store)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
-        self.contribute = Contribute(
-            store,
-            matcher,
-            self.catalogue,
-            self.follower,
-            config.shrink_guard,
-            self.tally,
-            max_open_imports=config.max_open_imports,
-            max_staged_bytes=config.max_staged_bytes,
-        )
+        self.contribute = Contribute(store, matcher, self.catalogue, self.follower, self.tally, config)
         self.entries = Entries(store, self.follower)
         self.selections = Selections(store, self.follower)
         self.contributors = Contributors(store, self.selections)

@@ -55,6 +55,7 @@ from hashhub.store.packing import unpack_hashes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from hashhub.config import Config
     from hashhub.hashes import Hash
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
@@ -82,28 +83,14 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self,
-        store: Store,
-        matcher: Matcher,
-        catalogue: Catalogue,
-        follower: Follower,
-        shrink_guard: float,
-        tally: Tally,
-        *,
-        max_open_imports: int | None = None,
-        max_staged_bytes: int | None = None,
+        self, store: Store, matcher: Matcher, catalogue: Catalogue, follower: Follower, tally: Tally, config: Config
     ) -> None:
-        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep.
-
-        `max_open_imports`, `max_staged_bytes`: what one contributor may have open; None: no limit.
-        """
-        self._tally = tally
-        self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
         self._matcher = matcher
         self._catalogue = catalogue
         self._follower = follower
-        self._shrink_guard = shrink_guard
+        self._tally = tally
+        self._config = config
         # What a commit leaves to do once it is visible: nobody who contributes a list need wait for that.
         self.tidying = Background("tidy", self._tidy, complaint="what imports leave behind is not tidied up")
         # One commit at a time in a process: a commit takes a core and a few hundred megabytes.
@@ -142,7 +129,7 @@ class Contribute:
         )
         if validate_only:
             return opened
-        return self._store.imports.create_import(opened, request_id=request_id, most_open=self._max_open)
+        return self._store.imports.create_import(opened, request_id=request_id, most_open=self._config.max_open_imports)
 
     def add(
         self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
@@ -164,7 +151,7 @@ class Contribute:
         payload = stager.staged(rejects)
         with self._tally.phase("stage"):
             opened = self._store.imports.put_batch(
-                import_id, index, payload, items=len(records) + len(rejects), most_bytes=self._max_staged
+                import_id, index, payload, items=len(records) + len(rejects), most_bytes=self._config.max_staged_bytes
             )
         self._tally.add("batches")
         self._tally.add("bytes", number=len(payload))
@@ -358,9 +345,9 @@ class Contribute:
     def _guard(self, intake: Intake) -> None:
         live = intake.compared.live_count
         remaining = live - len(intake.compared.absent)
-        if live and remaining < self._shrink_guard * live:
+        if live and remaining < self._config.shrink_guard * live:
             raise FailedPrecondition(
-                f"the replacing list keeps {remaining} of {live} entries, less than {self._shrink_guard:.0%}; "
+                f"the replacing list keeps {remaining} of {live} entries, less than {self._config.shrink_guard:.0%}; "
                 "check that "
                 "the file is complete, then commit again with allow_shrinking if it is",
                 reason=Reason.LIST_SHRANK,
