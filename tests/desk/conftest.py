@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.hook.conftest import (
     at_work,
+    bucket_store,
     hashers,
     listed,
     local,
@@ -14,11 +15,11 @@ from tests.hook.conftest import (
     scene,
     site,
     started,
-    store,
 )
 
 __all__ = [
     "at_work",
+    "bucket_store",
     "hashers",
     "listed",
     "local",
@@ -29,5 +30,4 @@ __all__ = [
     "scene",
     "site",
     "started",
-    "store",
 ]

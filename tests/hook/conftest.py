@@ -137,7 +137,7 @@ def make_hook(make_settings: Callable[..., HookSettings]) -> Iterator[MakeHook]:
 
 
 @pytest.fixture(scope="session")
-def store() -> Iterator[str]:
+def bucket_store() -> Iterator[str]:
     """Start a store that speaks S3; give its URL."""
     from tests.hook.bucket_server import store_server
 
@@ -165,7 +165,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         return Scene("folder", tmp_path, "")
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
-    return Scene(request.param, tmp_path, request.getfixturevalue("store"))
+    return Scene(request.param, tmp_path, request.getfixturevalue("bucket_store"))
 
 
 @pytest.fixture(scope="session")

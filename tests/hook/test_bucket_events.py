@@ -36,11 +36,11 @@ def record(bucket: str, key: str, event: str = "ObjectCreated:Put") -> dict[str,
 
 
 @pytest.fixture
-def at_work(store: str, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def at_work(bucket_store: str, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("hashhub.hook.bucket_events._WAIT_SECONDS", 1)
-    bench = Bench(Scene("bucket", tmp_path, store), tmp_path / "data", hashers)
+    bench = Bench(Scene("bucket", tmp_path, bucket_store), tmp_path / "data", hashers)
     yield bench
     bench.close()
 

@@ -404,20 +404,20 @@ def test_data_in_a_place_and_missing_places_are_refused(at_work: Bench, tmp_path
 
 
 def test_a_bucket_that_is_not_there_or_a_store_that_is_away_says_so(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(FailedPrecondition, match="no such bucket"):
-        list(S3Place("s3://nowhere-at-all/x", BucketSettings(endpoint=store, path_style=True)).objects())
+        list(S3Place("s3://nowhere-at-all/x", BucketSettings(endpoint=bucket_store, path_style=True)).objects())
     away = S3Place("s3://nowhere-at-all/x", BucketSettings(endpoint="http://127.0.0.1:9", path_style=True))
     away._store.files.retries = 1
     with pytest.raises(Unavailable, match="cannot be reached"):
         list(away.objects())
 
 
-def test_a_listing_that_repeats_itself_ends(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = S3Place("s3://app/x", BucketSettings(endpoint=store, path_style=True))
+def test_a_listing_that_repeats_itself_ends(bucket_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = S3Place("s3://app/x", BucketSettings(endpoint=bucket_store, path_style=True))
     from datetime import UTC, datetime
 
     item = {"Key": "x/a", "Size": 1, "ETag": '"e"', "LastModified": datetime.now(UTC)}

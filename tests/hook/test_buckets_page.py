@@ -59,13 +59,15 @@ def test_it_can_be_tried_with_folders(reader: Reader) -> None:
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(240)
-def test_the_page_works_as_written(store: str, listed: Listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_works_as_written(
+    bucket_store: str, listed: Listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     environment = {
         **os.environ,
         "HASHHUB_HOOK_HUB": listed.hub.address,
         "HASHHUB_HOOK_ANSWER_SECONDS": "20",  # a loaded machine is no reason for another answer
     }
-    app = bucket_server.client(store)
+    app = bucket_server.client(bucket_store)
     app.create_bucket(Bucket="app-media")
     app.put_bucket_policy(Bucket="app-media", Policy=block("json", "public.json"))
     app.put_bucket_lifecycle_configuration(
@@ -78,7 +80,7 @@ def test_the_page_works_as_written(store: str, listed: Listed, tmp_path: Path, m
     token_file.write_text(listed.token)
     exports = [c.line.removeprefix("export ").partition("=") for c in commands(PAGE) if c.line.startswith("export ")]
     for name, _, value in exports:
-        environment[name] = value.replace("http://127.0.0.1:9000", store)
+        environment[name] = value.replace("http://127.0.0.1:9000", bucket_store)
         monkeypatch.setenv(name, environment[name])
     example: dict[str, Any] = {}
     exec(block("python", "presign"), example)  # noqa: S102 - of our own page

@@ -22,7 +22,9 @@ from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.pool import Pool
 
 from hashhub.config import Config
 from hashhub.hub import Hub, conflicts
@@ -30,7 +32,7 @@ from hashhub.hub import retention as ages
 from hashhub.matcher import warm_up
 from hashhub.model import Principal, Role, now
 from hashhub.store import database as sql_database
-from hashhub.store import deletion, drivers, entry_writes, event_effects, imports
+from hashhub.store import deletion, entry_writes, event_effects, imports
 from hashhub.store import retention as purging
 from tests import statements
 
@@ -121,7 +123,7 @@ class Killing:
 def _serve() -> None:
     warm_up()
     make_small(setattr)
-    drivers._set_up_sqlite_writer = _unsynchronised(drivers._set_up_sqlite_writer)
+    event.listen(Pool, "checkout", statements.unsynchronised)
     statements.share(pytest.MonkeyPatch())
     for line in sys.stdin:
         what, data, database, killed_behind = json.loads(line)
@@ -177,16 +179,6 @@ def _counted(killed_behind: int, told: int) -> Iterator[None]:
         yield
     finally:
         sql_database.Database.write = real  # type: ignore[method-assign]
-
-
-def _unsynchronised(set_up: Callable[..., None]) -> Callable[..., None]:
-    """As tests do that are not about power cuts."""
-
-    def set_up_unsynchronised(connection: Any, record: object) -> None:
-        set_up(connection, record)
-        connection.execute("PRAGMA synchronous = OFF")
-
-    return set_up_unsynchronised
 
 
 if __name__ == "__main__":

@@ -88,9 +88,8 @@ def try_hook(session: Session, *, listen: str, once: bool) -> None:
             token, settings = directory / "hook.token", directory / "hook.toml"
             token.write_text(_listing(hub, uploads[0][1]), "ascii")
             chosen = {"policy": "block", **PROPOSED}
-            settings.write_text(
-                settings_text(chosen, hub=hub.address, token_file=str(token), data=str(directory / "hook")), "utf-8"
-            )
+            said = settings_text(chosen, hub=hub.address, token_file=str(token), data=str(directory / "hook"))
+            settings.write_text(f"answer_seconds = 20\n{said}", "utf-8")  # a busy machine changes no row of the table
             sidecar = stack.enter_context(running_sidecar(settings, "--quiet"))
             outcomes = [_outcome(sidecar.url, content, _FILE, what) for what, content in uploads]
         outcomes.append(_outcome(sidecar.url, while_off[1], _FILE, while_off[0]))

@@ -239,12 +239,12 @@ class TestScan:
 
 
 def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
-    store: str, records: Records, cases: Cases, item: CaseItem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket_store: str, records: Records, cases: Cases, item: CaseItem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("hashhub.scans.memory._YOUNG_SECONDS", -60.0)  # the files are of this moment
-    app = bucket_server.client(store)
+    app = bucket_server.client(bucket_store)
     app.create_bucket(Bucket="cases")
     contents = {
         "media/copy.png": encoded(picture(SEED, (512, 384))),
@@ -259,7 +259,7 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
     file.write_text(
         f'policy = "block"\ndata = "{tmp_path / "hook"}"\nmax_bytes = 1000000\nhashing_processes = 1\n'
         '[without_answer]\nhub_away = "hold"\nunreadable = "hold"\ntoo_large = "hold"\nno_perceptual_hash = "allow"\n'
-        f'[bucket]\nendpoint = "{store}"\npath_style = true\n'
+        f'[bucket]\nendpoint = "{bucket_store}"\npath_style = true\n'
     )
     folder = tmp_path / "archive"
     folder.mkdir()

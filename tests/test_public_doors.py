@@ -1,0 +1,77 @@
+"""Tests use what everybody may use: of private names only so many, which must not become more."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent
+
+MOST_USES: Final = 494
+MOST_PATCHES: Final = 206
+
+# Those that guard the promises stay as they are.
+GUARDS: Final = (
+    *("absence/", "adversaries/", "hygiene/", "matcher/", "schemes/", "trust/"),
+    *("connectors/test_contract.py", "connectors/test_exchange_contract.py"),
+    *(f"hub/test_{name}.py" for name in ("access", "history", "intake", "match", "terms")),
+    *(f"hook/test_{name}.py" for name in ("doors_agree", "local_same_answers", "sidecar_adversaries")),
+    *("e2e/test_bad_input.py", "e2e/test_safety.py", "server/test_hostile_requests.py", "server/test_tls.py"),
+)
+_PRIVATE: Final = re.compile(r"_[A-Za-z]\w*")
+_PATCHING: Final = frozenset({"setattr", "delattr", "object", "patch"})
+_OF_NAMED_TUPLES: Final = frozenset({"_replace", "_asdict", "_fields", "_make"})
+_PUBLIC_ALL_THE_SAME: Final = frozenset({"os._exit", "sys._getframe", "sys._current_frames"})
+
+
+def uses_and_patches(source: str) -> Iterator[tuple[str, int, str]]:
+    """Yield (kind, line, name) of each private name that a module uses or replaces and does not define."""
+    tree = ast.parse(source)
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    own |= {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and _PRIVATE.fullmatch(node.attr) and node.attr not in own:
+            base = node.value.id if isinstance(node.value, ast.Name) else ""
+            if (
+                base not in {"self", "cls"}
+                and node.attr not in _OF_NAMED_TUPLES
+                and f"{base}.{node.attr}" not in _PUBLIC_ALL_THE_SAME
+            ):
+                yield "use", node.lineno, node.attr
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hashhub"):
+            yield from (("use", node.lineno, name.name) for name in node.names if _PRIVATE.fullmatch(name.name))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _PATCHING:
+            for argument in node.args[:2]:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    name = argument.value.rpartition(".")[2]
+                    if _PRIVATE.fullmatch(name) and re.fullmatch(r"[\w.]+", argument.value):
+                        yield "patch", node.lineno, name
+
+
+def counted() -> dict[str, Counter[str]]:
+    """Return how many there are of each kind, by file."""
+    counts: dict[str, Counter[str]] = {"use": Counter(), "patch": Counter()}
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(GUARDS):
+            for kind, _, _ in uses_and_patches(path.read_text("utf-8")):
+                counts[kind][name] += 1
+    return counts
+
+
+def test_private_names_are_few() -> None:
+    counts = counted()
+    assert counts["use"].total() <= MOST_USES, counts["use"].most_common(20)
+    assert counts["patch"].total() <= MOST_PATCHES, counts["patch"].most_common(20)
