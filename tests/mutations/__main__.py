@@ -55,7 +55,7 @@ def killers(mutation: Mutation, copy: Path) -> list[str]:
         raise SystemExit(f"{mutation.name}: {mutation.file} has {text.count(mutation.old)} places like this, not one")
     path.write_text(text.replace(mutation.old, mutation.new), "utf-8")
     surroundings = os.environ | {"HYPOTHESIS_PROFILE": "quick", "PYTHONPATH": f"{copy}:{copy / 'connectors'}"}
-    arguments = ["-q", "-n", "2", "--maxfail", "1", "-p", "no:cacheprovider", "-rfE", *_selection(), *mutation.tests]
+    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-rfE", *_selection(), *mutation.tests]
     try:
         run = subprocess.run(
             [sys.executable, "-m", "pytest", *arguments],
