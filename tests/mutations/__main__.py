@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,26 +48,35 @@ def _selection() -> list[str]:
     return ["-m", line.split('"')[1]]
 
 
-def killers(mutation: Mutation, copy: Path) -> list[str]:
-    """Return the tests that fail with the mutation, at most a few of them; the copy is left as it was."""
+def failing(copy: Path, tests: Sequence[str]) -> str | None:
+    """Return the first of the tests that fails in the copy, of those that `make test` would run."""
+    surroundings = os.environ | {"HYPOTHESIS_PROFILE": "quick", "PYTHONPATH": f"{copy}:{copy / 'connectors'}"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-rfE", *_selection(), *tests]
+    run = subprocess.run(
+        command, cwd=copy, env=surroundings, capture_output=True, text=True, timeout=_MOST_SECONDS, check=False
+    )
+    if not run.returncode:
+        return None
+    for line in run.stdout.splitlines():
+        if line.startswith(("FAILED ", "ERROR ")):
+            return line.partition(" ")[2].partition(" - ")[0]
+    raise SystemExit(f"the tests could not run\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
+
+
+def killer(mutation: Mutation, copy: Path) -> str | None:
+    """Return a test that fails with the mutation and passes without it; the copy is left as it was."""
     path = copy / mutation.file
     text = path.read_text("utf-8")
     if text.count(mutation.old) != 1:
         raise SystemExit(f"{mutation.name}: {mutation.file} has {text.count(mutation.old)} places like this, not one")
     path.write_text(text.replace(mutation.old, mutation.new), "utf-8")
-    surroundings = os.environ | {"HYPOTHESIS_PROFILE": "quick", "PYTHONPATH": f"{copy}:{copy / 'connectors'}"}
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-rfE", *_selection(), *mutation.tests]
     try:
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", *arguments],
-            cwd=copy, env=surroundings, capture_output=True, text=True, timeout=_MOST_SECONDS, check=False,
-        )  # fmt: skip
+        test = failing(copy, mutation.tests)
     finally:
         path.write_text(text, "utf-8")
-    if run.returncode not in {0, 1}:
-        raise SystemExit(f"{mutation.name}: the tests could not run\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
-    lines = (line.split()[1] for line in run.stdout.splitlines() if line.startswith(("FAILED ", "ERROR ")))
-    return [line for line in lines if "::" in line or line.endswith(".py")] if run.returncode else []
+    if test is not None and failing(copy, [test]) is not None:
+        raise SystemExit(f"{test} fails without a mutation, too")
+    return test
 
 
 def main() -> None:
@@ -83,11 +93,11 @@ def main() -> None:
             tar.extractall(directory, filter="data")
         for mutation in mutations:
             began = time.monotonic()
-            failed = killers(mutation, Path(directory))
-            survivors += not failed
-            fate = coloured("killed  ", "green") if failed else coloured("SURVIVED", "bold red")
+            test = killer(mutation, Path(directory))
+            survivors += test is None
+            fate = coloured("killed  ", "green") if test else coloured("SURVIVED", "bold red")
             seconds = time.monotonic() - began
-            say(f"{fate} {mutation.name:34} {seconds:5.0f} s  {failed[0] if failed else mutation.breaks}")
+            say(f"{fate} {mutation.name:34} {seconds:5.0f} s  {test or mutation.breaks}")
     say(f"{len(mutations) - survivors} of {len(mutations)} killed")
     raise SystemExit(1 if survivors else 0)
 
