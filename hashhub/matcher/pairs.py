@@ -48,6 +48,11 @@ class NearDigests:
         """Return where each digest, uint8[n, digest_bytes], is: int64[n]; -1 where it is not."""
         return self._segment.locate(packed_rows(self._algorithm.name, digests))
 
+    def distances(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Return in how many bits the digests at these places, int64[n] each, differ: int32[n]. Of a Hamming metric."""
+        rows = self._segment.parts.rows
+        return np.bitwise_count(rows[left] ^ rows[right]).sum(axis=1, dtype=np.int32)
+
     def near(self, max_distance: int | None, wanted: NDArray[np.int64] | None = None) -> Iterator[DigestPair]:
         """Yield what is within `max_distance` (inclusive; None: the algorithm's default) of the digests at the places
         `wanted`, int64[n] ascending, or of all.

@@ -109,6 +109,7 @@ def _near_links(
     if found is None:
         return
     entries, of_group, places, index = found
+    nearest_of = _EntryDistances(entries, places, index)
     at = np.searchsorted(ids, entries)
     at[at == len(ids)] = 0
     item = np.where(ids[at] == entries, items[at], entries) if len(ids) else entries
@@ -121,11 +122,9 @@ def _near_links(
     order = np.lexsort((entries, places))
     entries, of_group, places, item = entries[order], of_group[order], places[order], item[order]
     middle = np.searchsorted(places, np.arange(len(index)))
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE near_pairs (a BIGINT, ga INTEGER, b BIGINT, gb INTEGER, distance INTEGER)"
-    )
+    connection.execute("CREATE OR REPLACE TEMP TABLE near_pairs (a BIGINT, ga INTEGER, b BIGINT, gb INTEGER)")
 
-    def add(one: NDArray[np.int64], other: NDArray[np.int64], distances: NDArray[np.int32]) -> None:
+    def add(one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
         apart = item[one] != item[other]
         one, other = one[apart], other[apart]
         low = np.where(entries[one] < entries[other], one, other)
@@ -135,16 +134,14 @@ def _near_links(
             "ga": of_group[low].astype(np.int32),
             "b": entries[high],
             "gb": of_group[high].astype(np.int32),
-            "distance": distances[apart],
         }
         insert(connection, "near_pairs", arrow().table(columns))
 
-    every = np.arange(len(places))
-    add(middle[places], every, np.zeros(len(places), np.int32))
+    add(middle[places], np.arange(len(places)))
     for part in index.near(PERCEPTUAL[algorithm]):
         nearest = _nearest(part, entries[middle])
-        add(middle[nearest.left], middle[nearest.right], nearest.distances)
-    yield from _told(connection, groups, algorithm)
+        add(middle[nearest.left], middle[nearest.right])
+    yield from _told(connection, groups, algorithm, nearest_of)
 
 
 def _nearest(part: DigestPair, lowest: NDArray[np.int64]) -> DigestPair:
@@ -158,14 +155,40 @@ def _nearest(part: DigestPair, lowest: NDArray[np.int64]) -> DigestPair:
     return DigestPair(left[chosen], right[chosen], distances[chosen])
 
 
-def _told(connection: Any, groups: GroupSet, algorithm: str) -> Iterator[Link]:
+class _EntryDistances:
+    """How far entries are apart: as the nearest two of their digests, of which an entry may have several."""
+
+    def __init__(self, entries: NDArray[np.int64], places: NDArray[np.intp], index: NearDigests) -> None:
+        """`entries`, `places`: each digest's entry, and its place in the index; int64[n], in any order."""
+        order = np.argsort(entries, kind="stable")
+        self._entries, self._first, self._counts = np.unique(entries[order], return_index=True, return_counts=True)
+        self._places, self._index = places[order], index
+
+    def between(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the distance of each entry of `a` from the one beside it in `b`, int64[n]: int32[n]."""
+        at, other = np.searchsorted(self._entries, a), np.searchsorted(self._entries, b)
+        width = self._counts[other]
+        pairs = self._counts[at] * width
+        starts = np.cumsum(pairs) - pairs
+        of = np.repeat(np.arange(len(a)), pairs)
+        number = np.arange(len(of)) - starts[of]
+        left = self._places[self._first[at][of] + number // width[of]]
+        right = self._places[self._first[other][of] + number % width[of]]
+        least: NDArray[np.int32] = np.minimum.reduceat(self._index.distances(left, right), starts)
+        return least
+
+
+def _told(connection: Any, groups: GroupSet, algorithm: str, nearest_of: _EntryDistances) -> Iterator[Link]:
     bits, most = ALGORITHMS[algorithm].bits, PERCEPTUAL[algorithm]
     reader = connection.sql(
-        "SELECT a, any_value(ga), b, any_value(gb), min(distance) FROM near_pairs GROUP BY a, b ORDER BY a, b"
+        "SELECT a, any_value(ga), b, any_value(gb) FROM near_pairs GROUP BY a, b ORDER BY a, b"
     ).to_arrow_reader(comparison.BATCH)
     for batch in reader:
         check()
-        for a, ga, b, gb, distance in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        a_of, _, b_of, _ = (column.to_numpy().astype(np.int64) for column in batch.columns)
+        distances = nearest_of.between(a_of, b_of).tolist()
+        columns = (*(column.to_pylist() for column in batch.columns), distances)
+        for a, ga, b, gb, distance in zip(*columns, strict=True):
             if distance:
                 why = (
                     f"their {algorithm} hashes differ in {distance} of {bits} bits, and up to {most} count as near: "
