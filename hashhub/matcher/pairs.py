@@ -51,7 +51,8 @@ class NearDigests:
     def distances(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.int32]:
         """Return in how many bits the digests at these places, int64[n] each, differ: int32[n]. Of a Hamming metric."""
         rows = self._segment.parts.rows
-        return np.bitwise_count(rows[left] ^ rows[right]).sum(axis=1, dtype=np.int32)
+        apart: NDArray[np.int32] = np.bitwise_count(rows[left] ^ rows[right]).sum(axis=1, dtype=np.int32)
+        return apart
 
     def near(self, max_distance: int | None, wanted: NDArray[np.int64] | None = None) -> Iterator[DigestPair]:
         """Yield what is within `max_distance` (inclusive; None: the algorithm's default) of the digests at the places

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hashhub.cancellation import check
 from hashhub.hashes import ALGORITHMS
-from hashhub.matcher import DigestPair
+from hashhub.matcher import DigestPair, NearDigests
 from hashhub.model import number_of
 from hashhub.reconcile import comparison
 from hashhub.reconcile.comparison import EXACT, PERCEPTUAL, GroupSet, insert
