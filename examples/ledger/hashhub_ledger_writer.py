@@ -34,7 +34,7 @@ class LedgerWriter:
         check_options(self, options)
         outgoing.refuse_mixed_purposes(exported, WHAT)
         scheme = outgoing.only_scheme(exported)
-        values = outgoing.Values(WHAT, scheme, exported, is_spelled=str.isalnum)
+        values = outgoing.Speller(WHAT, scheme, exported, is_spelled=str.isalnum)
         output = outgoing.Output(target)
         yield from outgoing.about_the_file(exported, WHAT, scheme=scheme)
         for entry in entries:

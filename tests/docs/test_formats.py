@@ -119,7 +119,7 @@ def test_every_reason_of_a_loss_is_explained() -> None:
     """Reasons are told by what the writers say of entries of any kind, and by the words of their sources."""
     page = (ROOT / "docs/contribute/export.md").read_text("utf-8").split("## Losses")[1].split("## Formats")[0]
     sources = "".join(p.read_text("utf-8") for p in (ROOT / "connectors/hashhub_connectors").glob("*.py"))
-    given = set(re.findall(r'(?:Loss|Said)\([^()"]*(?:"[a-z]*",\s*)*"([A-Z]+(?:_[A-Z]+)*)"', sources))
+    given = set(re.findall(r'(?:Loss|Spelling)\([^()"]*(?:"[a-z]*",\s*)*"([A-Z]+(?:_[A-Z]+)*)"', sources))
     assert {"NO_PLACE", "NO_HARM_CLAIM", "TRANSLATED", "WITHDRAWAL_OF_ALL", "NO_HASH"} <= given
     told = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", page))
     assert given <= told, f"docs/contribute/export.md does not explain {sorted(given - told)}"

@@ -127,7 +127,7 @@ def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_ro
     postgresql_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub_process, "_PROGRAM", (sys.executable, "-c", IMPATIENT))
+    monkeypatch.setattr(hub_process, "PROGRAM", (sys.executable, "-c", IMPATIENT))
     data = disk / "data"
     with hub_process.running_hub(data, "--database", postgresql_url) as running:
         desk = Desk(running, tmp_path)

@@ -189,7 +189,7 @@ def test_every_setting_is_documented_in_its_own_words() -> None:
             assert isinstance(text.value, ast.Constant)
             assert field.value is not None
             default = ast.unparse(field.value)
-            shown = {"''": "(empty)", "Status.ALWAYS_200": "`'always-200'`"}.get(default, f"`{default}`")
+            shown = {"''": "(empty)", "StatusRule.ALWAYS_200": "`ALWAYS_200`"}.get(default, f"`{default}`")
             texts[field.target.id] = (shown, " ".join(str(text.value.value).split()))
     section = PAGE.split("\n## Settings\n")[1]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", section, re.MULTILINE)
