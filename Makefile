@@ -42,8 +42,9 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 test: venv ## Prove the promises in four minutes: what needs no programs beside it, and each real part once
 	HYPOTHESIS_PROFILE=quick $(PYTEST) -n 2 -m "not (process or postgresql or docs or deep)" $(PYTEST_ARGS)
 
+# Three at a time: much of the rest waits, for processes to start and for times to pass.
 test-all: venv ## Run the whole suite, PostgreSQL included, in fifteen minutes
-	$(PYTEST) -n 2 $(PYTEST_ARGS)
+	$(PYTEST) -n 3 $(PYTEST_ARGS)
 
 check: static test-all ## All that must pass before a merge: static, then the suite
 
