@@ -92,7 +92,9 @@ class PolicyService(Service):
 
     def _policy(self, principal: Principal, version: Version) -> v1.Policy:
         tells_actor = principal.role in OVERSEERS  # names of operators' tokens are their own affair
-        return wire.policy_to_pb(version, tells_actor=tells_actor)
+        pb = wire.policy_to_pb(version, tells_actor=tells_actor)
+        pb.revision = self._hub.revision()  # of each in a list, too
+        return pb
 
 
 def _trial_position(position: str) -> tuple[int, int]:
