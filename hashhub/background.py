@@ -16,9 +16,9 @@ from typing import Final
 from hashhub.errors import HashHubError
 
 _log = logging.getLogger(__name__)
-_FIRST_PAUSE: Final = 0.2  # seconds after the first failure; doubles with each
+FIRST_PAUSE: Final = 0.2  # seconds after the first failure; doubles with each
 _SAID_AGAIN_SECONDS: Final = 60.0  # between two log lines about the same failure
-_BREATH_SECONDS: Final = 0.1
+BREATH_SECONDS: Final = 0.1
 
 
 class Background:
@@ -97,14 +97,14 @@ class Background:
                 self._round()
             except BaseException:  # noqa: BLE001 - even telling of a failure may fail, for want of memory
                 self.failures += 1
-                time.sleep(_BREATH_SECONDS)
+                time.sleep(BREATH_SECONDS)
 
     def _round(self) -> None:
         try:
             self._work()
         except BaseException as e:  # noqa: BLE001 - nothing may end the thread
             self._note(e)
-            pause = min(_FIRST_PAUSE * 2 ** min(self._failed_in_a_row - 1, 20), self._longest_pause)
+            pause = min(FIRST_PAUSE * 2 ** min(self._failed_in_a_row - 1, 20), self._longest_pause)
             self._stop.wait(pause)
             return
         if self._failed_in_a_row:

@@ -27,7 +27,7 @@ class Templates:
 
     def part(self, seconds: float, memory_bytes: int) -> Part:
         """Return one pool's part of the template with these limits."""
-        surroundings = (os.environ.get(name) for name in pool._ENVIRONMENT)
+        surroundings = (os.environ.get(name) for name in pool.ENVIRONMENT)
         with self._lock:
             key = seconds, memory_bytes, *surroundings
             if key not in self._templates:

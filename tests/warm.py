@@ -85,7 +85,7 @@ class Warm:
         self.path = Path(self._directory.name)
         self.program = self.path / "hashhub"
         surroundings = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_") and k != "COLUMNS"}
-        hashes = {k: v for k, v in surroundings.items() if k in pool._ENVIRONMENT} | pool._SETTINGS
+        hashes = {k: v for k, v in surroundings.items() if k in pool.ENVIRONMENT} | pool.SETTINGS
         hashing = self.path / "hashes-media"
         self._processes = [
             self._start(HASHING, hashing, hashes | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}),

@@ -33,9 +33,9 @@ _OFFSET: Final = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")
 _BESIDE: Final = re.compile(r"hash(?:wert|value)?|digest|summe|sum|[()]", re.IGNORECASE)  # of an algorithm's name
 _MAX_COLUMN: Final = 16_384  # of a worksheet
 _MAX_SKIP: Final = 1_000
-_TABLES: Final = ("columns", "flags", "words", "values", "lengths", "algorithms", "constants", "defaults")
+TABLES: Final = ("columns", "flags", "words", "values", "lengths", "algorithms", "constants", "defaults")
 _KEYS: Final = (
-    "delimiter", "encoding", "header", "skip", "scheme", "decimal", "date_order", "utc_offset", "proposal", *_TABLES,
+    "delimiter", "encoding", "header", "skip", "scheme", "decimal", "date_order", "utc_offset", "proposal", *TABLES,
 )  # fmt: skip
 
 Column = str | int

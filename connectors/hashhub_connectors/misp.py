@@ -481,7 +481,7 @@ def _of_others(one: Mapping[str, Any], attributes: list[dict[str, Any]], faults:
 
 _TEXTS: Final = ("external_id", "member", "series", "source_time", "extra", "media_type")
 _TYPED: Final = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256"}
-_EVENT_SIZE: Final = 10_000  # objects; MISP takes an event whole
+EVENT_SIZE: Final = 10_000  # objects; MISP takes an event whole
 _DESCRIPTION: Final = "Hashes of one picture or video, and what a contributor of hash sets states of it"
 
 
@@ -559,7 +559,7 @@ class _Events:
                 yield exchange.no_hash(entry, "MISP")
                 continue
             name = f"{entry.contributor}/{entry.hash_set}"
-            if self._objects is None or self._of != name or self._count == _EVENT_SIZE:
+            if self._objects is None or self._of != name or self._count == EVENT_SIZE:
                 self._close()
                 self._open(entry, name)
                 yield from self._terms(name)

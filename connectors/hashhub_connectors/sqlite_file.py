@@ -30,10 +30,10 @@ MAX_SPOOL: Final = 4 << 30  # bytes of a stream that has no file of its own, cop
 _HEADER: Final = 100  # bytes; https://www.sqlite.org/fileformat2.html, 1.3
 _LARGEST_PAGE: Final = 65_536
 _ROWS: Final = 1_000  # fetched at a time
-_STEP: Final = 10_000  # of SQLite's machine, between two looks
+STEP: Final = 10_000  # of SQLite's machine, between two looks
 _MOST_LOOKS: Final = 1_000  # until the next rows must be there; a plain scan needs two or three
-_MOST_LOOKS_AT_TABLES: Final = 30  # until the tables are known: some ten thousand of them
-_MIN_ROW: Final = 4  # bytes that a row takes in a page at least: its place in the page's index, its length, its key
+MOST_LOOKS_AT_TABLES: Final = 30  # until the tables are known: some ten thousand of them
+MIN_ROW: Final = 4  # bytes that a row takes in a page at least: its place in the page's index, its length, its key
 _MAX_COLUMNS: Final = 200
 _PLAIN: Final = re.compile(r"\s*CREATE\s+TABLE\b", re.IGNORECASE)
 _LIMITS: Final = {
@@ -64,9 +64,9 @@ class SourceDatabase:
 
     def __init__(self, connection: sqlite3.Connection, size: int) -> None:
         self._connection = connection
-        self._most_rows = size // _MIN_ROW
-        self._looks, self._most_looks = 0, _MOST_LOOKS_AT_TABLES
-        connection.set_progress_handler(self._look, _STEP)
+        self._most_rows = size // MIN_ROW
+        self._looks, self._most_looks = 0, MOST_LOOKS_AT_TABLES
+        connection.set_progress_handler(self._look, STEP)
         for limit, most in _LIMITS.items():
             connection.setlimit(limit, most)
         connection.text_factory = _text

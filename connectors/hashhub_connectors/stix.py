@@ -57,14 +57,14 @@ _OURS: Final = UUID("abfdb484-e604-4260-b1a2-c0b7f276dd5a")  # namespace of the 
 _TLP_EXTENSION: Final = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d"
 _TLP_WORDS: Final = {tlp: tlp.value.lower().replace("_", "+") for tlp in TLP}
 # TLP 2: OASIS, cti-stix-common-objects, extension-definition-specifications/tlp-2.0; TLP 1: STIX 2.1, 7.2.1.4.
-_TLP_2: Final = {
+TLP_2: Final = {
     TLP.CLEAR: "marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487",
     TLP.GREEN: "marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb",
     TLP.AMBER: "marking-definition--55d920b0-5e8b-4f79-9ee9-91f868d9b421",
     TLP.AMBER_STRICT: "marking-definition--939a9414-2ddd-4d32-a0cd-375ea402b003",
     TLP.RED: "marking-definition--e828b379-4e03-4974-9ac4-e53a884c97c1",
 }
-_TLP_TAGS: Final = {marking: f"tlp:{_TLP_WORDS[tlp]}" for tlp, marking in _TLP_2.items()} | {
+_TLP_TAGS: Final = {marking: f"tlp:{_TLP_WORDS[tlp]}" for tlp, marking in TLP_2.items()} | {
     "marking-definition--613f2e26-407d-48c7-9eca-b8e91df99dc9": "tlp:white",
     "marking-definition--34098fce-860f-48ae-8e50-ebd3cc5e41da": "tlp:green",
     "marking-definition--f88d31f6-486f-44da-b317-01333bde0b82": "tlp:amber",
@@ -116,7 +116,7 @@ _KNOWN: Final[dict[str, Known]] = {
     },
 }
 _ENVELOPE: Final[Known] = dict.fromkeys(("type", "id", "spec_version", "more", "next", exchange.CHANGES_ONLY))
-_MAX_REFERENCES: Final = 100_000  # opinions, sightings, markings and identities: what is held of a bundle
+MAX_REFERENCES: Final = 100_000  # opinions, sightings, markings and identities: what is held of a bundle
 _MAX_NAME: Final = 200  # characters of what is held of one
 _COMPARISON: Final = re.compile(
     r"(?:file|artifact):hashes\.(?:'([^'\\]{1,250})'|([A-Za-z0-9_-]{1,250}))\s{0,9}=\s{0,9}'([^'\\]{1,1000})'"
@@ -283,9 +283,9 @@ class _References:
 
     def _count(self) -> None:
         self._held += 1
-        if self._held > _MAX_REFERENCES:
+        if self._held > MAX_REFERENCES:
             raise MalformedSource(
-                f"the bundle has more than {_MAX_REFERENCES} opinions, sightings, markings and identities; split it",
+                f"the bundle has more than {MAX_REFERENCES} opinions, sightings, markings and identities; split it",
                 position="top level",
             )
 
@@ -656,7 +656,7 @@ class _Bundle:
     def _add_markings(self, hash_set: HashSet) -> list[str]:
         terms = hash_set.marking
         word = _TLP_WORDS[terms.tlp]
-        markings = [_TLP_2[terms.tlp]]
+        markings = [TLP_2[terms.tlp]]
         if markings[0] not in self._written:
             self._written.add(markings[0])
             extension = {"extension_type": "property-extension", "tlp_2_0": word}

@@ -34,12 +34,12 @@ _FIRST_DIGESTS: Final = 200  # of these, for many queries at once; the few with 
 # and its newest word.
 ENDS: Final = 12
 _MAX_JUDGED_IN_CALL: Final = 200_000  # of all queries of a call together
-_MIN_JUDGED: Final = 1_000  # of one query, however many there are in a call
+MIN_JUDGED: Final = 1_000  # of one query, however many there are in a call
 _PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
-_LOOKED_UP: Final = 256  # digests looked up at once, after which it is looked whose share is full
+LOOKED_UP: Final = 256  # digests looked up at once, after which it is looked whose share is full
 _LOOKED_UP_BESIDE_ONE: Final = 64  # of those near one that is asked about: each may have 2 * ENDS of one contributor
 # After which a call looks up nothing more, and frames only then no more: a distance may take in the whole index.
-_SECONDS: Final = 10.0
+SECONDS: Final = 10.0
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
 _FRAME: Final = (videos.FRAME,)
 _ALL: Final = 100  # percent
@@ -250,9 +250,9 @@ def look_up(
     What hash sets have that the caller sees nothing of is left out by the matcher already, and so are all but the
     nearest digests of each contributor, before a row is read.
     """
-    hits = _HitsByQuery(min(MAX_JUDGED, max(_MIN_JUDGED, _MAX_JUDGED_IN_CALL // max(1, len(queries)))))
+    hits = _HitsByQuery(min(MAX_JUDGED, max(MIN_JUDGED, _MAX_JUDGED_IN_CALL // max(1, len(queries)))))
     view = _View(lists)
-    until = time.monotonic() + _SECONDS
+    until = time.monotonic() + SECONDS
     for algorithm, asked in _asked(queries).items():
         for low in range(0, len(asked.digests), _PIECE):
             cancellation.check()
@@ -475,7 +475,7 @@ def _take_in(
         reached[digest].append((asker, distance, query_digest, _FRAME, is_tripped))
     in_order = sorted(reached, key=lambda d: (min((way[3][0] not in _OWN_OR_READING, way[1]) for way in reached[d]), d))
     taken: Counter[tuple[int, str]] = Counter()  # entries of each contributor, by query
-    at_once = _LOOKED_UP if len(asked.digests) > 1 else min(_LOOKED_UP, _LOOKED_UP_BESIDE_ONE)
+    at_once = LOOKED_UP if len(asked.digests) > 1 else min(LOOKED_UP, _LOOKED_UP_BESIDE_ONE)
     for start in range(0, len(in_order), at_once):
         cancellation.check()
         part = in_order[start : start + at_once]

@@ -47,10 +47,10 @@ _MOST_PAIRS: Final = 200_000  # of frames that are near each other, after which 
 _SPREAD: Final = 64  # every so many-th digest is searched for first, then those beside these
 _SECONDS: Final = 5.0  # after which no further piece is searched for, and no further frame for all that it is near
 _SAMPLE: Final = 50  # frames that tell the share of all
-_MOST_OF_DIGEST: Final = 10_000  # entries of a hash set that share a frame which are looked at: the first and the last
-_MOST_ROWS: Final = 100_000  # entries that share frames with one query, counted for each frame: some 0.15 s
+MOST_OF_DIGEST: Final = 10_000  # entries of a hash set that share a frame which are looked at: the first and the last
+MOST_ROWS: Final = 100_000  # entries that share frames with one query, counted for each frame: some 0.15 s
 _MOST_COMPARED: Final = 100_000_000  # pairs that entries' shares are counted from: some 0.5 s
-_MOST_EXCERPTS: Final = 50  # entries that share few frames with a query of which it is looked whether they go on
+MOST_EXCERPTS: Final = 50  # entries that share few frames with a query of which it is looked whether they go on
 _LOCATED: Final = 100  # entries of which it is told where: some milliseconds each
 
 
@@ -186,14 +186,14 @@ def _overlaps(
     by_entry: defaultdict[int, list[slice]] = defaultdict(list)
     digest_count: dict[int, int] = {}
     total = compared = 0
-    for digest, entry_id, count in entries.entries_sharing_frames(of_sets(pairs.owners, keys), _MOST_OF_DIGEST // 2):
+    for digest, entry_id, count in entries.entries_sharing_frames(of_sets(pairs.owners, keys), MOST_OF_DIGEST // 2):
         if entry_id < 0:
             cut_short = True  # more have this frame
             continue
         near = pairs.near(digest)
         total += 1
         compared += near.stop - near.start
-        if total > _MOST_ROWS // shares or compared > _MOST_COMPARED // shares:
+        if total > MOST_ROWS // shares or compared > _MOST_COMPARED // shares:
             cut_short = True
             break
         by_entry[entry_id].append(near)
@@ -205,7 +205,7 @@ def _overlaps(
         if overlap is not None:
             (chosen if overlap.is_most else parts).append(overlap)
     parts.sort(key=lambda o: (-o.query_share, o.nearest[0], o.entry_id))
-    most = _MOST_EXCERPTS // shares or 1
+    most = MOST_EXCERPTS // shares or 1
     compared_parts = {o.entry_id: o for o in parts[:most]}
     for entry_id, packed in entries.frames_of(sorted(compared_parts)):
         cancellation.check()
@@ -373,14 +373,14 @@ def _shown_in(
     best: dict[tuple[int, int], FramesNearPicture] = {}
     cut_short: set[int] = set()
     total = 0
-    shared = entries.entries_sharing_frames(of_sets(owners, keys), _MOST_OF_DIGEST // 2)
+    shared = entries.entries_sharing_frames(of_sets(owners, keys), MOST_OF_DIGEST // 2)
     for digest, entry_id, count in shared:
         askers = near[digest]
         if entry_id < 0:
             cut_short.update(n.asker for n in askers)  # more have this frame
             continue
         total += len(askers)
-        if total > _MOST_ROWS // shares:
+        if total > MOST_ROWS // shares:
             cut_short.update(n.asker for of_digest in near.values() for n in of_digest)
             break
         for n in askers:

@@ -50,12 +50,12 @@ if TYPE_CHECKING:
 
     _Read: TypeAlias = Done["_File", FileHashes, None]
 
-_GROUP: Final = 256  # files matched in one call at most
-_GROUP_PARTS: Final = 15_000  # of a call's message, of which the hub takes 100,000; a video more has 80,000 at most
+GROUP: Final = 256  # files matched in one call at most
+GROUP_PARTS: Final = 15_000  # of a call's message, of which the hub takes 100,000; a video more has 80,000 at most
 _GROUP_SECONDS: Final = (
     1.0  # for which a file waits for others: verdicts, and a wrong token or options.policy, show early
 )
-_AHEAD: Final = 4  # files handed out for each child, so that none is idle while answers are waited for
+AHEAD: Final = 4  # files handed out for each child, so that none is idle while answers are waited for
 _FILE_SECONDS: Final = 300.0  # CPU time for one file; a feature film's frames take as long
 _FILE_MEMORY: Final = 4 << 30
 _FIRST_PAUSE: Final = 1.0  # before a hub that is away is asked again; doubles each time
@@ -245,7 +245,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._first_effort = Effort.PLAIN if self.effort is Effort.PLAIN else Effort.STANDARD
-        self.engine = ScanEngine(self._listing(), self._read, memory=self.memory, jobs=self.jobs, ahead=_AHEAD)
+        self.engine = ScanEngine(self._listing(), self._read, memory=self.memory, jobs=self.jobs, ahead=AHEAD)
         self._ready: list[_Read] = []
         self._parts = 0
         self._begun = time.monotonic()
@@ -262,7 +262,7 @@ class _Run:
                 if not self._ready:
                     since = now
                 self._take(read)
-            is_full = len(self._ready) >= _GROUP or self._parts >= _GROUP_PARTS
+            is_full = len(self._ready) >= GROUP or self._parts >= GROUP_PARTS
             if self._ready and (is_full or now - since >= _GROUP_SECONDS or not self.engine.under_way):
                 self._match()
             if now - shown >= 1:

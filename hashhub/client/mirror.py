@@ -51,10 +51,10 @@ SCHEMA_VERSION: Final = 4
 JOURNAL_VERSION: Final = 5
 """Of a copy with a journal: a hashhub that would not write it must not keep the copy."""
 _OWN_FILES: Final = frozenset({FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"})
-_PAGE: Final = 1000
-_PATIENCE: Final = 60.0  # seconds for which one page is tried again
-_FIRST_PAUSE: Final = 1.0  # seconds before a stream that broke is taken up again; doubles each time
-_LONGEST_PAUSE: Final = 30.0
+PAGE: Final = 1000
+PATIENCE: Final = 60.0  # seconds for which one page is tried again
+FIRST_PAUSE: Final = 1.0  # seconds before a stream that broke is taken up again; doubles each time
+LONGEST_PAUSE: Final = 30.0
 _HEAD_SECONDS: Final = 60.0  # between two heads that are kept
 SET_ASIDE: Final = 1 << 62 | 1 << 31
 """Ids from here on are of a copy of its own; no hub comes so far."""
@@ -298,14 +298,14 @@ class Mirror:
         the token does not allow it any more or the copy cannot be written.
         """
         stop = stop or threading.Event()
-        pause = _FIRST_PAUSE
+        pause = FIRST_PAUSE
         while not stop.is_set():
             try:
                 self.update(on_page)
                 request = v1.FollowChangesRequest(position=self._position)
                 for answer in self._transport.stream(Rpc(request=request, read=unread)):
                     self._apply(answer, on_page)
-                    pause = _FIRST_PAUSE
+                    pause = FIRST_PAUSE
             except Cancelled:
                 if not stop.is_set():  # else the client was closed under a call
                     raise
@@ -318,7 +318,7 @@ class Mirror:
                     raise
                 # The copy stays as it is, and says since when it has heard nothing.
                 stop.wait(max(pause, e.retry_after or 0.0))
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_PAUSE)
 
     def _open(self, *, journal: bool) -> None:
         for pragma in (
@@ -769,9 +769,9 @@ def _frame_digests(given: Iterable[VideoFrame]) -> set[bytes]:
 
 
 def _page(transport: Transport, position: str) -> v1.ListChangesResponse:
-    request = v1.ListChangesRequest(position=position, page_size=_PAGE)
+    request = v1.ListChangesRequest(position=position, page_size=PAGE)
     try:
-        answer: v1.ListChangesResponse = transport.call(request, retry_seconds=_PATIENCE)
+        answer: v1.ListChangesResponse = transport.call(request, retry_seconds=PATIENCE)
     except InvalidArgument as e:
         if position and any(v.field == "position" for v in e.violations):
             raise InvalidArgument(

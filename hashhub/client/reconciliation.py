@@ -33,7 +33,7 @@ from hashhub.reconcile.tasks import ExtractMade, GapsFound, LinksFound, ReportMa
 from hashhub.writing import put
 
 _WAIT_SECONDS: Final = 10  # of one call; the hub answers sooner when the operation ends
-_LOOK_SECONDS: Final = 2.0  # between looks, where the hub has no place for those who wait
+LOOK_SECONDS: Final = 2.0  # between looks, where the hub has no place for those who wait
 _AWAY_SECONDS: Final = 60.0  # that a hub may be away, to be started again, while somebody waits for an operation
 _FILES_AT_ONCE: Final = 500
 _MANIFEST: Final = "manifest.json"
@@ -81,7 +81,7 @@ class OperationHandle(Calls, Generic[T]):
             try:
                 answer = self._transport.call(request, timeout=45.0, retry_seconds=_AWAY_SECONDS)
             except LimitExceeded:  # as many wait at the hub as may: look again in a while
-                time.sleep(min(left, _LOOK_SECONDS))
+                time.sleep(min(left, LOOK_SECONDS))
                 self.refresh()
             else:
                 self.operation = _operation(answer)

@@ -36,7 +36,7 @@ LAST_RULING: Final = """(SELECT ruling FROM ruling r
     WHERE r.reference = u.reference AND ruling IN ('CONFIRM', 'RELEASE') ORDER BY number DESC LIMIT 1)"""
 """SQL: what persons decided last over the upload `u`."""
 _SAMPLED: Final = ("HELD", "BLOCKED", "RELEASED", "REMOVED")
-_ROWS: Final = 1000  # uploads read at a time
+ROWS: Final = 1000  # uploads read at a time
 _STANDING: Final = frozenset({"HELD", "BLOCKED", "UNANSWERED"})
 
 
@@ -188,7 +188,7 @@ def _in_order(records: Records) -> Iterator[str]:
             "ORDER BY time, reference LIMIT ?"
         )
         after = ("", "")
-        while rows := records.rows(sql, (state, *after, _ROWS)):
+        while rows := records.rows(sql, (state, *after, ROWS)):
             for time, reference in rows:
                 after = (time, reference)
                 yield after

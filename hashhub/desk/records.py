@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "hook.db"
 SCHEMA_VERSION: Final = 1
-_WAIT_SECONDS: Final = 5.0
+WAIT_SECONDS: Final = 5.0
 """For another thread, and as long for another process: each upload that is recorded may wait so long, and no longer."""
 _READ_ROWS: Final = 5_000  # at a time: a year's events do not fit into memory
 Version: TypeAlias = tuple[int, int]
@@ -252,7 +252,7 @@ class Records:
                         "data", "can be read by others; chmod 700 it, or name another directory"
                     )
                 self._path = path = directory / FILE_NAME
-                self._db = connect(path, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=False)
+                self._db = connect(path, isolation_level=None, timeout=WAIT_SECONDS, check_same_thread=False)
             except OSError as e:
                 raise Unavailable(f"the hook's data directory cannot be used ({e.strerror}); check its path") from e
             try:
@@ -325,7 +325,7 @@ class Records:
         sees what is committed.
         """
         try:
-            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=_WAIT_SECONDS)) as own:
+            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=WAIT_SECONDS)) as own:
                 own.execute("PRAGMA query_only = ON").close()
                 return own.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as e:
@@ -523,7 +523,7 @@ class _Held:
         """Have the file. Raises Unavailable when others have had it for too long."""
         if os.getpid() != self._process:
             raise self._forked_off()
-        if not self._lock.acquire(timeout=_WAIT_SECONDS):
+        if not self._lock.acquire(timeout=WAIT_SECONDS):
             raise Unavailable("the hook's records are busy; check the disk, and who else has opened hook.db")
 
     @contextmanager
@@ -531,7 +531,7 @@ class _Held:
         """Have the file as well as can be: behind a fork, or where another thread never lets go, it is closed as it
         is.
         """
-        is_taken = os.getpid() == self._process and self._lock.acquire(timeout=_WAIT_SECONDS)
+        is_taken = os.getpid() == self._process and self._lock.acquire(timeout=WAIT_SECONDS)
         try:
             yield
         finally:

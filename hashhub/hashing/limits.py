@@ -72,14 +72,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_LIMITS: Final = Limits()
 # Of a video that are decoded in a second of CPU time: a third of what one core did where this was measured, so that a
 # slower one does not give up.
-_VIDEO_PIXELS: Final = 150_000_000
+VIDEO_PIXELS: Final = 150_000_000
 
 
 def video_pixels(cpu_seconds: float) -> int:
     """Return the `max_video_pixels` of a file that may take so much CPU time: what has more is read by its key frames
     in place of being given up.
     """
-    return max(1, int(cpu_seconds * _VIDEO_PIXELS))
+    return max(1, int(cpu_seconds * VIDEO_PIXELS))
 
 
 def too_large(limit: str, bound: int, unit: str, measured: str, what: str = "picture") -> LimitExceeded:

@@ -50,11 +50,11 @@ begin.
 """
 
 _LOOK_SECONDS: Final = 0.05  # between looks whether the answer is still wanted
-_WALL: Final = 3  # seconds on the clock for one of CPU time; a child that gets no more of a core is stopped, too
+WALL: Final = 3  # seconds on the clock for one of CPU time; a child that gets no more of a core is stopped, too
 _STREAM_BYTES_A_SECOND: Final = 32 << 20  # the three digests take 300 MB/s; the rest is for slow disks
 _ANSWER_SECONDS: Final = 10.0  # for an answer of some KB once it has begun to come
 _MOST_PIECES: Final = 1024  # that Linux takes in one call
-_SEND_BYTES: Final = 4 << 20  # of a file that are sent without waiting for the child, if the system allows so many
+SEND_BYTES: Final = 4 << 20  # of a file that are sent without waiting for the child, if the system allows so many
 _MOST_ANSWER: Final = 1 << 24  # bytes of an answer; the largest, 32 frames with variants, has some 50 KB
 _PART_BYTES: Final = 1 << 16  # of an answer that are taken at once
 _START_SECONDS: Final = 60.0  # for the template to load the libraries and fork its first child
@@ -66,11 +66,11 @@ _WEIGHT: Final = 0.1  # of the last file in the running mean
 
 # All that a child sees of the hub's environment: the rest may hold secrets. The last three say where compiled kernels
 # are; the template writes them there, and a child can only read.
-_ENVIRONMENT: Final = (
+ENVIRONMENT: Final = (
     *("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "SYSTEMROOT"),
     *("HASHHUB_KERNEL_CACHE", "XDG_CACHE_HOME", "HOME"),
 )
-_SETTINGS: Final = {
+SETTINGS: Final = {
     # A template with threads could not be forked, and a child is meant to have one core.
     **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     # glibc's malloc otherwise gives memory back after each file, and faulting it in again takes 15 ms of the next one's
@@ -291,7 +291,7 @@ class _Child:
     ) -> protocol.ChildResult:
         """Return what became of the file. Raises Unavailable when no process can be had."""
         connected = self.start()
-        until = time.monotonic() + seconds * _WALL
+        until = time.monotonic() + seconds * WALL
         error: HashHubError | None = None
         try:
             outcome = _exchange(connected, content, task, until, is_wanted)
@@ -412,7 +412,7 @@ class _Template:
     def fork(self) -> tuple[tuple[int, int], socket.socket]:
         """Return a new child's name and the socket to it. Raises Unavailable."""
         ours, theirs = socket.socketpair()
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         ours.setblocking(False)
         with self._lock, theirs:
             for last in (False, True):
@@ -457,7 +457,7 @@ class _Template:
         if self._closed:
             raise EOFError
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         # The modules that this process sees, from the same places; not from wherever it happens to have been started.
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with theirs:
@@ -466,7 +466,7 @@ class _Template:
                     [sys.executable, "-P", "-m", protocol.__name__, *self._arguments],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
-                    env=environment | _SETTINGS,
+                    env=environment | SETTINGS,
                     start_new_session=True,
                 )
             except OSError:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 # FFmpeg's names of the one demuxer for each type.
-_DEMUXERS: Final[dict[str, str]] = {
+DEMUXERS: Final[dict[str, str]] = {
     "video/3gpp": "mov",
     "video/mp2t": "mpegts",
     "video/mp4": "mov",
@@ -190,7 +190,7 @@ def _refuse(_url: str, _flags: int, _options: object) -> Any:
 def _opened(window: _Window, media_type: str, limits: Limits) -> Iterator[InputContainer]:
     import av
 
-    demuxer = _DEMUXERS[media_type]
+    demuxer = DEMUXERS[media_type]
     if media_type == "video/mpeg":
         demuxer = "mpegvideo" if window.read(4) == _ELEMENTARY else "mpeg"
         window.seek(0)
@@ -252,7 +252,7 @@ def _measured_seconds(container: InputContainer, video: VideoStream) -> float:
 
 def _check_extent(window: _Window, media_type: str) -> None:
     """Raise InvalidArgument (UNREADABLE_MEDIA) where the container says that it is longer than its file."""
-    match _DEMUXERS[media_type]:
+    match DEMUXERS[media_type]:
         case "mov":
             end = _boxes_end(window)
         case "avi":
@@ -440,7 +440,7 @@ class _Reading:
         what, declared = "", self._video.frames
         if progress.damage:
             what = f"the {self._media_type} file is damaged: {progress.damage}"
-        elif _DEMUXERS[self._media_type] == "mov" and self._packets < declared:
+        elif DEMUXERS[self._media_type] == "mov" and self._packets < declared:
             what = f"the {self._media_type} file is cut off: {self._packets:,} of its {declared:,} frames are there"
         elif not progress.frames and self._packets:
             what = f"none of the frames of the {self._media_type} file can be decoded"

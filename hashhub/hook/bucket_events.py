@@ -18,7 +18,7 @@ import msgspec
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
 
 _MOST_MESSAGES: Final = 10  # that SQS gives at once
-_WAIT_SECONDS: Final = 20  # for which SQS lets a call wait for messages
+WAIT_SECONDS: Final = 20  # for which SQS lets a call wait for messages
 _MARGIN_SECONDS: Final = 10
 _MOST_NAMES: Final = 1_000  # of one message; what more it names is found when the quarantine is listed
 _CREATED: Final = "ObjectCreated:"
@@ -113,7 +113,7 @@ class EventQueue:
                 endpoint_url=f"{parts.scheme}://{parts.netloc}",
                 config=Config(
                     connect_timeout=_MARGIN_SECONDS,
-                    read_timeout=_WAIT_SECONDS + _MARGIN_SECONDS,
+                    read_timeout=WAIT_SECONDS + _MARGIN_SECONDS,
                     retries={"total_max_attempts": 2},
                 ),
             )
@@ -122,7 +122,7 @@ class EventQueue:
 
     def receive(self, *, wait: bool = True) -> list[Notice]:
         """Return up to ten messages; none after 20 seconds without one, or at once. What is not deleted comes again."""
-        seconds = _WAIT_SECONDS if wait else 0
+        seconds = WAIT_SECONDS if wait else 0
         answer = self._ask("receive_message", MaxNumberOfMessages=_MOST_MESSAGES, WaitTimeSeconds=seconds)
         return [
             Notice(id=m["MessageId"], receipt=m["ReceiptHandle"], keys=keys_of(m["Body"], self._bucket))

@@ -57,7 +57,7 @@ _LONGEST_WAIT: Final = 600.0
 _UNANSWERED, _TO_RELEASE = "unanswered", "to release"  # what is done anew beside names that uploaders choose
 _MOST_MISLED: Final = 100  # names in a row that are not there, after which events are not relied on
 _RECHECKED_A_PASS: Final = 100
-_MOST_RESTING: Final = 10_000  # files whose time is yet to come, watched at once
+MOST_RESTING: Final = 10_000  # files whose time is yet to come, watched at once
 _CLOCKS_SECONDS: Final = 86_400.0  # by which a store's clock and ours may differ
 _LONGEST_PAUSE: Final = 60.0
 
@@ -435,7 +435,7 @@ class BucketWorker:
         resting = self._resting.get(item.name)
         if resting is None or resting.stamp != item.stamp:
             resting = _Resting(item.stamp, at + self._settings.settle_seconds)
-            if item.name in self._resting or len(self._resting) < _MOST_RESTING:
+            if item.name in self._resting or len(self._resting) < MOST_RESTING:
                 self._resting[item.name] = resting
         if resting.until > at:
             return False

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hashhub.hook.places import ObjectPlace, StoredObject
     from hashhub.hook.settings import HookSettings
 
-_MOST_NAMED: Final = 1_000  # unread, and looked at in part; all of them are counted
+MOST_NAMED: Final = 1_000  # unread, and looked at in part; all of them are counted
 
 
 Source: TypeAlias = Callable[[], IO[bytes]] | str
@@ -39,7 +39,7 @@ Source: TypeAlias = Callable[[], IO[bytes]] | str
 
 
 class ScanOutcome(NamedTuple):
-    """What a look through gave. `unread`: the first _MOST_NAMED of them. `remembered`: files not read again."""
+    """What a look through gave. `unread`: the first MOST_NAMED of them. `remembered`: files not read again."""
 
     scan: Scan
     new_copies: int
@@ -164,7 +164,7 @@ class _Look:
 
 
 def _name(files: list[Partial], place: str, why: str) -> None:
-    if len(files) < _MOST_NAMED:
+    if len(files) < MOST_NAMED:
         files.append(Partial(place=place, why=why))
 
 

@@ -49,17 +49,17 @@ _PIECE_BYTES: Final = 1 << 18  # chunks are gathered to this: some clients send 
 _MOST_COMMAND: Final = 4096 + 32  # bytes: a path and its command
 _SESSION_SCANS: Final = 4  # of one session that are decided over while the next is received
 _WRITERS: Final = 4
-_SEND_SECONDS: Final = 30.0  # for a client to take an answer
+SEND_SECONDS: Final = 30.0  # for a client to take an answer
 _LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 1 << 24
 _BACKLOG: Final = 512
-_BEHIND_SECONDS: Final = 3.0  # so far behind a client is cut off while others wait for its place
+BEHIND_SECONDS: Final = 3.0  # so far behind a client is cut off while others wait for its place
 _LEAST_BYTES_A_SECOND: Final = 8192  # of a stream that never falls behind
-_SLOW_SECONDS: Final = 3.0  # for which a client was waited for in one stream, after which it is slow
+SLOW_SECONDS: Final = 3.0  # for which a client was waited for in one stream, after which it is slow
 _PLACE_SECONDS: Final = 0.02  # between looks who is behind
 _FULL_SECONDS: Final = 0.1  # before connections are accepted again when there are no descriptors left
 _LOOK_SECONDS: Final = 1.0
-_END_SECONDS: Final = 20.0  # for uploads that are decided over when the door is closed
+END_SECONDS: Final = 20.0  # for uploads that are decided over when the door is closed
 
 _COMMANDS: Final = ("PING", "VERSION", "VERSIONCOMMANDS", "STATS", "INSTREAM", "IDSESSION", "END")
 _PATHS: Final = ("SCAN", "CONTSCAN", "MULTISCAN", "ALLMATCHSCAN")
@@ -93,7 +93,7 @@ class _NotTakenError(Exception):
 class _Waits:
     """For how long a client is waited for: to send, or to take an answer. Belongs to one connection.
 
-    While others wait for a place, who is behind by `_BEHIND_SECONDS` is cut off, as if its time were over, and so is
+    While others wait for a place, who is behind by `BEHIND_SECONDS` is cut off, as if its time were over, and so is
     the slowest of those who are only slow where they have more than their share of the places.
     """
 
@@ -118,7 +118,7 @@ class _Waits:
                 began = self._since.pop(patience)
                 if not self._owed:
                     self._waited += loop.time() - began
-                    self._debt = min(_BEHIND_SECONDS, self._debt + loop.time() - began)
+                    self._debt = min(BEHIND_SECONDS, self._debt + loop.time() - began)
                 self._debt = max(0.0, self._debt - self._come / _LEAST_BYTES_A_SECOND)
                 self._come = 0
 
@@ -279,7 +279,7 @@ class _Client:
     async def say(self, text: bytes, end: bytes, *, number: int = 0) -> None:
         """Send an answer. `number`: of the command in its session. Raises OSError when the client does not take it."""
         self._writer.write((b"%d: " % number if number else b"") + text + end)
-        async with self._waits.up_to(_SEND_SECONDS):
+        async with self._waits.up_to(SEND_SECONDS):
             await self._writer.drain()
 
     def end(self) -> None:
@@ -348,7 +348,7 @@ class ClamdDoor:
                     task.cancel()
                 await asyncio.gather(*accepting, stopping, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_END_SECONDS):
+            async with asyncio.timeout(END_SECONDS):
                 await self._is_idle.wait()
         for conversation in self._conversations:
             conversation.cancel()
@@ -385,7 +385,7 @@ class ClamdDoor:
             at = asyncio.get_running_loop().time()
             begun = [waits for waits in self._conversations.values() if not waits.is_cut_off]
             last = max(begun, key=lambda waits: waits.behind(at), default=None)
-            if last is not None and last.behind(at) >= _BEHIND_SECONDS:
+            if last is not None and last.behind(at) >= BEHIND_SECONDS:
                 last.cut_off()
             elif slowest := _slowest_beyond_share(self._conversations.values(), self._settings.connections, at):
                 slowest.cut_off()
@@ -684,7 +684,7 @@ def _slowest_beyond_share(conversations: Iterable[_Waits], places: int, at: floa
     A client that sends just fast enough would keep its place for as long as a stream may take, and a few hundred of
     them would keep everybody else out for that time.
     """
-    slow = [waits for waits in conversations if not waits.is_cut_off and waits.waited(at) >= _SLOW_SECONDS]
+    slow = [waits for waits in conversations if not waits.is_cut_off and waits.waited(at) >= SLOW_SECONDS]
     return min(slow, key=lambda waits: waits.rate(at)) if len(slow) > max(1, places // 2) else None
 
 

@@ -27,11 +27,11 @@ _log = logging.getLogger("hashhub.hook")
 
 LENGTH: Final = struct.Struct("!L")  # before each chunk of a stream; 0 ends it
 _LAST_PORT: Final = 0xFFFF
-_CONNECT_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 5.0
 _FULL_SECONDS: Final = 0.02  # between tries while as many connections wait for it as may
 _STALL_SECONDS: Final = 30.0  # it writes a stream to disk as it comes, so that only one in trouble takes none for long
 _VERSION_SECONDS: Final = 5.0
-_VERSION_AGE_SECONDS: Final = 1.0  # for which an answer to VERSION is given again
+VERSION_AGE_SECONDS: Final = 1.0  # for which an answer to VERSION is given again
 _ANSWER_BYTES: Final = 1 << 16  # a line with the name of what it found
 
 
@@ -75,7 +75,7 @@ class Chain:
     async def _connect(self) -> socket.socket:
         """Return a new connection, which does not block. Raises OSError, or TimeoutError (which is one)."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + _CONNECT_SECONDS
+        until = loop.time() + CONNECT_SECONDS
         async with asyncio.timeout_at(until):
             if self._path:
                 return await _connected_to_path(self._path, until)
@@ -99,7 +99,7 @@ class Chain:
         It is asked once for all who ask meanwhile: each question is a connection, which a scan could have had.
         """
         age = asyncio.get_running_loop().time() - self._version_time
-        if self._asking is None or (self._asking.done() and age >= _VERSION_AGE_SECONDS):
+        if self._asking is None or (self._asking.done() and age >= VERSION_AGE_SECONDS):
             self._asking = asyncio.create_task(self._ask_version())
         return await asyncio.shield(self._asking)
 

@@ -61,7 +61,7 @@ COPY: Final = "copy"
 SYNC: Final = "run `hashhub hook sync`"
 _KEYS: Final = 500  # values in one statement
 _CHUNK: Final = 100_000  # digests read at a time
-_CLOCKS: Final = timedelta(minutes=1)  # by which the hub's clock and ours may differ
+CLOCKS: Final = timedelta(minutes=1)  # by which the hub's clock and ours may differ
 _FLAGS: Final = Flags.__struct_fields__
 _ENTRY: Final = (
     "SELECT e.id, h.name, e.position, e.member, e.external_id, "  # noqa: S608 - our own names
@@ -350,7 +350,7 @@ class CopyReader:
         visible, disclosed = set(), set()
         for name, hash_set in registry.hash_sets.items():
             end = hash_set.marking.expire_time
-            if end is None or end > at or end + _CLOCKS < given_at:
+            if end is None or end > at or end + CLOCKS < given_at:
                 visible.add(name)
             elif hash_set.marking.disclose_existence:
                 disclosed.add(name)

@@ -61,7 +61,7 @@ _log = logging.getLogger("hashhub.hook")
 _T = TypeVar("_T")
 _PIECE: Final = 1 << 20  # bytes read at a time
 _REFERENCE_BYTES: Final = 10
-_MOST_THREADS: Final = 64  # each waits for a child process or the hub
+MOST_THREADS: Final = 64  # each waits for a child process or the hub
 _API: Final = "api"  # the door of an app's own code
 _MAX_UPLOAD_ID: Final = 1024
 _LATE_SECONDS: Final = 120.0  # for which an upload's digests are not asked about again because its hashes may come yet
@@ -328,7 +328,7 @@ class Hook:
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         with self._lock:
             if self._threads is None:
-                count = min(_MOST_THREADS, self.settings.max_waiting)
+                count = min(MOST_THREADS, self.settings.max_waiting)
                 self._threads = ThreadPoolExecutor(count, thread_name_prefix="hook-check")
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hashhub.hook.settings import HookSettings
 
 _FAILURE_SECONDS: Final = 60.0
-_END_SECONDS: Final = 10.0  # within what a service manager leaves a process to end
+END_SECONDS: Final = 10.0  # within what a service manager leaves a process to end
 _REMEMBERED_BYTES: Final = 32 << 20
 _SIDE: Final = 64
 A_PICTURE: Final = struct.pack("<2sIII", b"BM", 54 + 3 * _SIDE**2, 0, 54) + struct.pack(
@@ -35,7 +35,7 @@ A_PICTURE: Final = struct.pack("<2sIII", b"BM", 54 + 3 * _SIDE**2, 0, 54) + stru
 ) + bytes(range(256)) * (3 * _SIDE**2 // 256)  # fmt: skip
 """A file with a picture that nobody has uploaded: a bitmap."""
 
-_FEW_BYTES: Final = 4 << 20  # that are sent to a child; more are read by it, from memory that the system gives pages to
+FEW_BYTES: Final = 4 << 20  # that are sent to a child; more are read by it, from memory that the system gives pages to
 _A_HASH: Final = 200  # bytes that one remembered hash takes, roughly
 
 
@@ -129,7 +129,7 @@ class UploadHasher:
             self._is_closed = True
             in_hand = list(self._in_hand.values())
         # An upload that the hub gave no answer for needs its hashes to be cleared later, and its bytes end with us.
-        wait(in_hand, timeout=_END_SECONDS)
+        wait(in_hand, timeout=END_SECONDS)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
         self._threads.shutdown(wait=True)
@@ -146,7 +146,7 @@ class UploadHasher:
                 return media
 
     def _hash_in_child(self, key: bytes, content: UploadBytes) -> MediaHashes:
-        pieces = content.pieces() if content.size <= _FEW_BYTES else ()
+        pieces = content.pieces() if content.size <= FEW_BYTES else ()
         file = None if pieces else content.open()
         if not pieces and file is None:
             raise Unavailable("the upload's bytes are gone")

@@ -63,7 +63,7 @@ _POLICY_SECONDS: Final = 60.0  # between two looks at a policy while nothing cha
 _CALL_SECONDS: Final = 60.0
 _START_SECONDS: Final = 10.0  # for a policy at the first start
 _CLOCKS: Final = 60.0  # seconds by which a clock may go wrong before the copy's age counts as unknown
-_JOURNAL_PAGES: Final = 1_000  # of the feed that the journal holds beyond the snapshot: some 100 MB at most
+JOURNAL_PAGES: Final = 1_000  # of the feed that the journal holds beyond the snapshot: some 100 MB at most
 _CALLER: Final = "hook"
 _clock: Final = time.time
 
@@ -196,7 +196,7 @@ class Sync:
     def _trim(self) -> None:
         """Drop what of the journal the snapshots have."""
         matcher = self._index.matcher
-        if matcher.revision - (matcher.snapshot_revision or 0) > _JOURNAL_PAGES:
+        if matcher.revision - (matcher.snapshot_revision or 0) > JOURNAL_PAGES:
             # A list that is stated again changes no digest, so that the matcher alone sees no reason for a snapshot.
             matcher.compact()
         snapshot = matcher.snapshot_revision or 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hashhub.store import Store
 
 _SECONDS: Final = 1.0  # between two looks
-_ANSWER_SECONDS: Final = 5.0  # a look that takes longer than this is no answer
+ANSWER_SECONDS: Final = 5.0  # a look that takes longer than this is no answer
 
 
 class Need(StrEnum):
@@ -58,7 +58,7 @@ class Condition:
     def met(self) -> frozenset[Need]:
         """Return what is there now; asks nobody."""
         needs = set()
-        if self._is_answering and time.monotonic() - self._answered <= _SECONDS + _ANSWER_SECONDS:
+        if self._is_answering and time.monotonic() - self._answered <= _SECONDS + ANSWER_SECONDS:
             needs.add(Need.DATABASE)
         if self._has_room:
             needs.add(Need.ROOM)

@@ -76,7 +76,7 @@ weigh, and the remark on an entry tells its contributor nothing of what it may n
 _FRAMES_BYTES: Final = 4096  # of frames that take about as long to write as an entry
 _TIMES: Final = 3  # that a commit is decided anew before its caller is told to come again
 _LOOK_SECONDS: Final = 0.2  # between two looks whether the hub is ready
-_PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
+PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 
 
 class Contribute:
@@ -396,8 +396,8 @@ class Contribute:
         """Return under which id each of the intake's classifications is stored, storing those that are new."""
         ids: list[int | None] = []
         classifications = intake.classifications()
-        for start in range(0, len(classifications), _PIECE):
-            some = classifications[start : start + _PIECE]
+        for start in range(0, len(classifications), PIECE):
+            some = classifications[start : start + PIECE]
             self._go_on(import_id)
             stored = iter(self._store.stage.classification_ids([c for c in some if c is not None]))
             ids += [None if c is None else next(stored) for c in some]
@@ -411,7 +411,7 @@ def _pieces(entries: Iterable[NewEntries]) -> Iterator[list[NewEntries]]:
     for new in entries:
         piece.append(new)
         weight += _weight(new)
-        if weight >= _PIECE:
+        if weight >= PIECE:
             yield piece
             piece, weight = [], 0
     if piece:

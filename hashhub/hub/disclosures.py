@@ -30,7 +30,7 @@ _log = logging.getLogger("hashhub.access")
 _SECONDS: Final = 10.0
 _DAY: Final = 86_400
 _SHOWN: Final = 1_000  # tokens in metrics
-_MOST: Final = 65_536  # SHA-256 of one token that wait to be written
+MOST: Final = 65_536  # SHA-256 of one token that wait to be written
 
 
 class DisclosureCounter:
@@ -84,7 +84,7 @@ class DisclosureCounter:
             return
         with self._lock:
             own = self._names.setdefault(principal.name, set())
-            if len(own) < _MOST:
+            if len(own) < MOST:
                 own |= learned
         with suppress(RuntimeError):  # no thread can be made: the next answer tries again
             self.thread.start(at_once=False)

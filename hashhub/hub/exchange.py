@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
 MAX_PAGE: Final = 1000  # lines
 _PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse messages of more than 4 MiB
-_PAGE_SECONDS: Final = 1.0  # how long one page looks for something that its receiver may have
+PAGE_SECONDS: Final = 1.0  # how long one page looks for something that its receiver may have
 _ROWS: Final = 500  # of the feed, read at a time
-_PIECE: Final = 500  # entries read at a time
+PIECE: Final = 500  # entries read at a time
 _IDS: Final = 100_000  # of one change, taken at a time
 _FORMAT: Final = 1  # of a position
 _MAC_BYTES: Final = 32
@@ -206,7 +206,7 @@ class _Page:
         self._held, self._missing = _unpacked(place.held), _unpacked(place.missing)
         self._size = page_size
         self._bytes = 0
-        self._until = time.monotonic() + _PAGE_SECONDS
+        self._until = time.monotonic() + PAGE_SECONDS
         self._from_now = from_now
         self._authors: Mapping[int, set[str]] = {}
         self._revision = 0
@@ -322,7 +322,7 @@ class _Page:
         ids = self._store.feeds.change_ids(change)
         if self._is_full():
             return False
-        while piece := ids.after(place.entry, min(_PIECE, self._size - len(self.lines))):
+        while piece := ids.after(place.entry, min(PIECE, self._size - len(self.lines))):
             if change.hash_set == place.filling:
                 piece = [i for i in piece if i <= place.filled]
                 if not piece:
@@ -357,7 +357,7 @@ class _Page:
             if not place.filling:
                 place.filling, place.filled = min(self._missing), 0
             contributor, _, set_id = self._store.feeds.hash_set_keys()[place.filling].partition("/")
-            wanted = min(_PIECE, self._size - len(self.lines))
+            wanted = min(PIECE, self._size - len(self.lines))
             entries = self._store.entries.list_entries(contributor, set_id, (EntryState.ACTIVE,), wanted, place.filled)
             stopped = self._upsert(place.filling, entries)
             if stopped is not None:

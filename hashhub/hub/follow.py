@@ -35,21 +35,19 @@ if TYPE_CHECKING:
     from hashhub.store import MatcherChange, Store
 
 _PAGE: Final = 1000  # change rows read at a time
-_PIECE: Final = (
+PIECE: Final = (
     50_000  # entries whose digests are read at a time: bounds memory, and how long the matcher's writer is busy
 )
-_GATHERED_SECONDS: Final = 5.0  # for which staged entries, which nobody sees, wait until there are a _PIECE of them
-_MOST_GATHERED: Final = 200_000  # digests of them that the matcher takes in at once
-_SWEEP_PIECE: Final = 1_000  # entries of a large withdrawal whose digests are looked after at a time: some 20 ms
+GATHERED_SECONDS: Final = 5.0  # for which staged entries, which nobody sees, wait until there are a PIECE of them
+MOST_GATHERED: Final = 200_000  # digests of them that the matcher takes in at once
+SWEEP_PIECE: Final = 1_000  # entries of a large withdrawal whose digests are looked after at a time: some 20 ms
 _SWEEP_PAUSE: Final = 0.02  # seconds between two pieces: matching has the core for half of the time
 _SWEEP_PAUSE_BUSY: Final = 0.4  # while lists come in, which then have the database and the processor
-_LONG_PAUSES: Final = 150  # of them, a minute: what is to be swept must not grow for as long as somebody keeps sending
-_LONGEST_HOLD_UP: Final = 60.0  # seconds that a sweep waits for staged lists, likewise
+LONG_PAUSES: Final = 150  # of them, a minute: what is to be swept must not grow for as long as somebody keeps sending
+LONGEST_HOLD_UP: Final = 60.0  # seconds that a sweep waits for staged lists, likewise
 _SPARED_SECONDS: Final = 60.0  # for which digests that were staged are spared, before it is looked which still are
 _MOST_TABLES: Final = 32  # of such digests, before they become one
-_STALE_SECONDS: Final = (
-    5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
-)
+STALE_SECONDS: Final = 5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
 _CHECK_SECONDS: Final = 0.02  # between looks whether a snapshot that was opened has been checked
 _ACTIVE: Final = (EntryState.ACTIVE,)
 _GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
@@ -171,7 +169,7 @@ class Follower:
             why = "the index that answers is damaged, and is rebuilt from the database; retry in a moment"
         elif not self._ready.is_set():
             why = "the matcher is still reading the hub's entries; retry in a moment"
-        elif time.monotonic() - self._looked > _STALE_SECONDS + 2 * self._poll_interval:
+        elif time.monotonic() - self._looked > STALE_SECONDS + 2 * self._poll_interval:
             why = (
                 "the hub has not been able to look for changes for some seconds, so it may not know what was just "
                 "listed; retry in a moment"
@@ -319,8 +317,8 @@ class Follower:
             return False
         if self._gathering_since is None:
             self._gathering_since = time.monotonic()
-        is_recent = time.monotonic() - self._gathering_since < _GATHERED_SECONDS
-        return is_recent and sum(len(change.ids) for change in changes) < _PIECE
+        is_recent = time.monotonic() - self._gathering_since < GATHERED_SECONDS
+        return is_recent and sum(len(change.ids) for change in changes) < PIECE
 
     def _note(self) -> None:
         """Call `on_moved` unless it succeeded at this revision."""
@@ -375,7 +373,7 @@ class Follower:
         """Whether a sweep has to wait for what is staged; when it need not, that is spared."""
         if self._held_up_since is None:
             self._held_up_since = time.monotonic()
-        if time.monotonic() - self._held_up_since < _LONGEST_HOLD_UP:
+        if time.monotonic() - self._held_up_since < LONGEST_HOLD_UP:
             return True
         if self._spared is None or self._spared.is_old():
             self._spared = _RetainedDigests(digests for _, digests in self._store.feeds.staged_digests())
@@ -387,7 +385,7 @@ class Follower:
         self._note_soon()
         while self.sweep():
             pause = _SWEEP_PAUSE
-            if self._long_pauses < _LONG_PAUSES and self._store.imports.are_coming_in():
+            if self._long_pauses < LONG_PAUSES and self._store.imports.are_coming_in():
                 self._long_pauses += 1
                 pause = _SWEEP_PAUSE_BUSY
             if self.thread.wait(pause):
@@ -406,7 +404,7 @@ class Follower:
         while True:
             upto, changes = self._store.feeds.large_withdrawals(self._swept)
             for change in changes:
-                yield from self._store.feeds.digests_of(change.ids, _SWEEP_PIECE, states=_GONE)
+                yield from self._store.feeds.digests_of(change.ids, SWEEP_PIECE, states=_GONE)
             self._swept = max(self._swept, upto)
             if not changes:
                 return
@@ -422,7 +420,7 @@ class Follower:
         if change.kind == ChangeKind.WITHDRAW:
             if change.is_large:
                 return  # `sweep` follows
-            for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_GONE):
+            for digests in self._store.feeds.digests_of(change.ids, PIECE, states=_GONE):
                 gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
                 self._matcher.apply(before, withdraw=gone)
         elif change.kind == ChangeKind.UPSERT and change.import_key:
@@ -431,29 +429,29 @@ class Follower:
             withdrawn = self._store.feeds.withdrawn_while_staged(change.import_key, change.revision)
             if not all(map(self._store.feeds.have_digests, withdrawn)):
                 # What was erased or deleted since does not say any more what was dropped with it.
-                for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
+                for digests in self._store.feeds.digests_of(change.ids, PIECE, states=_ACTIVE):
                     self._matcher.apply(before, add=digests, hash_set=set_key_of(change.ids.first))
                 return
             for ids in withdrawn:
-                for digests in self._store.feeds.digests_of(ids, _PIECE, states=_GONE):
+                for digests in self._store.feeds.digests_of(ids, PIECE, states=_GONE):
                     still_listed = {
                         name: rows[self._store.feeds.still_active(name, rows)] for name, rows in digests.items()
                     }
                     self._matcher.apply(before, add=still_listed)
         else:
-            for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
+            for digests in self._store.feeds.digests_of(change.ids, PIECE, states=_ACTIVE):
                 self._matcher.apply(before, add=digests, hash_set=set_key_of(change.ids.first))
 
     def _apply_staged(self, changes: Sequence[MatcherChange]) -> None:
         """Take in the digests of staged entries, as many as may be together."""
         before, hash_set = changes[0].revision - 1, set_key_of(changes[0].ids.first)
         parts: dict[str, list[NDArray[np.uint8]]] = {}
-        for digests in (d for x in changes for d in self._store.feeds.digests_of(x.ids, _PIECE, states=_ACTIVE)):
+        for digests in (d for x in changes for d in self._store.feeds.digests_of(x.ids, PIECE, states=_ACTIVE)):
             if self._spared is not None:
                 self._spared.add(digests)
             for name, rows in digests.items():
                 parts.setdefault(name, []).append(rows)
-            if sum(len(rows) for some in parts.values() for rows in some) >= _MOST_GATHERED:
+            if sum(len(rows) for some in parts.values() for rows in some) >= MOST_GATHERED:
                 self._matcher.apply(before, add=_joined(parts), hash_set=hash_set)
                 parts = {}
         if parts:
@@ -461,7 +459,7 @@ class Follower:
 
 
 def _parts(changes: Sequence[MatcherChange]) -> Iterator[tuple[Sequence[MatcherChange], MatcherChange | None]]:
-    """Yield changes in order, staged entries of one hash set up to a _PIECE together, and the change that follows."""
+    """Yield changes in order, staged entries of one hash set up to a PIECE together, and the change that follows."""
     start, count = 0, 0
     for number, change in enumerate(changes):
         count += len(change.ids)
@@ -471,7 +469,7 @@ def _parts(changes: Sequence[MatcherChange]) -> Iterator[tuple[Sequence[MatcherC
             and change.kind == following.kind == "STAGED"
             and set_key_of(change.ids.first) == set_key_of(following.ids.first)
         )
-        if not goes_on or count >= _PIECE:
+        if not goes_on or count >= PIECE:
             yield changes[start : number + 1], following
             start, count = number + 1, 0
 

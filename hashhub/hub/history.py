@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from hashhub.store import Store
 
 _SCAN: Final = 5_000  # events looked at for one page, where few of them are for the caller
-_PIECE: Final = 500
+PIECE: Final = 500
 _Page = tuple[list[Event], int]
-_CHANGES: Final = 20_000  # revisions whose changes are looked at for one page of an entry's history: some 10 ms
+CHANGES: Final = 20_000  # revisions whose changes are looked at for one page of an entry's history: some 10 ms
 
 # What outsiders are told of an entry that they may see, and under which name.
 _OF_ENTRIES: Final = {
@@ -66,13 +66,13 @@ class History:
         if subject.startswith("entries/"):
             return self._of_entry(reader, subject, actor, since, page_size, before)
         events: list[Event] = []
-        for _ in range(0, _SCAN, _PIECE):
+        for _ in range(0, _SCAN, PIECE):
             piece = self._store.history.list_events(
                 subjects=_subjects(subject) if subject else (),
                 actor=actor,
                 since=since,
                 before_revision=before,
-                limit=_PIECE,
+                limit=PIECE,
             )
             for event in piece:
                 before = event.revision
@@ -81,7 +81,7 @@ class History:
                     events.append(shown)
                 if len(events) == page_size:
                     return events, before
-            if len(piece) < _PIECE:
+            if len(piece) < PIECE:
                 return events, 0
         return events, before
 
@@ -95,10 +95,10 @@ class History:
         entry = self._store.entries.get_entry(contributor, hash_set, int(entry_id))
         events: list[Event] = []
         looks = _EntryRevisions(self._store, entry, subject, since)
-        for _ in range(0, _SCAN, _PIECE):
+        for _ in range(0, _SCAN, PIECE):
             revisions, below = looks.before(before)
             # `since` holds for each event, not only for the stretch that it is in.
-            for event in self._store.history.list_events(actor=actor, since=since, revisions=revisions, limit=_PIECE):
+            for event in self._store.history.list_events(actor=actor, since=since, revisions=revisions, limit=PIECE):
                 shown = _asked_for(reader, event, actor, about=subject)
                 if shown is not None:
                     events.append(shown)
@@ -144,7 +144,7 @@ class _EntryRevisions:
 
     def __init__(self, store: Store, entry: Entry, subject: str, since: datetime | None) -> None:
         self._store, self._entry, self._subject, self._since = store, entry, subject, since
-        self.remaining = _CHANGES
+        self.remaining = CHANGES
         self._own = {entry.create_revision}
         if entry.withdrawal is not None and entry.withdrawal.pending:  # asked for together with others
             self._own.add(entry.withdrawal.revision)
@@ -155,7 +155,7 @@ class _EntryRevisions:
             self._last = max(entry.create_revision, entry.update_revision)
 
     def before(self, before: int) -> tuple[Sequence[int], int]:
-        """Return the last revisions of the entry's history before one (0: of all), the newest first, _PIECE at most,
+        """Return the last revisions of the entry's history before one (0: of all), the newest first, PIECE at most,
         and below which one to go on (0: there are no more).
 
         They are all those since the time, and perhaps others.
@@ -172,13 +172,13 @@ class _EntryRevisions:
         revisions = {
             *(r for r in self._own if low < r < end),
             # A review can be older than the entry: it was taken over.
-            *store.entries.review_revisions(entry.id, low, end, _PIECE),
-            *store.history.revisions_of(self._subject, low, end, _PIECE),
+            *store.entries.review_revisions(entry.id, low, end, PIECE),
+            *store.history.revisions_of(self._subject, low, end, PIECE),
         }
         if first < last:
-            revisions.update(store.feeds.revisions_about(entry.id, first, last, _PIECE))
-        page = sorted(revisions, reverse=True)[:_PIECE]
-        return page, page[-1] if len(page) == _PIECE else below
+            revisions.update(store.feeds.revisions_about(entry.id, first, last, PIECE))
+        page = sorted(revisions, reverse=True)[:PIECE]
+        return page, page[-1] if len(page) == PIECE else below
 
 
 def _asked_for(reader: _Reader, event: Event, actor: str, *, about: str) -> Event | None:

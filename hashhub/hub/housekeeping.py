@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SECONDS: Final = 5.0  # between two rounds; each costs two look-ups through an index
-_LEFT_SECONDS: Final = 30.0  # longer than a process that lives mostly takes
+LEFT_SECONDS: Final = 30.0  # longer than a process that lives mostly takes
 _HEAD_SECONDS: Final = 24 * 3600.0
 
 
@@ -95,7 +95,7 @@ class Housekeeping:
         unsettled = self._store.commits.unsettled()
         if unsettled != self._unsettled:
             self._unsettled, self._unsettled_since = unsettled, time.monotonic()
-        elif unsettled and time.monotonic() - self._unsettled_since >= _LEFT_SECONDS:
+        elif unsettled and time.monotonic() - self._unsettled_since >= LEFT_SECONDS:
             self._tidy()
 
     def _drop_erased(self) -> None:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from hashhub.trust import Policy
 
 _MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
-_HITS: Final = 300  # entries that one frame may hit, the nearest of each contributor; of more the verdict is REVIEW
+HITS: Final = 300  # entries that one frame may hit, the nearest of each contributor; of more the verdict is REVIEW
 _TRACKED: Final = 2_000  # entries that one stream may hit at a time; likewise
 _AGAIN_SECONDS: Final = 10.0  # after which what is shown is judged anew, whatever happened
 _SIGN_MS: Final = 10_000  # of frames, after which a stream that answers changes only answers all the same
@@ -62,7 +62,7 @@ _GAP_FRAMES: Final = 2  # at the announced rate: a longer gap between two frames
 
 # Beside entries, whose ids are above 0, two things are tracked: both must last to count, as an entry's hits must.
 _WITHHELD: Final = -1  # something that the caller may not see, but may know of
-_CUT_SHORT: Final = -2  # more than _HITS, or than is looked at of videos
+_CUT_SHORT: Final = -2  # more than HITS, or than is looked at of videos
 
 
 class Live:
@@ -254,7 +254,7 @@ class LiveStream:
         of_frame: QueryHits | None = by_query.get(0)
         if of_frame is None:
             return {}, {}
-        hits = {hit.entry_id: hit for hit in of_frame.nearest(_HITS)}
+        hits = {hit.entry_id: hit for hit in of_frame.nearest(HITS)}
         # What is not an entry first, so that there is room for it.
         sure = {_WITHHELD: False} if of_frame.withheld else {}
         if of_frame.cut_short:

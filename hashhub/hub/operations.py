@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 1.0  # between looks whether another process has started one
 _TIDY_SECONDS: Final = 60.0
-_WAIT_LOOK_SECONDS: Final = 0.25
+WAIT_LOOK_SECONDS: Final = 0.25
 _LONGEST_WAIT: Final = timedelta(seconds=20)  # of one call: below the deadline that most clients set
 _EXTRACT_DAYS: Final = 1.0  # what is withdrawn meanwhile is still in the files of an extract
 _CANCELLED: Final = Failure(
@@ -113,7 +113,7 @@ class Operations:
             if operation.has_ended or time.monotonic() >= until or is_stopping():
                 return operation
             cancellation.check()
-            time.sleep(_WAIT_LOOK_SECONDS)
+            time.sleep(WAIT_LOOK_SECONDS)
 
     def cancel(self, principal: Principal, operation_id: str) -> Operation:
         """Ask for an operation's end; one that has ended stays as it is. Raises NotFound, PermissionDenied."""

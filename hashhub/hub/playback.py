@@ -38,10 +38,10 @@ WINDOW_MS: Final = 60_000
 WHOLE_MS: Final = 30_000
 """How long the window must be for a video to be more than a part of the stream."""
 _STEP_MS: Final = 500  # between two frames of the window: entries have a frame a second, and those at cuts
-_MOST_OF_DIGEST: Final = 2 * ENDS  # entries of a hash set that share a frame which are looked at: first and last ones
-_MOST_ROWS: Final = 2_000  # of one frame: some 10 ms, and 200 KB while it is in the window; in equal shares
+MOST_OF_DIGEST: Final = 2 * ENDS  # entries of a hash set that share a frame which are looked at: first and last ones
+MOST_ROWS: Final = 2_000  # of one frame: some 10 ms, and 200 KB while it is in the window; in equal shares
 _MOST_CANDIDATES: Final = 1_000  # entries that share frames enough to be compared
-_COMPARED: Final = 20  # of these, as many of each contributor; about a millisecond each
+COMPARED: Final = 20  # of these, as many of each contributor; about a millisecond each
 _CACHED_FRAMES: Final = 50_000  # of the entries compared last: some 4 MB
 
 
@@ -271,9 +271,9 @@ class _SharedFrames:
         rows: list[tuple[bytes, int, int]] = []
         is_cut = False
         for pairs in parts:
-            shared = self._store.entries.entries_sharing_frames(pairs, _MOST_OF_DIGEST // 2)
-            own = list(islice(shared, _MOST_ROWS // len(parts) + 1))
-            is_cut |= len(own) > _MOST_ROWS // len(parts) or any(entry_id < 0 for _, entry_id, _ in own)
+            shared = self._store.entries.entries_sharing_frames(pairs, MOST_OF_DIGEST // 2)
+            own = list(islice(shared, MOST_ROWS // len(parts) + 1))
+            is_cut |= len(own) > MOST_ROWS // len(parts) or any(entry_id < 0 for _, entry_id, _ in own)
             rows += [row for row in own if row[1] >= 0]
         return rows, is_cut
 
@@ -303,7 +303,7 @@ class _SharedFrames:
         near = [entry_id for *_, entry_id in sorted(order)[:_MOST_CANDIDATES]]
         standing = {hit.entry_id for hit in self._store.entries.hits_by_ids(near)}
         chosen = [entry_id for entry_id in near if entry_id in standing]
-        return chosen[:_COMPARED], len(chosen) > _COMPARED or len(order) > _MOST_CANDIDATES
+        return chosen[:COMPARED], len(chosen) > COMPARED or len(order) > _MOST_CANDIDATES
 
     def _read(self, entry_ids: Sequence[int]) -> Iterator[tuple[int, _ListedFrames]]:
         """Yield the frames of the entries; those of the last ones are at hand."""

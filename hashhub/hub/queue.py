@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LATE: Final = 1.0  # age over usual interval from which on a list is told to be overdue
 _CONFLICTS: Final = 1_000  # that are counted; of more it is told that there are more
-_PREPARING: Final = timedelta(minutes=10)  # an import that was opened since is going on
+PREPARING: Final = timedelta(minutes=10)  # an import that was opened since is going on
 
 
 class Queue:
@@ -78,7 +78,7 @@ class Queue:
     def _open_imports(self, of: str) -> Iterator[QueueItem]:
         """Yield the imports that were left open."""
         for line in self._store.waiting.open_imports(of):
-            if line.since is not None and line.since < now() - _PREPARING:
+            if line.since is not None and line.since < now() - PREPARING:
                 yield _item(QueueKind.OPEN_IMPORT, line)
 
     def _overdue(self, hash_sets: set[str]) -> Iterator[QueueItem]:

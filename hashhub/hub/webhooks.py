@@ -44,7 +44,7 @@ WORKERS: Final = 8
 MOST_EACH: Final = 2
 GIVE_UP: Final = timedelta(days=3)
 """How long a call is tried again, from the first attempt."""
-_FIRST_WAIT: Final = 10.0  # seconds before the second attempt; threefold with each,
+FIRST_WAIT: Final = 10.0  # seconds before the second attempt; threefold with each,
 _LONGEST_WAIT: Final = 6 * 3600.0  # up to this
 _LONGEST_ADVICE: Final = 3600.0  # seconds that an answer may ask for
 _JITTER: Final = 0.2  # of a wait, up or down
@@ -53,7 +53,7 @@ _SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - no secret; the prefix that the 
 _GRACE: Final = timedelta(days=1)
 _MAX_GRACE: Final = timedelta(days=30)
 _TEST_PAUSE: Final = timedelta(seconds=10)  # between two tests of one webhook
-_ROUND_SECONDS: Final = 1.0
+ROUND_SECONDS: Final = 1.0
 _TOLD_SINCE: Final = timedelta(days=7)  # for how long the status tells of a call that was given up
 _FIELDS: Final = ("description", "events", "url")
 _TYPES: Final = {WebhookEvent.ENTRY_DISPUTED: "entry.disputed", WebhookEvent.CONFLICT_OPENED: "conflict.opened"}
@@ -179,7 +179,7 @@ class WebhookSender:
         self._in_flight: dict[str, str] = {}  # contributor by webhook's name, see `_take`
         self._calls: set[Future[None]] = set()
         self._renewed: datetime | None = None
-        self.thread = Background("webhooks", self.round, complaint="webhooks are not called", pause=_ROUND_SECONDS)
+        self.thread = Background("webhooks", self.round, complaint="webhooks are not called", pause=ROUND_SECONDS)
 
     def round(self) -> None:
         """Look for what happened, and begin the calls that are due."""
@@ -385,7 +385,7 @@ def _request(call: WebhookCall, data: dict[str, Any], *, at: datetime) -> tuple[
 
 def _wait(attempts: int, advised: float) -> timedelta:
     """Return how long to wait after so many attempts: exponential, with jitter, and as an answer asked for."""
-    seconds = min(_FIRST_WAIT * 3.0 ** min(attempts - 1, 20), _LONGEST_WAIT)
+    seconds = min(FIRST_WAIT * 3.0 ** min(attempts - 1, 20), _LONGEST_WAIT)
     seconds *= 1 + random.uniform(-_JITTER, _JITTER)  # noqa: S311 - spreads load, keeps nothing secret
     return timedelta(seconds=max(seconds, min(advised, _LONGEST_ADVICE)))
 

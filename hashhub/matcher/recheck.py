@@ -20,8 +20,8 @@ from hashhub.matcher.index import SegmentParts
 from hashhub.matcher.snapshot import Directory, Snapshot
 from hashhub.matcher.state import LiveState
 
-_LOOK_SECONDS: Final = 1.0
-_SECONDS: Final = 30.0  # after which a file is compared again, if the rate allows
+LOOK_SECONDS: Final = 1.0
+SECONDS: Final = 30.0  # after which a file is compared again, if the rate allows
 _BYTES: Final = 8 << 20  # compared in a second: about a fiftieth of a core
 _DAY: Final = 86_400.0  # in which all of it is compared, at whatever rate that takes
 _PIECE: Final = 1 << 20  # bytes; a file of no more is small, and is compared in time whatever else is
@@ -64,7 +64,7 @@ class Recheck:
         self._damaged = damaged
         self._compared: dict[tuple[str, str], float] = {}  # when, by segment and part
         self.thread = Background(
-            "matcher-recheck", self._round, complaint="the index is not compared again", pause=_LOOK_SECONDS
+            "matcher-recheck", self._round, complaint="the index is not compared again", pause=LOOK_SECONDS
         )
 
     def _round(self) -> None:
@@ -95,7 +95,7 @@ class Recheck:
             if (
                 self.thread.is_stopping
                 or self._is_damaged()
-                or time.monotonic() - self._compared.get(file[:2], -_DAY) < _SECONDS
+                or time.monotonic() - self._compared.get(file[:2], -_DAY) < SECONDS
             ):
                 continue
             is_damaged = file.is_damaged(rest or (lambda n: self.thread.wait(n / rate)))

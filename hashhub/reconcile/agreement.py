@@ -49,7 +49,7 @@ _EXAMPLES: Final = 3
 _ONE_TO_ONE: Final = 0.8  # lower bound of both shares from which two values are taken for one and the same
 _NO_SLIP: Final = 0.05  # lower bound of the share from which two values that exclude each other are more than slips
 _SELDOM: Final = 0.5  # upper bound of the share below which two values that mean the same seldom stand together
-_PAIRS: Final = 1 << 21  # of rows that are looked at together
+PAIRS: Final = 1 << 21  # of rows that are looked at together
 _TWO_VOICES: Final = 1.5  # less is one voice: voices are fractions, and not quite whole
 _SEED: Final = 20_261_125
 _Z: Final = 1.959963984540054  # of a 95 % interval
@@ -350,7 +350,7 @@ def _keys(
         return
     bounds = np.flatnonzero(np.r_[True, carried.item[1:] != carried.item[:-1], True])
     sizes = np.diff(bounds)
-    piece_of_item = np.cumsum(sizes * (sizes - 1) // 2 + sizes) // _PAIRS
+    piece_of_item = np.cumsum(sizes * (sizes - 1) // 2 + sizes) // PAIRS
     ends = bounds[1:][np.r_[piece_of_item[1:] != piece_of_item[:-1], True]]
     for begin, end in pairwise([0, *ends.tolist()]):
         some = [[np.zeros(0, np.intp)] * 2]

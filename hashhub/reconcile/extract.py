@@ -55,7 +55,7 @@ _PATH: Final = re.compile(
     rf"digests/{_SET.pattern}/\d+-[0-9a-f]{{16}}\.parquet|(?:hash_sets|dimensions)-[0-9a-f]{{16}}\.parquet"
 )
 _ROW_GROUP: Final = 1 << 17  # rows; of one algorithm each, so that a reader passes over the algorithms it does not want
-_GATHERED: Final = 64 << 20  # bytes of digests that are held before they are written
+GATHERED: Final = 64 << 20  # bytes of digests that are held before they are written
 _BITS: Final = {name: bits_of(name) for name in DIMENSIONS if name != "legal_status"}
 _ROUNDS: Final = 3  # over what changed meanwhile
 _NAMED: Final = 16  # hexadecimal digits of a file's SHA-256 in its name
@@ -232,7 +232,7 @@ class _Writer:
             for page in pages:
                 check()
                 rows.add(page)
-                if rows.size >= _GATHERED:
+                if rows.size >= GATHERED:
                     rows.flush(parquet)
             rows.flush(parquet)
         if not rows.count:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
 
 _EXACT: Final = sorted((a for a in ALGORITHMS.values() if not a.is_perceptual), key=lambda a: a.digest_bytes)
-_ROWS_AT_ONCE: Final = 12_000_000  # of digests that are joined together: some 700 MB
+ROWS_AT_ONCE: Final = 12_000_000  # of digests that are joined together: some 700 MB
 _LEGAL: Final = ("illegal", "not-illegal")  # the worlds of a legal_status, in bits
 COMPARED: Final = tuple(
     sorted(
@@ -139,7 +139,7 @@ def join(extract: Extract, connection: Any, rows: str, engine: Backend = Backend
     connection.execute(
         f"CREATE TEMP VIEW exact AS SELECT * FROM ({rows}) JOIN codes USING (contributor)"  # noqa: S608 - our own text
     )
-    parts = max(1, -(-sum(f.rows for f in extract.files) // _ROWS_AT_ONCE))
+    parts = max(1, -(-sum(f.rows for f in extract.files) // ROWS_AT_ONCE))
     connection.execute("CREATE TEMP TABLE edges (entry BIGINT, low BIGINT, algorithm VARCHAR)")
     for table in run(extract, [_edges(rows, part, parts) for part in range(parts)], connection, engine):
         connection.register("more", table)

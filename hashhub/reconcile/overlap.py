@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
 
 _WORD: Final = 64  # groups in one column of bits
-_PART: Final = 12_000_000  # rows that are looked at together: some 700 MB
+PART: Final = 12_000_000  # rows that are looked at together: some 700 MB
 
 
 def compute(
@@ -45,7 +45,7 @@ def compute(
         groups = comparison.groups_of(extract, extract.hash_sets(connection), by)
         algorithms = tuple(PERCEPTUAL) if near else ()
         rows = sum(f.rows for files in groups.files for f in files)
-        parts = max(1, -(-rows // _PART))
+        parts = max(1, -(-rows // PART))
         steps = parts + len(algorithms) + 1
         told = progress or comparison.silent
         for name, bits in (("shared", "m"), ("near", "n")):

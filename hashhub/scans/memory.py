@@ -24,7 +24,7 @@ _FORMAT: Final = 3
 _APPLICATION: Final = 0x68687363  # "hhsc", so that no other program's database is taken for one of these
 # Written to again within a tick of the file system's clock, a file can change and look as before: one this young is
 # read again next time. Two seconds is the coarsest clock, FAT's.
-_YOUNG_SECONDS: Final = 2.0
+YOUNG_SECONDS: Final = 2.0
 _BUSY_SECONDS: Final = 30.0  # for another scan to write what it has
 
 _SCHEMA: Final = """
@@ -138,7 +138,7 @@ class ScanMemory(Generic[_T]):
         which another may have recorded the object. `begun`: when reading it began, in seconds since 1970: hashes are
         not kept where a change since may not show in the stamp.
         """
-        encoded = None if hashes is None or listed.modified > begun - _YOUNG_SECONDS else self._encoder.encode(hashes)
+        encoded = None if hashes is None or listed.modified > begun - YOUNG_SECONDS else self._encoder.encode(hashes)
         if encoded is not None or reference:
             self._run(_PUT, _key(listed.address), listed.stamp, self._hashed_by, encoded, reference)
 

@@ -1,6 +1,6 @@
 """The files at and below the paths that a scan is given, one after another.
 
-Memory does not grow with how many files there are: of each directory on the way down, at most `_BATCH` names are held.
+Memory does not grow with how many files there are: of each directory on the way down, at most `BATCH` names are held.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 LINKED_DIRECTORIES: Final = "links to directories"
 OWN_REPORT: Final = "the directory of this report"
 
-_BATCH: Final = 65_536  # names of a directory held at a time; in between, a larger one has no order
+BATCH: Final = 65_536  # names of a directory held at a time; in between, a larger one has no order
 
 
 class Tree:
@@ -83,7 +83,7 @@ class Tree:
             self.skipped[OWN_REPORT] += 1
             return
         with closing(os.scandir(path)) as entries:  # at its end it closes itself, however deep the way goes on
-            while batch := sorted(islice(entries, _BATCH), key=lambda entry: entry.name):
+            while batch := sorted(islice(entries, BATCH), key=lambda entry: entry.name):
                 yield from batch
 
 

@@ -22,8 +22,8 @@ from hashhub.byte_budget import ByteBudget
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason, Unavailable
 
 _AT_ONCE: Final = 64 * 1024  # bytes; a sender of at most so many need not keep a pace besides the grace
-_GRACE: Final = 10.0  # seconds
-_SLOWEST: Final = 16 * 1024  # bytes a second; 128 kbit/s
+GRACE: Final = 10.0  # seconds
+SLOWEST: Final = 16 * 1024  # bytes a second; 128 kbit/s
 _DRAIN_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 _FREE: Final = 4 * 1024  # bytes; shorter bodies take no room: the number of connections bounds them
@@ -110,7 +110,7 @@ class RequestBody:
     def _allow(self, patience: asyncio.Timeout, begun: float, received: int) -> None:
         """Give the sender the time that its next bytes may take."""
         seen = self._length if self._length is not None and self._length <= _AT_ONCE else received
-        until = begun + _GRACE + seen / _SLOWEST
+        until = begun + GRACE + seen / SLOWEST
         if self._until is not None:
             until = min(until, self._until)
         patience.reschedule(asyncio.get_running_loop().time() + until - time.monotonic())
@@ -133,7 +133,7 @@ class RequestBody:
                 "the deadline passed before the body had arrived; allow more time", reason=Reason.DEADLINE_EXCEEDED
             )
         return Unavailable(
-            f"the body came too slowly, at less than {_SLOWEST} bytes a second; send it faster, or in smaller parts",
+            f"the body came too slowly, at less than {SLOWEST} bytes a second; send it faster, or in smaller parts",
             reason=Reason.DEADLINE_EXCEEDED,
         )
 

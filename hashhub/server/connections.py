@@ -2,7 +2,7 @@
 
 Further connections than allowed wait in the kernel's queue. A header has a size and a time in which it must come, which
 count for silent and for kept connections as well. The kernel ends a connection whose peer takes nothing of an answer
-for `_STALL_SECONDS`. HTTP/2 is refused: each of its streams would be a connection that nothing counts.
+for `STALL_SECONDS`. HTTP/2 is refused: each of its streams would be a connection that nothing counts.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _log = logging.getLogger("hashhub.server")
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 _BACKLOG: Final = 1024  # connections that the kernel keeps waiting
-_HEADER_BYTES: Final = 64 * 1024  # of one request
-_STALL_SECONDS: Final = 30.0
+HEADER_BYTES: Final = 64 * 1024  # of one request
+STALL_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.5  # between looks at all connections
 _OWN_SHARE: Final = 2  # of the files that the process may open, connections get one in so many
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"})
 _HTTP2: Final = b"PRI"  # as its connections begin
-LONG_HEADER: Final = f"the header of a request may have at most {_HEADER_BYTES} bytes; send shorter ones"
+LONG_HEADER: Final = f"the header of a request may have at most {HEADER_BYTES} bytes; send shorter ones"
 
 
 class HTTPConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a class that is chosen when it is imported
@@ -53,7 +53,7 @@ class HTTPConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a c
                 return
             self._header_bytes += len(data)
         super().data_received(data)
-        if self.idle_since is not None and self._header_bytes > _HEADER_BYTES and not self.is_in_request:
+        if self.idle_since is not None and self._header_bytes > HEADER_BYTES and not self.is_in_request:
             self.refuse("431 Request Header Fields Too Large", LONG_HEADER)
 
     def on_headers_complete(self) -> None:
@@ -69,8 +69,8 @@ class HTTPConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a c
     def begin(self) -> bool:
         """Note that a request is worked on; False: its header is too long."""
         received, self._header_bytes, self.idle_since = self._header_bytes, 0, None
-        headers = self.scope["headers"] if received > _HEADER_BYTES else ()  # a body may have come with it
-        return sum(len(name) + len(value) for name, value in headers) <= _HEADER_BYTES
+        headers = self.scope["headers"] if received > HEADER_BYTES else ()  # a body may have come with it
+        return sum(len(name) + len(value) for name, value in headers) <= HEADER_BYTES
 
     def end(self) -> None:
         """Note that its answer was given."""
@@ -123,7 +123,7 @@ class HTTPServer:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=max(1, round(header_seconds)),
-            h11_max_incomplete_event_size=_HEADER_BYTES,
+            h11_max_incomplete_event_size=HEADER_BYTES,
         )
         self._config.load()
         self._state = ServerState()
@@ -134,7 +134,7 @@ class HTTPServer:
         self._listener = listener
         listener.setblocking(False)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(_STALL_SECONDS * 1000))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(STALL_SECONDS * 1000))
         listener.listen(_BACKLOG)
         self._tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._look())]
 

@@ -55,7 +55,7 @@ STATUS: Final[Mapping[StatusCode, int]] = {
 _SHOWN: Final = 300  # characters of what the JSON parser says
 _LONGEST_TEXT: Final = 1 << 20  # characters
 _EXTRA: Final = 64 * 1024  # bytes that JSON may take beyond base64
-_HEADER_SECONDS: Final = 30.0  # also how long a connection is kept between two requests
+HEADER_SECONDS: Final = 30.0  # also how long a connection is kept between two requests
 _WATCHED_SECONDS: Final = 0.1  # after which a call's sender is looked after; most calls are over by then
 _COMMON: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), (b"server", b"hashhub"))
 _HEADERS: Final = {kind: ((b"content-type", kind.encode()), *_COMMON) for kind in (connect.JSON, connect.PROTO)}
@@ -104,7 +104,7 @@ class HTTPListener:
 
     def open(self, listener: socket.socket, *, connections: int) -> None:
         """Take connections from now on, so many at a time."""
-        self._server = HTTPServer(self, listener, connections=connections, header_seconds=_HEADER_SECONDS)
+        self._server = HTTPServer(self, listener, connections=connections, header_seconds=HEADER_SECONDS)
 
     async def close(self, drain_seconds: float) -> None:
         """Take no more connections, let calls in progress end, and stop."""

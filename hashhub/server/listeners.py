@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.server")
 
-_HANDSHAKE_SECONDS: Final = 30.0  # until it is known what a connection speaks; gRPC's own is two minutes
-_IDLE_SECONDS: Final = 600.0  # until a connection without calls makes place; clients open it anew with their next call
+HANDSHAKE_SECONDS: Final = 30.0  # until it is known what a connection speaks; gRPC's own is two minutes
+IDLE_SECONDS: Final = 600.0  # until a connection without calls makes place; clients open it anew with their next call
 # A connection with calls whose other end has vanished is noticed after both of these. gRPC's own first is two hours.
-_SILENT_SECONDS: Final = 60.0
-_PING_SECONDS: Final = 120.0  # its answer waits behind what is on a slow line
+SILENT_SECONDS: Final = 60.0
+PING_SECONDS: Final = 120.0  # its answer waits behind what is on a slow line
 # Each connection ends when it is old, after the calls that it has then, of which a live stream may take 12 hours: one
 # whose reader takes no answer, and answers pings, would stay for ever. Clients open another without noticing.
-_OLD_SECONDS: Final = 3600.0
-_LAST_CALLS_SECONDS: Final = 13 * 3600.0
-_STREAMS: Final = 512
+OLD_SECONDS: Final = 3600.0
+LAST_CALLS_SECONDS: Final = 13 * 3600.0
+STREAMS: Final = 512
 # Calls of all connections that wait to be looked at: beyond the first number gRPC cancels some, whosever they are,
 # beyond the second all. Its own 1,000 and 3,000 are what two connections may have; these wait a second or two.
 _PENDING: Final = (4096, 8192)
@@ -218,15 +218,15 @@ def _options(config: Config, *, shared: bool) -> list[tuple[str, int]]:
         ("grpc.compression_enabled_algorithms_bitset", _GZIP),
         ("grpc.so_reuseport", int(shared)),
         ("grpc.max_allowed_incoming_connections", config.max_connections),
-        ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
-        ("grpc.max_connection_idle_ms", round(_IDLE_SECONDS * 1000)),
-        ("grpc.keepalive_time_ms", round(_SILENT_SECONDS * 1000)),
-        ("grpc.http2.ping_timeout_ms", round(_PING_SECONDS * 1000)),
-        ("grpc.max_connection_age_ms", round(_OLD_SECONDS * 1000)),
-        ("grpc.max_connection_age_grace_ms", round(_LAST_CALLS_SECONDS * 1000)),
+        ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_SECONDS * 1000)),
+        ("grpc.max_connection_idle_ms", round(IDLE_SECONDS * 1000)),
+        ("grpc.keepalive_time_ms", round(SILENT_SECONDS * 1000)),
+        ("grpc.http2.ping_timeout_ms", round(PING_SECONDS * 1000)),
+        ("grpc.max_connection_age_ms", round(OLD_SECONDS * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(LAST_CALLS_SECONDS * 1000)),
         # Of one connection: twice what a token may have, since gRPC counts a call that has been answered or reset until
         # nothing of it is left, and refuses the one too many.
-        ("grpc.max_concurrent_streams", max(_STREAMS, 2 * (config.token_calls + config.token_streams))),
+        ("grpc.max_concurrent_streams", max(STREAMS, 2 * (config.token_calls + config.token_streams))),
         ("grpc.server.max_pending_requests", _PENDING[0]),
         ("grpc.server.max_pending_requests_hard_limit", _PENDING[1]),
         # What a stream may send before its request is asked for: fixed, and not what a fast sender makes of it.

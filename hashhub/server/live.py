@@ -22,7 +22,7 @@ F = TypeVar("F")
 
 _MOST_FRAMES: Final = 10  # that wait
 _STALE_SECONDS: Final = 0.1  # a frame that waited longer gives way to a newer one: answers are due within 0.2 s
-_READ_RATE: Final = 400.0  # frames a second that are read, a picture counting as one more for each _READ_BYTES
+READ_RATE: Final = 400.0  # frames a second that are read, a picture counting as one more for each _READ_BYTES
 _READ_BURST: Final = 1_000.0
 _READ_BYTES: Final = 65_536
 
@@ -144,7 +144,7 @@ def read_into(inbox: Inbox[F], frames: Iterable[F], size: Callable[[F], int]) ->
     """
 
     def run() -> None:
-        pace = FrameRate(_READ_RATE, _READ_BURST)
+        pace = FrameRate(READ_RATE, _READ_BURST)
         try:
             for frame in frames:
                 inbox.put(frame)

@@ -26,9 +26,9 @@ from hashhub.server.bodies import unpacked
 if TYPE_CHECKING:
     from hashhub.server.health import Health
 
-_MOST_OPEN: Final = 10_000  # calls
+MOST_OPEN: Final = 10_000  # calls
 _OF_CONNECTION: Final = 16  # each has so many, however many connections there are
-_LOOK_SECONDS: Final = 0.25  # for changes of health
+LOOK_SECONDS: Final = 0.25  # for changes of health
 _NAME_BYTES: Final = 1_000  # of a service, a file or a symbol that is asked for
 
 _Request = TypeVar("_Request", HealthCheckRequest, reflection_pb2.ServerReflectionRequest)
@@ -67,7 +67,7 @@ class Probes(grpc.GenericRpcHandler):
         """Let those who watch health be told of each change; goes on until it is cancelled."""
         known = self._health.statuses()
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
             if (statuses := self._health.statuses()) != known:
                 known = statuses
                 self.tell_watchers()
@@ -85,7 +85,7 @@ class Probes(grpc.GenericRpcHandler):
     async def _counted(self, behaviour: Callable[..., Awaitable[Any]], _: object, context: Any) -> Any:
         # By the connection: what stands behind it is not known.
         peer = context.peer()
-        if self._open[peer] >= max(_OF_CONNECTION, _MOST_OPEN // (len(self._open) or 1)):
+        if self._open[peer] >= max(_OF_CONNECTION, MOST_OPEN // (len(self._open) or 1)):
             code, why = grpc.StatusCode.RESOURCE_EXHAUSTED, "this connection has as many probes open as it may"
         else:
             self._open[peer] += 1

@@ -65,7 +65,7 @@ _NO_TIMES: Final = MappingProxyType[int, str]({})
 _DAY: Final = timedelta(days=1)
 _REST: Final = 20.0  # times what a piece of tidying took, while lists come in: they have the database and the processor
 _LONGEST_REST: Final = 2.0  # seconds
-_MOST_REST: Final = 60.0  # seconds in one go: what is left to do must not grow for as long as somebody keeps sending
+MOST_REST: Final = 60.0  # seconds in one go: what is left to do must not grow for as long as somebody keeps sending
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
 # Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
 # changes; of how many items, by themselves, its entries speak for the harmlessness.
@@ -267,7 +267,7 @@ class Commits:
         def is_stopping() -> bool:
             nonlocal ended, rested
             rest = 0.0
-            if rested < _MOST_REST and self._imports.are_coming_in():
+            if rested < MOST_REST and self._imports.are_coming_in():
                 rest = min(_REST * (time.monotonic() - ended), _LONGEST_REST)
                 rested += rest
             is_over = wait(rest)

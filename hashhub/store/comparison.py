@@ -34,16 +34,16 @@ from hashhub.store.packing import (
 from hashhub.store.schema import ACTIVE, WITHDRAWN
 from hashhub.store.statements import unpacked
 
-_PAGE: Final = 2_000  # rows at a time: a few milliseconds, between which other threads go on
-_DIGEST_PAGES: Final = 4  # pages of digests at a time, of 10,000 entries or so each
+PAGE: Final = 2_000  # rows at a time: a few milliseconds, between which other threads go on
+DIGEST_PAGES: Final = 4  # pages of digests at a time, of 10,000 entries or so each
 _DENSE: Final = 2  # one of so many entries is wanted: reading all of them costs less than looking for each
 _QUARANTINED: Final = 2
 _NO_IDS: Final = np.empty(0, np.int64)
-_SQL: Final = (
+SQL: Final = (
     "SELECT e.id, e.state, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, e.expire_time, "
     'e."import", e.update_revision, (SELECT outstanding FROM metadata) FROM '
 )
-# In the places of `_SQL`: by what entries are told apart and no more, of which a list may ask for a million.
+# In the places of `SQL`: by what entries are told apart and no more, of which a list may ask for a million.
 _KEYS_SQL: Final = (
     'SELECT e.id, e.state, e.external_id, NULL, NULL, e.hashes, NULL, NULL, NULL, e."import", e.update_revision, '
     "(SELECT outstanding FROM metadata) FROM "
@@ -180,8 +180,8 @@ class EntryComparison:
         set_key = self._set_key(contributor, hash_set)
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
-            f"{_SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
-            f"WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT {_PAGE}) a "
+            f"{SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
+            f"WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT {PAGE}) a "
             "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
         yield from self._by_digests(set_key)
@@ -211,7 +211,7 @@ class EntryComparison:
             f"AND NOT (e.state = {ACTIVE} AND e.reasons IS NULL AND e.update_revision < ?)) "
             "FROM statement_page p WHERE p.hash_set = ? AND first_entry > ? "
             f"AND (EXISTS ({live} = {ACTIVE}) OR EXISTS ({live} = {_QUARANTINED})) "
-            f"ORDER BY first_entry LIMIT {_DIGEST_PAGES}"
+            f"ORDER BY first_entry LIMIT {DIGEST_PAGES}"
         )
         for rows in self._db.pages(0, lambda after: self._db.fetch(sql, (since, set_key, after))):
             unread: list[NDArray[np.int64]] = []
@@ -221,7 +221,7 @@ class EntryComparison:
                     unread.append(odd)
                     yield page
             by_id = self._db.by_keys(
-                f"{_SQL} entry e WHERE e.id {{keys}}", "int8", (), np.concatenate([_NO_IDS, *unread]).tolist()
+                f"{SQL} entry e WHERE e.id {{keys}}", "int8", (), np.concatenate([_NO_IDS, *unread]).tolist()
             )
             for page in self._pages(by_id, lambda _: set()):
                 yield page.where(~page.are_withdrawn)
@@ -261,10 +261,10 @@ class EntryComparison:
         """Yield those of `stated_entries` that have one of the keys; one may come several times."""
         # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
         by_digest = (
-            f"{_SQL} hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
+            f"{SQL} hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
             f"AND h.digest {{keys}} AND {_MATTERS}"
         )
-        by_external_id = f"{_SQL} entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND {_MATTERS}"
+        by_external_id = f"{SQL} entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND {_MATTERS}"
         set_key = self._set_key(contributor, hash_set)
         for sort, values in keys:
             if sort == EXTERNAL_ID:
@@ -287,8 +287,8 @@ class EntryComparison:
         """Yield the rows of these ids, which ascend, by `_KEYS_SQL`."""
         between = self._db.sql(f"{_KEYS_SQL} entry e WHERE e.id BETWEEN ? AND ?")
         single = f"{_KEYS_SQL} entry e WHERE e.id {{keys}}"
-        for start in range(0, len(ids), _PAGE):
-            part = ids[start : start + _PAGE].tolist()
+        for start in range(0, len(ids), PAGE):
+            part = ids[start : start + PAGE].tolist()
             if part[-1] - part[0] < _DENSE * len(part):
                 wanted = set(part)
                 yield [row for row in self._db.fetch(between, (part[0], part[-1])) if row[0] in wanted]
@@ -299,7 +299,7 @@ class EntryComparison:
         page: list[Row] = []
         for row in rows:
             page.append(row)
-            if len(page) == _PAGE:
+            if len(page) == PAGE:
                 yield self._stated(page, matters)
                 page = []
         if page:
@@ -308,7 +308,7 @@ class EntryComparison:
     def _stated(
         self, rows: Sequence[Row], matters: _Chosen | None = None, *, with_statements: bool = True
     ) -> StatedEntries:
-        """Return rows of `_SQL` as columns. `matters` chooses which of the entries stay that are withdrawn although
+        """Return rows of `SQL` as columns. `matters` chooses which of the entries stay that are withdrawn although
         their rows do not say so yet, by their ids in ascending order; None: all of them.
         """
         committed = {key for key in {row[9] for row in rows} if self._entries.source(key) is not None}
@@ -354,7 +354,7 @@ class EntryComparison:
 
 
 def _statements(rows: Sequence[Row], shapes: Shapes) -> NDArray[np.uint8]:
-    """Return the digests of what rows of `_SQL` state."""
+    """Return the digests of what rows of `SQL` state."""
     ordered: list[bytes] = [row[5] for row in rows]
     for shape, at, _ in shapes:
         if not is_ordered(shape):

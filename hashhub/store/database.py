@@ -61,7 +61,7 @@ _COPIED_AT_ONCE: Final = 4_096  # rows: other threads wait while bytes are copie
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _KEY_PAGE: Final = 10_000  # keys in one statement on PostgreSQL
 _DELETED_AT_ONCE: Final = 1_000  # digests; of many more PostgreSQL would rather read whole tables
-_ROOM_LOOK_SECONDS: Final = 5.0
+ROOM_LOOK_SECONDS: Final = 5.0
 NO_ENTRY: Final = 2**63 - 1  # an id that no entry will ever have
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
 _COPY_TYPES: Final[dict[type[Any], str]] = {
@@ -293,7 +293,7 @@ class Database:
             if disk.f_bavail * disk.f_frsize < ROOM_BYTES:
                 return False
             hold_reserve(self.directory)
-        if self._is_refusing and time.monotonic() >= self._room_tried + _ROOM_LOOK_SECONDS:
+        if self._is_refusing and time.monotonic() >= self._room_tried + ROOM_LOOK_SECONDS:
             self._room_tried = time.monotonic()
             try:
                 self._try_to_write()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import psycopg
 
 DUMP_NAME: Final = "hashhub.dump"
-_PAGES: Final = 4096  # of SQLite's file that are copied at a time: 16 MiB
+PAGES: Final = 4096  # of SQLite's file that are copied at a time: 16 MiB
 _BLOCK: Final = 1 << 24  # bytes
 _STATE: Final = "SELECT database_id, revision, head FROM metadata"
 _VERSION: Final = "SELECT version_num FROM alembic_version"
@@ -127,7 +127,7 @@ def _copy_sqlite(path: Path, target: Path, progress: Progress) -> DatabaseCopy:
         source.execute("BEGIN")
         source.execute(_STATE).fetchone()
         size = source.execute("PRAGMA page_size").fetchone()[0]
-        source.backup(copy, pages=_PAGES, progress=lambda _, left, total: progress((total - left) * size, total * size))
+        source.backup(copy, pages=PAGES, progress=lambda _, left, total: progress((total - left) * size, total * size))
         source.execute("COMMIT")
         copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # one file, which can be read where it lies
         return _state(FILE_NAME, copy.execute(_STATE).fetchone(), copy.execute(_VERSION).fetchone())

@@ -37,8 +37,8 @@ from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
 from hashhub.store.videos import deletable
 
 CODE: Final = "HASH_SET_DELETED"
-_FINDINGS: Final = 20_000  # lines deleted in one transaction
-_DETAILS: Final = 5_000  # of events
+FINDINGS: Final = 20_000  # lines deleted in one transaction
+DETAILS: Final = 5_000  # of events
 _OPEN: Final = (s.IMPORT_STATES[ImportState.OPEN], s.IMPORT_STATES[ImportState.COMMITTING])
 _TAKEN_BACK: Final = "taken_back"  # a fact of the event: how many entries that were withdrawn within a day
 _DAY: Final = timedelta(days=1)
@@ -261,7 +261,7 @@ class DeletionTable:
         t = s.conflict
         with self._db.write() as c:
             of_set = sa.or_(t.c.left_set == key, t.c.right_set == key)
-            ids = c.execute(sa.select(t.c.id).where(of_set).limit(_DETAILS)).scalars().all()
+            ids = c.execute(sa.select(t.c.id).where(of_set).limit(DETAILS)).scalars().all()
             for table in (s.conflict_entry, s.conflict_resolution):
                 sql = self._db.sql(f'DELETE FROM "{table.name}" WHERE conflict = ?')  # noqa: S608 - our own names
                 if ids:
@@ -298,7 +298,7 @@ class DeletionTable:
             for table in (s.finding, s.finding_run):
                 first = c.scalar(sa.select(sa.func.min(table.c.ordinal)).where(table.c["import"] == row.key))
                 if first is not None:
-                    own = (table.c["import"] == row.key, table.c.ordinal < first + _FINDINGS)
+                    own = (table.c["import"] == row.key, table.c.ordinal < first + FINDINGS)
                     c.execute(sa.delete(table).where(*own))
                     return True
             b = s.staged_batch
@@ -331,7 +331,7 @@ class DeletionTable:
                 sa.select(t.c.revision)
                 .join(d, d.c.revision == t.c.revision)
                 .where(about, t.c.revision < row.delete_revision)
-                .limit(_DETAILS)
+                .limit(DETAILS)
             )
             chosen = c.execute(revisions).scalars().all()
             if chosen:

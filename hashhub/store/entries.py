@@ -61,13 +61,13 @@ from hashhub.store.packing import (
 from hashhub.store.requests import IdempotentRequest
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
 
-_KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
+KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
 _ID_PAGE: Final = 200_000  # ids read at a time
 _DENSE: Final = 4  # read a whole range and drop what is not asked for, up to so many times as much
 _DEEP: Final = 1_000  # entries at each end of a digest's that are looked at where some of the first ones were withdrawn
 _DEEP_LOOKS: Final = 4  # for one question: some 10 ms each
-_HIT_KEYS: Final = 512  # digests asked for in one statement
-_PAIR_SIZES: Final = (1, 8, 64, _HIT_KEYS)  # with their hash sets, of which SQLite gets few different statements
+HIT_KEYS: Final = 512  # digests asked for in one statement
+_PAIR_SIZES: Final = (1, 8, 64, HIT_KEYS)  # with their hash sets, of which SQLite gets few different statements
 
 _WITHDRAWAL_REASONS: Final = {code: reason for reason, code in s.WITHDRAWAL_REASONS.items()}
 _REVIEW_KINDS: Final = {code: k for k, code in s.REVIEW_KINDS.items()}
@@ -139,8 +139,8 @@ class EntryTable:
         by_most = itertools.groupby(sorted(wanted, key=lambda w: (w[2], *w[:2])), key=itemgetter(2))
         for most, of_most in by_most:
             pairs = [(digest, key) for digest, key, _ in of_most]
-            for start in range(0, len(pairs), _HIT_KEYS):
-                rows = self._ends(code, pairs[start : start + _HIT_KEYS], most)
+            for start in range(0, len(pairs), HIT_KEYS):
+                rows = self._ends(code, pairs[start : start + HIT_KEYS], most)
                 for (digest, key), of_pair in itertools.groupby(rows, key=lambda row: (row[-1], set_key_of(row[0]))):
                     own = list(of_pair)
                     standing = list(filter(self._stands, own))
@@ -169,8 +169,8 @@ class EntryTable:
         What is staged or outstanding is among them: ask `hits_by_ids` which ones are visible.
         """
         columns, frames_of = "SELECT e.id, e.state, f.digest_count", "JOIN frames f ON f.entry = e.id"
-        for start in range(0, len(pairs), _HIT_KEYS):
-            part = pairs[start : start + _HIT_KEYS]
+        for start in range(0, len(pairs), HIT_KEYS):
+            part = pairs[start : start + HIT_KEYS]
             rows = self._ends(VPDQ.code, part, most, columns, frames_of)
             for (digest, _), of_pair in itertools.groupby(rows, key=lambda row: (row[-1], set_key_of(row[0]))):
                 own = list(of_pair)
@@ -577,9 +577,9 @@ class EntryTable:
             rows = self._db.by_keys(sql, "int8", (), missing)
             read = {key: msgspec.json.decode(content, type=Classification) for key, content in rows}
             by_key |= read
-            if len(at_hand) + len(read) > _KEPT:  # a list may state another value for each of a million items
+            if len(at_hand) + len(read) > KEPT:  # a list may state another value for each of a million items
                 self._classifications = at_hand = {}
-            at_hand.update(read if len(read) <= _KEPT else {})
+            at_hand.update(read if len(read) <= KEPT else {})
         return by_key
 
     def _set_name(self, key: int) -> tuple[str, str]:
@@ -601,7 +601,7 @@ class EntryTable:
             )
             rows = self._db.fetch(self._db.sql(sql), (key, COMMITTED))
             if rows:
-                if len(self._sources) >= _KEPT:
+                if len(self._sources) >= KEPT:
                     self._sources = {}
                 source = self._sources[key] = _Source(*rows[0])
         return source

@@ -25,7 +25,7 @@ from hashhub.store.idset import ascending, runs
 from hashhub.store.packing import unpack_details, unpack_reasons
 from hashhub.store.schema import ACTIVE, COMMITTED, STAGED_AROUND, UPSERT, WITHDRAWN
 
-_PIECE: Final = 2_000  # rows read at a time
+PIECE: Final = 2_000  # rows read at a time
 
 
 class Scope(NamedTuple):
@@ -141,8 +141,8 @@ class EntrySelector:
             ids = self._by_values(selection, keys, check)
             ids = ids[ids > after]
             sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
-            for start in range(0, len(ids), _PIECE):
-                rows = list(self._db.by_keys(sql, "int8", (), ids[start : start + _PIECE].tolist()))
+            for start in range(0, len(ids), PIECE):
+                rows = list(self._db.by_keys(sql, "int8", (), ids[start : start + PIECE].tolist()))
                 if rows:
                     yield rows
             return
@@ -212,13 +212,13 @@ class EntrySelector:
             rows = self._db.fetch(
                 self._db.sql(
                     f"{ENTRY_SQL} FROM entry e WHERE {condition} AND NOT EXISTS ({STAGED_AROUND}) "
-                    f"ORDER BY {order} LIMIT {_PIECE}"
+                    f"ORDER BY {order} LIMIT {PIECE}"
                 ),
                 parameters,
             )
             if rows:
                 yield rows
-            if len(rows) < _PIECE:
+            if len(rows) < PIECE:
                 return
             after = rows[-1][0]
 

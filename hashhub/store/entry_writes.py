@@ -41,7 +41,7 @@ from hashhub.store.schema import ACTIVE, STAGED_AROUND
 PIECE: Final = 5_000  # rows in one transaction: some 50 ms
 LARGE: Final = 5_000
 """A revision that withdraws more entries than this is written into their rows afterwards."""
-_MOST: Final = 4
+MOST: Final = 4
 """Revisions of one hash set that may be outstanding: with more than these the next commit writes them first."""
 _WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
 _ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
@@ -226,7 +226,7 @@ class DeferredWithdrawals:
         bounds.
         """
         parts = self._due(hash_set)
-        if len({part.revision for part in parts}) > _MOST:
+        if len({part.revision for part in parts}) > MOST:
             self._settle(hash_set=hash_set)
             return
         for part in parts:

@@ -26,8 +26,8 @@ from hashhub.store.packing import columns_of, cut, unpack_details, unpack_reason
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED
 
 _UNCLASSIFIED: Final = Code.UNCLASSIFIED
-_PAGE: Final = 10_000  # rows read at a time
-_CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
+PAGE: Final = 10_000  # rows read at a time
+CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
 _SETS: Final = "SELECT key, contributor, id FROM hash_set"
 _LAST_ORDINAL: Final = 2**31 - 1
 _ALGORITHMS: Final = {code: name for name, code in s.ALGORITHM_CODES.items()}
@@ -95,7 +95,7 @@ class ExtractRows:
             "(SELECT outstanding FROM metadata), e.details"
         )
         after, before = id_in_set(set_key, first) - 1, id_in_set(set_key, last) + 1
-        for rows in self._db.standing_pages(columns, set_key, after=after, before=before, page=_PAGE):
+        for rows in self._db.standing_pages(columns, set_key, after=after, before=before, page=PAGE):
             yield self._standing(rows, revision)
 
     def changed(self, after_revision: int, until: int) -> Iterator[ChangedIds]:
@@ -110,7 +110,7 @@ class ExtractRows:
         )
         after = (after_revision, _LAST_ORDINAL)
         while rows := self._db.fetch(
-            sql, (*after, until, STAGED, REVIEWED, EventKind.ENTRIES_REVIEWED.value, _CHANGE_PAGE)
+            sql, (*after, until, STAGED, REVIEWED, EventKind.ENTRIES_REVIEWED.value, CHANGE_PAGE)
         ):
             for row in rows:
                 yield ChangedIds(names.get(row[2], ""), IdSet(*row[3:]))

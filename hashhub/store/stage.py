@@ -35,7 +35,7 @@ from hashhub.store.schema import STAGED
 
 CLASSIFICATIONS_KEPT: Final = 10_000  # whose ids are at hand: some megabytes
 _CLASSIFICATION: Final = list(s.entry.c).index(s.entry.c.classification)
-_RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
+RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
 
 
 class Stage:
@@ -123,7 +123,7 @@ class Stage:
             # Only now: a run must not have hashes of entries that are not there, which a purge would not find.
             commit.gather(entries, shapes)
             commit.ranges.append((first, last))
-            if commit.size >= _RUN:
+            if commit.size >= RUN:
                 self.write_pieces(commit, self.run_of(commit))
 
     def _imprints(self, entries: EntryColumns, columns: Sequence[Sequence[Any]]) -> list[bytes]:

@@ -17,7 +17,7 @@ from hashhub.store.database import Database, Row
 from hashhub.store.packing import EntryColumns
 
 AT_ONCE: Final = 50  # videos whose frames are read together: at most 37 MB of them
-_MOST_FRAMES: Final = 5 * MAX_FRAMES  # deleted in one transaction: some 200 ms
+MOST_FRAMES: Final = 5 * MAX_FRAMES  # deleted in one transaction: some 200 ms
 
 
 class FrameCount(NamedTuple):
@@ -59,7 +59,7 @@ def deletable(db: Database, rows: Sequence[Row]) -> Sequence[Row]:
     total = 0
     for number, row in enumerate(rows if counts else ()):
         total += counts[row[0]].frames if row[0] in counts else 0
-        if total > _MOST_FRAMES and number:
+        if total > MOST_FRAMES and number:
             return rows[:number]
     return rows
 

@@ -40,7 +40,7 @@ NAMES: Final = 100  # of entries or conflicts that one call names
 PLACES: Final = 1_000  # hash sets, or pairs of them, that one call counts one by one
 # A process that died while it made the calls is waited for so long, unless PostgreSQL tells at once.
 LEASE: Final = timedelta(seconds=30)
-_PAGE: Final = 1_000  # events looked at in one transaction
+PAGE: Final = 1_000  # events looked at in one transaction
 _PENDING: Final = s.DELIVERY_STATES[DeliveryState.PENDING]
 _STATES: Final = {code: state for state, code in s.DELIVERY_STATES.items()}
 _OTHERS: Final = ""  # stands for the places beyond PLACES
@@ -299,8 +299,8 @@ class WebhookTable:
         present: int = self._db.fetch("SELECT revision FROM metadata")[0][0]
         if present == after:
             return False
-        rows = self._db.fetch(sql, (after, present, EventKind.ENTRIES_REVIEWED.value, _PAGE))
-        upto = rows[-1][0] if len(rows) == _PAGE else present
+        rows = self._db.fetch(sql, (after, present, EventKind.ENTRIES_REVIEWED.value, PAGE))
+        upto = rows[-1][0] if len(rows) == PAGE else present
         disputes = [d for row in rows if (d := _dispute(row)) is not None]
         with self._db.write() as c:
             t = s.sender

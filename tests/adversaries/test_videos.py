@@ -123,7 +123,7 @@ def test_entries_of_somebody_else_that_share_the_frames_push_no_video_out(
 
 
 def test_what_nobody_may_see_pushes_nothing_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(videos, "_MOST_ROWS", 40)
+    monkeypatch.setattr(videos, "MOST_ROWS", 40)
     world.hash_set("hostile/hidden", marking=Marking(tlp=TLP.RED, recipients=("contributors/hotline",)))
     shown = scenes(*range(10))
     list_videos(world, "hotline/list", frames(shown))

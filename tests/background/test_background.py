@@ -32,7 +32,7 @@ def until(condition: Callable[[], object]) -> None:
 def test_a_failed_round_is_told_and_the_next_one_comes(
     error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.background._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hashhub.background.FIRST_PAUSE", 0.01)
     rounds: list[str] = []
     fails = threading.Event()
     fails.set()
@@ -56,7 +56,7 @@ def test_a_failed_round_is_told_and_the_next_one_comes(
 
 
 def test_a_failure_that_cannot_even_be_told_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.background._BREATH_SECONDS", 0.01)
+    monkeypatch.setattr("hashhub.background.BREATH_SECONDS", 0.01)
     rounds: list[int] = []
 
     def work() -> None:
@@ -94,7 +94,7 @@ def test_what_wakes_it_does_not_make_a_failing_one_run_hot() -> None:
 def test_the_same_failure_is_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.background._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("hashhub.background.FIRST_PAUSE", 0.001)
     rounds: list[int] = []
 
     def work() -> None:

@@ -294,7 +294,7 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, damage: str) -> None:
 
 def test_a_copy_is_of_one_moment_however_much_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each piece of the copy is followed by a write. It never begins anew, and holds what was there at first."""
-    monkeypatch.setattr(database_copy, "_PAGES", 3)
+    monkeypatch.setattr(database_copy, "PAGES", 3)
     store = Store.open(tmp_path / "data")
     (tmp_path / "copy").mkdir()
     try:

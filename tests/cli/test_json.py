@@ -150,7 +150,7 @@ def test_a_command_that_does_not_exist_is_told_in_json() -> None:
 @pytest.mark.parametrize("name", sorted(LEAVES.keys() - NO_HUB))
 def test_an_error_is_told_in_json(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(Client.__init__.__kwdefaults__ or {}, "retry_seconds", 0.0)
-    monkeypatch.setattr(mirroring, "_PATIENCE", 0.0)  # a mirror's, which is a minute
+    monkeypatch.setattr(mirroring, "PATIENCE", 0.0)  # a mirror's, which is a minute
     arguments = [*arguments_for(name, tmp_path), "--json", "--server", NOWHERE]
     done = CliRunner().invoke(main, arguments, env={"HASHHUB_TOKEN": "hh_x"})
     assert done.exit_code in {REFUSED, UNAVAILABLE}, (arguments, done.stdout, done.stderr)

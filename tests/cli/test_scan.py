@@ -241,13 +241,13 @@ class TestAnswers:
     def test_no_call_is_larger_than_the_hub_takes(self) -> None:
         frames = tuple(VideoFrame(n, 100, b"\1" * 32) for n in range(MAX_FRAMES))
         video = Query(hashes=hash_media(b"synthetic").digests, frames=frames)
-        queries = [video, *[hash_media(b"%d" % n).query() for n in range(scan._GROUP - 1)]]
+        queries = [video, *[hash_media(b"%d" % n).query() for n in range(scan.GROUP - 1)]]
         small = scan._parts(queries[1])
-        queries[:] = queries[: 1 + scan._GROUP_PARTS // small]  # one more file was ready, and the group is full
+        queries[:] = queries[: 1 + scan.GROUP_PARTS // small]  # one more file was ready, and the group is full
         message = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, queries))
         descriptor: Any = v1.BatchMatchHashesRequest.DESCRIPTOR
         wire.parse(type(message), message.SerializeToString(), wire.bounds_of(descriptor, 1 << 25))
-        assert scan._GROUP_PARTS + scan._parts(video) < 100_000
+        assert scan.GROUP_PARTS + scan._parts(video) < 100_000
 
 
 class TestTree:
@@ -284,7 +284,7 @@ class TestTree:
         for n in range(500):
             write(tmp_path / "many" / f"{n:03}", b"")
         write(tmp_path / "many" / "zz" / "last", b"")
-        monkeypatch.setattr(scan_tree, "_BATCH", 10)
+        monkeypatch.setattr(scan_tree, "BATCH", 10)
         read = 0
 
         class Counting:
@@ -408,13 +408,13 @@ class TestManyFiles:
         assert "4,000 files: 4,000 NO_MATCH." in done.stdout
         assert len(results(out)) == 4_000
         assert 1 <= most["open"] <= 2
-        assert most["under way"] <= 2 * scan._AHEAD
-        assert most["ready"] <= scan._GROUP
+        assert most["under way"] <= 2 * scan.AHEAD
+        assert most["ready"] <= scan.GROUP
         page = (out / "report.html").read_text("ascii")
         assert len(page) < 100_000
         again = run("scan", str(tmp_path / "files"), "--jobs", "2", "--out", str(out))
         assert "Hashed 0; 4,000 had not changed" in again.stdout
-        assert most["ready"] <= scan._GROUP
+        assert most["ready"] <= scan.GROUP
 
 
 @pytest.mark.usefixtures("quick")
@@ -679,7 +679,7 @@ class TestCutShort:
     ) -> None:
         for n in range(30):
             write(tmp_path / "tree" / f"{n:02}", b"%d" % n)
-        monkeypatch.setattr(scan, "_GROUP", 10)
+        monkeypatch.setattr(scan, "GROUP", 10)
         calls = 0
         ask = scan._RetryingHub.__call__
 
@@ -713,7 +713,7 @@ class TestCutShort:
     ) -> None:
         for n in range(30):
             write(tmp_path / "tree" / f"{n:02}", b"%d" % n)
-        monkeypatch.setattr(scan, "_GROUP", 10)
+        monkeypatch.setattr(scan, "GROUP", 10)
         match_hashes = Client.match_hashes
         answers: list[HashHubError | None] = []
         pauses: list[float] = []

@@ -245,7 +245,7 @@ def test_where_the_hub_has_no_place_to_wait_it_is_asked_again(
         return call(request, **more)
 
     monkeypatch.setattr(operator._transport, "call", full)
-    monkeypatch.setattr("hashhub.client.reconciliation._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("hashhub.client.reconciliation.LOOK_SECONDS", 0.1)
     assert handle.wait(180).state is OperationState.SUCCEEDED
     assert refused
 

@@ -378,7 +378,7 @@ class TestHostileDatabases:
         assert "longer than" in refusal(KDB(), made).message
 
     def test_more_rows_than_the_file_can_hold(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sqlite_file, "_MIN_ROW", 1 << 30)
+        monkeypatch.setattr(sqlite_file, "MIN_ROW", 1 << 30)
         assert "more rows" in refusal(KDB(), kdb(*KDB_ROWS)).message
 
     def test_a_tree_whose_branches_meet_again_ends(self) -> None:
@@ -402,8 +402,8 @@ class TestHostileDatabases:
         assert time.monotonic() - began < 20
 
     def test_steps_between_two_rows_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sqlite_file, "_STEP", 1)
-        monkeypatch.setattr(sqlite_file, "_MOST_LOOKS_AT_TABLES", 3)
+        monkeypatch.setattr(sqlite_file, "STEP", 1)
+        monkeypatch.setattr(sqlite_file, "MOST_LOOKS_AT_TABLES", 3)
         assert "too many steps" in refusal(KDB(), kdb(*KDB_ROWS)).message
 
     def test_nothing_is_written(self, tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_what_a_hash_set_of_another_purpose_holds_says_so_when_it_is_read() -> N
 
 
 def test_an_event_for_each_hash_set_and_so_many_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(misp, "_EVENT_SIZE", 2)
+    monkeypatch.setattr(misp, "EVENT_SIZE", 2)
     written = events(*(entry(n) for n in range(3)), entry(4, "c"))
     assert [(e["info"], len(e["Object"])) for e in written] == [
         ("hash set a/b", 2), ("hash set a/b", 1), ("hash set a/c", 1),

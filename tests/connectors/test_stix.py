@@ -188,7 +188,7 @@ class TestWhatOtherObjectsSay:
 
     @pytest.mark.parametrize("tlp", TLP)
     def test_terms_are_a_tag_and_one_finding_and_change_nothing_else(self, tlp: TLP) -> None:
-        marking = stix._TLP_2[tlp]
+        marking = stix.TLP_2[tlp]
         first, second = read({**FILE, "object_marking_refs": [marking]}, {**FILE, "object_marking_refs": [marking]})
         assert isinstance(first, Record)
         assert isinstance(second, Record)
@@ -212,7 +212,7 @@ class TestWhatOtherObjectsSay:
         assert (record.tags, json.loads(record.extra)) == (("tlp:green",), {"statements": ["S"]})
 
     def test_sightings_of_one_object_are_one_reference(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(stix, "_MAX_REFERENCES", 10)
+        monkeypatch.setattr(stix, "MAX_REFERENCES", 10)
         sightings = [{"type": "sighting", "sighting_of_ref": "file--a"}] * 50
         assert json.loads(one(FILE, *sightings).extra) == {"sightings": 50}
 
@@ -222,7 +222,7 @@ class TestWhatOtherObjectsSay:
         assert isinstance(item, Reject)
 
     def test_too_many_of_them_are_refused_in_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(stix, "_MAX_REFERENCES", 10)
+        monkeypatch.setattr(stix, "MAX_REFERENCES", 10)
         opinions = [{**OPINION, "opinion": "agree", "object_refs": [f"file--{n}"]} for n in range(11)]
         with pytest.raises(MalformedSource, match="split it"):
             read(*opinions)

@@ -232,7 +232,7 @@ def test_a_sample_is_that_of_all_uploads_in_order_and_reads_a_few_at_a_time(
         for reference, state in records.rows("SELECT reference, state FROM upload ORDER BY time, reference")
         if state != "UNANSWERED"
     ]
-    monkeypatch.setattr(evidence, "_ROWS", 7)
+    monkeypatch.setattr(evidence, "ROWS", 7)
     rows, most = records.rows, [0]
 
     def counted(sql: str, values: Any = ()) -> list[tuple[Any, ...]]:

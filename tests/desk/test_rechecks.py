@@ -344,7 +344,7 @@ def test_what_a_round_did_not_come_to_is_not_put_off_longer_than_what_it_asked(
 def test_a_hook_that_ends_hashes_what_had_no_answer(
     make_settings: MakeSettings, listed: Listed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.hook.hashing._END_SECONDS", 100.0)  # a loaded machine is no reason for another answer
+    monkeypatch.setattr("hashhub.hook.hashing.END_SECONDS", 100.0)  # a loaded machine is no reason for another answer
     settings = make_settings(recheck=RARELY)
     with opened(settings, away(Verdict.NO_MATCH)) as hook:  # which has no child process yet
         reference = hook.check(listed.unknown, door="test").reference

@@ -50,7 +50,7 @@ def test_every_part_of_the_language_is_explained() -> None:
         assert f"`{key}`" in PAGE or f"`[{key}]`" in PAGE, key
     from hashhub_connectors import mapping
 
-    for table in mapping._TABLES:
+    for table in mapping.TABLES:
         assert f"`[{table}]`" in PAGE or f"[{table}]\n" in PAGE, table
     for field in (*mapping.DIGESTS, mapping.MIXED, *mapping.TEXTS, *FLAGS, "tags", "algorithm"):
         assert f"`{field}`" in PAGE, field

@@ -52,7 +52,7 @@ def costly() -> bytes:
 @pytest.fixture(autouse=True)
 def patient_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that waits for its core is not stopped, but where a test is about that."""
-    monkeypatch.setattr("hashhub.hashing.pool._WALL", 1000)
+    monkeypatch.setattr("hashhub.hashing.pool.WALL", 1000)
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ class TestLimits:
         (child,) = processes(template_of(pool))
         os.kill(child, signal.SIGSTOP)
         with monkeypatch.context() as hurried:
-            hurried.setattr("hashhub.hashing.pool._WALL", 1)
+            hurried.setattr("hashhub.hashing.pool.WALL", 1)
             with pytest.raises(LimitExceeded) as stopped:
                 hashed(pool, good())
         assert stopped.value.reason is Reason.MEDIA_TOO_COSTLY

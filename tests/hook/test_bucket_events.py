@@ -39,7 +39,7 @@ def record(bucket: str, key: str, event: str = "ObjectCreated:Put") -> dict[str,
 def at_work(bucket_store: str, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("hashhub.hook.bucket_events._WAIT_SECONDS", 1)
+    monkeypatch.setattr("hashhub.hook.bucket_events.WAIT_SECONDS", 1)
     bench = Bench(Scene("bucket", tmp_path, bucket_store), tmp_path / "data", hashers)
     yield bench
     bench.close()

@@ -688,7 +688,7 @@ def test_a_file_of_tomorrow_is_taken_however_long_it_is_until_the_next_look(
 def test_a_file_of_tomorrow_that_is_gone_makes_room_for_another(
     at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.hook.buckets._MOST_RESTING", 1)
+    monkeypatch.setattr("hashhub.hook.buckets.MOST_RESTING", 1)
     worker = at_work.worker(settle_seconds=10)
     gone = of_tomorrow(at_work, "a.jpg", pictures[1])
     worker._look()

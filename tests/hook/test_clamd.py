@@ -302,7 +302,7 @@ def test_an_answer_reaches_who_is_still_sending(settings: Settings) -> None:
 
 
 def test_two_hundred_at_once_are_all_answered(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.hook.clamd._BEHIND_SECONDS", 60.0)  # their threads may have to wait to send
+    monkeypatch.setattr("hashhub.hook.clamd.BEHIND_SECONDS", 60.0)  # their threads may have to wait to send
     with open_door(settings(connections=50)) as door, ThreadPoolExecutor(200) as pool:
         contents = [KNOWN if i % 10 == 0 else CLEAN + str(i).encode() for i in range(200)]
         answers = list(pool.map(lambda content: door.say(b"zINSTREAM\0" + stream(content, 10)), contents))

@@ -345,7 +345,7 @@ def test_a_clamd_with_as_many_waiting_as_may_is_waited_for(tmp_path: Path) -> No
 
 def test_a_clamd_that_takes_no_connection_is_busy_and_not_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an uploader can bring about is not what the operator has chosen for a scanner that is gone."""
-    monkeypatch.setattr(clamd_chain, "_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(clamd_chain, "CONNECT_SECONDS", 0.1)
     path = str(tmp_path / "clamd.sock")
     with (
         closing(socket.socket(socket.AF_UNIX)) as listening,

@@ -46,7 +46,7 @@ def _connected(door: OpenDoor, count: int, sent: bytes) -> Iterator[list[socket.
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have whoever is behind cut off at once; those who are not, last came, and are the last for whom it is done."""
-    monkeypatch.setattr("hashhub.hook.clamd._BEHIND_SECONDS", 0.3)
+    monkeypatch.setattr("hashhub.hook.clamd.BEHIND_SECONDS", 0.3)
 
 
 def _send_for_ever(connection: socket.socket, what: bytes) -> None:
@@ -117,7 +117,7 @@ def test_who_reads_no_answers_is_let_go_with_what_was_not_taken(
     settings: Settings,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hashhub.hook.clamd._SEND_SECONDS", 0.3)
+    monkeypatch.setattr("hashhub.hook.clamd.SEND_SECONDS", 0.3)
     with open_door(settings()) as door, door.connect() as connection:
         connection.sendall(b"zIDSESSION\0")
         connection.settimeout(60)
@@ -155,8 +155,8 @@ def test_who_is_slow_but_never_behind_holds_up_nobody(
     """As many streams as there are places, each just fast enough, for as long as a stream may take: the slowest makes
     room, and those that have sent most in their time are answered rightly.
     """
-    monkeypatch.setattr("hashhub.hook.clamd._BEHIND_SECONDS", 600.0)
-    monkeypatch.setattr("hashhub.hook.clamd._SLOW_SECONDS", 0.05)
+    monkeypatch.setattr("hashhub.hook.clamd.BEHIND_SECONDS", 600.0)
+    monkeypatch.setattr("hashhub.hook.clamd.SLOW_SECONDS", 0.05)
     faster, slower = stream(bytes(200_000) + KNOWN), stream(KNOWN)
     with (
         open_door(settings(connections=PLACES, read_seconds=600, stream_seconds=600)) as door,
@@ -177,7 +177,7 @@ def test_who_is_slow_but_never_behind_holds_up_nobody(
 
 
 def test_a_slow_phone_is_never_behind_and_a_pause_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.hook.clamd._BEHIND_SECONDS", 3.0)
+    monkeypatch.setattr("hashhub.hook.clamd.BEHIND_SECONDS", 3.0)
 
     async def behind(steps: list[tuple[float, int]]) -> float:
         """Return how far the client is behind after the last wait of so many seconds, each ended by so many bytes."""
@@ -293,7 +293,7 @@ def _chained(tmp_path: Path, path: Path) -> HookSettings:
 def test_the_door_ends_though_the_real_clamd_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setattr("hashhub.hook.clamd._END_SECONDS", 0.2)
+    monkeypatch.setattr("hashhub.hook.clamd.END_SECONDS", 0.2)
     has_all, has_ended = threading.Event(), threading.Event()
 
     def hangs(connected: socket.socket) -> None:
@@ -318,7 +318,7 @@ def test_the_door_ends_though_the_real_clamd_hangs(
 def test_the_real_clamd_is_asked_for_its_version_once_for_all_who_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.hook.clamd_chain._VERSION_AGE_SECONDS", 600.0)
+    monkeypatch.setattr("hashhub.hook.clamd_chain.VERSION_AGE_SECONDS", 600.0)
     path = tmp_path / "clamd.sock"
     asked: list[int] = []
 
@@ -334,7 +334,7 @@ def test_the_real_clamd_is_asked_for_its_version_once_for_all_who_ask(
             assert until_closed(session).count(b": ClamAV 1.4.1/0/today\0") == 1000
             assert door.say(b"zVERSIONCOMMANDS\0").startswith(b"ClamAV 1.4.1/0/today|")
             assert len(asked) == 1
-            monkeypatch.setattr("hashhub.hook.clamd_chain._VERSION_AGE_SECONDS", 0.0)
+            monkeypatch.setattr("hashhub.hook.clamd_chain.VERSION_AGE_SECONDS", 0.0)
             assert door.say(b"zVERSION\0") == b"ClamAV 1.4.2/0/today\0"
 
 

@@ -525,7 +525,7 @@ class TestAsync:
 def test_a_video_too_long_for_its_seconds_is_read_by_its_key_frames(
     make_hook: MakeHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.hashing.pool._WALL", 1000)
+    monkeypatch.setattr("hashhub.hashing.pool.WALL", 1000)
     shown = np.asarray(picture(7, (1920, 1080)))
     hook = make_hook(media_seconds=3.0)
     decision = hook.check(encoded(Clip([shown] * 250, 25)))  # 250 frames of 2 megapixels: 3 s are 217

@@ -33,7 +33,7 @@ __all__ = ["hook", "settings"]
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few, so that a crowd has them all."""
-    monkeypatch.setattr("hashhub.hook.core._MOST_THREADS", 2)
+    monkeypatch.setattr("hashhub.hook.core.MOST_THREADS", 2)
 
 
 async def crowd(hook: Hook, content: bytes, count: int) -> list[asyncio.Task[Decision]]:

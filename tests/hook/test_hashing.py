@@ -18,7 +18,7 @@ from hashhub.errors import Cancelled, Reason, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
-from hashhub.hook.hashing import _FEW_BYTES, UploadHasher
+from hashhub.hook.hashing import FEW_BYTES, UploadHasher
 from hashhub.hook.upload_bytes import UploadBytes
 from hashhub.model import Effort
 from tests.hook.conftest import HELD, MakeHook, jpeg
@@ -167,7 +167,7 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
 class TestUploadBytes:
     """However it came, a child and who asks for a file get what was digested."""
 
-    @pytest.mark.parametrize("count", [0, 1, 5000, _FEW_BYTES - 1, _FEW_BYTES, _FEW_BYTES + 1])
+    @pytest.mark.parametrize("count", [0, 1, 5000, FEW_BYTES - 1, FEW_BYTES, FEW_BYTES + 1])
     @pytest.mark.parametrize("cut", [100, 4096, 70_000])
     def test_pieces_and_file_are_the_same(self, count: int, cut: int) -> None:
         given = bytes(range(256)) * (count // 256 + 1)

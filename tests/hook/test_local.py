@@ -71,7 +71,7 @@ class _Stopped(Exception):
 def test_a_copy_that_was_never_complete_judges_nothing(
     local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror, "_PAGE", 3)
+    monkeypatch.setattr(mirror, "PAGE", 3)
 
     def stop(lines: int, is_complete: bool) -> None:
         if lines >= 9:
@@ -143,7 +143,7 @@ def test_stopped_anywhere_the_index_lacks_nothing(
 ) -> None:
     """Between the page and its digests, between the mark and the matcher, with a snapshot half published."""
     random = Random(seed)
-    monkeypatch.setattr(mirror, "_PAGE", 4)
+    monkeypatch.setattr(mirror, "PAGE", 4)
 
     def sometimes(of: type, name: str) -> None:
         whole = getattr(of, name)
@@ -248,7 +248,7 @@ def test_a_hub_that_was_restored_is_missed_nothing_of_at_any_page(
     site: Site, local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch, again: str
 ) -> None:
     """Its lists came back in another order, so that ids of entries stand for other items than they did."""
-    monkeypatch.setattr(mirror, "_PAGE", 7)
+    monkeypatch.setattr(mirror, "PAGE", 7)
     film = Record(position="v", frames=video(range(30)))
     first, second = ([item(n) for n in range(start, start + 30)] for start in (100, 200))
     backup = site.back_up()
@@ -307,8 +307,8 @@ def test_a_damaged_index_says_nothing_and_is_written_anew(local: Local, judges: 
 def test_an_index_that_is_damaged_under_the_hook_says_nothing_until_it_is_synced(
     local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.matcher.recheck._SECONDS", 0.05)
-    monkeypatch.setattr("hashhub.matcher.recheck._LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("hashhub.matcher.recheck.SECONDS", 0.05)
+    monkeypatch.setattr("hashhub.matcher.recheck.LOOK_SECONDS", 0.02)
     with Sync(local.settings) as sync:
         sync.update()
         sync.reindex()
@@ -402,7 +402,7 @@ def test_terms_that_end_while_the_hub_is_away(
     withheld = judges[0].judge(md5(31)).result
     assert (withheld.verdict, withheld.withheld, withheld.matches) == (Verdict.REVIEW, True, ())
     # One's own, whose terms ended long before the hub gave it last, is one's own.
-    monkeypatch.setattr(copies, "_CLOCKS", timedelta(0))
+    monkeypatch.setattr(copies, "CLOCKS", timedelta(0))
     assert verdict(judges[0], 32) is Verdict.MATCH
 
 
@@ -515,8 +515,8 @@ def test_an_app_keeps_the_copy_itself_where_nobody_does(site: Site, tmp_path: Pa
 
 
 def test_a_list_that_is_stated_again_fills_no_disk(site: Site, local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_module, "_JOURNAL_PAGES", 3)
-    monkeypatch.setattr(mirror, "_PAGE", 5)
+    monkeypatch.setattr(local_module, "JOURNAL_PAGES", 3)
+    monkeypatch.setattr(mirror, "PAGE", 5)
     local.sync()
     for step in range(6):
         listed = [item(n, algorithms=("MD5", "PDQ"), quality=90, tags=(f"{step}",)) for n in range(10)]

@@ -188,8 +188,8 @@ def test_what_is_in_the_way_is_named_and_nothing_is_taken_for_clean(
 def test_a_sync_that_goes_on_says_what_is_in_the_way_and_takes_the_index_up_again(
     site: Site, local: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(mirror, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(mirror, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(mirror, "LONGEST_PAUSE", 0.01)
     local.sync()
     mark = local.directory / DIRECTORY / "mark"
     mark.unlink()

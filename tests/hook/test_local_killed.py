@@ -45,7 +45,7 @@ def sync(said: str, steps: Steps) -> None:
         db.set_trace_callback(lambda sql: steps.step() if sql.startswith(("BEGIN", "COMMIT")) else None)
         return db
 
-    with mock.patch.object(sqlite3, "connect", traced), mock.patch.object(mirror, "_PAGE", 8):
+    with mock.patch.object(sqlite3, "connect", traced), mock.patch.object(mirror, "PAGE", 8):
         steps.count_files_in(settings.data)
         with Sync(settings) as syncing:
             syncing.update()

@@ -219,7 +219,7 @@ def distance(a: Hash, b: Hash) -> int:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_copy_answers_as_the_hub(site: Site, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror, "_PAGE", 5 + seed * 20)
+    monkeypatch.setattr(mirror, "PAGE", 5 + seed * 20)
     world = World(site, seed)
     secret = site.token(_WHO)
     locals_ = [Local(site, tmp_path, secret, policy) for policy in ("block", "any")]

@@ -173,7 +173,7 @@ def test_several_at_once_each_get_their_own(hook: Hook, listed: Listed) -> None:
 def test_what_the_system_takes_in_parts_only_is_hashed_all_the_same(
     settings: HookSettings, listed: Listed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_SEND_BYTES", 4096)
+    monkeypatch.setattr(pool, "SEND_BYTES", 4096)
     with open_hook(settings) as hook:
         for content, action in ((listed.known, Action.BLOCK), (jpeg(113, (1600, 1200)), Action.ALLOW)):
             assert asyncio.run(deciding(hook, content)).action is action

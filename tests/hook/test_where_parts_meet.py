@@ -452,7 +452,7 @@ class TestTheRecords:
         self, open_with: Callable[..., Hook], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Eight uploads that are to be recorded, one after the other, would wait eight times as long."""
-        monkeypatch.setattr("hashhub.desk.records._WAIT_SECONDS", 0.5)
+        monkeypatch.setattr("hashhub.desk.records.WAIT_SECONDS", 0.5)
         hook = open_with(OneVerdict(Verdict.MATCH))
         blocker = sqlite3.connect(Path(hook.settings.data) / "hook.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")

@@ -13,7 +13,7 @@ import pytest
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason
 from hashhub.hub import Hub
-from hashhub.hub.exchange import _PIECE, _Page
+from hashhub.hub.exchange import PIECE, _Page
 from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store.entries import EntryTable
 from hashhub.store.feeds import Feeds
@@ -424,9 +424,9 @@ def test_a_page_ends_after_its_time_and_moves_on(desk: Desk, monkeypatch: pytest
     desk.hash_set("alpha/list", marking=SHARED)
     receiver = Receiver(desk.hub, OUTSIDER)
     receiver.catch_up()
-    desk.contribute("alpha/list", *(item(n) for n in range(3 * _PIECE)))
+    desk.contribute("alpha/list", *(item(n) for n in range(3 * PIECE)))
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", _all(desk.hub)[0])
-    monkeypatch.setattr("hashhub.hub.exchange._PAGE_SECONDS", 0.0)
+    monkeypatch.setattr("hashhub.hub.exchange.PAGE_SECONDS", 0.0)
     receiver.catch_up()
     assert receiver.pages > 3
     holds_what_it_may(receiver)

@@ -63,7 +63,7 @@ class TestAList:
     def test_pieces_that_are_staged_one_after_the_other_are_all_there(
         self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(contribute, "_PIECE", 5)
+        monkeypatch.setattr(contribute, "PIECE", 5)
         any_desk.hash_set("alpha/list")
         any_desk.contribute("alpha/list", *map(item, range(60)), batch=4)
         assert any_desk.known(*range(61)) == list(range(60))

@@ -30,8 +30,8 @@ STEPS = 5
 @pytest.fixture
 def hubs(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Desk, Desk]]:
     """Two hubs at one database: at the one a list comes in, at the other the hash set is deleted."""
-    monkeypatch.setattr(contribute, "_PIECE", 10)
-    monkeypatch.setattr(stage, "_RUN", 500)
+    monkeypatch.setattr(contribute, "PIECE", 10)
+    monkeypatch.setattr(stage, "RUN", 500)
     is_url = "://" in database
     config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
     with ExitStack() as stack:

@@ -98,8 +98,8 @@ def test_it_is_all_that_became_of_it(any_desk: Desk, monkeypatch: pytest.MonkeyP
     assert len(entries) > 10
     expected = {e.id: sorted(_expected(any_desk.hub, e), reverse=True) for e in entries}
     assert any(len(revisions) > 2 for revisions in expected.values())
-    for changes in (module._CHANGES, 7, 1):
-        monkeypatch.setattr(module, "_CHANGES", changes)
+    for changes in (module.CHANGES, 7, 1):
+        monkeypatch.setattr(module, "CHANGES", changes)
         for entry in entries:
             revisions = [e.revision for e in _history(any_desk.hub, entry, chance.choice([1, 3, 100]))]
             assert revisions == expected[entry.id]

@@ -70,9 +70,9 @@ class TestTwoProcesses:
     def test_what_is_staged_is_taken_in_many_pieces_at_once(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hashhub.hub.contribute._PIECE", 10)
-        monkeypatch.setattr("hashhub.hub.follow._PIECE", 100)
-        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
+        monkeypatch.setattr("hashhub.hub.contribute.PIECE", 10)
+        monkeypatch.setattr("hashhub.hub.follow.PIECE", 100)
+        monkeypatch.setattr("hashhub.hub.follow.GATHERED_SECONDS", 3600.0)
         first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
         taken = {desk.hub.matcher: list[int]() for desk in (first, second)}
         apply = Matcher.apply
@@ -105,7 +105,7 @@ class TestTwoProcesses:
     def test_staged_entries_come_together_up_to_a_piece_and_everything_else_alone(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hashhub.hub.follow._PIECE", 20)
+        monkeypatch.setattr("hashhub.hub.follow.PIECE", 20)
         kinds = ["STAGED"] * 5 + ["WITHDRAW"] * 2 + ["STAGED", "UPSERT"]
         changes = [MatcherChange(n, kind, IdSet(10 * n, 10 * n + 9), 1) for n, kind in enumerate(kinds)]
         parts = list(_parts(changes))
@@ -115,7 +115,7 @@ class TestTwoProcesses:
     def test_staged_entries_wait_for_others_for_some_time_only(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 0.0)
+        monkeypatch.setattr("hashhub.hub.follow.GATHERED_SECONDS", 0.0)
         first, second = Desk(open_hub()), open_hub(publisher=False)
         first.hash_set("alpha/list")
         opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
@@ -130,9 +130,9 @@ class TestTwoProcesses:
         assert first.commit(opened).counts.accepted == 1
 
     def test_so_many_digests_at_once_and_no_more(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hashhub.hub.contribute._PIECE", 10)
-        monkeypatch.setattr("hashhub.hub.follow._MOST_GATHERED", 20)
-        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
+        monkeypatch.setattr("hashhub.hub.contribute.PIECE", 10)
+        monkeypatch.setattr("hashhub.hub.follow.MOST_GATHERED", 20)
+        monkeypatch.setattr("hashhub.hub.follow.GATHERED_SECONDS", 3600.0)
         desk = Desk(open_hub())
         taken: list[int] = []
         apply = Matcher.apply
@@ -156,7 +156,7 @@ class TestTwoProcesses:
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch, ends_with: str
     ) -> None:
         """The entries of a commit that was given up are not staged any more: nothing says that they still wait."""
-        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
+        monkeypatch.setattr("hashhub.hub.follow.GATHERED_SECONDS", 3600.0)
         first, second = Desk(open_hub()), open_hub(publisher=False)
         first.hash_set("alpha/list")
         opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
@@ -184,7 +184,7 @@ class TestTwoProcesses:
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch, what: str
     ) -> None:
         """Whoever follows changes at another process waits until its matcher is past the last one that it has seen."""
-        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
+        monkeypatch.setattr("hashhub.hub.follow.GATHERED_SECONDS", 3600.0)
         first, second = Desk(open_hub()), open_hub(publisher=False)
         commits = first.hub.store.commits
         first.hash_set("alpha/list")
@@ -266,8 +266,8 @@ class TestRestarts:
     def test_a_snapshot_that_is_damaged_under_the_hub_is_rebuilt(
         self, open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hashhub.matcher.recheck._SECONDS", 0.05)
-        monkeypatch.setattr("hashhub.matcher.recheck._LOOK_SECONDS", 0.02)
+        monkeypatch.setattr("hashhub.matcher.recheck.SECONDS", 0.05)
+        monkeypatch.setattr("hashhub.matcher.recheck.LOOK_SECONDS", 0.02)
         hub = open_hub()
         desk = Desk(hub)
         desk.hash_set("alpha/list")

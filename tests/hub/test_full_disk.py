@@ -37,8 +37,8 @@ def fill_list(desk: Desk) -> None:
 
 @pytest.fixture
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contribute, "_PIECE", 50)
-    monkeypatch.setattr(stage, "_RUN", 4_000)
+    monkeypatch.setattr(contribute, "PIECE", 50)
+    monkeypatch.setattr(stage, "RUN", 4_000)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hashhub.errors import InvalidArgument, PermissionDenied, Reason, Unavailable
 from hashhub.hashes import Hash
-from hashhub.hub.live import _HITS, LiveStream
+from hashhub.hub.live import HITS, LiveStream
 from hashhub.model import (
     TLP,
     Hysteresis,
@@ -347,15 +347,15 @@ def test_roles(small: Desk) -> None:
 
 
 def test_a_flood_of_entries_near_a_frame_is_bounded_and_never_clean(small: Desk) -> None:
-    flood = [Record(position=f"line {n}", hashes=(near_number(n),)) for n in range(_HITS + 50)]
+    flood = [Record(position=f"line {n}", hashes=(near_number(n),)) for n in range(HITS + 50)]
     small.hash_set("flood/set", purpose=Purpose.TEST)
     small.contribute("flood/set", *flood, has_classifications=False)
     watched = Watched(small)
     for _ in range(3):
         answer = watched.see(LISTED)
-    assert answer.hit_count <= _HITS
+    assert answer.hit_count <= HITS
     assert answer.verdict is Verdict.MATCH  # another contributor's flood does not push it out
-    assert len(watched.stream._nearest) <= 2 * _HITS
+    assert len(watched.stream._nearest) <= 2 * HITS
 
 
 def near_number(n: int) -> Hash:

@@ -240,17 +240,17 @@ def test_a_flood_of_videos_is_bounded_never_clean_and_pushes_nobody_out(
     small.hash_set("flood/set", purpose=Purpose.TEST)
     copies = [
         Record(position=f"line {n}", external_id=f"f{n}", frames=(*video(range(100, 200)), *_tail(n)))
-        for n in range(playback._COMPARED + 10)
+        for n in range(playback.COMPARED + 10)
     ]
     small.contribute("flood/set", *copies)
     watched = Watched(small, policy="block")
     answers = watched.play(range(100, 115))
-    assert answers[-1].hit_count == playback._COMPARED
+    assert answers[-1].hit_count == playback.COMPARED
     assert any(r.entry.startswith("nl/known") for r in answers[-1].ranges)
     assert watched.stream._sent is not None
     assert watched.stream._sent.truncated
     # Where even the entries that share the frames are too many to read.
-    monkeypatch.setattr(playback, "_MOST_OF_DIGEST", 3)
+    monkeypatch.setattr(playback, "MOST_OF_DIGEST", 3)
     cut = Watched(small, policy="block").play(range(100, 115))
     assert cut[-1].verdict is Verdict.REVIEW
 
@@ -260,7 +260,7 @@ def _tail(n: int) -> tuple[VideoFrame, ...]:
 
 
 def test_a_title_that_thousands_share_is_no_reason_to_look(small: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(playback, "_MOST_OF_DIGEST", 3)
+    monkeypatch.setattr(playback, "MOST_OF_DIGEST", 3)
     for n in range(6):
         small.contribute("nl/known", listed(n, [600, 600, *range(30_000 + 100 * n, 30_020 + 100 * n)]))
     answers = Watched(small).play([600, 600, 600, *range(8_000, 8_010)])

@@ -118,8 +118,8 @@ class TestFloods:
         listed.hash_set("hostile/good", purpose=Purpose.BENIGN)
         flood(listed, "hostile/good", neighbours(UPLOAD, 5, 3))
         listed.hub.hash_sets.accept(OPERATOR, "hostile", "good", listed.hub.revision())
-        monkeypatch.setattr(lookup, "_SECONDS", -1.0)
-        monkeypatch.setattr(lookup, "_LOOKED_UP", 5)
+        monkeypatch.setattr(lookup, "SECONDS", -1.0)
+        monkeypatch.setattr(lookup, "LOOKED_UP", 5)
         answer = listed.match(UPLOAD, policy="block")
         assert (answer.verdict, answer.truncated, len(answer.matches)) == (Verdict.REVIEW, True, 5)
         assert "JUDGEMENT_CUT_SHORT" in {r.code for r in answer.reasons}
@@ -268,7 +268,7 @@ class TestTwoWorlds:
     def test_all_answers_are_alike(
         self, worlds: Callable[[], tuple[Desk, Desk]], monkeypatch: pytest.MonkeyPatch, seed: int
     ) -> None:
-        monkeypatch.setattr(lookup, "_SECONDS", 600.0)  # a busy machine is no reason for another answer
+        monkeypatch.setattr(lookup, "SECONDS", 600.0)  # a busy machine is no reason for another answer
         rng = Random(seed)
         lists = self.lists(rng)
         desks = worlds()

@@ -177,7 +177,7 @@ def planted(scene: int, at: int, count: int) -> Record:
 def test_a_live_stream_is_answered_as_without_a_flood_around_its_frames(
     crowd: Desk, rows_read: list[int], monkeypatch: pytest.MonkeyPatch, is_seen: bool
 ) -> None:
-    monkeypatch.setattr(playback, "_MOST_ROWS", 100)
+    monkeypatch.setattr(playback, "MOST_ROWS", 100)
     crowd.contribute("hotline/list", Record(position="v", external_id="v", frames=video(range(60))))
     crowd.hash_set("flooder/flood", purpose=Purpose.TEST, marking=Marking() if is_seen else RED)
     copies = 4 if is_seen else 1

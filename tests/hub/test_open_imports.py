@@ -90,7 +90,7 @@ class TestCancellation:
     def test_a_commit_that_is_not_wanted_leaves_nothing(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """At whichever of its looks the caller has gone."""
         desk.hash_set("alpha/list")
-        monkeypatch.setattr("hashhub.hub.contribute._PIECE", 5)
+        monkeypatch.setattr("hashhub.hub.contribute.PIECE", 5)
         looks = 0
         for allowed in range(100):
             opened = desk.open("alpha/list", source=f"source {allowed}")

@@ -164,7 +164,7 @@ def test_a_listed_picture_counts_as_itself_beside_a_video_that_shows_it(desk: De
 
 
 def test_hidden_videos_tell_nothing_of_a_picture(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(videos, "_MOST_OF_DIGEST", 5)
+    monkeypatch.setattr(videos, "MOST_OF_DIGEST", 5)
     desk.hash_set("nl/hidden", marking=Marking(tlp=TLP.RED, recipients=("contributors/nl",)))
     before = ask(desk, picture(3))
     desk.contribute("nl/hidden", *(listed(n, [3, 100 + n]) for n in range(20)))
@@ -194,7 +194,7 @@ def test_five_thousand_videos_that_share_a_frame(desk: Desk, monkeypatch: pytest
     )
     assert match.entry.provenance.position == "line 2345"
     # Beyond a bound the answer says that there may be more, and is never clean.
-    monkeypatch.setattr(videos, "_MOST_ROWS", 1_000)
+    monkeypatch.setattr(videos, "MOST_ROWS", 1_000)
     cut = ask(desk, picture(1), policy="block")
     assert (cut.verdict, cut.truncated) == (Verdict.REVIEW, True)
 

@@ -81,7 +81,7 @@ class TestReading:
         subjects = [f"entries/{e.name}" for e in listed.entries("alpha/list")[:2]]
         whole = {(who, s): history(listed, who, s) for who in (OPERATOR, ALPHA, BETA) for s in subjects}
         assert len(whole[OPERATOR, subjects[0]]) == 38
-        monkeypatch.setattr(module, "_PIECE", 5)
+        monkeypatch.setattr(module, "PIECE", 5)
         read: list[int] = []
         list_events = Events.list_events
 

@@ -51,8 +51,8 @@ SECOND = Principal(name="alpha-second", role=Role.CONTRIBUTOR, contributor="alph
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deletion, "PIECE", 7)
-    monkeypatch.setattr(deletion, "_FINDINGS", 5)
-    monkeypatch.setattr(deletion, "_DETAILS", 3)
+    monkeypatch.setattr(deletion, "FINDINGS", 5)
+    monkeypatch.setattr(deletion, "DETAILS", 3)
 
 
 @pytest.fixture

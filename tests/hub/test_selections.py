@@ -205,7 +205,7 @@ class TestSearching:
 
     def test_a_search_without_an_index_is_cut_into_pages(self, stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hashhub.hub.selections.LOOKED_AT", 3)
-        monkeypatch.setattr("hashhub.store.entry_selector._PIECE", 2)
+        monkeypatch.setattr("hashhub.store.entry_selector.PIECE", 2)
         first = stocked.hub.selections.search(ALPHA, Selection(hash_set="alpha/list", tags=("t8",)), 10, 0)
         assert (first.entries, first.looked_at) == ([], 4)
         assert first.after
@@ -560,7 +560,7 @@ class TestQueue:
     ) -> None:
         opened = stocked.add(stocked.open("alpha/list"), [item(50), item(51)])
         assert not [kind for kind, *_ in queue(stocked, ALPHA) if kind is QueueKind.OPEN_IMPORT]
-        monkeypatch.setattr("hashhub.hub.queue._PREPARING", timedelta(days=-1))
+        monkeypatch.setattr("hashhub.hub.queue.PREPARING", timedelta(days=-1))
         waiting = queue(stocked, ALPHA)[QueueKind.OPEN_IMPORT, "alpha/list", ""]
         assert (waiting.name, waiting.count) == (f"alpha/list/{opened.id}", 2)
 

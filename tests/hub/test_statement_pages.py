@@ -33,9 +33,9 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three entries make a page, and every withdrawal of three or more is written into rows afterwards; every list is
     compared with all of the hash set.
     """
-    monkeypatch.setattr(contribute, "_PIECE", 3)
-    monkeypatch.setattr(comparison, "_DIGEST_PAGES", 2)
-    monkeypatch.setattr(comparison, "_PAGE", 4)
+    monkeypatch.setattr(contribute, "PIECE", 3)
+    monkeypatch.setattr(comparison, "DIGEST_PAGES", 2)
+    monkeypatch.setattr(comparison, "PAGE", 4)
     monkeypatch.setattr(entry_writes, "LARGE", 2)
     monkeypatch.setattr(entry_writes, "PIECE", 2)
     monkeypatch.setattr(source, "STREAMED_SHARE", 1_000_000)
@@ -51,7 +51,7 @@ def decided(intake: Intake) -> dict[str, Any]:
 
 def _by_rows(self: EntryComparison, set_key: int) -> Iterator[comparison.StatedEntries]:
     """Yield the live entries of a hash set by their rows alone."""
-    sql = self._db.sql(f"{comparison._SQL} entry e WHERE e.hash_set = ? AND e.state = ? ORDER BY e.id")
+    sql = self._db.sql(f"{comparison.SQL} entry e WHERE e.hash_set = ? AND e.state = ? ORDER BY e.id")
     for state in (1, 2):
         yield self._stated(self._db.fetch(sql, (set_key, state)), lambda _: set())
 
@@ -93,7 +93,7 @@ def forget(store: Store, sql: str) -> None:
 
 def check_places(store: Store) -> None:
     """Every place that says something says what the entry's row does."""
-    rows = store.database.fetch(f"{comparison._SQL} entry e")
+    rows = store.database.fetch(f"{comparison.SQL} entry e")
     read = store.comparison._stated(rows)
     meanings = [read.meanings[n] for n in read.meaning_of.tolist()]
     stated = {

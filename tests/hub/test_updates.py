@@ -225,7 +225,7 @@ def test_lists_one_after_the_other_mean_the_same_whenever_rows_are_written(
     any_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Here nothing is written before the end; there, on SQLite, after each list. Holds are written in time."""
-    monkeypatch.setattr(entry_writes, "_MOST", 100)
+    monkeypatch.setattr(entry_writes, "MOST", 100)
     with Hub.open(Config(data=str(tmp_path / "there"))) as hub:
         there = Desk(hub)
         hub.follower.catch_up()
@@ -335,7 +335,7 @@ class TestWhatACommitLeavesToDo:
     def test_what_a_process_that_ended_left_is_done_by_one_that_lives(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(housekeeping, "_LEFT_SECONDS", 0.0)
+        monkeypatch.setattr(housekeeping, "LEFT_SECONDS", 0.0)
         desk = Desk(open_hub(start=False))
         desk.hub.follower.catch_up()
         desk.hub.contribute.tidying.start()
@@ -366,7 +366,7 @@ class TestWhatACommitLeavesToDo:
         assert len(rests) > len(MANY)
         assert all(0 < seconds <= 2 for seconds in rests)
         assert not desk.hub.store.commits.unsettled()
-        monkeypatch.setattr(commits, "_MOST_REST", 1e-9)
+        monkeypatch.setattr(commits, "MOST_REST", 1e-9)
         desk.commit(opened)
         opened = desk.add(desk.open("alpha/list"), (item(1001),))
         desk.contribute("alpha/list", *(item(250 + n, external_id=f"x{n}") for n in MANY))
@@ -385,8 +385,8 @@ class TestWhatACommitLeavesToDo:
     def test_digests_are_swept_faster_when_lists_keep_coming_in(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(follow, "_LONG_PAUSES", 4)
-        monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
+        monkeypatch.setattr(follow, "LONG_PAUSES", 4)
+        monkeypatch.setattr(follow, "SWEEP_PIECE", 1)
         desk = Desk(open_hub(start=False))
         follower = desk.hub.follower
         follower.catch_up()
@@ -477,7 +477,7 @@ class TestWhatACommitLeavesToDo:
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What is left may take longer than a lease lasts, and others would then commit into the same hash set."""
-        monkeypatch.setattr(entry_writes, "_MOST", 0)
+        monkeypatch.setattr(entry_writes, "MOST", 0)
         desk = Desk(open_hub())
         first_edition(desk)
         with held_up(monkeypatch) as waits:
@@ -568,11 +568,11 @@ class TestTheMatcher:
 
         stage(first, 2)
         second_edition(desk)
-        monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
+        monkeypatch.setattr(follow, "SWEEP_PIECE", 1)
         assert not follower.sweep()
         assert not follower.sweep()
         assert desk.hub.matcher.contains("MD5", _rows("MD5", 0)).all()
-        monkeypatch.setattr(follow, "_LONGEST_HOLD_UP", 0.0)  # the minute is over
+        monkeypatch.setattr(follow, "LONGEST_HOLD_UP", 0.0)  # the minute is over
         assert follower.sweep()
         stage(first + 1, 6)
         follower.catch_up()
@@ -585,7 +585,7 @@ class TestTheMatcher:
         follower.catch_up()
         assert [n for n in held if desk.verdict(n) is Verdict.MATCH] == held
         # What is withdrawn next has its minute again.
-        monkeypatch.setattr(follow, "_LONGEST_HOLD_UP", 60.0)
+        monkeypatch.setattr(follow, "LONGEST_HOLD_UP", 60.0)
         desk.contribute("alpha/list", *(item(200 + n, external_id=f"x{n}") for n in MANY if n % 2 == 0))
         store.commits.tidy()
         following = desk.add(desk.open("beta/list"), [item(50)])
@@ -612,8 +612,8 @@ class TestTheMatcher:
         first = store.stage.allocate_entries(opened.id, 1)
         store.stage.stage_entries(opened.id, pack_entries([EntryRow(first, EntryState.ACTIVE, item(2))]))
         follower.catch_up()
-        monkeypatch.setattr(follow, "_LONGEST_HOLD_UP", 0.0)
-        monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
+        monkeypatch.setattr(follow, "LONGEST_HOLD_UP", 0.0)
+        monkeypatch.setattr(follow, "SWEEP_PIECE", 1)
         assert all(follower.sweep() for _ in range(sweeps))
         with monkeypatch.context() as away, suppress(Unavailable):
             away.setattr(feeds.Feeds, part, _away)

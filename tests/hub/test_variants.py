@@ -225,7 +225,7 @@ class TestFloods:
     ) -> None:
         """Also of the contributor that lists them, and of others."""
         monkeypatch.setattr(lookup, "MAX_JUDGED", 50)
-        monkeypatch.setattr(lookup, "_MIN_JUDGED", 50)
+        monkeypatch.setattr(lookup, "MIN_JUDGED", 50)
         crowd = digest("PDQ", 5)
         listed.contributor("hostile")
         listed.hash_set("hostile/list")
@@ -242,7 +242,7 @@ class TestFloods:
         self, listed: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Who has the digests near the upload's own is looked up first, then who has those near its variants'."""
-        monkeypatch.setattr(lookup, "_LOOKED_UP", 1)
+        monkeypatch.setattr(lookup, "LOOKED_UP", 1)
         asked: list[bytes] = []
         entries = listed.hub.store.entries
         look = entries.hits_by_digests

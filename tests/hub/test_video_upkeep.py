@@ -95,7 +95,7 @@ def test_an_operators_quarantine_holds_by_frames_alone(any_desk: Desk) -> None:
 @pytest.fixture
 def aging(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A desk whose rows of withdrawn entries go by age, a few videos at a time."""
-    monkeypatch.setattr(stored, "_MOST_FRAMES", 30)
+    monkeypatch.setattr(stored, "MOST_FRAMES", 30)
     monkeypatch.setattr(stored, "AT_ONCE", 2)
     any_desk.hub.keeper.config = Config(keep_withdrawn_days=30)
     return any_desk

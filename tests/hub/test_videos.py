@@ -301,7 +301,7 @@ def test_who_lists_everybodys_intro_gets_no_more_than_a_look(any_desk: Desk) -> 
 
 def test_more_videos_of_one_frame_than_are_looked_at(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound nobody is called clean: the answer says that it was cut short."""
-    monkeypatch.setattr(videos, "_MOST_OF_DIGEST", 40)
+    monkeypatch.setattr(videos, "MOST_OF_DIGEST", 40)
     desk.hash_set("nl/known")
     desk.contribute("nl/known", *(listed(n, [1, *range(1000 * n, 1000 * n + 20)]) for n in range(1, 61)))
     result = ask(desk, video([1, *range(900_000, 900_030)]))
@@ -313,7 +313,7 @@ def test_more_videos_of_one_frame_than_are_looked_at(desk: Desk, monkeypatch: py
 
 
 def test_hidden_entries_do_not_cut_an_answer_short(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(videos, "_MOST_OF_DIGEST", 40)
+    monkeypatch.setattr(videos, "MOST_OF_DIGEST", 40)
     desk.hash_set("nl/hidden", marking=Marking(tlp=TLP.RED, recipients=("contributors/nl",)))
     desk.contribute("nl/hidden", *(listed(n, [1, 5000 + n]) for n in range(1, 61)))
     result = ask(desk, video([1, *range(900_000, 900_030)]))
@@ -386,7 +386,7 @@ def test_a_video_without_its_border_is_a_variant(desk: Desk) -> None:
 
 def test_an_excerpt_is_found_however_many_others_share_its_frames(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever lists many videos with a few of its frames makes nobody else's unseen."""
-    monkeypatch.setattr(videos, "_MOST_EXCERPTS", 4)
+    monkeypatch.setattr(videos, "MOST_EXCERPTS", 4)
     for name in ("nl/known", "xx/flood"):
         desk.hash_set(name)
     desk.contribute("nl/known", listed(1, range(60), external_id="v1"))

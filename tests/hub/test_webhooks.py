@@ -196,7 +196,7 @@ def test_what_is_no_objection_of_others_is_not_told(hooked: Desk, somebody: Rece
 
 def test_a_thousand_objections_are_one_call(hooked: Desk, somebody: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "NAMES", 5)
-    monkeypatch.setattr(store_module, "_PAGE", 7)  # so that they are walked in several pieces
+    monkeypatch.setattr(store_module, "PAGE", 7)  # so that they are walked in several pieces
     register(hooked, somebody.url)
     for _ in range(4):
         dispute(hooked, *range(1, 11), who=OPERATOR)

@@ -112,8 +112,8 @@ class World:
 def test_a_copy_holds_what_its_token_may_hold(
     site: Site, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror, "_PAGE", 1 + seed * 3)
-    monkeypatch.setattr(mirror, "_PATIENCE", 2.0)
+    monkeypatch.setattr(mirror, "PAGE", 1 + seed * 3)
+    monkeypatch.setattr(mirror, "PATIENCE", 2.0)
     world = World(site, seed)
     random = Random(seed)
     secrets = {who.name: (who, site.token(who)) for who in (_RECEIVER, _OVERSEER)}
@@ -162,7 +162,7 @@ def test_a_write_that_fails_inside_a_page_leaves_the_copy_where_it_was(
 ) -> None:
     site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
     site.desk.contribute("alpha/one", *(item(n) for n in range(30)))
-    monkeypatch.setattr(mirror, "_PAGE", 10)
+    monkeypatch.setattr(mirror, "PAGE", 10)
     secret = site.token(_RECEIVER)
     real = mirror.Mirror._row
     rows = 0
@@ -222,7 +222,7 @@ def _run(site: Site, secret: str, directory: Path) -> subprocess.Popen[bytes]:
 
 
 def test_a_restored_hub_never_empties_a_copy(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror, "_PAGE", 7)
+    monkeypatch.setattr(mirror, "PAGE", 7)
     site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
     site.desk.contribute("alpha/one", *(item(n) for n in range(40)))
     secret = site.token(_RECEIVER)
@@ -248,7 +248,7 @@ def test_a_restored_hub_never_empties_a_copy(site: Site, tmp_path: Path, monkeyp
 def test_what_a_restored_hub_withdraws_takes_no_other_item_of_its_id_out_of_a_copy(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror, "_PAGE", 7)
+    monkeypatch.setattr(mirror, "PAGE", 7)
     for name, numbers in (("alpha/one", range(10)), ("beta/one", range(10, 50))):
         site.desk.hash_set(name, marking=Marking(bulk=True))
         site.desk.contribute(name, *(item(n) for n in numbers))

@@ -664,8 +664,8 @@ def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path, monkeypatch:
     whole = compute(extract, SCHEMES)
     assert whole.items > 50
     assert whole.suggestions
-    monkeypatch.setattr("hashhub.reconcile.items._ROWS_AT_ONCE", 250)
-    monkeypatch.setattr("hashhub.reconcile.agreement._PAIRS", 20)
+    monkeypatch.setattr("hashhub.reconcile.items.ROWS_AT_ONCE", 250)
+    monkeypatch.setattr("hashhub.reconcile.agreement.PAIRS", 20)
     assert compute(extract, SCHEMES) == whole
     assert compute(extract, SCHEMES, engine=Backend.RAY) == whole
 

@@ -589,7 +589,7 @@ def test_what_is_not_ours_in_the_directory_stays(three: Store, here: Path) -> No
 
 def test_hashes_of_all_shapes(filled: Store, fill: Filler, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries with many hashes, of every algorithm, in no order, gathered in several rounds."""
-    monkeypatch.setattr(extracts, "_GATHERED", 1000)
+    monkeypatch.setattr(extracts, "GATHERED", 1000)
     chance = random.Random(1)
     from hashhub.model import Record
     from tests.rows import EntryRow, pack_entries
@@ -621,7 +621,7 @@ def test_pages_of_two_states_meet_every_entry_once(
 ) -> None:
     from hashhub.store import extract
 
-    monkeypatch.setattr(extract, "_PAGE", 3)
+    monkeypatch.setattr(extract, "PAGE", 3)
     monkeypatch.setattr(extracts, "BLOCK_BITS", 10)
     chance = random.Random(3)
     for _ in range(12):
@@ -635,7 +635,7 @@ def test_pages_of_two_states_meet_every_entry_once(
 def test_changes_are_read_page_by_page(filled: Store, fill: Filler, monkeypatch: pytest.MonkeyPatch) -> None:
     from hashhub.store import extract
 
-    monkeypatch.setattr(extract, "_CHANGE_PAGE", 2)
+    monkeypatch.setattr(extract, "CHANGE_PAGE", 2)
     start = filled.revision()
     ids = [i for n in range(5) for i in fill.contribute(filled, [n, n + 100])]
     upto = filled.revision()

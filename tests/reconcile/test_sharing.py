@@ -102,7 +102,7 @@ def components(number: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
 def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """In how many parts the digests are looked at, of small extracts too."""
     if request.param > 1:
-        monkeypatch.setattr(overlap_module, "_PART", 4)
+        monkeypatch.setattr(overlap_module, "PART", 4)
     return int(request.param)
 
 
@@ -159,7 +159,7 @@ def test_more_hash_sets_than_a_word_has_bits(tmp_path: Path) -> None:
 
 
 def test_overlap_on_ray_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    monkeypatch.setattr(overlap_module, "_PART", 4)
+    monkeypatch.setattr(overlap_module, "PART", 4)
     chosen = [Small(SETS[n % 5], (MD5[n % 4], SHA1[n % 3], PDQ[n % 6])) for n in range(12)]
     extract = small_extract(tmp_path, chosen, JURISDICTIONS).restricted(SETS[1:])
     told: list[int] = []

@@ -84,13 +84,13 @@ def test_every_code_is_there_with_its_http_code() -> None:
             f"`max_bytes_in_progress`, {Config().max_bytes_in_progress >> 20} MiB; half of it for one token",
         ),
         ("gRPC connections of one process", f"`max_connections`, {Config().max_connections}"),
-        ("the beginning of a gRPC connection, with TLS or without", f"{listeners._HANDSHAKE_SECONDS:g} s"),
+        ("the beginning of a gRPC connection, with TLS or without", f"{listeners.HANDSHAKE_SECONDS:g} s"),
         ("HTTP connections of one process", f"`max_connections`, {Config().max_connections}"),
         (
             "the header of an HTTP request",
-            f"{connections._HEADER_BYTES >> 10} KiB, within {http_listener._HEADER_SECONDS:g} s, as is the next one",
+            f"{connections.HEADER_BYTES >> 10} KiB, within {http_listener.HEADER_SECONDS:g} s, as is the next one",
         ),
-        ("the pace of an HTTP body", f"{bodies._SLOWEST >> 10} KiB a second, after {bodies._GRACE:g} s"),
+        ("the pace of an HTTP body", f"{bodies.SLOWEST >> 10} KiB a second, after {bodies.GRACE:g} s"),
         (
             "calls with media in one process",
             f"`max_queued_media`, {Config().max_queued_media}, and as many as `media_workers`",

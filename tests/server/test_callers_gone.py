@@ -130,7 +130,7 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     name = opened_import(served, 1)
     for index in range(6):
         add_batch(served, name, index, 50)
-    monkeypatch.setattr(contribute, "_PIECE", 50)
+    monkeypatch.setattr(contribute, "PIECE", 50)
     staged = threading.Semaphore(0)
     calls: list[Context] = []
     commit, stage = served.hub.contribute.commit, served.hub.store.stage.stage_entries

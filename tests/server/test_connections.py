@@ -23,7 +23,7 @@ LINE = b"GET /healthz HTTP/1.1\r\nhost: here\r\n"
 
 @pytest.fixture
 def served(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> Served:
-    monkeypatch.setattr(http_listener, "_HEADER_SECONDS", HEADER_SECONDS)
+    monkeypatch.setattr(http_listener, "HEADER_SECONDS", HEADER_SECONDS)
     return serve_hub()
 
 
@@ -76,7 +76,7 @@ def test_a_long_header_is_refused(served: Served, size: int) -> None:
 
 
 def test_a_receiver_that_takes_nothing_is_cut_off(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_STALL_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "STALL_SECONDS", 1.0)
     served = serve_hub()
     desk = Desk(served.hub)
     desk.hash_set("alpha/list")

@@ -474,9 +474,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "fetch", counted)
-        patch.setattr("hashhub.hub.operations._WAIT_LOOK_SECONDS", 0.02)
-        patch.setattr("hashhub.hub.webhooks._ROUND_SECONDS", 3600.0)  # `settle` begins the rounds
-        patch.setattr("hashhub.hub.webhooks._FIRST_WAIT", 3600.0)
+        patch.setattr("hashhub.hub.operations.WAIT_LOOK_SECONDS", 0.02)
+        patch.setattr("hashhub.hub.webhooks.ROUND_SECONDS", 3600.0)  # `settle` begins the rounds
+        patch.setattr("hashhub.hub.webhooks.FIRST_WAIT", 3600.0)
         served = [
             _serve(tmp_path_factory.mktemp(name), database=place(), webhook_gather_seconds=0.0)
             for name in ("without", "having")

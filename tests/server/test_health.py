@@ -58,7 +58,7 @@ def test_a_database_that_hangs_is_away_and_probes_do_not_wait_for_it(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve_hub()
-    monkeypatch.setattr("hashhub.hub.condition._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("hashhub.hub.condition.ANSWER_SECONDS", 0.2)
     come_back = threading.Event()
     looks: list[int] = []
     revision = served.hub.store.revision
@@ -81,7 +81,7 @@ def test_a_matcher_that_is_behind_does_not_answer_and_others_do(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve_hub()
-    monkeypatch.setattr("hashhub.hub.follow._STALE_SECONDS", -0.4)  # with twice the interval of 0.2 s: at once
+    monkeypatch.setattr("hashhub.hub.follow.STALE_SECONDS", -0.4)  # with twice the interval of 0.2 s: at once
     monkeypatch.setattr(served.hub.follower, "catch_up", lambda: 0)
     served.hub.follower.thread._work = lambda: None
     until(lambda: told(served, "hashhub.v1.MatchService") == NOT_SERVING)
@@ -95,7 +95,7 @@ def test_a_write_that_did_not_fit_is_told_until_one_fits(serve_hub: Serve, monke
     """Where the file system does not say that it is full: a quota, or PostgreSQL's disk."""
     served = serve_hub()
     database = served.hub.store.database
-    monkeypatch.setattr("hashhub.store.database._ROOM_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("hashhub.store.database.ROOM_LOOK_SECONDS", 0.0)
     begin = database.writer.begin
     tried: list[int] = []
 

@@ -120,7 +120,7 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
     served = serve_hub(threads=2, max_concurrent_calls=2)
     door = served.doors._http
     assert door is not None
-    monkeypatch.setattr(bodies, "_GRACE", 5.0)  # until all of them are there
+    monkeypatch.setattr(bodies, "GRACE", 5.0)  # until all of them are there
     begun = 20
     assert ask(served, MATCH, QUERY, who="CONSUMER").status == 200  # its token is known from now on
     with contextlib.ExitStack() as stack:
@@ -145,8 +145,8 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
 
 
 def test_a_sender_who_keeps_up_is_not_late(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_GRACE", 0.5)  # a quarter of the time that it takes
-    monkeypatch.setattr(bodies, "_SLOWEST", 4_000)
+    monkeypatch.setattr(bodies, "GRACE", 0.5)  # a quarter of the time that it takes
+    monkeypatch.setattr(bodies, "SLOWEST", 4_000)
     served = serve_hub()
     content = base64.b64encode(b"t" * 150_000)
     body = b'{"media": {"content": "' + content + b'"}, "options": {"policy": "any"}}'
@@ -158,7 +158,7 @@ def test_a_sender_who_keeps_up_is_not_late(serve_hub: Serve, monkeypatch: pytest
 
 
 def test_one_token_cannot_take_the_room_of_all_bodies(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_GRACE", 1000.0)
+    monkeypatch.setattr(bodies, "GRACE", 1000.0)
     served = serve_hub(max_message_bytes=65_536, max_bytes_in_progress=400_000)
     door = served.doors._http
     assert door is not None

@@ -147,7 +147,7 @@ def test_a_call_over_grpc_keeps_no_place_on_its_connection(
     """Until the collector came by: of a token that was refused some 500 times between two of its looks, the next call
     was reset, whichever it was.
     """
-    monkeypatch.setattr(listeners, "_STREAMS", 1)
+    monkeypatch.setattr(listeners, "STREAMS", 1)
     served = serve_hub(token_calls=8, token_streams=2)
     if outcome == "broken":
         monkeypatch.setattr(logging.getLogger("hashhub.server"), "disabled", True)  # pytest keeps what was logged

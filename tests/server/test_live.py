@@ -240,7 +240,7 @@ def test_streams_of_a_token_share_its_pace(serve: Callable[..., Served]) -> None
 def test_a_reader_that_does_not_read_fills_no_memory_and_is_cut_off(
     serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_READ_RATE", 10_000.0)
+    monkeypatch.setattr(live, "READ_RATE", 10_000.0)
     served = serve(slow_sender_seconds=1.0, live_frames_per_second=10_000.0, token_live_frames_per_second=10_000.0)
     inboxes: list[Inbox[Any]] = []
 
@@ -311,7 +311,7 @@ def test_a_server_that_stops_ends_streams_with_a_time_to_come_again(serve: Calla
 
 
 def test_a_stream_without_frames_is_ended(serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servicer, "_IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(servicer, "IDLE_SECONDS", 0.2)
     stream = Stream(serve(), ANY)
     with pytest.raises(Unavailable, match="no frame came") as caught:
         stream.answer()
@@ -319,7 +319,7 @@ def test_a_stream_without_frames_is_ended(serve: Callable[..., Served], monkeypa
 
 
 def test_a_stream_has_a_longest_time(serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servicer, "_LONGEST_SECONDS", 0.0)
+    monkeypatch.setattr(servicer, "LONGEST_SECONDS", 0.0)
     stream = Stream(serve(), ANY)
     with pytest.raises(Unavailable, match="open another"):
         stream.answer()

@@ -138,7 +138,7 @@ def test_hashing_ends_when_the_caller_has_gone(serve_hub: Serve, leave: str) -> 
 
 
 def test_a_file_that_was_stopped_is_never_clean(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.hashing.pool._WALL", 1000)  # those that are not costly may wait for their core
+    monkeypatch.setattr("hashhub.hashing.pool.WALL", 1000)  # those that are not costly may wait for their core
     served = serve_hub(media_workers=1, media_seconds=0.5)
     with pytest.raises(LimitExceeded) as stopped:
         ask(served, costly())

@@ -189,8 +189,8 @@ def test_answers_that_nobody_takes_are_bounded_and_end_with_their_connection(ser
 def test_who_takes_nothing_of_an_answer_is_cut_off_once_its_connection_is_old(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listeners, "_OLD_SECONDS", 1.0)
-    monkeypatch.setattr(listeners, "_LAST_CALLS_SECONDS", 1.0)
+    monkeypatch.setattr(listeners, "OLD_SECONDS", 1.0)
+    monkeypatch.setattr(listeners, "LAST_CALLS_SECONDS", 1.0)
     served = serve_hub()
     desk = Desk(served.hub)
     desk.hash_set("alpha/list")
@@ -291,7 +291,7 @@ def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
 
 def test_each_connection_has_its_part_of_the_probes(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that opens thousands and takes no answer leaves places to another."""
-    monkeypatch.setattr("hashhub.server.probes._MOST_OPEN", 64)
+    monkeypatch.setattr("hashhub.server.probes.MOST_OPEN", 64)
     served = serve_hub()
     headers = call_headers(REFLECTION, "")
     asked = b"\0" + len(ASKED).to_bytes(4, "big") + ASKED
@@ -390,7 +390,7 @@ def test_watchers_come_and_go_while_health_changes_and_the_doors_close(
     stub = health_pb2_grpc.HealthStub(served.channel)
     answers = itertools.cycle([frozenset(), frozenset(Need)])
     monkeypatch.setattr(served.doors._health, "_met", lambda: next(answers))
-    monkeypatch.setattr("hashhub.server.probes._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("hashhub.server.probes.LOOK_SECONDS", 0.0)
     for _ in range(20):
         watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(20)]
         for one in watching:
@@ -412,7 +412,7 @@ def test_a_connection_without_calls_makes_place_and_is_opened_anew(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that forgets its connections took one place after another, for ever."""
-    monkeypatch.setattr("hashhub.server.listeners._IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("hashhub.server.listeners.IDLE_SECONDS", 0.2)
     served = serve_hub()
     match_hashes(served)
     idle = begin_http2(served, b"", frame(4, 1, 0, b""))
@@ -424,8 +424,8 @@ def test_a_connection_whose_other_end_has_vanished_makes_place(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing told it from one that is silent, for two hours."""
-    monkeypatch.setattr("hashhub.server.listeners._SILENT_SECONDS", 1.0)
-    monkeypatch.setattr("hashhub.server.listeners._PING_SECONDS", 5.0)  # a client of a busy machine answers in that
+    monkeypatch.setattr("hashhub.server.listeners.SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("hashhub.server.listeners.PING_SECONDS", 5.0)  # a client of a busy machine answers in that
     served = serve_hub()
     watch = frame(1, 4, 1, call_headers("/grpc.health.v1.Health/Watch", "")) + frame(0, 0, 1, bytes(5))
     vanished = begin_http2(served, b"", frame(4, 1, 0, b"") + watch)

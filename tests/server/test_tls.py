@@ -72,7 +72,7 @@ def test_connections_that_stop_midway_make_place_for_others(
     serve_hub: Serve, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, *, is_plain: bool
 ) -> None:
     """Nobody knows yet who they are: as many as there may be would keep everybody else out."""
-    monkeypatch.setattr(listeners, "_HANDSHAKE_SECONDS", 1.0)
+    monkeypatch.setattr(listeners, "HANDSHAKE_SECONDS", 1.0)
     chain, key = certificate
     files = {} if is_plain else {"tls_certificate": str(chain), "tls_key": str(key)}
     served = serve_hub(max_connections=4, **files)

@@ -42,7 +42,7 @@ def test_entries_are_found_in_the_asked_states_only(filled: Store, fill: Any) ->
 def test_hits_are_visible_active_entries_of_the_hash_sets_asked_for(
     filled: Store, fill: Any, keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries_module, "_HIT_KEYS", keys)
+    monkeypatch.setattr(entries_module, "HIT_KEYS", keys)
     fill.register(filled, "beta")
     numbers = [0, 1, 1, 1, 1, 1, 1, 1, 2, 5, 5, 5, 7]
     ids = fill.contribute(filled, numbers)
@@ -194,7 +194,7 @@ def test_a_matcher_can_tell_what_a_withdrawal_took_from_a_staged_import(
     filled: Store, fill: Any, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It drops a digest when its last visible entry is withdrawn; a staged entry's must come back with the commit.
-    monkeypatch.setattr(module, "_RUN", run)
+    monkeypatch.setattr(module, "RUN", run)
     [before, old] = fill.contribute(filled, [1, 2])
     filled.transitions.withdraw([before], "X")
     import_id = fill.begin(filled)

@@ -166,7 +166,7 @@ def small_disk(sqlite_directory: Path) -> Iterator[Callable[[int], None]]:
 def test_a_full_disk_is_reported_and_leaves_nothing(
     sqlite_directory: Path, fill: Any, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RUN", 1)
+    monkeypatch.setattr(module, "RUN", 1)
     store = Store.open(sqlite_directory)
     fill.register(store)
     kept = fill.contribute(store, [1])
@@ -356,7 +356,7 @@ def taking_no_writes(store: Store) -> Iterator[None]:
 def test_a_database_that_takes_no_writes_is_told_until_it_does(
     store: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "_ROOM_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(database_module, "ROOM_LOOK_SECONDS", 0.0)
     fill.register(store)
     assert store.has_room()
     with taking_no_writes(store):

@@ -154,7 +154,7 @@ def test_batches_are_stored_in_order_and_once(filled: Store, fill: Any) -> None:
 
 
 def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RUN", 1)  # hashes are written with every piece
+    monkeypatch.setattr(module, "RUN", 1)  # hashes are written with every piece
     [old] = fill.contribute(filled, [1], external_id="x")
     import_id = fill.begin(filled)
     revision = filled.revision()
@@ -270,7 +270,7 @@ def test_only_one_commit_into_a_hash_set_at_a_time(database: str, fill: Any) -> 
 def test_a_commit_that_is_taken_over_starts_from_nothing(
     database: str, fill: Any, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RUN", run)
+    monkeypatch.setattr(module, "RUN", run)
     one, other = Store.open(database), Store.open(database)
     fill.register(one)
     import_id = fill.begin(one)
@@ -316,7 +316,7 @@ def test_a_commit_is_cancelled_whichever_process_makes_it(
     database: str, fill: Any, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind one address there are several: it depended on which of them was asked."""
-    monkeypatch.setattr(module, "_RUN", run)
+    monkeypatch.setattr(module, "RUN", run)
     one, other = Store.open(database), Store.open(database)
     fill.register(one)
     import_id = fill.begin(one)
@@ -476,7 +476,7 @@ def test_a_value_of_its_own_for_each_item_holds_nobody_up_and_fills_no_memory(
         )
 
     monkeypatch.setattr(module, "CLASSIFICATIONS_KEPT", 30)
-    monkeypatch.setattr(entries, "_KEPT", 30)
+    monkeypatch.setattr(entries, "KEPT", 30)
     locked: list[object] = []
     monkeypatch.setattr(Database, "lock", lambda *_: locked.append(_))
     statements: list[str] = []
@@ -500,7 +500,7 @@ def test_a_value_of_its_own_for_each_item_holds_nobody_up_and_fills_no_memory(
 
 
 def test_of_many_imports_few_are_at_hand(filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "_KEPT", 3)
+    monkeypatch.setattr(entries, "KEPT", 3)
     ids = [fill.contribute(filled, [number])[0] for number in range(1000, 1010)]
     for entry_id in ids:
         entry = filled.entries.get_entries([entry_id])[entry_id]
@@ -626,7 +626,7 @@ def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(
 def test_a_walk_that_is_left_early_leaves_no_thread_behind(
     filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "_DIGEST_PAGES", 1)
+    monkeypatch.setattr(comparison, "DIGEST_PAGES", 1)
     import_id = fill.begin(filled)
     ids = [i for first in range(1000, 1020, 2) for i in fill.stage(filled, import_id, range(first, first + 2))]
     filled.commits.finish_commit(import_id, counts=Counts())
@@ -640,7 +640,7 @@ def test_a_walk_that_is_left_early_leaves_no_thread_behind(
 
 
 def test_keys_are_read_of_the_entries_that_are_there(filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_PAGE", 2)
+    monkeypatch.setattr(comparison, "PAGE", 2)
     ids = fill.contribute(filled, range(12), external_id="item")
     later = fill.contribute(filled, range(12, 14))
     with filled.database.write() as c:  # whole pages of nothing, before what is asked for after them

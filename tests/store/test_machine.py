@@ -301,7 +301,7 @@ def test_the_store_agrees_with_a_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`is_large`: every commit's withdrawals are large ones, and its process ends before they are in the rows."""
-    monkeypatch.setattr(module, "_RUN", run)
+    monkeypatch.setattr(module, "RUN", run)
     if is_large:
         monkeypatch.setattr(entry_writes, "LARGE", 0)
         monkeypatch.setattr(entry_writes, "PIECE", 1)

@@ -31,7 +31,7 @@ Source: the vPDQ extension of python-threatexchange matches from 80 % of a query
 """
 _FRAME: Final = "frame"  # the variant that an upload is hit by where a picture is one of a video's frames
 _MOST_PAIRS: Final = 1_000_000  # compared at once, and near one another at most: some 50 MB
-_ENDING_SECONDS: Final = 60.0  # between two tries to end what nobody confirmed
+ENDING_SECONDS: Final = 60.0  # between two tries to end what nobody confirmed
 _VIDEO: Final = 1 << 32  # more than a video has frames
 _FAR: Final = 1 << 62
 STOPPED: Final = "CASE_"  # begins the code of a reason, the clause of which is the case
@@ -161,7 +161,7 @@ class CaseIndex:
                 return False
             if time.monotonic() < self._next_ending:
                 return False
-            self._next_ending = time.monotonic() + _ENDING_SECONDS
+            self._next_ending = time.monotonic() + ENDING_SECONDS
         with contextlib.suppress(HashHubError):
             self._cases.end_unconfirmed()
         return True

@@ -17,8 +17,8 @@ from hashhub.server.servicers.requests import Page, Service
 from hashhub.trust import Policy
 
 _LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
-_IDLE_SECONDS: Final = 30.0  # without a frame, after which a stream is ended
-_LONGEST_SECONDS: Final = 12 * 3600.0
+IDLE_SECONDS: Final = 30.0  # without a frame, after which a stream is ended
+LONGEST_SECONDS: Final = 12 * 3600.0
 
 
 def _size(frame: LivePicture | VideoFrame) -> int:
@@ -107,7 +107,7 @@ class MatchService(Service):
         inbox: Inbox[LivePicture | VideoFrame] = Inbox(_size)
         read_into(inbox, map(wire.live_frame_from_pb, conversation.requests), _size)
         pace = FrameRate(self._hub.live.rate)
-        ends_at = time.monotonic() + _LONGEST_SECONDS
+        ends_at = time.monotonic() + LONGEST_SECONDS
         while conversation.is_wanted() and not inbox.is_over:
             self._check(inbox, ends_at)
             frame, skipped = inbox.take(_LOOK_SECONDS, lambda: conversation.take_frame(pace))
@@ -132,14 +132,14 @@ class MatchService(Service):
         now = time.monotonic()
         if self._is_stopping():
             raise Unavailable("the server is stopping; open another stream", retry_after=1.0)
-        if now - inbox.last_at > _IDLE_SECONDS:
+        if now - inbox.last_at > IDLE_SECONDS:
             raise Unavailable(
-                f"no frame came for {_IDLE_SECONDS:g} s; open another stream when there is one",
+                f"no frame came for {IDLE_SECONDS:g} s; open another stream when there is one",
                 reason=Reason.SLOW_SENDER,
             )
         if now > ends_at:
             raise Unavailable(
-                f"a stream is watched for {_LONGEST_SECONDS / 3600:g} hours at most; open another", retry_after=0.1
+                f"a stream is watched for {LONGEST_SECONDS / 3600:g} hours at most; open another", retry_after=0.1
             )
 
     @served(EVERYBODY)

@@ -188,7 +188,7 @@ class TestScan:
         self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
-        monkeypatch.setattr("hashhub.hook.case_scan._MOST_NAMED", 2)
+        monkeypatch.setattr("hashhub.hook.case_scan.MOST_NAMED", 2)
         archive = tmp_path / "archive"
         archive.mkdir()
         for number in range(4):
@@ -243,7 +243,7 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
 ) -> None:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("hashhub.scans.memory._YOUNG_SECONDS", -60.0)  # the files are of this moment
+    monkeypatch.setattr("hashhub.scans.memory.YOUNG_SECONDS", -60.0)  # the files are of this moment
     app = bucket_server.client(bucket_store)
     app.create_bucket(Bucket="cases")
     contents = {
