@@ -115,8 +115,7 @@ class Commits:
         into = self._db.read(lambda c: c.scalar(sa.select(t.c.hash_set).where(t.c.id == import_id)))
         if into is not None:  # before there is a lease: millions of rows take longer than it lasts
             self._outstanding.prepare(into)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             import_ = one_import(c, import_id)
             if import_.state is ImportState.COMMITTED:
                 return import_
@@ -187,8 +186,7 @@ class Commits:
         with commit.lock:
             successions = self._successions(restated[are_among(restated[:, 0], superseded)])
             self._stage.write_pieces(commit, chain(self._stage.run_of(commit), successions))
-            with self._db.write() as c:
-                self._db.lock(c)
+            with self._db.write_in_order() as c:
                 self._leases.renew(c, commit)
                 check_active(c, commit.contributor)
                 self._refuse_overtaken(c, commit, unchanged)
@@ -251,9 +249,7 @@ class Commits:
             self._imports.sweep_batches(is_stopping)
 
     def settle(self) -> None:
-        """Write what earlier commits have withdrawn into the rows of those entries. It never fails the write before it,
-        which has succeeded.
-        """
+        """Write what earlier commits withdrew into the entries' rows; it never fails the write before it."""
         with suppress(HashHubError):
             self._outstanding.settle()
 
@@ -363,10 +359,7 @@ class Commits:
         return any(subject.startswith(prefix) for subject in c.execute(committed).scalars())
 
     def _has_lost(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> bool:
-        """Whether one of these entries was withdrawn since the commit began.
-
-        One whose own time is over is left out: the list states it with that time.
-        """
+        """Whether an entry was withdrawn since the commit began, other than because its own time is over."""
         if not len(unchanged):
             return False
         sql = "SELECT 1 FROM entry e WHERE (e.expire_time IS NULL OR e.expire_time > ?) AND e.id {keys}"
@@ -380,9 +373,7 @@ class Commits:
         return False
 
     def _expiries(self, c: Connection, commit: Commit) -> set[int]:
-        """Return the revisions since the commit began that withdrew what its own time was over for: of these, which may
-        be tens of thousands of entries, no row need be read.
-        """
+        """Return the revisions since the commit began that withdrew entries whose own time was over."""
         t = s.event
         chosen = sa.select(t.c.revision, t.c.body).where(
             t.c.revision > commit.since, t.c.kind == str(EventKind.ENTRIES_EXPIRED)
@@ -413,9 +404,7 @@ class Commits:
         return ascending(np.array([row[0] for row in rows], np.int64))
 
     def _is_held(self, c: Connection, commit: Commit) -> bool:
-        """Whether an item that was held since the commit began may be among what is staged. True, too, where only
-        traces of it are left.
-        """
+        """Whether an item held since the commit began may be staged; True, too, where only its traces are left."""
         t = s.event
         holding = sa.select(t.c.revision).where(t.c.revision > commit.since, t.c.kind.in_([str(k) for k in _HOLDING]))
         if c.scalar(holding.limit(1)) is None:

@@ -148,10 +148,7 @@ class EntryComparison:
         return count > more_than
 
     def holds_about(self, contributor: str, hash_set: str, keys: Iterable[Keys]) -> list[Hold]:
-        """Return those of a hash set's holds that may cover an item with one of the keys, in the order of entries.
-
-        Those of which only traces are left may cover any item.
-        """
+        """Return the hash set's holds that may cover an item with one of the keys, by entry; with traces: all."""
         standing = "h.contributor = ? AND h.hash_set IN (0, ?)"
         by_digest = (
             f"{HOLD_SQL} FROM hash x CROSS JOIN hold h CROSS JOIN entry e WHERE h.entry = x.entry AND e.id = h.entry "

@@ -67,9 +67,7 @@ class PassPiece(NamedTuple):
 
 
 class DigestStatement(NamedTuple):
-    """An entry that has a digest. `packed`: its hashes, see `ConflictPass.hashes`. `total`: how many of its hash set
-    have the digest with this classification.
-    """
+    """An entry with a digest. `packed`: its hashes; `total`: how many of its set have the digest and classification."""
 
     entry_id: int
     hash_set: int
@@ -93,9 +91,7 @@ class Neighbourhood(NamedTuple):
 
 
 class ConflictSide(NamedTuple):
-    """One side of a conflict: a few entries, how many there are in all, and what they state, as bytes that are equal
-    where the same is stated.
-    """
+    """One side of a conflict: a few entries, how many there are, and what they state, equal bytes for the same."""
 
     entries: tuple[int, ...]
     total: int
@@ -234,9 +230,7 @@ class ConflictPass:
         )
 
     def _shared(self, algorithm: str, digests: Sequence[bytes]) -> list[bytes]:
-        """Return those of the digests (ascending) that more than one entry has or had: mostly few, and told by an index
-        alone.
-        """
+        """Return those of the digests (ascending) that more than one entry has or had, by an index alone."""
         sql = (
             "SELECT h.digest FROM hash h WHERE h.algorithm = ? AND h.digest {keys} GROUP BY h.digest "
             "HAVING count(*) > 1"
@@ -293,8 +287,7 @@ class ConflictPass:
         wanted = {self._key(conflict): conflict for conflict in conflicts}
         items = {self._trace(h) for h in neighbourhood.digests}
         at = s.to_millis(now())
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             sequence = self._go_on(c, piece)
             if sequence is None:
                 return False
@@ -321,9 +314,7 @@ class ConflictPass:
         return True
 
     def _go_on(self, c: Connection, piece: PassPiece) -> int | None:
-        """Let the pass stand behind the piece; return the sequence of the last opening, or None where another pass has
-        been there.
-        """
+        """Move the pass behind the piece and return the last opening's sequence; None: another pass was there."""
         p = s.conflict_progress
         here = sa.and_(
             p.c.revision == piece.before.revision,
@@ -359,9 +350,7 @@ class ConflictPass:
         return [member for number, sequence in made for member in _members(number, conflicts[sequence])]
 
     def _renew(self, c: Connection, row: _Row, conflict: FoundConflict, sequence: int, at: int, revision: int) -> bool:
-        """Let a conflict on record be as the entries have it now; return whether it opens again, with this sequence.
-        Its members are deleted; the caller writes them anew.
-        """
+        """Rewrite a conflict's row, delete its members, and return whether it opens again, with this sequence."""
         values = self._as_found(conflict)
         grounds = values["grounds"]
         state = RESOLVED if row.resolved_grounds == grounds else ASSIGNED if row.assignee else OPEN

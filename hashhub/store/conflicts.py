@@ -69,9 +69,7 @@ class ConflictRow(NamedTuple):
 
 
 class ConflictScope(NamedTuple):
-    """Which conflicts somebody may know of: one party is among `own`, the other among `visible`, which holds `own`
-    (hash sets, `CONTRIBUTOR/SET`).
-    """
+    """Which conflicts somebody may know of: one party is among `own`, the other among `visible` (hash sets' names)."""
 
     own: frozenset[str]
     visible: frozenset[str]
@@ -307,13 +305,9 @@ class ConflictTable:
     def assign(
         self, name: str, assignee: str, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
     ) -> ConflictRow:
-        """Give a conflict to somebody, or, with an empty `assignee`, to nobody; return it.
-
-        Raises NotFound; FailedPrecondition when it is RESOLVED or has ENDED.
-        """
+        """Give a conflict to an `assignee`, or to nobody. Raises NotFound; FailedPrecondition: RESOLVED or ENDED."""
         request = IdempotentRequest(request_id, "assign_conflict", (name, assignee), by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             row = self._of_name(c, name)
             if request.replayed(c, str) is not None:
                 return row
@@ -336,15 +330,13 @@ class ConflictTable:
         request_id: str = "",
     ) -> ConflictRow:
         """Append what somebody says that a conflict comes to, and return the conflict; RESOLVED where it `closes`.
-
         Raises NotFound; FailedPrecondition when it is RESOLVED or has ENDED, and beyond COMMENTS views of one
         contributor; Conflict when `etag` is of other statements.
         """
         said = (resolution.reason, resolution.comment, resolution.decided_for, resolution.closes)
         request = IdempotentRequest(request_id, "resolve_conflict", (name, said, etag), by.name)
         r = s.conflict_resolution
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             row = self._of_name(c, name)
             if request.replayed(c, str) is not None:
                 return row
@@ -395,13 +387,9 @@ class ConflictTable:
     def reopen(
         self, name: str, comment: str, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
     ) -> ConflictRow:
-        """Take back what closed a conflict, and return it; one that is open already stays so.
-
-        Raises NotFound; FailedPrecondition when it has ENDED.
-        """
+        """Take back what closed a conflict, and return it. Raises NotFound; FailedPrecondition: it has ENDED."""
         request = IdempotentRequest(request_id, "reopen_conflict", (name, comment), by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             row = self._of_name(c, name)
             if request.replayed(c, str) is not None:
                 return row
@@ -420,8 +408,7 @@ class ConflictTable:
         of it, and whether that is a change. `preview`: of a run that writes nothing, how it would have left conflicts.
         """
         r = s.conflict_resolution
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             name = event.subject.removeprefix("conflicts/")
             try:
                 row = self._of_name(c, name)

@@ -119,10 +119,9 @@ class Database:
     """Connections to one database. Thread-safe. Open it after forking, not before."""
 
     def __init__(self, url: URL, *, create: bool) -> None:
-        """Connect and bring the tables up to date; several processes may do so at once.
-
-        Raises FailedPrecondition when the database does not exist and `create` is false, when it was written by a newer
-        hashhub, or when the driver is not installed; Unavailable when it cannot be reached.
+        """Connect and bring the tables up to date; several processes may do so at once. Raises FailedPrecondition when
+        the database does not exist and `create` is false, when it was written by a newer hashhub, or when the driver is
+        not installed; Unavailable when it cannot be reached.
         """
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._turns = _Turns() if self.is_sqlite else None
@@ -165,9 +164,7 @@ class Database:
         return text if self.is_sqlite else text.replace("?", "%s")
 
     def read(self, work: Callable[[Connection], _T]) -> _T:
-        """Return `work(connection)`; each of its statements sees one moment. It may run twice, when the server went
-        away.
-        """
+        """Return `work(connection)`, each statement of one moment; run it again when the server went away."""
         with mapped():
             try:
                 with self.readers.connect() as c:
@@ -279,6 +276,13 @@ class Database:
         except (LimitExceeded, ReadOnly) as e:
             self._is_refusing |= isinstance(e, ReadOnly) or e.reason is Reason.DISK_FULL
             raise
+
+    @contextmanager
+    def write_in_order(self) -> Iterator[Connection]:
+        """Open a transaction as `write` does, and `lock` it: for a visible write."""
+        with self.write() as c:
+            self.lock(c)
+            yield c
 
     def has_room(self) -> bool:
         """Whether writes fit on the disk and are taken, as far as is known: cheap enough to ask every second.

@@ -58,10 +58,9 @@ def without_password(database: str) -> str:
 
 
 def copy_out(database: str | Path, directory: Path, progress: Progress) -> DatabaseCopy:
-    """Copy the database into `directory`.
-
-    Raises FailedPrecondition when there is none, or `pg_dump` is missing or of an older version than the server;
-    Unavailable, LimitExceeded when the disk is full, DataLoss when the file is damaged.
+    """Copy the database into `directory`. Raises FailedPrecondition when there is none, or `pg_dump` is missing or of
+    an older version than the server; Unavailable, LimitExceeded when the disk is full, DataLoss when the file is
+    damaged.
     """
     url = locate(database)
     if url.get_backend_name() == "sqlite":
@@ -70,10 +69,7 @@ def copy_out(database: str | Path, directory: Path, progress: Progress) -> Datab
 
 
 def examine_copy(directory: Path) -> DatabaseCopy | None:
-    """Return what a copy in `directory` holds, None for a dump, of which its program alone knows that.
-
-    Raises DataLoss when the file is damaged.
-    """
+    """Return what a copy in `directory` holds, None for a dump. Raises DataLoss when the file is damaged."""
     path = directory / FILE_NAME
     if not path.exists():
         dump = directory / DUMP_NAME
@@ -93,9 +89,8 @@ def examine_copy(directory: Path) -> DatabaseCopy | None:
 
 
 def bring_back(directory: Path, database: str | Path, progress: Progress) -> None:
-    """Write the copy in `directory` to a database that is not there yet, or is empty.
-
-    Raises FailedPrecondition when something is there, or `pg_restore` is missing; as `copy_out` besides.
+    """Write the copy in `directory` to a database that is not there yet, or is empty. Raises FailedPrecondition when
+    something is there, or `pg_restore` is missing; as `copy_out` besides.
     """
     url = locate(database)
     is_dump = (directory / DUMP_NAME).exists()

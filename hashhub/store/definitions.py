@@ -45,8 +45,7 @@ class Definitions:
             definition, create_time=None, actor=by.name, sign_offs=(), retire_time=None
         )
         request = IdempotentRequest(request_id, "put_definition", (definition, reason), by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, Definition)) is not None:
                 return first
             if number_from is not None:
@@ -98,8 +97,7 @@ class Definitions:
         request = IdempotentRequest(request_id, "change_definition", (kind, name, event, reason), by.name)
         definition_id, _, version = name.partition("@")
         where = _definition_is(kind, definition_id, version)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, Definition)) is not None:
                 return first
             content: bytes | None = c.scalar(sa.select(s.definition.c.content).where(where))

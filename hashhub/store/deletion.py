@@ -99,14 +99,12 @@ class DeletionTable:
     def delete(self, contributor: str, hash_set: str, *, most_alone: int | None, comment: str, by: Actor) -> Deletion:
         """Delete a hash set, or ask for it: with more entries than `most_alone` that are live, or were within a day,
         those of the contributor's other sets deleted within a day included, a second person must call this, too. None:
-        never.
-
-        Raises NotFound; FailedPrecondition (RETENTION_HOLD); Conflict while an import into it is being committed.
+        never. Raises NotFound; FailedPrecondition (RETENTION_HOLD); Conflict while an import into it is being
+        committed.
         """
         t = s.hash_set
         name = f"{contributor}/{hash_set}"
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             key = key_of_set(c, contributor, hash_set)
             row = c.execute(sa.select(t.c.content, t.c.retention).where(t.c.key == key)).one()
             retention = msgspec.json.decode(row.retention, type=Retention) if row.retention else Retention()
@@ -174,10 +172,7 @@ class DeletionTable:
         return bool(self._db.fetch(sql, (contributor, hash_set)))
 
     def step(self, key: int) -> bool:
-        """Delete some rows of a deleted hash set; return whether any were left.
-
-        What was withdrawn before, and by the deletion itself, must be settled (`Commits.settle`).
-        """
+        """Delete some rows of a deleted, settled hash set (`Commits.settle`); return whether any were left."""
         for work in (self._step_conflicts, self._step_entries, self._step_imports, self._step_details):
             if work(key):
                 return True
@@ -188,9 +183,7 @@ class DeletionTable:
     # The parts
 
     def _live(self, c: Connection, key: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return the visible entries of a hash set that are not withdrawn, as far as rows say; what is outstanding is
-        withdrawn once more, which changes nothing.
-        """
+        """Return the hash set's visible entries that are not withdrawn, as far as their rows say so yet."""
         sql = self._db.sql(
             "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.state = ? "  # noqa: S608 - our own text
             f"AND NOT EXISTS ({STAGED_AROUND})"
@@ -255,9 +248,7 @@ class DeletionTable:
         return msgspec.structs.replace(counted, pending=True, revision=revision)
 
     def _step_conflicts(self, key: int) -> bool:
-        """Delete some conflicts with other hash sets' statements, and what was said of them. Nobody reads them any
-        more.
-        """
+        """Delete some conflicts with other hash sets' statements, and what was said of them."""
         t = s.conflict
         with self._db.write() as c:
             of_set = sa.or_(t.c.left_set == key, t.c.right_set == key)
@@ -340,8 +331,7 @@ class DeletionTable:
             return bool(chosen)
 
     def _finish(self, key: int) -> None:
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             progress = _progress(c, key)
             if progress is None:  # another process was quicker
                 return

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -175,94 +175,62 @@ def _is_operational(e: BaseException) -> bool:
     return any(t.__name__ in {"OperationalError", "InterfaceError"} for t in type(e).__mro__)
 
 
-_log = logging.getLogger("hashhub.store")
 _TOLD_SECONDS: Final = 60.0  # between two lines in the log about it
 _SHOWN: Final = 200  # characters of what the library says
-
-
-class _Cause(NamedTuple):
-    """What the library's text has in it, what that means, and what to do. `passes`: by itself, perhaps in a moment."""
-
-    text: re.Pattern[str]
-    meaning: str
-    passes: bool = False
-
-
-_CAUSES: Final = (
-    _Cause(
-        re.compile(r'database "[^"]*" does not exist'),
-        "there is no database {name!r} on {place}: create it (createdb {name}), or correct the name in the URL",
+# What the library's text has in it, what that means, and what to do.
+_TO_CORRECT: Final = {
+    r'database "[^"]*" does not exist': (
+        "there is no database {name!r} on {place}: create it (createdb {name}), or correct the name in the URL"
     ),
-    _Cause(
-        re.compile(r"password authentication failed|no password supplied|SASL authentication failed|SCRAM"),
-        "{place} refuses the password of user {user!r}: correct database_password_file, or the password in the URL",
+    r"password authentication failed|no password supplied|SASL authentication failed|SCRAM": (
+        "{place} refuses the password of user {user!r}: correct database_password_file, or the password in the URL"
     ),
-    _Cause(
-        re.compile(r'role "[^"]*" does not exist|Peer authentication failed|Ident authentication failed'),
-        "{place} does not let user {user!r} in: create the user, or correct its name in the URL",
+    r'role "[^"]*" does not exist|Peer authentication failed|Ident authentication failed': (
+        "{place} does not let user {user!r} in: create the user, or correct its name in the URL"
     ),
-    _Cause(
-        re.compile(r"no pg_hba\.conf entry|pg_hba\.conf rejects"),
+    r"no pg_hba\.conf entry|pg_hba\.conf rejects": (
         "{place} does not admit user {user!r} to database {name!r} from this machine: allow it in pg_hba.conf; where "
-        "only encrypted connections are, add ?sslmode=require to the URL",
+        "only encrypted connections are, add ?sslmode=require to the URL"
     ),
-    _Cause(
-        re.compile(r"permission denied for database"),
-        "user {user!r} may not connect to database {name!r} on {place}: GRANT CONNECT, or use its owner",
+    r"permission denied for database": (
+        "user {user!r} may not connect to database {name!r} on {place}: GRANT CONNECT, or use its owner"
     ),
-    _Cause(
-        re.compile(r"server does not support SSL|does not support SSL, but SSL was required"),
-        "{place} speaks no TLS, and the URL asks for it: set it up there, or leave sslmode out of the URL",
+    r"server does not support SSL|does not support SSL, but SSL was required": (
+        "{place} speaks no TLS, and the URL asks for it: set it up there, or leave sslmode out of the URL"
     ),
-    _Cause(
-        re.compile(r"certificate verify failed|root certificate file|server certificate for"),
+    r"certificate verify failed|root certificate file|server certificate for": (
         "the TLS certificate of {place} cannot be verified ({said}): name the authority's file with sslrootcert in the "
-        "URL",
+        "URL"
     ),
-    _Cause(
-        re.compile(r"received invalid response|expected authentication request|SSL error|invalid SSL negotiation"),
-        "what listens on {place} is no PostgreSQL server: correct the host and port in the URL (usually 5432)",
+    r"received invalid response|expected authentication request|SSL error|invalid SSL negotiation": (
+        "what listens on {place} is no PostgreSQL server: correct the host and port in the URL (usually 5432)"
     ),
-    _Cause(
-        re.compile(r"starting up|shutting down|recovery mode"),
-        "PostgreSQL on {place} is starting or stopping: try again in a moment",
-        passes=True,
+}
+# Likewise, of what may pass by itself.
+_PASSING: Final = {
+    r"starting up|shutting down|recovery mode": "PostgreSQL on {place} is starting or stopping: try again in a moment",
+    r"too many (?:clients|connections)|remaining connection slots": (
+        "{place} has as many connections as it takes: raise max_connections there, or run fewer workers"
     ),
-    _Cause(
-        re.compile(r"too many (?:clients|connections)|remaining connection slots"),
-        "{place} has as many connections as it takes: raise max_connections there, or run fewer workers",
-        passes=True,
+    r"Connection refused|No such file or directory": (
+        "nothing listens on {place}: start PostgreSQL there, or correct the host and port in the URL"
     ),
-    _Cause(
-        re.compile(r"Connection refused|No such file or directory"),
-        "nothing listens on {place}: start PostgreSQL there, or correct the host and port in the URL",
-        passes=True,
+    r"could not translate host name|Name or service not known|failed to resolve host|name resolution": (
+        "the host of {place} is not known: correct its name in the URL, or this machine's DNS"
     ),
-    _Cause(
-        re.compile(r"could not translate host name|Name or service not known|failed to resolve host|name resolution"),
-        "the host of {place} is not known: correct its name in the URL, or this machine's DNS",
-        passes=True,
+    r"timeout expired|timed out|Network is unreachable|No route to host": (
+        "{place} does not answer as PostgreSQL does: correct the host and port in the URL, or the firewall between"
     ),
-    _Cause(
-        re.compile(r"timeout expired|timed out|Network is unreachable|No route to host"),
-        "{place} does not answer as PostgreSQL does: correct the host and port in the URL, or the firewall between",
-        passes=True,
-    ),
-    _Cause(
-        re.compile(r"server closed the connection unexpectedly|Connection reset"),
+    r"server closed the connection unexpectedly|Connection reset": (
         "what listens on {place} closed the connection: is it PostgreSQL? Its log says why; correct the host and port "
-        "in the URL otherwise",
-        passes=True,
+        "in the URL otherwise"
     ),
-)
+}
 
 
 @contextmanager
 def reaching(url: URL) -> Iterator[None]:
-    """Tell why no connection could be made.
-
-    Raises FailedPrecondition where somebody has to correct something, Unavailable for what may pass by itself.
-    """
+    """Raise what says why no connection was made: FailedPrecondition to correct, Unavailable: may pass by itself."""
     try:
         yield
     except sa.exc.OperationalError as e:
@@ -293,10 +261,10 @@ def _explained(url: URL, said: str) -> HashHubError:
         "user": url.username or "",
         "said": said[-_SHOWN:],
     }
-    for cause in _CAUSES:
-        if cause.text.search(said):
-            kind = Unavailable if cause.passes else FailedPrecondition
-            return kind(cause.meaning.format(**where), reason=Reason.DATABASE_UNAVAILABLE)
+    for causes, kind in ((_TO_CORRECT, FailedPrecondition), (_PASSING, Unavailable)):
+        for text, meaning in causes.items():
+            if re.search(text, said):
+                return kind(meaning.format(**where), reason=Reason.DATABASE_UNAVAILABLE)
     return Unavailable(
         f"cannot connect to {where['place']} ({where['said']}); check the URL and that PostgreSQL runs there",
         reason=Reason.DATABASE_UNAVAILABLE,
@@ -431,9 +399,7 @@ def release_reserve(directory: Path) -> bool:
 
 
 def _begin_immediate(c: Connection) -> None:
-    """Wait for other processes' writes. SQLite's own waiting looks only every 100 ms and would miss the gaps between an
-    import's pieces.
-    """
+    """Wait for other processes' writes: SQLite looks every 100 ms only, and misses the gaps between pieces."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

@@ -252,9 +252,7 @@ class EntryTable:
     def live_entries_by_digests(
         self, contributor: str, hash_set: str, algorithm: str, digests: Sequence[bytes]
     ) -> dict[bytes, list[Entry]]:
-        """Return a hash set's visible entries that are not WITHDRAWN and have one of the digests, by digest, in the
-        order of their ids.
-        """
+        """Return by digest a hash set's visible entries that are not WITHDRAWN and have it, by id."""
         # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
         sql = (
             f"{ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND "
@@ -295,9 +293,7 @@ class EntryTable:
         return id_in_set(key, int(number))
 
     def get_entries(self, ids: Iterable[int]) -> dict[int, Entry]:
-        """Return the visible entries with these ids, in any state, by id in ascending order; unknown ids are left
-        out.
-        """
+        """Return the visible entries with these ids, in any state, by id in ascending order."""
         sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
         rows = self._db.by_keys(sql, "int8", (), sorted(set(ids)))
         entries = [entry for row in rows if (entry := self._entry(row)) is not None]
@@ -311,9 +307,7 @@ class EntryTable:
         page_size: int = 1000,
         after_id: int = 0,
     ) -> list[Entry]:
-        """Return up to `page_size` visible entries of a hash set in `states` with ids after `after_id`, by id. Raises
-        NotFound.
-        """
+        """Return up to `page_size` visible entries of a set in `states` after `after_id`, by id. Raises NotFound."""
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         wanted = frozenset(states)
         # One query for each state: each walks the index in order.
@@ -323,9 +317,7 @@ class EntryTable:
         return self._with_withdrawals(list(itertools.islice(entries, page_size)))
 
     def _walk_state(self, set_key: int, code: int, after: int, size: int) -> Iterator[Row]:
-        """Yield the rows of a hash set's entries in a state that are not staged, by id after `after`, `size` at a
-        time.
-        """
+        """Yield the rows of a set's entries in a state after `after` that are not staged, by id, `size` at once."""
         sql = self._db.sql(
             f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "
             f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.id LIMIT ?"
@@ -337,9 +329,7 @@ class EntryTable:
             after = rows[-1][0]
 
     def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, list[Entry]]:
-        """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id,
-        oldest first.
-        """
+        """Return by external id a hash set's visible entries that are not WITHDRAWN and have it, oldest first."""
         sql = (
             f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND e.state <> {WITHDRAWN} "
             "ORDER BY e.id"
@@ -370,16 +360,12 @@ class EntryTable:
         return ascending(np.concatenate(parts))
 
     def active_pages(self, contributor: str, hash_set: str) -> Iterator[NDArray[np.int64]]:
-        """Yield the ids of a hash set's visible ACTIVE entries, int64[n] ascending, a page at a time. Raises
-        NotFound.
-        """
+        """Yield the ids of a set's visible ACTIVE entries, int64[n] ascending, page by page. Raises NotFound."""
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         yield from self.ids_in_state(set_key, ACTIVE, wanted={ACTIVE})
 
     def entries_at(self, ids: Sequence[int], revision: int) -> list[Entry]:
-        """Return those of the entries (ids ascending) that were made by `revision` and are ACTIVE, and those that a
-        newer statement has replaced since then, as they were.
-        """
+        """Return which of the entries (ids ascending) were ACTIVE at `revision`, or a newer one replaced since."""
         first, last = ids[0], ids[-1]
         if last - first < _DENSE * len(ids):
             wanted = set(ids)
@@ -444,8 +430,7 @@ class EntryTable:
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
         request = IdempotentRequest(request_id, "add_review", review, by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, Review)) is not None:
                 return first
             if not self._writes.visible_states(c, [review.entry_id]):
@@ -590,9 +575,7 @@ class EntryTable:
         return name
 
     def source(self, key: int) -> _Source | None:
-        """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so
-        that it is kept for a while.
-        """
+        """Return what an import says about its entries; None while it is not COMMITTED, which is for ever."""
         source = self._sources.get(key)
         if source is None:
             sql = (

@@ -29,10 +29,7 @@ PIECE: Final = 2_000  # rows read at a time
 
 
 class Scope(NamedTuple):
-    """Where a selection looks: names (CONTRIBUTOR/SET) of hash sets.
-
-    `shared`: those of others, of which the caller sees what matches, and no request for a withdrawal.
-    """
+    """Hash sets (CONTRIBUTOR/SET) to look in; of `shared` ones, others', the caller sees ACTIVE entries only."""
 
     own: frozenset[str]
     shared: frozenset[str] = frozenset()
@@ -57,9 +54,8 @@ class EntrySelector:
     def walk(
         self, selection: Selection, scope: Scope, *, after: int = 0, check: Callable[[], None] = lambda: None
     ) -> Iterator[SelectedPage]:
-        """Yield the visible entries behind id `after` that fit, piece by piece. `check` is called between them.
-
-        Raises NotFound for an import that does not exist or is not committed.
+        """Yield the visible entries behind id `after` that fit, piece by piece. `check` is called between them. Raises
+        NotFound for an import that does not exist or is not committed.
         """
         keys = self._keys(scope)
         imports = self._imports(selection, keys)
@@ -204,9 +200,7 @@ class EntrySelector:
         )
 
     def _pages(self, page: Callable[[int], tuple[str, str, Row]], after: int) -> Iterator[Sequence[Row]]:
-        """Yield the rows that are not staged, page by page: those of `page` (condition, order, parameters) behind an
-        id.
-        """
+        """Yield the rows of `page` (condition, order, parameters) behind an id that are not staged, page by page."""
         while True:
             condition, order, parameters = page(after)
             rows = self._db.fetch(

@@ -96,18 +96,14 @@ _REASON_OF_CODE: Final = {code: reason for reason, code in s.WITHDRAWAL_REASONS.
 
 
 class DailyLimit(NamedTuple):
-    """How many entries of a hash set may be withdrawn by hand in a day without a second person: `entries`, and `share`
-    of the set.
-    """
+    """How many `entries` of a hash set, and which `share`, one person may withdraw by hand in a day."""
 
     entries: int
     share: float
 
 
 class WithdrawalByHand(NamedTuple):
-    """What is asked, the origin of its hold, the reason that entries get, and how many in a day need no second person
-    (None: any number).
-    """
+    """What is asked, the origin of its hold, the entries' reason, and how many a day need no second person."""
 
     asked: Withdrawal
     origin: Origin
@@ -163,10 +159,7 @@ class _Withdrawals(NamedTuple):
 
 
 class EntryTransitions:
-    """The part of the Store that moves entries by hand or by time.
-
-    Entries are given by id, or as a selection hit them.
-    """
+    """The part of the Store that moves entries by hand or by time, given by id or as a selection hit them."""
 
     def __init__(
         self,
@@ -381,8 +374,7 @@ class EntryTransitions:
         withdrawn.
         """
         wanted = sorted(set(ids))
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             states = self._writes.visible_states(c, wanted)
             unknown = [i for i in wanted if i not in states]
             if unknown:
@@ -429,8 +421,7 @@ class EntryTransitions:
             if expiry is None or expiry > at:
                 continue
             millis = s.to_millis(expiry)
-            with self._db.write() as c:
-                self._db.lock(c)
+            with self._db.write_in_order() as c:
                 # One for each time that the terms had: prolonged terms expire again.
                 since = (t.c.subject == subject, t.c.kind == EventKind.TERMS_EXPIRED, t.c.time >= millis)
                 if c.scalar(sa.select(sa.func.max(t.c.revision)).where(*since)) is None:
@@ -445,8 +436,7 @@ class EntryTransitions:
         the item back. The comments of its reviews and of its withdrawal go, and the details of events about it alone.
         Erasing twice is a success. `secret`: `Store.secret`. Raises NotFound.
         """
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             row = next(iter(self._writes.visible_rows(c, [entry_id])), None)
             if row is None:
                 raise no_entry(str(number_of(entry_id)))
@@ -486,8 +476,7 @@ class EntryTransitions:
         What a list states of one waits in quarantine, where an operator can release it; an older list of the source
         does not bring back what the source deleted.
         """
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             revision = append_event(
                 c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"held_items": len(items), **facts}
             )
@@ -515,9 +504,7 @@ class EntryTransitions:
             )
 
     def wishes_today(self) -> dict[str, int]:
-        """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons
-        shown, if more than WISHES_A_DAY.
-        """
+        """Return by contributor how many entries were withdrawn today for persons shown, if more than WISHES_A_DAY."""
         counts = self._db.read(self._wishes_counted)
         return {contributor: n for contributor, n in counts.items() if n > WISHES_A_DAY}
 
@@ -531,8 +518,7 @@ class EntryTransitions:
     ) -> TransitionResult:
         """Move entries in one transaction, or return what the first call with the same request id did."""
         request = command.request or IdempotentRequest("", "", None, "")
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             # The answer about one entry is remembered as the entry: so it is known whose it is where that is deleted.
             if command.is_single and (entry := request.replayed(c, Entry)) is not None:
                 return TransitionResult(entry=entry)
@@ -573,9 +559,7 @@ class EntryTransitions:
     def _append(
         self, c: Connection, kind: EventKind, ids: Ids, command: TransitionCommand, facts: Facts, **options: Any
     ) -> int:
-        """Append the event of a transition of these entries, all of one contributor, and return its revision. It names
-        the smallest thing that holds them.
-        """
+        """Append a transition's event, about the smallest thing that holds the entries, and return its revision."""
         names = self._names_of_sets(c, ids) if len(ids) > 1 else []
         if not names:
             subject = self._writes.subject(c, int(ids[0]))
@@ -741,9 +725,8 @@ class EntryTransitions:
 
     def _stand_again(self, c: Connection, rows: Sequence[_Row], revision: int) -> None:
         """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a
-        withdrawal included. What was said of their items meanwhile counts for them, too.
-
-        Raises FailedPrecondition where the hash set's terms are looser than those under which they were listed.
+        withdrawal included. What was said of their items meanwhile counts for them, too. Raises FailedPrecondition
+        where the hash set's terms are looser than those under which they were listed.
         """
         ids = sorted(row[0] for row in rows)
         if not ids:
@@ -797,9 +780,7 @@ class EntryTransitions:
                 c.execute(sa.delete(t).where(t.c.id.in_(told)))
 
     def _requests(self, c: Connection, ids: Ids) -> dict[int, tuple[str, WithdrawalReason]]:
-        """Return which of the entries (ascending) wait for a second person to agree to their withdrawal, by id; who
-        asked for it, and why.
-        """
+        """Return who asked to withdraw which of the entries (ascending), and why, where a second person is awaited."""
         sql = self._db.sql(
             "SELECT entry, actor, reason FROM withdrawal "
             "WHERE pending AND hash_set = ? AND entry BETWEEN ? AND ? ORDER BY entry"
@@ -857,10 +838,7 @@ class EntryTransitions:
         return {row[0]: row[1] for row in self._db.by_keys(sql, "int8", (), ids, c)}
 
     def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit, more: int = 1) -> bool:
-        """Whether so many more withdrawals by hand in a hash set need a second person today.
-
-        A single one that is the first of a day never does.
-        """
+        """Whether so many more withdrawals by hand in a hash set need a second person; a day's first one does not."""
         w = s.withdrawal
         today = c.execute(
             sa.select(sa.func.count()).where(
@@ -885,9 +863,7 @@ class EntryTransitions:
         return count < enough
 
     def _wishes_counted(self, c: Connection) -> dict[str, int]:
-        """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons
-        shown.
-        """
+        """Return by contributor how many entries were withdrawn within a day for persons shown."""
         w, x = s.withdrawal, s.hash_set
         rows = c.execute(
             sa.select(x.c.contributor, sa.func.count())
@@ -1000,9 +976,7 @@ def _by_set(ids: Ids) -> Iterator[tuple[int, Ids]]:
 def _parts(
     revision: int, groups: Iterable[tuple[Ids, str, str, Withdrawal | None]], time: int = 0
 ) -> list[WithdrawalPart]:
-    """Return what a revision withdraws. `groups`: entries, their reason, the origin of their hold, and who withdraws
-    them.
-    """
+    """Return what a revision withdraws. `groups`: entries, their reason, their hold's origin, who withdraws them."""
     parts: list[WithdrawalPart] = []
     for ids, code, origin, withdrawal in groups:
         for set_key, of_set in _by_set(ids):

@@ -127,9 +127,8 @@ class DeferredWithdrawals:
         c.execute(sa.update(m).values(outstanding=",".join(filter(None, (listed, str(revision))))))
 
     def parts(self, listed: str) -> Iterator[WithdrawalPart]:
-        """Yield what is outstanding of the revisions that `metadata.outstanding` lists, or listed a moment ago.
-
-        Raises Unavailable when that was too long ago to tell: what was read with it may be withdrawn and not say so.
+        """Yield what is outstanding of the revisions that `metadata.outstanding` lists, or listed a moment ago. Raises
+        Unavailable when that was too long ago to tell: what was read with it may be withdrawn and not say so.
         """
         revisions = _revisions(listed)
         known = self._known
@@ -248,8 +247,7 @@ class DeferredWithdrawals:
         done = {p.revision for p in parts}
         if done:
             m = s.metadata
-            with self._db.write() as c:
-                self._db.lock(c)
+            with self._db.write_in_order() as c:
                 now: str = c.execute(sa.select(m.c.outstanding)).scalar_one()
                 left = [str(r) for r in _revisions(now) if r not in done]
                 c.execute(sa.update(m).values(outstanding=",".join(left)))
@@ -295,9 +293,7 @@ class DeferredWithdrawals:
 def put_withdrawals(
     c: Connection, db: Database, ids: Sequence[int], withdrawal: Withdrawal, revision: int, time: int
 ) -> None:
-    """Put on record who withdrew entries, or asked for it, in place of what was on record. `ids` ascend; `time`: in
-    milliseconds.
-    """
+    """Put on record, in place of what was, who withdrew entries (ascending), or asked for it; `time` in ms."""
     ranges = runs(ids)
     if not ranges:
         return
@@ -353,9 +349,7 @@ class EntryWrites:
     def push_state(
         self, c: Connection, ranges: Sequence[tuple[int, int]], state: int, reasons: tuple[str, ...], revision: int
     ) -> None:
-        """Move the entries of the ranges to a state that they are not in, keeping behind the reasons what stood before
-        (see packing).
-        """
+        """Move the ranges' entries to another state, keeping what stood before behind the reasons (see packing)."""
         sql = self._db.sql(
             "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
             "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
@@ -412,9 +406,7 @@ class EntryWrites:
     def _count_for(
         self, c: Connection, hash_set: int, restated: NDArray[np.int64], reviews: Iterable[Sequence[Any]]
     ) -> list[int]:
-        """Do as `inherit`, of reviews (entry, review) that are read: those of all the entries, others may be among
-        them.
-        """
+        """Do as `inherit`, of reviews (entry, review) that were read, others among them."""
         reviewed: defaultdict[int, set[int]] = defaultdict(set)
         for entry, review in reviews:
             reviewed[entry].add(review)
@@ -503,9 +495,7 @@ class EntryWrites:
         self._db.insert_numbers(c, s.succession, pairs)
 
     def visible_rows(self, c: Connection, ids: Sequence[int]) -> list[tuple[int, int, str | None]]:
-        """Return id, state and packed reasons of those of the entries (ascending) that are visible, with what is
-        outstanding about them written.
-        """
+        """Return id, state and packed reasons of the visible ones (ids ascending), having settled them."""
         if not ids:
             return []
         self._outstanding.settle_these(c, ids)
@@ -565,10 +555,7 @@ def _by_set(ids: IdSet) -> Iterator[tuple[int, IdSet]]:
 
 
 def take_ids(c: Connection, counter: sa.Column[int], set_key: int, n: int) -> int:
-    """Reserve `n` consecutive ids of entries or reviews of a hash set and return the first. `counter`: of which.
-
-    Raises LimitExceeded when that many are not left.
-    """
+    """Reserve `n` consecutive ids, `counter` says of what, and return the first. Raises LimitExceeded: too few left."""
     t = s.hash_set
     after: int = c.execute(
         sa.update(t).where(t.c.key == set_key).values({counter: counter + n}).returning(counter)

@@ -30,9 +30,7 @@ _KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
 
 
 class EntryStates(NamedTuple):
-    """How entries stand, by id ascending: their ids, codes of states as in schema.ENTRY_STATES, and revisions of their
-    last change.
-    """
+    """How entries stand, by id: ids, codes of states (schema.ENTRY_STATES), revisions of their last change."""
 
     ids: NDArray[np.int64]
     states: NDArray[np.int64]
@@ -40,9 +38,7 @@ class EntryStates(NamedTuple):
 
 
 class EventEffect(NamedTuple):
-    """An event as a revert looks at it. `undoes`: the revision of the event that it undid, 0: none; `entries`: how
-    many entries it moved.
-    """
+    """An event as a revert sees it: which revision it undid (`undoes`, 0: none), how many entries it moved."""
 
     revision: int
     actor: str
@@ -189,8 +185,7 @@ class EventEffects:
         table, where = _resource(collection, name)
         if table is None:
             return "it is of a kind that cannot be put back"
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             content: bytes | None = c.scalar(sa.select(table.c.content).where(where))
             if after is None:
                 if content is not None:
@@ -233,8 +228,7 @@ class EventEffects:
 
     def note(self, kind: EventKind, *, subject: str, comment: str, facts: Facts, by: Actor) -> int:
         """Append an event that changes nothing by itself, and return its revision."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             return append_event(c, by, kind, subject=subject, facts=facts, details={"comment": comment})
 
 

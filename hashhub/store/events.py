@@ -58,9 +58,7 @@ Facts = Mapping[str, str | int | tuple[str, ...]]
 
 
 class Position(NamedTuple):
-    """A revision of one history: a database that was restored from a backup and written to has it with another
-    digest.
-    """
+    """A revision of one history: a restored database that was written to has it with another digest."""
 
     revision: int
     digest: bytes
@@ -283,8 +281,7 @@ class Events:
     def redact_event(self, revision: int, *, by: Actor) -> Event:
         """Erase the details of an event, and return it as it is now. Raises NotFound."""
         self.get_event(revision)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             erased = c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision == revision)).rowcount
             if erased:
                 append_event(c, by, EventKind.EVENT_REDACTED, subject=f"events/{revision}")
@@ -294,8 +291,7 @@ class Events:
         """Append an event for each hash set that an export takes entries from: its subject, and what is taken of it."""
         if not taken:
             return
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             for subject, facts in taken.items():
                 append_event(c, by, EventKind.ENTRIES_EXPORTED, subject=subject, facts=facts, details=details)
 
@@ -313,10 +309,7 @@ class Events:
         return self._db.read(lambda c: c.scalar(first)) or MAX_REVISION
 
     def position(self) -> Position:
-        """Return the last revision with the chain's head there.
-
-        Reads made after this call see at least everything up to it.
-        """
+        """Return the last revision with the chain's head; reads made after this see everything up to it."""
         return Position(*self._db.fetch("SELECT revision, head FROM metadata")[0])
 
     def has_been_at(self, position: Position) -> bool:
@@ -401,8 +394,7 @@ class Events:
 
         For an operator who has looked into why it was broken and has no backup to go back to.
         """
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             head: bytes = c.execute(sa.select(s.metadata.c.head)).scalar_one()
             return append_event(
                 c, by, EventKind.HISTORY_MENDED, facts={"head": head.hex()}, details={"comment": reason}
@@ -436,9 +428,7 @@ def _is_about(subjects: Sequence[str], column: sa.ColumnElement[str]) -> sa.Colu
 
 
 def _of_subjects(subjects: Sequence[str], low: int = 0, before: int = MAX_REVISION) -> sa.Subquery:
-    """Return a query for the revisions, after one and before another, of events about the subjects: a part of the
-    index for each, since SQLite reads all of it for one condition on several parts.
-    """
+    """Return a query for revisions of events about the subjects, which reads a part of the index for each."""
     t = s.event
     within = (t.c.revision > low, t.c.revision < before)
     parts = [sa.select(t.c.revision).where(about, *within) for x in subjects for about in (t.c.subject == x, is_in(x))]

@@ -70,9 +70,7 @@ class ExtractRows:
         self._imports: dict[int, tuple[int, datetime]] = {}
 
     def blocks(self, contributor: str, hash_set: str, bits: int) -> list[int]:
-        """Return the blocks of 2**bits numbers of entries in which a hash set may have entries that stand. Raises
-        NotFound.
-        """
+        """Return the blocks of 2**bits numbers in which a hash set may have standing entries. Raises NotFound."""
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         blocks: list[int] = []
         after = -1

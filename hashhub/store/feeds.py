@@ -102,9 +102,7 @@ class Feeds:
         return IdSet(change.first, change.last, self._db.fetch(sql, (change.revision, change.ordinal))[0][0])
 
     def hash_set_keys(self, names: Collection[str] = ()) -> dict[int, str]:
-        """Return the names (CONTRIBUTOR/SET) of all hash sets by key. Both are for ever: only new ones are read.
-        `names`: where these are known nothing is read.
-        """
+        """Return all hash sets' names by key, of which only new ones are read, and none where `names` are known."""
         if names and self._set_names.issuperset(names):
             return self._set_keys
         sql = self._db.sql("SELECT key, contributor, id FROM hash_set WHERE key > ? ORDER BY key")
@@ -116,10 +114,7 @@ class Feeds:
         return self._set_keys
 
     def review_authors(self) -> dict[int, set[str]]:
-        """Return by hash set's key the contributors that reviewed any of its entries.
-
-        Reviews are only ever added: new ones are read.
-        """
+        """Return by hash set's key the contributors that reviewed its entries; only new reviews are read."""
         sql = self._db.sql(
             "SELECT r.revision, r.id, e.hash_set, r.author FROM review r JOIN entry e ON e.id = r.entry "
             "WHERE (r.revision, r.id) > (?, ?) ORDER BY r.revision, r.id LIMIT ?"
@@ -132,9 +127,7 @@ class Feeds:
             return {set_key: set(authors) for set_key, authors in self._authors.items()}
 
     def matcher_changes(self, after_revision: int, limit: int = 1000) -> list[MatcherChange]:
-        """Return the changes after a revision, STAGED ones too; always whole revisions, so it may be more than `limit`
-        rows.
-        """
+        """Return the changes after a revision, STAGED too: some `limit` rows, in whole revisions."""
         sql = self._db.sql(
             'SELECT revision, kind, first_entry, last_entry, ids, "import" FROM change '  # noqa: S608 - our own number
             f"WHERE revision > ? AND revision <= ? AND kind <> {_REVIEWED} ORDER BY revision, ordinal LIMIT ?"
@@ -222,9 +215,7 @@ class Feeds:
     def digests_of(
         self, ids: IdSet, size: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
     ) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        """Yield the distinct digests of the entries `ids` in `states`, some `size` entries at a time, as
-        `digests_of_range` does.
-        """
+        """Yield the distinct digests of entries in `states`, some `size` entries at a time (`digests_of_range`)."""
         wanted = tuple(states)
         if ids.is_range:
             for low in range(ids.first, ids.last + 1, size):

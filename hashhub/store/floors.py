@@ -18,9 +18,7 @@ _floors = msgspec.json.Decoder(tuple[Marking, ...]).decode
 
 
 def refuse_looser(hash_set: HashSet, floors: Iterable[Marking], whose: str) -> None:
-    """Raise FailedPrecondition (TERMS_TOO_LOOSE) where the terms of a hash set let more than one of the floors, and say
-    how to tighten them. `whose`: of what the floors are, in words.
-    """
+    """Raise FailedPrecondition, saying how to tighten them, where a hash set's terms let more than a floor."""
     must: dict[str, str] = {}
     for floor in sorted(floors, key=lambda f: list(TLP).index(f.tlp)):
         must |= hash_set.marking.looser_than(floor, hash_set.contributor)

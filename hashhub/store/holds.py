@@ -150,10 +150,7 @@ def put_holds(
     source_times: Sequence[str] = (),
     traces: bytes | None = None,
 ) -> None:
-    """Hold the items of entries in this transaction, in place of earlier holds of the same effect.
-
-    `source_times`: one for each of the ids.
-    """
+    """Hold the items of entries, in place of earlier holds of the same effect; `source_times`: one for each id."""
     sql = db.sql(
         "INSERT INTO hold "  # noqa: S608 - our own text
         "(entry, contributor, hash_set, effect, origin, revision, source_time, traces) "
@@ -200,9 +197,7 @@ def _traces(packed: bytes) -> Iterator[bytes]:
 
 
 def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozenset[bytes]:
-    """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all
-    its digests.
-    """
+    """Return an item's keyed traces: of external id and exact digests or, without both, of all digests."""
     exact = [h for h in hashes if is_exact(h.algorithm)]
     known = exact if exact or external_id else hashes
     values = [(h.algorithm, h.digest) for h in known]
@@ -212,8 +207,5 @@ def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozen
 
 
 def trace_of(secret: bytes, kind: str, value: bytes) -> bytes:
-    """Return the keyed trace of a value.
-
-    `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`.
-    """
+    """Return the keyed trace of a value. `kind`: an algorithm or EXTERNAL_ID; `secret`: `Store.secret`."""
     return hmac.digest(secret, kind.encode() + b"\0" + value, hashlib.sha256)[:TRACE_BYTES]

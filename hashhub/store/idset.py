@@ -113,10 +113,7 @@ def ascending(values: NDArray[_Number]) -> NDArray[_Number]:
 
 
 def are_among(values: NDArray[_Number], ordered: NDArray[_Number]) -> NDArray[np.bool_]:
-    """Return which of the values are among ascending ones: bool[n].
-
-    What `np.isin` and `np.intersect1d` do, which call `np.unique` (see `ascending`).
-    """
+    """Return which values are among ascending ones, bool[n], without `np.unique` (see `ascending`)."""
     if not len(ordered):
         return np.zeros(len(values), np.bool_)
     nearest = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)

@@ -96,8 +96,7 @@ class Imports:
         )
         request = IdempotentRequest(request_id, "create_import", fresh, new.actor)
         t = s.imports
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, Import)) is not None:
                 return first
             check_active(c, new.contributor)
@@ -153,9 +152,7 @@ class Imports:
     def list_imports(
         self, contributor: str = "", hash_set: str = "", page_size: int = 100, after: str = ""
     ) -> list[Import]:
-        """Return up to `page_size` imports, the newest first, after the import id `after`; empty names stand for
-        all.
-        """
+        """Return up to `page_size` imports, the newest first, after the import `after`; empty names: all."""
         t = s.imports
         where = []
         if contributor:
@@ -253,9 +250,7 @@ class Imports:
             return one_import(c, import_id)
 
     def batches(self, import_id: str) -> Iterator[bytes]:
-        """Yield the payloads of the stored batches in order, one at a time; none once the import is COMMITTED or
-        CANCELLED.
-        """
+        """Yield the stored batches' payloads in order; none once the import is COMMITTED or CANCELLED."""
         sql = self._db.sql(
             'SELECT b."index", b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '
             'WHERE i.id = ? AND b."index" = ? AND i.state NOT IN (?, ?)'
@@ -321,8 +316,7 @@ class Imports:
         """
         t = s.imports
         lease = new_holder()
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             import_ = one_import(c, import_id)
             if import_.state is ImportState.CANCELLED:
                 return import_
@@ -437,9 +431,7 @@ class Imports:
 
 
 class ExpiredImport(NamedTuple):
-    """An import that was cancelled because nobody went on with it, and how many records it held, in how many
-    batches.
-    """
+    """An import that was cancelled because nobody went on with it, and what it held."""
 
     source: Import
     items: int

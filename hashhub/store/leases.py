@@ -150,20 +150,14 @@ class Leases:
         """Of this process, by import."""
 
     def renew_commit(self, import_id: str) -> None:
-        """Keep the lease through a step that takes long; call it every few seconds. Costs nothing while the lease is
-        young.
-
-        Raises Conflict when another process has taken over the commit.
-        """
+        """Keep the lease through a long step, cheaply while it is young. Raises Conflict when it was taken over."""
         commit = self.commit_of(import_id)
         if time.monotonic() - commit.renewed > LEASE.total_seconds() / 4:
             with self._db.write() as c:
                 self.renew(c, commit)
 
     def release_commit(self, import_id: str) -> None:
-        """Give up the lease after a failed commit, so that the next `begin_commit` need not wait. Does nothing without
-        one.
-        """
+        """Give up the lease after a failed commit, so that the next `begin_commit` need not wait."""
         commit = self.commits.pop(import_id, None)
         if commit is not None:
             self.release(commit)

@@ -50,13 +50,9 @@ class OperationTable:
         self._db = database
 
     def create(self, method: str, request: bytes, *, by: Actor, request_id: str = "") -> Operation:
-        """Let an operation wait for its turn.
-
-        Raises LimitExceeded when as many wait as may, in all, of contributors together, or of this one.
-        """
+        """Let an operation wait for its turn. Raises LimitExceeded when as many wait as may."""
         replay = IdempotentRequest(request_id, method, request, by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := replay.replayed(c, str)) is not None:
                 return self._get(c, first)
             if by.role not in {Role.OPERATOR, Role.AUDITOR}:
@@ -117,8 +113,7 @@ class OperationTable:
 
     def claim(self, lease: str) -> Operation | None:
         """Begin the next operation, unless one runs: the oldest of the contributor whose turn was longest ago."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             self._end_abandoned(c)
             if c.scalar(sa.select(_T.c.key).where(_T.c.state == _RUNNING).limit(1)) is not None:
                 return None
@@ -151,9 +146,7 @@ class OperationTable:
         self._change(operation_id, lease, {"hash_sets": msgspec.json.encode(sorted(hash_sets))})
 
     def renew(self, operation_id: str, lease: str, done: int, total: int, doing: str) -> bool:
-        """Keep the lease, tell how far it is, and return whether to go on. Raises Conflict when it is not ours any
-        more.
-        """
+        """Keep the lease, note progress, and return whether to go on. Raises Conflict when it is not ours any more."""
         at = now()
         values = {
             "lease_until": s.to_millis(at + LEASE),
@@ -198,8 +191,7 @@ class OperationTable:
         """Ask for the end of an operation: one that waits ends with `failure` now, one that runs soon, and one that has
         ended stays as it is. Raises NotFound.
         """
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             operation = self._get(c, operation_id)
             if operation.has_ended:
                 return operation
@@ -218,8 +210,7 @@ class OperationTable:
 
     def delete(self, operation_id: str) -> None:
         """Forget an operation that has ended. Raises NotFound, FailedPrecondition (OPERATION_UNFINISHED)."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if not self._get(c, operation_id).has_ended:
                 raise FailedPrecondition(
                     f"operation {operation_id} has not ended; cancel it first, or wait for its end",
@@ -258,8 +249,7 @@ class OperationTable:
     def end_abandoned(self) -> None:
         """End what nobody runs any more although it was begun. One look through an index unless there is some."""
         if self._db.read(self._abandoned):
-            with self._db.write() as c:
-                self._db.lock(c)
+            with self._db.write_in_order() as c:
                 self._end_abandoned(c)
 
     def abandon(self) -> None:

@@ -326,7 +326,5 @@ def distinct(digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def heads_of(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the first HEAD_BYTES of each digest, uint8[n, bytes], as a number that orders as they do. Numbers are
-    sorted in a tenth of the time that bytes take.
-    """
+    """Return the first HEAD_BYTES of each digest as a number of the same order, which sorts ten times as fast."""
     return np.ascontiguousarray(digests[:, :HEAD_BYTES]).view(">u8").ravel().astype(np.uint64)

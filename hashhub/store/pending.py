@@ -35,9 +35,7 @@ class PendingItems(NamedTuple):
 
 
 class PendingKinds(NamedTuple):
-    """What of a hash set (`CONTRIBUTOR/SET`) may wait: entries in quarantine, withdrawals for a second person, reviews
-    for an answer.
-    """
+    """What may wait in a hash set: entries in quarantine, withdrawals for a second person, reviews for an answer."""
 
     hash_set: str
     has_quarantined: bool
@@ -53,9 +51,7 @@ class PendingWork:
         self._resources = resources
 
     def hash_sets(self, contributor: str = "") -> list[PendingKinds]:
-        """Return where something may wait, in the order of names, by one statement however many hash sets there are;
-        empty: of all contributors.
-        """
+        """Return by name where something may wait, by one statement; `contributor` empty: of all."""
         sql = self._db.sql(
             "SELECT w.contributor, w.id, w.quarantined, w.requested, w.reviewed "  # noqa: S608 - our own text
             "FROM (SELECT h.contributor, h.id, "
@@ -69,9 +65,7 @@ class PendingWork:
         return sorted(PendingKinds(f"{row[0]}/{row[1]}", *(bool(has) for has in row[2:])) for row in rows)
 
     def quarantined(self, hash_set: str) -> list[PendingItems]:
-        """Return the quarantined entries of a hash set by their first reason; of more than COUNTED, those of the lowest
-        ids.
-        """
+        """Return a hash set's quarantined entries by first reason; beyond COUNTED those of the lowest ids."""
         sql = self._db.sql(
             "SELECT q.reasons, count(*), min(q.id) FROM (SELECT e.reasons, e.id FROM entry e "  # noqa: S608 - our own
             f"WHERE e.hash_set = ? AND e.state = {QUARANTINED} AND NOT EXISTS ({STAGED_AROUND}) "

@@ -19,9 +19,7 @@ _REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
 
 
 class WriteOptions(TypedDict, total=False):
-    """How a write is made: only checked, and answered as if it had been made (`validate_only`); repeatable under an id
-    of its caller's (`request_id`).
-    """
+    """Whether a write is only checked, and the caller's id under which it may be repeated."""
 
     validate_only: bool
     request_id: str
@@ -40,9 +38,7 @@ class IdempotentRequest:
         self._digest = hashlib.sha256(msgspec.msgpack.encode((method, content))).digest()
 
     def replayed(self, c: Connection, result_type: type[_T]) -> _T | None:
-        """Return the first call's result, None when this is the first. Raises AlreadyExists when the id stands for
-        something else.
-        """
+        """Return the first call's result, None: this is the first. Raises AlreadyExists for another call's id."""
         if not self._id:
             return None
         t = s.request

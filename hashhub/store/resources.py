@@ -92,9 +92,7 @@ class Resources:
         self._held = _CachedRegistry(-1, ({}, {}, {}, {}), Registry(-1, {}, {}, {}))
 
     def registry(self) -> Registry:
-        """Return contributors, hash sets, groups and definitions, all of them; one small look at the database unless
-        something has changed.
-        """
+        """Return all contributors, hash sets, groups and definitions: one small look unless something changed."""
         revision = self._db.fetch("SELECT registry_revision FROM metadata")[0][0]
         held = self._held
         if held.as_of == revision:
@@ -144,8 +142,7 @@ class Resources:
             contributor, create_time=None, retire_time=None, objections_accepted_revision=0
         )
         request = IdempotentRequest(request_id, "create_contributor", contributor, by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, Contributor)) is not None:
                 return first
             if _read(c, Contributor, _contributor_is(contributor.id)) is not None:
@@ -177,8 +174,7 @@ class Resources:
         What `check` raises of the new contributor ends it. Raises NotFound.
         """
         request = IdempotentRequest(request_id, "update_contributor", (contributor_id, fields), by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, Contributor)) is not None:
                 return first
             before = _contributor(c, contributor_id)
@@ -190,12 +186,8 @@ class Resources:
             return request.remember(c, after)
 
     def retire_contributor(self, contributor_id: str, *, comment: str = "", by: Actor = SYSTEM) -> Contributor:
-        """Retire a contributor for good; doing it twice is a success.
-
-        Raises NotFound, FailedPrecondition (LAST_OPERATOR).
-        """
-        with self._db.write() as c:
-            self._db.lock(c)
+        """Retire a contributor for good. Raises NotFound, FailedPrecondition (LAST_OPERATOR)."""
+        with self._db.write_in_order() as c:
             before = _contributor(c, contributor_id)
             if before.retire_time is not None:
                 return before
@@ -214,11 +206,8 @@ class Resources:
     def accept_objections(
         self, contributor_id: str, revision: int, *, comment: str = "", by: Actor = SYSTEM
     ) -> Contributor:
-        """Let a contributor's objections beyond the daily number weigh up to `revision`; a lower one than before takes
-        some back.
-        """
-        with self._db.write() as c:
-            self._db.lock(c)
+        """Let a contributor's objections beyond the daily number weigh up to `revision`, which may go back."""
+        with self._db.write_in_order() as c:
             before = _contributor(c, contributor_id)
             _check_accepted(c, revision)
             after = msgspec.structs.replace(before, objections_accepted_revision=revision)
@@ -239,11 +228,8 @@ class Resources:
         return self._list(s.contributor, Contributor, page_size, after)
 
     def own_contributor(self) -> str:
-        """Return the id of the contributor that is this hub's operators, and create it when there is none that is not
-        retired.
-        """
-        with self._db.write() as c:
-            self._db.lock(c)
+        """Return the id of the hub's own contributor, and create one when there is none that is not retired."""
+        with self._db.write_in_order() as c:
             own: str = c.execute(sa.select(s.metadata.c.own_contributor)).scalar_one()
             known = _read(c, Contributor, _contributor_is(own)) if own else None
             if known is not None and known.retire_time is None:
@@ -267,14 +253,10 @@ class Resources:
     def create_group(
         self, group: Group, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
     ) -> Group:
-        """Store a group.
-
-        Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist.
-        """
+        """Store a group. Raises AlreadyExists: its name is or was in use; InvalidArgument: no such member."""
         group = msgspec.structs.replace(group, create_time=None)
         request = IdempotentRequest(request_id, "create_group", group, by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, Group)) is not None:
                 return first
             _check_members(c, group)
@@ -306,15 +288,11 @@ class Resources:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Group:
-        """Replace these fields of a group, then add and remove members, in one transaction.
-
-        Raises NotFound, InvalidArgument when a member does not exist.
-        """
+        """Replace fields of a group, then add and remove members. Raises NotFound, InvalidArgument: no such member."""
         request = IdempotentRequest(
             request_id, "update_group", (group_id, fields, add_members, remove_members), by.name
         )
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, Group)) is not None:
                 return first
             before = _group(c, group_id)
@@ -331,8 +309,7 @@ class Resources:
 
     def delete_group(self, group_id: str, *, by: Actor = SYSTEM) -> None:
         """Delete a group; its name is never used again. Raises NotFound, FailedPrecondition (NAMED_BY_TERMS)."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             before = _group(c, group_id)
             _check_unnamed(c, group_id)
             c.execute(sa.delete(s.contributor_group).where(s.contributor_group.c.id == group_id))
@@ -349,15 +326,13 @@ class Resources:
         validate_only: bool = False,
         request_id: str = "",
     ) -> HashSet:
-        """Store a hash set. `most`: that its contributor may have.
-
-        Raises LimitExceeded beyond that, AlreadyExists when the name is taken, NotFound when there is no such
-        contributor, FailedPrecondition when that is retired, InvalidArgument when a recipient does not exist.
+        """Store a hash set. `most`: that its contributor may have. Raises LimitExceeded beyond that, AlreadyExists when
+        the name is taken, NotFound when there is no such contributor, FailedPrecondition when that is retired,
+        InvalidArgument when a recipient does not exist.
         """
         hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0, floors=())
         request = IdempotentRequest(request_id, "create_hash_set", hash_set, by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, HashSet)) is not None:
                 return first
             check_active(c, hash_set.contributor)
@@ -416,8 +391,7 @@ class Resources:
         or the terms that come out cannot be; FailedPrecondition when they are looser than those of entries in it.
         """
         request = IdempotentRequest(request_id, "update_hash_set", (contributor, hash_set_id, fields), by.name)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             if (first := request.replayed(c, HashSet)) is not None:
                 return first
             before = _hash_set(c, contributor, hash_set_id)
@@ -441,12 +415,8 @@ class Resources:
     def accept_hash_set(
         self, contributor: str, hash_set_id: str, revision: int, *, comment: str = "", by: Actor = SYSTEM
     ) -> HashSet:
-        """Let what a hash set says against harm weigh up to `revision`; a lower one than before takes some back.
-
-        Raises NotFound.
-        """
-        with self._db.write() as c:
-            self._db.lock(c)
+        """Let what a set says against harm weigh up to `revision`, which may go back. Raises NotFound."""
+        with self._db.write_in_order() as c:
             before = _hash_set(c, contributor, hash_set_id)
             _check_accepted(c, revision)
             after = msgspec.structs.replace(before, accepted_revision=revision)
@@ -524,9 +494,7 @@ def registry_changed(
     facts: Facts | None = None,
     details: Mapping[str, str] | None = None,
 ) -> int:
-    """Append the event of a changed resource, with what it was and is as erasable details, and return its
-    revision.
-    """
+    """Append the event of a changed resource, with what it was and is as erasable details, and return its revision."""
     changed = {
         name: (_plain(getattr(before, name, None)), _plain(getattr(after, name, None)))
         for name in (after or before).__struct_fields__  # type: ignore[union-attr]  # one of them is given
@@ -644,9 +612,7 @@ def _check_members(c: Connection, group: Group) -> None:
 
 
 def _check_terms(c: Connection, marking: Marking, named: Sequence[str] = ()) -> None:
-    """Raise InvalidArgument unless every recipient exists, but for those `named` before, and every purpose says
-    something.
-    """
+    """Raise InvalidArgument unless every recipient exists, or was `named` before, and no purpose is empty."""
     columns = {"contributors": s.contributor.c.id, "groups": s.contributor_group.c.id, "tokens": s.token.c.name}
     wrong = [
         Violation(f"marking.permitted_purposes[{i}]", "must not be empty", "REQUIRED")

@@ -65,8 +65,7 @@ class RetentionTable:
         reason: str = "",
     ) -> Retention:
         """Replace the retention of a hash set by what `change` makes of it, which may raise. Raises NotFound."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             key = key_of_set(c, contributor, hash_set)
             before = _retention(c, key)
             after = change(before)
@@ -135,8 +134,7 @@ class RetentionTable:
             "AND NOT EXISTS (SELECT 1 FROM hold x WHERE x.entry = e.id AND x.traces IS NOT NULL) "
             "ORDER BY e.id LIMIT ?"
         )
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             key = key_of_set(c, contributor, own)
             if _retention(c, key).hold:
                 return 0
@@ -167,14 +165,10 @@ class RetentionTable:
         self._db.scrub()
 
     def purge_report(self, hash_set: str, before: datetime) -> int:
-        """Delete the oldest report of a hash set's imports that was made before a time; return of how many lines.
-
-        One line stays, which says so. Raises NotFound.
-        """
+        """Replace the oldest report made before a time by one line; return how many went. Raises NotFound."""
         contributor, _, own = hash_set.partition("/")
         t = s.imports
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             key = key_of_set(c, contributor, own)
             if _retention(c, key).hold:
                 return 0
@@ -211,8 +205,7 @@ class RetentionTable:
 
     def note_deliveries(self, count: int) -> None:
         """Append the event of deleted calls of webhooks."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             append_event(
                 c, SYSTEM, EventKind.RETENTION_APPLIED, reason="WEBHOOK_DELIVERIES", facts={"deliveries": count}
             )

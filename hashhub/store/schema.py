@@ -19,16 +19,16 @@
     metadata: one row of counters, the chain's head and the hub's own secret
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows,
-and the store is the only writer. Times are milliseconds since 1970 in UTC. Codes are written to disk: never renumber
-one.
+and the store is the only writer. Times are milliseconds since 1970 in UTC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -52,71 +52,27 @@ from hashhub.model import (
 SCHEMA_VERSION: Final = "0001"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
-ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
-IMPORT_STATES: Final = {
-    ImportState.OPEN: 1,
-    ImportState.COMMITTING: 2,
-    ImportState.COMMITTED: 3,
-    ImportState.CANCELLED: 4,
-}
-DISPOSITIONS: Final = {
-    Disposition.ACCEPTED: 1,
-    Disposition.QUARANTINED: 2,
-    Disposition.REJECTED: 3,
-    Disposition.DUPLICATE: 4,
-    Disposition.UNCHANGED: 5,
-    Disposition.WITHDRAWN: 6,
-    Disposition.NOTED: 7,
-    Disposition.STAYS_WITHDRAWN: 8,
-}
-REVIEW_KINDS: Final = {
-    ReviewKind.CONFIRMED: 1,
-    ReviewKind.FALSE_POSITIVE: 2,
-    ReviewKind.NOT_ILLEGAL_HERE: 3,
-    ReviewKind.MISCLASSIFIED: 4,
-    ReviewKind.DUPLICATE: 5,
-    ReviewKind.SET_ASIDE: 6,
-}
-DELIVERY_STATES: Final = {
-    DeliveryState.PENDING: 1,
-    DeliveryState.DELIVERED: 2,
-    DeliveryState.GIVEN_UP: 3,
-    DeliveryState.DROPPED: 4,
-}
-DEFINITION_KINDS: Final = {DefinitionKind.SCHEME: 1, DefinitionKind.POLICY: 2}
-OPERATION_STATES: Final = {
-    OperationState.WAITING: 1,
-    OperationState.RUNNING: 2,
-    OperationState.SUCCEEDED: 3,
-    OperationState.FAILED: 4,
-    OperationState.CANCELLED: 5,
-}
-ROLES: Final = {Role.CONTRIBUTOR: 1, Role.CONSUMER: 2, Role.OPERATOR: 3, Role.AUDITOR: 4}
-WITHDRAWAL_REASONS: Final = {
-    WithdrawalReason.FALSE_POSITIVE: 1,
-    WithdrawalReason.NOT_ILLEGAL_HERE: 2,
-    WithdrawalReason.REQUESTED_BY_PERSON_SHOWN: 3,
-    WithdrawalReason.ERROR: 4,
-    WithdrawalReason.OTHER: 5,
-}
-CONFLICT_KINDS: Final = {
-    ConflictKind.BENIGN_AGAINST_HARMFUL: 1,
-    ConflictKind.VERDICT: 2,
-    ConflictKind.AGE_BAND: 3,
-    ConflictKind.ACT: 4,
-    ConflictKind.MEDIUM: 5,
-    ConflictKind.LEGAL_STATUS: 6,
-    ConflictKind.CONTRADICTORY_DIGESTS: 7,
-    ConflictKind.PERSONS: 8,
-    ConflictKind.SELF_GENERATED: 9,
-}
-CONFLICT_STATES: Final = {
-    ConflictState.OPEN: 1,
-    ConflictState.ASSIGNED: 2,
-    ConflictState.RESOLVED: 3,
-    ConflictState.ENDED: 4,
-}
-SEVERITIES: Final = {Severity.LOW: 0, Severity.MEDIUM: 1, Severity.HIGH: 2}
+
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def _codes(members: type[_E], first: int = 1) -> dict[_E, int]:
+    """Number an enum's members in their order. Rows hold the numbers: a new member comes last, and none ever goes."""
+    return {member: code for code, member in enumerate(members, first)}
+
+
+ENTRY_STATES: Final = _codes(EntryState)
+IMPORT_STATES: Final = _codes(ImportState)
+DISPOSITIONS: Final = _codes(Disposition)
+REVIEW_KINDS: Final = _codes(ReviewKind)
+DELIVERY_STATES: Final = _codes(DeliveryState)
+DEFINITION_KINDS: Final = _codes(DefinitionKind)
+OPERATION_STATES: Final = _codes(OperationState)
+ROLES: Final = _codes(Role)
+WITHDRAWAL_REASONS: Final = _codes(WithdrawalReason)
+CONFLICT_KINDS: Final = _codes(ConflictKind)
+CONFLICT_STATES: Final = _codes(ConflictState)
+SEVERITIES: Final = _codes(Severity, first=0)
 # STAGED is for matchers only. REVIEWED: what others say of the entries changed; readers of the feed get an UPSERT.
 CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, ChangeKind.WITHDRAW: 3, "REVIEWED": 4}
 
@@ -147,21 +103,23 @@ def _table(name: str, *columns: sa.Column[int] | sa.Column[str] | sa.schema.Sche
     return sa.Table(name, tables, *columns, sqlite_with_rowid=rowid)
 
 
+def _partial_index(name: str, *columns: sa.Column[Any], where: sa.ColumnElement[bool] | sa.TextClause) -> None:
+    """Index the rows of a table for which a condition holds."""
+    sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
 metadata: Final = _table(
     "metadata",
     sa.Column("key", sa.SmallInteger, primary_key=True, autoincrement=False),  # always 1
     sa.Column("database_id", sa.Text, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.Column(
-        "registry_revision", sa.BigInteger, nullable=False
-    ),  # last change to what `Registry` holds, or to a token
+    # Last change to what `Registry` holds, or to a token
+    sa.Column("registry_revision", sa.BigInteger, nullable=False),
     sa.Column("head", sa.LargeBinary, nullable=False),  # SHA-256 of the history's last event
-    sa.Column(
-        "secret", sa.LargeBinary, nullable=False
-    ),  # random; signs positions and blinds what is left of erased values
-    sa.Column(
-        "own_contributor", sa.Text, nullable=False, server_default=""
-    ),  # the hub's operators; empty: not yet made
+    # Random; signs positions and blinds what is left of erased values
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    # The hub's operators; empty: not yet made
+    sa.Column("own_contributor", sa.Text, nullable=False, server_default=""),
     # Revisions whose withdrawals are not all written into the entries' rows, with commas between (store.entry_writes).
     sa.Column("outstanding", sa.Text, nullable=False, server_default=""),
 )
@@ -301,13 +259,7 @@ delivery: Final = _table(
     sa.Column("error", sa.Text, nullable=False),
     sa.Index("delivery_webhook", "webhook", "key"),
 )
-sa.Index(
-    "delivery_pending",
-    delivery.c.webhook,
-    delivery.c.key,
-    sqlite_where=delivery.c.state == sa.literal_column("1"),
-    postgresql_where=delivery.c.state == sa.literal_column("1"),
-)
+_partial_index("delivery_pending", delivery.c.webhook, delivery.c.key, where=delivery.c.state == sa.literal_column("1"))
 
 # One row: which process makes the calls, and up to which revision it has looked for what is to be told.
 sender: Final = _table(
@@ -356,7 +308,7 @@ imports: Final = _table(
 )
 # Those that are OPEN or COMMITTING: few of all that there ever were, and asked for again and again.
 UNDER_WAY: Final = imports.c.state < sa.literal_column("3")
-sa.Index("import_under_way", imports.c.state, sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY)
+_partial_index("import_under_way", imports.c.state, where=UNDER_WAY)
 
 staged_batch: Final = _table(
     "staged_batch",
@@ -412,14 +364,8 @@ entry: Final = _table(
 )
 # Without those that are withdrawn, so that a look for what has expired does not meet all that ever did.
 _EXPIRES: Final = sa.and_(entry.c.expire_time.is_not(None), entry.c.state != sa.literal_column("3"))
-sa.Index("entry_expire_time", entry.c.expire_time, sqlite_where=_EXPIRES, postgresql_where=_EXPIRES)
-sa.Index(
-    "entry_external_id",
-    entry.c.hash_set,
-    entry.c.external_id,
-    sqlite_where=entry.c.external_id.is_not(None),
-    postgresql_where=entry.c.external_id.is_not(None),
-)
+_partial_index("entry_expire_time", entry.c.expire_time, where=_EXPIRES)
+_partial_index("entry_external_id", entry.c.hash_set, entry.c.external_id, where=entry.c.external_id.is_not(None))
 
 hash_: Final = _table(
     "hash",
@@ -447,9 +393,8 @@ statement_page: Final = _table(
     sa.Column("import", sa.Integer, nullable=False),
     sa.Column("form", sa.Integer, nullable=False),  # see store.statements
     sa.Column("content", sa.LargeBinary, nullable=False),  # likewise
-    sa.Column(
-        "imprints", sa.LargeBinary, nullable=False
-    ),  # of its entries' rows as they were staged, see store.imprints
+    # Of its entries' rows as they were staged, see store.imprints
+    sa.Column("imprints", sa.LargeBinary, nullable=False),
     sa.Index("statement_page_set", "hash_set", "first_entry"),
 )
 
@@ -471,8 +416,7 @@ review: Final = _table(
 )
 
 # A review counts for the entry that it was stated about, and for those by which the contributor states the same item
-# again. By hash set
-# first: an import asks which of its set's entries have been reviewed.
+# again. By hash set first: an import asks which of its set's entries have been reviewed.
 reviewed: Final = _table(
     "reviewed",
     sa.Column("hash_set", sa.Integer, primary_key=True, autoincrement=False),
@@ -504,13 +448,7 @@ withdrawal: Final = _table(
     sa.Index("withdrawal_time", "hash_set", "time"),
 )
 # Few of many wait for a second person.
-sa.Index(
-    "withdrawal_pending",
-    withdrawal.c.hash_set,
-    withdrawal.c.entry,
-    sqlite_where=sa.text("pending"),
-    postgresql_where=sa.text("pending"),
-)
+_partial_index("withdrawal_pending", withdrawal.c.hash_set, withdrawal.c.entry, where=sa.text("pending"))
 
 # What keeps an item's entry from being active although a list states it. Its identity is the entry's, or, once that was
 # erased, `traces`.
@@ -540,12 +478,7 @@ change: Final = _table(
     sa.Column("import", sa.BigInteger, nullable=False),  # 0: not from an import's commit
     sa.Column("hash_set", sa.Integer, nullable=False),  # of all its entries
 )
-sa.Index(
-    "change_staged",
-    change.c["import"],
-    sqlite_where=change.c.kind == sa.literal_column("1"),
-    postgresql_where=change.c.kind == sa.literal_column("1"),
-)
+_partial_index("change_staged", change.c["import"], where=change.c.kind == sa.literal_column("1"))
 
 # Entries that a large withdrawal is about; see store.entry_writes.
 outstanding: Final = _table(
@@ -575,9 +508,8 @@ event: Final = _table(
     sa.Column("subject", _Name, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),  # the canonical encoding, see store.events
     sa.Column("digest", sa.LargeBinary, nullable=False),  # SHA-256 of the one before and the body
-    sa.Column(
-        "imprints", sa.LargeBinary
-    ),  # see store.imprints; NULL: it left no row that decides otherwise than it was
+    # See store.imprints; NULL: it left no row that decides otherwise than it was
+    sa.Column("imprints", sa.LargeBinary),
     sa.Index("event_actor", "actor", "revision"),
     sa.Index("event_subject", "subject", "revision"),
     sa.Index("event_time", "time", "revision"),  # clocks go back, so that revisions are in no order of times
@@ -656,7 +588,7 @@ conflict_progress: Final = _table(
 )
 
 
-class Deciding(NamedTuple):
+class ComparedTable(NamedTuple):
     """A table by whose rows it is decided what matches, who may what, and who sees what: `hashhub doctor` compares it
     with the history. `lead`: the column that rows are told by, or several with something between; `left_out`: columns
     that are not compared, and why.
@@ -666,33 +598,31 @@ class Deciding(NamedTuple):
     left_out: Mapping[str, str] = MappingProxyType({})
 
 
-_WORDS: Final = MappingProxyType({"comment": "words, which are erased with an entry"})
-DECIDING: Final[Mapping[str, Deciding]] = {
-    "contributor": Deciding(("id",)),
-    "hash_set": Deciding(
+_WORDS: Final = {"comment": "words, which are erased with an entry"}
+DECIDING: Final[Mapping[str, ComparedTable]] = {
+    "contributor": ComparedTable(("id",)),
+    "hash_set": ComparedTable(
         ("contributor", "/", "id"),
-        MappingProxyType(
-            {
-                "withdraw_revision": "spares readers of the feed a look at changes",
-                "next_entry": "a counter: a number that is given twice is refused by the tables",
-                "next_review": "likewise",
-                "deletion": "how far the deletion of its rows is",
-            }
-        ),
+        {
+            "withdraw_revision": "spares readers of the feed a look at changes",
+            "next_entry": "a counter: a number that is given twice is refused by the tables",
+            "next_review": "likewise",
+            "deletion": "how far the deletion of its rows is",
+        },
     ),
-    "contributor_group": Deciding(("id",)),
-    "token": Deciding(("name",), MappingProxyType({"last_use_time": "told only"})),
-    "secret": Deciding(("token",)),
-    "definition": Deciding(("id", "@", "version")),
-    "webhook": Deciding(("contributor", "/", "id")),
-    "entry": Deciding(("id",)),
-    "statement_page": Deciding(("first_entry",)),
-    "review": Deciding(("id",), _WORDS),
-    "reviewed": Deciding(("entry",)),
-    "withdrawal": Deciding(("entry",), _WORDS),
-    "hold": Deciding(("entry",)),
-    "change": Deciding(("revision",)),
-    "conflict_resolution": Deciding(("conflict",), _WORDS),
+    "contributor_group": ComparedTable(("id",)),
+    "token": ComparedTable(("name",), {"last_use_time": "told only"}),
+    "secret": ComparedTable(("token",)),
+    "definition": ComparedTable(("id", "@", "version")),
+    "webhook": ComparedTable(("contributor", "/", "id")),
+    "entry": ComparedTable(("id",)),
+    "statement_page": ComparedTable(("first_entry",)),
+    "review": ComparedTable(("id",), _WORDS),
+    "reviewed": ComparedTable(("entry",)),
+    "withdrawal": ComparedTable(("entry",), _WORDS),
+    "hold": ComparedTable(("entry",)),
+    "change": ComparedTable(("revision",)),
+    "conflict_resolution": ComparedTable(("conflict",), _WORDS),
 }
 COMPARED_OTHERWISE: Final[Mapping[str, str]] = {
     "classification": "with its own digest, which an entry's imprint has",

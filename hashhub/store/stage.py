@@ -49,12 +49,9 @@ class Stage:
         self._classification_ids: dict[bytes, int] = {}
 
     def allocate_entries(self, import_id: str, n: int) -> int:
-        """Reserve `n` consecutive entry ids for an import being committed and return the first; they are never given
-        again. Raises LimitExceeded where the hash set has no numbers left.
-        """
+        """Reserve `n` consecutive entry ids for an import and return the first. Raises LimitExceeded: none left."""
         commit = self._leases.commit_of(import_id)
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             self._leases.renew(c, commit)
             first = take_ids(c, s.hash_set.c.next_entry, commit.hash_set, n)
             if n:
@@ -67,10 +64,7 @@ class Stage:
         return first
 
     def classification_ids(self, classifications: Sequence[Classification]) -> list[int]:
-        """Return the id under which each classification is stored, storing those that are new.
-
-        Pass some thousand at a time, so that other writers do not wait long.
-        """
+        """Return each classification's id, storing new ones; pass some thousand, so that others need not wait."""
         contents = [to_json(x) for x in classifications]
         ids = self._classification_ids
         missing = sorted({x for x in contents if x not in ids})
@@ -148,9 +142,7 @@ class Stage:
             yield partial(self._db.insert_hashes, code=code, digests=digests, entries=entries)
 
     def write_pieces(self, commit: Commit, pieces: Iterable[Callable[[Connection], None]]) -> None:
-        """Write pieces in transactions of their own, some at once where the database can. The caller holds
-        `commit.lock`.
-        """
+        """Write pieces in transactions of their own, several at once on PostgreSQL, holding `commit.lock`."""
         try:
             with self._leases.releasing(commit), ThreadPoolExecutor(self._db.writers, "pieces") as beside:
                 writing: deque[Future[None]] = deque()
@@ -201,9 +193,7 @@ class Stage:
             c.execute(sa.delete(a).where(a.c["import"] == commit.key))
 
     def _stored_classifications(self, contents: Sequence[bytes]) -> dict[bytes, int]:
-        """Store those that are new, and return the id of each. Who stores the same at the same time does no harm, so
-        that nobody has to wait until this ends.
-        """
+        """Store those that are new, and return the id of each; no lock is needed, as equal ones are one row."""
         content_of = {hashlib.sha256(content).digest(): content for content in contents}
         digests = sorted(content_of)
         ids = self._ids_of(digests)

@@ -35,13 +35,10 @@ class TokenTable:
         self._db = database
 
     def put_token(self, digest: bytes, token: Principal, *, by: Actor = SYSTEM) -> None:
-        """Store a token under its secret's digest.
-
-        Raises AlreadyExists when its name is or was in use, NotFound when there is no such contributor,
-        FailedPrecondition when that is retired.
+        """Store a token under its secret's digest. Raises AlreadyExists when its name is or was in use, NotFound when
+        there is no such contributor, FailedPrecondition when that is retired.
         """
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             check_active(c, token.contributor)
             check_unused(c, "tokens", "Token", token.name)
             c.execute(sa.insert(s.used_name).values(kind="tokens", id=token.name))
@@ -74,8 +71,7 @@ class TokenTable:
 
     def update_token(self, name: str, fields: Mapping[str, Any], *, by: Actor = SYSTEM) -> Principal:
         """Replace these fields of a token, in one transaction. Raises NotFound."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             before = _existing(c, name)
             after = msgspec.structs.replace(before, **fields)
             c.execute(sa.update(s.token).where(s.token.c.name == name).values(content=_content(after)))
@@ -83,13 +79,9 @@ class TokenTable:
             return after
 
     def rotate_token(self, name: str, digest: bytes, until: datetime, *, by: Actor = SYSTEM) -> Principal:
-        """Give a token another secret.
-
-        The present one opens it until `until`; one before that does no more. Raises NotFound.
-        """
+        """Give a token another secret; only the present one opens it too, until `until`. Raises NotFound."""
         t = s.secret
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             token = _existing(c, name)
             c.execute(sa.delete(t).where(t.c.token == name, t.c.expire_time.is_not(None)))
             c.execute(sa.update(t).where(t.c.token == name).values(expire_time=s.to_millis(until)))
@@ -101,8 +93,7 @@ class TokenTable:
 
     def delete_token(self, name: str, *, by: Actor = SYSTEM) -> None:
         """Delete a token; its name is never used again. Raises NotFound."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             before = _existing(c, name)
             c.execute(sa.delete(s.secret).where(s.secret.c.token == name))
             c.execute(sa.delete(s.token).where(s.token.c.name == name))
@@ -119,13 +110,10 @@ class TokenTable:
                 c.execute(sa.update(t).where(t.c.name == name, is_newer).values(last_use_time=millis))
 
     def note_learned(self, day: int, names: Mapping[str, set[int]]) -> dict[str, int]:
-        """Add numbers of 64 bits, those of names, to what each token learned on a day; return how many it learned of
-        then. It moves no revision: no answer depends on it.
-        """
+        """Add numbers of 64 bits, those of names, to what tokens learned on a day; return how many that are."""
         t = s.learned
         counts: dict[str, int] = {}
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             c.execute(sa.delete(t).where(t.c.day < day - 1))
             for token, own in names.items():
                 row = sa.and_(t.c.token == token, t.c.day == day)
@@ -163,9 +151,7 @@ class TokenTable:
 
 
 def _distinct(smallest: NDArray[np.uint64]) -> int:
-    """Return how many numbers there were of which these are the smallest: so many if that is all, or estimated by how
-    densely they lie.
-    """
+    """Return how many numbers these are the smallest of: all there are, or estimated by how densely they lie."""
     if len(smallest) < _SMALLEST:
         return len(smallest)
     return round((_SMALLEST - 1) * 2.0**64 / float(smallest[-1]))

@@ -52,9 +52,7 @@ def frames_of(db: Database, ids: Sequence[int], c: Connection | None = None) -> 
 
 
 def deletable(db: Database, rows: Sequence[Row]) -> Sequence[Row]:
-    """Return the first of these rows, of which each begins with an entry's id: so many that their frames can go in one
-    transaction, and one at least.
-    """
+    """Return the first rows, one at least, whose entries' frames can be deleted in one transaction."""
     counts: Mapping[int, FrameCount] = counts_of(db, [row[0] for row in rows])
     total = 0
     for number, row in enumerate(rows if counts else ()):

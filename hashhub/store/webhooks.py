@@ -117,14 +117,11 @@ class WebhookTable:
     def create_webhook(
         self, webhook: Webhook, secret: bytes, *, most: int, by: Actor, validate_only: bool = False
     ) -> Webhook:
-        """Store a webhook; it is told of what happens from now on.
-
-        Raises NotFound, FailedPrecondition when its contributor is retired, AlreadyExists, LimitExceeded when the
-        contributor has `most` already.
+        """Store a webhook; it is told of what happens from now on. Raises NotFound, FailedPrecondition when its
+        contributor is retired, AlreadyExists, LimitExceeded when the contributor has `most` already.
         """
         t = s.webhook
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             check_active(c, webhook.contributor)
             if _row(c, webhook.contributor, webhook.id) is not None:
                 raise AlreadyExists(
@@ -173,8 +170,7 @@ class WebhookTable:
         self, contributor: str, webhook: str, fields: Mapping[str, Any], *, by: Actor, validate_only: bool = False
     ) -> Webhook:
         """Replace these fields of a webhook, in one transaction. Raises NotFound."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             row = _existing(c, contributor, webhook)
             before = _webhook(row)
             after = msgspec.structs.replace(before, **fields)
@@ -187,8 +183,7 @@ class WebhookTable:
     def rotate_webhook(self, contributor: str, webhook: str, secret: bytes, until: datetime, *, by: Actor) -> Webhook:
         """Give a webhook another secret; calls are signed with the present one, too, until `until`. Raises NotFound."""
         t = s.webhook
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             row = _existing(c, contributor, webhook)
             c.execute(
                 sa.update(t)
@@ -202,8 +197,7 @@ class WebhookTable:
 
     def delete_webhook(self, contributor: str, webhook: str, *, by: Actor) -> None:
         """Delete a webhook with its calls. Raises NotFound."""
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             row = _existing(c, contributor, webhook)
             c.execute(sa.delete(s.delivery).where(s.delivery.c.webhook == row.key))
             c.execute(sa.delete(s.webhook).where(s.webhook.c.key == row.key))
@@ -229,13 +223,9 @@ class WebhookTable:
         return page, rows[page_size - 1].key if len(rows) > page_size else 0
 
     def begin_test(self, contributor: str, webhook: str, *, pause: timedelta) -> WebhookCall:
-        """Note a test call, which is being made from now on, and return it.
-
-        Raises NotFound, LimitExceeded when one was begun less than `pause` ago.
-        """
+        """Note a test call that begins now. Raises NotFound, LimitExceeded: the last began less than `pause` ago."""
         t = s.delivery
-        with self._db.write() as c:
-            self._db.lock(c)
+        with self._db.write_in_order() as c:
             row = _existing(c, contributor, webhook)
             at = now()
             last: int | None = c.scalar(
@@ -320,10 +310,7 @@ class WebhookTable:
     def note_conflicts(
         self, lease: str, after: int, upto: int, told: Mapping[str, Sequence[NotifiableEvent]], wait: timedelta
     ) -> None:
-        """Write calls for conflicts behind the sequence `after`, by the webhook's name, and move on to `upto`.
-
-        Does nothing when the lease was lost, or somebody else has moved on.
-        """
+        """Write calls for conflicts behind `after`, by webhook, and move to `upto`; nothing if the lease was lost."""
         t, w = s.sender, s.webhook
         with self._db.write() as c:
             held = sa.select(t.c.conflict_sequence).where(t.c.lease == lease).with_for_update()
