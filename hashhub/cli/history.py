@@ -121,7 +121,7 @@ def doctor(session: Session, settings: Config, *, head: str | None, mend: bool, 
     if mend and not comment.strip():
         raise InvalidArgument.field("comment", "must say what broke the history, and how that is known", "REQUIRED")
     try:
-        from hashhub.hub.examination import examine
+        from hashhub.hub.history import examine
     except ModuleNotFoundError as e:
         raise missing_extra(e, "server") from e
     report = examine(settings, head=head, mend=comment if mend else "", is_full=full)

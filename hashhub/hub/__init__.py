@@ -24,7 +24,6 @@ from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.backup import last_backup
 from hashhub.hub.catalogue import Catalogue
-from hashhub.hub.condition import Condition, Need
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.disclosures import DisclosureCounter
@@ -32,21 +31,19 @@ from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.exports import Exports
 from hashhub.hub.follow import Follower, SnapshotMark
+from hashhub.hub.health import Condition, Need, Renewals, Tally
 from hashhub.hub.history import History
-from hashhub.hub.housekeeping import Housekeeping
+from hashhub.hub.housekeeping import Housekeeping, RetentionJob, Retentions
 from hashhub.hub.live import Live
 from hashhub.hub.match import Match
 from hashhub.hub.outbound import Outbound
 from hashhub.hub.policies import Policies
 from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
-from hashhub.hub.renewals import Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
-from hashhub.hub.retention import RetentionJob, Retentions
 from hashhub.hub.reviews import Reviews
 from hashhub.hub.schemes import Schemes
 from hashhub.hub.selections import Selections
-from hashhub.hub.tally import Tally
 from hashhub.hub.webhooks import Webhooks, WebhookSender
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher

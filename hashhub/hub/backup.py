@@ -28,7 +28,7 @@ import msgspec
 from hashhub import __version__
 from hashhub.config import Config
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
-from hashhub.hub.examination import head_text
+from hashhub.hub.history import head_text
 from hashhub.hub.withdrawal_log import FILE_NAME as WITHDRAWALS
 from hashhub.model import now
 from hashhub.store import database_copy

@@ -31,10 +31,9 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hub import access
-from hashhub.hub.doubts import items_doubted
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
-from hashhub.hub.visible_lists import VisibleLists
+from hashhub.hub.visible_lists import VisibleLists, items_doubted
 from hashhub.model import (
     MAX_BATCH,
     Disposition,
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
     from hashhub.hashes import Hash
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
-    from hashhub.hub.tally import Tally
+    from hashhub.hub.health import Tally
     from hashhub.matcher import Matcher
     from hashhub.schemes import Scheme
     from hashhub.store import Store

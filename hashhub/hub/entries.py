@@ -1,50 +1,236 @@
-"""Entries after their import: read, withdraw, restore, quarantine, release, erase; and what outsiders learn."""
+"""Entries after their import: read, withdraw, restore, quarantine, release, erase.
+
+`EntryRules` says what may be done, whether one entry was named or a selection hit many. Where a single entry is refused
+the call is; one of many stays as it is and is counted under its reason.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Unpack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 
 import msgspec
 
-from hashhub.errors import FailedPrecondition, Reason
+from hashhub import cancellation
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Reason
+from hashhub.frames import known_by
 from hashhub.hub import access
-from hashhub.hub.entry_rules import EntryRules, check_comment, withdrawal_of
+from hashhub.hub.holds import HeldItems
+from hashhub.hub.intake.identity import same_items
+from hashhub.hub.visible_lists import disclosed
 from hashhub.hygiene import Code
-from hashhub.model import Entry, EntryAction, EntryState, Principal, Role, Withdrawal, WithdrawalReason
-from hashhub.store import IdempotentRequest, TransitionCommand
+from hashhub.model import (
+    MAX_TEXT,
+    Entry,
+    EntryAction,
+    EntryState,
+    Principal,
+    Role,
+    Withdrawal,
+    WithdrawalReason,
+    number_of,
+)
+from hashhub.store import (
+    DailyLimit,
+    IdempotentRequest,
+    Origin,
+    SelectedEntries,
+    TransitionCommand,
+    TransitionResult,
+    WithdrawalByHand,
+    trace_of,
+)
+from hashhub.store.comparison import EXTERNAL_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hashhub.hub.follow import Follower
     from hashhub.store import Store, WriteOptions
+    from hashhub.store.holds import Hold
 
-# Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are
-# not told, and so that its absence does not give it away, neither are all reasons that are no correction of the entry.
-TOLD: Final = frozenset({WithdrawalReason.FALSE_POSITIVE, WithdrawalReason.NOT_ILLEGAL_HERE, WithdrawalReason.ERROR})
+WITHDRAWALS_A_DAY: Final = DailyLimit(entries=1000, share=0.05)
+"""What a contributor's tokens may withdraw by hand from a hash set in a day before a second person must agree."""
+_PIECE: Final = 1_000
 
 
-def disclosed(principal: Principal, entry: Entry) -> Entry:
-    """Return the entry as the principal may read it; every channel that shows an entry uses this.
+class _TransitionPlan(NamedTuple):
+    """What goes with letting entries stand: what they replace, holds to lift, entries that stay, by reason."""
 
-    Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked
-    for, nor by which token one was made or in which words; and of the reasons only those that correct the entry.
-    """
-    if access.reads_all_of(principal, entry.contributor):
-        return entry
-    if entry.state is not EntryState.WITHDRAWN:
-        if entry.withdrawal is None and Code.WITHDRAWAL_PENDING not in entry.reasons:
-            return entry
-        reasons = tuple(r for r in entry.reasons if r != Code.WITHDRAWAL_PENDING)
-        return msgspec.structs.replace(entry, reasons=reasons, withdrawal=None)
-    told = entry.withdrawal is not None and entry.withdrawal.reason in TOLD
-    return msgspec.structs.replace(
-        entry,
-        reasons=entry.reasons if told else (),
-        withdrawal=Withdrawal(reason=entry.withdrawal.reason, revision=entry.withdrawal.revision)
-        if entry.withdrawal is not None and told
-        else None,
+    supersede: dict[int, list[int]]
+    lift: list[int]
+    skipped: dict[str, list[int]]
+
+
+def withdrawal_of(principal: Principal, reason: WithdrawalReason, comment: str) -> WithdrawalByHand:
+    """Return what a withdrawal is, by who asks for it and why."""
+    is_operator = principal.role is Role.OPERATOR
+    is_wish = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+    return WithdrawalByHand(
+        asked=Withdrawal(reason=reason, comment=comment, actor=principal.name, role=principal.role),
+        origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
+        code=Code.WITHDRAWN_BY_OPERATOR if is_operator else Code.WITHDRAWN_BY_CONTRIBUTOR,
+        limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
     )
+
+
+def check_comment(comment: str, *, required: bool) -> None:
+    """Raise InvalidArgument for a comment that is missing where it is required, or that cannot be kept."""
+    if required and not comment.strip():
+        raise InvalidArgument.field("comment", "must say why, since the reason is OTHER", "REQUIRED")
+    if len(comment) > MAX_TEXT or "\0" in comment:
+        raise InvalidArgument.field("comment", f"must be at most {MAX_TEXT} characters without NUL", "TOO_LONG")
+
+
+class EntryRules:
+    """Moves entries within the rules, and lets matchers follow before it returns."""
+
+    def __init__(self, store: Store, follower: Follower) -> None:
+        self._store = store
+        self._follower = follower
+
+    def move(
+        self,
+        principal: Principal,
+        entries: SelectedEntries | Entry,
+        action: EntryAction,
+        command: TransitionCommand,
+        *,
+        reason: WithdrawalReason | None = None,
+    ) -> TransitionResult:
+        """Do to entries of one contributor what an action says. `reason`: of a withdrawal.
+
+        Of a single entry it raises FailedPrecondition or PermissionDenied where it stays as it is.
+        """
+        transitions = self._store.transitions
+        ids = [entries.id] if isinstance(entries, Entry) else entries
+        match action:
+            case EntryAction.WITHDRAW:
+                by_hand = withdrawal_of(principal, reason or WithdrawalReason.OTHER, command.comment)
+                also = self._same_items(entries) if by_hand.is_wish else ()
+                moved = transitions.withdraw_by_hand(ids, by_hand, command, also=also)
+            case EntryAction.QUARANTINE:
+                moved = transitions.quarantine(ids, command)
+            case EntryAction.RELEASE:
+                supersede, lift, skipped = self._moves(principal, entries, EntryState.QUARANTINED)
+                moved = transitions.release(ids, command, supersede=supersede, lift=lift, skipped=skipped)
+            case EntryAction.RESTORE:
+                _, lift, skipped = self._moves(principal, entries, EntryState.WITHDRAWN)
+                moved = transitions.restore(ids, command, lift=lift, skipped=skipped)
+        if not command.dry:
+            if moved.revision and not command.is_single:
+                self._store.commits.settle()
+            self._follower.catch_up()
+        return moved
+
+    def _pieces(self, entries: SelectedEntries | Entry, state: EntryState) -> Iterator[list[Entry]]:
+        """Yield the entries in a state, some at a time."""
+        if isinstance(entries, Entry):
+            yield from [[entries]] if entries.state is state else []
+            return
+        code = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}[state]
+        ids = entries.ids[entries.states == code].tolist()
+        for start in range(0, len(ids), _PIECE):
+            cancellation.check()
+            yield list(self._store.entries.get_entries(ids[start : start + _PIECE]).values())
+
+    def _same_items(self, entries: SelectedEntries | Entry) -> list[int]:
+        """Return the live entries about the same items in all hash sets of the contributor."""
+        own_sets: dict[str, list[str]] = {}
+        for x in self._store.resources.hash_sets().values():
+            own_sets.setdefault(x.contributor, []).append(x.id)
+        also: set[int] = set()
+        for state in EntryState:
+            for piece in self._pieces(entries, state):
+                about = same_items(self._store, piece, hash_sets=own_sets[piece[0].contributor])
+                also.update(e.id for group in about.values() for e in group)
+        return sorted(also)
+
+    def _moves(self, principal: Principal, entries: SelectedEntries | Entry, state: EntryState) -> _TransitionPlan:
+        """Return what goes with letting the entries in a state stand, and which of them stay as they are."""
+        moves = _TransitionPlan({}, [], {})
+        for piece in self._pieces(entries, state):
+            about = same_items(self._store, piece)
+            held = self._held(piece)
+            for entry in piece:
+                same, covering = about.get(entry.id, []), held.get(entry.id, [])
+                # Those without an entry are about the same item whatever their effect.
+                holds = [h for h in covering if h.effect is state or h.entry_id < 0]
+                if (refused := self._refusal(principal, entry, same, covering, holds)) is None:
+                    moves.lift.extend(h.entry_id for h in holds)
+                    moves.supersede[entry.id] = [
+                        e.id
+                        for e in same
+                        if e.external_id == entry.external_id and e.create_revision < entry.create_revision
+                    ]
+                elif isinstance(entries, Entry):
+                    raise refused[1]
+                else:
+                    moves.skipped.setdefault(refused[0], []).append(entry.id)
+        return moves
+
+    def _held(self, entries: Sequence[Entry]) -> dict[int, list[Hold]]:
+        """Return the holds that cover each of some entries, by id.
+
+        Only what is near these entries is read: a hash set of which all was withdrawn has a hold for each entry.
+        """
+        by_set: dict[tuple[str, str], list[Entry]] = {}
+        for entry in entries:
+            if Code.ERASED not in entry.reasons:
+                by_set.setdefault((entry.contributor, entry.hash_set), []).append(entry)
+        covering: dict[int, list[Hold]] = {}
+        for (contributor, hash_set), own in by_set.items():
+            values: dict[str, list[Any]] = {EXTERNAL_ID: [e.external_id for e in own if e.external_id]}
+            for h in (h for entry in own for h in known_by(entry)):
+                values.setdefault(h.algorithm, []).append(h.digest)
+            holds = self._store.comparison.holds_about(contributor, hash_set, values.items())
+            held = HeldItems(holds, partial(trace_of, self._store.secret))
+            covering |= {entry.id: held.about(entry) for entry in own}
+        return covering
+
+    def _refusal(
+        self, principal: Principal, entry: Entry, same: Sequence[Entry], covering: Sequence[Hold], holds: Sequence[Hold]
+    ) -> tuple[Code | Reason, HashHubError] | None:
+        """Return why an entry does not stand again, as many are told and as one is; None where it does.
+
+        `same`: the live entries about its item; `covering`: the holds that cover it; `holds`: those that keep it where
+        it is.
+        """
+        erased = [hold for hold in holds if hold.is_of_erased]
+        where = {"entry": entry.name}
+        if Code.ERASED in entry.reasons:
+            text = f"entry {entry.name} was erased: nothing is left to restore"
+            return Code.ERASED, FailedPrecondition(text, reason=Reason.ENTRY_WITHDRAWN, metadata=where)
+        if entry.state is EntryState.WITHDRAWN and (standing := self._standing(entry, same)):
+            text = f"{standing} states the item of {entry.name} now and stands; withdraw it first, or leave it at that"
+            where["successor"] = standing
+            return Code.SUPERSEDED, FailedPrecondition(text, reason=Reason.ENTRY_WITHDRAWN, metadata=where)
+        is_operator = principal.role is Role.OPERATOR
+        roles: dict[str, str] = {"role": principal.role, "requiredRoles": Role.OPERATOR}
+        if not is_operator and any(
+            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id and h.entry_id > 0 for h in covering
+        ):
+            text = f"an operator put the item of {entry.name} into quarantine; only an operator restores it"
+            return Reason.ROLE_NOT_ALLOWED, PermissionDenied(text, metadata=roles)
+        if erased:
+            text = f"the item of {entry.name} was erased with entry {number_of(erased[0].entry_id)}, and stays so"
+            return Code.ERASED, FailedPrecondition(text, reason=Reason.ENTRY_WITHDRAWN, metadata=where)
+        if not is_operator and (
+            any(hold.origin.is_operators for hold in holds) or Code.WITHDRAWN_BY_OPERATOR in entry.reasons
+        ):
+            text = (
+                f"entry {entry.name} was withdrawn by an operator or at the request of the person shown; only an "
+                "operator restores it"
+            )
+            return Reason.ROLE_NOT_ALLOWED, PermissionDenied(text, metadata=roles)
+        return None
+
+    def _standing(self, entry: Entry, same: Sequence[Entry]) -> str:
+        """Return the name of an entry that states the item of a withdrawn one now, empty where there is none."""
+        ids = list(map(self._store.entries.id_of, entry.successors))
+        successors = self._store.entries.get_entries(ids).values() if ids else ()
+        standing = [e.name for e in (*successors, *same) if e.state is not EntryState.WITHDRAWN]
+        return standing[0] if standing else ""
 
 
 class Entries:

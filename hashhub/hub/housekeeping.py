@@ -1,27 +1,33 @@
-"""What a hub does by itself, on one thread of the process that publishes the matcher's snapshots.
+"""What a hub does by itself, and how long it keeps things: retention of hash sets, their deletion, what goes by age.
 
-Every few seconds: leftovers of ended processes are handed on, entries and terms expire, abandoned imports are
-cancelled, and after an erasure or deletion the snapshots are written anew, without the digests that are gone. Once a
-day the history's head goes to the log, out of reach of whoever can rewrite the database.
+Deleting takes two: a contributor's token asks, and beyond ALONE entries a second person agrees. A hold by an operator
+stops both deletion and age. The history keeps names, codes and counts of what was deleted.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from hashhub.background import Background
-from hashhub.hub.examination import head_text
-from hashhub.model import EventKind, now
+from hashhub.errors import InvalidArgument, NotFound
+from hashhub.hub import access
+from hashhub.hub.history import head_text
+from hashhub.hygiene import Code
+from hashhub.model import Deletion, EventKind, Principal, Retention, Role, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
     from pathlib import Path
 
+    from hashhub.config import Config
     from hashhub.hub.follow import Follower
-    from hashhub.hub.renewals import Renewals
+    from hashhub.hub.health import Renewals
     from hashhub.matcher import Matcher
     from hashhub.store import Store
 
@@ -29,10 +35,24 @@ _log = logging.getLogger(__name__)
 _SECONDS: Final = 5.0  # between two rounds; each costs two look-ups through an index
 LEFT_SECONDS: Final = 30.0  # longer than a process that lives mostly takes
 _HEAD_SECONDS: Final = 24 * 3600.0
+ALONE: Final = 1000
+"""Entries, live or withdrawn within the day, that one contributor's tokens delete in a day, with their hash sets,
+without a second person.
+"""
+_ROUND_SECONDS: Final = 5.0
+_AGE_SECONDS: Final = 3600.0  # between two looks for what is too old
+_PAUSE: Final = 0.01  # seconds between two steps, for whoever else writes
+_PIECE: Final = 10_000  # entries that expire at one revision
+_DELIVERIES: Final = 10_000  # calls of webhooks deleted at a time
 
 
 class Housekeeping:
-    """One round of what is due, and the thread that makes them."""
+    """What is due every few seconds, in the process that publishes the matcher's snapshots.
+
+    Leftovers of ended processes are handed on, entries and terms expire, abandoned imports are cancelled, and after an
+    erasure or deletion the snapshots are written anew. Once a day the history's head goes to the log, out of reach of
+    whoever can rewrite the database.
+    """
 
     def __init__(
         self,
@@ -125,3 +145,163 @@ class Housekeeping:
             except OSError as e:  # they are written anew once more after the next start
                 _log.warning("cannot note up to which erasure the snapshots were written anew: %s", e.strerror)
             _log.info("the snapshots were written anew, without what was erased")
+
+
+class Retentions:
+    """Retention and deletion of hash sets."""
+
+    def __init__(self, store: Store, follower: Follower) -> None:
+        self._store = store
+        self._follower = follower
+
+    def get(self, principal: Principal, contributor: str, hash_set: str) -> Retention:
+        """Return the retention of a hash set. Raises NotFound, PermissionDenied for another contributor's."""
+        access.allow_reading(principal, contributor)
+        return self._store.retention.get(contributor, hash_set)
+
+    def update(
+        self,
+        principal: Principal,
+        contributor: str,
+        hash_set: str,
+        *,
+        days: int | None = None,
+        hold: bool | None = None,
+        drop_request: bool = False,
+        comment: str = "",
+    ) -> Retention:
+        """Change what is given. `drop_request`: take a request for the hash set's deletion back.
+
+        A contributor's token keeps entries for longer; only an operator shortens how long those that are there are
+        kept, and only an operator holds. Raises NotFound, PermissionDenied, InvalidArgument.
+        """
+        access.allow_writing(principal, contributor)
+        if hold is not None:
+            access.allow(principal, Role.OPERATOR)
+        if days is None and hold is None and not drop_request:
+            raise InvalidArgument.field("retention", "nothing to change was given", "REQUIRED")
+        is_empty = days is None or not self._store.deletions.count(contributor, hash_set).entries
+
+        def change(before: Retention) -> Retention:
+            after = before
+            if days is not None:
+                shortens = 0 < days < (before.days or days + 1)
+                if shortens and not is_empty:
+                    why = "only an operator shortens how long entries are kept that are there already; ask the operator"
+                    access.allow(principal, Role.OPERATOR, why=why)
+                after = msgspec.structs.replace(after, days=days)
+            if hold is not None:
+                after = msgspec.structs.replace(after, hold=hold)
+            if drop_request:
+                after = msgspec.structs.replace(after, asked_by="", ask_time=None)
+            return after
+
+        return self._store.retention.update(contributor, hash_set, change, comment=comment, by=access.actor(principal))
+
+    def delete(
+        self, principal: Principal, contributor: str, hash_set: str, *, comment: str = "", validate_only: bool = False
+    ) -> Deletion:
+        """Delete a hash set with everything that hangs on it, or ask for it; with `validate_only` say what would go.
+
+        Nobody sees it any more when the call returns; its rows are deleted in the background. Raises NotFound,
+        PermissionDenied; FailedPrecondition (RETENTION_HOLD); Conflict while an import into it is being committed.
+        """
+        access.allow_writing(principal, contributor)
+        if contributor not in self._store.resources.contributors():
+            raise NotFound(f"there is no contributor {contributor[:63]!r}", kind="Contributor", name=contributor)
+        if validate_only:
+            return self._store.deletions.count(contributor, hash_set)
+        most_alone = None if principal.role is Role.OPERATOR else ALONE
+        deleted = self._store.deletions.delete(
+            contributor, hash_set, most_alone=most_alone, comment=comment, by=access.actor(principal)
+        )
+        if not deleted.pending:
+            # The matcher passes it, and the record outside the database has it, before any row goes.
+            self._follower.catch_up()
+        return deleted
+
+
+class RetentionJob:
+    """Deletes what is to go, in pieces, on one thread of the process that publishes the matcher's snapshots."""
+
+    def __init__(self, store: Store, follower: Follower, config: Config) -> None:
+        self._store = store
+        self._follower = follower
+        self.config = config
+        self._aged = float("-inf")
+        self.thread = Background(
+            "retention", self.round, complaint="what is to be deleted is not", pause=_ROUND_SECONDS
+        )
+
+    def round(self) -> None:
+        """Go on with deletions, and once an hour look for what is too old."""
+        self.delete_rows()
+        if time.monotonic() - self._aged >= _AGE_SECONDS:
+            self.apply_ages()
+            self._aged = time.monotonic()
+
+    def delete_rows(self) -> None:
+        """Delete the rows of deleted hash sets until none is left."""
+        for key, name in self._store.deletions.unfinished():
+            self._follower.catch_up()
+            self._store.commits.settle()
+            while self._store.deletions.step(key):
+                if self.thread.wait(_PAUSE):
+                    return
+            _log.info("the rows of the deleted hash set %s are gone", name)
+
+    def apply_ages(self) -> None:
+        """Let entries expire that nobody lists any more, and delete what the settings keep no longer."""
+        for name, retention in sorted(self._store.retention.all().items()):
+            if retention.days and not retention.hold:
+                self._expire(name, retention.days)
+        config, store = self.config, self._store
+        gone = 0
+        for days, purge in (
+            (config.keep_withdrawn_days, store.retention.purge_withdrawn),
+            (config.keep_reports_days, store.retention.purge_report),
+        ):
+            if days:
+                before = now() - timedelta(days=days)
+                for name in sorted(store.resources.hash_sets()):
+                    gone += self._repeat(partial(purge, name, before))
+        if gone:
+            store.retention.scrub()
+        if config.keep_deliveries_days:
+            before = now() - timedelta(days=config.keep_deliveries_days)
+            count = 0
+            while done := store.webhooks.purge(before, _DELIVERIES):
+                count += done
+            if count:
+                store.retention.note_deliveries(count)
+
+    def _expire(self, name: str, days: int) -> None:
+        contributor, _, hash_set = name.partition("/")
+        before = now() - timedelta(days=days)
+        count = 0
+        while not self.thread.is_stopping:
+            # Asked anew for each piece: an import may have listed them again meanwhile.
+            ids = self._store.retention.aged(contributor, hash_set, before)[:_PIECE].tolist()
+            if not ids:
+                break
+            self._store.transitions.withdraw(
+                ids,
+                Code.EXPIRED_BY_AGE,
+                kind=EventKind.ENTRIES_EXPIRED,
+                reason="RETENTION",
+                subject=f"hash-sets/{name}",
+                facts={"retention_days": days},
+            )
+            count += len(ids)
+        if count:
+            _log.info("%d entries of %s, which nobody listed for %d days, have expired", count, name, days)
+            self._follower.catch_up()
+
+    def _repeat(self, purge: Callable[[], int]) -> int:
+        gone = 0
+        try:
+            while (count := purge()) and not self.thread.wait(_PAUSE):
+                gone += count
+        except NotFound:  # it was deleted meanwhile
+            pass
+        return gone

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
     from hashhub.config import Config
     from hashhub.hub.follow import Follower
+    from hashhub.hub.health import Tally
     from hashhub.hub.match import Match
     from hashhub.hub.playback import VideoPlay
-    from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
     from hashhub.store import Store
     from hashhub.trust import Policy

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.disclosures import DisclosureCounter
     from hashhub.hub.follow import Follower
+    from hashhub.hub.health import Tally
     from hashhub.hub.playback import VideoPlayback
-    from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher, SegmentHits
     from hashhub.store import Store
     from hashhub.trust import Policy

@@ -14,7 +14,7 @@ from hashhub.store import WAITING_COUNTED
 
 if TYPE_CHECKING:
     from hashhub.hub.conflicts import Conflicts
-    from hashhub.hub.renewals import Renewals
+    from hashhub.hub.health import Renewals
     from hashhub.hub.webhooks import Webhooks
     from hashhub.store import PendingItems, Store
 

@@ -10,7 +10,7 @@ import msgspec
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import DisclosureChannel
-from hashhub.hub.entry_rules import check_comment
+from hashhub.hub.entries import check_comment
 from hashhub.hub.selections import BulkOrder
 from hashhub.model import (
     Contributor,

@@ -15,7 +15,7 @@ from typing import Final
 
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from hashhub.hub.condition import Need
+from hashhub.hub.health import Need
 
 PACKAGE: Final = "hashhub.v1."
 NEEDS: Final[Mapping[str, frozenset[Need]]] = {

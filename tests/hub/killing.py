@@ -28,7 +28,7 @@ from sqlalchemy.pool import Pool
 
 from hashhub.config import Config
 from hashhub.hub import Hub, conflicts
-from hashhub.hub import retention as ages
+from hashhub.hub import housekeeping as ages
 from hashhub.matcher import warm_up
 from hashhub.model import Principal, Role, now
 from hashhub.store import database as sql_database

@@ -27,8 +27,8 @@ from hashhub.errors import (
 )
 from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
-from hashhub.hub.operations import Operations
 from hashhub.hub.policies import ReplaySelection
+from hashhub.hub.reconciliation import Operations
 from hashhub.model import (
     ConflictFilter,
     ConflictReason,

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied
-from hashhub.hub import entry_rules as module
-from hashhub.hub.entries import disclosed
+from hashhub.hub import entries as module
+from hashhub.hub.visible_lists import disclosed
 from hashhub.model import (
     Action,
     Entry,

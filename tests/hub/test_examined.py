@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hashhub.config import Config
-from hashhub.hub import backup, examination
+from hashhub.hub import backup, history
 from hashhub.hub.selections import BulkOrder
 from hashhub.model import (
     TLP,
@@ -181,11 +181,11 @@ def test_nothing_is_found_after_anything_that_a_hub_does(room: Room, tmp_path: P
         )
     is_url = "://" in database
     config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
-    found = examination.examine(config, is_full=True)
+    found = history.examine(config, is_full=True)
     assert found.is_sound, found.lines
     if not is_url:
         backup.back_up(config, tmp_path / "backup", lambda *_: None)
         restored = Config(data=str(tmp_path / "restored"))
         backup.restore(tmp_path / "backup", restored, None, lambda *_: None)
-        found = examination.examine(restored, is_full=True)
+        found = history.examine(restored, is_full=True)
         assert found.is_sound, found.lines

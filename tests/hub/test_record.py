@@ -18,7 +18,7 @@ from hashhub.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied
 from hashhub.hub import Hub
 from hashhub.hub import history as module
 from hashhub.hub import reviews as reviews_module
-from hashhub.hub.examination import examine
+from hashhub.hub.history import examine
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.model import (
     TLP,

@@ -23,7 +23,7 @@ from hashhub.errors import (
     Reason,
 )
 from hashhub.hub import Hub
-from hashhub.hub import retention as module
+from hashhub.hub import housekeeping as module
 from hashhub.model import (
     ConflictFilter,
     EntryState,

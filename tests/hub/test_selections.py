@@ -19,7 +19,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.hub.renewals import Renewals
+from hashhub.hub.health import Renewals
 from hashhub.hub.selections import BulkOrder
 from hashhub.hygiene import Code
 from hashhub.model import (

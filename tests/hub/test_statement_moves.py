@@ -118,7 +118,7 @@ def test_a_list_means_the_same_by_pages_and_by_rows_whatever_was_moved(
 ) -> None:
     monkeypatch.setattr(contribute, "Intake", DecidedTwice)
     monkeypatch.setattr(any_desk.hub.contribute.tidying, "wake", lambda: None)
-    monkeypatch.setattr("hashhub.hub.entry_rules.WITHDRAWALS_A_DAY", DailyLimit(entries=2, share=0.5))
+    monkeypatch.setattr("hashhub.hub.entries.WITHDRAWALS_A_DAY", DailyLimit(entries=2, share=0.5))
     if seed % 2:
         monkeypatch.setattr("hashhub.store.entry_transitions.now", lambda: datetime(2200, 1, 1, 13, tzinfo=UTC))
     any_desk.hash_set(SETS[0], scheme="vic-us", unclassified=Unclassified.LISTED)

@@ -474,7 +474,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "fetch", counted)
-        patch.setattr("hashhub.hub.operations.WAIT_LOOK_SECONDS", 0.02)
+        patch.setattr("hashhub.hub.reconciliation.WAIT_LOOK_SECONDS", 0.02)
         patch.setattr("hashhub.hub.webhooks.ROUND_SECONDS", 3600.0)  # `settle` begins the rounds
         patch.setattr("hashhub.hub.webhooks.FIRST_WAIT", 3600.0)
         served = [

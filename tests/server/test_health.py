@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 
 from hashhub import v1
 from hashhub.errors import LimitExceeded, Reason, Unavailable
-from hashhub.hub.condition import Need
+from hashhub.hub.health import Need
 from hashhub.server.health import NEEDS, Health
 from hashhub.server.servicers import FILES
 
@@ -58,7 +58,7 @@ def test_a_database_that_hangs_is_away_and_probes_do_not_wait_for_it(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve_hub()
-    monkeypatch.setattr("hashhub.hub.condition.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("hashhub.hub.health.ANSWER_SECONDS", 0.2)
     come_back = threading.Event()
     looks: list[int] = []
     revision = served.hub.store.revision

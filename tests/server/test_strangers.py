@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hashhub import v1
 from hashhub.errors import LimitExceeded, Reason, StatusCode
-from hashhub.hub.condition import Need
+from hashhub.hub.health import Need
 from hashhub.model import Principal, Role, Shares
 from hashhub.server import listeners
 from hashhub.server.grpc_listener import Handlers
