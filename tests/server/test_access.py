@@ -15,9 +15,9 @@ from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reas
 from hashhub.model import Role
 from hashhub.server.limiters import LimiterName, limiters_of
 from hashhub.server.pipeline import Method
-from hashhub.server.roles import READERS, terms_of
-from hashhub.server.roles import served as served_in
 from hashhub.server.servicers import FILES, ROLES, methods
+from hashhub.server.servicers.requests import READERS, terms_of
+from hashhub.server.servicers.requests import served as served_in
 
 if TYPE_CHECKING:
     from tests.server.conftest import Served

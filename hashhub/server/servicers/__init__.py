@@ -1,6 +1,7 @@
 """The calls: each converts its request, asks the hub, and converts the answer. Nothing else happens here.
 
-A servicer's methods are the RPCs' names in snake_case and say who may call them (`roles.served`). They take
+A servicer's methods are the RPCs' names in snake_case, are explained by the contract, and say who may call them
+(`requests.served`). They take
 `(principal, request)`, one that streams or hashes media also whether it is wanted. They know no transport: what they
 raise is mapped to a status outside, and what they return is encoded outside.
 """
@@ -19,20 +20,13 @@ from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.server import pages
 from hashhub.server.pipeline import Method
-from hashhub.server.roles import terms_of
-from hashhub.server.servicers.administration import AdminService
-from hashhub.server.servicers.changes import ChangeService
-from hashhub.server.servicers.contribution import ContributionService
-from hashhub.server.servicers.contributors import ContributorService
-from hashhub.server.servicers.history import HistoryService
+from hashhub.server.servicers.administration import AdminService, HistoryService
+from hashhub.server.servicers.contribution import ChangeService, ContributionService, ReviewService
+from hashhub.server.servicers.contributors import ContributorService, WebhookService
+from hashhub.server.servicers.definitions import PolicyService, SchemeService
 from hashhub.server.servicers.matching import MatchService
-from hashhub.server.servicers.operations import OperationService
-from hashhub.server.servicers.policies import PolicyService
-from hashhub.server.servicers.reconciliation import ReconciliationService
-from hashhub.server.servicers.requests import Service
-from hashhub.server.servicers.reviews import ReviewService
-from hashhub.server.servicers.schemes import SchemeService
-from hashhub.server.servicers.webhooks import WebhookService
+from hashhub.server.servicers.reconciliation import OperationService, ReconciliationService
+from hashhub.server.servicers.requests import Service, terms_of
 
 _SERVICERS: Final[Mapping[str, type[Service]]] = {
     servicer.__name__: servicer

@@ -1,12 +1,30 @@
-"""Tokens and the state of the hub."""
+"""Tokens, the state of the hub, its history, and undoing what a token did."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hashhub import v1, wire
+from hashhub.errors import InvalidArgument
 from hashhub.hub.access import TOKEN_FIELDS
-from hashhub.model import Principal
-from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
-from hashhub.server.servicers.requests import Page, Service, mask_of, only_masked
+from hashhub.model import Principal, RevertedEvent, Status
+from hashhub.server.servicers.requests import (
+    EVERYBODY,
+    OPERATOR,
+    OVERSEERS,
+    READERS,
+    Page,
+    Service,
+    listed,
+    mask_of,
+    named,
+    only_masked,
+    served,
+)
+
+
+def _reverted_to_pb(events: Sequence[RevertedEvent]) -> v1.RevertActorResponse:
+    return v1.RevertActorResponse(events=map(wire.REVERTED_EVENT.to_pb, events))
 
 
 class AdminService(Service):
@@ -14,41 +32,56 @@ class AdminService(Service):
 
     @served(OPERATOR)
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
-        """Create a token and show its secret, this once."""
         wanted = wire.TOKEN.created(request.token, request.token_id)
-        token, secret = self._hub.tokens.create(principal, wanted)
+        token, secret = self.hub.tokens.create(principal, wanted)
         return v1.CreateTokenResponse(token=wire.TOKEN.to_pb(token), secret=secret)
 
-    @served(OVERSEERS)
-    def list_tokens(self, principal: Principal, request: v1.ListTokensRequest) -> v1.ListTokensResponse:
-        """List tokens by name."""
-        page = Page("tokens", request)
-        tokens, token = page.of(self._hub.tokens.list(principal), lambda t: t.name)
-        return v1.ListTokensResponse(tokens=map(wire.TOKEN.to_pb, tokens), next_page_token=token)
+    list_tokens = listed(OVERSEERS, lambda hub: hub.tokens.list, wire.TOKEN.to_pb, key=lambda one: one.name)
 
-    @served(OPERATOR)
-    def update_token(self, principal: Principal, request: v1.UpdateTokenRequest) -> v1.Token:
-        """Update the fields of a token that the mask names."""
+    @served(OPERATOR, wire.TOKEN.to_pb)
+    def update_token(self, principal: Principal, request: v1.UpdateTokenRequest) -> Principal:
         mask = mask_of(request.update_mask, request.token, TOKEN_FIELDS)
         # A token has no terms that hang together: what the mask leaves out is read as well, and not taken over.
         patched = only_masked(request.token, mask, v1.Token(role=v1.Role.ROLE_AUDITOR))
-        return wire.TOKEN.to_pb(self._hub.tokens.update(principal, wire.TOKEN.from_pb(patched), mask))
+        return self.hub.tokens.update(principal, wire.TOKEN.from_pb(patched), mask)
 
     @served(EVERYBODY)
     def rotate_token(self, principal: Principal, request: v1.RotateTokenRequest) -> v1.RotateTokenResponse:
-        """Give a token a new secret and show it, this once."""
         name, grace = wire.parse_token(request.name), wire.duration_in(request, "grace")
-        token, secret = self._hub.tokens.rotate(principal, name, grace)
+        token, secret = self.hub.tokens.rotate(principal, name, grace)
         return v1.RotateTokenResponse(token=wire.TOKEN.to_pb(token), secret=secret)
 
-    @served(OPERATOR)
-    def delete_token(self, principal: Principal, request: v1.DeleteTokenRequest) -> v1.DeleteTokenResponse:
-        """Delete a token."""
-        self._hub.tokens.delete(principal, wire.parse_token(request.name))
-        return v1.DeleteTokenResponse()
+    delete_token = named(OPERATOR, wire.parse_token, lambda hub: hub.tokens.delete)
 
-    @served(OVERSEERS)
-    def get_status(self, principal: Principal, request: v1.GetStatusRequest) -> v1.Status:
-        """Get the state of the hub."""
-        del request
-        return wire.STATUS.to_pb(self._hub.status(principal))
+    @served(OVERSEERS, wire.STATUS.to_pb)
+    def get_status(self, principal: Principal, _: v1.GetStatusRequest) -> Status:
+        return self.hub.status(principal)
+
+
+class HistoryService(Service):
+    """The history, and undoing what a token did."""
+
+    @served(READERS, limiter="pages")
+    def list_events(self, principal: Principal, request: v1.ListEventsRequest) -> v1.ListEventsResponse:
+        subject = wire.parse_subject(request.subject)
+        actor = wire.parse_token(request.actor, "actor") if request.actor else ""
+        since = wire.time_in(request, "since")
+        page = Page("events", request, subject, actor, since)
+        events, after = self.hub.history.list(principal, subject, actor, since, page.size, page.after(0))
+        return v1.ListEventsResponse(events=map(wire.EVENT.to_pb, events), next_page_token=page.token(after))
+
+    redact_event = named(OPERATOR, wire.parse_event, lambda hub: hub.history.redact, wire.EVENT.to_pb)
+
+    @served(OPERATOR, _reverted_to_pb, limiter="commits")
+    def revert_actor(self, principal: Principal, request: v1.RevertActorRequest) -> Sequence[RevertedEvent]:
+        since = wire.time_in(request, "since")
+        if since is None:
+            raise InvalidArgument.field("since", "must say from when on", "REQUIRED")
+        return self.hub.history.revert(
+            principal,
+            wire.parse_token(request.actor, "actor"),
+            since,
+            withdrawals_only=request.withdrawals_only,
+            comment=request.comment,
+            validate_only=request.validate_only,
+        )

@@ -1,4 +1,4 @@
-"""Contributors, groups and hash sets."""
+"""Contributors, groups, hash sets and webhooks."""
 
 from __future__ import annotations
 
@@ -6,168 +6,118 @@ from typing import Final
 
 from hashhub import v1, wire
 from hashhub.hub.resources import CONTRIBUTOR_FIELDS, GROUP_FIELDS
-from hashhub.model import Principal
-from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
-from hashhub.server.servicers.requests import Page, Service, client_paths, mask_of, only_masked, write_options
+from hashhub.model import Contributor, Deletion, Group, HashSet, Principal, Webhook
+from hashhub.server.servicers.requests import (
+    OPERATOR,
+    READERS,
+    WRITERS,
+    Service,
+    listed,
+    mask_of,
+    named,
+    only_masked,
+    served,
+    write_options,
+)
 
 _HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
-# A valid contributor whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
+_WEBHOOK_FIELDS: Final = ("url", "events", "description")
+# Valid resources whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
 _ANY_CONTRIBUTOR: Final = v1.Contributor(
     display_name="-", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"
 )
-# Likewise: TLP:RED alone is no valid terms, but may be what an update makes of terms that name recipients.
+# TLP:RED alone is no valid terms, but may be what an update makes of terms that name recipients.
 _ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(recipients=["contributors/any"]))
+_ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
 
 
 class ContributorService(Service):
     """Contributors, groups and hash sets."""
 
-    @served(OPERATOR)
-    def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> v1.Contributor:
-        """Create a contributor."""
+    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, resource="contributor")
+    def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> Contributor:
         wanted = wire.CONTRIBUTOR.created(request.contributor, request.contributor_id)
-        with client_paths(request, "contributor"):
-            return wire.CONTRIBUTOR.to_pb(self._hub.contributors.create(principal, wanted, **write_options(request)))
+        return self.hub.contributors.create(principal, wanted, **write_options(request))
 
-    @served(READERS)
-    def get_contributor(self, principal: Principal, request: v1.GetContributorRequest) -> v1.Contributor:
-        """Get a contributor."""
-        return wire.CONTRIBUTOR.to_pb(self._hub.contributors.get(principal, wire.parse_contributor(request.name)))
+    get_contributor = named(READERS, wire.parse_contributor, lambda hub: hub.contributors.get, wire.CONTRIBUTOR.to_pb)
+    list_contributors = listed(READERS, lambda hub: hub.contributors.list, wire.CONTRIBUTOR.to_pb)
 
-    @served(READERS)
-    def list_contributors(
-        self, principal: Principal, request: v1.ListContributorsRequest
-    ) -> v1.ListContributorsResponse:
-        """List contributors."""
-        page = Page("contributors", request)
-        contributors, after = self._hub.contributors.list(principal, page.size, page.after(""))
-        return v1.ListContributorsResponse(
-            contributors=map(wire.CONTRIBUTOR.to_pb, contributors), next_page_token=page.token(after)
-        )
-
-    @served(OPERATOR)
-    def update_contributor(self, principal: Principal, request: v1.UpdateContributorRequest) -> v1.Contributor:
-        """Update the fields of a contributor that the mask names."""
+    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, resource="contributor")
+    def update_contributor(self, principal: Principal, request: v1.UpdateContributorRequest) -> Contributor:
         mask = mask_of(request.update_mask, request.contributor, CONTRIBUTOR_FIELDS)
         wanted = wire.CONTRIBUTOR.from_pb(only_masked(request.contributor, mask, _ANY_CONTRIBUTOR))
-        with client_paths(request, "contributor"):
-            return wire.CONTRIBUTOR.to_pb(
-                self._hub.contributors.update(principal, wanted, mask, **write_options(request))
-            )
+        return self.hub.contributors.update(principal, wanted, mask, **write_options(request))
 
-    @served(OPERATOR, limiter="commits")
-    def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> v1.Contributor:
-        """Retire a contributor."""
+    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, limiter="commits")
+    def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> Contributor:
         name = wire.parse_contributor(request.name)
         comment = wire.read_text(request.comment, "comment")
         withdraw = wire.withdraws_entries(request.entries)
-        return wire.CONTRIBUTOR.to_pb(
-            self._hub.contributors.retire(principal, name, comment, withdraw_entries=withdraw)
-        )
+        return self.hub.contributors.retire(principal, name, comment, withdraw_entries=withdraw)
 
-    @served(OPERATOR)
-    def accept_objections(self, principal: Principal, request: v1.AcceptObjectionsRequest) -> v1.Contributor:
-        """Accept a contributor's objections."""
+    @served(OPERATOR, wire.CONTRIBUTOR.to_pb)
+    def accept_objections(self, principal: Principal, request: v1.AcceptObjectionsRequest) -> Contributor:
         name, comment = wire.parse_contributor(request.name), wire.read_text(request.comment, "comment")
-        return wire.CONTRIBUTOR.to_pb(
-            self._hub.contributors.accept_objections(principal, name, request.accepted_revision, comment)
+        return self.hub.contributors.accept_objections(principal, name, request.accepted_revision, comment)
+
+    @served(OPERATOR, wire.GROUP.to_pb, resource="group")
+    def create_group(self, principal: Principal, request: v1.CreateGroupRequest) -> Group:
+        wanted = wire.GROUP.created(request.group, request.group_id)
+        return self.hub.groups.create(principal, wanted, **write_options(request))
+
+    get_group = named(READERS, wire.parse_group, lambda hub: hub.groups.get, wire.GROUP.to_pb)
+    list_groups = listed(READERS, lambda hub: hub.groups.list, wire.GROUP.to_pb)
+
+    @served(OPERATOR, wire.GROUP.to_pb, resource="group")
+    def update_group(self, principal: Principal, request: v1.UpdateGroupRequest) -> Group:
+        mask = mask_of(request.update_mask, request.group, GROUP_FIELDS)
+        return self.hub.groups.update(
+            principal,
+            wire.GROUP.from_pb(only_masked(request.group, mask, v1.Group())),
+            mask,
+            add_members=wire.contributors_from_pb(request.add_members, "add_members"),
+            remove_members=wire.contributors_from_pb(request.remove_members, "remove_members"),
+            **write_options(request),
         )
 
-    @served(OPERATOR)
-    def create_group(self, principal: Principal, request: v1.CreateGroupRequest) -> v1.Group:
-        """Create a group."""
-        wanted = wire.GROUP.created(request.group, request.group_id)
-        with client_paths(request, "group"):
-            return wire.GROUP.to_pb(self._hub.groups.create(principal, wanted, **write_options(request)))
+    delete_group = named(OPERATOR, wire.parse_group, lambda hub: hub.groups.delete)
 
-    @served(READERS)
-    def get_group(self, principal: Principal, request: v1.GetGroupRequest) -> v1.Group:
-        """Get a group."""
-        return wire.GROUP.to_pb(self._hub.groups.get(principal, wire.parse_group(request.name)))
-
-    @served(READERS)
-    def list_groups(self, principal: Principal, request: v1.ListGroupsRequest) -> v1.ListGroupsResponse:
-        """List groups."""
-        page = Page("groups", request)
-        groups, after = self._hub.groups.list(principal, page.size, page.after(""))
-        return v1.ListGroupsResponse(groups=map(wire.GROUP.to_pb, groups), next_page_token=page.token(after))
-
-    @served(OPERATOR)
-    def update_group(self, principal: Principal, request: v1.UpdateGroupRequest) -> v1.Group:
-        """Update the fields of a group that the mask names."""
-        mask = mask_of(request.update_mask, request.group, GROUP_FIELDS)
-        wanted = wire.GROUP.from_pb(only_masked(request.group, mask, v1.Group()))
-        with client_paths(request, "group"):
-            return wire.GROUP.to_pb(
-                self._hub.groups.update(
-                    principal,
-                    wanted,
-                    mask,
-                    add_members=wire.contributors_from_pb(request.add_members, "add_members"),
-                    remove_members=wire.contributors_from_pb(request.remove_members, "remove_members"),
-                    **write_options(request),
-                )
-            )
-
-    @served(OPERATOR)
-    def delete_group(self, principal: Principal, request: v1.DeleteGroupRequest) -> v1.DeleteGroupResponse:
-        """Delete a group."""
-        self._hub.groups.delete(principal, wire.parse_group(request.name))
-        return v1.DeleteGroupResponse()
-
-    @served(WRITERS)
-    def create_hash_set(self, principal: Principal, request: v1.CreateHashSetRequest) -> v1.HashSet:
-        """Create a hash set."""
+    @served(WRITERS, wire.HASH_SET.to_pb, resource="hash_set")
+    def create_hash_set(self, principal: Principal, request: v1.CreateHashSetRequest) -> HashSet:
         contributor = wire.parse_contributor(request.parent, "parent")
         wanted = wire.new_hash_set_from_pb(request.hash_set, contributor, request.hash_set_id)
-        with client_paths(request, "hash_set"):
-            return wire.HASH_SET.to_pb(self._hub.hash_sets.create(principal, wanted, **write_options(request)))
+        return self.hub.hash_sets.create(principal, wanted, **write_options(request))
 
-    @served(READERS)
-    def get_hash_set(self, principal: Principal, request: v1.GetHashSetRequest) -> v1.HashSet:
-        """Get a hash set."""
-        return wire.HASH_SET.to_pb(self._hub.hash_sets.get(principal, *wire.parse_hash_set(request.name)))
+    get_hash_set = named(READERS, wire.parse_hash_set, lambda hub: hub.hash_sets.get, wire.HASH_SET.to_pb)
+    list_hash_sets = listed(
+        READERS, lambda hub: hub.hash_sets.list, wire.HASH_SET.to_pb, parent=wire.parse_contributor_or_all
+    )
 
-    @served(READERS)
-    def list_hash_sets(self, principal: Principal, request: v1.ListHashSetsRequest) -> v1.ListHashSetsResponse:
-        """List the hash sets of one contributor, or of all."""
-        contributor = wire.parse_contributor_or_all(request.parent)
-        page = Page("hashSets", request, contributor)
-        hash_sets, after = self._hub.hash_sets.list(principal, contributor, page.size, page.after(""))
-        return v1.ListHashSetsResponse(hash_sets=map(wire.HASH_SET.to_pb, hash_sets), next_page_token=page.token(after))
-
-    @served(WRITERS)
-    def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> v1.HashSet:
-        """Update the fields of a hash set that the mask names."""
+    @served(WRITERS, wire.HASH_SET.to_pb, resource="hash_set")
+    def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> HashSet:
         mask = mask_of(request.update_mask, request.hash_set, _HASH_SET_FIELDS, _HASH_SET_FIXED)
         wanted = wire.HASH_SET.from_pb(only_masked(request.hash_set, mask, _ANY_HASH_SET))
-        with client_paths(request, "hash_set"):
-            return wire.HASH_SET.to_pb(self._hub.hash_sets.update(principal, wanted, mask, **write_options(request)))
+        return self.hub.hash_sets.update(principal, wanted, mask, **write_options(request))
 
-    @served(OPERATOR)
-    def accept_hash_set(self, principal: Principal, request: v1.AcceptHashSetRequest) -> v1.HashSet:
-        """Accept what a hash set says against harm."""
+    @served(OPERATOR, wire.HASH_SET.to_pb)
+    def accept_hash_set(self, principal: Principal, request: v1.AcceptHashSetRequest) -> HashSet:
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
-        return wire.HASH_SET.to_pb(self._hub.hash_sets.accept(principal, *name, request.accepted_revision, comment))
+        return self.hub.hash_sets.accept(principal, *name, request.accepted_revision, comment)
 
-    @served(WRITERS, limiter="commits")
-    def delete_hash_set(self, principal: Principal, request: v1.DeleteHashSetRequest) -> v1.DeleteHashSetResponse:
-        """Delete a hash set with everything that hangs on it, or ask for it."""
+    @served(WRITERS, wire.DELETION.to_pb, limiter="commits")
+    def delete_hash_set(self, principal: Principal, request: v1.DeleteHashSetRequest) -> Deletion:
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
-        deleted = self._hub.retention.delete(principal, *name, comment=comment, validate_only=request.validate_only)
-        return wire.DELETION.to_pb(deleted)
+        return self.hub.retention.delete(principal, *name, comment=comment, validate_only=request.validate_only)
 
     @served(READERS)
     def get_retention(self, principal: Principal, request: v1.GetRetentionRequest) -> v1.Retention:
-        """Get how long a hash set's entries are kept."""
         name = wire.parse_hash_set(request.name)
-        return wire.RETENTION.to_pb(self._hub.retention.get(principal, *name), name=request.name)
+        return wire.RETENTION.to_pb(self.hub.retention.get(principal, *name), name=request.name)
 
     @served(WRITERS)
     def update_retention(self, principal: Principal, request: v1.UpdateRetentionRequest) -> v1.Retention:
-        """Change how long a hash set's entries are kept."""
-        updated = self._hub.retention.update(
+        updated = self.hub.retention.update(
             principal,
             *wire.parse_hash_set(request.name),
             days=request.days if request.HasField("days") else None,
@@ -176,3 +126,51 @@ class ContributorService(Service):
             comment=wire.read_text(request.comment, "comment"),
         )
         return wire.RETENTION.to_pb(updated, name=request.name)
+
+
+class WebhookService(Service):
+    """Webhooks and their calls."""
+
+    @served(WRITERS)
+    def create_webhook(self, principal: Principal, request: v1.CreateWebhookRequest) -> v1.CreateWebhookResponse:
+        contributor = wire.parse_contributor(request.parent, "parent")
+        wanted = wire.WEBHOOK.created(request.webhook, contributor, request.webhook_id)
+        webhook, secret = self.hub.webhooks.create(principal, wanted, validate_only=request.validate_only)
+        return v1.CreateWebhookResponse(webhook=wire.WEBHOOK.to_pb(webhook), secret=secret)
+
+    get_webhook = named(READERS, wire.parse_webhook, lambda hub: hub.webhooks.get, wire.WEBHOOK.to_pb)
+    list_webhooks = listed(
+        READERS,
+        lambda hub: hub.webhooks.list,
+        wire.WEBHOOK.to_pb,
+        parent=wire.parse_contributor_or_all,
+        key=lambda one: one.name,
+    )
+
+    @served(WRITERS, wire.WEBHOOK.to_pb)
+    def update_webhook(self, principal: Principal, request: v1.UpdateWebhookRequest) -> Webhook:
+        mask = mask_of(request.update_mask, request.webhook, _WEBHOOK_FIELDS, ("all_contributors",))
+        wanted = wire.WEBHOOK.from_pb(only_masked(request.webhook, mask, _ANY_WEBHOOK))
+        return self.hub.webhooks.update(principal, wanted, mask, validate_only=request.validate_only)
+
+    delete_webhook = named(WRITERS, wire.parse_webhook, lambda hub: hub.webhooks.delete)
+
+    @served(WRITERS)
+    def rotate_webhook_secret(
+        self, principal: Principal, request: v1.RotateWebhookSecretRequest
+    ) -> v1.RotateWebhookSecretResponse:
+        name, grace = wire.parse_webhook(request.name), wire.duration_in(request, "grace")
+        webhook, secret = self.hub.webhooks.rotate(principal, *name, grace)
+        return v1.RotateWebhookSecretResponse(webhook=wire.WEBHOOK.to_pb(webhook), secret=secret)
+
+    test_webhook = named(
+        WRITERS, wire.parse_webhook, lambda hub: hub.webhooks.test, wire.DELIVERY.to_pb, limiter="webhooks"
+    )
+    list_webhook_deliveries = listed(
+        READERS,
+        lambda hub: hub.webhooks.deliveries,
+        wire.DELIVERY.to_pb,
+        parent=wire.parse_webhook,
+        first=0,
+        limiter="pages",
+    )

@@ -12,8 +12,7 @@ from hashhub.hub.match import SearchedAt
 from hashhub.model import LivePicture, MatchResult, Principal, VideoFrame
 from hashhub.server.live import FrameRate, Inbox, read_into
 from hashhub.server.pipeline import Conversation
-from hashhub.server.roles import EVERYBODY, MATCHERS, served
-from hashhub.server.servicers.requests import Page, Service
+from hashhub.server.servicers.requests import EVERYBODY, MATCHERS, Service, listed, served
 from hashhub.trust import Policy
 
 _LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
@@ -34,11 +33,10 @@ class MatchService(Service):
 
     @served(MATCHERS)
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
-        """Match one item by its hashes."""
         options = wire.options_from_pb(request.options)
         query = wire.query_from_pb(request.query)
-        policy = self._hub.match.policy(principal, options.policy)
-        (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy)
+        policy = self.hub.match.policy(principal, options.policy)
+        (result,), revision = self.hub.match.hashes(principal, [query], options, policy=policy)
         return _answer(result, revision, policy)
 
     def match_hashes_at_once(
@@ -46,16 +44,16 @@ class MatchService(Service):
     ) -> v1.MatchHashesResponse | Callable[[], v1.MatchHashesResponse]:
         """Match one item that hits nothing; of any other return what matches it and may wait. Never waits itself."""
         options = wire.options_from_pb(request.options)
-        policy = self._hub.match.held_policy(principal, options.policy)
+        policy = self.hub.match.held_policy(principal, options.policy)
         if policy is None:
             return lambda: self.match_hashes(principal, request)
         query, searched = wire.query_from_pb(request.query), SearchedAt()
-        missed = self._hub.match.miss(principal, query, options, searched)
+        missed = self.hub.match.miss(principal, query, options, searched)
         if missed is not None:
             return _answer(*missed, policy)
 
         def match() -> v1.MatchHashesResponse:
-            (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy, searched=searched)
+            (result,), revision = self.hub.match.hashes(principal, [query], options, policy=policy, searched=searched)
             return _answer(result, revision, policy)
 
         return match
@@ -64,35 +62,30 @@ class MatchService(Service):
     def batch_match_hashes(
         self, principal: Principal, request: v1.BatchMatchHashesRequest
     ) -> v1.BatchMatchHashesResponse:
-        """Match many items by their hashes."""
         options = wire.options_from_pb(request.options)
         queries = wire.queries_from_pb(request)
-        policy = self._hub.match.policy(principal, options.policy)
-        results, revision = self._hub.match.hashes(principal, queries, options, policy=policy)
+        policy = self.hub.match.policy(principal, options.policy)
+        results, revision = self.hub.match.hashes(principal, queries, options, policy=policy)
         return wire.match_results_to_pb(results, policy.full_name, revision)
 
     @served(MATCHERS, limiter="media")
     def match_media(
         self, principal: Principal, request: v1.MatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.MatchMediaResponse:
-        """Hash one media file and match it."""
         options = wire.options_from_pb(request.options)
         media = [(request.media.label, request.media.content)]
-        policy = self._hub.match.policy(principal, options.policy)
-        (result,), revision = self._hub.match.media(
-            principal, media, options, single=True, charge=charge, policy=policy
-        )
+        policy = self.hub.match.policy(principal, options.policy)
+        (result,), revision = self.hub.match.media(principal, media, options, single=True, charge=charge, policy=policy)
         return v1.MatchMediaResponse(result=wire.MEDIA_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
 
     @served(MATCHERS, limiter="media")
     def batch_match_media(
         self, principal: Principal, request: v1.BatchMatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.BatchMatchMediaResponse:
-        """Hash several media files and match them."""
         options = wire.options_from_pb(request.options)
         media = [(m.label, m.content) for m in request.media]
-        policy = self._hub.match.policy(principal, options.policy)
-        results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge, policy=policy)
+        policy = self.hub.match.policy(principal, options.policy)
+        results, revision = self.hub.match.media(principal, media, options, single=False, charge=charge, policy=policy)
         return v1.BatchMatchMediaResponse(
             results=map(wire.MEDIA_RESULT.to_pb, results), policy=policy.full_name, revision=revision
         )
@@ -101,12 +94,11 @@ class MatchService(Service):
     def match_live(
         self, caller: Callable[[], Principal], request: v1.MatchLiveRequest, conversation: Conversation
     ) -> Iterator[v1.MatchLiveResponse]:
-        """Watch a live stream until either side ends it."""
         principal = caller()
-        stream = self._hub.live.open(principal, wire.live_start_from_pb(request))
+        stream = self.hub.live.open(principal, wire.live_start_from_pb(request))
         inbox: Inbox[LivePicture | VideoFrame] = Inbox(_size)
         read_into(inbox, map(wire.live_frame_from_pb, conversation.requests), _size)
-        pace = FrameRate(self._hub.live.rate)
+        pace = FrameRate(self.hub.live.rate)
         ends_at = time.monotonic() + LONGEST_SECONDS
         while conversation.is_wanted() and not inbox.is_over:
             self._check(inbox, ends_at)
@@ -130,7 +122,7 @@ class MatchService(Service):
     def _check(self, inbox: Inbox[LivePicture | VideoFrame], ends_at: float) -> None:
         """Raise Unavailable when the stream is to end here."""
         now = time.monotonic()
-        if self._is_stopping():
+        if self.is_stopping():
             raise Unavailable("the server is stopping; open another stream", retry_after=1.0)
         if now - inbox.last_at > IDLE_SECONDS:
             raise Unavailable(
@@ -142,20 +134,15 @@ class MatchService(Service):
                 f"a stream is watched for {LONGEST_SECONDS / 3600:g} hours at most; open another", retry_after=0.1
             )
 
-    @served(EVERYBODY)
-    def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
-        """List the policies."""
-        page = Page("policies", request)
-        policies, token = page.of(self._hub.policies.currents(principal), lambda p: p.name)
-        return v1.ListPoliciesResponse(
-            policies=(wire.policy_to_pb(v, in_list=True) for v in policies), next_page_token=token
-        )
-
-    @served(EVERYBODY)
-    def list_schemes(self, principal: Principal, request: v1.ListSchemesRequest) -> v1.ListSchemesResponse:
-        """List the classification schemes."""
-        page = Page("schemes", request)
-        schemes, token = page.of(self._hub.schemes.list(principal), lambda s: s.scheme.name)
-        return v1.ListSchemesResponse(
-            schemes=(wire.scheme_to_pb(s.scheme, s.definition) for s in schemes), next_page_token=token
-        )
+    list_policies = listed(
+        EVERYBODY,
+        lambda hub: hub.policies.currents,
+        lambda version: wire.policy_to_pb(version, in_list=True),
+        key=lambda one: one.name,
+    )
+    list_schemes = listed(
+        EVERYBODY,
+        lambda hub: hub.schemes.list,
+        lambda listed: wire.scheme_to_pb(listed.scheme, listed.definition),
+        key=lambda listed: listed.scheme.name,
+    )

@@ -1,4 +1,4 @@
-"""Versions of policies, and what they make of items."""
+"""Policies and classification schemes: their versions, and what they make of items."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from typing import NamedTuple
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument
 from hashhub.hub.policies import ReplaySelection
+from hashhub.hub.schemes import SchemeListing
 from hashhub.model import Principal
-from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
-from hashhub.server.servicers.requests import Page, Service, write_options
+from hashhub.schemes.alignment import Difference
+from hashhub.server.servicers.requests import (
+    EVERYBODY,
+    OPERATOR,
+    OVERSEERS,
+    Page,
+    Service,
+    named,
+    served,
+    write_options,
+)
 from hashhub.trust import Version
 
 
@@ -19,18 +29,16 @@ class PolicyService(Service):
 
     @served(EVERYBODY)
     def get_policy(self, principal: Principal, request: v1.GetPolicyRequest) -> v1.Policy:
-        """Get a version of a policy."""
-        return self._policy(principal, self._hub.policies.get(principal, wire.parse_policy(request.name)))
+        return self._policy(principal, self.hub.policies.get(principal, wire.parse_policy(request.name)))
 
     @served(EVERYBODY)
     def list_policy_versions(
         self, principal: Principal, request: v1.ListPolicyVersionsRequest
     ) -> v1.ListPolicyVersionsResponse:
-        """List all versions of a policy."""
         name = wire.parse_policy(request.parent, "parent")
         page = Page("policyVersions", request, name)
         after = page.after(0)
-        left = [v for v in self._hub.policies.versions(principal, name) if v.version > after]
+        left = [v for v in self.hub.policies.versions(principal, name) if v.version > after]
         shown = left[: page.size]
         return v1.ListPolicyVersionsResponse(
             policies=(self._policy(principal, v) for v in shown),
@@ -39,33 +47,24 @@ class PolicyService(Service):
 
     @served(OPERATOR)
     def put_policy(self, principal: Principal, request: v1.PutPolicyRequest) -> v1.Policy:
-        """Put the next version of a policy."""
-        made = self._hub.policies.put(
-            principal, request.text, comment=wire.read_text(request.comment, "comment"), **write_options(request)
-        )
+        comment = wire.read_text(request.comment, "comment")
+        made = self.hub.policies.put(principal, request.text, comment=comment, **write_options(request))
         return self._policy(principal, made)
 
     @served(OPERATOR)
     def retire_policy(self, principal: Principal, request: v1.RetirePolicyRequest) -> v1.Policy:
-        """Retire a version of a policy."""
-        retired = self._hub.policies.retire(
-            principal,
-            wire.parse_policy(request.name),
-            comment=wire.read_text(request.comment, "comment"),
-            **write_options(request),
-        )
+        name, comment = wire.parse_policy(request.name), wire.read_text(request.comment, "comment")
+        retired = self.hub.policies.retire(principal, name, comment=comment, **write_options(request))
         return self._policy(principal, retired)
 
     @served(EVERYBODY)
     def explain_match(self, principal: Principal, request: v1.ExplainMatchRequest) -> v1.ExplainMatchResponse:
-        """Explain a policy's verdict about one item."""
         options = wire.options_from_pb(request.options)
-        trace, verdict, revision = self._hub.policies.explain(principal, wire.query_from_pb(request.query), options)
+        trace, verdict, revision = self.hub.policies.explain(principal, wire.query_from_pb(request.query), options)
         return wire.trace_to_pb(trace, verdict, revision)
 
     @served(OVERSEERS, limiter="trials")
     def simulate_policy(self, principal: Principal, request: v1.SimulatePolicyRequest) -> v1.SimulatePolicyResponse:
-        """Say what a policy would change."""
         time = wire.time_in(request, "since_time")
         hash_sets = tuple("/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets))
         options = wire.options_from_pb(v1.MatchOptions(max_distances=request.max_distances), "")
@@ -78,7 +77,7 @@ class PolicyService(Service):
             hash_sets=hash_sets,
             after=after,
         )
-        trial = self._hub.policies.try_out(
+        trial = self.hub.policies.try_out(
             principal,
             request.before,
             request.after,
@@ -93,7 +92,7 @@ class PolicyService(Service):
     def _policy(self, principal: Principal, version: Version) -> v1.Policy:
         tells_actor = principal.role in OVERSEERS  # names of operators' tokens are their own affair
         pb = wire.policy_to_pb(version, tells_actor=tells_actor)
-        pb.revision = self._hub.revision()  # of each in a list, too
+        pb.revision = self.hub.revision()  # of each in a list, too
         return pb
 
 
@@ -110,3 +109,48 @@ class _Unpaged(NamedTuple):
 
     page_token: str
     page_size: int = 0
+
+
+def _scheme_to_pb(listed: SchemeListing) -> v1.Scheme:
+    return wire.scheme_to_pb(listed.scheme, listed.definition, with_text=True)
+
+
+class SchemeService(Service):
+    """Classification schemes."""
+
+    get_scheme = named(EVERYBODY, wire.parse_scheme, lambda hub: hub.schemes.get, _scheme_to_pb)
+
+    @served(OPERATOR, _scheme_to_pb)
+    def put_scheme(self, principal: Principal, request: v1.PutSchemeRequest) -> SchemeListing:
+        comment = wire.read_text(request.comment, "comment")
+        return self.hub.schemes.put(principal, request.text, comment=comment, **write_options(request))
+
+    @served(OPERATOR, _scheme_to_pb)
+    def sign_off_scheme(self, principal: Principal, request: v1.SignOffSchemeRequest) -> SchemeListing:
+        name, comment = wire.parse_scheme(request.name), wire.read_text(request.comment, "comment")
+        return self.hub.schemes.sign_off(principal, name, comment, **write_options(request))
+
+    @served(OPERATOR, _scheme_to_pb)
+    def retire_scheme(self, principal: Principal, request: v1.RetireSchemeRequest) -> SchemeListing:
+        name, comment = wire.parse_scheme(request.name), wire.read_text(request.comment, "comment")
+        return self.hub.schemes.retire(principal, name, comment, **write_options(request))
+
+    @served(EVERYBODY, limiter="pages")
+    def compare_schemes(self, principal: Principal, request: v1.CompareSchemesRequest) -> v1.CompareSchemesResponse:
+        first = wire.parse_scheme(request.name)
+        second = wire.parse_scheme(request.other_name, "other_name")
+        # By version: what an id alone means may change between two pages.
+        a, b = (self.hub.schemes.get(principal, name).scheme for name in (first, second))
+        page = Page("crosswalk", request, a.name, b.name)
+        rows, after = self.hub.schemes.compare(principal, a.name, b.name, page.size, page.after(0))
+        return v1.CompareSchemesResponse(
+            name=wire.scheme_name(a.id, a.version),
+            other_name=wire.scheme_name(b.id, b.version),
+            rows=map(wire.CROSSWALK_ROW.to_pb, rows),
+            next_page_token=page.token(after),
+        )
+
+    @served(EVERYBODY, wire.DIFFERENCE.to_pb, limiter="pages")
+    def diff_schemes(self, principal: Principal, request: v1.DiffSchemesRequest) -> Difference:
+        old, new = wire.parse_scheme(request.name), wire.parse_scheme(request.other_name, "other_name")
+        return self.hub.schemes.diff(principal, old, new)
