@@ -1,7 +1,7 @@
 """VICS (Project VIC) hash sets and cases, data models 1.1 to 1.3 and 2.0, in OData JSON.
 
-Kept are the fields of `vics_media.MEDIA`; all else is case data or names people, and is left out and counted. Segments
-of a video are kept in `extra` with their categories: no hash of the whole stands for them.
+Kept are the fields of `_MEDIA`; all else is case data or names people, and is left out and counted. Segments of a video
+are kept in `extra` with their categories: no hash of the whole stands for them.
 
 The context may stand behind `value`, and a bare array of items has none: its region is unknown, as with `Default`.
 """
@@ -12,12 +12,11 @@ import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import BinaryIO, Final
 
-from hashhub.connector import SAYS_NOTHING, Certainty, Guess, LeftOut, Option, check_options, partial
-from hashhub.model import Record, Reject
+from hashhub.connector import SAYS_NOTHING, Certainty, Guess, Known, LeftOut, Option, check_options, partial
+from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
 from hashhub_connectors.source import Classified, head_text
-from hashhub_connectors.vics_media import MEDIA, record_of
 
 _CONTEXTS: Final = {
     "odata.metadata": re.compile(r"https?://github\.com/ICMEC/ProjectVic/DataModels/1\.[123]\.xml#(?:Media|Cases)"),
@@ -42,12 +41,23 @@ _CONTEXT_TWICE: Final = "the context is given twice; expected it once"
 _OF_CASE: Final = dict.fromkeys(("Media", _NEXT_MEDIA, *_NEXT))
 _CONTEXT: Final = re.compile(r'"(odata\.metadata|@odata\.context)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _OF_VICS: Final = ("ICMEC/ProjectVic/", "VICSDATAMODEL/ProjectVic/")
-_MEDIA: Final = re.compile(
+_MEDIA_NAMES: Final = re.compile(
     r'"(?:MediaID|Category|IsPrecategorized|VictimIdentified|OffenderIdentified|IsDistributed|PhotoDNA)"\s*:'
 )
 _MEDIA_DIGEST: Final = re.compile(r'"(?:MD5|SHA1)"\s*:\s*(?:"|null)')
 _ARRAY: Final = re.compile(r'\[\s*\{|\{\s*(?:"[^"@]{0,40}"\s*:\s*"[^"]{0,200}"\s*,\s*)*"value"\s*:\s*\[\s*\{')
-
+_FLAGS: Final = ("VictimIdentified", "OffenderIdentified", "IsDistributed", "IsSuspected", "SelfGenerated")
+_DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
+EXTRA: Final = ("IsPrecategorized", "PrecategorizationSource", "Segments")
+# All that is read of a Media. MediaID counts within one file, and says nothing about the item.
+_MEDIA: Final[Known] = {
+    **dict.fromkeys(("MediaID", "Category", "MediaSize", "MimeType", "DateUpdated", *_FLAGS, *EXTRA)),
+    **dict.fromkeys(key for key, _ in _DIGESTS),
+    "AlternativeHashes": {"MD5": None, "HashName": None, "HashValue": None},
+    "Series": items.TAG_FIELDS,
+    "Tags": items.TAG_FIELDS,
+}
+_STATED: Final = _MEDIA.keys() - {"MediaID", *EXTRA}  # given twice, nobody can tell what an item says
 
 _Items = Generator[Record | Reject, None, LeftOut]
 
@@ -74,7 +84,7 @@ class VICS(Classified):
                 what = "a data model that hashhub does not read"
                 return Guess(Certainty.CERTAIN, f"its {key} is {context[:120]}, {what}")
             return None
-        if _ARRAY.match(text.lstrip()) and _MEDIA.search(text) and _MEDIA_DIGEST.search(text):
+        if _ARRAY.match(text.lstrip()) and _MEDIA_NAMES.search(text) and _MEDIA_DIGEST.search(text):
             what = "it is a bare array" if begin == "[" else "it has a value"
             return Guess(Certainty.LIKELY, f"{what} of objects with the names that VICS gives to hashes and categories")
         return None
@@ -196,9 +206,6 @@ def _read_items(reader: JSONReader, name: str, region: str, left_out: LeftOut) -
         position = f"{name}[{index}]"
         reader.where = position
         element = reader.value()
-        if type(element) is dict and "Media" not in element and _NEXT_MEDIA not in element:
-            yield record_of(position, element, region, scheme, left_out)
-            continue
         if element is LARGE:
             yield from _read_large(reader, position, region, left_out)
             continue
@@ -213,9 +220,9 @@ def _read_items(reader: JSONReader, name: str, region: str, left_out: LeftOut) -
                 yield from _no_media(position, media)
                 continue
             for i, medium in enumerate(media):
-                yield record_of(f"{position}.Media[{i}]", medium, region, scheme, left_out)
+                yield _record(f"{position}.Media[{i}]", medium, region, scheme, left_out)
         else:
-            yield record_of(position, element, region, scheme, left_out)
+            yield _record(position, element, region, scheme, left_out)
 
 
 def _no_media(position: str, media: object) -> Iterator[Reject]:
@@ -229,7 +236,7 @@ def _read_large(reader: JSONReader, position: str, region: str, left_out: LeftOu
     scheme = _scheme(region)
     if reader.peek() != "{":
         reader.skip()
-        yield record_of(position, [], region, scheme, left_out)
+        yield _record(position, [], region, scheme, left_out)
         return
     fields = Object()
     is_case = False
@@ -247,14 +254,14 @@ def _read_large(reader: JSONReader, position: str, region: str, left_out: LeftOu
         if reader.peek() == "[":
             for index in reader.elements():
                 reader.where = f"{position}.Media[{index}]"
-                yield record_of(reader.where, _read_medium(reader, left_out), region, scheme, left_out)
+                yield _record(reader.where, _read_medium(reader, left_out), region, scheme, left_out)
             reader.where = position
         else:
             yield from _no_media(position, reader.read())
     if is_case:
         left_out.beyond(fields, _OF_CASE)
     else:
-        yield record_of(position, fields, region, scheme, left_out)
+        yield _record(position, fields, region, scheme, left_out)
 
 
 def _read_medium(reader: JSONReader, left_out: LeftOut) -> object:
@@ -273,7 +280,7 @@ def _read_medium(reader: JSONReader, left_out: LeftOut) -> object:
 def _keep(reader: JSONReader, key: str, fields: Object, left_out: LeftOut) -> None:
     """Go past the value of a member, and keep it where it is read."""
     value = reader.read()
-    if key not in MEDIA:
+    if key not in _MEDIA:
         left_out.beyond({key: value}, {})
         return
     if key in fields:
@@ -292,3 +299,78 @@ def _scheme(region: str) -> str:
     if name in _NO_REGION:
         return ""
     return _CAID if name in _UNITED_KINGDOM else f"vic-{name}"
+
+
+def _record(position: str, media: object, region: str, scheme: str, left_out: LeftOut) -> Record | Reject:
+    """Return what a Media says. `region`, `scheme`: the list's."""
+    if not isinstance(media, dict):
+        return Reject(position, "NOT_AN_OBJECT", f"expected an object with hashes, found {items.kind(media)}")
+    left_out.beyond(media, _MEDIA)
+    if refused := items.given_twice(position, media, _STATED):
+        return refused
+    get = media.get
+    category = get("Category")
+    if isinstance(category, float) and category.is_integer():
+        category = int(category)
+    if isinstance(category, int) and not isinstance(category, bool):
+        value = str(category)
+    elif category is None:
+        value = ""
+    elif isinstance(category, str) and len(category) <= MAX_TEXT:
+        value = items.text(category, "Category", [])
+    else:
+        return Reject(
+            position, "BAD_FIELD", f"Category is {items.kind(category)}; expected a whole number, its text, or null"
+        )
+    faults: list[HashFault] = []
+    pairs: list[tuple[str, str]] = []
+    for key, algorithm in _DIGESTS:
+        digest = get(key)
+        if isinstance(digest, str):
+            if digest:
+                pairs.append((algorithm, digest))
+        elif digest is not None:
+            faults.append(items.bad_field(key, "a text", digest))
+    if alternatives := get("AlternativeHashes"):
+        _alternatives(alternatives, get("MD5"), pairs, faults)
+    said = {key: media[key] for key in EXTRA if key in media}
+    extra = items.extra_of(said, left_out, faults) if said else ""
+    series = get("Series")
+    return items.finish(
+        position,
+        pairs,
+        faults,
+        value=value,
+        region=region,
+        scheme=scheme,
+        flags=items.flags(tuple(map(get, _FLAGS)), _FLAGS, faults),
+        media_type=items.text(get("MimeType"), "MimeType", faults).lower(),
+        media_size=items.size(get("MediaSize"), "MediaSize", faults),
+        series=", ".join(items.tags(series, "Series", faults))
+        if isinstance(series, list | dict)
+        else items.text(series, "Series", faults),
+        tags=items.tags(get("Tags"), "Tags", faults),
+        source_time=items.text(get("DateUpdated"), "DateUpdated", faults),
+        extra=extra,
+    )
+
+
+def _alternatives(listed: object, md5: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:
+    """Add AlternativeHashes. Each repeats the MD5 of its Media; another one is the item's second MD5."""
+    if not isinstance(listed, list):
+        faults.append(items.bad_field("AlternativeHashes", "an array", listed))
+        return
+    for i, alternative in enumerate(listed[: MAX_HASHES_PER_ENTRY + 1]):  # one too many is enough to be refused
+        label = f"AlternativeHashes[{i}]"
+        if not isinstance(alternative, dict) or isinstance(alternative, Object):
+            faults.append(items.bad_field(label, "an object with one HashName and one HashValue", alternative))
+            continue
+        own = alternative.get("MD5")
+        if own and own != md5 and isinstance(own, str):
+            pairs.append(("MD5", own))
+        if digest := alternative.get("HashValue"):
+            name = alternative.get("HashName")
+            if isinstance(name, str) and name.strip() and isinstance(digest, str):
+                pairs.append((items.text(name, label, faults)[:40], digest))
+            else:
+                faults.append(items.bad_field(label, "a HashName and a HashValue that are texts", name))

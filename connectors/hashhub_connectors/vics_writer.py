@@ -22,7 +22,7 @@ from hashhub.hashes import Hash
 from hashhub.model import NO_FLAGS, Entry
 from hashhub_connectors import outgoing
 from hashhub_connectors.outgoing import NoPlace, Output, Speller, is_plain
-from hashhub_connectors.vics_media import EXTRA
+from hashhub_connectors.vics import EXTRA
 
 _WHAT: Final = "VICS"
 _CONTEXT_20: Final = (

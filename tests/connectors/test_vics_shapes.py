@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import json
 import random
-import sys
 import tracemalloc
 from typing import Any
 
@@ -20,7 +19,6 @@ from hashhub.errors import MalformedSource
 from hashhub.hygiene import inspect
 from hashhub.model import MAX_TEXT, Disposition, Record, Reject
 from hashhub.testing.connectors import Trickle
-from hashhub_connectors import vics_media
 from hashhub_connectors.vics import VICS
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
@@ -214,7 +212,7 @@ class TestExtra:
 
 
 class TestItemsThatShareTheirValues:
-    """What was read of one item is used for the next with the same values: it must never be what another one says."""
+    """What one item says is never what another with nearly the same values says."""
 
     ALIKE: Any = (True, 1, 1.0, "1", "true", "True", False, 0, "", None, "x" * 65, [1], {"a": 1})
     OWN: Any = (5, "5", 5.0, True, -1, None, "", " 2025", "2025-01-02", "\x00", "y" * (MAX_TEXT + 1), [])
@@ -234,7 +232,6 @@ class TestItemsThatShareTheirValues:
         context = {"@odata.context": V20.format("US")}
         among = read(json.dumps({**context, "value": several + several}))
         for number, one_of_them in enumerate(several + several):
-            vics_media._known.clear()
             (alone,) = read(json.dumps({**context, "value": [one_of_them]}))
             assert among[number] == msgspec.structs.replace(alone, position=f"value[{number}]")
 
@@ -249,7 +246,6 @@ class TestItemsThatShareTheirValues:
         stated.sort(key=lambda one: type(one["Category"]) is not type(first))
         among = read(json.dumps({"@odata.context": V20.format("US"), "value": stated}))
         for number, one_of_them in enumerate(stated):
-            vics_media._known.clear()
             (alone,) = read(json.dumps({"@odata.context": V20.format("US"), "value": [one_of_them]}))
             assert among[number] == msgspec.structs.replace(alone, position=f"value[{number}]")
 
@@ -257,29 +253,11 @@ class TestItemsThatShareTheirValues:
     def test_a_date_that_is_none_is_told_as_of_an_item_read_alone(self, odd: object) -> None:
         usual = {"MD5": MD5, "Category": 1, "Series": "s", "DateUpdated": "2026-01-01"}
         *_, among = read(json.dumps([usual, usual, {**usual, "DateUpdated": odd}]))
-        vics_media._known.clear()
         (alone,) = read(json.dumps([{**usual, "DateUpdated": odd}]))
         assert msgspec.structs.replace(among, position="[0]") == alone
-
-    def test_numbers_of_one_hash_value_are_not_remembered(self) -> None:
-        """A list of them would make every look-up walk through all that is remembered."""
-        alike = [(n + 1) * sys.hash_info.modulus for n in range(200)]
-        assert len({hash(n) for n in alike}) == 1
-        vics_media._known.clear()
-        stated = read(json.dumps([{"MD5": MD5, "Category": 1, "IsPrecategorized": n} for n in alike]))
-        assert [r.extra for r in stated if isinstance(r, Record)] == [f'{{"IsPrecategorized":{n}}}' for n in alike]
-        assert len(vics_media._known) < 10
 
     def test_the_region_is_that_of_the_list(self) -> None:
         media = [{"MD5": MD5, "Category": 1, "Series": "s"}] * 2
         for region in ("US", "UK", "US"):
             listed = read(json.dumps({"@odata.context": V20.format(region), "value": media}))
             assert [item.region for item in listed if isinstance(item, Record)] == [region, region]
-
-    def test_what_is_remembered_is_bounded(self) -> None:
-        media = [{"MD5": MD5, "Category": 1, "Series": f"s{n}"} for n in range(2 * vics_media.KNOWN_KEPT)]
-        media.append({"MD5": MD5, "Category": 1, "Series": "z" * 100})
-        listed = read(json.dumps({"@odata.context": V20.format("US"), "value": media}))
-        assert [item.series for item in listed if isinstance(item, Record)] == [one["Series"] for one in media]
-        assert len(vics_media._known) <= vics_media.KNOWN_KEPT
-        assert not any("z" * 100 in values for *_, values in vics_media._known)
