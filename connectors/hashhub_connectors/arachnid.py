@@ -24,7 +24,7 @@ from hashhub.connector import (
 from hashhub.model import Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import JSONReader, Object
-from hashhub_connectors.source import Unclassified
+from hashhub_connectors.source import UnclassifiedFormat
 
 AUTHOR: Final = "arachnid-shield"
 _HASHES: Final = "scanned_hashes"
@@ -45,7 +45,7 @@ _EXPECTED: Final = (
 )
 
 
-class Arachnid(Unclassified):
+class Arachnid(UnclassifiedFormat):
     """Reads answers of Arachnid Shield. Positions are `answer 1` and `answer 1: scanned_hashes[3]`."""
 
     name = "arachnid"

@@ -18,7 +18,7 @@ from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import MAX_TEXT, Flags, HashFault, Record, Reject
 from hashhub_connectors import items
-from hashhub_connectors.delimited import Rows, Unread
+from hashhub_connectors.delimited import Rows, UnreadColumns
 from hashhub_connectors.mapping import Column, Columns, TableLayout, canonical, read_mapping
 from hashhub_connectors.proposal import HEX_LENGTHS, is_mangled, looks_like_a_digest, propose, propose_for
 from hashhub_connectors.source import BOMS, head_text, look_at
@@ -140,7 +140,7 @@ def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Items
     needed = max(at.values()) + 1
     width = len(rows.header) if is_named else needed if is_ragged else 0
     reader = _RowReader(mapping, at, width, is_ragged=is_ragged) if width else None
-    unread = Unread(rows.header, at.values(), left_out)
+    unread = UnreadColumns(rows.header, at.values(), left_out)
     for row in rows:
         if isinstance(row, Reject):
             yield row

@@ -20,7 +20,7 @@ OUTCOME_COLUMNS: Final = ("hashhub outcome", "hashhub reason", "hashhub detail")
 _LONG_CELLS: Final = threading.Lock()  # csv has one limit for all readers of a process
 
 
-class Unread:
+class UnreadColumns:
     """Counts the cells of columns that are not read. `names`: of all columns; `read`: places of those that are."""
 
     def __init__(self, names: Sequence[str], read: Iterable[int], left_out: LeftOut) -> None:

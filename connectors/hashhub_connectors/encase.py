@@ -14,7 +14,7 @@ from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_op
 from hashhub.errors import MalformedSource
 from hashhub.hashes import Hash
 from hashhub.model import Record
-from hashhub_connectors.source import Unclassified, read_block
+from hashhub_connectors.source import UnclassifiedFormat, read_block
 
 MAGIC: Final = b"HASH\r\n\xff\x00"
 _HEADER: Final = 1152
@@ -25,7 +25,7 @@ _MD5: Final = 16
 _RECORDS_READ: Final = 4096  # at a time
 
 
-class EnCase(Unclassified):
+class EnCase(UnclassifiedFormat):
     """Reads EnCase hash sets. Positions are `record 12`."""
 
     name = "encase"

@@ -8,12 +8,13 @@ says what being in it means, goes out as `listed`: it reads back as an item with
 
 from __future__ import annotations
 
-import io
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import IO, Any, BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, TypeVar, cast
 
 import msgspec
 
@@ -23,7 +24,6 @@ from hashhub.hygiene import Code
 from hashhub.model import (
     MAX_HASHES_PER_ENTRY,
     MAX_TEXT,
-    NO_FLAGS,
     Classification,
     Entry,
     EntryState,
@@ -37,7 +37,7 @@ from hashhub.schemes import is_name
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.outgoing import Output
-from hashhub_connectors.source import READ_SIZE, read_block
+from hashhub_connectors.source import READ_SIZE
 
 LISTED: Final = "listed"
 # A member of the outermost object of files that we write: they hold changes, and are no list to replace one with.
@@ -82,28 +82,18 @@ def hash_set_of(entry: Entry, exported: Exported) -> HashSet | None:
     return exported.hash_sets.get(f"{entry.contributor}/{entry.hash_set}")
 
 
-def no_place(entry: Entry, form: str, fields: Iterable[str], *, has_frames: bool = False) -> Iterator[Loss]:
-    """Yield a loss for each of these fields in which the entry says something: the format has no place for it.
-
-    `has_frames`: videos keep their frames, or that they do not was said already.
-    """
-    if not has_frames:
-        yield from no_frames(entry, form)
-    for field in fields:
-        stated: object = entry.provenance.member if field == "member" else getattr(entry, field)
-        if stated not in ("", (), None) and stated != NO_FLAGS:
-            yield Loss(entry.name, field, "NO_PLACE", f"{form} has no place for {field}")
-
-
 def no_frames(entry: Entry, form: str) -> Iterator[Loss]:
     """Yield the loss of the frames of a video that stands, for which the format has no place."""
     if entry.frame_count and entry.state is not EntryState.WITHDRAWN:
         yield Loss(entry.name, "frames", "NO_PLACE", f"{form} has no place for the frames of a video")
 
 
-def no_algorithm(entry: Entry, algorithm: str, form: str) -> Loss:
-    """Return the loss of a hash whose algorithm the format has no name for."""
-    return Loss(entry.name, f"hash:{algorithm}", "NO_PLACE", f"{form} has no name for {algorithm}")
+def withdrawal_of_all(entry: Entry, exported: Exported) -> Loss | None:
+    """Return why a withdrawal must not be written in a format that withdraws digests, whoever else lists them."""
+    if entry.state is not EntryState.WITHDRAWN or len(exported.hash_sets) <= 1:
+        return None
+    detail = "the format withdraws a digest, which another hash set of this export may list; export one at a time"
+    return Loss(entry.name, "entry", "WITHDRAWAL_OF_ALL", detail)
 
 
 def no_hash(entry: Entry, form: str) -> Loss:
@@ -202,56 +192,16 @@ def read_time(value: object, label: str, faults: list[HashFault]) -> datetime | 
 # --- Streams ----------------------------------------------------------------------------------------------------------
 
 
-class RewindableSource(io.RawIOBase):
-    """A stream whose first bytes (`head`) are known and that can be read again from its start (`again`).
-
-    One that cannot be sought is copied to an unnamed temporary file as it is read, if `again` is wanted.
-    """
-
-    def __init__(self, source: BinaryIO, *, twice: bool = False) -> None:
-        super().__init__()
-        self._stack: IO[bytes] | None = None
-        self._source: IO[bytes] = source
-        self._start = 0
-        if twice and not source.seekable():
-            self._source = self._stack = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the stream
-            while block := read_block(source):
-                self._source.write(block)
-            self._source.seek(0)
-        elif twice:
-            self._start = source.tell()
-        self._head = read_block(self._source, READ_SIZE)
-        self.head = self._head
-
-    def readable(self) -> bool:
-        """Return True: it is a source."""
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Put the next bytes into `buffer`."""
-        view = memoryview(buffer).cast("B")
-        if self._head:
-            piece, self._head = self._head[: len(view)], self._head[len(view) :]
-        else:
-            piece = self._source.read(len(view))
-        view[: len(piece)] = piece
-        return len(piece)
-
-    def again(self) -> None:
-        """Go back to the first byte."""
-        self._source.seek(self._start)
-        self._head = b""
-
-    def close(self) -> None:
-        """Drop the copy, if there is one; the source stays open."""
-        if self._stack is not None:
-            self._stack.close()
-        super().close()
-
-    @property
-    def first(self) -> bytes:
-        """The first bytes without a byte order mark and white space."""
-        return start_of(self.head)
+@contextmanager
+def seekable(source: BinaryIO) -> Iterator[BinaryIO]:
+    """Yield the source, or a temporary copy of one that can be read only once."""
+    if source.seekable():
+        yield source
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(source, copy, READ_SIZE)
+        copy.seek(0)
+        yield cast("BinaryIO", copy)
 
 
 def start_of(head: bytes) -> bytes:

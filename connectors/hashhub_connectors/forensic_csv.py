@@ -17,8 +17,8 @@ from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_op
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
-from hashhub_connectors.delimited import Unread
-from hashhub_connectors.source import Unclassified, head_encoding, head_text, lines, look_at
+from hashhub_connectors.delimited import UnreadColumns
+from hashhub_connectors.source import UnclassifiedFormat, head_encoding, head_text, lines, look_at
 
 
 class ToolHeader(NamedTuple):
@@ -34,7 +34,7 @@ class ToolHeader(NamedTuple):
     left_out: tuple[str, ...] = ()
 
 
-class LayoutCSV(Unclassified):
+class LayoutCSV(UnclassifiedFormat):
     """Reads CSV that has one of some layouts. Positions are `line 12`. `whose`: as in "HashKeeper's"."""
 
     name = summary = whose = expected = ""
@@ -90,7 +90,7 @@ def read_layout(source: BinaryIO, layouts: Sequence[ToolHeader], expected: str, 
     layout: ToolHeader | None = None
     untold: dict[str, HashFault] = {}
     left_out = LeftOut()
-    unread = Unread((), (), left_out)
+    unread = UnreadColumns((), (), left_out)
     for number, line in lines(begun, encoding):
         if not line.strip():
             continue
@@ -108,7 +108,7 @@ def read_layout(source: BinaryIO, layouts: Sequence[ToolHeader], expected: str, 
         if twice := sorted({name for name in names if names.count(name) > 1 and name in _read_names(layout)}):
             raise MalformedSource(f"the header names {', '.join(twice)} twice; expected it once", position=position)
         read = {*_read_names(layout), *layout.left_out}
-        unread = Unread(_cells_of(line), {place for place, name in enumerate(names) if name in read}, left_out)
+        unread = UnreadColumns(_cells_of(line), {place for place, name in enumerate(names) if name in read}, left_out)
         untold = {
             name: HashFault(
                 name.upper(),
@@ -133,7 +133,7 @@ def _record(
     layout: ToolHeader,
     tags: tuple[str, ...],
     untold: dict[str, HashFault],
-    unread: Unread,
+    unread: UnreadColumns,
 ) -> Record | Reject:
     # Line by line, not as one text: an unmatched quote in a file name must not swallow the lines after it.
     try:

@@ -25,7 +25,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hygiene import Code
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items, vpdq
-from hashhub_connectors.source import Unclassified, ended_lines, head_encoding, head_text, text_encoding
+from hashhub_connectors.source import UnclassifiedFormat, ended_lines, head_encoding, head_text, text_encoding
 
 _DIGEST: Final = r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{56}|[0-9A-Fa-f]{64}|[0-9A-Fa-f]{96}|[0-9A-Fa-f]{128}"
 _LABEL: Final = r"[A-Za-z][A-Za-z0-9/-]{1,20}"
@@ -76,7 +76,7 @@ class _Line(NamedTuple):
     has_name: bool = False
 
 
-class HashLines(Unclassified):
+class HashLines(UnclassifiedFormat):
     """Reads lists of one hash a line. Positions are `line 12`."""
 
     name = "hash-lines"

@@ -14,7 +14,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.errors import InvalidArgument
 from hashhub.model import Entry
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller
+from hashhub_connectors.outgoing import ClaimList, NoPlace, PurposeCheck, Speller
 
 _WHAT: Final = "a list of hashes"
 _YES_NO: Final = {"": False, "no": False, "yes": True}
@@ -48,41 +48,25 @@ class HashLinesWriter:
         check_options(self, options)
         algorithm, has_names = _algorithm(options), _has_names(options)
         listing, values = PurposeCheck(exported, _WHAT), Speller(_WHAT, "", exported)
-        output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, listed=True)
-        if not algorithm:  # other tools' plain lists know no comments
-            output.put("# ALGORITHM:digest\n")
-        for entry in entries:
-            refused = outgoing.withheld(entry, exported, has_withdrawals=False) or listing.refuses(entry)
-            chosen = [h for h in entry.hashes if h.algorithm == algorithm] if algorithm else entry.hashes
-            if refused is None and not chosen:
-                refused = Loss(entry.name, "entry", "NO_HASH", f"the entry has no {algorithm or 'hash'}")
-            if refused is not None:
-                yield refused
-                continue
-            for value in chosen:
-                if not algorithm:
-                    output.put(f"{value.text}\n")
-                elif has_names:
-                    output.put(f"{hashes.encode(value)}  {entry.name}\n")
-                else:
-                    output.put(f"{hashes.encode(value)}\n")
+
+        def lines_of(entry: Entry, _value: str) -> tuple[str, list[Loss]] | Loss:
+            chosen = [h for h in entry.hashes if algorithm in {"", h.algorithm}]
+            if not chosen:
+                return Loss(entry.name, "entry", "NO_HASH", f"the entry has no {algorithm or 'hash'}")
+            end = f"  {entry.name}\n" if has_names else "\n"
+            losses = []
             if len(chosen) > 1:
-                yield Loss(
-                    entry.name,
-                    "hashes",
-                    "ONE_A_LINE",
-                    f"its {len(chosen)} digests stand in lines of their own: nothing tells that they are of one item",
-                )
+                detail = f"its {len(chosen)} digests are on lines of their own: nothing tells that they are of one item"
+                losses.append(Loss(entry.name, "hashes", "ONE_A_LINE", detail))
             if algorithm:
-                left = {h.algorithm for h in entry.hashes} - {algorithm}
-                for name in sorted(left):
-                    yield Loss(entry.name, f"hash:{name}", "NO_PLACE", f"the list is one of {algorithm} digests")
-            said = values.of(entry)
-            if said.reason:
-                yield Loss(entry.name, "value", said.reason, said.detail)
-            yield from _NO_PLACE.losses(entry)
-        output.flush()
+                left = sorted({h.algorithm for h in entry.hashes} - {algorithm})
+                detail = f"the list is one of {algorithm} digests"
+                losses += [Loss(entry.name, f"hash:{name}", "NO_PLACE", detail) for name in left]
+            return "".join((hashes.encode(h) if algorithm else h.text) + end for h in chosen), losses
+
+        head = "" if algorithm else "# ALGORITHM:digest\n"  # other tools' plain lists know no comments
+        yield from ClaimList(target, exported, listing, values, _NO_PLACE).write(entries, head, lines_of)
 
 
 _NO_PLACE: Final = NoPlace(

@@ -8,14 +8,14 @@ name: the hub keeps no names of files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import BinaryIO, Final
 
-from hashhub import hashes
 from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.errors import InvalidArgument
 from hashhub.model import Entry
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller
+from hashhub_connectors.outgoing import ClaimList, NoPlace, PurposeCheck, Speller
 
 _WHAT: Final = "hashdeep's list"
 _COLUMNS: Final = {"md5": "MD5", "sha1": "SHA1", "sha256": "SHA256"}
@@ -42,37 +42,21 @@ class HashdeepWriter:
         columns = _columns(options.get("algorithms", ""))
         wanted = [_COLUMNS[c] for c in columns]
         listing, values = PurposeCheck(exported, _WHAT), Speller(_WHAT, "", exported)
-        output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, listed=True)
-        output.put(f"%%%% HASHDEEP-1.0\n%%%% size,{','.join(columns)},filename\n")
-        for entry in entries:
-            refused = outgoing.withheld(entry, exported, has_withdrawals=False) or listing.refuses(entry)
-            first: dict[str, hashes.Hash] = {}
-            for value in entry.hashes:
-                first.setdefault(value.algorithm, value)
-            if refused is None and (missing := [a for a in wanted if a not in first]):
-                refused = Loss(entry.name, "entry", "NO_HASH", f"the entry has no {' and no '.join(missing)} digest")
-            if refused is None and entry.media_size is None:
-                refused = Loss(
-                    entry.name,
-                    "entry",
-                    "NO_SIZE",
-                    "hashdeep compares sizes, and that of the entry's media is not known",
-                )
-            if refused is not None:
-                yield refused
-                continue
-            digests = ",".join([first[a].digest.hex() for a in wanted])
-            output.put(f"{entry.media_size},{digests},{entry.name}\n")
-            if len(first) < len(entry.hashes) or len(wanted) < len(first):
-                yield from outgoing.no_place_for_hash(entry, "the list", sorted(first.keys() - set(wanted)))
-                more = [h.algorithm for h in entry.hashes if first[h.algorithm] != h and h.algorithm in wanted]
-                yield from outgoing.only_one_hash(entry, "the list", more)
-            said = values.of(entry)
-            if said.reason:
-                yield Loss(entry.name, "value", said.reason, said.detail)
-            yield from _NO_PLACE.losses(entry)
-        output.flush()
+        head = f"%%%% HASHDEEP-1.0\n%%%% size,{','.join(columns)},filename\n"
+        lines = ClaimList(target, exported, listing, values, _NO_PLACE)
+        yield from lines.write(entries, head, partial(_line, wanted))
+
+
+def _line(wanted: list[str], entry: Entry, _value: str) -> tuple[str, Iterable[Loss]] | Loss:
+    first = {h.algorithm: h.digest.hex() for h in reversed(entry.hashes)}
+    if missing := [a for a in wanted if a not in first]:
+        return Loss(entry.name, "entry", "NO_HASH", f"the entry has no {' and no '.join(missing)} digest")
+    if entry.media_size is None:
+        detail = "hashdeep compares sizes, and that of the entry's media is not known"
+        return Loss(entry.name, "entry", "NO_SIZE", detail)
+    text = f"{entry.media_size},{','.join([first[a] for a in wanted])},{entry.name}\n"
+    return text, outgoing.no_place_for_others(entry, "the list", wanted)
 
 
 _NO_PLACE: Final = NoPlace(

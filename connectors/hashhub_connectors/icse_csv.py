@@ -15,8 +15,8 @@ from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_op
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
-from hashhub_connectors.delimited import Rows, Unread
-from hashhub_connectors.source import Classified, head_text
+from hashhub_connectors.delimited import Rows, UnreadColumns
+from hashhub_connectors.source import ClassifiedFormat, head_text
 
 SCHEME: Final = "interpol-baseline"  # what the column Baseline is of
 _DIGESTS: Final = (("md5", "MD5"), ("sha1", "SHA1"), ("photodna", "PHOTODNA"))
@@ -26,7 +26,7 @@ _HEADER: Final = (*_READ, "number of submissions", "file available", "media type
 _BASELINE: Final = {True: "Y", False: "N"}
 
 
-class ICSECSV(Classified):
+class ICSECSV(ClassifiedFormat):
     """Reads ICSE CSV. Positions are `line 12`; `external_id` is the Image ID, `value` the Baseline: Y, N or nothing."""
 
     name = "icse-csv"
@@ -65,7 +65,7 @@ class ICSECSV(Classified):
             )
         at = {name: names.index(name) for name in _HEADER}
         left_out = LeftOut()
-        unread = Unread(rows.header, {at[name] for name in (*_READ, "media type")}, left_out)
+        unread = UnreadColumns(rows.header, {at[name] for name in (*_READ, "media type")}, left_out)
         needed = 1 + max(at[name] for name in _READ)
         for row in rows:
             if isinstance(row, Reject):

@@ -7,6 +7,7 @@ row for known material, so that only entries which make the claim of their hash 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import BinaryIO, Final
 
 from hashhub import hashes
@@ -14,7 +15,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.model import Entry, Purpose
 from hashhub_connectors import outgoing
 from hashhub_connectors.icse_csv import SCHEME
-from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller
+from hashhub_connectors.outgoing import ClaimList, NoPlace, PurposeCheck, Speller
 from hashhub_connectors.tables import Cells, keeps_formulas
 
 _WHAT: Final = "ICSE's CSV"
@@ -47,56 +48,43 @@ class ICSEWriter:
         cells = Cells(";", keeps_formulas=keeps_formulas(options.get("formulas", "")))
         listing = PurposeCheck(exported, _WHAT, Purpose.CSAM, Purpose.EXPLOITATIVE, Purpose.TEST)
         values = Speller(_WHAT, SCHEME, exported, {"Y", "N"}.__contains__)
-        output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, listed=True)
-        output.put(_HEADER)
-        for entry in entries:
-            refused = outgoing.withheld(entry, exported, has_withdrawals=False) or listing.refuses(entry)
-            first: dict[str, str] = {}
-            for value in entry.hashes:
-                if value.algorithm in _DIGESTS and value.algorithm not in first:
-                    exact = value.algorithm != "PHOTODNA"
-                    first[value.algorithm] = value.digest.hex().upper() if exact else hashes.encode(value)
-            if refused is None and not first:
-                refused = Loss(entry.name, "entry", "NO_HASH", f"the entry has no digest of {', '.join(_DIGESTS)}")
-            if refused is not None:
-                yield refused
-                continue
-            said, flags = values.of(entry), entry.flags
-            external_id, lost_id = cells.text(entry, "external_id", entry.external_id)
-            series, lost_series = cells.text(entry, "series", entry.series)
-            media_type, lost_type = cells.text(entry, "media_type", entry.media_type)
-            if media_type != media_type.lower():
-                media_type, lost_type = "", outgoing.unwritable(entry, "media_type")
-            row = (
-                *(first.get(name, "") for name in _DIGESTS),
-                external_id,
-                _FLAG[flags.distributed],
-                _FLAG[flags.victim_identified],
-                _FLAG[flags.offender_identified],
-                series,
-                "",
-                "",
-                media_type,
-                said.value,
-            )
-            output.put(";".join(row) + "\n")
-            if len(first) < len(entry.hashes):
-                algorithms = [h.algorithm for h in entry.hashes]
-                yield from outgoing.no_place_for_hash(entry, _WHAT, (a for a in algorithms if a not in _DIGESTS))
-                several = (a for a in _DIGESTS if algorithms.count(a) > 1)
-                yield from outgoing.only_one_hash(entry, _WHAT, several)
-            if said.reason:
-                yield Loss(entry.name, "value", said.reason, said.detail)
-            if flags.suspected is not None or flags.self_generated is not None:
-                yield Loss(
-                    entry.name, "flags", "NO_PLACE", f"{_WHAT} has no place for the flags suspected and self_generated"
-                )
-            for loss in (lost_id, lost_series, lost_type):
-                if loss is not None:
-                    yield loss
-            yield from _NO_PLACE.losses(entry)
-        output.flush()
+        rows = ClaimList(target, exported, listing, values, _NO_PLACE)
+        yield from rows.write(entries, _HEADER, partial(_row, cells))
+
+
+def _row(cells: Cells, entry: Entry, value: str) -> tuple[str, list[Loss]] | Loss:
+    first = {
+        h.algorithm: hashes.encode(h) if h.algorithm == "PHOTODNA" else h.digest.hex().upper()
+        for h in reversed(entry.hashes)
+        if h.algorithm in _DIGESTS
+    }
+    if not first:
+        return Loss(entry.name, "entry", "NO_HASH", f"the entry has no digest of {', '.join(_DIGESTS)}")
+    flags = entry.flags
+    external_id, lost_id = cells.text(entry, "external_id", entry.external_id)
+    series, lost_series = cells.text(entry, "series", entry.series)
+    media_type, lost_type = cells.text(entry, "media_type", entry.media_type)
+    if media_type != media_type.lower():
+        media_type, lost_type = "", outgoing.unwritable(entry, "media_type")
+    row = (
+        *(first.get(name, "") for name in _DIGESTS),
+        external_id,
+        _FLAG[flags.distributed],
+        _FLAG[flags.victim_identified],
+        _FLAG[flags.offender_identified],
+        series,
+        "",
+        "",
+        media_type,
+        value,
+    )
+    losses = [*outgoing.no_place_for_others(entry, _WHAT, _DIGESTS)]
+    if flags.suspected is not None or flags.self_generated is not None:
+        detail = f"{_WHAT} has no place for the flags suspected and self_generated"
+        losses.append(Loss(entry.name, "flags", "NO_PLACE", detail))
+    losses += [loss for loss in (lost_id, lost_series, lost_type) if loss is not None]
+    return ";".join(row) + "\n", losses
 
 
 _NO_PLACE: Final = NoPlace(_WHAT, "media_size", "tags", "quality", "source_time", "expire_time", "member", "extra")

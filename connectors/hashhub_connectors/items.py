@@ -27,6 +27,7 @@ from hashhub.model import (
     RecordReview,
     Reject,
     ReviewKind,
+    VideoFrame,
 )
 from hashhub_connectors.json_stream import Object
 
@@ -70,12 +71,16 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
 
 
 def withdrawal(
-    position: str, pairs: list[tuple[str, str]], faults: list[HashFault], external_id: str
+    position: str,
+    pairs: list[tuple[str, str]],
+    faults: list[HashFault],
+    external_id: str = "",
+    frames: tuple[VideoFrame, ...] = (),
 ) -> Record | Reject:
     """Return the Record that withdraws an item, or the Reject where nothing says which."""
     good, bad = read_hashes(pairs)
     is_too_much = len(good) + len(bad) + len(faults) > MAX_HASHES_PER_ENTRY
-    if is_too_much or (not good and not external_id):
+    if is_too_much or not (good or frames or external_id):
         return finish(position, pairs, faults)
     return Record(
         position=position,
@@ -83,6 +88,7 @@ def withdrawal(
         hashes=good,
         faults=(*faults, *bad),
         external_id=external_id,
+        frames=frames,
     )
 
 

@@ -14,14 +14,14 @@ from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_op
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault
 from hashhub_connectors import items, sqlite_file
-from hashhub_connectors.source import Unclassified
+from hashhub_connectors.source import UnclassifiedFormat
 
 _PROPERTIES: Final = "db_properties"
 _VERSION: Final = ("schema version", "1")
 _DIGESTS: Final = (("MD5", "md5"), ("SHA1", "sha1"), ("SHA256", "sha2_256"))
 
 
-class KDB(Unclassified):
+class KDB(UnclassifiedFormat):
     """Reads `.kdb` databases. Positions are `hashes row 12`."""
 
     name = "kdb"

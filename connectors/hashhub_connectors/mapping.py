@@ -105,7 +105,7 @@ def read_mapping(text: str) -> Columns:
             "--propose-mapping, check and save it, and give the file with --mapping",
             "REQUIRED",
         )
-    return _Reading(given).columns()
+    return _MappingParser(given).columns()
 
 
 @lru_cache(maxsize=256)
@@ -119,7 +119,7 @@ def canonical(name: str) -> str:
     return ""
 
 
-class _Reading:
+class _MappingParser:
     """Reads one mapping, and gathers all that is wrong with it."""
 
     def __init__(self, given: dict[str, Any]) -> None:

@@ -45,6 +45,7 @@ from hashhub.model import (
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.outgoing import Output, with_known_extra, withheld
+from hashhub_connectors.source import read_block
 
 TEMPLATE: Final = UUID("6e29e0f7-48c3-4fd5-b975-3809ecd5c400")  # of our object
 _OURS: Final = UUID("acfbcf93-b6c2-47a2-9929-4e5b2d093c3a")  # namespace of the ids that we make
@@ -150,20 +151,21 @@ class _Event:
 
 def _read(source: BinaryIO, *, is_classified: bool) -> Items:
     left_out = LeftOut()
-    with exchange.RewindableSource(source, twice=True) as stream:
-        raw: Any = stream
-        if _HASHES_CSV.match(stream.first):
+    with exchange.seekable(source) as stream:
+        start = stream.tell()
+        if _HASHES_CSV.match(exchange.start_of(read_block(stream))):
             raise MalformedSource(
                 "the file is a feed's hashes.csv, which says in which events digests stand; import the event files",
                 position="line 1",
             )
+        stream.seek(start)
         events: dict[int, _Event] = {}
         # A file that cannot be read to its end gives no items at all: an event's tags come after them.
-        for part in _Walk(JSONReader(raw, "top level"), left_out).parts():
+        for part in _EventStream(JSONReader(stream, "top level"), left_out).parts():
             _note(events, part)
-        stream.again()
-        reading = _Reading(left_out, is_classified=is_classified)
-        walk = _Walk(JSONReader(raw, "top level"), LeftOut())
+        stream.seek(start)
+        reading = _ItemReader(left_out, is_classified=is_classified)
+        walk = _EventStream(JSONReader(stream, "top level"), LeftOut())
         for part in walk.parts():
             if part.kind == "Object":
                 yield reading.object(part, events.get(part.event, _NO_EVENT))
@@ -189,7 +191,7 @@ def _note(events: dict[int, _Event], part: _Part) -> None:
         event.organisation = items.text(part.value.get("name"), "Orgc", [])[:200]
 
 
-class _Walk:
+class _EventStream:
     """One way through the file. Events are numbered in their order."""
 
     def __init__(self, reader: JSONReader, left_out: LeftOut) -> None:
@@ -263,7 +265,7 @@ class _Walk:
             reader.fail(f"the file holds no event; {_EXPECTED}")
 
 
-class _Reading:
+class _ItemReader:
     """The second way through: pieces to records."""
 
     def __init__(self, left_out: LeftOut, *, is_classified: bool) -> None:

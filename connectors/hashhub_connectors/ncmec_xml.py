@@ -29,7 +29,7 @@ from hashhub.connector import (
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
-from hashhub_connectors.source import Classified, head_text, read_block
+from hashhub_connectors.source import ClassifiedFormat, head_text, read_block
 
 SCHEME: Final = "ncmec-industry"  # what the element classification is of
 NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
@@ -184,7 +184,7 @@ def _see_unknown(node: _Node, known: Known, left_out: LeftOut, path: str = "") -
             _see_unknown(child, below, left_out, f"{path}{child.name}/")
 
 
-class NCMECXML(Classified):
+class NCMECXML(ClassifiedFormat):
     """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
 
     name = "ncmec-xml"

@@ -16,7 +16,7 @@ from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record
 from hashhub_connectors import items, sqlite_file
 from hashhub_connectors.forensic_csv import ToolHeader, header_names, layout_of, read_layout
-from hashhub_connectors.source import READ_SIZE, Unclassified, look_at
+from hashhub_connectors.source import READ_SIZE, UnclassifiedFormat, look_at
 
 _LAYOUTS: Final = (
     ToolHeader(
@@ -43,7 +43,7 @@ _NO_CRC32: Final = HashFault(
 _TAGS: Final = (f"{PURPOSE_TAG}benign",)
 
 
-class NSRL(Unclassified):
+class NSRL(UnclassifiedFormat):
     """Reads NSRL's RDSv2 CSV and RDSv3 SQLite databases. Positions are `line 12` and `FILE row 12`."""
 
     name = "nsrl"

@@ -14,7 +14,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.hygiene import Code
 from hashhub.model import Entry, Purpose
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller
+from hashhub_connectors.outgoing import ClaimList, NoPlace, PurposeCheck, Speller
 
 _WHAT: Final = "NSRL's list"
 _HEADER: Final = '"SHA-1","MD5","CRC32","FileName","FileSize","ProductCode","OpSystemCode","SpecialCode"\n'
@@ -38,34 +38,19 @@ class NSRLWriter:
         """Write the list. Raises InvalidArgument for hash sets of any purpose but benign."""
         check_options(self, options)
         listing, values = PurposeCheck(exported, _WHAT, Purpose.BENIGN), Speller(_WHAT, "", exported)
-        output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, has_purpose=True)
-        output.put(_HEADER)
-        for entry in entries:
-            refused = outgoing.withheld(entry, exported, has_withdrawals=False) or listing.refuses(entry)
-            first: dict[str, str] = {}
-            for value in entry.hashes:
-                if value.algorithm in _DIGESTS:
-                    first.setdefault(value.algorithm, value.digest.hex().upper())
-            if refused is None and Code.AWAITS_ACCEPTANCE in entry.reasons:
-                refused = Loss(
-                    entry.name, "entry", "NOT_ACCEPTED", "the operator has not accepted that the entry clears anything"
-                )
-            if refused is None and not first:
-                refused = Loss(entry.name, "entry", "NO_HASH", "the entry has neither a SHA1 nor an MD5 digest")
-            if refused is not None:
-                yield refused
-                continue
-            size = "" if entry.media_size is None else entry.media_size
-            output.put(f'"{first.get("SHA1", "")}","{first.get("MD5", "")}","","{entry.name}",{size},,"",""\n')
-            algorithms = [h.algorithm for h in entry.hashes]
-            yield from outgoing.no_place_for_hash(entry, _WHAT, (a for a in algorithms if a not in _DIGESTS))
-            yield from outgoing.only_one_hash(entry, _WHAT, (a for a in _DIGESTS if algorithms.count(a) > 1))
-            said = values.of(entry)
-            if said.reason:
-                yield Loss(entry.name, "value", said.reason, said.detail)
-            yield from _NO_PLACE.losses(entry)
-        output.flush()
+        yield from ClaimList(target, exported, listing, values, _NO_PLACE).write(entries, _HEADER, _line)
+
+
+def _line(entry: Entry, _value: str) -> tuple[str, Iterable[Loss]] | Loss:
+    first = {h.algorithm: h.digest.hex().upper() for h in reversed(entry.hashes) if h.algorithm in _DIGESTS}
+    if Code.AWAITS_ACCEPTANCE in entry.reasons:
+        return Loss(entry.name, "entry", "NOT_ACCEPTED", "the operator has not accepted that the entry clears anything")
+    if not first:
+        return Loss(entry.name, "entry", "NO_HASH", "the entry has neither a SHA1 nor an MD5 digest")
+    size = "" if entry.media_size is None else entry.media_size
+    text = f'"{first.get("SHA1", "")}","{first.get("MD5", "")}","","{entry.name}",{size},,"",""\n'
+    return text, outgoing.no_place_for_others(entry, _WHAT, _DIGESTS)
 
 
 _NO_PLACE: Final = NoPlace(

@@ -155,6 +155,13 @@ def only_one_hash(entry: Entry, what: str, algorithms: Iterable[str]) -> Iterato
         yield Loss(entry.name, f"hash:{name}", "MORE_THAN_ONE", f"{what} takes one {name} digest of an item")
 
 
+def no_place_for_others(entry: Entry, what: str, algorithms: Iterable[str]) -> Iterator[Loss]:
+    """Yield the losses of all digests but the first one of each of these algorithms."""
+    own = [h.algorithm for h in entry.hashes]
+    yield from no_place_for_hash(entry, what, (a for a in own if a not in algorithms))
+    yield from only_one_hash(entry, what, (a for a in algorithms if own.count(a) > 1))
+
+
 def withheld(entry: Entry, exported: Exported, *, has_withdrawals: bool) -> Loss | None:
     """Return why an entry must not be written in its state, or None where it may be."""
     if entry.state is EntryState.ACTIVE:
@@ -289,6 +296,41 @@ class Speller:
             "TRANSLATED",
             f"{name} {value} is written as {target.name} {translation.value}" + (f": {why}" if why else ""),
         )
+
+
+class ClaimList:
+    """A list in which being listed is a claim: a line for each entry that makes it, and what the line does not say."""
+
+    def __init__(
+        self, target: BinaryIO, exported: Exported, listing: PurposeCheck, values: Speller, no_place: NoPlace
+    ) -> None:
+        self._output = Output(target)
+        self._exported = exported
+        self._listing = listing
+        self._values = values
+        self._no_place = no_place
+
+    def write(
+        self, entries: Iterable[Entry], head: str, line_of: Callable[[Entry, str], tuple[str, Iterable[Loss]] | Loss]
+    ) -> Iterator[Loss]:
+        """Write `head` and the lines. `line_of`: an entry's, by its value as the list spells it, and what that lacks;
+        or why there is none.
+        """
+        self._output.put(head)
+        for entry in entries:
+            refused = withheld(entry, self._exported, has_withdrawals=False) or self._listing.refuses(entry)
+            said = _NOTHING if refused else self._values.of(entry)
+            line = refused or line_of(entry, said.value)
+            if isinstance(line, Loss):
+                yield line
+                continue
+            text, losses = line
+            self._output.put(text)
+            yield from losses
+            if said.reason:
+                yield Loss(entry.name, "value", said.reason, said.detail)
+            yield from self._no_place.losses(entry)
+        self._output.flush()
 
 
 def only_scheme(exported: Exported) -> str:

@@ -417,10 +417,10 @@ class _Table:
 
 def _is_short(cells: list[str], width: int) -> bool:
     """Whether a row of a worksheet lacks empty cells at its end."""
-    return isinstance(cells, _Ragged) and len(cells) < width
+    return isinstance(cells, _SheetRow) and len(cells) < width
 
 
-class _Ragged(list[str]):
+class _SheetRow(list[str]):
     """The cells of a worksheet's row."""
 
 
@@ -440,7 +440,7 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> M
         with SheetRows(begun, sheet, has_header=False, is_item=looks_like_a_digest) as rows:
             numbered: list[tuple[int, list[str]]] = []
             for _, cells in rows:
-                numbered.append((rows.number, _Ragged(cells)))
+                numbered.append((rows.number, _SheetRow(cells)))
                 if len(numbered) > SAMPLE_ROWS:
                     break
         if not numbered:

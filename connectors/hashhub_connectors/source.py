@@ -12,7 +12,7 @@ from hashhub.connector import MAX_LINE
 from hashhub.errors import InvalidArgument, MalformedSource
 
 
-class Classified:
+class ClassifiedFormat:
     """What connectors have in common whose format has a place for classifications, whatever the options."""
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
@@ -20,7 +20,7 @@ class Classified:
         return True
 
 
-class Unclassified:
+class UnclassifiedFormat:
     """What connectors have in common whose format has no place for classifications."""
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
@@ -57,7 +57,7 @@ def head_text(head: bytes) -> str:
     return head.decode(head_encoding(head), "replace").removeprefix("\ufeff")
 
 
-class _Begun(io.RawIOBase):
+class _PeekedStream(io.RawIOBase):
     """A stream whose first bytes have been looked at: `head`."""
 
     def __init__(self, source: BinaryIO, size: int) -> None:
@@ -75,7 +75,7 @@ class _Begun(io.RawIOBase):
 
 def look_at(source: BinaryIO, size: int = _LOOKED_AT) -> tuple[bytes, BinaryIO]:
     """Return the first bytes of a stream, and a stream that gives them again."""
-    begun = _Begun(source, size)
+    begun = _PeekedStream(source, size)
     return begun.head, cast("BinaryIO", begun)
 
 

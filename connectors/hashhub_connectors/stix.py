@@ -173,16 +173,16 @@ class STIX:
 
 def _read(source: BinaryIO, *, is_classified: bool) -> Items:
     left_out = LeftOut()
-    with exchange.RewindableSource(source, twice=True) as stream:
-        raw: Any = stream
+    with exchange.seekable(source) as stream:
+        start = stream.tell()
         references = _References()
         # A file that cannot be read to its end gives no items at all: what it says against them may be what is missing.
-        for _, one in _objects(JSONReader(raw, "top level"), [], left_out):
+        for _, one in _objects(JSONReader(stream, "top level"), [], left_out):
             references.add(one)
-        stream.again()
+        stream.seek(start)
         more: list[str] = []
-        items_of = _Reading(references, left_out, is_classified=is_classified)
-        for position, one in _objects(JSONReader(raw, "top level"), more, LeftOut()):
+        items_of = _ItemReader(references, left_out, is_classified=is_classified)
+        for position, one in _objects(JSONReader(stream, "top level"), more, LeftOut()):
             yield from items_of.read(position, one)
         if exchange.CHANGES_ONLY in more:
             yield exchange.changes_only()
@@ -315,7 +315,7 @@ def _marking(one: Mapping[str, object]) -> tuple[str, str]:
     return tag, items.text(statement, "", [])[:_MAX_NAME] if isinstance(statement, str) else ""
 
 
-class _Reading:
+class _ItemReader:
     """The second pass: objects to records."""
 
     def __init__(self, references: _References, left_out: LeftOut, *, is_classified: bool) -> None:

@@ -31,13 +31,12 @@ from hashhub.connector import (
     check_options,
     partial,
     read_flag,
-    read_hashes,
 )
-from hashhub.model import MAX_TEXT, Action, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
+from hashhub.model import MAX_TEXT, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import JSONReader
-from hashhub_connectors.outgoing import Output, withheld
-from hashhub_connectors.source import Classified
+from hashhub_connectors.outgoing import NoPlace, Output, no_place_for_hash, withheld
+from hashhub_connectors.source import ClassifiedFormat
 
 SCHEME: Final = "stopncii"
 _TYPES: Final = {"imagepdq": ("PDQ", ""), "videomd5": ("MD5", "video")}
@@ -53,12 +52,10 @@ _ENVELOPE: Final[Known] = dict.fromkeys(
 )
 _FORM: Final = "StopNCII"
 _MOMENT: Final = re.compile(r"[1-9][0-9]{0,17}")  # seconds or milliseconds; 0 says nothing
-_NO_PLACE: Final = (
-    "flags", "external_id", "media_size", "series", "quality", "expire_time", "member",
-)  # fmt: skip
+_NO_PLACE: Final = NoPlace(_FORM, "flags", "external_id", "media_size", "series", "quality", "expire_time", "member")
 
 
-class StopNCII(Classified):
+class StopNCII(ClassifiedFormat):
     """Reads StopNCII hash records. Positions are `hashRecords[12]`, or `[12]` in a bare array."""
 
     name = SCHEME
@@ -136,13 +133,7 @@ def _record(one: object, position: str, left_out: LeftOut) -> Iterator[Record | 
     pairs = [(algorithm, one.get("hashValue") or "")] if one.get("hashValue") else []
     value = items.text(status, "hashStatus", faults)
     if value.casefold() in _GONE:
-        good, _ = read_hashes(pairs)
-        read = items.finish(position, pairs, faults)
-        yield (
-            Record(position=position, action=Action.WITHDRAW, hashes=good, faults=read.faults)
-            if isinstance(read, Record)
-            else read
-        )
+        yield items.withdrawal(position, pairs, faults)
         return
     reviews, unread = _feedback(one.get("CSPFeedbacks"), faults)
     beyond: dict[str, object] = {"CSPFeedbacks": unread} if unread else {}
@@ -223,7 +214,7 @@ def _write(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> It
             if (kind := _signal_type(entry, h.algorithm)) is not None:
                 signals.append((kind, hashes.encode(h)))
             else:
-                losses.append(exchange.no_algorithm(entry, h.algorithm, _FORM))
+                losses += no_place_for_hash(entry, _FORM, [h.algorithm])
         if not signals:
             yield exchange.no_hash(entry, _FORM)
             continue
@@ -266,10 +257,7 @@ def _kept_back(entry: Entry, exported: Exported) -> Loss | None:
     if classification is None or not is_ncii or not exchange.survives(classification.value):
         detail = "a record of StopNCII says that an adult is shown, which this entry does not state"
         return Loss(entry.name, "entry", "ANOTHER_PURPOSE", detail)
-    if entry.state is EntryState.WITHDRAWN and len(exported.hash_sets) > 1:
-        detail = "the format withdraws a digest, which another hash set of this export may list; export one at a time"
-        return Loss(entry.name, "entry", "WITHDRAWAL_OF_ALL", detail)
-    return None
+    return exchange.withdrawal_of_all(entry, exported)
 
 
 def _signal_type(entry: Entry, algorithm: str) -> str | None:
@@ -293,7 +281,7 @@ def _fields(entry: Entry, kinds: list[str]) -> tuple[dict[str, Any], list[Loss]]
         losses.append(Loss(entry.name, "tags", "NO_PLACE", f"{_FORM} has no place for tags"))
     if entry.source_time and not _is_moment(entry.source_time):
         losses.append(Loss(entry.name, "source_time", "UNWRITABLE_TEXT", "a time is a number of seconds here"))
-    losses += exchange.no_place(entry, _FORM, _NO_PLACE)
+    losses += _NO_PLACE.losses(entry)
     beyond: dict[str, Any] = {}
     if entry.extra:
         own = _own_extra(entry)

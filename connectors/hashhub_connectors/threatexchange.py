@@ -15,7 +15,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
@@ -36,7 +36,6 @@ from hashhub.connector import (
 )
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import (
-    Action,
     Entry,
     EntryState,
     HashFault,
@@ -47,10 +46,10 @@ from hashhub.model import (
     VideoFrame,
 )
 from hashhub_connectors import exchange, items
-from hashhub_connectors.delimited import Rows, Unread
+from hashhub_connectors.delimited import Rows, UnreadColumns
 from hashhub_connectors.json_stream import JSONReader, Object
-from hashhub_connectors.outgoing import Output, withheld
-from hashhub_connectors.source import Classified, lines
+from hashhub_connectors.outgoing import NoPlace, Output, no_place_for_hash, withheld
+from hashhub_connectors.source import READ_SIZE, ClassifiedFormat, lines, look_at
 from hashhub_connectors.tables import FORMULA
 from hashhub_connectors.vpdq import read_video
 
@@ -119,14 +118,14 @@ class _Opinion(NamedTuple):
     added_on: object
 
 
-class _Told(NamedTuple):
+class _SignalContent(NamedTuple):
     """What one signal says: a hash as (algorithm, text), or the frames of a video."""
 
     pairs: list[tuple[str, str]]
     frames: tuple[VideoFrame, ...]
 
 
-class ThreatExchange(Classified):
+class ThreatExchange(ClassifiedFormat):
     """Reads ThreatExchange dumps. Positions are `[12]`, `data[12]`, `[2].data[12]` in JSON and `line 12` in text."""
 
     name = SCHEME
@@ -170,15 +169,15 @@ class ThreatExchange(Classified):
 
 def _read(source: BinaryIO, owner: str, stated_type: str) -> Items:
     left_out = LeftOut()
-    stream = exchange.RewindableSource(source)
-    exchange.refuse_pickle(stream.head)
-    raw: Any = stream
-    if stream.first[:1] in {b"{", b"["}:
-        yield from _read_json(JSONReader(raw, "top level", limit=_LONGEST), owner, left_out)
-    elif _is_delimited(stream.first, stated_type):
-        yield from _read_rows(raw, stated_type, left_out)
+    head, begun = look_at(source, READ_SIZE)
+    exchange.refuse_pickle(head)
+    start = exchange.start_of(head)
+    if start[:1] in {b"{", b"["}:
+        yield from _read_json(JSONReader(begun, "top level", limit=_LONGEST), owner, left_out)
+    elif _is_delimited(start, stated_type):
+        yield from _read_rows(begun, stated_type, left_out)
     else:
-        yield from _read_lines(raw, stated_type)
+        yield from _read_lines(begun, stated_type)
     return left_out
 
 
@@ -265,9 +264,12 @@ def _record(position: str, te: object, owner: str, left_out: LeftOut) -> Record 
         if not (is_withdrawal and external_id):
             return told
         faults.append(HashFault("indicator", told.reason, told.detail))
-        told = _Told([], ())
+        told = _SignalContent([], ())
     if is_withdrawal:
-        return _withdrawal(position, told, external_id, faults)
+        good, bad = read_hashes(told.pairs)
+        if not good and any(f.reason == "UNSUPPORTED_ALGORITHM" for f in bad):
+            return items.finish(position, told.pairs, faults)
+        return items.withdrawal(position, told.pairs, faults, external_id, told.frames)
     opinions = list(_opinions(descriptors, faults))
     own = _own(opinions, owner)
     others = [o for o in opinions if o is not own]
@@ -290,26 +292,12 @@ def _record(position: str, te: object, owner: str, left_out: LeftOut) -> Record 
     )
 
 
-def _told(position: str, algorithm: str, signal: str) -> _Told | Reject:
+def _told(position: str, algorithm: str, signal: str) -> _SignalContent | Reject:
     """Return what a signal says, or why it is no video."""
     if algorithm != _FRAMES:
-        return _Told([(algorithm, signal)], ())
+        return _SignalContent([(algorithm, signal)], ())
     frames = read_video(position, signal)
-    return frames if isinstance(frames, Reject) else _Told([], frames)
-
-
-def _withdrawal(position: str, told: _Told, external_id: str, faults: list[HashFault]) -> Record | Reject:
-    good, bad = read_hashes(told.pairs)
-    if not good and not told.frames and (not external_id or any(f.reason == "UNSUPPORTED_ALGORITHM" for f in bad)):
-        return items.finish(position, told.pairs, faults)
-    return Record(
-        position=position,
-        action=Action.WITHDRAW,
-        hashes=good,
-        faults=(*faults, *bad),
-        external_id=external_id,
-        frames=told.frames,
-    )
+    return frames if isinstance(frames, Reject) else _SignalContent([], frames)
 
 
 def _data(value: object, label: str, faults: list[HashFault]) -> list[dict[str, object]]:
@@ -456,7 +444,7 @@ def _read_rows(source: BinaryIO, stated_type: str, left_out: LeftOut) -> Iterato
         for row in rows:
             yield row if isinstance(row, Reject) else _cache_row(*row, stated_type, left_out)
         return
-    unread = Unread(rows.header, {place for place, name in enumerate(names) if name in _COLUMNS}, left_out)
+    unread = UnreadColumns(rows.header, {place for place, name in enumerate(names) if name in _COLUMNS}, left_out)
     for row in rows:
         if isinstance(row, Reject):
             yield row
@@ -595,10 +583,11 @@ _CSV_TYPES: Final = {
     ("SHA1", False): "sha1", ("SHA1", True): "sha1", ("SHA256", False): "sha256", ("SHA256", True): "video_sha256",
 }  # fmt: skip
 _FRAMES_TYPE: Final = "vpdq"
-_NO_PLACE: Final = ("flags", "media_size", "series", "quality", "extra", "expire_time")
+_NO_PLACE: Final = NoPlace(_FORM, "flags", "media_size", "series", "quality", "extra", "expire_time", has_frames=True)
+_NO_PLACE_IN_CSV: Final = NoPlace(f"{_FORM}'s CSV", "external_id", "source_time", has_frames=True)
 
 
-class _Written(NamedTuple):
+class _SignalRecords(NamedTuple):
     """What both writers write of an entry."""
 
     signals: list[tuple[str, str]]  # (type, digest or frames)
@@ -608,7 +597,7 @@ class _Written(NamedTuple):
 
 def _prepare(
     entry: Entry, exported: Exported, types: Mapping[tuple[str, bool], str], *, by_spaces: bool
-) -> tuple[_Written | None, list[Loss]]:
+) -> tuple[_SignalRecords | None, list[Loss]]:
     """Return what is written of an entry, if anything, and what is lost.
 
     `by_spaces`: tags are joined by spaces.
@@ -624,13 +613,13 @@ def _prepare(
         if name := types.get((h.algorithm, is_video)):
             signals.append((name, hashes.encode(h)))
         else:
-            losses.append(exchange.no_algorithm(entry, h.algorithm, _FORM))
+            losses += no_place_for_hash(entry, _FORM, [h.algorithm])
     if entry.frames:
         signals.append((_FRAMES_TYPE, vpdq.render(entry.frames, vpdq.FrameFormat.ARRAY).rstrip()))
     if not signals:
         return None, [exchange.no_hash(entry, _FORM)]
     if entry.state is EntryState.WITHDRAWN:
-        return _Written(signals, status, []), losses
+        return _SignalRecords(signals, status, []), losses
     if len(signals) > 1:
         detail = f"{len(signals)} hashes or frames of the item are records of their own, which nothing binds together"
         losses.append(Loss(entry.name, "hashes", "HASHES_PARTED", detail))
@@ -642,8 +631,8 @@ def _prepare(
         tags.append(_VIDEO_TAG)
     if entry.media_type and entry.media_type != "video":
         losses.append(Loss(entry.name, "media_type", "NO_PLACE", f"{_FORM} knows videos, and no other media type"))
-    losses += exchange.no_place(entry, _FORM, _NO_PLACE, has_frames=True)
-    return _Written(signals, status, tags), losses
+    losses += _NO_PLACE.losses(entry)
+    return _SignalRecords(signals, status, tags), losses
 
 
 def _status(entry: Entry, exported: Exported) -> tuple[str, str]:
@@ -683,8 +672,9 @@ def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, 
     time = int(exported.time.timestamp())
     is_first = True
     for entry in entries:
-        if (loss := _kept_back(entry, exported, has_withdrawals=True)) is not None:
-            yield loss
+        refused = withheld(entry, exported, has_withdrawals=True) or exchange.withdrawal_of_all(entry, exported)
+        if refused is not None:
+            yield refused
             continue
         written, losses = _prepare(entry, exported, _JSON_TYPES, by_spaces=False)
         yield from losses
@@ -730,14 +720,6 @@ def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, 
     sink.flush()
 
 
-def _kept_back(entry: Entry, exported: Exported, *, has_withdrawals: bool) -> Loss | None:
-    loss = withheld(entry, exported, has_withdrawals=has_withdrawals)
-    if loss is None and entry.state is EntryState.WITHDRAWN and len(exported.hash_sets) > 1:
-        detail = "the format withdraws a digest, which another hash set of this export may list; export one at a time"
-        return Loss(entry.name, "entry", "WITHDRAWAL_OF_ALL", detail)
-    return loss
-
-
 def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> Iterator[Loss]:
     sink = Output(target)
     text = io.StringIO()
@@ -745,7 +727,7 @@ def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -
     writer.writerow(["signal_type", "signal_str", "collab", "category", "tags"])
     is_first = True
     for entry in entries:
-        if (loss := _kept_back(entry, exported, has_withdrawals=False)) is not None:
+        if (loss := withheld(entry, exported, has_withdrawals=False)) is not None:
             yield loss
             continue
         written, losses = _prepare(entry, exported, _CSV_TYPES, by_spaces=True)
@@ -755,7 +737,7 @@ def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -
         if is_first:
             is_first = False
             yield _terms()
-        yield from exchange.no_place(entry, f"{_FORM}'s CSV", ("external_id", "source_time"), has_frames=True)
+        yield from _NO_PLACE_IN_CSV.losses(entry)
         collab = entry.provenance.member
         if not exchange.survives(collab):
             yield Loss(entry.name, "member", "UNWRITABLE_TEXT", "the member holds characters that are not kept")

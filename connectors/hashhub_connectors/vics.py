@@ -16,7 +16,7 @@ from hashhub.connector import SAYS_NOTHING, Certainty, Guess, Known, LeftOut, Op
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
-from hashhub_connectors.source import Classified, head_text
+from hashhub_connectors.source import ClassifiedFormat, head_text
 
 _CONTEXTS: Final = {
     "odata.metadata": re.compile(r"https?://github\.com/ICMEC/ProjectVic/DataModels/1\.[123]\.xml#(?:Media|Cases)"),
@@ -62,7 +62,7 @@ _STATED: Final = _MEDIA.keys() - {"MediaID", *EXTRA}  # given twice, nobody can 
 _Items = Generator[Record | Reject, None, LeftOut]
 
 
-class VICS(Classified):
+class VICS(ClassifiedFormat):
     """Reads VICS JSON. Positions: `value[12]`, in a case `value[0].Media[3]`, in an array `[12]`; `region`: 2.0's."""
 
     name = "vics"

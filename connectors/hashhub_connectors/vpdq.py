@@ -22,6 +22,7 @@ from hashhub.errors import MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import Entry, Record, Reject, VideoFrame
 from hashhub_connectors import outgoing
+from hashhub_connectors.source import UnclassifiedFormat
 
 MAX_BYTES: Final = 8 << 20  # of one video: 20,000 frames have at most 130 bytes each, in the widest form
 _PIECE: Final = 1 << 16
@@ -31,26 +32,22 @@ _HEADER: Final = re.compile(rb"frame_?(?:number)?,quality,\w*hash,time_?stamp", 
 _ARRAY: Final = re.compile(rb'\[\s*"[0-9A-Fa-f]{64},[0-9]{1,3},[0-9]')
 _OBJECT: Final = re.compile(rb'\{\s*"[0-9]{1,10}"\s*:\s*\{[^{}]{0,200}"(?:quality|timestamp)"')
 _FRAME: Final = dict.fromkeys(("hash", "quality", "timestamp"))
+_WHAT: Final = "vPDQ's text"
 _NO_PLACE: Final = outgoing.NoPlace(
-    "vPDQ's text",
+    _WHAT,
     *("external_id", "flags", "media_type", "media_size", "series", "tags", "quality", "source_time", "expire_time"),
     *("member", "extra"),
     has_frames=True,
 )
 
 
-class VPDQ:
+class VPDQ(UnclassifiedFormat):
     """Reads videos as vPDQ writes them. Positions are `line 12`, of a file that is one video `line 1`."""
 
     name = "vpdq"
     version = "1"
     summary = "videos as vPDQ writes them: a file of frames, or a line for each video"
     options: tuple[Option, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:
-        """Return False: the format has no place for them."""
-        check_options(self, options)
-        return False
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return a guess by the first lines."""
@@ -103,25 +100,16 @@ class VPDQWriter:
     ) -> Iterator[Loss]:
         """Write the videos; entries without frames are left out. Raises InvalidArgument for mixed purposes."""
         check_options(self, options)
-        what = "vPDQ's text"
-        listing = outgoing.PurposeCheck(exported, what)
-        values = outgoing.Speller(what, "", exported)
-        output = outgoing.Output(target)
-        yield from outgoing.about_the_file(exported, what, listed=True)
-        for entry in entries:
-            refused = outgoing.withheld(entry, exported, has_withdrawals=False) or listing.refuses(entry)
-            if refused is None and not entry.frames:
-                refused = Loss(entry.name, "entry", "NO_HASH", "the entry is no video: it has no frames")
-            if refused is not None:
-                yield refused
-                continue
-            output.put(vpdq.render(entry.frames, vpdq.FrameFormat.ARRAY))
-            said = values.of(entry)
-            if said.reason:
-                yield Loss(entry.name, "value", said.reason, said.detail)
-            yield from outgoing.no_place_for_hash(entry, what, [h.algorithm for h in entry.hashes])
-            yield from _NO_PLACE.losses(entry)
-        output.flush()
+        listing, values = outgoing.PurposeCheck(exported, _WHAT), outgoing.Speller(_WHAT, "", exported)
+        yield from outgoing.about_the_file(exported, _WHAT, listed=True)
+        yield from outgoing.ClaimList(target, exported, listing, values, _NO_PLACE).write(entries, "", _video_line)
+
+
+def _video_line(entry: Entry, _value: str) -> tuple[str, Iterable[Loss]] | Loss:
+    if not entry.frames:
+        return Loss(entry.name, "entry", "NO_HASH", "the entry is no video: it has no frames")
+    lost = outgoing.no_place_for_others(entry, _WHAT, ())
+    return vpdq.render(entry.frames, vpdq.FrameFormat.ARRAY), lost
 
 
 def read_video(position: str, text: str) -> tuple[VideoFrame, ...] | Reject:

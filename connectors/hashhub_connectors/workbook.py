@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import date, datetime, time, timedelta
 from typing import IO, Any, BinaryIO, Final, Self
+from xml.sax.handler import ContentHandler
 
 from hashhub.connector import MAX_LINE
 from hashhub.errors import InvalidArgument, MalformedSource
@@ -334,11 +335,8 @@ _XML_BLOCK: Final = 1 << 16  # bytes of XML that are parsed at a time: of a shee
 _MAX_ELEMENT: Final = 4 << 20  # bytes without an element that begins
 
 
-class _Handler:
-    """What defusedxml's parser tells of a part; names without their prefix. Texts come in pieces.
-
-    `elements`: how many have begun.
-    """
+class _Handler(ContentHandler):
+    """Receives the elements of a part, by names without their prefix. `elements`: how many have begun."""
 
     elements = 0
 
@@ -357,20 +355,37 @@ class _Handler:
         """Call `end` with its name alone."""
         self.end(name.rpartition(":")[2] if ":" in name else name)
 
+
+class _TextHandler(_Handler):
+    """Gathers the pieces of a text. Readings of East Asian characters (rPh) are no part of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[str] = []
+        self._is_text = self._is_reading = False
+
+    def start(self, name: str, attributes: Any) -> None:  # noqa: ARG002 - the signature of handlers
+        if name in {"v", "t"}:
+            self._is_text = not self._is_reading
+        elif name == "rPh":
+            self._is_reading = True
+
+    def end(self, name: str) -> None:
+        if name in {"v", "t"}:
+            self._is_text = False
+        elif name == "rPh":
+            self._is_reading = False
+
     def characters(self, content: str) -> None:
-        """Take in text."""
-
-    def _ignore(self, *_: object) -> None:
-        """Pass over what a list has no use for."""
-
-    startDocument = endDocument = setDocumentLocator = ignorableWhitespace = _ignore  # noqa: N815
-    processingInstruction = startPrefixMapping = endPrefixMapping = skippedEntity = _ignore  # noqa: N815
+        if self._is_text:
+            self._pieces.append(content)
 
 
 class _Book(_Handler):
     """Gathers the names of the sheets and the relations by which their parts are found."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.sheets: list[tuple[str, str]] = []
         self.is_from_1904 = False
 
@@ -386,6 +401,7 @@ class _Related(_Handler):
     """Gathers the parts of worksheets by the names of their relations; those of charts have no cells."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.targets: dict[str, str] = {}
 
     def start(self, name: str, attributes: Any) -> None:
@@ -395,39 +411,25 @@ class _Related(_Handler):
             self.targets[attributes.get("Id", "")] = posixpath.normpath(posixpath.join("/xl", target)).lstrip("/")
 
 
-class _Strings(_Handler):
-    """Gathers the texts that cells share. Readings of East Asian characters (rPh) are no part of them."""
+class _Strings(_TextHandler):
+    """Gathers the texts that cells share."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.texts: list[str] = []
-        self._pieces: list[str] = []
-        self._is_text = self._is_reading = False
-
-    def start(self, name: str, attributes: Any) -> None:  # noqa: ARG002 - the signature of handlers
-        if name == "si":
-            self._pieces = []
-        elif name == "rPh":
-            self._is_reading = True
-        elif name == "t":
-            self._is_text = not self._is_reading
 
     def end(self, name: str) -> None:
+        super().end(name)
         if name == "si":
             self.texts.append(_unescaped("".join(self._pieces)))
-        elif name == "rPh":
-            self._is_reading = False
-        elif name == "t":
-            self._is_text = False
-
-    def characters(self, content: str) -> None:
-        if self._is_text:
-            self._pieces.append(content)
+            self._pieces = []
 
 
 class _Styles(_Handler):
     """Gathers which styles of cells show a number as a date."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.dates: list[bool] = []
         self._custom: dict[str, bool] = {}
         self._is_of_cells = False
@@ -448,10 +450,11 @@ class _Styles(_Handler):
             self._is_of_cells = False
 
 
-class _Sheet(_Handler):
+class _Sheet(_TextHandler):
     """Gathers the rows of a sheet: `ready`, (number, values) of those that have ended."""
 
     def __init__(self, strings: list[str], dates: list[bool], day_zero: datetime) -> None:
+        super().__init__()
         self.ready: list[tuple[int, tuple[Value, ...]]] = []
         self._strings = strings
         self._dates = dates
@@ -459,35 +462,29 @@ class _Sheet(_Handler):
         self._row = self._column = self._length = 0
         self._values: list[Value] = []
         self._kind = self._style = ""
-        self._pieces: list[str] = []
-        self._is_text = self._is_reading = False
 
     def start(self, name: str, attributes: Any) -> None:
         if name == "c":
             self._begin_cell(attributes)
-        elif name in {"v", "t"}:
-            self._is_text = not self._is_reading
         elif name == "row":
             self._begin_row(attributes.get("r"))
-        elif name == "rPh":
-            self._is_reading = True
+        else:
+            super().start(name, attributes)
 
     def end(self, name: str) -> None:
-        if name in {"v", "t"}:
-            self._is_text = False
-        elif name == "c":
+        if name == "c":
             self._end_cell()
         elif name == "row":
             self.ready.append((self._row, tuple(self._values)))
-        elif name == "rPh":
-            self._is_reading = False
+        else:
+            super().end(name)
 
     def characters(self, content: str) -> None:
         if self._is_text:
             self._length += len(content)
             if self._length > MAX_LINE:
                 raise self._too_long()
-            self._pieces.append(content)
+        super().characters(content)
 
     def _too_long(self) -> MalformedSource:
         return MalformedSource(
