@@ -31,8 +31,8 @@ import numpy as np
 from bench import result
 from hashhub.desk.hub import HubAnswer
 from hashhub.desk.settings import Mode
-from hashhub.hashing.digest import digests
 from hashhub.hashing.limits import Limits
+from hashhub.hashing.media import digests
 from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
 from hashhub.hook.asgi import UploadHook

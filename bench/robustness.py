@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from bench import result, workloads
-from hashhub.hashing import compiled, variants
+from hashhub.hashing import compiled, perceptual, variants
 from hashhub.hashing.pdq import compute
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.testing.pictures import picture
@@ -355,7 +355,7 @@ def same_screen_of(template: str, number: int) -> dict[str, Any]:
     return answer
 
 
-_BOXES: Final = frozenset({variants.BORDER_REMOVED, variants.CONTENT_BOX})
+_BOXES: Final = frozenset({perceptual.BORDER_REMOVED, variants.CONTENT_BOX})
 
 
 def same_screen(pool: Any, count: int) -> list[dict[str, Any]]:

@@ -13,11 +13,15 @@ from hashhub.model import Effort
 
 
 def too_small(section: msgspec.Struct, name: str, **least: float) -> list[Violation]:
-    """Return which of a section's numbers are below their least ones, inclusive."""
+    """Return which of a section's numbers are below their least ones, inclusive: those that are given, otherwise 1 of
+    whole numbers and 0.01 of others.
+    """
+    usual = {"int": 1, "float": 0.01}
+    bounds = {key: usual[kind] for key, kind in section.__annotations__.items() if kind in usual} | least
     prefix = f"{name}." if name else ""
     return [
         Violation(prefix + key, f"must be at least {at_least}, got {getattr(section, key)}", "OUT_OF_RANGE")
-        for key, at_least in least.items()
+        for key, at_least in bounds.items()
         if not getattr(section, key) >= at_least  # nan is no number of seconds either
     ]
 
@@ -99,16 +103,7 @@ class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for a vault that cannot work."""
-        wrong = too_small(
-            self,
-            "vault",
-            days=0,
-            days_without_report=0,
-            days_after_release=0,
-            max_upload_bytes=1,
-            max_total_bytes=1,
-            exports_a_day=0,
-        )
+        wrong = too_small(self, "vault", days=0, days_without_report=0, days_after_release=0, exports_a_day=0)
         for encryption, name in (
             (Encryption.AGE, "recipients_file"),
             (Encryption.KEY_FILE, "key_file"),
@@ -165,7 +160,7 @@ class CaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for name in ("complaint", "confirmed"):
             if getattr(self, name) is Action.ALLOW:
                 raise InvalidArgument.field(f"case.{name}", "must be HOLD or BLOCK: a case stops copies")
-        refuse(too_small(self, "case", unconfirmed_days=1, max_open=1))
+        refuse(too_small(self, "case"))
 
 
 class ReporterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

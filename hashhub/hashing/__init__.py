@@ -4,9 +4,8 @@
       ├── signature    what a file is, by its first bytes
       ├── decoding     a picture's frames as people see them; structure: its blocks walked first; limits
       ├── video        a video's frames, one a second, to PDQ
-      ├── perceptual   PDQ (pdq), pHash and dHash (grey) of a frame, and of its rotations and flips
-      │     └── compiled   whether the compiled loops (…_kernels) do it: the same bits, sooner
-      └── digest       MD5, SHA-1, SHA-256
+      └── perceptual   PDQ (pdq), pHash and dHash of a frame, and of its rotations and flips
+            └── compiled   whether the compiled loops (…_kernels) do it: the same bits, sooner
     pool         the same in child processes (child), for bytes that strangers send
 
 Perceptual hashes need `hashhub[hashing]`, videos `hashhub[video]`; `hashhub[kernels]` makes both faster.
@@ -15,11 +14,9 @@ Perceptual hashes need `hashhub[hashing]`, videos `hashhub[video]`; `hashhub[ker
 from __future__ import annotations
 
 from hashhub.hashing.decoding import quiet_pillow
-from hashhub.hashing.digest import DIGEST_ALGORITHMS
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits
-from hashhub.hashing.media import FrameHashes, MediaHashes, Variant, hash_media
-from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, pdq_dihedral
-from hashhub.hashing.transform import Transform
+from hashhub.hashing.media import DIGEST_ALGORITHMS, FrameHashes, MediaHashes, Variant, hash_media
+from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, Transform, pdq_dihedral
 
 __all__ = [
     "DEFAULT_LIMITS",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from hashhub.hashes import ALGORITHMS
 from hashhub.hygiene import MIN_PDQ_QUALITY
-from hashhub.model import TURNS, Coverage, Effort, MatchResult, Query, ReasonLine
+from hashhub.model import Coverage, Effort, MatchResult, Query, ReasonLine
 from hashhub.trust import AS_THEY_ARE, ReasonCode
 
 if TYPE_CHECKING:
@@ -50,8 +49,6 @@ def coverage(
     less. `query`: that of the file, where the caller has it already.
     """
     query = query or media.query()
-    if _is_plain(media) and asked is None:
-        return _of_plain(effort, tuple([h.algorithm for h in query.hashes]), tuple([v.variant for v in query.variants]))
     used = {h.algorithm for h in query.hashes}
     for variant in query.variants:
         used.update([h.algorithm for h in variant.hashes])
@@ -89,34 +86,6 @@ def coverage(
         else EXACT_UNSEARCHED
         if media.not_perceptual
         else unsearched(effort),
-    )
-
-
-def _is_plain(media: MediaHashes) -> bool:
-    """Whether it is a picture of one frame, without variants but its turns, of which there is nothing more to say: most
-    are.
-    """
-    if len(media.frames) != 1 or media.video_frames:
-        return False
-    frame = media.frames[0]
-    return (
-        TURNS.issuperset([variant.name for variant in frame.variants])
-        and frame.quality is not None
-        and frame.quality >= MIN_PDQ_QUALITY
-        and media.frame_count == media.frames_hashed == 1
-        and not (media.not_perceptual or media.skipped or media.variants_skipped)
-    )
-
-
-@lru_cache(maxsize=64)  # for most pictures the same
-def _of_plain(effort: Effort, used: tuple[str, ...], variants: tuple[str, ...]) -> Coverage:
-    return Coverage(
-        algorithms=_in_order(used),
-        effort=effort,
-        variants=variants,
-        frame_count=1,
-        frames_hashed=1,
-        unsearched=unsearched(effort),
     )
 
 

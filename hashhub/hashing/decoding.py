@@ -21,6 +21,7 @@ from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Li
 from hashhub.hashing import compiled
 from hashhub.hashing.boxes import Contents, check_boxes
 from hashhub.hashing.limits import Limits, too_large
+from hashhub.hashing.perceptual import Transform
 from hashhub.hashing.structure import (
     check_blocks,
     film_behind,
@@ -30,7 +31,6 @@ from hashhub.hashing.structure import (
     jpeg_end,
     scan_count,
 )
-from hashhub.hashing.transform import Transform
 
 if TYPE_CHECKING:
     from PIL import Image

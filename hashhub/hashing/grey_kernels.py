@@ -1,97 +1,68 @@
-"""The compiled loops before pHash and dHash: Pillow's LANCZOS, to the bit, in a twentieth of the time.
+"""The compiled loops before pHash and dHash: Pillow's LANCZOS, to the bit, in a tenth of the time.
 
-`imagehash` makes a picture grey at full size and resizes that twice, to 32 x 32 and to 9 x 8. The grey picture comes
-from `pdq_kernels`, which reads the pixels anyway. Pillow resizes with integers, by weights of 22 bits, first along the
-rows, rounded to bytes, then down the columns (libImaging/Resample.c). Integer sums have no order, so here they are
-taken in vectors.
+`imagehash` resizes the grey picture to 32 x 32 and to 9 x 8. Pillow does that with integers, by weights of 22 bits,
+first along the rows, rounded to bytes, then down the columns (libImaging/Resample.c). It goes the other way round,
+which rounds differently, where a picture is much taller than wide. Whether the installed Pillow still does it this way
+is asked once, with two small pictures.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import types
 from numpy.typing import NDArray
+from PIL import Image
 
 from hashhub.kernel_cache import jit
 
 _BITS: Final = 22  # of a weight: PRECISION_BITS
 _SUPPORT: Final = 3.0  # of the LANCZOS filter, in pixels of the smaller picture
-_LOW_BITS: Final = 15
-_PIXELS: Final = 32  # of a row, multiplied at once: of 16 bits each, those of a cache line
-_ROWS: Final = 4  # summed side by side
+_TALLEST: Final = 1.5  # height to width; Pillow 13 changes the order from 1.7 on
+_LEAST_SIDE: Final = 64  # smaller pictures are resized in microseconds anyway, and perhaps enlarged
 
 
-@intrinsic
-def _plus_product(_context: Any, _total: Any, _pixel: Any, _weight: Any) -> Any:
-    """Return total + pixel * weight as int32: Numba by itself would go on in 64 bits, half as many to a vector."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.add(args[0], builder.mul(args[1], args[2]))
-
-    return types.int32(types.int32, types.int32, types.int32), codegen
+def resized(grey: Image.Image, columns: int, rows: int) -> Image.Image | None:
+    """Return an 8-bit grey picture after Pillow's LANCZOS; None for one that is left to Pillow."""
+    if min(grey.size) < _LEAST_SIDE or grey.height > grey.width * _TALLEST or not agrees_with_pillow():
+        return None
+    return Image.fromarray(_resized(np.asarray(grey), columns, rows))
 
 
-def _rows_at_once(context: Any) -> int:
-    """Return of how many rows a processor has room for the sums in its vectors."""
-    return _ROWS if "+avx512bw" in context.codegen().magic_tuple()[2].split(",") else _ROWS // 2
+@functools.cache
+def agrees_with_pillow() -> bool:
+    """Whether the installed Pillow resizes as the kernels do."""
+    random = np.random.default_rng(0)
+    for height, width in ((100, 150), (180, 120)):
+        pixels = random.integers(0, 2, (height, width), np.uint8) * np.uint8(255)
+        for size in ((32, 32), (9, 8)):
+            pillows = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+            if not np.array_equal(_resized(pixels, *size), np.asarray(pillows)):
+                return False
+    return True
 
 
-@intrinsic
-def _weigh_rows(
-    _context: Any, rows: Any, _first: Any, _pitch: Any, weights: Any, _at: Any, _count: Any, sums: Any
-) -> Any:
-    """Write for each of 4 rows, `pitch` apart, the sum of `count` pixels from `first` on by the weights from `at` on,
-    and by those from `at + count` on, times 2**15.
+def _resized(grey: NDArray[np.uint8], columns: int, rows: int) -> NDArray[np.uint8]:
+    height, width = grey.shape
+    narrow = np.empty((height, columns), np.uint8)
+    read = grey.view()
+    read.flags.writeable = False  # one kind of array, so that there is one kernel
+    along_rows(read, *_weights(width, columns), narrow)
+    small = np.empty((rows, columns), np.uint8)
+    down_columns(narrow, *_weights(height, rows), small)
+    return small
 
-    A weight is in two parts, its low 15 bits and those above: for the sum of two products of 16 bits processors have
-    one instruction, which takes half as long as a product of 32 bits. `count`: a multiple of 32, so that no pixel is
-    left over; `first` and `at` are best where a cache line begins. Each sum has to wait for its last addition, so those
-    of some rows are taken side by side.
-    """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        read, by, written = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 3, 6))
-        word, index = ir.IntType(32), ir.IntType(64)
-        lanes = ir.VectorType(word, _PIXELS // 2)
-        stored, wide = (ir.VectorType(kind, _PIXELS) for kind in (ir.IntType(16), word))
-        pair = [ir.Constant(lanes, list(range(k, _PIXELS, 2))) for k in (0, 1)]
-        of_lanes = ir.FunctionType(word, [lanes])
-        added = cgutils.get_or_insert_function(builder.module, of_lanes, f"llvm.vector.reduce.add.v{_PIXELS // 2}i32")
-
-        def loaded(data: Any, at: Any) -> Any:
-            place = builder.bitcast(builder.gep(data, [at]), stored.as_pointer())
-            return builder.sext(builder.load(place, align=2), wide)
-
-        at_once = _rows_at_once(context)
-        for top in range(0, _ROWS, at_once):
-            # LLVM keeps them in registers.
-            totals = [cgutils.alloca_once(builder, lanes) for _ in range(2 * at_once)]
-            for total in totals:
-                builder.store(ir.Constant(lanes, [0] * lanes.count), total)
-            with cgutils.for_range(builder, builder.udiv(args[5], ir.Constant(index, _PIXELS))) as loop:
-                offset = builder.mul(loop.index, ir.Constant(index, _PIXELS))
-                low = builder.add(args[4], offset)
-                parts = [loaded(by, at) for at in (low, builder.add(low, args[5]))]
-                for row in range(at_once):
-                    at = builder.add(args[1], builder.mul(args[2], ir.Constant(index, top + row)))
-                    pixels = loaded(read, builder.add(at, offset))
-                    for part, total in zip(parts, totals[2 * row :], strict=False):
-                        products = builder.mul(pixels, part)
-                        both = (builder.shuffle_vector(products, products, of) for of in pair)
-                        builder.store(builder.add(builder.load(total), builder.add(*both)), total)
-            for row in range(at_once):
-                low, high = (builder.call(added, [builder.load(total)]) for total in totals[2 * row : 2 * row + 2])
-                total = builder.add(low, builder.shl(high, ir.Constant(word, _LOW_BITS)))
-                builder.store(total, builder.gep(written, [ir.Constant(index, top + row)]))
-        return context.get_dummy_value()
-
-    place = types.int64
-    return types.void(rows, place, place, weights, place, place, sums), codegen
+@functools.lru_cache(maxsize=16)  # most pictures have one of few sizes
+def _weights(count: int, fewer: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Return which of `count` pixels each of `fewer` is made of: the first, how many, and their weights."""
+    starts, lengths = np.empty(fewer, np.int64), np.empty(fewer, np.int64)
+    weights = np.zeros((fewer, math.ceil(_SUPPORT * count / fewer) * 2 + 1), np.int32)
+    weigh(count, starts, lengths, weights)
+    return starts, lengths, weights
 
 
 @jit
@@ -106,7 +77,7 @@ def _sinc(x: float) -> float:
 def weigh(count: int, starts: NDArray[np.int64], lengths: NDArray[np.int64], weights: NDArray[np.int32]) -> None:
     """Write how `count` pixels in a row become fewer: pixel i is the sum of `lengths[i]` from `starts[i]` on, weighted.
 
-    `weights`: int32[fewer, at least what `taps` says]. As precompute_coeffs and normalize_coeffs_8bpc do it.
+    As precompute_coeffs and normalize_coeffs_8bpc do it.
     """
     fewer = starts.shape[0]
     scale = count / fewer
@@ -133,6 +104,9 @@ def _rounded(total: int) -> int:
     return min(max(total >> _BITS, 0), 255)
 
 
+# Sums are cut to int32 after each addition: Numba by itself would go on in 64 bits, half as many to a vector.
+
+
 @jit
 def along_rows(
     picture: NDArray[np.uint8],
@@ -141,44 +115,17 @@ def along_rows(
     weights: NDArray[np.int32],
     out: NDArray[np.uint8],
 ) -> None:
-    """Resize each row of uint8[height, width] to uint8[height, fewer], at most half as wide: no weight is more than 0.5
-    then, and its parts fit in 16 bits.
-    """
-    height, width = picture.shape
-    fewer = starts.shape[0]
-    # From where a line begins; the pixels before the first and behind the last weigh nothing.
-    lines = np.empty(fewer, np.int64)
-    counts = np.empty(fewer, np.int64)
-    for i in range(fewer):
-        lines[i] = starts[i] // _PIXELS * _PIXELS
-        counts[i] = -((lines[i] - starts[i] - lengths[i]) // _PIXELS) * _PIXELS
-    pitch = 2 * np.max(counts)
-    parts, first_part = _aligned(fewer * pitch)
-    for i in range(fewer):
-        at = first_part + i * pitch + starts[i] - lines[i]
-        for k in range(lengths[i]):
-            parts[at + k] = weights[i, k] & ((1 << _LOW_BITS) - 1)
-            parts[at + counts[i] + k] = weights[i, k] >> _LOW_BITS
-    row_pitch = (width + 2 * _PIXELS - 1) // _PIXELS * _PIXELS
-    rows, first = _aligned(_ROWS * row_pitch)
-    sums = np.empty(_ROWS, np.int32)
-    for top in range(0, height, _ROWS):
-        count = min(_ROWS, height - top)
-        for row in range(count):
-            read, to = picture[top + row], rows[first + row * row_pitch :]
-            for x in range(width):
-                to[x] = read[x]
-        for i in range(fewer):
-            _weigh_rows(rows, first + lines[i], row_pitch, parts, first_part + i * pitch, counts[i], sums)
-            for row in range(count):
-                out[top + row, i] = _rounded(np.int32(sums[row] + np.int32(1 << (_BITS - 1))))
-
-
-@jit
-def _aligned(count: int) -> tuple[NDArray[np.int16], int]:
-    """Return int16 zeros, and from where `count` of them lie as cache lines do."""
-    zeros = np.zeros(count + _PIXELS, np.int16)
-    return zeros, -(zeros.ctypes.data // 2) % _PIXELS
+    """Resize each row of uint8[height, width] to uint8[height, fewer]."""
+    row = np.empty(picture.shape[1], np.int32)
+    for y in range(picture.shape[0]):
+        for x in range(row.shape[0]):
+            row[x] = picture[y, x]
+        for i in range(starts.shape[0]):
+            pixels, of_pixels = row[starts[i] : starts[i] + lengths[i]], weights[i]
+            total = np.int32(1 << (_BITS - 1))
+            for k in range(pixels.shape[0]):
+                total = np.int32(total + pixels[k] * of_pixels[k])
+            out[y, i] = _rounded(total)
 
 
 @jit
@@ -196,17 +143,17 @@ def down_columns(
         for k in range(lengths[i]):
             row, weight = picture[starts[i] + k], weights[i, k]
             for x in range(totals.shape[0]):
-                totals[x] = _plus_product(totals[x], np.int32(row[x]), weight)
+                totals[x] = np.int32(totals[x] + np.int32(row[x]) * weight)
         for x in range(totals.shape[0]):
             out[i, x] = _rounded(totals[x])
 
 
 _bytes = types.Array(types.uint8, 2, "C")
 _places = types.Array(types.int64, 1, "C")
-_weights = types.Array(types.int32, 2, "C")
+_of_pixels = types.Array(types.int32, 2, "C")
 SIGNATURES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
-    (weigh, (types.int64, _places, _places, _weights)),
-    (along_rows, (_bytes, _places, _places, _weights, _bytes)),
-    (down_columns, (_bytes, _places, _places, _weights, _bytes)),
+    (weigh, (types.int64, _places, _places, _of_pixels)),
+    (along_rows, (types.Array(types.uint8, 2, "C", readonly=True), _places, _places, _of_pixels, _bytes)),
+    (down_columns, (_bytes, _places, _places, _of_pixels, _bytes)),
 )
 """What is called from outside, and the types that it is called with: what has to be compiled or loaded."""

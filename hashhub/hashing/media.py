@@ -12,9 +12,10 @@ docs/match/media.md has formats, limits, readings and what is an error.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
@@ -24,18 +25,21 @@ import msgspec
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hashes import Hash, algorithm
 from hashhub.hashing.decoding import opened_picture
-from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
-from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
+from hashhub.hashing.perceptual import BORDER_REMOVED, PERCEPTUAL_ALGORITHMS, perceptual_hashes
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of, stray_bytes
-from hashhub.hashing.variants import BORDER_REMOVED, MOST_WINDOWS, derive, windows_a_frame
 from hashhub.hashing.video import hash_video, require_extra
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 
 if TYPE_CHECKING:
     from PIL import Image
 
+# The registry's names and hashlib's.
+_HASHLIB_NAMES: Final[dict[str, str]] = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256"}
 
+DIGEST_ALGORITHMS: Final = tuple(_HASHLIB_NAMES)
+
+_CHUNK_BYTES: Final = 1 << 20
 _TURNED: Final = {Effort.PLAIN: (), Effort.STANDARD: ("PDQ",), Effort.THOROUGH: PERCEPTUAL_ALGORITHMS}
 """Of which algorithms a picture's rotations and flips are computed: those of PDQ take a twentieth of the time."""
 
@@ -389,6 +393,8 @@ def _hash_picture(data: bytes, media_type: str, wanted: frozenset[str], limits: 
     variants_skipped: str | None = None
     with opened_picture(data, media_type, limits) as picture:
         if effort is Effort.THOROUGH:
+            from hashhub.hashing.variants import windows_a_frame
+
             shared = min(picture.frame_count, limits.max_frames)
             windows = windows_a_frame(shared) if "PDQ" in wanted else 0
             variants_skipped = _why_fewer_windows(windows, shared, wanted)
@@ -418,6 +424,8 @@ def _hash_picture(data: bytes, media_type: str, wanted: frozenset[str], limits: 
 
 def _why_fewer_windows(windows: int, frames: int, wanted: frozenset[str]) -> str | None:
     """Return which windows onto each of so many frames are left out, and why; None if none are."""
+    from hashhub.hashing.variants import MOST_WINDOWS
+
     if "PDQ" not in wanted:
         return "no crops were looked for: they are hashed by PDQ, which was not asked for"
     if windows == MOST_WINDOWS:
@@ -431,6 +439,8 @@ def _derived(shown: Image.Image, windows: int, known: set[Hash]) -> Iterator[Var
 
     The quality is the lowest of any.
     """
+    from hashhub.hashing.variants import derive
+
     by_name: dict[str, dict[Hash, int]] = {}
     for name, of_variant, quality in derive(shown, windows):
         if of_variant not in known:
@@ -438,3 +448,46 @@ def _derived(shown: Image.Image, windows: int, known: set[Hash]) -> Iterator[Var
             by_name.setdefault(name, {})[of_variant] = quality
     for name, hashes in by_name.items():
         yield Variant(name, tuple(hashes), min(hashes.values()))
+
+
+def digests(chunks: Iterable[bytes], algorithms: Collection[str] = DIGEST_ALGORITHMS) -> tuple[Hash, ...]:
+    """Return the hash of the joined chunks for each of `algorithms`, in the order of `DIGEST_ALGORITHMS`.
+
+    Reads every chunk once and keeps none, so media of any size can be digested. `algorithms` are canonical names; those
+    that are not in `DIGEST_ALGORITHMS` are passed over.
+    """
+    # None of these protects a secret: they name files, as every contributed hash set does. FIPS builds refuse MD5
+    # otherwise.
+    running = {
+        name: hashlib.new(_HASHLIB_NAMES[name], usedforsecurity=False)
+        for name in DIGEST_ALGORITHMS
+        if name in algorithms
+    }
+    for chunk in chunks:
+        for state in running.values():
+            state.update(chunk)
+    return tuple(Hash.of(name, state.digest()) for name, state in running.items())
+
+
+def read_chunks(stream: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
+    """Yield what is left of the stream, from its current position, in chunks of at most `chunk_bytes`.
+
+    Raises:
+        InvalidArgument: UNREADABLE_MEDIA, if reading fails or the stream does not give bytes.
+    """
+    while True:
+        try:
+            chunk = stream.read(chunk_bytes)
+        except (OSError, ValueError) as e:  # ValueError: the stream is closed
+            raise InvalidArgument(
+                f"the media could not be read to its end ({type(e).__name__}); give bytes or an open binary stream",
+                reason=Reason.UNREADABLE_MEDIA,
+            ) from e
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise InvalidArgument(
+                f"the stream gave {type(chunk).__name__}, expected bytes; open it in binary mode",
+                reason=Reason.UNREADABLE_MEDIA,
+            )
+        if not chunk:
+            return
+        yield bytes(chunk)

@@ -187,17 +187,6 @@ def samples(pixels: NDArray[np.uint8], mirrored: bool, squares: _Floats) -> None
 
 
 @jit
-def grey(pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Write uint8[height, width, 3] in grey, as Pillow does (libImaging/Convert.c, L24)."""
-    height, width = out.shape
-    for y in range(height):
-        row, to = pixels[y].reshape(-1), out[y]
-        for x in range(width):
-            r, g, b = np.int32(row[3 * x]), np.int32(row[3 * x + 1]), np.int32(row[3 * x + 2])
-            to[x] = np.int32(19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16
-
-
-@jit
 def transform(square: _Floats, cosines: _Floats, values: _Floats) -> int:
     """Write the part of the transform of 64 x 64 samples that is kept to `values` (float32[16, 16]).
 
@@ -231,10 +220,8 @@ def transform(square: _Floats, cosines: _Floats, values: _Floats) -> int:
 
 _matrix = types.Array(types.float32, 2, "C")
 _pixels = types.Array(types.uint8, 3, "C", readonly=True)
-_bytes = types.Array(types.uint8, 2, "C")
 SIGNATURES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
     (samples, (_pixels, types.boolean, types.Array(types.float32, 4, "C"))),
-    (grey, (_pixels, _bytes)),
     (transform, (_matrix, _matrix, _matrix)),
 )
 """What is called from outside, and the types that it is called with: what has to be compiled or loaded."""

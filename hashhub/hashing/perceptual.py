@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
-from hashhub.hashing.transform import Transform
+from hashhub.hashing import compiled
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
 
-    from hashhub.hashing.grey import Grey
-
 PERCEPTUAL_ALGORITHMS: Final = ("PDQ", "PHASH", "DHASH")
+BORDER_REMOVED: Final = "border-removed"
+"""The name of what is derived by cutting off a border, of a picture or of all frames of a video."""
+
+
+class Transform(StrEnum):
+    """The seven rotations and flips. Rotations are counter-clockwise; TRANSVERSE is the other diagonal.
+
+    The names are Pillow's, the values what variants of an upload are called.
+    """
+
+    FLIP_LEFT_RIGHT = "flip-left-right"
+    FLIP_TOP_BOTTOM = "flip-top-bottom"
+    ROTATE_90 = "rotate-90"
+    ROTATE_180 = "rotate-180"
+    ROTATE_270 = "rotate-270"
+    TRANSPOSE = "transpose"
+    TRANSVERSE = "transverse"
 
 
 # Transposing swaps the axes, which PDQ treats alike but for the order of its sums: the hash of a transposed picture is
@@ -115,15 +131,15 @@ def perceptual_hashes(
         for transform, value in pdq_hashes.items():
             hashes[transform].append(value)
     if not wanted.isdisjoint(("PHASH", "DHASH")):
-        from hashhub.hashing.grey import Grey
+        from PIL import Image
 
         turned_imagehashes = wanted.intersection(turned) - {"PDQ"}
-        grey = Grey.of(picture, pixels)  # what imagehash would do first, once for all
+        grey = picture.convert("L")  # what imagehash would do first, once for all
         for transform, of_transform in hashes.items():
             if transform is None:
                 of_transform.extend(_imagehashes(grey, wanted))
             elif turned_imagehashes:
-                of_transform.extend(_imagehashes(grey.turned(transform), turned_imagehashes))
+                of_transform.extend(_imagehashes(grey.transpose(Image.Transpose[transform.name]), turned_imagehashes))
     return {transform: tuple(of_transform) for transform, of_transform in hashes.items()}, quality
 
 
@@ -138,11 +154,23 @@ def pdq_hashes_of(pixels: npt.NDArray[np.uint8], *, is_turned: bool) -> tuple[di
     return {t: Hash("PDQ", b.to_bytes(_PDQ_BYTES)) for t, b in bits.items()}, computed[_MIRRORS[None]][1]
 
 
-def _imagehashes(grey: Grey, wanted: frozenset[str]) -> Iterator[Hash]:
+def _imagehashes(grey: Image.Image, wanted: frozenset[str]) -> Iterator[Hash]:
     import imagehash
     import numpy as np
 
     # Each would resize the picture to this size first; one that has it already is taken as it is.
     for name, function, size in (("PHASH", imagehash.phash, (32, 32)), ("DHASH", imagehash.dhash, (9, 8))):
         if name in wanted:
-            yield Hash.of(name, np.packbits(function(grey.resized(*size)).hash.flatten()).tobytes())
+            yield Hash.of(name, np.packbits(function(resized(grey, *size)).hash.flatten()).tobytes())
+
+
+def resized(grey: Image.Image, columns: int, rows: int) -> Image.Image:
+    """Return an 8-bit grey picture after Pillow's LANCZOS, by the kernels where they are used."""
+    from PIL import Image
+
+    if compiled.are_used():
+        from hashhub.hashing import grey_kernels
+
+        if (small := grey_kernels.resized(grey, columns, rows)) is not None:
+            return small
+    return grey.resize((columns, rows), Image.Resampling.LANCZOS)

@@ -15,24 +15,23 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from hashhub.hashes import Hash
+from hashhub.hashing.perceptual import BORDER_REMOVED, pdq_hashes_of
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MAX_HASHES_PER_QUERY
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    from PIL import Image
+_Bytes = npt.NDArray[np.uint8]
+_Floats = npt.NDArray[np.float32]
+_Mask = npt.NDArray[np.bool_]
+_Sums = npt.NDArray[np.int32]
+_Levels = npt.NDArray[np.int16]
 
-    _Bytes = npt.NDArray[np.uint8]
-    _Floats = npt.NDArray[np.float32]
-    _Mask = npt.NDArray[np.bool_]
-    _Sums = npt.NDArray[np.int32]
-    _Levels = npt.NDArray[np.int16]
-
-BORDER_REMOVED: Final = "border-removed"
 CONTENT_BOX: Final = "content-box"
 CROP: Final = "crop"
 MIRROR_PAD: Final = "mirror-pad"
@@ -85,8 +84,6 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
     At most `MOST_BOXES`, each with its seven turns, and with `windows`, at most MOST_WINDOWS, at most so many more onto
     the whole frame and onto the first of those boxes together. Some hashes may come twice.
     """
-    from PIL import Image as Pillow
-
     if min(shown.size) < _LEAST_SIDE:
         return
     factor = max(1, round(math.sqrt(shown.width * shown.height / _PIXELS)))
@@ -103,7 +100,7 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
             hashed.append((name, box))
             yield from derived
     if windows:
-        reduced = Pillow.fromarray(pixels)
+        reduced = Image.fromarray(pixels)
         shown_in_it = [box for _, box in sorted(hashed, key=lambda named: named[0] != CONTENT_BOX)][:1]
         shares = (windows - windows // 2, windows // 2) if hashed else (windows,)
         for box, share in zip((*shown_in_it, whole), shares, strict=True):
@@ -112,8 +109,6 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
 
 def _reduced(shown: Image.Image, factor: int) -> tuple[_Bytes, _Bytes]:
     """Return the pixels of a frame that is reduced by a factor, (height, width, 3), and by 2 again."""
-    import numpy as np
-
     of_pillow = shown.reduce(factor) if factor > 1 else shown
     return np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
 
@@ -123,8 +118,6 @@ def common_border(least: _Levels, most: _Levels) -> Box:
 
     `least`, `most`: of each pixel how far it is above its own picture's edge, in any of them: int16[height, width].
     """
-    import numpy as np
-
     if min(least.shape) < _LEAST_SIDE:
         return Box(0, 0, least.shape[1], least.shape[0])
     pixels = np.stack((least, most, least), axis=2)
@@ -144,8 +137,6 @@ def _squared(pixels: _Bytes) -> _Bytes:
     """Return what a box holds with corners that were rounded filled from beside them: the ground in them moves some 15
     of PDQ's bits.
     """
-    import numpy as np
-
     longest = min(pixels.shape[:2]) // _ROUNDEST
     filled = pixels
     for down, across in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
@@ -170,8 +161,6 @@ def _squared(pixels: _Bytes) -> _Bytes:
 
 def _hashed(name: str, pixels: _Bytes) -> list[Derived]:
     """Return the hash of what a box holds, then those of its turns; none of too little."""
-    from hashhub.hashing.perceptual import pdq_hashes_of
-
     hashes, quality = pdq_hashes_of(pixels, is_turned=True)
     if quality < MIN_PDQ_QUALITY:
         return []
@@ -214,8 +203,6 @@ def _border(pixels: _Bytes | _Levels, halved: _Bytes | _Levels) -> Box:
 
 def _flat_lines(lines: _Bytes | _Levels) -> int:
     """Return how many lines, from the first, are of one colour; 0 if all are, for then there is no picture."""
-    import numpy as np
-
     colour = _colour(lines[0])
     begin, end = 0, 1  # most pictures have no border and end at the first line
     while begin < len(lines):
@@ -231,8 +218,6 @@ def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     """Return the largest of the three colours, (…, 3) to (…): many times faster than NumPy's own way along a short
     axis.
     """
-    import numpy as np
-
     away = np.abs(differences)
     largest = np.maximum(away[..., 0], away[..., 1])
     return np.maximum(largest, away[..., 2], out=largest)
@@ -240,8 +225,6 @@ def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
 
 def _colour(line: _Bytes | _Levels) -> npt.NDArray[np.int16]:
     """Return the colour of a line that is to be of one: its median, by channel."""
-    import numpy as np
-
     median: npt.NDArray[np.int16] = np.partition(line, len(line) // 2, axis=0)[len(line) // 2].astype(np.int16)
     return median
 
@@ -264,8 +247,6 @@ def _sharpened(pixels: _Bytes | _Levels, box: Box, within: tuple[int, ...]) -> B
 
 def _step(lines: _Bytes | _Levels, edge: int) -> int:
     """Return where, within a JPEG block of `edge`, the picture begins: behind the largest step between lines."""
-    import numpy as np
-
     begin, end = max(0, edge - 3), min(len(lines), edge + _BLOCK)
     strip = lines[begin:end, ::_SPARSE].astype(np.int16)
     if len(strip) < 2:  # noqa: PLR2004 - no step between fewer
@@ -312,8 +293,6 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
     of nothing else -1.5; then its edges are moved to where ground begins. Before all of these comes the rectangle with
     a straight edge on each side, which needs no ground of a few colours. `halved`: the same picture, reduced by 2.
     """
-    import numpy as np
-
     height, width, _ = halved.shape
     size = max(2, math.ceil(max(height, width) / _CELLS))
     if min(height, width) // size < _FEWEST_CELLS:
@@ -350,8 +329,6 @@ def _bands(halved: _Bytes) -> _Mask | None:
     colour changes from above to below, as behind stories. None if too few lines begin and end alike, or it does not
     change.
     """
-    import numpy as np
-
     lines = halved[..., :3].astype(np.int16)
     alike = _largest(lines[:, 0] - lines[:, -1]) <= _BAND_NOISE
     if np.count_nonzero(alike) < _BANDS * len(alike):
@@ -384,8 +361,6 @@ def _table(mask: _Mask) -> _Sums:
     """Return the summed-area table of a mask, int32[height + 1, width + 1]: how many of the pixels above and to the
     left of each corner are set. A rectangle's own are four of its numbers away.
     """
-    import numpy as np
-
     table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
     np.cumsum(mask, axis=1, dtype=np.int32, out=table[1:, 1:])
     np.cumsum(table, axis=0, out=table)
@@ -394,16 +369,12 @@ def _table(mask: _Mask) -> _Sums:
 
 def _down(ground: _Sums, left: int, right: int) -> npt.NDArray[np.float64]:
     """Return for each row the share of its pixels between two columns that are ground. `ground`: of `_table`."""
-    import numpy as np
-
     shares: npt.NDArray[np.float64] = np.diff(ground[:, right] - ground[:, left]) / (right - left)
     return shares
 
 
 def _across(ground: _Sums, top: int, bottom: int) -> npt.NDArray[np.float64]:
     """Return for each column the share of its pixels between two rows that are ground. `ground`: of `_table`."""
-    import numpy as np
-
     shares: npt.NDArray[np.float64] = np.diff(ground[bottom] - ground[top]) / (bottom - top)
     return shares
 
@@ -413,8 +384,6 @@ def _photographs(ground: _Sums, size: int, most: int = _PHOTOGRAPHS) -> list[Box
 
     `ground`: of `_table`. `most`: rectangles.
     """
-    import numpy as np
-
     corners = ground[::size, ::size]
     cells = np.diff(np.diff(corners, axis=0), axis=1) / size**2
     score = 1 - _GROUND_COSTS * cells
@@ -444,8 +413,6 @@ def _parts(ground: _Sums, box: Box) -> list[Box]:
 
 def _runs(bare: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return the runs of lines between bare ones that are at least a fifth of all; one run: all lines."""
-    import numpy as np
-
     cuts = [-1, *np.flatnonzero(bare).tolist(), len(bare)]
     runs = [(a + 1, b) for a, b in itertools.pairwise(cuts) if b - a - 1 >= len(bare) / _MOST_PARTS]
     return runs if len(runs) > 1 else [(0, len(bare))]
@@ -462,8 +429,6 @@ def _peeled(pixels: _Bytes, box: Box) -> list[Box]:
 
 def _rim(lines: _Bytes) -> int:
     """Return how many lines, of the first 16th, belong to a rim: of one colour but for round corners."""
-    import numpy as np
-
     deepest = max(4, len(lines) // _RIM)
     widest = 0
     for first in (0, 2):  # the edge may lie a line or two outside the rim
@@ -482,8 +447,6 @@ def _ground(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
 
     Dark and light parts of photographs have such colours, but are not flat.
     """
-    import numpy as np
-
     channels = [np.ascontiguousarray(pixels[..., channel]) for channel in range(3)]
     red, green, blue = (channel.astype(np.int16) for channel in channels)
     light = red + 2 * green + blue
@@ -518,8 +481,6 @@ def _edged(light: _Levels) -> Box | None:
     window weighs less than the photograph in it, however its colours and those around it change. None: no rectangle has
     four edges, or all that have are mostly still. `light`: red + 2 green + blue, (height, width).
     """
-    import numpy as np
-
     ground = _table(_still(light))
     turned = np.ascontiguousarray(light.T)
     lefts, rights = _edge_lines(light)
@@ -550,8 +511,6 @@ def _edged(light: _Levels) -> Box | None:
 
 def _still(light: _Levels) -> _Mask:
     """Return which pixels are as light as their neighbours, but for a level. `light`: as of `_edged`."""
-    import numpy as np
-
     still = np.ones(light.shape, bool)
     still[:, 1:] &= np.abs(light[:, 1:] - light[:, :-1]) <= _STILL
     still[1:] &= np.abs(light[1:] - light[:-1]) <= _STILL
@@ -569,8 +528,6 @@ class _Lines(NamedTuple):
 
 def _shares(lines: _Lines, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return the share of each column that is an edge between two rows, in `_POOLED` pixels; -1 where they are none."""
-    import numpy as np
-
     length = (end - begin) * _POOLED
     counted = (lines.counts[end] - lines.counts[begin]).transpose(2, 0, 1)
     shares: npt.NDArray[np.float64] = np.where(length >= _LEAST_SIDE // _HALVES, counted / np.maximum(length, 1), -1.0)
@@ -583,8 +540,6 @@ def _edge_lines(light: _Levels) -> tuple[_Lines, _Lines]:
     An edge is a step between two pixels, of which the outer one is like its neighbour along the edge: what lies around
     a photograph is flat or changes slowly, and the texture within it is neither.
     """
-    import numpy as np
-
     rows = (len(light) - 1) // _POOLED
     sides: list[_Lines] = []
     for counts in _edge_counts(light, rows):
@@ -599,8 +554,6 @@ def _edge_counts(light: _Levels, rows: int) -> tuple[_Sums, _Sums]:
     """Return for each column but the first and the last how many of its pixels are on a left side, and how many on a
     right one, added up from above by `_POOLED` rows: int32[rows + 1, columns].
     """
-    import numpy as np
-
     lefts, rights = (np.zeros((rows + 1, light.shape[1] - 2), np.int32) for _ in range(2))
     step = np.abs(light[1:, 2:] - light[1:, :-2]) > _STEP
     even = np.abs(light[1:] - light[:-1]) <= _EVEN
@@ -615,8 +568,6 @@ def _gains(counts: _Sums) -> npt.NDArray[np.float64]:
     """Return for each column by how many pixels more are an edge, between the two rows where that is most, than have to
     be. `counts`: of `_edge_counts`.
     """
-    import numpy as np
-
     enough = np.arange(len(counts), dtype=np.float32) * np.float32(_EDGED * _POOLED)
     gains = counts - enough[:, None]
     most: npt.NDArray[np.float64] = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
@@ -628,8 +579,6 @@ def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
 
     Kadane's algorithm in two dimensions, for all pairs of rows at once: some 56,000 sums for a grid of 48 x 48.
     """
-    import numpy as np
-
     rows, columns = score.shape
     until = np.zeros((columns + 1, rows + 1), np.float32)
     np.cumsum(np.cumsum(score, axis=0), axis=1, out=until[1:, 1:].T)
@@ -646,8 +595,6 @@ def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
 
 @lru_cache(maxsize=64)
 def _pairs(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    import numpy as np
-
     first, last = np.triu_indices(count, 1)
     return first, last
 
@@ -663,8 +610,6 @@ def _grown(ground: _Sums, box: Box) -> Box:
 
 def _edges(bare: npt.NDArray[np.bool_], begin: int, end: int) -> tuple[int, int]:
     """Return the first and, exclusive, the last line of what lies around the middle of a range between bare lines."""
-    import numpy as np
-
     middle = (begin + end) // 2
     before, after = np.flatnonzero(~bare[begin:middle]), np.flatnonzero(~bare[middle + 1 : end])
     begin = begin + int(before[0]) if len(before) else middle
@@ -709,10 +654,7 @@ def window_hashes(
     which rows and columns make the 64 samples each, its coefficients are (D A) L (D B)^T. So L is brought to one size
     once, and a window costs two small products.
     """
-    import numpy as np
-    from PIL import Image as Pillow
-
-    square = picture.resize((_SIDE, _SIDE), Pillow.Resampling.BOX, box=box).convert("L")
+    square = picture.resize((_SIDE, _SIDE), Image.Resampling.BOX, box=box).convert("L")
     luma = np.pad(np.asarray(square, np.float32), _MARGIN, mode="symmetric")
     across, down, pairs = _grid(windows)
     transform = _transform()
@@ -733,8 +675,6 @@ def _qualities(samples: _Floats) -> npt.NDArray[np.int64]:
     """Return PDQ's quality of each of (n, 64, 64) samples: the whole steps of 2.55 levels between neighbours, in 90ths,
     at most 100.
     """
-    import numpy as np
-
     scaled = samples * np.float32(100 / 255)
     steps = np.zeros(len(samples), np.int64)
     for of_axis in (scaled[:, 1:] - scaled[:, :-1], scaled[:, :, 1:] - scaled[:, :, :-1]):
@@ -762,8 +702,6 @@ def _weights(taken_before: int, taken_after: int) -> _Floats:
     Two box filters of a 128th each make a tent of a 64th on either side of the sample. It is cut off where the window
     ends, as PDQ's boxes are.
     """
-    import numpy as np
-
     at = np.arange(_SIDE + 2 * _MARGIN + 1, dtype=np.float64)  # where pixels meet
     begin = _MARGIN + _SIDE * taken_before / 1000
     end = _MARGIN + _SIDE * (1 - taken_after / 1000)
@@ -779,8 +717,6 @@ def _weights(taken_before: int, taken_after: int) -> _Floats:
 @lru_cache(maxsize=1)
 def _transform() -> _Floats:
     """Return the rows of the DCT that PDQ keeps, float32[16, 64]: frequencies 1 to 16 (`pdq._DCT`)."""
-    import numpy as np
-
     frequency, sample = np.arange(1, _KEPT + 1)[:, None], np.arange(_SAMPLES)
     rows: _Floats = (math.sqrt(2 / _SAMPLES) * np.cos(math.pi / 2 / _SAMPLES * frequency * (2 * sample + 1))).astype(
         np.float32

@@ -17,8 +17,8 @@ from typing import Any, Final, TypeAlias
 from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Decision
 from hashhub.errors import HashHubError
-from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import START_SECONDS, Hook, OnChecked
+from hashhub.hook.factory import ProcessHook
 from hashhub.hook.forms import (
     BodyRefused,
     CheckedFile,

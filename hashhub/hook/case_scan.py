@@ -215,7 +215,7 @@ def _pool(settings: HookSettings, children: int, *, max_queued: int) -> MediaPoo
 
 def _digests(content: IO[bytes]) -> Query:
     from hashhub.hashing import hash_media
-    from hashhub.hashing.digest import DIGEST_ALGORITHMS
+    from hashhub.hashing.media import DIGEST_ALGORITHMS
 
     try:
         return hash_media(content, algorithms=DIGEST_ALGORITHMS).query()  # type: ignore[arg-type]

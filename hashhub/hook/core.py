@@ -31,7 +31,7 @@ from hashhub.background import Background
 from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer, severest
 from hashhub.desk.decision_dedup import is_same, is_same_and_more
-from hashhub.desk.hub import HubAnswer, Judge
+from hashhub.desk.hub import Judge
 from hashhub.desk.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.desk.records import UploadState
 from hashhub.desk.settings import HashingSite, Mode
@@ -39,19 +39,16 @@ from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
 from hashhub.hook.examiner import Examiner, UploadEvidence, given_up, if_skipped
 from hashhub.hook.hashing import A_PICTURE
-from hashhub.hook.judges import MediaJudge, query_of_nothing
+from hashhub.hook.judges import CaseJudge, query_of_nothing
 from hashhub.hook.settings import OnHold
 from hashhub.hook.upload_bytes import Piece, UploadBytes
 from hashhub.model import Query, ReasonLine, Verdict, now
 from hashhub.sqlite_files import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from hashhub.desk.records import Records
     from hashhub.desk.rounds import QueueRounds
     from hashhub.hashing.media import MediaHashes
-    from hashhub.hook.case_judge import CaseJudge
     from hashhub.hook.hashing import UploadHasher
     from hashhub.hook.settings import HookSettings
 
@@ -104,10 +101,7 @@ class Hook:
         settings: HookSettings,
         *,
         judge: Judge,
-        media_judge: MediaJudge | None = None,
-        cases: CaseJudge | None = None,
         connect: Callable[[], None] | None = None,
-        holds: Callable[[HubAnswer], bool] | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
@@ -115,35 +109,26 @@ class Hook:
     ) -> None:
         """See `factory.open_hook`.
 
-        `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
-        `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
-        `connect`: waits for the hub's first answer. `holds`: whether a remembered answer would be given now as well, by
-        more than its revision.
+        `judge`: who is asked, a MediaJudge where the settings say that the hub hashes; closed with the hook.
+        `connect`: waits for the hub's first answer.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
         structs.prepare()
         self.settings = settings
-        self._judge = judge
-        self._cases = cases
+        self.judge = judge
+        self._cases = judge if isinstance(judge, CaseJudge) else None
         self._connect = connect
-        self._records = records
+        self.records = records
         self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
         self._memory = ByteBudget(settings.max_total_bytes)
-        self._hashing: UploadHasher | None = None
+        self.hashing: UploadHasher | None = None
         if settings.hashing is HashingSite.HERE:
             # The libraries that hash are loaded by its child processes only.
             from hashhub.hook.hashing import UploadHasher
 
-            self._hashing = UploadHasher(settings)
-        self._examiner = Examiner(
-            settings,
-            judge=judge,
-            media_judge=media_judge,
-            hashing=self._hashing,
-            cases=cases,
-            holds=holds,
-        )
+            self.hashing = UploadHasher(settings)
+        self._examiner = Examiner(settings, judge=judge, hashing=self.hashing)
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
         self._threads: ThreadPoolExecutor | None = None
@@ -177,17 +162,17 @@ class Hook:
             self._queue_rounds.close()
         if self._rechecks is not None:
             self._rechecks.close()
-        if self._hashing is not None:
-            self._hashing.close()
-        if self._records is not None:
+        if self.hashing is not None:
+            self.hashing.close()
+        if self.records is not None:
             self._counting.close()
             try:
                 self._write_counts()  # before the judge is closed, which may close the records
             except HashHubError as e:
                 _log.warning("the last decisions could not be counted: %s", e.message)
-        self._judge.close()  # only now: one that looks for copies of cases closes the records
-        if self._records is not None:
-            self._records.close()
+        self.judge.close()  # only now: one that looks for copies of cases closes the records
+        if self.records is not None:
+            self.records.close()
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
         """Begin to start the processes that hash and to connect to the hub, so that the first upload is decided over as
@@ -221,8 +206,8 @@ class Hook:
         return True
 
     def _warm_up(self) -> None:
-        if self._hashing is not None:
-            self._hashing.warm_up()
+        if self.hashing is not None:
+            self.hashing.warm_up()
 
     def _go_along(self, warming: threading.Thread) -> None:
         """Take a picture the whole way of an upload but its record, once there is somebody to ask."""
@@ -242,7 +227,7 @@ class Hook:
         """Ask about a digest that nobody has, as a look whether answers can be had, and return whether there is a list
         behind them. Raises HashHubError when there are none. Nothing is decided, counted or recorded.
         """
-        judged = self._judge.judge(query_of_nothing())
+        judged = self.judge.judge(query_of_nothing())
         if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit or judged.without_lists:
             raise Unavailable("the hub answers, but cannot say who knows an upload; look at its own health")
         return judged.is_listed
@@ -260,7 +245,7 @@ class Hook:
 
     def state_of(self, reference: str) -> UploadState | None:
         """Return where an upload stands in the records; None if it is not recorded."""
-        recorded = self._records.get_upload(reference) if self._records is not None else None
+        recorded = self.records.get_upload(reference) if self.records is not None else None
         return recorded[0] if recorded is not None else None
 
     def check(
@@ -427,7 +412,7 @@ class Hook:
             self._count(call.door, checked.decision, checked.time.date().isoformat())
             return msgspec.structs.replace(checked.decision, reference=call.earlier)
         checked = self._told(checked, content)
-        if self._cases is not None and self._records is not None:
+        if self._cases is not None and self.records is not None:
             self._cases.note(checked)
         return self._recorded(checked, examined).decision
 
@@ -440,16 +425,16 @@ class Hook:
         """Return whether an upload is recorded already, with the same decision for the same reasons, and kept; see
         `receive`.
         """
-        if self._records is None:
+        if self.records is None:
             return False
         try:
-            recorded = self._records.get_upload(reference)
-            if recorded is None or (recorded[0] is UploadState.RELEASED and not self._records.is_ruled(reference)):
+            recorded = self.records.get_upload(reference)
+            if recorded is None or (recorded[0] is UploadState.RELEASED and not self.records.is_ruled(reference)):
                 return False  # what an answer that came later released, nobody has decided over
             if is_same(*recorded, checked):
                 return True
             # The scan of a case may have had it hashed since, so that more was asked.
-            return is_same_and_more(*recorded, checked) and self._records.add_reasons(recorded[0], recorded[1], checked)
+            return is_same_and_more(*recorded, checked) and self.records.add_reasons(recorded[0], recorded[1], checked)
         except HashHubError:
             return False  # recording it anew fails as well, and then it is held
 
@@ -466,14 +451,14 @@ class Hook:
         return checked
 
     def _recorded(self, checked: DecisionRecord, examined: UploadEvidence) -> DecisionRecord:
-        if self._records is None or self._rechecks is None:
+        if self.records is None or self._rechecks is None:
             return checked
         decision = checked.decision
         state = _state(decision)
         if state is not None:
             try:
-                with self._records.transaction():
-                    self._records.add_upload(checked, state, max_records=self.settings.max_records)
+                with self.records.transaction():
+                    self.records.add_upload(checked, state, max_records=self.settings.max_records)
                     pending = self._pending(examined, decision)
                     if pending is not None:
                         seconds = 0.0
@@ -491,7 +476,7 @@ class Hook:
         return checked
 
     def _count(self, door: str, decision: Decision, day: str) -> None:
-        if self._records is None:
+        if self.records is None:
             return
         key = (day, door, decision.action, decision.verdict, decision.no_answer or "")
         with self._lock:
@@ -529,14 +514,14 @@ class Hook:
             )
 
     def _write_counts(self) -> None:
-        if self._records is None:
+        if self.records is None:
             return
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if not counts:
             return
         try:
-            self._records.tally(counts)
+            self.records.tally(counts)
         except HashHubError:
             with self._lock:
                 self._counts += counts

@@ -27,8 +27,8 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision
 from hashhub.hook import forms
-from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, Upload
+from hashhub.hook.factory import ProcessHook
 from hashhub.hook.forms import BodyRefused, CheckedFile, ReceivedFile, Uploads
 from hashhub.hook.upload_bytes import PIECE_BYTES, UploadBytes
 

@@ -18,21 +18,19 @@ import msgspec
 
 from hashhub.config import MEDIA_BYTES
 from hashhub.desk.decision import Action, NoAnswer, severest
-from hashhub.desk.hub import HubAnswer
+from hashhub.desk.settings import Mode
 from hashhub.errors import Cancelled, HashHubError, LimitExceeded, Reason
 from hashhub.hashes import SEARCHED
-from hashhub.hook.judges import without_hub
+from hashhub.hook.judges import CaseJudge, MediaJudge, without_hub
 from hashhub.model import Coverage, Effort, Query, ReasonLine, Verdict
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hashhub.desk.hub import Judge
+    from hashhub.desk.hub import HubAnswer, Judge
     from hashhub.hashing.media import MediaHashes
-    from hashhub.hook.case_judge import CaseJudge
     from hashhub.hook.hashing import UploadHasher
-    from hashhub.hook.judges import MediaJudge
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.upload_bytes import UploadBytes
 
@@ -119,16 +117,7 @@ class Examiner:
     hook's; `is_closing`, set from any thread: no upload waits for its turn any more.
     """
 
-    def __init__(
-        self,
-        settings: HookSettings,
-        *,
-        judge: Judge,
-        media_judge: MediaJudge | None,
-        hashing: UploadHasher | None,
-        cases: CaseJudge | None,
-        holds: Callable[[HubAnswer], bool] | None,
-    ) -> None:
+    def __init__(self, settings: HookSettings, *, judge: Judge, hashing: UploadHasher | None) -> None:
         """See `Hook`."""
         # Imported here: no upload waits for it, and who opens no hook does without.
         from hashhub.hashing.coverage import EXACT_UNSEARCHED, coverage, unsearched
@@ -138,11 +127,10 @@ class Examiner:
         self._exact_only, self._unsearched = Coverage(unsearched=EXACT_UNSEARCHED), unsearched
         self._settings = settings
         self._judge = judge
-        self._media_judge = media_judge
         self._hashing = hashing
-        self._cases = cases
-        self._holds = holds
-        self._answers = AnswerCache(most=settings.cache_entries, seconds=settings.cache_seconds)
+        # A copy is asked each time: its policy and its age change at one revision.
+        most = settings.cache_entries if settings.mode is Mode.ONLINE else 0
+        self._answers = AnswerCache(most=most, seconds=settings.cache_seconds)
         self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
         self.is_closing = False
 
@@ -205,11 +193,9 @@ class Examiner:
         if not key:
             return None
         answer = self._answers.get(key, self._judge.revision())
-        if answer is None or answer.judged is None or (self._holds is not None and not self._holds(answer.judged)):
-            return None
         # A case may have been opened since; it stops what the lists allowed a moment ago.
-        if self._cases is not None and self._cases.is_stopped(answer.query, answer.media_type):
-            return None
+        if answer is not None and isinstance(self._judge, CaseJudge):
+            return None if self._judge.is_stopped(answer.query, answer.media_type) else answer
         return answer
 
     def _ask(self, examined: UploadEvidence) -> None:
@@ -339,7 +325,7 @@ class Examiner:
             self._failed(examined, NoAnswer.TOO_LARGE, Reason.MEDIA_TOO_LARGE, text)
             return
         file = content.open()
-        if self._media_judge is None or file is None:
+        if not isinstance(self._judge, MediaJudge) or file is None:
             examined.lacks(NoAnswer.HUB_AWAY, Reason.INTERNAL, "nobody hashes uploads for this hook")
             return
         with file:
@@ -348,29 +334,26 @@ class Examiner:
                 examined.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
                 return
             try:
-                judged = self._media_judge.judge_media("", file.read())
+                judged = self._judge.judge_media("", file.read())
             except HashHubError as e:
                 self._not_hashed(examined, e)
                 return
             finally:
                 self._with_hub.release()
         media = judged.media
-        if media.result.verdict is Verdict.UNAVAILABLE:
-            codes = {line.code for line in media.result.reasons}
+        at_least = severest(examined.judged.at_least, judged.at_least)
+        if judged.result.verdict is Verdict.UNAVAILABLE:
+            codes = {line.code for line in judged.result.reasons}
             cause = (
                 NoAnswer.UNREADABLE if codes & _UNREADABLE else
                 NoAnswer.TOO_LARGE if codes & _TOO_LARGE else NoAnswer.HUB_AWAY
             )  # fmt: skip
-            at_least = severest(examined.judged.at_least, judged.at_least)
             examined.judged = msgspec.structs.replace(examined.judged, at_least=at_least)
             unknown = ReasonLine(code=Reason.INTERNAL, text="the hub could not hash it")
-            line = next(iter(media.result.reasons), unknown)
+            line = next(iter(judged.result.reasons), unknown)
             self._failed(examined, cause, line.code, line.text)
             return
-        at_least = severest(examined.judged.at_least, judged.at_least)
-        examined.judged = HubAnswer(
-            result=media.result, policy=judged.policy, revision=judged.revision, at_least=at_least
-        )
+        examined.judged = msgspec.structs.replace(judged, at_least=at_least)
         examined.query = Query(hashes=media.hashes)
         examined.coverage, examined.media_type = media.coverage, media.media_type
         examined.if_unknown = if_skipped(self._settings, examined.coverage)

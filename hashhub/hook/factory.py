@@ -1,9 +1,12 @@
-"""A hook put together from its settings: who is asked, what is kept, who is told. Every door opens its hook here."""
+"""A hook put together from its settings: who is asked, what is kept, who is told. Every door opens its hook here;
+adapters for Python's frameworks one in each process.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,24 +17,22 @@ from hashhub.desk.decision import Action
 from hashhub.desk.records import FILE_NAME, HOOK, Records
 from hashhub.desk.rounds import QueueRounds
 from hashhub.desk.settings import Encryption, HashingSite, Mode
-from hashhub.errors import FailedPrecondition, Reason
-from hashhub.hook.case_judge import CaseJudge
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.hook.core import Hook, OnChecked
-from hashhub.hook.judges import HubBreaker, HubJudge
+from hashhub.hook.judges import CaseJudge, HubBreaker, HubJudge
+from hashhub.hook.settings import HookSettings, OnHold, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import IO
 
     from hashhub.desk.decision import DecisionRecord
-    from hashhub.desk.hub import HubAnswer, Judge
+    from hashhub.desk.hub import Judge
     from hashhub.desk.rechecks import OnRecheck
     from hashhub.desk.vault import Vault
     from hashhub.errors import HashHubError
-    from hashhub.hook.judges import MediaJudge
-    from hashhub.hook.settings import HookSettings
 
 _log: Final = logging.getLogger("hashhub.hook")
+SETTINGS_VARIABLE: Final = "HASHHUB_HOOK_SETTINGS"
 
 
 def open_hook(
@@ -62,39 +63,26 @@ def open_hook(
     records = Records(directory) if keeps_records else None
     vault = open_vault(settings, records) if records is not None else None
     judge: Judge
-    holds: Callable[[HubAnswer], bool] | None = None
-    asked: MediaJudge | None = None
     connect = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
-        judge = local = LocalJudge(settings)
-        holds = local.holds
+        judge = LocalJudge(settings)
     else:
         hub = HubJudge(settings)
         connect = hub.connect
-        judge = asked = _watched(hub, settings, records)
+        judge = _watched(hub, settings, records)
     rounds = QueueRounds(records, settings, judge, vault=vault) if records is not None else None
     listeners: list[OnChecked] = [vault.on_checked] if vault is not None else []
     if on_held is not None:
         listeners.append(_if_held(on_held))
     # Cases come first: they hold whatever the lists say, and without a hub.
-    cases = None
     if records is not None or (directory / FILE_NAME).exists():
-        judge = asked = cases = CaseJudge(
-            judge,
-            records or Records(directory),
-            settings,
-            media_judge=asked,
-            owns_records=records is None,
-        )
+        judge = CaseJudge(judge, records or Records(directory), settings, owns_records=records is None)
     return Hook(
         settings,
         judge=judge,
-        media_judge=asked,
-        cases=cases,
         connect=connect,
-        holds=holds,
         records=records,
         on_checked=listeners,
         on_recheck=tell,
@@ -158,3 +146,59 @@ def _watched(hub: HubJudge, settings: HookSettings, records: Records | None) -> 
             records.note(actor=HOOK, kind=kind, subject=settings.hub, reason=reason)
 
     return HubBreaker(hub, failures=settings.breaker_failures, seconds=settings.breaker_seconds, on_change=note)
+
+
+class ProcessHook:
+    """The hook of an adapter: one that it was given, or one for each process, since servers fork once the app is
+    loaded. Safe to be shared by threads.
+    """
+
+    def __init__(
+        self, hook: Hook | None, settings: HookSettings | Path | str | None, on_held: OnChecked | None = None
+    ) -> None:
+        """Take a hook, settings, the path of their file, or else the file that HASHHUB_HOOK_SETTINGS names. Settings
+        are tried here, and nothing stays open. Raises HashHubError when the hook cannot be opened, or would lose what
+        is held.
+        """
+        if hook is not None:
+            if settings is not None or on_held is not None:
+                raise InvalidArgument.field(
+                    "settings", "give either `hook` or `settings`, and `on_held` to what opens it"
+                )
+            refuse_to_lose(hook)
+            settings = hook.settings
+        elif not isinstance(settings, HookSettings):
+            file = settings or os.environ.get(SETTINGS_VARIABLE)
+            settings = load(Path(file) if file else None, os.environ)
+        if hook is None:
+            with open_hook(settings, on_held=on_held) as tried:
+                refuse_to_lose(tried)
+        self.settings, self.is_own = settings, hook is None
+        self._given, self._on_held = hook, on_held
+        self._lock = threading.Lock()
+        self._opened: dict[int, Hook] = {}  # by process; a forked one leaves those of its parent alone
+
+    def get(self) -> Hook:
+        """Return the hook of this process, which begins to start. Raises HashHubError."""
+        pid = os.getpid()
+        with self._lock:
+            if self._given is None and pid not in self._opened:
+                self._opened[pid] = open_hook(self.settings, on_held=self._on_held)
+            hook = self._given or self._opened[pid]
+        hook.start()
+        return hook
+
+    def close(self) -> None:
+        """Close the hook of this process unless it was given."""
+        if (hook := self._opened.get(os.getpid())) is not None:
+            hook.close()
+
+
+def refuse_to_lose(hook: Hook) -> None:
+    """Raise FailedPrecondition for a hook by which uploads that are HELD would be lost although nobody chose that."""
+    if hook.settings.app.on_hold is OnHold.KEEP and not hook.keeps_uploads:
+        raise FailedPrecondition(
+            "uploads that are HELD would be lost, since nothing keeps them: set up [vault] (docs/hook/vault.md), give "
+            'on_held=… to the adapter or to open_hook, or choose [app] on_hold = "app" or "refuse" '
+            "(docs/hook/python.md)"
+        )

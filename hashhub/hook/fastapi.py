@@ -19,8 +19,8 @@ from starlette.datastructures import UploadFile
 
 from hashhub.desk.decision import Decision, severest_of
 from hashhub.errors import FailedPrecondition
-from hashhub.hook.adapters import refuse_to_lose
 from hashhub.hook.core import Hook
+from hashhub.hook.factory import refuse_to_lose
 from hashhub.hook.forms import Uploads, answer_to
 
 _NO_FILE = 422  # as FastAPI answers what is missing

@@ -56,7 +56,7 @@ class UploadHasher:
         self._children = children = settings.hashing_processes or len(os.sched_getaffinity(0))
         self._effort = settings.effort
         self._most = children + settings.max_waiting
-        self._pool = MediaPool(
+        self.pool = MediaPool(
             children=children,
             max_queued=children,  # for `warm_up` beside the first uploads
             seconds=settings.media_seconds,
@@ -82,7 +82,7 @@ class UploadHasher:
                 threads.submit(self._hash_a_picture)
 
     def _hash_a_picture(self) -> None:
-        with suppress(HashHubError), self._pool.room() as place:  # the first upload will say what is wrong
+        with suppress(HashHubError), self.pool.room() as place:  # the first upload will say what is wrong
             place.hash(A_PICTURE, effort=self._effort)
 
     def submit(self, content: UploadBytes) -> Future[MediaHashes]:
@@ -131,7 +131,7 @@ class UploadHasher:
         # An upload that the hub gave no answer for needs its hashes to be cleared later, and its bytes end with us.
         wait(in_hand, timeout=END_SECONDS)
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._pool.close()
+        self.pool.close()
         self._threads.shutdown(wait=True)
 
     def _hash(self, key: bytes, content: UploadBytes) -> MediaHashes:
@@ -150,7 +150,7 @@ class UploadHasher:
         file = None if pieces else content.open()
         if not pieces and file is None:
             raise Unavailable("the upload's bytes are gone")
-        with file or nullcontext(), self._pool.room() as place:
+        with file or nullcontext(), self.pool.room() as place:
             self.hashed += 1
             # A dict's look-up needs no lock.
             media = place.hash(file or pieces, effort=self._effort, is_wanted=lambda: self._wanted.get(key, 0) > 0)

@@ -310,21 +310,6 @@ class LocalJudge:
         state = self._state
         return 0 if state is None else state.moment.revision
 
-    def holds(self, judged: HubAnswer) -> bool:
-        """Whether an answer of before would be given now: a policy changes, and a copy grows old, at one revision."""
-        try:
-            state = self._ready()
-        except HashHubError:
-            return False
-        stale_since, is_past_limit = self._age(state)
-        return (
-            state.policy is not None
-            and judged.is_listed is state.is_listed
-            and judged.policy == state.policy_name
-            and judged.revision == state.moment.revision
-            and (judged.stale_since, judged.is_past_limit) == (stale_since, is_past_limit)
-        )
-
     def close(self) -> None:
         """Stop following, and let go of the files."""
         if self._following is not None:

@@ -102,16 +102,7 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = too_small(
-            self,
-            "clamd",
-            stream_max_length=1,
-            connections=1,
-            command_seconds=0.01,
-            read_seconds=0.01,
-            stream_seconds=0.01,
-            chained_seconds=0.01,
-        )
+        wrong = too_small(self, "clamd")
         if self.is_chained and self.without_clamd == WithoutClamd.NOT_CHOSEN:
             wrong.append(
                 Violation(
@@ -191,12 +182,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = [
-            Violation(f"sidecar.{name}", f"must be above 0, got {getattr(self, name)}", "OUT_OF_RANGE")
-            for name, kind in self.__annotations__.items()
-            if kind in {"int", "float"} and not getattr(self, name) > 0  # nan is no number of seconds either
-        ]
-        refuse(wrong)
+        refuse(too_small(self, "sidecar"))
 
 
 class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -250,14 +236,7 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
         wrong = too_small(
-            self,
-            "bucket",
-            jobs=1,
-            poll_seconds=0.1,
-            relist_seconds=0.1,
-            settle_seconds=0,
-            retry_seconds=0.1,
-            lease_seconds=1,
+            self, "bucket", poll_seconds=0.1, relist_seconds=0.1, settle_seconds=0, retry_seconds=0.1, lease_seconds=1
         )
         places = {name: getattr(self, name) for name in ("quarantine", "held", "public") if getattr(self, name)}
         wrong += [
@@ -320,10 +299,7 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = too_small(
-            self, "app", max_request_bytes=1, max_total_bytes=1, max_files=1, slow_seconds=0.01, max_fields=0,
-            max_field_bytes=0, slow_bytes=0,
-        )  # fmt: skip
+        wrong = too_small(self, "app", max_fields=0, max_field_bytes=0, slow_bytes=0)
         if not 400 <= self.block_status <= 599:  # noqa: PLR2004 - errors of HTTP
             wrong.append(Violation("app.block_status", "must be 400 to 599", "OUT_OF_RANGE"))
         refuse(wrong)
@@ -391,24 +367,9 @@ class HookSettings(DeskSettings, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
         wrong = too_small(
-            self,
-            "",
-            answer_seconds=0.01,
-            slow_seconds=0.01,
-            media_seconds=0.01,
-            media_memory_bytes=64 * 1024 * 1024,
-            max_bytes=1,
-            max_waiting=1,
-            hashing_processes=0,
-            waiting_seconds=0.01,
-            max_total_bytes=1,
-            cache_seconds=0,
-            cache_entries=0,
-            breaker_failures=1,
-            breaker_seconds=0.01,
-            max_records=1,
+            self, "", media_memory_bytes=64 * 1024 * 1024, hashing_processes=0, cache_seconds=0, cache_entries=0
         )
-        wrong += too_small(self.recheck, "recheck", seconds=0.01, keep_days=0)
+        wrong += too_small(self.recheck, "recheck", keep_days=0)
         wrong += too_small(self.records, "records", keep_days=0)
         if bool(self.recheck.url) != bool(self.recheck.secret_file):
             wrong.append(
@@ -464,16 +425,27 @@ def parse(text: str, environment: Mapping[str, str], *, file: str = "settings") 
         values: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))  # which Windows writes
     except ValueError as e:
         raise InvalidArgument.field(file, f"cannot read the file as TOML: {e}") from e
-    variables = dict(_variables(HookSettings, ""))
+    kinds = dict(_settings(HookSettings, ""))
+    variables = {path: _PREFIX + path.replace(".", "_").upper() for path in kinds}
     refuse_misspelt(environment, _PREFIX, (*variables.values(), *_OTHER_VARIABLES))
-    _take_environment(values, HookSettings, _PREFIX, environment)
+    for path, kind in kinds.items():
+        *sections, name = path.split(".")
+        table: Any = values
+        for section in sections:
+            table = table.setdefault(section, {}) if isinstance(table, dict) else None
+        if not isinstance(table, dict):
+            continue  # no section: told by whoever converts it
+        if variables[path] in environment:
+            table[name] = environment[variables[path]]
+        if name in table:
+            table[name] = _spelled(table[name], kind)
 
     def called(setting: str) -> str:
         variable = variables.get(setting, "")
         return variable if variable and variable in environment else f"{file}: {setting}"
 
     return converted(
-        _in_capitals(values, HookSettings),
+        values,
         HookSettings,
         called=called,
         hint="docs/hook/settings.md has each setting and what it may be",
@@ -481,48 +453,19 @@ def parse(text: str, environment: Mapping[str, str], *, file: str = "settings") 
     )
 
 
-def _variables(of: type[msgspec.Struct], section: str) -> Iterator[tuple[str, str]]:
-    """Yield each setting's path, and the variable of the environment that goes before it."""
+def _settings(of: type[msgspec.Struct], section: str) -> Iterator[tuple[str, Any]]:
+    """Yield each setting's path, and its type."""
     for field in msgspec.structs.fields(of):
         path = section + field.name
-        if _is_section(field.type):
-            yield from _variables(field.type, f"{path}.")
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from _settings(field.type, f"{path}.")
         else:
-            yield path, _PREFIX + path.replace(".", "_").upper()
+            yield path, field.type
 
 
-def _take_environment(
-    values: dict[str, Any], of: type[msgspec.Struct], prefix: str, environment: Mapping[str, str]
-) -> None:
-    for field in msgspec.structs.fields(of):
-        name = prefix + field.name.upper()
-        if _is_section(field.type):
-            given = values.get(field.name, {})
-            if not isinstance(given, dict):
-                continue  # no section: told by whoever converts it
-            section = dict(given)
-            _take_environment(section, field.type, f"{name}_", environment)
-            if section:
-                values[field.name] = section
-        elif name in environment:
-            values[field.name] = environment[name]
-
-
-def _in_capitals(values: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the values with words such as `hold` as the enumerations spell them."""
-    kinds = {field.name: field.type for field in msgspec.structs.fields(of)}
-
-    def spelled(name: str, value: Any) -> Any:
-        kind: Any = kinds.get(name)
-        if _is_section(kind) and isinstance(value, dict):
-            return _in_capitals(value, kind)
-        if isinstance(kind, type) and issubclass(kind, StrEnum) and isinstance(value, str):
-            word = value.upper().replace("-", "_")
-            return word if word in {one.value for one in kind} else value  # a wrong one is told as it was written
-        return value
-
-    return {name: spelled(name, value) for name, value in values.items()}
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+def _spelled(value: Any, kind: Any) -> Any:
+    """Return a value with a word such as `hold` as its enumeration spells it; a wrong one as it was written."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum) and isinstance(value, str):
+        word = value.upper().replace("-", "_")
+        return word if word in {one.value for one in kind} else value
+    return value

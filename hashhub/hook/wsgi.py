@@ -1,6 +1,6 @@
 """The upload hook as WSGI middleware: Flask, Bottle, Pyramid, Django and any other.
 
-    app.wsgi_app = UploadHook(app.wsgi_app, settings=Path("hook.toml"))
+    app.wsgi_app = WSGIUploadHook(app.wsgi_app, settings=Path("hook.toml"))
 
 The app gets a request once each of its files is decided over, and never one that is refused. What was decided is in
 `environ["hashhub"]` (`forms.Uploads`), and as headers in `HTTP_HASHHUB_ACTION` and `HTTP_HASHHUB_REFERENCE`.
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from hashhub.byte_budget import ByteBudget
-from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, OnChecked
+from hashhub.hook.factory import ProcessHook
 from hashhub.hook.forms import (
     BodyRefused,
     CheckedFile,
@@ -40,7 +40,7 @@ KEY: Final = "hashhub"
 """Where in the environ the decisions are."""
 
 
-class UploadHook:
+class WSGIUploadHook:
     """WSGI middleware that decides over uploads before the app gets them."""
 
     def __init__(

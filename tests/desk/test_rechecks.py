@@ -77,7 +77,7 @@ def test_what_had_no_answer_gets_one_and_the_app_is_told_once(
     with opened(settings, judge, told) as hook:
         decision = hook.check(listed.unknown, upload_id="photo 7", door="test")
         assert decision.no_answer is NoAnswer.HUB_AWAY
-        assert hook._records is not None
+        assert hook.records is not None
         assert _eventually(lambda: _hashes_of(hook, decision.reference) > 3)  # they may come after the decision
         hook.recheck()
         assert not told  # still away
@@ -90,10 +90,10 @@ def test_what_had_no_answer_gets_one_and_the_app_is_told_once(
         assert (rechecked.reference, rechecked.upload_id, rechecked.before, rechecked.action, rechecked.verdict) == (
             *(decision.reference, "photo 7", choice.hub_away, action, verdict),
         )
-        recorded = hook._records.get_upload(decision.reference)
+        recorded = hook.records.get_upload(decision.reference)
         assert recorded is not None
         assert (recorded[0], recorded[1].decision.action, recorded[1].decision.verdict) == (state, action, verdict)
-        kinds = [event.kind for event in hook._records.events(subject=decision.reference)]
+        kinds = [event.kind for event in hook.records.events(subject=decision.reference)]
         assert kinds == ["upload.unanswered", "upload.rechecked"]
 
 
@@ -145,8 +145,8 @@ def test_one_that_never_gets_an_answer_keeps_no_other_from_having_one(make_setti
     judge = away(Verdict.MATCH)
     with opened(settings, judge) as hook:
         references = sorted(hook.check(f"text {i}".encode()).reference for i in range(3))
-        assert hook._records is not None
-        recorded = hook._records.get_upload(references[0])  # the first in the table
+        assert hook.records is not None
+        recorded = hook.records.get_upload(references[0])  # the first in the table
         assert recorded is not None
         never, answer = recorded[1].hashes, judge.judge
 
@@ -167,13 +167,13 @@ def test_nothing_is_forgotten_by_a_clock_that_jumped(make_settings: MakeSettings
     settings = make_settings(recheck=RARELY, without_answer=ALLOWED)
     with opened(settings, OneVerdict(Verdict.NO_MATCH)) as hook:
         reference = hook.check(listed.known[:3000]).reference
-        assert hook._records is not None
-        is_believed(hook._records)
-        hook._records.write("UPDATE clock SET time = '2026-01-01T00:00:00+00:00'")
+        assert hook.records is not None
+        is_believed(hook.records)
+        hook.records.write("UPDATE clock SET time = '2026-01-01T00:00:00+00:00'")
         _make_due(hook, since=0.0)
         hook.recheck()
         assert _state(hook, reference) is UploadState.UNANSWERED
-        believe(hook._records, actor="ann")
+        believe(hook.records, actor="ann")
         _make_due(hook)
         hook.recheck()
         assert _state(hook, reference) is None
@@ -203,12 +203,12 @@ def test_digests_alone_clear_no_picture(make_settings: MakeSettings, listed: Lis
     """Its hashes were lost in a restart: nobody knows the digests, and nobody looked for the picture."""
     settings = make_settings(recheck=RARELY, without_answer=ALLOWED)
     with opened(settings, away(Verdict.NO_MATCH)) as hook:
-        hook._hashing.close()  # type: ignore[union-attr]
+        hook.hashing.close()  # type: ignore[union-attr]
         reference = hook.check(listed.unknown).reference
     with opened(settings, OneVerdict(Verdict.NO_MATCH)) as hook:
         _make_due(hook)
         hook.recheck()
-        assert hook._records is not None
+        assert hook.records is not None
         assert _eventually(lambda: _state(hook, reference) is UploadState.HELD)
 
 
@@ -217,10 +217,10 @@ def test_what_a_person_decided_meanwhile_stays(make_settings: MakeSettings, list
     judge, told = away(Verdict.MATCH), list[FollowUp]()
     with opened(settings, judge, told) as hook:
         reference = hook.check(b"a text").reference
-        assert hook._records is not None
-        recorded = hook._records.get_upload(reference)
+        assert hook.records is not None
+        recorded = hook.records.get_upload(reference)
         assert recorded is not None
-        hook._records.set_upload(UploadState.RELEASED, recorded[1])
+        hook.records.set_upload(UploadState.RELEASED, recorded[1])
         judge.is_away = False
         _make_due(hook)
         hook.recheck()
@@ -335,8 +335,8 @@ def test_what_a_round_did_not_come_to_is_not_put_off_longer_than_what_it_asked(
         _make_due(hook)
         at = time.time()
         hook.recheck()
-        assert hook._records is not None
-        dues = [due for (due,) in hook._records.rows("SELECT due FROM recheck")]
+        assert hook.records is not None
+        dues = [due for (due,) in hook.records.rows("SELECT due FROM recheck")]
         assert len(dues) == 3
         assert min(dues) >= at + RARELY.seconds  # and not the time of a lease
 
@@ -357,20 +357,20 @@ def test_a_hook_that_ends_hashes_what_had_no_answer(
 
 
 def _make_due(hook: Hook, *, since: float | None = None) -> None:
-    assert hook._records is not None
-    hook._records.write("UPDATE recheck SET due = 0, since = coalesce(?, since)", (since,))
-    hook._records.write("UPDATE telling SET due = 0")
+    assert hook.records is not None
+    hook.records.write("UPDATE recheck SET due = 0, since = coalesce(?, since)", (since,))
+    hook.records.write("UPDATE telling SET due = 0")
 
 
 def _state(hook: Hook, reference: str) -> UploadState | None:
-    assert hook._records is not None
-    recorded = hook._records.get_upload(reference)
+    assert hook.records is not None
+    recorded = hook.records.get_upload(reference)
     return recorded[0] if recorded else None
 
 
 def _hashes_of(hook: Hook, reference: str) -> int:
-    assert hook._records is not None
-    recorded = hook._records.get_upload(reference)
+    assert hook.records is not None
+    recorded = hook.records.get_upload(reference)
     return len(recorded[1].hashes) if recorded else 0
 
 
@@ -439,8 +439,8 @@ def test_a_release_that_was_proposed_before_the_answer_came_ends_with_it(
     judge = away(Verdict.MATCH)
     with opened(settings, judge) as hook:
         reference = hook.check(b"a text").reference
-        assert hook._records is not None
-        rulings = Rulings(hook._records, settings)
+        assert hook.records is not None
+        rulings = Rulings(hook.records, settings)
 
         def release(actor: str) -> UploadState:
             return rulings.release(reference, code=RulingCode.OTHER, comment="it may be seen", actor=actor)
@@ -455,7 +455,7 @@ def test_a_release_that_was_proposed_before_the_answer_came_ends_with_it(
         assert _state(hook, reference) is UploadState.BLOCKED
         release("ben")
         assert release("ann") is UploadState.RELEASED
-        kinds = [event.kind for event in hook._records.events(subject=reference)]
+        kinds = [event.kind for event in hook.records.events(subject=reference)]
         in_question = [kind for kind in kinds if kind.startswith(("release.", "upload.re"))]
         assert in_question == [
             "release.proposed",

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from PIL import Image
 
 from hashhub.hashing import MediaHashes, hash_media
-from hashhub.hashing import coverage as coverage_module
 from hashhub.hashing.coverage import coverage
-from hashhub.model import MAX_HASHES_PER_QUERY, Coverage, Effort, ReasonLine, VideoFrame
+from hashhub.model import MAX_HASHES_PER_QUERY, Effort, ReasonLine, VideoFrame
 from hashhub.testing.pictures import picture
 from hashhub.trust import AS_THEY_ARE
 
@@ -99,31 +96,3 @@ def test_what_is_asked_about_a_picture_has_each_hash_once_in_order() -> None:
         twice = replace(media, frames=(frame, replace(frame, variants=())), frame_count=2, frames_hashed=2)
         assert twice.query("label") == query
         assert coverage(twice, effort).algorithms == coverage(media, effort).algorithms
-
-
-def test_what_was_looked_for_of_a_plain_picture_is_said_as_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pictures() -> list[MediaHashes]:
-        made = []
-        for shown in (picture(1, (64, 48)), picture(1, (64, 48)).convert("RGBA"), Image.new("RGB", (64, 48))):
-            out = io.BytesIO()
-            shown.save(out, "PNG")
-            made += [
-                hash_media(out.getvalue(), effort=effort, algorithms=algorithms)
-                for effort in Effort
-                for algorithms in (None, ("PHASH", "SHA256"), ("PDQ",))
-            ]
-        return made
-
-    every = pictures()
-    changes: list[dict[str, Any]] = [{"skipped": "a film"}, {"variants_skipped": "some"}, {"frame_count": 2}]
-    every += [replace(media, **change) for media in every for change in (*changes, {"not_perceptual": "why"})]
-    asked = [(effort, asked) for effort in Effort for asked in (None, *Effort)]
-
-    def covered() -> list[Coverage]:
-        return [coverage(m, effort, asked=most) for m in every for effort, most in asked]
-
-    said = covered()
-    plain = sum(map(coverage_module._is_plain, every))
-    assert 0 < plain < len(every)
-    monkeypatch.setattr(coverage_module, "_is_plain", lambda _: False)
-    assert said == covered()

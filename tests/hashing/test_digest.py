@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hashhub.errors import InvalidArgument, Reason
 from hashhub.hashing import DIGEST_ALGORITHMS
-from hashhub.hashing.digest import digests, read_chunks
+from hashhub.hashing.media import digests, read_chunks
 
 
 @given(st.lists(st.binary(max_size=50)), st.sets(st.sampled_from(DIGEST_ALGORITHMS)))

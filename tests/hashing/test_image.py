@@ -693,7 +693,7 @@ def test_first_pictures_of_two_threads_are_hashed() -> None:
     program = (
         "import sys, time; from concurrent.futures import ThreadPoolExecutor\n"
         "from importlib.machinery import SourceFileLoader; from hashhub.hashing import hash_media\n"
-        "pauses = {'hashhub.hashing.grey': 0.3, 'scipy._distributor_init': 1, 'scipy._lib._testutils': 0.1,\n"
+        "pauses = {'hashhub.hashing.pdq': 0.3, 'scipy._distributor_init': 1, 'scipy._lib._testutils': 0.1,\n"
         "          'numba._version': 0.5}\n"
         "run = SourceFileLoader.exec_module\n"
         "def slowly(self, module): time.sleep(pauses.pop(module.__name__, 0)); run(self, module)\n"

@@ -1,4 +1,4 @@
-"""Compiled loops beside what they stand in for, Pillow's grey, resizing and reducing; how a process comes by them."""
+"""Compiled loops beside what they stand in for, NumPy's sums and Pillow's resizing; how a process comes by them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq
-from hashhub.hashing.grey import Grey, _agrees_with_pillow
+from hashhub.hashing.perceptual import resized
 from hashhub.hashing.pool import MediaPool
 from hashhub.model import TURNS, Effort
 
@@ -33,28 +33,18 @@ def noise(width: int, height: int, seed: int, *, extreme: bool = False) -> Image
 def test_this_pillow_resizes_as_the_kernels_do() -> None:
     """If a later one does not, nothing breaks, but hashing takes longer."""
     assert compiled.load()
-    assert _agrees_with_pillow()
+    from hashhub.hashing import grey_kernels
+
+    assert grey_kernels.agrees_with_pillow()
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(1, 700),
-    st.integers(1, 700),
-    st.integers(0, 2**32),
-    st.booleans(),
-    st.sampled_from([None, *Transform]),
-)
-def test_grey_and_its_sizes_are_pillows(
-    width: int, height: int, seed: int, extreme: bool, transform: Transform | None
-) -> None:
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 2**32), st.booleans())
+def test_small_sizes_are_pillows(width: int, height: int, seed: int, extreme: bool) -> None:
     assert compiled.load()
-    picture = noise(width, height, seed, extreme=extreme)
-    ours = Grey.of(picture, np.asarray(picture))
-    pillows = picture.convert("L")
-    if transform is not None:
-        ours, pillows = ours.turned(transform), pillows.transpose(Image.Transpose[transform.name])
+    grey = noise(width, height, seed, extreme=extreme).convert("L")
     for size in SIZES:
-        assert ours.resized(*size).tobytes() == pillows.resize(size, Image.Resampling.LANCZOS).tobytes()
+        assert resized(grey, *size).tobytes() == grey.resize(size, Image.Resampling.LANCZOS).tobytes()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 64), (64, 96), (4000, 64), (64, 90)])
@@ -65,18 +55,16 @@ def test_the_largest_sums_of_weights_are_pillows(size: tuple[int, int], value: i
     for stripes in (1, 2, 3):
         pixels = np.full((size[1], size[0], 3), value, np.uint8)
         pixels[:, ::stripes] = 255 - value
-        picture = Image.fromarray(pixels)
+        grey = Image.fromarray(pixels).convert("L")
         for small in SIZES:
-            ours = Grey.of(picture, pixels).resized(*small)
-            assert ours.tobytes() == picture.convert("L").resize(small, Image.Resampling.LANCZOS).tobytes()
+            assert resized(grey, *small).tobytes() == grey.resize(small, Image.Resampling.LANCZOS).tobytes()
 
 
 @pytest.mark.parametrize("size", [(63, 900), (900, 63), (5, 5), (64, 64), (300, 200), (65_537, 64)])
-def test_grey_is_pillows(size: tuple[int, int]) -> None:
+def test_odd_sizes_are_pillows(size: tuple[int, int]) -> None:
     assert compiled.load()
-    picture = Image.new("RGB", size, (10, 100, 200))
-    pixels = np.asarray(picture)
-    assert Grey.of(picture, pixels).resized(9, 8).tobytes() == picture.convert("L").resize((9, 8)).tobytes()
+    grey = Image.new("L", size, 100)
+    assert resized(grey, 9, 8).tobytes() == grey.resize((9, 8)).tobytes()
 
 
 @settings(max_examples=60, deadline=None)

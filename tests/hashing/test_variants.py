@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hashing import MediaHashes, Transform, hash_media, variants
 from hashhub.hashing.pdq import compute
+from hashhub.hashing.perceptual import BORDER_REMOVED
 from hashhub.hashing.variants import (
-    BORDER_REMOVED,
     CONTENT_BOX,
     CROP,
     MIRROR_PAD,

@@ -124,8 +124,8 @@ class Bench:
         }
         records = Records(data or self.data) if is_recording else None
         hook = Hook(HookSettings(**usual | changed), judge=self.judge, records=records)
-        assert hook._hashing is not None
-        hook._hashing._pool = self._hashers  # started once for all tests
+        assert hook.hashing is not None
+        hook.hashing.pool = self._hashers  # started once for all tests
         worker = BucketWorker(hook, self.handled.append, clock=lambda: self.now)
         self._open.append(worker)
         return worker

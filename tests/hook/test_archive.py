@@ -64,8 +64,8 @@ class Archive:
             ),
             judge=self.judge,
         )  # fmt: skip
-        assert self.hook._hashing is not None
-        self.hook._hashing._pool = hashers  # started once for all tests
+        assert self.hook.hashing is not None
+        self.hook.hashing.pool = hashers  # started once for all tests
         self.place = place_of(scene.section.quarantine, scene.section)
 
     def put(self, name: str, content: bytes) -> None:

@@ -26,7 +26,7 @@ class Hub:
     def judge_media(self, label: str, content: bytes) -> MediaAnswer:
         self._count()
         media = MediaResult(result=MatchResult(verdict=Verdict.NO_MATCH))
-        return MediaAnswer(media=media, policy="block@1", revision=1)
+        return MediaAnswer(result=media.result, media=media, policy="block@1", revision=1)
 
     def _count(self) -> None:
         self.asked += 1

@@ -53,7 +53,7 @@ def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
     records = Records(at_work.data)
     kept = msgspec.structs.replace(worker._hook.settings, recheck=RecheckSettings(seconds=3600.0))
     worker._hook = Hook(kept, judge=at_work.judge, records=records)
-    worker._hook._hashing._pool = at_work._hashers  # type: ignore[union-attr]
+    worker._hook.hashing.pool = at_work._hashers  # type: ignore[union-attr]
     for _ in range(6):
         at_work.now += 700
         worker.look_once()
@@ -69,7 +69,7 @@ def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
     assert set(at_work.scene.contents("public")) == {"new.jpg"}
     assert records.rows("SELECT 1 FROM bucket_to_release") == []
     assert records.events() == []  # what was never kept is not said to be released
-    worker._hook._hashing = None  # its processes are those of all tests
+    worker._hook.hashing = None  # its processes are those of all tests
     worker._hook.close()
 
 

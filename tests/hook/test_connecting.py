@@ -34,7 +34,7 @@ def test_a_hook_that_starts_connects_before_an_upload_comes(
         assert way.connections == 0  # what is opened may be forked yet
         way.opens.set()
         hook.start()
-        while hook._judge.revision() == 0:  # until an answer came
+        while hook.judge.revision() == 0:  # until an answer came
             time.sleep(0.01)
         assert way.connections == 1
         assert hook.check(query_of_nothing()).action is Action.ALLOW

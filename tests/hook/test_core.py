@@ -164,8 +164,8 @@ def test_a_name_that_is_no_text_keeps_no_upload_from_being_recorded(make_hook: M
     hook = make_hook()
     blocked = hook.check(listed.known, upload_id="caf\udce9.jpg")  # as os.listdir gives it
     assert (blocked.action, blocked.is_kept) == (Action.BLOCK, True)
-    assert hook._records is not None
-    recorded = hook._records.get_upload(blocked.reference)
+    assert hook.records is not None
+    recorded = hook.records.get_upload(blocked.reference)
     assert recorded is not None
     assert recorded[1].upload_id == r"caf\udce9.jpg"
 
@@ -366,7 +366,7 @@ class TestHubAway:
             assert {(d.action, d.verdict, d.no_answer) for d in decisions} == {
                 (Action.HOLD, Verdict.UNAVAILABLE, NoAnswer.HUB_AWAY)
             }
-            records = hook._records
+            records = hook.records
             assert records is not None
             assert records.count(UploadState.UNANSWERED) == 50
             assert [e.kind for e in records.events() if e.kind.startswith("hub.")] == ["hub.away"]
@@ -441,8 +441,8 @@ class TestKeeping:
         for i in range(6):
             hook.check(listed.known[: 3000 + i])
         decision = hook.check(listed.known)
-        assert hook._records is not None
-        assert hook._records.get_upload(decision.reference) is not None
+        assert hook.records is not None
+        assert hook.records.get_upload(decision.reference) is not None
 
     @pytest.mark.parametrize("error", [RuntimeError("no"), Unavailable("no"), OSError(28, "No space left on device")])
     def test_a_listener_that_fails_holds_the_upload(
@@ -570,8 +570,8 @@ class TestHashedAtTheHub:
 
 
 def _hashed(hook: Hook) -> int:
-    assert hook._hashing is not None
-    return hook._hashing.hashed
+    assert hook.hashing is not None
+    return hook.hashing.hashed
 
 
 def _eventually(is_so: Callable[[], bool]) -> bool:

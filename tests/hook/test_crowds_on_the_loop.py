@@ -40,8 +40,8 @@ async def crowd(hook: Hook, content: bytes, count: int) -> list[asyncio.Task[Dec
     """Let so many upload the same, of which the first is hashed, and the others wait. The test has the child stand
     still before, so that it is not hashed too soon.
     """
-    assert hook._hashing is not None
-    hashes, hashed = hook._hashing, hook._hashing.hashed
+    assert hook.hashing is not None
+    hashes, hashed = hook.hashing, hook.hashing.hashed
     tasks = [asyncio.create_task(deciding(hook, content))]
     await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
     tasks += [asyncio.create_task(deciding(hook, content)) for _ in range(count - 1)]
@@ -50,11 +50,11 @@ async def crowd(hook: Hook, content: bytes, count: int) -> list[asyncio.Task[Dec
 
 
 def test_several_wait_for_one_file_and_the_child_dies(hook: Hook) -> None:
-    assert hook._hashing is not None
-    [child] = [hook._hashing._pool._children.get()]
-    hook._hashing._pool._children.put(child)
+    assert hook.hashing is not None
+    [child] = [hook.hashing.pool._children.get()]
+    hook.hashing.pool._children.put(child)
 
-    stop_child(hook._hashing)
+    stop_child(hook.hashing)
 
     async def run() -> list[Decision]:
         tasks = await crowd(hook, large(21), 5)
@@ -69,8 +69,8 @@ def test_several_wait_for_one_file_and_the_child_dies(hook: Hook) -> None:
 
 
 def test_several_wait_for_one_file_and_the_first_leaves(hook: Hook) -> None:
-    assert hook._hashing is not None
-    go_on = stop_child(hook._hashing)
+    assert hook.hashing is not None
+    go_on = stop_child(hook.hashing)
 
     async def run() -> list[Decision]:
         first, *others = await crowd(hook, large(22), 5)
@@ -88,8 +88,8 @@ def test_those_who_wait_for_one_file_leave_the_threads_to_others(settings: HookS
     choices = msgspec.structs.replace(settings.without_answer, no_perceptual_hash=Action.HOLD)
     with open_hook(msgspec.structs.replace(settings, without_answer=choices)) as hook:
         hook.check(jpeg(100))
-        assert hook._hashing is not None
-        go_on = stop_child(hook._hashing)
+        assert hook.hashing is not None
+        go_on = stop_child(hook.hashing)
 
         async def run() -> tuple[Decision, list[Decision]]:
             tasks = await crowd(hook, large(26), 8)
@@ -105,12 +105,12 @@ def test_those_who_wait_for_one_file_leave_the_threads_to_others(settings: HookS
         other, decisions = asyncio.run(run())
         assert (other.action, hook.state_of(other.reference)) == (Action.HOLD, UploadState.HELD)
         assert [decision.action for decision in decisions] == [Action.ALLOW] * 8
-        assert hook._hashing.hashed == 2
+        assert hook.hashing.hashed == 2
 
 
 def test_all_who_wait_leave_at_once(hook: Hook) -> None:
-    assert hook._hashing is not None
-    stop_child(hook._hashing)
+    assert hook.hashing is not None
+    stop_child(hook.hashing)
 
     async def run() -> None:
         for task in (tasks := await crowd(hook, large(23), 40)):
@@ -118,9 +118,9 @@ def test_all_who_wait_leave_at_once(hook: Hook) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(run())
-    hashing = hook._hashing
+    hashing = hook.hashing
     wait_for(lambda: hook.memory_bytes == 0 and not hashing._in_hand)
-    assert (hashing._in_hand, hashing._wanted, hashing._pool.calls) == ({}, {}, 0)
+    assert (hashing._in_hand, hashing._wanted, hashing.pool.calls) == ({}, {}, 0)
     assert asyncio.run(deciding(hook, jpeg(123))).action is Action.ALLOW
 
 
@@ -138,8 +138,8 @@ def test_more_than_may_wait_all_get_their_answer(settings: HookSettings) -> None
 
 
 def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(hook: Hook) -> None:
-    assert hook._hashing is not None
-    hashes, hashed, content = hook._hashing, hook._hashing.hashed, large(24)
+    assert hook.hashing is not None
+    hashes, hashed, content = hook.hashing, hook.hashing.hashed, large(24)
     go_on = stop_child(hashes)
 
     async def run() -> Decision:
@@ -177,7 +177,7 @@ def test_the_loop_goes_on_while_the_hook_is_closed(settings: HookSettings) -> No
 
         living = asyncio.create_task(wrapped({"type": "lifespan"}, receive, None))  # type: ignore[arg-type]
         await one_request(wrapped, form(File("a", "a.jpg", jpeg(62))))  # the child is there
-        hashes = wrapped._process.get()._hashing
+        hashes = wrapped._process.get().hashing
         assert hashes is not None
         hashed = hashes.hashed
         deciding = asyncio.create_task(one_request(wrapped, form(File("a", "a.jpg", large(63)))))
@@ -206,8 +206,8 @@ async def given_up_at_once(hook: Hook, content: bytes, turns: int) -> None:
 
 
 def test_a_thousand_who_leave_leave_nothing(hook: Hook, listed: Listed) -> None:
-    assert hook._hashing is not None
-    hashing = hook._hashing
+    assert hook.hashing is not None
+    hashing = hook.hashing
     unknown, mirrored = jpeg(131, (96, 64)), jpeg(132, (96, 64))
 
     async def run(count: int) -> None:
@@ -231,7 +231,7 @@ def test_a_thousand_who_leave_leave_nothing(hook: Hook, listed: Listed) -> None:
     descriptors, count = taken()
     assert descriptors <= before[0] + 2
     assert count <= before[1] + 2
-    assert (hashing._in_hand, hashing._wanted, hashing._pool.calls) == ({}, {}, 0)
+    assert (hashing._in_hand, hashing._wanted, hashing.pool.calls) == ({}, {}, 0)
     assert asyncio.run(deciding(hook, jpeg(133))).action is Action.ALLOW
 
 
@@ -257,8 +257,8 @@ def test_a_hook_that_is_closed_on_the_loop_does_not_wait_for_it_for_ever(setting
 
     async def run(hook: Hook) -> list[Decision | BaseException]:
         await hook.acheck(jpeg(65))
-        assert hook._hashing is not None
-        hashes, hashed = hook._hashing, hook._hashing.hashed
+        assert hook.hashing is not None
+        hashes, hashed = hook.hashing, hook.hashing.hashed
         stop_child(hashes)
         tasks = [asyncio.create_task(hook.acheck(pieces())) for _ in range(2)]
         await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)

@@ -63,8 +63,8 @@ def stop_child(hashing: UploadHasher) -> Callable[[], None]:
     on. One that nobody wants an outcome of is killed all the same.
     """
     hashing.warm_up()
-    child = hashing._pool._children.get(timeout=60)
-    hashing._pool._children.put(child)
+    child = hashing.pool._children.get(timeout=60)
+    hashing.pool._children.put(child)
     os.kill(child._id[0], signal.SIGSTOP)
     return lambda: os.kill(child._id[0], signal.SIGCONT)
 
@@ -150,12 +150,12 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
     make_hook: MakeHook, threads: ThreadPoolExecutor
 ) -> None:
     hook = make_hook()
-    assert hook._hashing is not None
-    stop_child(hook._hashing)
+    assert hook.hashing is not None
+    stop_child(hook.hashing)
     with hook.receive() as upload:
         upload.write(large(7))
         deciding = threads.submit(upload.decide)
-        wait_for(lambda: hook._hashing is not None and hook._hashing.hashed == 1)
+        wait_for(lambda: hook.hashing is not None and hook.hashing.hashed == 1)
         upload.abandon()
         with pytest.raises(Cancelled):
             deciding.result(timeout=60)

@@ -33,7 +33,7 @@ from hashhub.hook.asgi import UploadHook as AsgiHook
 from hashhub.hook.decorator import UploadRefused, checked_upload
 from hashhub.hook.factory import open_vault
 from hashhub.hook.settings import AppSettings, OnHold
-from hashhub.hook.wsgi import UploadHook as WsgiHook
+from hashhub.hook.wsgi import WSGIUploadHook as WsgiHook
 from tests.hook.conftest import HELD, Listed, jpeg
 from tests.hook.web import File, ask, form, serving_asgi, serving_wsgi
 
@@ -307,7 +307,7 @@ class TestStart:
     def test_once_it_has_started_every_child_has_hashed(self, settings: HookSettings) -> None:
         with Hook(settings, judge=Nobody()) as hook:
             hook.start(wait_seconds=2.0)
-            assert hook._hashing is not None
+            assert hook.hashing is not None
             children = _children(hook)
             assert len(children) == 1
             assert all(child._socket is not None and child._cpu_seconds > 0 for child in children)
@@ -325,15 +325,15 @@ class TestStart:
                 time.sleep(0.01)
             assert hook._examiner._answers._answers
             assert hook._counts == {}
-            assert hook._records is not None
-            assert hook._records.rows("SELECT 1 FROM upload") == []
+            assert hook.records is not None
+            assert hook.records.rows("SELECT 1 FROM upload") == []
 
 
 FORKING: Final = """
     import asyncio, io, os, sys, threading
     from hashhub.hook import Action, HookSettings, WithoutAnswer
     from hashhub.hook.asgi import UploadHook as AsgiHook
-    from hashhub.hook.wsgi import UploadHook as WsgiHook
+    from hashhub.hook.wsgi import WSGIUploadHook as WsgiHook
 
     held = WithoutAnswer(**dict.fromkeys(("hub_away", "unreadable", "too_large", "no_perceptual_hash"), Action.HOLD))
     settings = HookSettings(policy="block", hub="127.0.0.1:1", data="hook", without_answer=held, hashing_processes=1)
@@ -406,7 +406,7 @@ class Nobody:
 
 
 def _children(hook: Hook) -> list[Any]:
-    pool = hook._hashing._pool  # type: ignore[union-attr]
+    pool = hook.hashing.pool  # type: ignore[union-attr]
     children = [pool._children.get(timeout=60) for _ in range(pool._count)]
     for child in children:
         pool._children.put(child)

@@ -116,7 +116,7 @@ def serve(kind: str, settings: str) -> None:
         with serving_asgi(Asgi(never, settings=settings), lifespan="off") as address:
             _say(address)
     elif kind == "wsgi":
-        from hashhub.hook.wsgi import UploadHook as Wsgi
+        from hashhub.hook.wsgi import WSGIUploadHook as Wsgi
 
         with serving_wsgi(Wsgi(lambda *_: [], settings=settings)) as address:
             _say(address)

@@ -25,9 +25,9 @@ from hashhub.hashes import Hash
 from hashhub.hook import Action, Hook, NoAnswer, open_hook
 from hashhub.hook import copy as copies
 from hashhub.hook import local as local_module
-from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.copy import ListCopy
 from hashhub.hook.index import DIRECTORY, Index
+from hashhub.hook.judges import CaseJudge
 from hashhub.hook.local import LocalJudge, Sync
 from hashhub.model import EntryState, Marking, Query, Record, VariantHashes, Verdict, now
 from tests.hook.local_copies import Local
@@ -87,8 +87,8 @@ def test_a_copy_that_was_never_complete_judges_nothing(
     hook = Hook(local.settings, judge=judges[0])
     decision = hook.check(md5(99))
     assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.HUB_AWAY)
-    assert hook._hashing is not None
-    hook._hashing._pool.close()
+    assert hook.hashing is not None
+    hook.hashing.pool.close()
     local.sync()
     judges[0].catch_up()
     assert verdict(judges[0], 1) is Verdict.MATCH
@@ -338,8 +338,8 @@ def test_a_day_without_the_hub(
     local.sync()
     site.doors.close()
     hook = open_hook(local.settings)
-    assert isinstance(hook._judge, CaseJudge)
-    assert isinstance(hook._judge._judge, LocalJudge)
+    assert isinstance(hook.judge, CaseJudge)
+    assert isinstance(hook.judge.behind, LocalJudge)
     [(heard,)] = _rows(local, "SELECT complete_time FROM meta")
     try:
         for hours, is_stale, is_past in ((0, False, False), (24, True, False), (49, True, True), (-1, True, True)):
@@ -446,8 +446,8 @@ def test_what_is_remembered_ends_with_the_policy_and_with_the_copys_age(
         sync.update()
     hook = open_hook(own)
     try:
-        assert isinstance(hook._judge, CaseJudge)
-        judge = hook._judge._judge
+        assert isinstance(hook.judge, CaseJudge)
+        judge = hook.judge.behind
         assert isinstance(judge, LocalJudge)
         assert hook.check(b"a text").policy == "own@1"
         site.hub.policies.put(OPERATOR, text.replace('title = "', 'title = "Newer: ', 1))
@@ -609,7 +609,6 @@ def test_a_copy_with_nothing_to_compare_with_says_so_with_each_answer(
     judges[0].catch_up()
     listed = judges[0].judge(md5(99))
     assert (listed.is_listed, [line.code for line in listed.result.reasons]) == (True, ["NOTHING_KNOWN"])
-    assert not judges[0].holds(msgspec.structs.replace(empty, revision=listed.revision)), "remembered, it is no answer"
     update("alpha", "one", {"marking": Marking(bulk=True, expire_time=now() + timedelta(seconds=1))})
     local.sync()
     time.sleep(1.1)

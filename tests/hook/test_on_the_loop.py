@@ -80,7 +80,7 @@ def test_a_case_stops_the_next_upload(hook: Hook, settings: HookSettings) -> Non
 
 
 def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook) -> None:
-    records = hook._records
+    records = hook.records
     assert records is not None
     is_held, go_on = threading.Event(), threading.Event()
 
@@ -107,8 +107,8 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook) -> None:
 
 
 def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook) -> None:
-    assert hook._hashing is not None
-    hashes, hashed, counted = hook._hashing, hook._hashing.hashed, hook._counts.total()
+    assert hook.hashing is not None
+    hashes, hashed, counted = hook.hashing, hook.hashing.hashed, hook._counts.total()
 
     stop_child(hashes)
 
@@ -126,8 +126,8 @@ def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook) -> None:
 
 
 def test_one_that_another_thread_abandons_ends(hook: Hook) -> None:
-    assert hook._hashing is not None
-    stop_child(hook._hashing)
+    assert hook.hashing is not None
+    stop_child(hook.hashing)
 
     async def run() -> None:
         with hook.receive(door="asgi") as upload:
@@ -143,10 +143,10 @@ def test_one_that_another_thread_abandons_ends(hook: Hook) -> None:
 
 
 def test_a_child_that_dies_takes_its_upload_only(hook: Hook) -> None:
-    assert hook._hashing is not None
-    [child] = [hook._hashing._pool._children.get()]
-    hook._hashing._pool._children.put(child)
-    hashes, hashed = hook._hashing, hook._hashing.hashed
+    assert hook.hashing is not None
+    [child] = [hook.hashing.pool._children.get()]
+    hook.hashing.pool._children.put(child)
+    hashes, hashed = hook.hashing, hook.hashing.hashed
     stop_child(hashes)
 
     async def run() -> Decision:

@@ -70,7 +70,7 @@ def test_unknown_keys_and_broken_files_are_refused(tmp_path: Path) -> None:
         ("[case]\npeople = 'ann'", "hook.toml: case.people must be a list"),
         ("recheck = 5", "hook.toml: recheck must be a section of its own: [recheck]"),
         ("[queue]\nover_http = 'perhaps'", "hook.toml: queue.over_http must be true or false, got 'perhaps'"),
-        ("[sidecar]\nmax_parts = 0", "hook.toml: sidecar.max_parts must be above 0, got 0"),
+        ("[sidecar]\nmax_parts = 0", "hook.toml: sidecar.max_parts must be at least 1, got 0"),
     ],
 )
 def test_an_error_names_the_file_the_setting_and_what_may_stand_there(tmp_path: Path, text: str, said: str) -> None:

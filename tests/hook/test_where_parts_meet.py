@@ -22,14 +22,13 @@ from hashhub.desk.vault_keys import make_key
 from hashhub.errors import FailedPrecondition, HashHubError, Reason
 from hashhub.hashes import Hash
 from hashhub.hook import Action, Decision, FollowUp, Hook, HookSettings, NoAnswer, WithoutAnswer
-from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.decorator import UploadRefused, checked_upload
 from hashhub.hook.factory import open_vault
 from hashhub.hook.forms import answer_to
-from hashhub.hook.judges import MediaAnswer
+from hashhub.hook.judges import CaseJudge, MediaAnswer
 from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.hook.upload_bytes import UploadBytes
-from hashhub.hook.wsgi import UploadHook
+from hashhub.hook.wsgi import WSGIUploadHook
 from hashhub.model import MatchResult, MediaResult, ReasonLine, Verdict
 from tests.hook.conftest import jpeg
 from tests.hook.test_core import OneVerdict
@@ -59,12 +58,9 @@ def open_with(make_settings: MakeSettings) -> Iterator[Callable[..., Hook]]:
         settings = make_settings(**{"recheck": RARELY, "cache_seconds": 0.0} | given)
         records = Records(Path(settings.data))
         vault = open_vault(settings, records)
-        cases = CaseJudge(judge, records, settings, media_judge=judge)
         hook = Hook(
             settings,
-            judge=cases,
-            media_judge=cases,
-            cases=cases,
+            judge=CaseJudge(judge, records, settings),
             records=records,
             on_checked=[vault.on_checked] if vault else [],
             on_recheck=[told.append] if told is not None else [],
@@ -97,8 +93,8 @@ def of_hashes(hook: Hook, content: UploadBytes, given: bytes, **settings: Any) -
 
 
 def records_of(hook: Hook) -> Records:
-    assert hook._records is not None
-    return hook._records
+    assert hook.records is not None
+    return hook.records
 
 
 def state_of(hook: Hook, reference: str) -> UploadState | None:
@@ -189,7 +185,7 @@ class TestTheVault:
             raise AssertionError("the app got it")
 
         first, second = b"\0one" * 500, b"\0two" * 500
-        with serving_wsgi(UploadHook(never, hook=hook)) as address:
+        with serving_wsgi(WSGIUploadHook(never, hook=hook)) as address:
             assert ask(address, form(File("a", "a", first))).status == 202
             reply = ask(address, form(File("a", "a", second)))
             assert (reply.status, reply.headers["retry-after"]) == (503, "10")
@@ -242,7 +238,7 @@ class TestACase:
                     reasons=(ReasonLine(code=Reason.UNREADABLE_MEDIA, text="cannot be decoded"),),
                 )
                 media = MediaResult(result=result, media_type="image/jpeg", hashes=reported)
-                return MediaAnswer(media=media, policy="block@1", revision=7)
+                return MediaAnswer(result=result, media=media, policy="block@1", revision=7)
 
         content = UploadBytes(ByteBudget(1 << 20), 1 << 20)
         content.write(listed.unknown)

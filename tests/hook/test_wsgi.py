@@ -21,7 +21,7 @@ import werkzeug.test
 
 from hashhub.hook import Action, Hook
 from hashhub.hook.settings import OnHold
-from hashhub.hook.wsgi import UploadHook
+from hashhub.hook.wsgi import WSGIUploadHook
 from tests.hook.web import FORM_TYPE, File, Known, ask, changed, form, hook_of, serving_wsgi
 
 LISTED, DOUBTED, OTHER = b"\x00listed", b"\x00doubted", b"\x00other"
@@ -59,8 +59,8 @@ class Echo:
             "body": hashlib.sha256(request.get_data()).hexdigest(),
         }
 
-    def wrapped(self, hook: Hook, **named: Any) -> UploadHook:
-        return UploadHook(self.app.wsgi_app, hook=hook, **named)
+    def wrapped(self, hook: Hook, **named: Any) -> WSGIUploadHook:
+        return WSGIUploadHook(self.app.wsgi_app, hook=hook, **named)
 
 
 def digest(content: bytes) -> str:
@@ -149,7 +149,7 @@ def test_an_app_that_fails_leaves_nothing_in_memory(hook: Hook) -> None:
     def failing(environ: Any, start_response: Any) -> Any:
         raise ValueError("of the app")
 
-    middleware = UploadHook(failing, hook=hook)
+    middleware = WSGIUploadHook(failing, hook=hook)
     body = form(File("a", "a", OTHER))
     environ = {"CONTENT_LENGTH": str(len(body)), "CONTENT_TYPE": FORM_TYPE, "wsgi.input": io.BytesIO(body)}
     with pytest.raises(ValueError, match="of the app"):
@@ -206,7 +206,7 @@ def test_two_hundred_megabytes_pass_and_more_do_not(hook: Hook) -> None:
         return [str(size).encode()]
 
     with hook_of(Known(), without_answer=Action.ALLOW, max_bytes=8 << 20) as small:
-        middleware = UploadHook(app, hook=small)
+        middleware = WSGIUploadHook(app, hook=small)
         piece = bytes(1 << 20)
         with serving_wsgi(middleware) as address:
             reply = ask(address, (piece for _ in range(200)), headers=[("Content-Type", "image/jpeg")])
