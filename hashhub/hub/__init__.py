@@ -26,7 +26,7 @@ from hashhub.hub.backup import last_backup
 from hashhub.hub.catalogue import Catalogue
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
-from hashhub.hub.disclosures import DisclosureCounter
+from hashhub.hub.disclosure import DisclosureCounter
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.exports import Exports

@@ -31,9 +31,9 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hub import access
-from hashhub.hub.holds import HeldItems
+from hashhub.hub.disclosure import VisibleLists, items_doubted
 from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
-from hashhub.hub.visible_lists import VisibleLists, items_doubted
+from hashhub.hub.intake.identity import HeldItems
 from hashhub.model import (
     MAX_BATCH,
     Disposition,

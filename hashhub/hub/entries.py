@@ -15,9 +15,8 @@ from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Reason
 from hashhub.frames import known_by
 from hashhub.hub import access
-from hashhub.hub.holds import HeldItems
-from hashhub.hub.intake.identity import same_items
-from hashhub.hub.visible_lists import disclosed
+from hashhub.hub.disclosure import disclosed
+from hashhub.hub.intake.identity import HeldItems, same_items
 from hashhub.hygiene import Code
 from hashhub.model import (
     MAX_TEXT,

@@ -19,8 +19,8 @@ from hashhub import cancellation, trust
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.hub import access
+from hashhub.hub.disclosure import disclosed
 from hashhub.hub.exchange import changed_ids
-from hashhub.hub.visible_lists import disclosed
 from hashhub.model import (
     MAX_TEXT,
     ChangeKind,

@@ -13,8 +13,8 @@ import msgspec
 
 from hashhub.errors import DataLoss, HashHubError, InvalidArgument
 from hashhub.hub import access
+from hashhub.hub.disclosure import TOLD
 from hashhub.hub.revert import Revert
-from hashhub.hub.visible_lists import TOLD
 from hashhub.model import SYSTEM, Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
 from hashhub.store import ExaminationPlace, Position, Store
 from hashhub.store.events import MAX_REVISION

@@ -20,8 +20,8 @@ from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reas
 from hashhub.hashes import VPDQ, Hash
 from hashhub.hashing.coverage import best_quality, least
 from hashhub.hub import access
+from hashhub.hub.disclosure import VisibleLists
 from hashhub.hub.playback import StreamWindow, VideoPlayback
-from hashhub.hub.visible_lists import VisibleLists
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Effort,

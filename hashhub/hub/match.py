@@ -21,7 +21,7 @@ from hashhub.hashing.coverage import best_quality, coverage, least, nothing_look
 from hashhub.hashing.limits import video_pixels
 from hashhub.hashing.pool import ChildSlot, MediaPool
 from hashhub.hub import access
-from hashhub.hub.visible_lists import VisibleLists, caller
+from hashhub.hub.disclosure import VisibleLists, caller
 from hashhub.model import (
     MAX_MEDIA,
     MAX_QUERIES,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from hashhub.config import Config
     from hashhub.hub.catalogue import Catalogue
-    from hashhub.hub.disclosures import DisclosureCounter
+    from hashhub.hub.disclosure import DisclosureCounter
     from hashhub.hub.follow import Follower
     from hashhub.hub.health import Tally
     from hashhub.hub.playback import VideoPlayback

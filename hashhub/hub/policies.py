@@ -19,8 +19,8 @@ from hashhub.answering.evidence import Evidence, gather
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
+from hashhub.hub.disclosure import VisibleLists, caller
 from hashhub.hub.exchange import changed_ids
-from hashhub.hub.visible_lists import VisibleLists, caller
 from hashhub.model import (
     MAX_QUERIES,
     ChangeKind,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hashhub.hub.catalogue import Catalogue
-    from hashhub.hub.disclosures import DisclosureCounter
+    from hashhub.hub.disclosure import DisclosureCounter
     from hashhub.hub.follow import Follower
     from hashhub.matcher import Matcher
     from hashhub.store import Store, WriteOptions

@@ -9,8 +9,8 @@ import msgspec
 
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hub import access
+from hashhub.hub.disclosure import VisibleLists, items_doubted
 from hashhub.hub.intake.identity import same_items
-from hashhub.hub.visible_lists import VisibleLists, items_doubted
 from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store import OBJECTIONS
 from hashhub.store.names import no_entry

@@ -28,7 +28,7 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, HashHubError, NotFound, Unavailable
 from hashhub.frames import known_by
-from hashhub.hub.holds import HeldItems
+from hashhub.hub.intake.identity import HeldItems
 from hashhub.hygiene import Code
 from hashhub.model import SYSTEM, EntryState, EventKind, Principal, Role, Withdrawal, WithdrawalReason, now
 from hashhub.store import BY_SOURCE, IdSet, Origin, Position, TransitionCommand, WithdrawalByHand, trace_of

@@ -18,11 +18,6 @@ them five to ten times faster and gives them their JSON form (docs/decisions/000
 
 from __future__ import annotations
 
-from hashhub.model.actors import (
-    SYSTEM,
-    Actor,
-    Role,
-)
 from hashhub.model.checks import (
     MAX_TEXT,
     now,
@@ -42,10 +37,13 @@ from hashhub.model.conflicts import (
     Severity,
 )
 from hashhub.model.contributors import (
+    SYSTEM,
+    Actor,
     Contributor,
     ContributorKind,
     Group,
     Reliability,
+    Role,
 )
 from hashhub.model.definitions import (
     Definition,
@@ -110,18 +108,11 @@ from hashhub.model.imports import (
     Record,
     Reject,
 )
-from hashhub.model.live import (
+from hashhub.model.matching import (
     MAX_ENTER_FRAMES,
+    MAX_HASHES_PER_QUERY,
     MAX_LIVE_PICTURE,
     MAX_LIVE_RATE,
-    Hysteresis,
-    LiveAnswer,
-    LiveOptions,
-    LivePicture,
-    LiveRange,
-)
-from hashhub.model.matching import (
-    MAX_HASHES_PER_QUERY,
     MAX_MEDIA,
     MAX_QUERIES,
     MAX_VARIANTS,
@@ -131,6 +122,11 @@ from hashhub.model.matching import (
     Coverage,
     Effort,
     EntryMatch,
+    Hysteresis,
+    LiveAnswer,
+    LiveOptions,
+    LivePicture,
+    LiveRange,
     MatchOptions,
     MatchResult,
     MediaResult,
@@ -142,12 +138,10 @@ from hashhub.model.matching import (
     VideoMatch,
 )
 from hashhub.model.operations import (
+    AlgorithmStatus,
     Failure,
     Operation,
     OperationState,
-)
-from hashhub.model.status import (
-    AlgorithmStatus,
     Status,
 )
 from hashhub.model.tokens import (

@@ -8,8 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from hashhub.hashes import Hash
-from hashhub.model.actors import Role
-from hashhub.model.contributors import Reliability
+from hashhub.model.contributors import Reliability, Role
 from hashhub.model.entries import NO_FLAGS, EntryState, Flags
 from hashhub.model.hash_sets import Purpose
 

@@ -1,4 +1,4 @@
-"""Who takes part, and what they are named together as."""
+"""Who takes part, what they are named together as, and who acts: a token in its role, or the hub itself."""
 
 from __future__ import annotations
 
@@ -85,3 +85,24 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         for i, member in enumerate(self.members):
             wrong += wrong_in_slug(f"members[{i}]", member)
         refuse("group", wrong)
+
+
+class Role(StrEnum):
+    """What a token may do: write its own contributor's sets; match; everything; read everything."""
+
+    CONTRIBUTOR = "CONTRIBUTOR"
+    CONSUMER = "CONSUMER"
+    OPERATOR = "OPERATOR"
+    AUDITOR = "AUDITOR"
+
+
+class Actor(msgspec.Struct, frozen=True, array_like=True):
+    """Who writes: the token, the contributor that it belongs to, and its role; kept with what it wrote."""
+
+    name: str
+    contributor: str
+    role: Role
+
+
+SYSTEM: Final = Actor("system", "", Role.OPERATOR)
+"""The hub itself: migrations, expiry, what it does at a start."""

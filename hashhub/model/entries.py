@@ -9,8 +9,7 @@ from typing import Final
 import msgspec
 
 from hashhub.hashes import Hash
-from hashhub.model.actors import Role
-from hashhub.model.contributors import Contributor
+from hashhub.model.contributors import Contributor, Role
 from hashhub.model.definitions import SchemeStatus
 from hashhub.model.hash_sets import HashSet
 

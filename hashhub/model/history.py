@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from hashhub.model.actors import Actor
+from hashhub.model.contributors import Actor
 
 
 class EventKind(StrEnum):

@@ -1,4 +1,4 @@
-"""Work that goes on after its call was answered."""
+"""Work that goes on after its call was answered, and how the hub is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from hashhub.model.actors import Actor
+from hashhub.model.contributors import Actor
 
 
 class OperationState(StrEnum):
@@ -58,3 +58,28 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     def has_ended(self) -> bool:
         """Whether nothing more becomes of it."""
         return self.state not in {OperationState.WAITING, OperationState.RUNNING}
+
+
+class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The matcher's state for one algorithm: distinct digests, how many of them in the tail, and the planner's
+    choice.
+    """
+
+    algorithm: str
+    digest_count: int
+    tail_count: int
+    engine: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a hub, for operators. `revision` is the store's; the matcher has caught up when both are equal.
+    `backup_time`: of the last backup that `hashhub backup` took, None when none is known.
+    """
+
+    version: str
+    database: str
+    revision: int
+    matcher_revision: int
+    algorithms: tuple[AlgorithmStatus, ...] = ()
+    warnings: tuple[str, ...] = ()
+    backup_time: datetime | None = None

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from hashhub.errors import InvalidArgument, Violation
-from hashhub.model.actors import Role
+from hashhub.model.contributors import Role
 from hashhub.model.matching import Effort
 
 

@@ -7,7 +7,7 @@
 
 What an import writes has no imprints in events: those of its entries stand in their page of statements, of which the
 event has one. A withdrawal of many, which is written behind its event (store.entry_writes), has none either: `doctor`
-takes the last state back, and compares that (hub.examination, store.examining).
+takes the last state back, and compares that (hub.history, store.examining).
 """
 
 from __future__ import annotations

@@ -10,13 +10,22 @@ less demanding: what counts as a claim, as independent and as a standing review 
 
 from __future__ import annotations
 
-from hashhub.trust.clause import Clause
 from hashhub.trust.decision import AS_THEY_ARE, Judgement, ReasonCode, decide
+from hashhub.trust.demands import Clause
 from hashhub.trust.hysteresis import FrameOutcome, SightingTracker, Span
 from hashhub.trust.policy import Dispute, Policy, check_variants, explain, load, parse
 from hashhub.trust.statement import Closeness, HitPath, Statement
-from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, FailedDemand, Trace, trace
-from hashhub.trust.trial import Example, Trial, VerdictChange
+from hashhub.trust.tracing import (
+    ClauseTrace,
+    DemandTrace,
+    EntryTrace,
+    Example,
+    FailedDemand,
+    Trace,
+    Trial,
+    VerdictChange,
+    trace,
+)
 from hashhub.trust.versions import PolicyVersions, Version
 
 __all__ = [

@@ -1,5 +1,5 @@
 """How a verdict came about: each clause with its truth value, and behind each of its demands the entries that fulfil it
-and those that do not, with why.
+and those that do not, with why; and what another policy would change.
 
 Nothing is decided here a second time. `trace` lets the functions of `decide` work, and reads what they left.
 """
@@ -15,8 +15,8 @@ import msgspec
 
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ReasonLine, Verdict
-from hashhub.trust.clause import Clause
 from hashhub.trust.decision import Assessment, Judgement, ReasonCode, agree, conclude, contests, weigh
+from hashhub.trust.demands import Clause
 from hashhub.trust.demands import said as in_words
 from hashhub.trust.policy import Policy
 from hashhub.trust.statement import AssessedStatement, Closeness, Statement
@@ -225,3 +225,37 @@ def _conclusion(judgement: Judgement, clauses: Sequence[ClauseTrace], w: Assessm
 
 def _names(w: Assessment, said: Iterable[AssessedStatement]) -> tuple[str, ...]:
     return tuple(w.names[number] for number in sorted({x.number for x in said}))
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """A query whose verdict changes: its label, and the reasons for both verdicts."""
+
+    label: str
+    before: tuple[ReasonLine, ...]
+    after: tuple[ReasonLine, ...]
+
+
+class VerdictChange(msgspec.Struct, frozen=True, kw_only=True):
+    """How many queries get one verdict by the policy before and one by the policy after, and examples of them."""
+
+    before: Verdict
+    after: Verdict
+    count: int
+    examples: tuple[Example, ...] = ()
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy would change: every query is counted in one of the changes, also where both verdicts are one.
+
+    `before` and `after` are NAME@VERSION. `next_after`: the entry behind which the next call goes on; 0: nothing is
+    left. `total`: entries that a trial of entries goes through, told where it begins. `since_revision`: behind which
+    they became visible.
+    """
+
+    before: str
+    after: str
+    changes: tuple[VerdictChange, ...]
+    revision: int
+    next_after: int = 0
+    total: int = 0
+    since_revision: int = 0

@@ -13,9 +13,9 @@ import msgspec
 
 from hashhub import hygiene
 from hashhub.hashes import ALGORITHMS, Hash, Metric
-from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake.batch import ItemKind
 from hashhub.hub.intake.decisions import KindMeanings
+from hashhub.hub.intake.identity import HeldItems
 from hashhub.item import COMPARED, union
 from hashhub.model import (
     Action,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hashes import Hash
-from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Stager
+from hashhub.hub.intake.identity import HeldItems
 from hashhub.model import (
     MAX_HASHES_PER_ENTRY,
     Action,

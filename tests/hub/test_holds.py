@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hashhub.hashes import ALGORITHMS
-from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Intake
+from hashhub.hub.intake.identity import HeldItems
 from hashhub.model import Action, Disposition, Entry, EntryState, Flags, Import, Record, WithdrawalReason
 from hashhub.store.holds import Hold, Origin
 from tests.hub.conftest import OPERATOR, Desk, Stock, digest, item, near, total, writer

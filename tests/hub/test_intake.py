@@ -22,8 +22,8 @@ from hashhub.connector import Connector, partial
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.hub import Hub
-from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Stager
+from hashhub.hub.intake.identity import HeldItems
 from hashhub.model import (
     TLP,
     Action,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hashhub.hub.holds import HeldItems
+    from hashhub.hub.intake.identity import HeldItems
     from hashhub.model import Classification
     from hashhub.schemes import Scheme
     from hashhub.store import FindingRun, Store

@@ -1,4 +1,4 @@
-"""When two items are the same: keys in columns, compared with numpy, and the groups that shared keys make.
+"""When two items are the same: keys in columns, compared with numpy, the groups that shared keys make, and holds.
 
 A key is an exact digest, an external id, or all hashes of an item that has no exact digest.
 """
@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from hashhub.frames import known_by
-from hashhub.hashes import ALGORITHMS, Metric
+from hashhub.hashes import ALGORITHMS, Hash, Metric
+from hashhub.model import Entry
+from hashhub.store import Origin
 from hashhub.store.idset import are_among, ascending
 from hashhub.store.packing import KEY_BYTES, ordered_hashes
 from hashhub.store.schema import ALGORITHM_CODES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
     from numpy.typing import NDArray
 
-    from hashhub.model import Entry
+    from hashhub.model import Record
     from hashhub.store import Store
+    from hashhub.store.holds import Hold, LiveItem
+
+    Item = Record | Entry | LiveItem
 
 _HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
 _MOST_PAIRED: Final = 1 << 62  # pairs of numbers that can be told apart by one int64
@@ -237,3 +246,106 @@ def same_items(store: Store, entries: Sequence[Entry], *, hash_sets: Iterable[st
                         whole = set(known_by(e))
                         about[e.id] |= {x.id: x for x in others if known[e.id] or set(known_by(x)) == whole}
     return {i: [x[1] for x in sorted(others.items()) if x[0] != i] for i, others in about.items() if set(others) - {i}}
+
+
+if TYPE_CHECKING:
+    Item = Record | Entry | LiveItem
+
+
+class HeldItems:
+    """The holds of one hash set, by what they cover: `by_external_id`, `by_hash` (exact ones), `by_trace` (keyed).
+
+    An item is held that was withdrawn or quarantined by hand, or by its source's own newer deletion message. A hold
+    covers an item with the same external id or any exact digest in common; where the item or the held entry has
+    neither, an item with the very same hashes. Of an erased entry only keyed traces are left, which cover the same.
+    """
+
+    def __init__(
+        self, holds: Sequence[Hold], trace_of: Callable[[str, bytes], bytes], *, newer: Collection[int] = ()
+    ) -> None:
+        """`trace_of(kind, value)`: the keyed trace of an external id (`EXTERNAL_ID`, UTF-8) or a digest (its
+        algorithm's name). `newer`: revisions of holds made after the source was first sent, other than by itself.
+        """
+        self._trace_of = trace_of
+        self._newer = newer
+        self.by_external_id: dict[str, list[Hold]] = defaultdict(list)
+        self.by_hash: dict[Hash, list[Hold]] = defaultdict(list)
+        self._by_hashes: dict[frozenset[Hash], list[Hold]] = defaultdict(list)
+        self.by_trace: dict[bytes, list[Hold]] = defaultdict(list)
+        for hold in holds:
+            if hold.external_id:
+                self.by_external_id[hold.external_id].append(hold)
+            for h in hold.hashes:
+                if h.algorithm in WIDTHS:
+                    self.by_hash[h].append(hold)
+            if hold.hashes:
+                self._by_hashes[frozenset(hold.hashes)].append(hold)
+            for trace in hold.traces:
+                self.by_trace[trace].append(hold)
+        self._count = len(holds)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def hash_sets(self) -> Collection[frozenset[Hash]]:
+        """The sets of hashes without an exact one that are held, each as a whole."""
+        return [hashes for hashes in self._by_hashes if WIDTHS.keys().isdisjoint(h.algorithm for h in hashes)]
+
+    def about(self, item: Item) -> list[Hold]:
+        """Return the holds that cover an item, whatever their time, by revision."""
+        return sorted({(h.entry_id, h.effect): h for h in self._covering(item)}.values(), key=lambda h: h.revision)
+
+    def of(self, record: Record) -> list[Hold]:
+        """Return the holds that stand against a record, by revision: not the source's own that it overtakes."""
+        return [h for h in self.about(record) if h.origin is not Origin.SOURCE or self._is_older(record, h)]
+
+    def _covering(self, record: Item) -> Iterator[Hold]:
+        external_id, hashes = record.external_id, _hashes_of(record)
+        if external_id:
+            yield from self.by_external_id.get(external_id, ())
+        for h in hashes:
+            if h in self.by_hash:
+                yield from self.by_hash[h]
+        is_bare = _is_bare(external_id, hashes)
+        for hold in self._by_hashes.get(frozenset(hashes), ()):
+            if is_bare or _is_bare(hold.external_id, hold.hashes):
+                yield hold
+        if self.by_trace:
+            yield from self._covering_by_trace(record, is_bare=is_bare)
+
+    def _covering_by_trace(self, record: Item, *, is_bare: bool) -> Iterator[Hold]:
+        if record.external_id:
+            yield from self.by_trace.get(self._trace_of("EXTERNAL_ID", record.external_id.encode()), ())
+        if is_bare:
+            traces = [self._trace_of(h.algorithm, h.digest) for h in _hashes_of(record)]
+            yield from (h for h in self.by_trace.get(traces[0], ()) if h.traces.issuperset(traces))
+            return
+        for h in record.hashes:
+            if h.algorithm in WIDTHS:
+                yield from self.by_trace.get(self._trace_of(h.algorithm, h.digest), ())
+
+    def _is_older(self, record: Record, hold: Hold) -> bool:
+        """Whether the source is known to be older than its own deletion message."""
+        if hold.revision in self._newer:
+            return True
+        stated, deleted = _time(record.source_time), _time(hold.source_time)
+        if stated is None or deleted is None or (stated.tzinfo is None) != (deleted.tzinfo is None):
+            return False
+        return stated <= deleted
+
+
+def _hashes_of(item: Item) -> tuple[Hash, ...]:
+    """Return by what an item is known; rows of the store and records of the intake have all of it as hashes."""
+    return known_by(item) if isinstance(item, Entry) else tuple(item.hashes)
+
+
+def _is_bare(external_id: str, hashes: Sequence[Hash]) -> bool:
+    return not external_id and all(h.algorithm not in WIDTHS for h in hashes)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

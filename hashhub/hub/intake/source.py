@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hashhub.hub.holds import HeldItems
+    from hashhub.hub.intake.identity import HeldItems
     from hashhub.store.comparison import Keys
 
 MOST_OF_DIGEST: Final = 2 * ENDS  # items of one source with one digest, of which no more than that is said
