@@ -164,7 +164,9 @@ class HashSetComparison:
             else:
                 parts.append(self._others(page, ~settles))
         self._share_out(alike, twins)
-        parts += self._unsettled(np.concatenate([*unread, np.array(displaced, np.int64)]))
+        for rows in self._store.comparison.keys_of(ascending(np.concatenate([*unread, np.array(displaced, np.int64)]))):
+            self._keep_alive()
+            parts.append(self._others(rows, np.ones(len(rows.ids), np.bool_)))
         self._heads = {}
         return _joined(parts)
 
@@ -194,12 +196,6 @@ class HashSetComparison:
             d.refers_to[item], self._twin_waits[item] = left[first][0] if left[first] else (-1, False)
             if self._twin_waits[item]:
                 taken.add(int(d.refers_to[item]))
-
-    def _unsettled(self, ids: NDArray[np.int64]) -> Iterator[_KeyedEntries]:
-        """Yield those of entries whose rows were not read that may share keys; ids in any order."""
-        for rows in self._store.comparison.keys_of(ascending(ids)):
-            self._keep_alive()
-            yield self._others(rows, np.ones(len(rows.ids), np.bool_))
 
     def _settle_page(
         self,
@@ -302,23 +298,16 @@ class HashSetComparison:
         keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
         for sort, parts in by_algorithm.items():
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
-            keys[sort] = values, rows
-        return self._sharing(_KeyedEntries(page.ids, page.are_active, ~page.are_withdrawn, named, keys))
-
-    def _sharing(self, entries: _KeyedEntries) -> _KeyedEntries:
-        """Return those of the entries that may share a key with an item, with these keys."""
-        keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
-        for sort, (values, rows) in entries.keys.items():
             has_one = self._has_key(sort, values)
             keys[sort] = values[has_one], rows[has_one]
-        chosen = ascending(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
-        place = np.empty(len(entries.ids), np.int64)
-        place[chosen] = np.arange(len(chosen))
+        sharing = ascending(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
+        place = np.empty(len(page.ids), np.int64)
+        place[sharing] = np.arange(len(sharing))
         return _KeyedEntries(
-            entries.ids[chosen],
-            entries.is_active[chosen],
-            entries.is_live[chosen],
-            entries.is_named[chosen],
+            page.ids[sharing],
+            page.are_active[sharing],
+            ~page.are_withdrawn[sharing],
+            named[sharing],
             {sort: (values, place[rows]) for sort, (values, rows) in keys.items()},
         )
 
@@ -401,10 +390,7 @@ class HashSetComparison:
         names = self._store.entries.get_entries({hold.entry_id for hold in chosen.values()}) if chosen else {}
         for item, hold in chosen.items():
             entry = names.get(hold.entry_id)
-            d.keep_withdrawn(
-                item,
-                _stays_withdrawn(hold, entry.name if entry else self.name_of(hold.entry_id)),
-            )
+            d.keep_withdrawn(item, _stays_withdrawn(hold, entry.name if entry else self.name_of(hold.entry_id)))
 
     def _note_earlier(
         self,
@@ -504,13 +490,11 @@ class HashSetComparison:
             entries_of = {item: _reviewed(record, by_id, by_hash) for item, record in part}
             every = np.array(list({i for entries in entries_of.values() for i in entries}), np.int64)
             gone = set(every[are_among(every, leaving)].tolist())
-            about = {
-                item: {i: e.name for i, e in entries.items() if i not in gone} for item, entries in entries_of.items()
-            }
-            known = self._store.entries.reviews_of({i for entries in about.values() for i in entries})
+            known = self._store.entries.reviews_of(i for i in every.tolist() if i not in gone)
             added |= {(i, r.author, r.kind, r.comment) for i, reviews in known.items() for r in reviews}
             for item, record in part:
-                self._add_opinion(item, record, about[item], added)
+                names = {i: e.name for i, e in entries_of[item].items() if i not in gone}
+                self._add_opinion(item, record, names, added)
 
     def _add_opinion(
         self, item: int, record: Record, entries: dict[int, str], added: set[tuple[int, str, ReviewKind, str]]
@@ -552,10 +536,9 @@ class HashSetComparison:
 
 def _meant(record: Record, by_id: dict[str, list[Entry]], by_hash: dict[Hash, list[Entry]]) -> dict[int, Entry]:
     """Return the entries that a withdrawal means, by id."""
-    exact = [h for h in record.hashes if h.algorithm in WIDTHS]
     if record.external_id:
         return {e.id: e for e in by_id.get(record.external_id, ())}
-    if exact:
+    if exact := [h for h in record.hashes if h.algorithm in WIDTHS]:
         return {e.id: e for h in exact for e in by_hash.get(h, ())}
     sharing = by_hash.get(record.hashes[0], ())
     return {e.id: e for e in sharing if set(known_by(e)) == set(record.hashes)}
@@ -631,11 +614,8 @@ def _pairs(of_items: Links, of_entries: Links) -> NDArray[np.int64]:
 
 
 def _concatenated(links: Sequence[Links]) -> Links:
-    return (
-        Links(*(np.concatenate([_NO_IDS, *part]) for part in zip(*links, strict=True)))
-        if links
-        else Links(_NO_IDS, _NO_IDS)
-    )
+    keys, rows = [x.keys for x in links], [x.rows for x in links]
+    return Links(np.concatenate([_NO_IDS, *keys]), np.concatenate([_NO_IDS, *rows]))
 
 
 def _joined(parts: Sequence[_KeyedEntries]) -> _KeyedEntries:
@@ -646,14 +626,11 @@ def _joined(parts: Sequence[_KeyedEntries]) -> _KeyedEntries:
     for base, part in zip(bases, parts, strict=False):
         for sort, (values, rows) in part.keys.items():
             keys[sort].append((values, rows + base))
-    no = np.empty(0, np.bool_)
+    none = np.empty(0, np.bool_)
     return _KeyedEntries(
         np.concatenate([_NO_IDS, *(part.ids for part in parts)]),
-        np.concatenate([no, *(part.is_active for part in parts)]),
-        np.concatenate([no, *(part.is_live for part in parts)]),
-        np.concatenate([no, *(part.is_named for part in parts)]),
-        {
-            sort: (np.concatenate([v for v, _ in pieces]), np.concatenate([r for _, r in pieces]))
-            for sort, pieces in keys.items()
-        },
+        np.concatenate([none, *(part.is_active for part in parts)]),
+        np.concatenate([none, *(part.is_live for part in parts)]),
+        np.concatenate([none, *(part.is_named for part in parts)]),
+        {s: (np.concatenate([v for v, _ in of]), np.concatenate([r for _, r in of])) for s, of in keys.items()},
     )

@@ -113,10 +113,7 @@ class SourceItems:
             here = states[first : first + len(batch)]
             first += len(batch)
             if batch.has_external_ids:
-                yield (
-                    EXTERNAL_ID,
-                    [x for x in batch.external_ids.of(np.flatnonzero(here)) if x],
-                )
+                yield EXTERNAL_ID, [x for x in batch.external_ids.of(np.flatnonzero(here)) if x]
             for shape, items in batch.shapes():
                 # Of all hashes of a bare item one is enough to find it by.
                 if shape and is_bare(shape):
@@ -125,12 +122,13 @@ class SourceItems:
 
     def read(self, batches: Iterable[Batch]) -> None:
         """Read the columns."""
-        outcome, kind = [np.empty(0, np.uint8)], [np.empty(0, np.uint32)]
+        outcome, kinds = [np.empty(0, np.uint8)], [np.empty(0, np.uint32)]
         statements = [np.empty((0, STATEMENT_BYTES), np.uint8)]
         named: list[NDArray[np.bool_]] = []
         first = 0
         for batch in batches:
-            kind.append(self._kinds(batch))
+            numbers = np.array([self.decisions.values.number(kind) for kind in batch.kinds], np.uint32)
+            kinds.append(numbers[batch.kind_of] if len(batch) else numbers)
             outcome.append(batch.dispositions)
             statements.append(batch.statements)
             states = (batch.dispositions == ACCEPTED) | (batch.dispositions == QUARANTINED)
@@ -153,14 +151,10 @@ class SourceItems:
             column.close()
         self.is_named = np.concatenate([np.empty(0, np.bool_), *named])
         self.is_shared = np.zeros(first, np.bool_)
-        self.decisions.begin(np.concatenate(outcome), np.concatenate(kind), np.concatenate(statements))
+        self.decisions.begin(np.concatenate(outcome), np.concatenate(kinds), np.concatenate(statements))
         for item, detail in self._unlike.items():
             self.decisions.quarantine(item, Code.UNLIKE_HASHES, detail)
         self._look_at_kinds()
-
-    def _kinds(self, batch: Batch) -> NDArray[np.uint32]:
-        numbers = np.array([self.decisions.values.number(kind) for kind in batch.kinds], np.uint32)
-        return numbers[batch.kind_of] if len(batch) else numbers
 
     def _read_hashes(self, batch: Batch, first: int, states: NDArray[np.bool_]) -> None:
         parts: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = defaultdict(list)
@@ -339,7 +333,6 @@ class SourceItems:
         by_name: dict[str, tuple[list[bytes], list[int]]] = {name: ([], []) for name in (*WIDTHS, "", "HASHES")}
         for removal, record in self.removals.items():
             exact = [h for h in record.hashes if h.algorithm in WIDTHS]
-            keys: list[tuple[str, bytes]]
             if record.external_id:
                 keys = [("", keys_of_texts([record.external_id]).tobytes())]
             elif exact:
