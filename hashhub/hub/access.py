@@ -197,14 +197,9 @@ def _without_oversight(principal: Principal) -> Principal:
 
 def _is_meant(principal: Principal, recipient: str, groups: Mapping[str, Group]) -> bool:
     collection, _, name = recipient.partition("/")
-    match collection:
-        case "contributors":
-            return principal.contributor == name
-        case "tokens":
-            return principal.name == name
-        case "groups":
-            return name in groups and bool(principal.contributor) and principal.contributor in groups[name].members
-    return False
+    if collection == "groups":
+        return name in groups and bool(principal.contributor) and principal.contributor in groups[name].members
+    return {"contributors": principal.contributor, "tokens": principal.name}.get(collection) == name
 
 
 def _may_leave(marking: Marking) -> bool:
@@ -235,17 +230,9 @@ def sight(principal: Principal, registry: Registry, way_out: DisclosureChannel) 
 
     Existence is disclosed beyond the expiry of terms, too: those that may not see an entry are whom that term is for.
     """
-    held = _sights.get(registry)
-    if held is None:
-        held = _sights.setdefault(registry, {})
-    key = (
-        way_out,
-        principal.name,
-        principal.role,
-        principal.contributor,
-        principal.purposes,
-        principal.acts_for_others,
-    )
+    held = _sights.setdefault(registry, {})
+    p = principal
+    key = (way_out, p.name, p.role, p.contributor, p.purposes, p.acts_for_others)
     known = held.get(key)
     if known is None or known.until <= time.time():
         if len(held) >= _CACHED_SIGHTS:
@@ -327,38 +314,55 @@ class Tokens:
         self._forgotten = 0  # how often
         self._to_renew: set[bytes] = set()
         self._lock = threading.Lock()
-        self._uses = _TokenUse(store, use_seconds)
+        self._used: dict[str, datetime] = {}
+        self._use = Background(
+            "token-use",
+            self._note_use,
+            complaint="the last use of tokens is not written",
+            pause=use_seconds,
+            longest_pause=use_seconds,
+        )
         self._renewal = Background(
             "token-renewal", self._renew, complaint="tokens are not looked up before a call needs it"
         )
-        self.threads = [self._uses.thread, self._renewal]
+        self.threads = [self._use, self._renewal]
 
     def close(self) -> None:
-        """Write down the last uses."""
+        """Write down the last uses; a crash loses those of the last while."""
         self._renewal.close()
-        self._uses.close()
+        self._use.close()
+        try:
+            self._note_use()
+        except HashHubError as e:
+            _log.warning("the last use of tokens could not be written: %s", e.message)
+
+    def _note_use(self) -> None:
+        with self._lock:
+            times, self._used = self._used, {}
+        if not times:
+            return
+        try:
+            self._store.tokens.note_token_use(times)
+        except BaseException:
+            with self._lock:
+                self._used = {**times, **self._used}
+            raise
 
     def bootstrap(self, keep: Callable[[str], None] = lambda _: None) -> str | None:
         """Create an operator's token and return its secret when none works; None when one does.
 
         `keep` gets the secret before the token exists, so that no token exists whose secret nobody has.
         """
-        contributors = self._store.resources.contributors()
-        at = now()
-        for token in self._store.tokens.list_tokens():
-            owner = contributors.get(token.contributor)
-            is_retired = owner is not None and owner.retire_time is not None
-            if token.role is Role.OPERATOR and not is_retired and not _is_over(token.expire_time, at):
-                return None
+        if any(t.role is Role.OPERATOR and works(self._store, t) for t in self._store.tokens.list_tokens()):
+            return None
         own = self._store.resources.own_contributor()
         number = 1
         while True:
             name = "operator" if number == 1 else f"operator-{number}"
-            try:
-                token = Principal(name=name, role=Role.OPERATOR, contributor=own, may_mirror=True, create_time=at)
+            token = Principal(name=name, role=Role.OPERATOR, contributor=own, may_mirror=True, create_time=now())
+            with suppress(AlreadyExists):  # names are never used again
                 return self._put(token, SYSTEM, keep)
-            except AlreadyExists:  # names are never used again
-                number += 1
+            number += 1
 
     def create(self, principal: Principal, token: Principal) -> tuple[Principal, str]:
         """Create a token and return it with its secret, which is not kept.
@@ -479,12 +483,15 @@ class Tokens:
         """Return who holds the secret with this digest, as the store knows it now."""
         started, forgotten = time.monotonic(), self._forgotten  # before the look: what changes after it is seen later
         token = self._working(digest)
-        self._uses.note(token.name)
         with self._lock:
+            self._used[token.name] = datetime.now(UTC)
             if len(self._cache) > _CACHED_TOKENS:
                 self._cache.clear()
             if forgotten == self._forgotten:
                 self._cache[digest] = (started + _CACHE_SECONDS, token)
+        # Where no thread can be made the next call tries again: no call fails because its use cannot be noted.
+        with suppress(RuntimeError):
+            self._use.start(at_once=False)
         return token
 
     def _renew(self) -> None:
@@ -512,18 +519,17 @@ class Tokens:
                 "the token is unknown or was deleted; ask the operator for a new one", reason=Reason.TOKEN_UNKNOWN
             )
         token, at = secret.token, now()
-        owner = self._store.resources.contributors().get(token.contributor)
-        ended = ("", Reason.TOKEN_UNKNOWN)
         if _is_over(secret.expire_time, at):
-            ended = ("got a new secret, and this one's time is over; use the new one", Reason.SECRET_REPLACED)
+            text, reason = "got a new secret, and this one's time is over; use the new one", Reason.SECRET_REPLACED
         elif _is_over(token.expire_time, at):
-            ended = ("has expired; ask the operator to extend it or for a new one", Reason.TOKEN_EXPIRED)
-        elif owner is None or owner.retire_time is not None:
+            text, reason = "has expired; ask the operator to extend it or for a new one", Reason.TOKEN_EXPIRED
+        elif not works(self._store, token):
             text = f"belongs to contributor {token.contributor}, which was retired; use another one's token"
-            ended = (text, Reason.TOKEN_RETIRED)
-        if ended[0]:  # whoever sends this holds its secret
-            raise Unauthenticated(f"token {token.name} {ended[0]}", reason=ended[1], metadata={"token": token.name})
-        return token if secret.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
+            reason = Reason.TOKEN_RETIRED
+        else:
+            return token if secret.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
+        # Whoever sends this holds its secret.
+        raise Unauthenticated(f"token {token.name} {text}", reason=reason, metadata={"token": token.name})
 
     def _forget(self) -> None:
         with self._lock:
@@ -535,49 +541,6 @@ class Tokens:
         keep(secret)
         self._store.tokens.put_token(_digest(secret), token, by=by)
         return secret
-
-
-class _TokenUse:
-    """Writes when tokens were last used, in the background: a crash loses the last while."""
-
-    def __init__(self, store: Store, seconds: float) -> None:
-        self._store = store
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._times: dict[str, datetime] = {}
-        self.thread = Background(
-            "token-use",
-            self._write,
-            complaint="the last use of tokens is not written",
-            pause=seconds,
-            longest_pause=seconds,
-        )
-
-    def note(self, name: str) -> None:
-        with self._lock:
-            self._times[name] = datetime.now(UTC)
-        # Where no thread can be made the next call tries again: no call fails because its use cannot be noted.
-        with suppress(RuntimeError):
-            self.thread.start(at_once=False)
-
-    def close(self) -> None:
-        self.thread.close()
-        try:
-            self._write()
-        except HashHubError as e:
-            _log.warning("the last use of tokens could not be written: %s", e.message)
-
-    def _write(self) -> None:
-        with self._lock:
-            times, self._times = self._times, {}
-        if not times:
-            return
-        try:
-            self._store.tokens.note_token_use(times)
-        except BaseException:
-            with self._lock:
-                self._times = {**times, **self._times}
-            raise
 
 
 def _is_over(expire_time: datetime | None, at: datetime) -> bool:
@@ -593,13 +556,13 @@ def _digest(secret: str) -> bytes:
 
 
 def _check_name(name: str) -> None:
-    wrong = ""
     if not _TOKEN_NAME.fullmatch(name):
         wrong = "must be 1 to 63 of a-z, 0-9 and -"
     elif name == SYSTEM.name:
         wrong = f"must not be {SYSTEM.name!r}: by that name the history calls the hub itself"
-    if wrong:
-        raise InvalidArgument(f"token_id {wrong}", violations=(Violation("token_id", wrong, "PATTERN"),))
+    else:
+        return
+    raise InvalidArgument(f"token_id {wrong}", violations=(Violation("token_id", wrong, "PATTERN"),))
 
 
 def _check_purposes(token: Principal) -> None:

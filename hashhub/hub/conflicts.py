@@ -61,9 +61,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 1.0  # between two looks for changes
 PIECE: Final = 2_000  # entries worked through at a time: some 100 ms, of which the write takes the smaller part
-_REST: Final = (
-    2.0  # times what a piece took, between two pieces: this process also matches, and has one interpreter lock
-)
+_REST: Final = 2.0  # times what a piece took, between two pieces: this process also matches, under one lock
 _BUSY: Final = 5.0  # times as long a rest while lists come in
 SETS: Final = 100  # hash sets that are compared about one digest; of each contributor the first ones
 STATEMENTS: Final = 16  # different ones of one hash set that are compared about one digest
@@ -143,10 +141,9 @@ class ConflictFinder:
         for left, right in itertools.combinations(sorted(ranked), 2):
             for x, y in itertools.product(compared[left], compared[right]):
                 key = (x, sets[left].purpose, y, sets[right].purpose)
-                reasons = of_positions.get(key)
-                if reasons is None:
-                    reasons = of_positions[key] = self._compare(item, *key)
-                for reason in reasons:
+                if key not in of_positions:
+                    of_positions[key] = self._compare(item, *key)
+                for reason in of_positions[key]:
                     sides = contradicting.setdefault((left, right), {}).setdefault(reason, (set(), set()))
                     sides[0].add(x)
                     sides[1].add(y)
@@ -168,10 +165,9 @@ class ConflictFinder:
         digests = contradictory_digests(left, right)
         if a is None or b is None:  # test items
             return ()
-        known = self._compared.get((id(a), id(b)))
-        if known is None:
-            known = self._compared[id(a), id(b)] = contradictions(a, b)
-        return known + digests
+        if (id(a), id(b)) not in self._compared:
+            self._compared[id(a), id(b)] = contradictions(a, b)
+        return self._compared[id(a), id(b)] + digests
 
     def _says(self, position: _Position, purpose: Purpose) -> Assertion | None:
         key = (position.classification, position.flags, position.is_undecided, purpose)
@@ -190,12 +186,9 @@ def _all_alike(statements: Sequence[DigestStatement], sets: Mapping[int, HashSet
     """Whether all state the same about the same file, as most do: a quick look that spares the comparison."""
     first = statements[0]
     purpose = sets[first.hash_set].purpose
+    stated = (first.classification, first.flags, first.packed, first.is_undecided)
     return all(
-        s.classification == first.classification
-        and s.flags == first.flags
-        and s.packed == first.packed
-        and s.is_undecided == first.is_undecided
-        and sets[s.hash_set].purpose is purpose
+        (s.classification, s.flags, s.packed, s.is_undecided) == stated and sets[s.hash_set].purpose is purpose
         for s in statements
     )
 
@@ -225,8 +218,7 @@ def _bounded(
     """Yield the pairs and why they contradict: COUNTERPARTIES of each kind and dimension, by `ranked`."""
     order = {key: number for number, key in enumerate(ranked)}
     taken: Counter[tuple[int, ConflictKind, str]] = Counter()
-    pairs = sorted(contradicting, key=lambda pair: sorted((order[pair[0]], order[pair[1]])))
-    for pair in pairs:
+    for pair in sorted(contradicting, key=lambda pair: sorted((order[pair[0]], order[pair[1]]))):
         for reason in contradicting[pair]:
             ends = [(key, reason.kind, reason.dimension) for key in pair]
             if any(taken[end] < COUNTERPARTIES for end in ends):
@@ -256,12 +248,9 @@ class Conflicts:
         """Return a page of conflicts, the last opened first, and where the next page begins (empty: none)."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         registry = self._store.resources.registry()
+        query, scope = _query(wanted, registry, principal), _scope(principal, registry)
         rows = self._store.conflicts.list_conflicts(
-            _query(wanted, registry, principal),
-            _steps_down(registry),
-            _scope(principal, registry),
-            page_size=page_size,
-            after=after,
+            query, _steps_down(registry), scope, page_size=page_size, after=after
         )
         conflicts = [_conflict(row, registry, principal) for row in rows]
         return conflicts, rows[-1].name if len(rows) == page_size else ""
@@ -287,7 +276,7 @@ class Conflicts:
         others: dict[str, set[str]] = {}
         for pair in counted:
             left, right = sorted((pair.left.partition("/")[0], pair.right.partition("/")[0]))
-            severity = lowered(pair.gravity, _reliability(registry, left), _reliability(registry, right))
+            severity = lowered(pair.gravity, *(_contributor(registry, side)[1] for side in (left, right)))
             counts[left, right, pair.kind, severity, pair.state] += pair.number
             if pair.state is not ConflictState.ENDED:
                 for one, other in {(left, right), (right, left)}:
@@ -301,7 +290,7 @@ class Conflicts:
             contributors.append(
                 ConflictingContributor(
                     contributor=contributor,
-                    reliability=_reliability(registry, contributor),
+                    reliability=_contributor(registry, contributor)[1],
                     conflicts=conflicts,
                     items=items.get(contributor, 0),
                     others=len(others[contributor] - {contributor}),
@@ -425,9 +414,7 @@ class Conflicts:
 
 def _scope(principal: Principal, registry: Registry) -> ConflictScope | None:
     """Return what the principal may know of; None: everything."""
-    if principal.role in access.OVERSEERS:
-        return None
-    return scope_of(principal, registry)
+    return None if principal.role in access.OVERSEERS else scope_of(principal, registry)
 
 
 def scope_of(principal: Principal, registry: Registry) -> ConflictScope:
@@ -444,14 +431,8 @@ def _query(wanted: ConflictFilter, registry: Registry, principal: Principal) -> 
 
     if wanted.other and not wanted.contributor:
         raise InvalidArgument.field("filter.other", "goes with filter.contributor only", "NOT_ALLOWED")
-    there = None
-    if wanted.jurisdiction:
-        there = frozenset(
-            name for name, s in sets.items() if _jurisdiction(registry, s.contributor) == wanted.jurisdiction
-        )
-    parties = []
-    if wanted.hash_set:
-        parties.append(frozenset({wanted.hash_set}))
+    there = (n for n, s in sets.items() if _contributor(registry, s.contributor)[0] == wanted.jurisdiction)
+    parties = [frozenset({wanted.hash_set})] if wanted.hash_set else []
     of_set, _, entry = wanted.entry.rpartition("/")
     if wanted.contributor and not wanted.other:
         parties.append(of(wanted.contributor))
@@ -464,7 +445,7 @@ def _query(wanted: ConflictFilter, registry: Registry, principal: Principal) -> 
         states=wanted.states,
         pair=(of(wanted.contributor), of(wanted.other)) if wanted.other else None,
         parties=tuple(parties),
-        of_jurisdiction=there,
+        of_jurisdiction=frozenset(there) if wanted.jurisdiction else None,
         law=wanted.jurisdiction,
         assignee=wanted.assignee,
         since_revision=wanted.since_revision,
@@ -473,8 +454,7 @@ def _query(wanted: ConflictFilter, registry: Registry, principal: Principal) -> 
 
 
 def _conflict(row: ConflictRow, registry: Registry, principal: Principal) -> Conflict:
-    left = _party(row.left, row.left_count, registry)
-    right = _party(row.right, row.right_count, registry)
+    left, right = _party(row.left, row.left_count, registry), _party(row.right, row.right_count, registry)
     return Conflict(
         name=row.name,
         kind=row.kind,
@@ -500,11 +480,12 @@ def _is_told_of(principal: Principal, assignee: str) -> bool:
 
 def _party(hash_set: str, count: int, registry: Registry) -> ConflictParty:
     known = registry.hash_sets[hash_set]
+    jurisdiction, reliability = _contributor(registry, known.contributor)
     return ConflictParty(
         hash_set=hash_set,
         contributor=known.contributor,
-        jurisdiction=_jurisdiction(registry, known.contributor),
-        reliability=_reliability(registry, known.contributor),
+        jurisdiction=jurisdiction,
+        reliability=reliability,
         purpose=known.purpose,
         entry_count=count,
     )
@@ -545,8 +526,7 @@ def _stated(party: ConflictParty, dimension: str) -> str:
     for statement in party.statements:
         values = [v for v in statement.dimensions.get(name, ()) if v.startswith(jurisdiction)]
         if values:
-            scheme = f"{statement.scheme} {statement.value}"
-            texts.append(f"{words(name, values)} ({scheme})")
+            texts.append(f"{words(name, values)} ({statement.scheme} {statement.value})")
         elif (flag := getattr(statement.flags, name, None)) is not None:
             texts.append(f"{'yes' if flag else 'no'} (flag)")
     if not texts or party.purpose is Purpose.BENIGN:
@@ -558,18 +538,14 @@ def _contributors(row: ConflictRow) -> set[str]:
     return {row.left.partition("/")[0], row.right.partition("/")[0]}
 
 
-def _reliability(registry: Registry, contributor: str) -> Reliability:
+def _contributor(registry: Registry, contributor: str) -> tuple[str, Reliability]:
+    """Return a contributor's jurisdiction and reliability; of one that is not known nothing can be judged."""
     known = registry.contributors.get(contributor)
-    return known.reliability if known is not None else Reliability.F
-
-
-def _jurisdiction(registry: Registry, contributor: str) -> str:
-    known = registry.contributors.get(contributor)
-    return known.jurisdiction if known is not None else ""
+    return (known.jurisdiction, known.reliability) if known is not None else ("", Reliability.F)
 
 
 def _steps_down(registry: Registry) -> dict[str, int]:
-    return {name: steps_down(_reliability(registry, s.contributor)) for name, s in registry.hash_sets.items()}
+    return {name: steps_down(_contributor(registry, s.contributor)[1]) for name, s in registry.hash_sets.items()}
 
 
 def _check_text(field: str, text: str, *, required: bool = False) -> None:

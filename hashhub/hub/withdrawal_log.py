@@ -171,8 +171,10 @@ class WithdrawalLog:
                 is_same = entry is not None and hmac.compare_digest(self._commitment(entry), one.commitment)
                 again.take(one, entry if is_same else None)
         entry_count, item_count = again.carry_out()
-        if self.follow():
-            self._note_reapplied()
+        if self.follow():  # the next start need not look at all of the lines again
+            line = self._line(self._store.history.position(), REAPPLIED)
+            with self._lock, contextlib.suppress(OSError), self._opened() as file:
+                self._append(file, [line])
         if entry_count or item_count:
             _log.warning(
                 "the database was restored from an older backup: %d entries that had been withdrawn since were "
@@ -218,13 +220,6 @@ class WithdrawalLog:
         if tokens.secret_of(name)[0] != secret:
             tokens.rotate_token(name, secret, line.until or now())
 
-    def _note_reapplied(self) -> None:
-        """End the file with a line that says so: the next start need not look at all of them again."""
-        position = self._store.history.position()
-        line = self._line(position, REAPPLIED)
-        with self._lock, contextlib.suppress(OSError), self._opened() as file:
-            self._append(file, [line])
-
     def _stated(self, lines: Iterable[_Line]) -> Iterator[_LoggedWithdrawal]:
         """Yield what lines, the newest first, withdrew or erased, but for what was restored later."""
         restored_ids: set[int] = set()
@@ -247,16 +242,10 @@ class WithdrawalLog:
                 name, others = next(items, (b"", frozenset[bytes]()))
                 if entry_id in restored_ids:
                     continue
-                is_restored = not restored_items[scope].isdisjoint(others | {name})
-                yield _LoggedWithdrawal(
-                    entry_id=entry_id,
-                    commitment=commitments[at * _TRACE : (at + 1) * _TRACE],
-                    cause=cause,
-                    line=line,
-                    name=name,
-                    others=frozenset() if is_restored else others,
-                    is_item_known=not is_restored and bool(name or others),
-                )
+                if not restored_items[scope].isdisjoint(others | {name}):
+                    name, others = b"", frozenset()
+                commitment = commitments[at * _TRACE : (at + 1) * _TRACE]
+                yield _LoggedWithdrawal(entry_id, commitment, cause, line, name, others)
 
     def _append(self, file: int, lines: Iterable[_Line]) -> None:
         """Append the lines of one event, all of them or none. Raises OSError."""
@@ -288,14 +277,11 @@ class WithdrawalLog:
         if event.kind in _OF_ACCESS:
             yield self._line_about_access(event)
             return
-        changes = self._store.event_effects.changes_at(event.revision)
-        if event.kind is EventKind.ENTRIES_RESTORED:
-            chosen = [ids for kind, ids in changes if kind in {"UPSERT", "REVIEWED"}]
-        elif event.kind is EventKind.IMPORT_COMMITTED:
-            # What the source's own deletion messages withdrew is the first change of the revision.
-            chosen = [ids for kind, ids in changes if kind == "WITHDRAW"][:1] if event.facts.get(BY_SOURCE) else []
-        else:
-            chosen = [ids for kind, ids in changes if kind == "WITHDRAW"]
+        is_import, is_restored = event.kind is EventKind.IMPORT_COMMITTED, event.kind is EventKind.ENTRIES_RESTORED
+        kinds = {"UPSERT", "REVIEWED"} if is_restored else {"WITHDRAW"}
+        chosen = [ids for kind, ids in self._store.event_effects.changes_at(event.revision) if kind in kinds]
+        if is_import:  # what the source's own deletion messages withdrew is the first change of the revision
+            chosen = chosen[:1] if event.facts.get(BY_SOURCE) else []
         if event.kind is EventKind.ENTRIES_WITHDRAWN and event.subject.startswith("entries/"):
             # One that was withdrawn already changes nothing but its hold.
             own = self._store.entries.id_of(event.subject.removeprefix("entries/"))
@@ -324,17 +310,13 @@ class WithdrawalLog:
                 event.kind,
                 hash_set=hash_set,
                 reason=event.reason,
-                origin=Origin.SOURCE
-                if event.kind is EventKind.IMPORT_COMMITTED
-                else str(event.facts.get("origin", "")),
+                origin=Origin.SOURCE if is_import else str(event.facts.get("origin", "")),
                 actor=event.actor.name,
                 role=event.actor.role,
                 first=ids.first,
                 last=ids.last,
                 ids=base64.b64encode(ids.packed).decode() if ids.packed else "",
-                commitments=""
-                if event.kind is EventKind.ENTRIES_RESTORED
-                else base64.b64encode(bytes(commitments)).decode(),
+                commitments="" if is_restored else base64.b64encode(commitments).decode(),
                 traces=tuple(traces),
             )
 
@@ -422,7 +404,10 @@ class _Cause(NamedTuple):
         origin = Origin(line.origin) if line.origin else None
         if line.kind == EventKind.ENTRY_ERASED:
             origin = Origin.OPERATOR
-        return cls(_code(line), origin, line.reason, line.actor, line.role)
+        code = Code.WITHDRAWN_BY_OPERATOR if line.role == Role.OPERATOR else Code.WITHDRAWN_BY_CONTRIBUTOR
+        if line.kind == EventKind.IMPORT_COMMITTED:
+            code = Code.WITHDRAWN_BY_SOURCE
+        return cls(code, origin, line.reason, line.actor, line.role)
 
     @property
     def is_everywhere(self) -> bool:
@@ -448,7 +433,10 @@ class _LoggedWithdrawal(NamedTuple):
     line: _Line
     name: bytes
     others: frozenset[bytes]
-    is_item_known: bool
+
+    @property
+    def traces(self) -> frozenset[bytes]:
+        return self.others | ({self.name} if self.name else set())
 
 
 class _WithdrawalReplay:
@@ -459,12 +447,10 @@ class _WithdrawalReplay:
         self._ids: dict[tuple[str, _Cause], set[int]] = defaultdict(set)  # by hash set and cause
         self._chosen: set[int] = set()
         self._erased: list[int] = []
-        self._gone: list[
-            _LoggedWithdrawal
-        ] = []  # what the database has as withdrawn, maybe for a reason that holds nothing
-        self._items: dict[str, list[_LoggedWithdrawal]] = defaultdict(
-            list
-        )  # by contributor: what has no entry of its own
+        # What the database has as withdrawn, maybe for a reason that holds nothing.
+        self._gone: list[_LoggedWithdrawal] = []
+        # By contributor: what has no entry of its own.
+        self._items: dict[str, list[_LoggedWithdrawal]] = defaultdict(list)
         self._last_revision = 0
 
     def take(self, one: _LoggedWithdrawal, entry: Entry | None) -> None:
@@ -475,8 +461,8 @@ class _WithdrawalReplay:
         elif entry is not None and entry.state is EntryState.WITHDRAWN:
             self._gone.append(one)
         elif entry is not None:
-            self._choose(f"{entry.contributor}/{entry.hash_set}", entry.id, entry.state, one.cause)
-        elif one.cause.origin is not None and one.is_item_known:
+            self._choose(f"{entry.contributor}/{entry.hash_set}", entry.id, one.cause)
+        elif one.cause.origin is not None and one.traces:
             self._items[one.line.hash_set.partition("/")[0]].append(one)
 
     def carry_out(self) -> tuple[int, int]:
@@ -519,8 +505,8 @@ class _WithdrawalReplay:
             )
         return count, len(held)
 
-    def _choose(self, name: str, entry_id: int, state: EntryState, cause: _Cause) -> None:
-        if state is not EntryState.WITHDRAWN and entry_id not in self._chosen:
+    def _choose(self, name: str, entry_id: int, cause: _Cause) -> None:
+        if entry_id not in self._chosen:
             self._chosen.add(entry_id)
             self._ids[name, cause].add(entry_id)
 
@@ -547,15 +533,14 @@ class _WithdrawalReplay:
                 for hold in held.about(item):
                     one = number_of[hold.entry_id]
                     if one.cause.is_everywhere or not self._is_a_sibling(item, one):
-                        self._choose(name, item.entry_id, EntryState.ACTIVE, one.cause)
+                        self._choose(name, item.entry_id, one.cause)
                         without.discard(hold.entry_id)
         for number in sorted(without):
             one = number_of[number]
             hash_set = "" if one.cause.is_everywhere else one.line.hash_set.partition("/")[2]
-            traces = _hold(number, one).traces
-            if one.cause.origin is not None and (hash_set, traces) not in done:
-                done.add((hash_set, traces))
-                yield HeldItem(contributor, hash_set, one.cause.origin, traces)
+            if one.cause.origin is not None and (hash_set, one.traces) not in done:
+                done.add((hash_set, one.traces))
+                yield HeldItem(contributor, hash_set, one.cause.origin, one.traces)
 
     def _is_a_sibling(self, item: LiveItem, one: _LoggedWithdrawal) -> bool:
         """Whether both have external ids, and different ones: then they are two entries of one file."""
@@ -574,7 +559,7 @@ def _hold(number: int, one: _LoggedWithdrawal) -> Hold:
         source_time="",
         external_id="",
         hashes=(),
-        traces=one.others | ({one.name} if one.name else frozenset()),
+        traces=one.traces,
     )
 
 
@@ -595,9 +580,3 @@ def _unpack(text: str) -> tuple[bytes, frozenset[bytes]]:
     packed = base64.b64decode(text)
     name, *others = (packed[at : at + _TRACE] for at in range(0, len(packed), _TRACE))
     return name if any(name) else b"", frozenset(others)
-
-
-def _code(line: _Line) -> str:
-    if line.kind == EventKind.IMPORT_COMMITTED:
-        return Code.WITHDRAWN_BY_SOURCE
-    return Code.WITHDRAWN_BY_OPERATOR if line.role == Role.OPERATOR else Code.WITHDRAWN_BY_CONTRIBUTOR
