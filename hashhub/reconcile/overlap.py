@@ -152,8 +152,6 @@ def _counted(connection: Any, groups: GroupSet) -> _Counts:
         g, n, *bits = (column.to_numpy() for column in batch.columns)
         exact = np.stack(bits[: len(words)], axis=1)
         near = np.stack(bits[len(words) :], axis=1) & ~exact
-        for held in (exact, near):
-            held[np.arange(len(g)), g // _WORD] &= ~(np.uint64(1) << (g % _WORD).astype(np.uint64))
         np.add.at(counts.shared, g, np.where((exact | near).any(axis=1), n, 0))
         for j in range(count):
             for held, total in ((exact, counts.exact), (near, counts.near)):

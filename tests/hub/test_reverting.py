@@ -156,6 +156,21 @@ class TestReverting:
         assert oldest.outcome == "1 entry changed by others since"
         assert listed.known(1, 2) == [2]
 
+    def test_what_stands_replaced_is_not_restored_beside_what_took_its_place(self, any_desk: Desk) -> None:
+        desk = any_desk
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1, external_id="one"))
+        since = now()
+        opened = desk.hub.contribute.open(THIEF, desk.open("alpha/list"))
+        desk.hub.contribute.add(THIEF, opened.id, 0, [item(1, external_id="one", tags=("evil",))], [])
+        desk.hub.contribute.commit(THIEF, opened.id, batch_count=1)
+        before, after = (number_of(e.id) for e in desk.entries("alpha/list"))
+        desk.hub.entries.quarantine(OPERATOR, "alpha", "list", after)
+        desk.hub.entries.release(OPERATOR, "alpha", "list", after)  # looked at, and found to be right
+        desk.hub.history.revert(OPERATOR, "thief", since, comment="a stolen token")
+        states = {number_of(e.id): e.state for e in desk.entries("alpha/list")}
+        assert states == {before: EntryState.WITHDRAWN, after: EntryState.ACTIVE}
+
     def test_an_operators_stolen_token(self, desk: Desk) -> None:
         assert desk.hub.tokens.bootstrap()
         desk.hash_set("alpha/list", marking=Marking(tlp=TLP.AMBER))

@@ -248,10 +248,6 @@ def same_items(store: Store, entries: Sequence[Entry], *, hash_sets: Iterable[st
     return {i: [x[1] for x in sorted(others.items()) if x[0] != i] for i, others in about.items() if set(others) - {i}}
 
 
-if TYPE_CHECKING:
-    Item = Record | Entry | LiveItem
-
-
 class HeldItems:
     """The holds of one hash set, by what they cover: `by_external_id`, `by_hash` (exact ones), `by_trace` (keyed).
 
