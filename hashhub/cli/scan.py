@@ -134,13 +134,13 @@ def scan(
         hub = stack.enter_context(session.connect())
         pool = _pool(workers, file_seconds)
         tally = VerdictTally(session, options, fail_on)
-        run = _Run(
+        run = ScanRun(
             paths=paths,
             tree=Tree(paths, own=own),
             pool=pool,
             directory=directory,
             memory=memory,
-            ask=_RetryingHub(hub, options, patience),
+            ask=RetryingHub(hub, options, patience),
             tally=tally,
             effort=effort,
             jobs=workers,
@@ -195,7 +195,7 @@ class _File(msgspec.Struct, kw_only=True):
         return media
 
 
-class _RetryingHub:
+class RetryingHub:
     """The hub, asked again for a while when it goes away in the middle. `seconds`: spent waiting for it so far."""
 
     def __init__(self, hub: Client, options: MatchOptions, patience: float) -> None:
@@ -229,7 +229,7 @@ class _RetryingHub:
 
 
 @dataclass(kw_only=True)
-class _Run:
+class ScanRun:
     """One run of the command."""
 
     paths: tuple[str, ...]
@@ -237,7 +237,7 @@ class _Run:
     pool: MediaPool
     directory: Path | None
     memory: ScanMemory[FileHashes] | None
-    ask: _RetryingHub
+    ask: RetryingHub
     tally: VerdictTally
     effort: Effort
     jobs: int
@@ -261,7 +261,7 @@ class _Run:
             if read is not None:
                 if not self._ready:
                     since = now
-                self._take(read)
+                self.take(read)
             is_full = len(self._ready) >= GROUP or self._parts >= GROUP_PARTS
             if self._ready and (is_full or now - since >= _GROUP_SECONDS or not self.engine.under_way):
                 self._match()
@@ -288,7 +288,7 @@ class _Run:
                 file.media = replace(file.media, frames=frames)
             return
         try:
-            media = self._hash(file, Effort.THOROUGH if file.is_missed else self._first_effort)
+            media = self.hash(file, Effort.THOROUGH if file.is_missed else self._first_effort)
         except HashHubError as e:
             file.error = e
         except Exception as e:  # noqa: BLE001 - one file's trouble is no other's
@@ -305,14 +305,15 @@ class _Run:
                     reason=Reason.UNREADABLE_MEDIA,
                 )
 
-    def _hash(self, file: _File, effort: Effort) -> MediaHashes:
+    def hash(self, file: _File, effort: Effort) -> MediaHashes:
+        """Return the hashes of a file, from a child process."""
         with opened(file.path) as stream, self.pool.room() as place:
             try:
                 return place.hash(stream, effort=effort)
             finally:
                 file.cpu_seconds += place.cpu_seconds
 
-    def _take(self, read: _Read) -> None:
+    def take(self, read: _Read) -> None:
         """Take a file that was read. Raises HashHubError when hashing is not possible at all."""
         file, findings = read.listed.item, self.findings
         self._ready.append(read)
@@ -321,7 +322,7 @@ class _Run:
                 raise file.error
             return
         media = file.wanted
-        self._parts += _parts(media.query())
+        self._parts += message_parts(media.query())
         if file.is_new and self.memory is not None:
             hashes = self._first_effort, file.media or media, file.thorough
             self.memory.remember(read.listed, hashes, begun=read.begun)
@@ -450,7 +451,7 @@ def _more(file: _File, covered: Coverage) -> dict[str, object]:
     }
 
 
-def _parts(query: Query) -> int:
+def message_parts(query: Query) -> int:
     """Return how many values of fields the query has in a message, or a few more."""
     of_variants = sum(1 + len(variant.hashes) + len(variant.frames) for variant in query.variants)
     return 4 + 4 * (len(query.hashes) + of_variants + len(query.frames))

@@ -111,11 +111,11 @@ class MediaPool:
         self._limits = limits
         self._algorithms = algorithms
         self._seconds = seconds
-        self._template = _Template(seconds, memory_bytes)
-        self._children: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self.template = _Template(seconds, memory_bytes)
+        self.children: queue.SimpleQueue[_Child] = queue.SimpleQueue()
         for _ in range(children):
-            self._children.put(_Child(self._template))
-        self._count = children
+            self.children.put(_Child(self.template))
+        self.size = children
         self.most_calls = children + max_queued
         self._lock = threading.Lock()
         self._calls = 0
@@ -140,7 +140,7 @@ class MediaPool:
     def _enter(self) -> None:
         with self._lock:
             if self._calls >= self.most_calls:
-                waiting = self._mean * self._calls / self._count
+                waiting = self._mean * self._calls / self.size
                 raise LimitExceeded(
                     f"{self._calls} calls with media are being hashed or wait, as many as this server takes; retry "
                     "later, with fewer at once",
@@ -155,15 +155,15 @@ class MediaPool:
     def close(self) -> None:
         """End the children. A file that is being hashed gets Unavailable, and so does any that comes later."""
         self._is_closed = True
-        self._template.close()
+        self.template.close()
         self._disconnect_idle()
 
     def _start_children(self) -> None:
         idle: list[_Child] = []
         try:
             with contextlib.suppress(queue.Empty):
-                while len(idle) < self._count:
-                    idle.append(self._children.get_nowait())
+                while len(idle) < self.size:
+                    idle.append(self.children.get_nowait())
             for child in idle:
                 child.start()
         except HashHubError as e:  # the first file will try again, and tell its caller
@@ -174,7 +174,7 @@ class MediaPool:
                 self._put_back(child)
 
     def _put_back(self, child: _Child) -> None:
-        self._children.put(child)
+        self.children.put(child)
         if self._is_closed:
             self._disconnect_idle()
 
@@ -182,18 +182,19 @@ class MediaPool:
         idle: list[_Child] = []
         with contextlib.suppress(queue.Empty):
             while True:
-                idle.append(self._children.get_nowait())
+                idle.append(self.children.get_nowait())
         for child in idle:
             child.disconnect()
-            self._children.put(child)
+            self.children.put(child)
 
-    def _hash(
+    def hash_by_child(
         self,
         content: Content,
         is_wanted: Callable[[], bool],
         *,
         effort: Effort,
     ) -> protocol.ChildResult:
+        """Return what became of a file, hashed by an idle child. Its caller has a place in the pool."""
         extra = 0.0
         if not isinstance(content, (bytes, tuple)):
             # A file that is digested as a stream, whatever its size, takes time by its length.
@@ -211,7 +212,7 @@ class MediaPool:
     def _idle_child(self, is_wanted: Callable[[], bool]) -> _Child:
         while is_wanted():
             with contextlib.suppress(queue.Empty):
-                return self._children.get(timeout=_LOOK_SECONDS)
+                return self.children.get(timeout=_LOOK_SECONDS)
         raise _unwanted()
 
 
@@ -252,7 +253,7 @@ class ChildSlot:
                 memory.
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
         """
-        outcome = self._pool._hash(content, is_wanted, effort=effort)  # noqa: SLF001 - its part
+        outcome = self._pool.hash_by_child(content, is_wanted, effort=effort)
         self.cpu_seconds += outcome.cpu_seconds
         if outcome.hashes is not None:
             return outcome.hashes
@@ -264,10 +265,10 @@ class _Child:
     """One child process and its successors. For one file at a time."""
 
     def __init__(self, template: _Template) -> None:
-        self._template = template
+        self.template = template
         self._socket: socket.socket | None = None
-        self._id: tuple[int, int] = (0, 0)
-        self._cpu_seconds = 0.0  # of this process so far
+        self.id: tuple[int, int] = (0, 0)
+        self.cpu_seconds = 0.0  # of this process so far
 
     def start(self) -> socket.socket:
         """Return the socket to the process, which is forked unless there is one. Raises Unavailable."""
@@ -275,9 +276,9 @@ class _Child:
             if not _is_ready(self._socket, select.POLLIN, 0):
                 return self._socket
             self.disconnect()  # what says something has ended
-            self._template.end(self._id)
-        self._id, self._socket = self._template.fork()
-        self._cpu_seconds = 0.0
+            self.template.end(self.id)
+        self.id, self._socket = self.template.fork()
+        self.cpu_seconds = 0.0
         return self._socket
 
     def disconnect(self) -> None:
@@ -304,7 +305,7 @@ class _Child:
             self._ended(_died(), seconds)
             raise
         else:
-            self._cpu_seconds += outcome.cpu_seconds
+            self.cpu_seconds += outcome.cpu_seconds
             return outcome
         return self._ended(error, seconds)
 
@@ -313,17 +314,17 @@ class _Child:
         None if it ended by itself.
         """
         self.disconnect()
-        ending = self._template.end(self._id)
+        ending = self.template.end(self.id)
         if error is None:
             error = _too_costly(seconds) if ending.signal_number == protocol.TIME_IS_UP else _died()
         _log.warning(
             "a process that hashed media ended: reason=%s signal=%d cpu=%.2f s",
             error.reason,
             ending.signal_number,
-            ending.cpu_seconds - self._cpu_seconds,
+            ending.cpu_seconds - self.cpu_seconds,
         )
         outcome = protocol.ChildResult(
-            None, protocol.ChildFailure.of(error), max(0.0, ending.cpu_seconds - self._cpu_seconds)
+            None, protocol.ChildFailure.of(error), max(0.0, ending.cpu_seconds - self.cpu_seconds)
         )
         with contextlib.suppress(HashHubError):  # the next file tries again
             self.start()
@@ -404,9 +405,9 @@ class _Template:
     def __init__(self, seconds: float, memory_bytes: int) -> None:
         self._arguments = (str(seconds), str(memory_bytes))
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._generation = 0
+        self.generation = 0
         self._closed = False
 
     def fork(self) -> tuple[tuple[int, int], socket.socket]:
@@ -430,14 +431,14 @@ class _Template:
                         ) from e
                     _log.warning("the process that media are hashed from ended; it is started again")
                 else:
-                    return (pid, self._generation), ours
+                    return (pid, self.generation), ours
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def end(self, name: tuple[int, int]) -> protocol.Ending:
         """Kill a child and return how it ended; one of a former template ends by itself once its socket is closed."""
         pid, generation = name
         with self._lock:
-            if generation == self._generation and self._control is not None:
+            if generation == self.generation and self._control is not None:
                 try:
                     self._control.sendall(protocol.END + protocol.PID.pack(pid))
                     return msgspec.msgpack.decode(_message(self._control), type=protocol.Ending)
@@ -462,7 +463,7 @@ class _Template:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with theirs:
             try:
-                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                self.process = subprocess.Popen(  # noqa: S603 - our own module
                     [sys.executable, "-P", "-m", protocol.__name__, *self._arguments],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
@@ -472,7 +473,7 @@ class _Template:
             except OSError:
                 ours.close()
                 raise
-        self._generation += 1
+        self.generation += 1
         self._control = ours
         ours.settimeout(_START_SECONDS)
         return ours
@@ -482,13 +483,13 @@ class _Template:
         if self._control is not None:
             self._control.close()
             self._control = None
-        if self._process is not None:
+        if self.process is not None:
             try:
-                self._process.wait(_END_SECONDS)
+                self.process.wait(_END_SECONDS)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+                self.process.kill()
+                self.process.wait()
+            self.process = None
 
 
 def _message(control: socket.socket) -> bytes:

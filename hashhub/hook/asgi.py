@@ -72,14 +72,14 @@ class UploadHook:
         self._paths, self._fields, self._upload_id = paths, fields, upload_id
         self._error: HashHubError | None = None
         try:
-            self._process = ProcessHook(hook, settings, on_held)
+            self.process = ProcessHook(hook, settings, on_held)
         except HashHubError as e:
             if not _is_on_loop():
                 raise
             self._error = e
             return
-        self._limits = self._process.settings.app
-        self._memory = ByteBudget(self._limits.max_total_bytes)
+        self._limits = self.process.settings.app
+        self.memory = ByteBudget(self._limits.max_total_bytes)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
@@ -92,7 +92,7 @@ class UploadHook:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        hook = self._process.get()
+        hook = self.process.get()
         if scope["type"] != "http":
             await self._app(_without_own_headers(scope) if "headers" in scope else scope, receive, send)
         elif not is_looked_at(scope["path"], self._paths, mount=scope.get("root_path", "")):
@@ -115,16 +115,16 @@ class UploadHook:
             is_ending = is_ending or message["type"] == "lifespan.startup.failed"
             await send(message)
 
-        await asyncio.to_thread(lambda: self._process.get().start(wait_seconds=START_SECONDS))
+        await asyncio.to_thread(lambda: self.process.get().start(wait_seconds=START_SECONDS))
         try:
             await self._app(scope, hear, tell)
         except asyncio.CancelledError:
             is_ending = True
             raise
         finally:
-            if is_ending and self._process.is_own:
+            if is_ending and self.process.is_own:
                 # Requests whose uploads are decided over yet need the loop to come to their end.
-                await asyncio.to_thread(self._process.close)
+                await asyncio.to_thread(self.process.close)
 
     async def _answer(self, hook: Hook, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = _read_headers(scope)
@@ -139,7 +139,7 @@ class UploadHook:
                 raise too_large(self._limits.max_request_bytes)
             with RequestIntake(
                 hook,
-                self._memory,
+                self.memory,
                 door="asgi",
                 content_types=headers[b"content-type"],
                 content_encodings=headers[b"content-encoding"],

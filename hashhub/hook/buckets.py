@@ -134,7 +134,7 @@ class BucketWorker:
         be used together.
         """
         structs.prepare()
-        self._hook = hook
+        self.hook = hook
         self._settings = settings = hook.settings.bucket
         missing = [name for name in ("quarantine", "held", "public") if not getattr(settings, name)]
         if missing:
@@ -146,9 +146,9 @@ class BucketWorker:
         if any(is_inside(hook.settings.data, place.url) for place in (self.quarantine, self.held, self.public)):
             raise InvalidArgument.field("data", "must not be in a place of the section [bucket]", "NOT_ALLOWED")
         self._on_handled = on_handled
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.RLock()
-        self._records = Records(Path(hook.settings.data))
+        self.records = Records(Path(hook.settings.data))
         self._id = new_holder()
         hook.start()
         self._jobs = ThreadPoolExecutor(settings.jobs, "hook-bucket")
@@ -156,7 +156,7 @@ class BucketWorker:
         self._under_way: set[str] = set()
         self._waiting: dict[str, _Try] = {}
         self._failed: OrderedDict[tuple[str, str], _Try] = OrderedDict()
-        self._resting: dict[str, _Resting] = {}
+        self.resting: dict[str, _Resting] = {}
         self._listing: Iterator[StoredObject | Unlisted] | None = None
         self._listed_since = float("-inf")  # by the clock, when the last listing began
         self._hears = False  # whether the queue of events could be asked the last time
@@ -180,7 +180,7 @@ class BucketWorker:
         """Let what is under way come to its end, and take nothing more."""
         self._is_ending.set()
         self._jobs.shutdown(wait=True, cancel_futures=True)
-        self._records.close()
+        self.records.close()
         end(self._id)
 
     def run(self, *, wake: threading.Event, on_trouble: Callable[[HashHubError, float], None]) -> None:
@@ -195,7 +195,7 @@ class BucketWorker:
         while not self._is_ending.is_set():
             wake.clear()
             try:
-                is_more = self._look()
+                is_more = self.look()
             except HashHubError as e:
                 if not has_begun:
                     raise
@@ -218,17 +218,18 @@ class BucketWorker:
     def look_once(self) -> None:
         """Handle everything that is there now, and wait until it is done. Raises HashHubError as `run` does."""
         self._look_through()
-        if self._resting:  # a worker that is started anew each time would never see that they have rested
+        if self.resting:  # a worker that is started anew each time would never see that they have rested
             self._is_ending.wait(self._settings.settle_seconds)
             self._look_through()
         self._raise_trouble()
 
     def _look_through(self) -> None:
-        while self._look():
+        while self.look():
             pass
-        self._drain()
+        self.drain()
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Wait until nothing is under way."""
         for _ in range(2 * self._settings.jobs):
             self._room.acquire()
         for _ in range(2 * self._settings.jobs):
@@ -240,7 +241,7 @@ class BucketWorker:
             self._listing = None
             raise trouble
 
-    def _look(self) -> bool:
+    def look(self) -> bool:
         """Hand out what there is; return whether there is more than one look takes."""
         if self._is_turn_of_new:  # those that have waited may be what never gets an answer
             is_more = self._admit()
@@ -268,7 +269,7 @@ class BucketWorker:
                     continue
                 waiting = self._waiting.get(taken.name)
                 held_up = waiting or self._failed.get(("", taken.name))
-                if not name or (held_up is not None and held_up.due > self._clock()):
+                if not name or (held_up is not None and held_up.due > self.clock()):
                     continue
                 if waiting is None and not self._is_abandoned(folder, taken):
                     continue
@@ -296,14 +297,14 @@ class BucketWorker:
         """Take what has landed in the quarantine; return whether the listing goes on."""
         if self._listing is None:
             is_told = self._hears and self._misled < _MOST_MISLED and not self._is_away()
-            if is_told and self._clock() < self._listed_since + self._settings.relist_seconds:
+            if is_told and self.clock() < self._listed_since + self._settings.relist_seconds:
                 return False
             self._listing = self.quarantine.objects()
             # What had rested when the listing before this began, and was not taken, is gone: it makes room for others.
-            gone = [name for name, resting in self._resting.items() if resting.until < self._listed_since]
+            gone = [name for name, resting in self.resting.items() if resting.until < self._listed_since]
             for name in gone:
-                del self._resting[name]
-            self._listed_since = self._clock()
+                del self.resting[name]
+            self._listed_since = self.clock()
         for _ in range(_MOST_A_PASS):
             if self._is_ending.is_set() or self._trouble is not None or not self._may_ask():
                 return False  # the listing goes on at the next look
@@ -321,7 +322,7 @@ class BucketWorker:
                 self._fail(item.name, item.error)
             elif self._is_settled(item):
                 self._note_try(has_waited=False)
-                self._hand_out(item.name, functools.partial(self._take, item))
+                self._hand_out(item.name, functools.partial(self.take, item))
         return True
 
     # What events tell of
@@ -410,7 +411,7 @@ class BucketWorker:
                 continue
             self._misled = 0
             left.add()
-            if not self._hand_out(name, functools.partial(self._take, stored), on_done=left.end):
+            if not self._hand_out(name, functools.partial(self.take, stored), on_done=left.end):
                 return  # it may have changed since it was taken: that is seen when the message comes again
         left.end()
 
@@ -431,32 +432,32 @@ class BucketWorker:
             return age >= self._settings.settle_seconds
         # Its time is yet to come: the clock was set back, or the file brought the time of another machine. It must not
         # wait until then, and rests as long as any other, by a clock that nobody sets.
-        at = self._clock()
-        resting = self._resting.get(item.name)
+        at = self.clock()
+        resting = self.resting.get(item.name)
         if resting is None or resting.stamp != item.stamp:
             resting = _Resting(item.stamp, at + self._settings.settle_seconds)
-            if item.name in self._resting or len(self._resting) < MOST_RESTING:
-                self._resting[item.name] = resting
+            if item.name in self.resting or len(self.resting) < MOST_RESTING:
+                self.resting[item.name] = resting
         if resting.until > at:
             return False
-        self._resting.pop(item.name, None)
+        self.resting.pop(item.name, None)
         return True
 
     def _is_away(self) -> bool:
         """Return whether uploads stay where they are, since the hub does not answer."""
-        return self._misses >= _AWAY_AFTER and self._hook.settings.without_answer.hub_away is not Action.ALLOW
+        return self._misses >= _AWAY_AFTER and self.hook.settings.without_answer.hub_away is not Action.ALLOW
 
     def _may_ask(self) -> bool:
         """Return whether the hub answers as far as is known; while it does not, one upload tries it now and then."""
         with self._lock:
-            return not self._is_away() or (self._clock() >= self._next_probe and not self._under_way)
+            return not self._is_away() or (self.clock() >= self._next_probe and not self._under_way)
 
     def _note_try(self, *, has_waited: bool) -> None:
         """Note that an upload tries a hub that is away, if it is."""
         with self._lock:
             if self._is_away():
                 self._is_turn_of_new = has_waited
-                self._next_probe = self._clock() + self._settings.retry_seconds
+                self._next_probe = self.clock() + self._settings.retry_seconds
 
     def _hand_out(
         self, key: str, work: Callable[[], Handled | None], *, on_done: Callable[[], None] = lambda: None
@@ -494,7 +495,7 @@ class BucketWorker:
 
     # One upload
 
-    def _take(self, stored: StoredObject) -> Handled | None:
+    def take(self, stored: StoredObject) -> Handled | None:
         """Take an upload out of the quarantine and check it."""
         refused = self.held.refuses(stored.name, prefix=_LONGEST_PREFIX) or self.public.refuses(stored.name)
         if refused:
@@ -537,15 +538,15 @@ class BucketWorker:
         if not is_away:
             self._waiting.pop(taken.name, None)
         if decision.action is not Action.ALLOW:
-            return self._keep(taken, name, decision, _FOLDERS[decision.action])
+            return self.keep(taken, name, decision, _FOLDERS[decision.action])
         if is_away:
             self._note_unanswered(name)
-        is_published = self._publish(taken, name)
+        is_published = self.publish(taken, name)
         if is_away and is_published:
             self._note_unanswered(name)  # again: what had the name before may have been checked, and the note dropped
         if not is_published:
             self._queue_name_taken(taken, name, decision, hashes)
-            return self._keep(taken, name, decision, _FOLDERS[Action.HOLD], reason=_NAME_TAKEN)
+            return self.keep(taken, name, decision, _FOLDERS[Action.HOLD], reason=_NAME_TAKEN)
         return Handled(
             name=name, outcome=ObjectOutcome.PUBLISHED, where=self._address(self.public, name), decision=decision
         )
@@ -555,7 +556,7 @@ class BucketWorker:
         where that says; empty where none did. Without it persons would have the upload twice, once of nowhere.
         """
         since = datetime.fromtimestamp(taken.modified - _CLOCKS_SECONDS, UTC).isoformat()
-        rows = self._records.rows(
+        rows = self.records.rows(
             "SELECT reference, state FROM upload WHERE state IN (?, ?) AND time >= ? AND door = ? AND upload_id = ? "
             "ORDER BY time DESC",
             (UploadState.HELD, UploadState.BLOCKED, since, DOOR, name),
@@ -569,11 +570,12 @@ class BucketWorker:
 
     def _note_unanswered(self, name: str) -> None:
         """Have what is published under this name checked again."""
-        self._records.write(
+        self.records.write(
             "INSERT OR REPLACE INTO bucket_unanswered VALUES (?, ?, ?)", (self.public.url, name, now().isoformat())
         )
 
-    def _publish(self, taken: StoredObject, name: str) -> bool:
+    def publish(self, taken: StoredObject, name: str) -> bool:
+        """Move an upload to where the public sees it; return whether it was there to be moved."""
         try:
             if not self.held.publish(taken.name, self.public, name, overwrite=self._settings.overwrite):
                 return False
@@ -582,12 +584,12 @@ class BucketWorker:
         self.held.remove(taken)
         return True
 
-    def _keep(self, taken: StoredObject, name: str, decision: Decision, folder: str, *, reason: str = "") -> Handled:
+    def keep(self, taken: StoredObject, name: str, decision: Decision, folder: str, *, reason: str = "") -> Handled:
         """Keep an upload where only the worker and who decides over it can see it."""
         kept_as = f"{folder}/{decision.reference}/{name}"
         where = self._address(self.held, kept_as)
         if not self._is_kept(decision.reference):  # a worker that was killed may have said so
-            self._records.note(
+            self.records.note(
                 actor=_ACTOR,
                 kind="bucket.kept",
                 subject=decision.reference,
@@ -612,18 +614,18 @@ class BucketWorker:
         checked = DecisionRecord(
             decision=held, time=now(), door=DOOR, upload_id=name, size_bytes=taken.size, hashes=hashes
         )
-        with self._records.transaction():
-            if self._records.get_upload(decision.reference) is None:
-                most = self._hook.settings.max_records
+        with self.records.transaction():
+            if self.records.get_upload(decision.reference) is None:
+                most = self.hook.settings.max_records
                 with contextlib.suppress(LimitExceeded):  # a full queue: its event and its place tell of it
-                    self._records.add_upload(checked, UploadState.HELD, max_records=most)
+                    self.records.add_upload(checked, UploadState.HELD, max_records=most)
 
     def _decide(
         self, place: ObjectPlace, stored: StoredObject, name: str, *, asks_again: bool = False, earlier: str = ""
     ) -> tuple[Decision, tuple[Hash, ...]]:
         """Return what was decided, and the hashes of what was read."""
-        with self._hook.receive(upload_id=name, door=DOOR, asks_again=asks_again, earlier=earlier) as upload:
-            if stored.size > self._hook.settings.max_bytes:
+        with self.hook.receive(upload_id=name, door=DOOR, asks_again=asks_again, earlier=earlier) as upload:
+            if stored.size > self.hook.settings.max_bytes:
                 upload.pass_over(stored.size)
             else:
                 for piece in place.read(stored):
@@ -635,7 +637,7 @@ class BucketWorker:
         with self._lock:
             self._misses = self._misses + 1 if decision.no_answer is NoAnswer.HUB_AWAY else 0
             if self._misses == _AWAY_AFTER:
-                self._next_probe = self._clock() + self._settings.retry_seconds
+                self._next_probe = self.clock() + self._settings.retry_seconds
         return decision, hashes
 
     def _wait(self, taken: str) -> bool:
@@ -647,14 +649,14 @@ class BucketWorker:
                 self._waiting.pop(taken, None)
                 return False
             pause = min(self._settings.retry_seconds * 2 ** min(tries, 20), _LONGEST_WAIT)
-            self._waiting[taken] = _Try(self._clock() + pause, tries + 1)
+            self._waiting[taken] = _Try(self.clock() + pause, tries + 1)
             return True
 
     # What comes later
 
     def _recheck(self) -> None:
         """Check again what was published without an answer, as the settings allow, once the hub answers."""
-        rows = self._records.rows(
+        rows = self.records.rows(
             "SELECT name, time FROM bucket_unanswered WHERE place = ? ORDER BY time LIMIT ?",
             (self.public.url, _RECHECKED_A_PASS + len(self._failed)),
         )
@@ -662,9 +664,9 @@ class BucketWorker:
             if self._is_held_up(name, _UNANSWERED):
                 continue
             with self._lock:
-                if self._misses and self._clock() < self._next_probe:
+                if self._misses and self.clock() < self._next_probe:
                     return
-                self._next_probe = self._clock() + self._settings.retry_seconds
+                self._next_probe = self.clock() + self._settings.retry_seconds
             try:
                 is_settled = self._has_answer(name)
             except (Unavailable, LimitExceeded):
@@ -678,10 +680,10 @@ class BucketWorker:
                     self._failed.pop((_UNANSWERED, name), None)
                 # Another upload may have taken the name meanwhile: its row has another time.
                 sql = "DELETE FROM bucket_unanswered WHERE place = ? AND name = ? AND time = ?"
-                self._records.write(sql, (self.public.url, name, time_published))
+                self.records.write(sql, (self.public.url, name, time_published))
             else:  # behind the others, which may have one
                 sql = "UPDATE bucket_unanswered SET time = ? WHERE place = ? AND name = ? AND time = ?"
-                self._records.write(sql, (now().isoformat(), self.public.url, name, time_published))
+                self.records.write(sql, (now().isoformat(), self.public.url, name, time_published))
 
     def _has_answer(self, name: str) -> bool:
         """Check again what was published under this name, and take back what was not to be; False: no answer yet.
@@ -700,7 +702,7 @@ class BucketWorker:
     def _take_back(self, stored: StoredObject, name: str, decision: Decision) -> None:
         kept_as = f"{_FOLDERS[decision.action]}/{decision.reference}/{name}"
         where = self._address(self.held, kept_as)
-        self._records.note(
+        self.records.note(
             actor=_ACTOR,
             kind="bucket.taken_back",
             subject=decision.reference,
@@ -719,7 +721,7 @@ class BucketWorker:
         """Publish what people have released. What they have removed stays where it is: it may have to be kept. What
         cannot have its name, since another object has it, waits for them again.
         """
-        rows = self._records.rows(
+        rows = self.records.rows(
             "SELECT reference, upload_id FROM bucket_to_release JOIN upload USING (reference) "
             "ORDER BY upload.time, reference LIMIT ?",
             (_RECHECKED_A_PASS + len(self._failed),),
@@ -742,24 +744,24 @@ class BucketWorker:
             taken = self.held.look(f"{folder}/{reference}/{name}")
             if taken is None:
                 continue
-            if self._publish(taken, name):
+            if self.publish(taken, name):
                 where = self._address(self.public, name)
             else:
                 left = self._address(self.held, taken.name)
         if left and not where:
-            with self._records.transaction():
-                self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
-                if self._records.write(
+            with self.records.transaction():
+                self.records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
+                if self.records.write(
                     "UPDATE upload SET state = ? WHERE reference = ? AND state = ?",
                     (UploadState.HELD, reference, UploadState.RELEASED),
                 ):
-                    self._records.note(actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN)
+                    self.records.note(actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN)
             self._tell(Handled(name=name, outcome=ObjectOutcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
             return
-        with self._records.transaction():
-            self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
+        with self.records.transaction():
+            self.records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
             if is_released:
-                self._records.note(
+                self.records.note(
                     actor=_ACTOR,
                     kind="bucket.released",
                     subject=reference,
@@ -770,12 +772,12 @@ class BucketWorker:
 
     def _is_released(self, reference: str) -> bool:
         sql = "SELECT 1 FROM upload WHERE reference = ? AND state = ?"
-        return bool(self._records.rows(sql, (reference, UploadState.RELEASED)))
+        return bool(self.records.rows(sql, (reference, UploadState.RELEASED)))
 
     def _is_kept(self, reference: str) -> bool:
         """Whether it was kept under this reference; what was published at once, without an answer, was not."""
         return bool(
-            self._records.rows(
+            self.records.rows(
                 "SELECT 1 FROM event WHERE subject = ? AND kind IN ('bucket.kept', 'bucket.taken_back') LIMIT 1",
                 (reference,),
             )
@@ -784,7 +786,7 @@ class BucketWorker:
     def _is_held_up(self, key: str, of: str = "") -> bool:
         """Return whether it could not be handled, and it is too early to try again."""
         failed = self._failed.get((of, key))
-        return failed is not None and failed.due > self._clock()
+        return failed is not None and failed.due > self.clock()
 
     def _fail(self, key: str, error: HashHubError, *, of: str = "", name: str = "", where: str = "") -> None:
         """Remember what could not be handled, and tell of it the first time. `key`: its name, unless that is given;
@@ -794,7 +796,7 @@ class BucketWorker:
             before = self._failed.pop((of, key), None)
             tries = before.tries if before else 0
             pause = min(self._settings.retry_seconds * 2 ** min(tries, 20), _LONGEST_WAIT)
-            self._failed[of, key] = _Try(self._clock() + pause, tries + 1)
+            self._failed[of, key] = _Try(self.clock() + pause, tries + 1)
             if len(self._failed) > _MOST_REMEMBERED:
                 self._failed.popitem(last=False)
         if before is None:

@@ -82,7 +82,7 @@ class _Command(NamedTuple):
     is_prefixed: bool
 
 
-class _SizeLimitError(Exception):
+class SizeLimitError(Exception):
     """A stream would become longer than is taken."""
 
 
@@ -90,7 +90,7 @@ class _NotTakenError(Exception):
     """An upload could not be received: there is no room for it."""
 
 
-class _Waits:
+class ClientWait:
     """For how long a client is waited for: to send, or to take an answer. Belongs to one connection.
 
     While others wait for a place, who is behind by `BEHIND_SECONDS` is cut off, as if its time were over, and so is
@@ -165,15 +165,15 @@ class _Waits:
             patience.reschedule(asyncio.get_running_loop().time())
 
 
-class _Incoming:
+class IncomingCommands:
     """What a client sends: commands, and streams between them. At most 200 KiB of it wait in memory.
 
-    What it raises: TimeoutError, EOFError where the client is gone, _SizeLimitError, OSError.
+    What it raises: TimeoutError, EOFError where the client is gone, SizeLimitError, OSError.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, waits: _Waits | None = None) -> None:
+    def __init__(self, reader: asyncio.StreamReader, waits: ClientWait | None = None) -> None:
         self._reader = reader
-        self._waits = waits or _Waits()
+        self._waits = waits or ClientWait()
         self._buffer = bytearray()
 
     async def _more(self) -> None:
@@ -229,7 +229,7 @@ class _Incoming:
                         yield bytes(gathered)
                     return
                 if left > rest:
-                    raise _SizeLimitError
+                    raise SizeLimitError
                 rest -= left
             del self._buffer[:at]
             if len(gathered) >= _PIECE_BYTES:
@@ -271,7 +271,7 @@ def _may_go_on(begun: bytes) -> bool:
 class _Client:
     """A client's connection, and what it is answered."""
 
-    def __init__(self, writer: asyncio.StreamWriter, waits: _Waits) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, waits: ClientWait) -> None:
         self._writer = writer
         self._waits = waits
         writer.transport.set_write_buffer_limits(high=0)  # an answer is waited for until the system has all of it
@@ -312,7 +312,7 @@ class ClamdDoor:
         self._deciders = ThreadPoolExecutor(hook.settings.max_waiting, thread_name_prefix="clamd-decide")
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="clamd-write")
         self._places = asyncio.Semaphore(settings.connections)
-        self._conversations: dict[asyncio.Task[None], _Waits] = {}
+        self._conversations: dict[asyncio.Task[None], ClientWait] = {}
         self._received = 0  # uploads that wait or are decided over
         self._is_idle = asyncio.Event()  # set while there are none
         self._is_idle.set()
@@ -374,7 +374,7 @@ class ClamdDoor:
             except BaseException:
                 connection.close()
                 raise
-            waits = _Waits()
+            waits = ClientWait()
             conversation = asyncio.create_task(self._converse(connection, waits))
             self._conversations[conversation] = waits
             conversation.add_done_callback(self._ended)
@@ -387,7 +387,7 @@ class ClamdDoor:
             last = max(begun, key=lambda waits: waits.behind(at), default=None)
             if last is not None and last.behind(at) >= BEHIND_SECONDS:
                 last.cut_off()
-            elif slowest := _slowest_beyond_share(self._conversations.values(), self._settings.connections, at):
+            elif slowest := slowest_beyond_share(self._conversations.values(), self._settings.connections, at):
                 slowest.cut_off()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PLACE_SECONDS):
@@ -401,7 +401,7 @@ class ClamdDoor:
         if not conversation.cancelled() and (error := conversation.exception()) is not None:
             _log.error("clamd: a connection ended by an error of ours", exc_info=error)
 
-    async def _converse(self, connection: socket.socket, waits: _Waits) -> None:
+    async def _converse(self, connection: socket.socket, waits: ClientWait) -> None:
         reader = asyncio.StreamReader(limit=_READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
         loop = asyncio.get_running_loop()
@@ -411,7 +411,7 @@ class ClamdDoor:
             connection.close()
             return
         client = _Client(asyncio.StreamWriter(transport, protocol, reader, loop), waits)
-        incoming = _Incoming(reader, waits)
+        incoming = IncomingCommands(reader, waits)
         try:
             try:
                 command = await incoming.command(self._settings.command_seconds)
@@ -426,21 +426,21 @@ class ClamdDoor:
         finally:
             client.close()
 
-    async def _obey(self, command: _Command, incoming: _Incoming, client: _Client, waits: _Waits) -> None:
+    async def _obey(self, command: _Command, incoming: IncomingCommands, client: _Client, waits: ClientWait) -> None:
         """Carry the one command of a connection out."""
         if command.name == "IDSESSION":
             await self._session(incoming, client, waits)
         elif command.name == "INSTREAM":
             try:
                 upload, scan = await self._receive(incoming)
-            except (TimeoutError, _SizeLimitError, _NotTakenError) as e:
+            except (TimeoutError, SizeLimitError, _NotTakenError) as e:
                 await client.say(_not_received(e), command.end)
             else:
                 await client.say(await self._answer(upload, scan), command.end)
         else:
             await client.say(await self._said(command), command.end)
 
-    async def _session(self, incoming: _Incoming, client: _Client, waits: _Waits) -> None:
+    async def _session(self, incoming: IncomingCommands, client: _Client, waits: ClientWait) -> None:
         """Carry the commands of a session out, until it ends or one is refused. An answer bears its command's number,
         and comes when it is there: streams are decided over while the next is received.
         """
@@ -482,7 +482,7 @@ class ClamdDoor:
                     upload, scan = await self._receive(incoming)
                 except BaseException as e:
                     room.release()
-                    if isinstance(e, TimeoutError | _SizeLimitError | _NotTakenError):
+                    if isinstance(e, TimeoutError | SizeLimitError | _NotTakenError):
                         await client.say(_not_received(e), end, number=number)
                         break
                     raise
@@ -542,10 +542,10 @@ class ClamdDoor:
 
     # The streams
 
-    async def _receive(self, incoming: _Incoming) -> tuple[Upload, ChainScan | None]:
+    async def _receive(self, incoming: IncomingCommands) -> tuple[Upload, ChainScan | None]:
         """Return an upload as it came in; with what the real clamd was given of it, where not all of it is kept.
 
-        Raises TimeoutError, _SizeLimitError, _NotTakenError, and what a client that is gone raises.
+        Raises TimeoutError, SizeLimitError, _NotTakenError, and what a client that is gone raises.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -570,7 +570,7 @@ class ClamdDoor:
             upload.close()
             if scan is not None:
                 scan.close()
-            if isinstance(e, _SizeLimitError):
+            if isinstance(e, SizeLimitError):
                 await self._note_too_long()
             raise
         return upload, scan
@@ -678,7 +678,7 @@ def serve(hook: Hook, on_ready: Callable[[str, str], None]) -> None:
     asyncio.run(run())
 
 
-def _slowest_beyond_share(conversations: Iterable[_Waits], places: int, at: float) -> _Waits | None:
+def slowest_beyond_share(conversations: Iterable[ClientWait], places: int, at: float) -> ClientWait | None:
     """Return who has sent least in its time, where those who are slow have more than half of the places.
 
     A client that sends just fast enough would keep its place for as long as a stream may take, and a few hundred of
@@ -712,7 +712,7 @@ async def _to_the_end(writing: Awaitable[None]) -> None:
 
 
 def _not_received(error: Exception) -> bytes:
-    if isinstance(error, _SizeLimitError):
+    if isinstance(error, SizeLimitError):
         return _SIZE_LIMIT
     return _STREAM_TIMED_OUT if isinstance(error, TimeoutError) else _NO_ANSWER
 

@@ -120,19 +120,19 @@ class Hook:
         self._cases = judge if isinstance(judge, CaseJudge) else None
         self._connect = connect
         self.records = records
-        self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
-        self._memory = ByteBudget(settings.max_total_bytes)
+        self.listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
+        self.memory = ByteBudget(settings.max_total_bytes)
         self.hashing: UploadHasher | None = None
         if settings.hashing is HashingSite.HERE:
             # The libraries that hash are loaded by its child processes only.
             from hashhub.hook.hashing import UploadHasher
 
             self.hashing = UploadHasher(settings)
-        self._examiner = Examiner(settings, judge=judge, hashing=self.hashing)
+        self.examiner = Examiner(settings, judge=judge, hashing=self.hashing)
         self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
+        self.counts: Counter[tuple[str, str, str, str, str]] = Counter()
         self._threads: ThreadPoolExecutor | None = None
-        self._under_way: dict[bytes, asyncio.Future[bool]] = {}  # by content: what an event loop has decided over
+        self.under_way: dict[bytes, asyncio.Future[bool]] = {}  # by content: what an event loop has decided over
         self._is_closed = False
         self._starting: tuple[int, threading.Thread, threading.Thread] | None = None
         self._rechecks: Rechecks | None = None
@@ -155,7 +155,7 @@ class Hook:
 
     def close(self) -> None:
         """End the threads and the processes that hash, write what was counted, and let go of the hub."""
-        self._is_closed = self._examiner.is_closing = True
+        self._is_closed = self.examiner.is_closing = True
         if self._threads is not None:
             self._threads.shutdown(wait=True)
         if self._queue_rounds is not None:
@@ -221,7 +221,7 @@ class Hook:
     @property
     def keeps_uploads(self) -> bool:
         """Whether somebody is given what is held: the vault, or the app's own store."""
-        return bool(self._listeners)
+        return bool(self.listeners)
 
     def probe(self) -> bool:
         """Ask about a digest that nobody has, as a look whether answers can be had, and return whether there is a list
@@ -235,7 +235,7 @@ class Hook:
     @property
     def memory_bytes(self) -> int:
         """Bytes of uploads that are in memory now."""
-        return self._memory.taken
+        return self.memory.taken
 
     def recheck(self) -> int:
         """Ask again about uploads without an answer whose time it is, in this thread; the hook does so by itself.
@@ -324,7 +324,7 @@ class Hook:
             return receiving.decide()
 
     def _decide_hashes(self, query: Query, call: _Call, gaps: tuple[ReasonLine, ...] = ()) -> Decision:
-        return self._decided(self._examiner.examine_hashes(query, gaps), call, None)
+        return self._decided(self.examiner.examine_hashes(query, gaps), call, None)
 
     def _weighed(self, examined: UploadEvidence) -> tuple[Action, Verdict, NoAnswer | None]:
         """Return what becomes of the upload, by which verdict, and why that says less than it could.
@@ -394,7 +394,7 @@ class Hook:
         state = _state(decision)
         if call.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
             return decision
-        if state is None and not (call.earlier or self._listeners):  # most uploads: all that is kept is a number
+        if state is None and not (call.earlier or self.listeners):  # most uploads: all that is kept is a number
             self._count(call.door, decision, now().date().isoformat())
             return decision
         checked = DecisionRecord(
@@ -419,7 +419,7 @@ class Hook:
     def _leaves_to_its_caller(self, call: _Call, content: UploadBytes | None) -> bool:
         """Return whether the app's own code has the bytes alone, although what is held is to be kept."""
         is_to_be_kept = call.door == _API and self.settings.app.on_hold is OnHold.KEEP
-        return is_to_be_kept and (content is None or not self._listeners)
+        return is_to_be_kept and (content is None or not self.listeners)
 
     def _is_recorded_as(self, reference: str, checked: DecisionRecord) -> bool:
         """Return whether an upload is recorded already, with the same decision for the same reasons, and kept; see
@@ -439,7 +439,7 @@ class Hook:
             return False  # recording it anew fails as well, and then it is held
 
     def _told(self, checked: DecisionRecord, content: UploadBytes | None) -> DecisionRecord:
-        for listener in self._listeners:
+        for listener in self.listeners:
             file = content.open() if content is not None else None
             try:
                 listener(checked, file)
@@ -480,7 +480,7 @@ class Hook:
             return
         key = (day, door, decision.action, decision.verdict, decision.no_answer or "")
         with self._lock:
-            self._counts[key] += 1
+            self.counts[key] += 1
 
     def _pending(self, examined: UploadEvidence, decision: Decision) -> Pending | None:
         cause = decision.no_answer
@@ -495,7 +495,7 @@ class Hook:
     ) -> None:
         """Put hashes that came after the decision beside it."""
         # Nothing that the decision rests on is changed: it was given.
-        later = self._examiner.examine_late(examined.query, late)
+        later = self.examiner.examine_late(examined.query, late)
         if later is None:
             return  # it is asked about by digests
         cause = next((c for c in later.causes if c is not NoAnswer.NO_PERCEPTUAL_HASH), NoAnswer.HUB_AWAY)
@@ -517,14 +517,14 @@ class Hook:
         if self.records is None:
             return
         with self._lock:
-            counts, self._counts = self._counts, Counter()
+            counts, self.counts = self.counts, Counter()
         if not counts:
             return
         try:
             self.records.tally(counts)
         except HashHubError:
             with self._lock:
-                self._counts += counts
+                self.counts += counts
             raise
 
 
@@ -537,7 +537,7 @@ class Upload:
     def __init__(self, hook: Hook, call: _Call) -> None:
         self._hook = hook
         self._call = call
-        self._content = UploadBytes(hook._memory, hook.settings.max_bytes)  # noqa: SLF001 - of one piece
+        self._content = UploadBytes(hook.memory, hook.settings.max_bytes)
         self._is_wanted = True
         self._is_closed = False
         self.query: Query | None = None
@@ -587,7 +587,7 @@ class Upload:
         hook = self._hook
         self._content.hold()
         try:
-            examined = hook._examiner.examine(self._content, is_wanted=lambda: self._is_wanted)  # noqa: SLF001 - of one piece
+            examined = hook.examiner.examine(self._content, is_wanted=lambda: self._is_wanted)
             self.query = examined.query
             return hook._decided(examined, self._call, self._content)  # noqa: SLF001 - of one piece
         finally:
@@ -595,7 +595,7 @@ class Upload:
 
     def try_out(self) -> None:
         """Find out what would be decided by, and decide nothing. Raises HashHubError."""
-        examiner = self._hook._examiner  # noqa: SLF001 - of one piece
+        examiner = self._hook.examiner
         examiner.examine(self._content, is_wanted=lambda: not examiner.is_closing)
 
     async def adecide(self) -> Decision:
@@ -607,7 +607,7 @@ class Upload:
         hook, key = self._hook, self._content.key
         loop = asyncio.get_running_loop()
         under_way: asyncio.Future[bool] = loop.create_future()
-        while (first := hook._under_way.setdefault(key, under_way)) is not under_way:  # noqa: SLF001 - of one piece
+        while (first := hook.under_way.setdefault(key, under_way)) is not under_way:
             if first.get_loop() is not loop or await asyncio.shield(first):
                 break
         is_decided = False
@@ -618,7 +618,7 @@ class Upload:
             if not is_decided:
                 self.abandon()
             if first is under_way:
-                del hook._under_way[key]  # noqa: SLF001 - of one piece
+                del hook.under_way[key]
                 first.set_result(is_decided)
         return decision
 

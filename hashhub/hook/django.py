@@ -73,7 +73,7 @@ class UploadHookHandler(FileUploadHandler):
 
     def __init__(self, request: Any = None) -> None:
         super().__init__(request)
-        process, self._memory = _process_hook()
+        process, self._memory = process_hook()
         self._hook = process.get()
         self._limits = self._hook.settings.app
         self._size = 0
@@ -164,7 +164,7 @@ class UploadHookMiddleware:
     def __init__(self, get_response: Any) -> None:
         """Raises HashHubError when the settings or what they name cannot be used: the server then does not start."""
         self._get_response = get_response
-        self._process, _ = _process_hook()
+        self._process, _ = process_hook()
 
     def __call__(self, request: HttpRequest) -> Any:
         """Go on. With the first request of any kind the hook begins to start."""
@@ -224,23 +224,23 @@ def start(*, wait_seconds: float = 0.0) -> None:
     """Begin to start in this process, rather than with the first request of any kind. `wait_seconds`: see `Hook.start`.
     Raises HashHubError when the settings or what they name cannot be used.
     """
-    process, _ = _process_hook()
+    process, _ = process_hook()
     process.get().start(wait_seconds=wait_seconds)
 
 
 _lock: Final = threading.Lock()
-_made: list[tuple[ProcessHook, ByteBudget]] = []
+made_hooks: list[tuple[ProcessHook, ByteBudget]] = []
 
 
-def _process_hook() -> tuple[ProcessHook, ByteBudget]:
+def process_hook() -> tuple[ProcessHook, ByteBudget]:
     """Return the hook that the settings name, and the memory of request bodies."""
     with _lock:
-        if not _made:
+        if not made_hooks:
             given = getattr(django_settings, "HASHHUB_HOOK", None)
             own = (None, given, getattr(django_settings, "HASHHUB_ON_HELD", None))
             process = ProcessHook(given, None) if isinstance(given, Hook) else ProcessHook(*own)
-            _made.append((process, ByteBudget(process.settings.app.max_total_bytes)))
-        return _made[0]
+            made_hooks.append((process, ByteBudget(process.settings.app.max_total_bytes)))
+        return made_hooks[0]
 
 
 def _let_make_no_file(handler: FileUploadHandler) -> None:

@@ -86,6 +86,9 @@ class AnswerCache:
         self._answers: OrderedDict[bytes, tuple[float, UploadEvidence]] = OrderedDict()
         self._revision = 0
 
+    def __len__(self) -> int:
+        return len(self._answers)
+
     def get(self, key: bytes, revision: int) -> UploadEvidence | None:
         """Return the evidence that holds at the revision, None without one."""
         with self._lock:
@@ -130,7 +133,7 @@ class Examiner:
         self._hashing = hashing
         # A copy is asked each time: its policy and its age change at one revision.
         most = settings.cache_entries if settings.mode is Mode.ONLINE else 0
-        self._answers = AnswerCache(most=most, seconds=settings.cache_seconds)
+        self.answers = AnswerCache(most=most, seconds=settings.cache_seconds)
         self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
         self.is_closing = False
 
@@ -186,13 +189,13 @@ class Examiner:
         # 4. It is remembered.
         if key and examined.judged is not None and _is_to_be_remembered(examined.judged, examined.causes):
             answer = msgspec.structs.replace(examined, lines=(), late=None)
-            self._answers.put(key, answer, examined.judged.revision, asked=begun)
+            self.answers.put(key, answer, examined.judged.revision, asked=begun)
         return examined
 
     def _remembered(self, key: bytes) -> UploadEvidence | None:
         if not key:
             return None
-        answer = self._answers.get(key, self._judge.revision())
+        answer = self.answers.get(key, self._judge.revision())
         # A case may have been opened since; it stops what the lists allowed a moment ago.
         if answer is not None and isinstance(self._judge, CaseJudge):
             return None if self._judge.is_stopped(answer.query, answer.media_type) else answer

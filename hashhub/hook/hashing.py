@@ -67,8 +67,8 @@ class UploadHasher:
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="hook-hashing")
         self._lock = threading.RLock()  # to cancel a future finishes it
         self._is_closed = False
-        self._in_hand: dict[bytes, Future[MediaHashes]] = {}
-        self._wanted: dict[bytes, int] = {}
+        self.in_hand: dict[bytes, Future[MediaHashes]] = {}
+        self.wanted: dict[bytes, int] = {}
         self._remembered: OrderedDict[bytes, MediaHashes] = OrderedDict()
         self._remembered_bytes = 0
         self._failed: OrderedDict[bytes, tuple[float, HashHubError]] = OrderedDict()
@@ -99,35 +99,35 @@ class UploadHasher:
             until, error = self._failed.get(key, (0.0, None))
             if error is not None and time.monotonic() < until:
                 return _done(error)
-            if (future := self._in_hand.get(key)) is not None:
-                self._wanted[key] += 1
+            if (future := self.in_hand.get(key)) is not None:
+                self.wanted[key] += 1
                 return future
             if self._is_closed:
                 return _done(Unavailable("the hook was closed"))
-            if len(self._in_hand) >= self._most:
+            if len(self.in_hand) >= self._most:
                 raise LimitExceeded(
-                    f"{len(self._in_hand)} uploads are being hashed or wait, as many as may; see max_waiting"
+                    f"{len(self.in_hand)} uploads are being hashed or wait, as many as may; see max_waiting"
                 )
             content.hold()
-            self._wanted[key] = 1
-            future = self._in_hand[key] = self._threads.submit(self._hash, key, content)
+            self.wanted[key] = 1
+            future = self.in_hand[key] = self._threads.submit(self._hash, key, content)
             future.add_done_callback(lambda done: self._finish(key, content) if done.cancelled() else None)
             return future
 
     def give_up(self, content: UploadBytes, future: Future[MediaHashes]) -> None:
         """Say that one who submitted the content does not wait for it any more. When nobody does, it is not hashed."""
         with self._lock:
-            if self._in_hand.get(content.key) is not future:
+            if self.in_hand.get(content.key) is not future:
                 return
-            self._wanted[content.key] -= 1
-            if self._wanted[content.key] == 0:
+            self.wanted[content.key] -= 1
+            if self.wanted[content.key] == 0:
                 future.cancel()
 
     def close(self) -> None:
         """Let what is wanted be hashed for some seconds yet, then end the children; what waits still gets an error."""
         with self._lock:
             self._is_closed = True
-            in_hand = list(self._in_hand.values())
+            in_hand = list(self.in_hand.values())
         # An upload that the hub gave no answer for needs its hashes to be cleared later, and its bytes end with us.
         wait(in_hand, timeout=END_SECONDS)
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -153,7 +153,7 @@ class UploadHasher:
         with file or nullcontext(), self.pool.room() as place:
             self.hashed += 1
             # A dict's look-up needs no lock.
-            media = place.hash(file or pieces, effort=self._effort, is_wanted=lambda: self._wanted.get(key, 0) > 0)
+            media = place.hash(file or pieces, effort=self._effort, is_wanted=lambda: self.wanted.get(key, 0) > 0)
         return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
     def _finish(
@@ -164,10 +164,10 @@ class UploadHasher:
         """
         is_stopped = isinstance(error, HashHubError) and error.reason is Reason.DEADLINE_EXCEEDED
         with self._lock:
-            if is_stopped and self._wanted.get(key, 0) > 0:
+            if is_stopped and self.wanted.get(key, 0) > 0:
                 return False
-            self._in_hand.pop(key, None)
-            self._wanted.pop(key, None)
+            self.in_hand.pop(key, None)
+            self.wanted.pop(key, None)
             if isinstance(error, HashHubError) and _is_of_content(error):
                 self._failed[key] = (time.monotonic() + _FAILURE_SECONDS, error)
                 while len(self._failed) > self._most * 16:

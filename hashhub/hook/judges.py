@@ -105,14 +105,14 @@ class HubJudge:
         self._media_seconds = settings.media_seconds
         self._revision = 0
         self._emptiness = EmptyListWarning("the hub has no list that this token may see; ask its operator")
-        self._client = client_of(settings, timeout=settings.answer_seconds, retry_seconds=0.0)
+        self.client = client_of(settings, timeout=settings.answer_seconds, retry_seconds=0.0)
 
     def judge(self, query: Query) -> HubAnswer:
         """Answer one query. Raises HashHubError when the hub does not answer in time, or refuses; with the reason
         HUB_SLOW when it answers others meanwhile.
         """
         try:
-            answer = self._client.match(query, self._options, seconds=_ANSWER_SHARE * self._answer_seconds)
+            answer = self.client.match(query, self._options, seconds=_ANSWER_SHARE * self._answer_seconds)
         except Unavailable as e:
             if e.reason is not Reason.DEADLINE_EXCEEDED:
                 raise
@@ -126,9 +126,9 @@ class HubJudge:
         """Ask again with patience, if the hub is up: it answers at once about what nobody has. Raises Unavailable,
         with the reason HUB_SLOW if it is.
         """
-        self._client.match(query_of_nothing(), self._options, seconds=(1 - _ANSWER_SHARE) * self._answer_seconds)
+        self.client.match(query_of_nothing(), self._options, seconds=(1 - _ANSWER_SHARE) * self._answer_seconds)
         try:
-            return self._client.match(query, self._options, seconds=self._slow_seconds)
+            return self.client.match(query, self._options, seconds=self._slow_seconds)
         except Unavailable as e:
             if e.reason is not Reason.DEADLINE_EXCEEDED:
                 raise
@@ -153,7 +153,7 @@ class HubJudge:
 
     def judge_media(self, label: str, content: bytes) -> MediaAnswer:
         """Let the hub hash an upload and answer. Raises HashHubError when it does not in time, or refuses."""
-        [answer] = self._client.match_media([(label, content)], self._options, seconds=self._media_seconds)
+        [answer] = self.client.match_media([(label, content)], self._options, seconds=self._media_seconds)
         self._revision = max(self._revision, answer.revision)
         return MediaAnswer(
             result=answer.media.result, policy=answer.policy, revision=answer.revision, media=answer.media
@@ -165,7 +165,7 @@ class HubJudge:
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        self.client.close()
 
 
 class HubBreaker:

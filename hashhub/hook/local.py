@@ -65,10 +65,10 @@ _START_SECONDS: Final = 10.0  # for a policy at the first start
 _CLOCKS: Final = 60.0  # seconds by which a clock may go wrong before the copy's age counts as unknown
 JOURNAL_PAGES: Final = 1_000  # of the feed that the journal holds beyond the snapshot: some 100 MB at most
 _CALLER: Final = "hook"
-_clock: Final = time.time
+wall_clock: Final = time.time
 
 
-def _running() -> float:
+def running_seconds() -> float:
     """Return seconds that this machine ran, also asleep; no clock that is set changes them."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -102,9 +102,9 @@ class Sync:
         self._trimmed = 0
         self._begun = time.monotonic()
         self._is_stopped = threading.Event()
-        _make(directory)
+        make_directories(directory)
         try:
-            self._index = Index(self._copy, directory / DIRECTORY, publisher=True)
+            self.index = Index(self._copy, directory / DIRECTORY, publisher=True)
         except FailedPrecondition as e:
             raise FailedPrecondition(
                 "another process keeps this copy: `hashhub hook sync --follow`, or an app whose hook does so by "
@@ -114,12 +114,12 @@ class Sync:
         try:
             self._client = client or client_of(settings, timeout=_CALL_SECONDS)
             try:
-                self._mirror = self._client.mirror(directory, journal=True)
+                self.mirror = self._client.mirror(directory, journal=True)
             except BaseException:
                 self._client.close()
                 raise
         except BaseException:
-            self._index.close()
+            self.index.close()
             raise
 
     def __enter__(self) -> Self:
@@ -135,35 +135,35 @@ class Sync:
 
     def close(self) -> None:
         """Close the files and the connection."""
-        self._mirror.close()
-        self._index.close()
+        self.mirror.close()
+        self.index.close()
         self._copy.close()
         self._client.close()
 
     def start_over(self) -> None:
         """Replace what the copy holds, for another token or another hub; it stays until everything was given anew."""
-        self._mirror.start_over()
+        self.mirror.start_over()
 
     def reindex(self) -> None:
         """Write the index anew from the copy."""
-        self._index.rebuild()
+        self.index.rebuild()
 
     def update(self, on_page: OnPage | None = None) -> None:
         """Bring policy, copy and index up to date. Raises InvalidArgument for a policy that there is not or by which a
         copy cannot decide, and what else the hub answers.
         """
-        _readable(self._fetch_policy())
-        self._mirror.update(self._then(on_page))
+        _readable(self.fetch_policy())
+        self.mirror.update(self._then(on_page))
 
     def follow(self, on_page: OnPage | None = None) -> None:
         """Bring them up to date and keep them so, through restarts of the hub, until `stop`."""
-        self._mirror.follow(self._then(on_page), stop=self._is_stopped)
+        self.mirror.follow(self._then(on_page), stop=self._is_stopped)
 
     def state(self) -> ListCopyState:
         """Return what there is now."""
-        copied = self._mirror.state()
+        copied = self.mirror.state()
         policies: list[KeptPolicy | None] = []
-        self._index.look(lambda look: policies.append(look.policy(self._reference)))
+        self.index.look(lambda look: policies.append(look.policy(self._reference)))
         policy = policies[0] if policies else None
         return ListCopyState(
             revision=copied.complete_revision,
@@ -171,7 +171,7 @@ class Sync:
             policy=policy.name if policy is not None else "",
             entries=copied.entries,
             hash_sets=copied.hash_sets,
-            index_digests=sum(self._index.matcher.count(name) for name in SEARCHED),
+            index_digests=sum(self.index.matcher.count(name) for name in SEARCHED),
             lines=copied.lines,
             seconds=round(time.monotonic() - self._begun, 3),
         )
@@ -180,8 +180,8 @@ class Sync:
         def after_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the mirror's signature
             revisions: list[int] = []
             try:
-                self._index.look(lambda look: revisions.append(look.moment.revision))
-                self._trim()
+                self.index.look(lambda look: revisions.append(look.moment.revision))
+                self.trim()
             except HashHubError as e:
                 # `follow` takes what is unavailable for the hub's, and goes on without a word.
                 _log.warning("the index beside the copy cannot be brought up to date: %s", e.message)
@@ -193,15 +193,15 @@ class Sync:
 
         return after_page
 
-    def _trim(self) -> None:
+    def trim(self) -> None:
         """Drop what of the journal the snapshots have."""
-        matcher = self._index.matcher
+        matcher = self.index.matcher
         if matcher.revision - (matcher.snapshot_revision or 0) > JOURNAL_PAGES:
             # A list that is stated again changes no digest, so that the matcher alone sees no reason for a snapshot.
             matcher.compact()
         snapshot = matcher.snapshot_revision or 0
         if snapshot > self._trimmed:
-            self._mirror.trim_journal(snapshot)
+            self.mirror.trim_journal(snapshot)
             self._trimmed = snapshot
 
     def _look_at_policy(self, revision: int) -> None:
@@ -209,16 +209,17 @@ class Sync:
         if revision == self._policy_revision and time.monotonic() - self._policy_at < _POLICY_SECONDS:
             return
         try:
-            self._fetch_policy()
+            self.fetch_policy()
         except (Unavailable, LimitExceeded) as e:
             if not self._is_stopped.is_set():
                 _log.warning("the policy could not be looked at: %s", e.message)  # again after the next page
             return
         self._policy_revision = revision
 
-    def _fetch_policy(self) -> KeptPolicy:
+    def fetch_policy(self) -> KeptPolicy:
+        """Keep the hub's policy beside the copy, and return it."""
         policy = _fetched(self._client, self._reference)
-        self._mirror.put_policy(policy)
+        self.mirror.put_policy(policy)
         self._policy_at = time.monotonic()
         return policy
 
@@ -229,7 +230,7 @@ class _Ready(NamedTuple):
     moment: CopyMoment
     heard: datetime  # by the hub's copy: when it was last complete
     heard_at: float  # the same in seconds since 1970
-    born: float  # by `_running`, when the copy was complete last, as the clock said when this process saw that first
+    born: float  # by `running_seconds`, when the copy was last complete, as the clock said when this was first seen
     policy: Policy | None
     policy_name: str  # NAME@VERSION
     fault: str  # why there is none
@@ -258,8 +259,8 @@ class LocalJudge:
         self._emptiness = EmptyListWarning(f"the copy has no entry, or only such whose terms have ended. {IN_BULK}")
         self._failure: HashHubError | None = None
         self._looked = time.monotonic()
-        self._process = os.getpid()
-        _make(directory)
+        self.process_id = os.getpid()
+        make_directories(directory)
         self._index = Index(self._copy, directory / DIRECTORY, publisher=False)
         self._following = _Following(settings) if settings.local.follow else None
         self._thread = Background(
@@ -348,14 +349,14 @@ class LocalJudge:
         name = f"{policy.name}@{policy.version}" if policy is not None else ""
         before, heard_at = self._state, heard.timestamp()
         is_known = before is not None and before.heard == heard
-        born = before.born if before is not None and is_known else _running() - max(0.0, _clock() - heard_at)
+        born = before.born if before is not None and is_known else running_seconds() - max(0.0, wall_clock() - heard_at)
         is_listed = look.has_any()
         self._state = _Ready(look.moment, heard, heard_at, born, policy, name, fault, is_listed)
         self._emptiness.note(is_listed=is_listed)
 
     def _ready(self) -> _Ready:
         """Return the state to answer by. Raises Unavailable where that may lack something."""
-        if os.getpid() != self._process:
+        if os.getpid() != self.process_id:
             raise FailedPrecondition(
                 "the hook was opened before this process was forked off; open it in each worker of the app"
             )
@@ -372,10 +373,10 @@ class LocalJudge:
 
     def _age(self, state: _Ready) -> tuple[datetime | None, bool]:
         """Return since when the copy is stale, if it is, and whether that is too long."""
-        age = _clock() - state.heard_at
+        age = wall_clock() - state.heard_at
         if age < -_CLOCKS:  # a clock was set back: how old the copy is cannot be told
             return state.heard, True
-        age = max(age, _running() - state.born)  # one that was set back makes no copy younger
+        age = max(age, running_seconds() - state.born)  # one that was set back makes no copy younger
         return (state.heard if age > self._stale_after else None), age > self._stale_limit
 
     def _check_policy(self, settings: HookSettings) -> None:
@@ -446,7 +447,7 @@ class _Following:
                     self._sync = None
 
 
-def _make(directory: Path) -> None:
+def make_directories(directory: Path) -> None:
     """Make the directory of a copy and that of the hook above it, for their owner only. Raises InvalidArgument."""
     try:
         for one in (directory.parent, directory, directory / DIRECTORY):

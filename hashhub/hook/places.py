@@ -184,7 +184,7 @@ class S3Place:
         token: dict[str, str] = {}
         empty = 0
         while True:
-            page = self._call("list_objects_v2", Prefix=self._prefix + below, **token)
+            page = self.call("list_objects_v2", Prefix=self._prefix + below, **token)
             for item in page.get("Contents", ()):
                 key = item["Key"]
                 if not is_folder(key, item["Size"]):
@@ -215,7 +215,7 @@ class S3Place:
         from fsspec.asyn import sync
 
         try:
-            answer = self._call("get_object", Key=self._prefix + stored.name, IfMatch=_etag(stored))
+            answer = self.call("get_object", Key=self._prefix + stored.name, IfMatch=_etag(stored))
         except NotFound as e:
             raise Conflict(f"{stored.name!r} is not there any more") from e
         body = answer["Body"]
@@ -275,7 +275,7 @@ class S3Place:
             self._copy(name, head["ContentLength"], self, to)
         except NotFound:
             return False
-        self._call("delete_object", Key=self._prefix + name)
+        self.call("delete_object", Key=self._prefix + name)
         return True
 
     def is_moved(self, name: str, to: str) -> bool:
@@ -294,9 +294,9 @@ class S3Place:
         if self._stored(key, head["ContentLength"], head).stamp != stored.stamp:
             return False
         try:
-            self._call("delete_object", Key=key, IfMatch=_etag(stored))
+            self.call("delete_object", Key=key, IfMatch=_etag(stored))
         except FailedPrecondition:  # this store has no conditions on deletion
-            self._call("delete_object", Key=key)
+            self.call("delete_object", Key=key)
         except (Conflict, NotFound):
             return False
         return True
@@ -310,7 +310,7 @@ class S3Place:
 
     def _head(self, name: str) -> dict[str, Any] | None:
         try:
-            return self._call("head_object", Key=self._prefix + name)
+            return self.call("head_object", Key=self._prefix + name)
         except NotFound:
             return None
 
@@ -329,18 +329,18 @@ class S3Place:
         source = {"Bucket": self.bucket, "Key": self._prefix + name}
         key = into._prefix + to
         if size <= _MOST_COPY:
-            into._call("copy_object", Key=key, CopySource=source, **more)
+            into.call("copy_object", Key=key, CopySource=source, **more)
             return
         more.pop("MetadataDirective", None)
         if not more:  # unlike a copy in one, one in parts takes over nothing
             head = self._head(name) or {}
             more = {header: head[header] for header in (*_HEADERS, "Metadata") if header in head}
-        upload = into._call("create_multipart_upload", Key=key, **more)["UploadId"]
+        upload = into.call("create_multipart_upload", Key=key, **more)["UploadId"]
         try:
             parts = [
                 {
                     "PartNumber": number,
-                    "ETag": into._call(
+                    "ETag": into.call(
                         "upload_part_copy",
                         Key=key,
                         UploadId=upload,
@@ -351,13 +351,14 @@ class S3Place:
                 }
                 for number, first in enumerate(range(0, size, _COPY_PART), 1)
             ]
-            into._call("complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+            into.call("complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
         except BaseException:
             with contextlib.suppress(HashHubError):
-                into._call("abort_multipart_upload", Key=key, UploadId=upload)
+                into.call("abort_multipart_upload", Key=key, UploadId=upload)
             raise
 
-    def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
+    def call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Return what the store answers to a method of its client about this bucket. Raises HashHubError."""
         with _mapped(self.url):
             answer: dict[str, Any] = self._store.files.call_s3(method, Bucket=self.bucket, **arguments)
             return answer

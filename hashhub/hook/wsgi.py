@@ -63,24 +63,24 @@ class WSGIUploadHook:
         fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
         """
         self._app = app
-        self._process = ProcessHook(hook, settings, on_held)
+        self.process = ProcessHook(hook, settings, on_held)
         self._paths, self._fields, self._upload_id = paths, fields, upload_id
-        self._limits = self._process.settings.app
-        self._memory = ByteBudget(self._limits.max_total_bytes)
+        self._limits = self.process.settings.app
+        self.memory = ByteBudget(self._limits.max_total_bytes)
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
         """Begin to start in this process, rather than with the first request of any kind. `wait_seconds`: see
         `Hook.start`.
         """
-        self._process.get().start(wait_seconds=wait_seconds)
+        self.process.get().start(wait_seconds=wait_seconds)
 
     def close(self) -> None:
         """Close the hook of this process unless it was given."""
-        self._process.close()
+        self.process.close()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
-        hook = self._process.get()
+        hook = self.process.get()
         for name in [name for name in environ if name.upper().replace("-", "_").startswith(_OWN_VARIABLES)]:
             del environ[name]  # by these a sender would speak as the hook
         if not is_looked_at(_path(environ, "PATH_INFO"), self._paths, mount=_path(environ, "SCRIPT_NAME")):
@@ -97,7 +97,7 @@ class WSGIUploadHook:
                 pieces = chain((first,), pieces)
             intake = RequestIntake(
                 hook,
-                self._memory,
+                self.memory,
                 door="wsgi",
                 content_types=[environ["CONTENT_TYPE"]] if environ.get("CONTENT_TYPE") else [],
                 content_encodings=[environ.get("HTTP_CONTENT_ENCODING", "")],

@@ -102,7 +102,7 @@ class ConflictFinder:
             if piece is None:
                 return entries
             neighbourhood = self._store.conflict_pass.statements_about(piece.ids)
-            if self._store.conflict_pass.apply(piece, neighbourhood, self._conflicts(neighbourhood)):
+            if self._store.conflict_pass.apply(piece, neighbourhood, self.conflicts_in(neighbourhood)):
                 entries += len(piece.ids)
             took = time.monotonic() - begun
             if rest and self._store.imports.are_coming_in():
@@ -110,7 +110,8 @@ class ConflictFinder:
             self.thread.wait(rest * took)
         return entries
 
-    def _conflicts(self, neighbourhood: Neighbourhood) -> Iterator[FoundConflict]:
+    def conflicts_in(self, neighbourhood: Neighbourhood) -> Iterator[FoundConflict]:
+        """Yield the conflicts between the entries of a neighbourhood."""
         by_name = self._store.resources.hash_sets()
         sets = {key: by_name[name] for key, name in self._store.conflicts.set_keys().items() if name in by_name}
         if max(len(self._compared), len(self._said)) > _CACHED:

@@ -106,10 +106,10 @@ class Changes:
                     "start again from an empty position, and drop in the end what was not given again",
                     reason=Reason.POSITION_UNKNOWN,
                 )
-            page = _Page(self._store, principal, place, page_size)
+            page = ChangePage(self._store, principal, place, page_size)
         else:
             place = _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, b"")
-            page = _Page(self._store, principal, place, page_size, from_now=from_now)
+            page = ChangePage(self._store, principal, place, page_size, from_now=from_now)
         at, is_complete = page.read()
         return FeedPage(
             changes=tuple(page.lines),
@@ -193,7 +193,7 @@ class Changes:
         return hmac.digest(self._key, principal.name.encode() + b"\0" + body, "sha256")
 
 
-class _Page:
+class ChangePage:
     """One page in the making. It moves `place` on as it adds lines."""
 
     def __init__(

@@ -59,13 +59,13 @@ class SnapshotMark:
     """
 
     def __init__(self, path: Path, *, publisher: bool) -> None:
-        self._path = path
+        self.path = path
         self.is_ours = publisher
 
     def read(self) -> tuple[Position, int]:
         """Return what was written last: the position, and the revision up to which the snapshots were swept."""
         try:
-            revision, digest, swept = self._path.read_text(encoding="ascii").split()
+            revision, digest, swept = self.path.read_text(encoding="ascii").split()
             return Position(int(revision), bytes.fromhex(digest)), int(swept)
         except (OSError, ValueError):  # also UnicodeDecodeError
             return Position(-1, b""), 0
@@ -81,7 +81,7 @@ class SnapshotMark:
             return
         line = f"{position.revision:20d} {position.digest.hex():64s} {swept:20d}\n".encode("ascii")
         try:
-            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 if os.pwrite(file, line, 0) != len(line):
                     raise OSError(errno.ENOSPC, "a part of the line was written")
@@ -91,7 +91,7 @@ class SnapshotMark:
                 os.close(file)
         except OSError:
             with suppress(OSError):
-                self._path.unlink()
+                self.path.unlink()
 
 
 class Follower:
@@ -123,7 +123,7 @@ class Follower:
         self._held_up_since: float | None = None  # likewise
         self._spared: _RetainedDigests | None = None
         self._saved = 0  # up to which revision the snapshots do
-        self._gathering_since: float | None = None  # for how long staged entries have waited
+        self.gathering_since: float | None = None  # for how long staged entries have waited
         self._lock = threading.Lock()
         self._moved = threading.Condition()
         self.noting = Background("note-withdrawals", self._note, complaint="withdrawals are not written down")
@@ -229,7 +229,7 @@ class Follower:
                 position = self._store.history.position()  # what the rebuild read may be newer than what it began with
             self._known_up_to(position)
             self._apply_changes(position, target, gathers=gathers)
-            if self._gathering_since is None and self._matcher.revision < target:
+            if self.gathering_since is None and self._matcher.revision < target:
                 # The rest concerns resources that do not match: contributors, reviews, …
                 self._matcher.apply(target)
             # Schemes and policies of the store take effect with it: matching asks for them without a look of its own.
@@ -284,16 +284,16 @@ class Follower:
             looked = time.monotonic()
             changes = self._store.feeds.matcher_changes(self._matcher.revision, _PAGE)
             if not changes:
-                self._looked, self._gathering_since = looked, None
+                self._looked, self.gathering_since = looked, None
                 break
             if gathers and self._may_gather(changes, target):
                 self._looked = looked  # nobody sees these: what matches is known
                 break
-            self._gathering_since = None
+            self.gathering_since = None
             if changes[-1].revision > position.revision:
                 position = self._store.history.position()
                 self._known_up_to(position)
-            for part, following in _parts(changes):
+            for part, following in parts_of_changes(changes):
                 # A revision's pieces go in as the revision before; the last one moves it. A restart in between reads
                 # them all again.
                 if part[0].kind == "STAGED":
@@ -315,9 +315,9 @@ class Follower:
         staged = {change.revision for change in changes if change.kind == "STAGED"}
         if len(staged) < max(target, changes[-1].revision) - self._matcher.revision:
             return False
-        if self._gathering_since is None:
-            self._gathering_since = time.monotonic()
-        is_recent = time.monotonic() - self._gathering_since < GATHERED_SECONDS
+        if self.gathering_since is None:
+            self.gathering_since = time.monotonic()
+        is_recent = time.monotonic() - self.gathering_since < GATHERED_SECONDS
         return is_recent and sum(len(change.ids) for change in changes) < PIECE
 
     def _note(self) -> None:
@@ -458,7 +458,9 @@ class Follower:
             self._matcher.apply(before, add=_joined(parts), hash_set=hash_set)
 
 
-def _parts(changes: Sequence[MatcherChange]) -> Iterator[tuple[Sequence[MatcherChange], MatcherChange | None]]:
+def parts_of_changes(
+    changes: Sequence[MatcherChange],
+) -> Iterator[tuple[Sequence[MatcherChange], MatcherChange | None]]:
     """Yield changes in order, staged entries of one hash set up to a PIECE together, and the change that follows."""
     start, count = 0, 0
     for number, change in enumerate(changes):

@@ -156,7 +156,7 @@ class Renewals:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._intervals: Mapping[str, tuple[float, float]] = {}
+        self.intervals: Mapping[str, tuple[float, float]] = {}
         self._looked: float | None = None
 
     def look(self) -> None:
@@ -169,13 +169,13 @@ class Renewals:
             if len(renewed) > _LEAST_INTERVALS:
                 gaps = [later - earlier for earlier, later in itertools.pairwise(renewed)]
                 intervals[name] = (times[-1].timestamp(), statistics.median(gaps[-_INTERVALS:]))
-        self._intervals = intervals
+        self.intervals = intervals
         self._looked = time.monotonic()
 
     def at(self, time_: datetime) -> Mapping[str, Renewal]:
         """Return the renewals as of a time, by the hash set's name, the most overdue first."""
         seconds = time_.timestamp()
-        all_ = {name: Renewal(max(0.0, seconds - last), usual) for name, (last, usual) in self._intervals.items()}
+        all_ = {name: Renewal(max(0.0, seconds - last), usual) for name, (last, usual) in self.intervals.items()}
         most_overdue = sorted(all_.items(), key=lambda item: -item[1].ratio)
         return dict(most_overdue[:MOST_SETS])
 

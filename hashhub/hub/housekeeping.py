@@ -70,7 +70,7 @@ class Housekeeping:
         """
         self._tidy = tidy
         self._unsettled, self._unsettled_since = "", time.monotonic()
-        self._open_import_time = open_import_time
+        self.open_import_time = open_import_time
         self._mark = mark
         self._renewals = renewals
         self._store = store
@@ -98,7 +98,7 @@ class Housekeeping:
         if expired or told:
             _log.info("%d entries and the terms of %d hash sets have expired", expired, len(told))
             self._follower.catch_up()
-        for import_ in self._store.imports.expire_imports(now() - self._open_import_time):
+        for import_ in self._store.imports.expire_imports(now() - self.open_import_time):
             source = import_.source
             _log.warning(
                 "import %s into %s/%s has expired: its %d records, in %d batches, were never committed",

@@ -106,8 +106,8 @@ class LiveStream:
         self._options, self._policy = options, policy
         gap = _GAP_FRAMES * 1000 / options.frames_per_second
         self._shown: SightingTracker[int] = SightingTracker(options.hysteresis, longest_gap_ms=gap, most=_TRACKED)
-        self._nearest: dict[int, tuple[Hit, Query]] = {}  # of what is tracked: the closest hit, and its frame
-        self._window = StreamWindow(
+        self.nearest: dict[int, tuple[Hit, Query]] = {}  # of what is tracked: the closest hit, and its frame
+        self.window = StreamWindow(
             store, matcher, max_distance=options.match.max_distances.get(VPDQ.name), longest_gap_ms=gap
         )
         self._played: dict[int, VideoPlayback] = {}  # of what is tracked: the videos
@@ -115,7 +115,7 @@ class LiveStream:
         self._judged_at = 0.0
         self._judged_of: tuple[object, ...] = ()
         self._revision = 0
-        self._sent: MatchResult | None = None
+        self.sent: MatchResult | None = None
         self._sent_ms = 0
         self._sent_counts = (0, 0, 0)
         self._offset_ms = -1
@@ -167,15 +167,15 @@ class LiveStream:
         spans = self._shown.frame(self._offset_ms, look, sure)
         ended = [self._range(key, names[key], span, is_ended=True) for key, span in spans.items() if key in names]
         for key in self._shown.tracked & hits.keys():
-            known = self._nearest.get(key)
+            known = self.nearest.get(key)
             if known is None or hits[key].rank < known[0].rank:
-                self._nearest[key] = (hits[key], query)
+                self.nearest[key] = (hits[key], query)
         for key in self._shown.tracked & plays.keys():
             if key in self._played:
                 self._played[key].add(plays[key])
             else:
                 self._played[key] = VideoPlayback(plays[key])
-        self._nearest = {key: nearest for key, nearest in self._nearest.items() if key in self._shown.tracked}
+        self.nearest = {key: nearest for key, nearest in self.nearest.items() if key in self._shown.tracked}
         self._played = {key: played for key, played in self._played.items() if key in self._shown.tracked}
         self._judge(principal)
         return self._answer(hit_count=len(hits.keys() | plays.keys()), quality=quality, unread=unread, ended=ended)
@@ -183,7 +183,7 @@ class LiveStream:
     def look_again(self, principal: Principal) -> LiveAnswer | None:
         """Judge anew if something may have changed without a frame; answer if it has. Raises as `frame`."""
         access.allow(principal, *_MAY_MATCH)
-        if self._sent is None:
+        if self.sent is None:
             return None
         self._judge(principal)
         return self._answer(only_news=True)
@@ -269,7 +269,7 @@ class LiveStream:
         if digest is None:
             return {}, {}
         # Most frames are near nothing listed: then nobody looks at the registry.
-        playing = self._window.frame(
+        playing = self.window.frame(
             VideoFrame(offset_ms, quality or 0, digest), lambda: set_keys(VisibleLists(self._store, principal))
         )
         beside = ((_WITHHELD, playing.withheld), (_CUT_SHORT, playing.cut_short))
@@ -280,7 +280,7 @@ class LiveStream:
         policy = self._match.policy(principal, self._options.match.policy)
         keys = self._shown.shown.keys()
         entries = {key for key in keys if key > 0}
-        nearest = {key: self._nearest[key] for key in entries & self._nearest.keys()}
+        nearest = {key: self.nearest[key] for key in entries & self.nearest.keys()}
         played = {key: self._played[key] for key in entries & self._played.keys()}
         now = time.monotonic()
         is_recent = now - self._judged_at < _AGAIN_SECONDS
@@ -323,7 +323,7 @@ class LiveStream:
         gone = entries - still  # withdrawn, expired, or behind terms now
         for key in gone:
             self._shown.forget(key)
-            self._nearest.pop(key, None)
+            self.nearest.pop(key, None)
             self._played.pop(key, None)
         self._judged, self._revision, self._policy, self._judged_at = result, revision, policy, now
         self._judged_of = () if gone else of
@@ -362,7 +362,7 @@ class LiveStream:
         result = self._result()
         # How far a video has been played is told with its range, in every answer.
         told = _without_ranges(result)
-        is_news = self._sent is None or told != self._sent
+        is_news = self.sent is None or told != self.sent
         is_due = is_last or not (
             only_news or (self._options.changes_only and self._offset_ms - self._sent_ms < _SIGN_MS)
         )
@@ -370,7 +370,7 @@ class LiveStream:
             return None
         spans = self._shown.shown
         ranges = [self._range(key, name, spans[key]) for key, name in self._names().items() if key in spans]
-        self._sent, self._sent_ms, self._sent_counts = told, self._offset_ms, self._counts
+        self.sent, self._sent_ms, self._sent_counts = told, self._offset_ms, self._counts
         return LiveAnswer(
             offset_ms=max(0, self._offset_ms),
             verdict=result.verdict,

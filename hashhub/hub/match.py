@@ -75,7 +75,7 @@ class Match:
         tally: Tally,
         learned: DisclosureCounter,
     ) -> None:
-        self._tally = tally
+        self.tally = tally
         self.learned = learned
         self._max_effort = Effort(config.max_effort.upper())
         self._store = store
@@ -111,7 +111,7 @@ class Match:
         ):
             return None
         result = nothing(query, is_listed=VisibleLists(self._store, principal).has_any())
-        self._tally.answered((result,), ())
+        self.tally.answered((result,), ())
         return result, revision
 
     def held_policy(self, principal: Principal, reference: str) -> Policy | None:
@@ -159,7 +159,7 @@ class Match:
                 f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
             )
         results, revision, hit_by = self._judged(principal, queries, options, policy, searched=searched)
-        self._tally.answered(results, chain.from_iterable(hit_by.values()))
+        self.tally.answered(results, chain.from_iterable(hit_by.values()))
         return results, revision
 
     def _judged(
@@ -235,12 +235,12 @@ class Match:
                 for file in again:
                     hasher.hash(file, Effort.THOROUGH)
                 self._match_files(principal, again, options, policy)
-        self._tally.answered(
+        self.tally.answered(
             [file.answer for file in files if file.answer is not None], (name for file in files for name in file.hit_by)
         )
         for file in files:
             if file.answer is None:
-                self._tally.add("verdicts", Verdict.UNAVAILABLE)
+                self.tally.add("verdicts", Verdict.UNAVAILABLE)
         return [_about(file, effort, options) for file in files], revision
 
     def _match_files(self, principal: Principal, files: Sequence[_File], options: MatchOptions, policy: Policy) -> int:

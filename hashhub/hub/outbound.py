@@ -89,7 +89,7 @@ class Outbound:
         """
         self._allowed = tuple(_allowed(item, "webhook_allow") for item in _items(allow))
         self._denied = tuple(_network(item, "webhook_deny") for item in _items(deny))
-        self._ports = frozenset(_port(item, "webhook_ports") for item in _items(ports))
+        self.ports = frozenset(_port(item, "webhook_ports") for item in _items(ports))
         self._resolve = resolve or _resolve
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class Outbound:
         if not is_tls and not self._is_allowed_here(host, port):
             raise InvalidArgument.field(field, "must begin with https://: what it tells is for nobody else", "URL")
         if not self._takes_port(host, port):
-            told = ", ".join(map(str, sorted(self._ports)))
+            told = ", ".join(map(str, sorted(self.ports)))
             raise InvalidArgument.field(
                 field, f"must use port {told}, got {port}; the operator's setting webhook_ports allows others", "URL"
             )
@@ -145,7 +145,7 @@ class Outbound:
         for address in addresses[:_ADDRESSES]:
             if time.monotonic() >= deadline:
                 return CallOutcome(0, DeliveryError.TIMED_OUT)
-            outcome = self._call(target, address, request, deadline)
+            outcome = self.call(target, address, request, deadline)
             if outcome.error is not DeliveryError.CONNECT_FAILED:
                 break
         return outcome
@@ -175,7 +175,7 @@ class Outbound:
         is_allowed = self._is_allowed(target, address)
         if not target.is_tls:
             return is_allowed and address.is_loopback
-        return is_allowed or (is_public(address) and not _is_own(address, target.port))
+        return is_allowed or (is_public(address) and not is_own(address, target.port))
 
     def _is_allowed(self, target: Target, address: _Address) -> bool:
         """Whether the operator allowed this host, if its address is an ordinary one, or network."""
@@ -198,13 +198,14 @@ class Outbound:
         )
 
     def _takes_port(self, host: str, port: int) -> bool:
-        if port in self._ports:
+        if port in self.ports:
             return True
         return any(
             item.port == port and (item.host == host or _is_literal_in(host, item.network)) for item in self._allowed
         )
 
-    def _call(self, target: Target, address: _Address, request: bytes, deadline: float) -> CallOutcome:
+    def call(self, target: Target, address: _Address, request: bytes, deadline: float) -> CallOutcome:
+        """Send a request to a checked address of the target, until the deadline."""
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP's version
         try:
             plain = socket.socket(family, socket.SOCK_STREAM)
@@ -248,7 +249,7 @@ def is_public(address: _Address) -> bool:
     return address.is_global and not address.is_multicast and not any(address in network for network in _REFUSED)
 
 
-def _is_own(address: _Address, port: int) -> bool:
+def is_own(address: _Address, port: int) -> bool:
     """Whether an address is one of this machine's: nothing is sent to find that out."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP's version
     try:

@@ -286,7 +286,7 @@ class Operations:
         # The directory of the extract that this server keeps, and of the results.
         self.base = Path(config.data).absolute() / "reconcile"
         self._days = config.operation_days
-        self._keep_withdrawn_days = config.keep_withdrawn_days or _EXTRACT_DAYS
+        self.keep_withdrawn_days = config.keep_withdrawn_days or _EXTRACT_DAYS
         self._max_bytes = config.max_operation_bytes
         self._tidy_due = 0.0
         self._erased_upto = -1
@@ -507,7 +507,7 @@ class Operations:
             to_drop = manifests
         else:
             purged = self._store.retention.last_purge(since)
-            latest = purged[0].time - timedelta(days=min(_EXTRACT_DAYS, self._keep_withdrawn_days)) if purged else None
+            latest = purged[0].time - timedelta(days=min(_EXTRACT_DAYS, self.keep_withdrawn_days)) if purged else None
             to_drop = [path for path in manifests if latest is not None and _was_written_before(path, latest)]
         if own in to_drop:
             try:

@@ -171,12 +171,12 @@ class WebhookSender:
         """`gather_seconds`: for how long what happens is added to one call before it is made."""
         self._store = store
         self._outbound = outbound
-        self._wait = timedelta(seconds=gather_seconds)
+        self.gather_time = timedelta(seconds=gather_seconds)
         self._lease = ""  # made when there is something to call
         self._has_lease = False
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="webhook")
         self._lock = threading.Lock()
-        self._in_flight: dict[str, str] = {}  # contributor by webhook's name, see `_take`
+        self.in_flight: dict[str, str] = {}  # contributor by webhook's name, see `_take`
         self._calls: set[Future[None]] = set()
         self._renewed: datetime | None = None
         self.thread = Background("webhooks", self.round, complaint="webhooks are not called", pause=ROUND_SECONDS)
@@ -185,7 +185,7 @@ class WebhookSender:
         """Look for what happened, and begin the calls that are due."""
         if self._store.webhooks.is_idle() or not self._leads():
             return
-        while self._store.webhooks.gather(self._lease, self._wait) and not self.thread.is_stopping:
+        while self._store.webhooks.gather(self._lease, self.gather_time) and not self.thread.is_stopping:
             pass
         self._gather_conflicts()
         for call in self._store.webhooks.due(now()):
@@ -231,15 +231,15 @@ class WebhookSender:
         """Whether a call may be made now: one of each webhook, few of each contributor, and all workers at most."""
         owner = call.webhook.contributor
         with self._lock:
-            busy = list(self._in_flight.values())
-            if call.webhook.name in self._in_flight or len(busy) >= WORKERS or busy.count(owner) >= MOST_EACH:
+            busy = list(self.in_flight.values())
+            if call.webhook.name in self.in_flight or len(busy) >= WORKERS or busy.count(owner) >= MOST_EACH:
                 return False
-            self._in_flight[call.webhook.name] = owner
+            self.in_flight[call.webhook.name] = owner
         return True
 
     def _give_back(self, call: WebhookCall) -> None:
         with self._lock:
-            self._in_flight.pop(call.webhook.name, None)
+            self.in_flight.pop(call.webhook.name, None)
 
     def _forget(self, made: Future[None]) -> None:
         with self._lock:
@@ -247,7 +247,7 @@ class WebhookSender:
 
     def _make(self, call: WebhookCall) -> None:
         try:
-            self._attempt(call)
+            self.attempt(call)
         except HashHubError as e:  # the database is away: it is tried again, maybe with the same content
             _log.warning("what came of a call of webhook %s is not noted: %s", call.webhook.name, e.message)
         except Exception:  # noqa: BLE001 - of a thread of a pool, nobody else would say it
@@ -255,7 +255,8 @@ class WebhookSender:
         finally:
             self._give_back(call)
 
-    def _attempt(self, call: WebhookCall) -> None:
+    def attempt(self, call: WebhookCall) -> None:
+        """Make a call that is due, and note its outcome and when it is tried again."""
         webhooks = self._store.webhooks
         if not webhooks.begin_attempt(call.key):
             return
@@ -339,7 +340,7 @@ class WebhookSender:
                 if scope is None or _is_within(scope, f"{row.left} {row.right}")
                 for place in (f"{row.left} {row.right}",)
             ]
-        self._store.webhooks.note_conflicts(self._lease, after, rows[-1].sequence, told, self._wait)
+        self._store.webhooks.note_conflicts(self._lease, after, rows[-1].sequence, told, self.gather_time)
 
 
 def _scope(webhook: Webhook, registry: Registry) -> ConflictScope | None:

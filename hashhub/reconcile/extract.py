@@ -180,7 +180,7 @@ class _Writer:
     def _take_over(self) -> None:
         """Begin with the files of the extract that is there already, and that still say what the store does."""
         try:
-            manifest = _read_manifest(self._directory)
+            manifest = read_manifest(self._directory)
         except HashHubError:  # none, a damaged one, or one of another format
             return
         at = Position(manifest.revision, bytes.fromhex(manifest.head))
@@ -516,9 +516,9 @@ class Extract:
         Raises NotFound when there is none, FailedPrecondition when it has another format, DataLoss when it is not
         whole.
         """
-        manifest = _read_manifest(directory)
+        manifest = read_manifest(directory)
         while missing_file := next((f.path for f in manifest.files if not _is_whole(directory, f)), ""):
-            before, manifest = manifest, _read_manifest(directory)
+            before, manifest = manifest, read_manifest(directory)
             if manifest == before:  # otherwise it was written anew in between
                 raise _damaged(f"its file {missing_file} is missing or has another size")
         return cls(directory, manifest)
@@ -662,7 +662,8 @@ def _texts(texts: Iterable[str]) -> str:
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-def _read_manifest(directory: Path) -> ExtractManifest:
+def read_manifest(directory: Path) -> ExtractManifest:
+    """Return the manifest of an extract. Raises HashHubError for what is none."""
     path = directory / MANIFEST
     try:
         content = path.read_bytes()

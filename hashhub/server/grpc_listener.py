@@ -45,7 +45,7 @@ class Handlers(grpc.GenericRpcHandler):
 
     def __init__(self, methods: Mapping[str, Method], pipeline: Pipeline, slow_sender_seconds: float) -> None:
         self._pipeline, self._seconds = pipeline, slow_sender_seconds
-        self._untaken: Counter[str] = Counter()
+        self.untaken_bytes: Counter[str] = Counter()
         self._handlers = {path: self._handler(method) for path, method in methods.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -116,7 +116,7 @@ class Handlers(grpc.GenericRpcHandler):
         def check(principal: Principal) -> None:
             caller[0] = principal.name
             most = self._pipeline.quotas.most(principal, "message_bytes")
-            if self._untaken[principal.name] >= most:
+            if self.untaken_bytes[principal.name] >= most:
                 raise self._pipeline.quotas.exceeded(principal.name, "message_bytes", most, 1.0)
 
         remaining = context.time_remaining()
@@ -127,9 +127,9 @@ class Handlers(grpc.GenericRpcHandler):
         self._count(token, -nbytes)
 
     def _count(self, token: str, nbytes: int) -> None:
-        self._untaken[token] += nbytes
-        if self._untaken[token] <= 0:
-            del self._untaken[token]
+        self.untaken_bytes[token] += nbytes
+        if self.untaken_bytes[token] <= 0:
+            del self.untaken_bytes[token]
 
     async def _read(self, context: Any, envelope: Envelope, _: str) -> bytes:
         """Return the bytes of the request, and note how many they are unless they are packed.

@@ -40,7 +40,7 @@ class Health:
 
     def __init__(self, met: Callable[[], frozenset[Need]]) -> None:
         """`met` returns which needs are met now, without waiting for anything. All services start as NOT_SERVING."""
-        self._met = met
+        self.met = met
         self._is_open = False
 
     def open(self) -> None:
@@ -53,7 +53,7 @@ class Health:
 
     def up(self) -> dict[str, bool]:
         """Return whether each service can answer now."""
-        met = self._met() if self._is_open else frozenset()
+        met = self.met() if self._is_open else frozenset()
         return {name: needs <= met for name, needs in NEEDS.items()}
 
     @property

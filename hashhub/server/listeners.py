@@ -83,24 +83,24 @@ class Listeners:
         count what tokens take. Raises FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
         """
         self._config = config
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
         self.metrics = Metrics()
         limiters = limiters_of(config)
         self._condition = hub.condition
-        self._health = Health(hub.condition.met)
+        self.health = Health(hub.condition.met)
         quotas = TokenQuotas(config, cores=os.cpu_count() or 1, counts=counts)
-        self._pipeline = Pipeline(hub.tokens.authenticate, self.metrics, limiters, quotas, hub.tokens.recall)
-        self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
+        self.pipeline = Pipeline(hub.tokens.authenticate, self.metrics, limiters, quotas, hub.tokens.recall)
+        self.methods = servicers.methods(hub, self.stopping.is_set, config.max_message_bytes)
         structs.prepare()
         self.metrics.watch(
             hub,
-            is_up=self._health.up,
+            is_up=self.health.up,
             limiters=lambda: {name: (sum(limiter.depth), limiter.capacity) for name, limiter in limiters.items()},
             threads=hub.threads,
         )
         self._ledger = MergedMetrics()
         self._ledger.started(0)
-        self._http: HTTPListener | None = None
+        self.http: HTTPListener | None = None
         self.http_address = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._loop = uvloop.new_event_loop()
@@ -113,7 +113,7 @@ class Listeners:
                 undo.pop_all()
             if listener is not None:
                 self.http_address = with_port("http", http, listener.getsockname()[1])
-                self._run(self._open_http(listener, functools.partial(scrape or self._own_scrape, self.metrics)))
+                self._run(self._open_http(listener, functools.partial(scrape or self.own_metrics, self.metrics)))
         except BaseException:
             self._end_loop()
             raise
@@ -121,12 +121,12 @@ class Listeners:
     @property
     def is_serving(self) -> bool:
         """Whether the hub matches and nothing is closing: what health says."""
-        return self._health.is_serving
+        return self.health.is_serving
 
     def start(self) -> None:
         """Take calls over gRPC too (HTTP does already), and say from now on which services can answer."""
         self._condition.thread.start()
-        self._health.open()
+        self.health.open()
         self._run(self._start())
 
     def ping(self, answer: Callable[[], None]) -> None:
@@ -138,7 +138,7 @@ class Listeners:
         """Drain: take no new calls, give those in progress `drain_seconds`, then cut them off. Closing twice is
         fine.
         """
-        self._stopping.set()
+        self.stopping.set()
         if self._thread.is_alive():
             self._run(self._close())
             self._end_loop()
@@ -154,18 +154,16 @@ class Listeners:
                 task.cancel()
             self._loop.run_until_complete(asyncio.wait(tasks, timeout=_LINGER_SECONDS))
         self._loop.close()
-        self._pipeline.close()
+        self.pipeline.close()
 
     async def _listen(self, address: str, *, shared: bool) -> str:
         config = self._config
-        services = sorted({path.split("/")[1] for path in self._methods})
-        self._probes = Probes(
-            self._health, services, watchers=config.max_connections, seconds=config.slow_sender_seconds
-        )
+        services = sorted({path.split("/")[1] for path in self.methods})
+        self.probes = Probes(self.health, services, watchers=config.max_connections, seconds=config.slow_sender_seconds)
         # What it says of calls whose callers have gone has no bound; ours are written down by the pipeline.
         logging.getLogger("grpc").setLevel(logging.CRITICAL)
-        self._handlers = Handlers(self._methods, self._pipeline, config.slow_sender_seconds)
-        self._grpc = grpc.aio.server(handlers=[self._handlers, self._probes], options=_options(config, shared=shared))
+        self.handlers = Handlers(self.methods, self.pipeline, config.slow_sender_seconds)
+        self._grpc = grpc.aio.server(handlers=[self.handlers, self.probes], options=_options(config, shared=shared))
         host, port = parse_address("listen", address)
         target = shown(host, port)
         try:
@@ -178,33 +176,34 @@ class Listeners:
         return shown(host, bound)
 
     async def _open_http(self, listener: socket.socket, scrape: Callable[[], str]) -> None:
-        self._http = HTTPListener(
-            self._pipeline,
-            self._methods,
-            health=self._health.page,
+        self.http = HTTPListener(
+            self.pipeline,
+            self.methods,
+            health=self.health.page,
             scrape=scrape,
             max_message_bytes=self._config.max_message_bytes,
             body_bytes=self._config.max_bytes_in_progress,
         )
-        self._http.open(listener, connections=self._config.max_connections)
+        self.http.open(listener, connections=self._config.max_connections)
 
     async def _start(self) -> None:
         await self._grpc.start()
-        self._tasks.append(asyncio.create_task(self._probes.watch_health()))
+        self._tasks.append(asyncio.create_task(self.probes.watch_health()))
 
     async def _close(self) -> None:
         seconds = self._config.drain_seconds
         closing = [asyncio.ensure_future(self._grpc.stop(seconds))]
-        if self._http is not None:
-            closing.append(asyncio.ensure_future(self._http.close(seconds)))
+        if self.http is not None:
+            closing.append(asyncio.ensure_future(self.http.close(seconds)))
         await asyncio.sleep(0)  # after which neither takes anything new
-        self._health.close()
-        self._probes.tell_watchers()
+        self.health.close()
+        self.probes.tell_watchers()
         await asyncio.wait(closing, timeout=seconds + _LINGER_SECONDS)
         for task in self._tasks:
             task.cancel()
 
-    def _own_scrape(self, metrics: Metrics) -> str:
+    def own_metrics(self, metrics: Metrics) -> str:
+        """Return metrics of this process alone as the text of a scrape."""
         self._ledger.put(0, metrics.families())
         return self._ledger.text()
 

@@ -61,7 +61,7 @@ class Inbox(Generic[F]):
         """`size`: bytes of a frame; those that wait have MAX_LIVE_PICTURE at most."""
         self._size, self._clock = size, clock
         self._changed = threading.Condition()
-        self._frames: deque[tuple[F, float]] = deque()
+        self.frames: deque[tuple[F, float]] = deque()
         self._bytes = 0
         self._skipped = 0
         self._is_open = True
@@ -75,15 +75,15 @@ class Inbox(Generic[F]):
         with self._changed:
             if self._error is not None:
                 raise self._error
-            return not self._is_open and not self._frames
+            return not self._is_open and not self.frames
 
     def put(self, frame: F) -> None:
         """Add the newest frame."""
         with self._changed:
             now = self.last_at = self._clock()
-            self._frames.append((frame, now))
+            self.frames.append((frame, now))
             self._bytes += self._size(frame)
-            while len(self._frames) > _MOST_FRAMES or (self._bytes > MAX_LIVE_PICTURE and len(self._frames) > 1):
+            while len(self.frames) > _MOST_FRAMES or (self._bytes > MAX_LIVE_PICTURE and len(self.frames) > 1):
                 self._drop()
             self._changed.notify()
 
@@ -103,7 +103,7 @@ class Inbox(Generic[F]):
         with self._changed:
             while True:
                 wait = until - self._clock()
-                if self._frames and self._error is None:
+                if self.frames and self._error is None:
                     pause = may_take()
                     if not pause:
                         return self._pop()
@@ -117,18 +117,18 @@ class Inbox(Generic[F]):
 
     def _pop(self) -> NextFrame[F]:
         stale = self._clock() - _STALE_SECONDS
-        while len(self._frames) > 1 and self._frames[0][1] < stale:
+        while len(self.frames) > 1 and self.frames[0][1] < stale:
             self._drop()
-        frame, _ = self._frames.popleft()
+        frame, _ = self.frames.popleft()
         self._bytes -= self._size(frame)
         return NextFrame(frame, self._left_out())
 
     def _drop_all_but_newest(self) -> None:
-        while len(self._frames) > 1:
+        while len(self.frames) > 1:
             self._drop()
 
     def _drop(self) -> None:
-        frame, _ = self._frames.popleft()
+        frame, _ = self.frames.popleft()
         self._bytes -= self._size(frame)
         self._skipped += 1
 

@@ -200,13 +200,13 @@ class Pipeline:
         """`authenticate` returns who holds a secret, or raises Unauthenticated. `recall` returns who it is where that
         needs no look into the database, or None. Raises Unavailable where the system has too few threads to give.
         """
-        self._authenticate = authenticate
-        self._recall = recall
+        self.authenticate = authenticate
+        self.recall = recall
         self._metrics = metrics
         self.limiters = limiters
         self.quotas = quotas
         self.token_names = TokenNames()
-        self._failed = FailureLog()
+        self.failures = FailureLog()
         calls = limiters["calls"]
         self.lookups = Limiter("tokens", _LOOKUPS, calls.capacity, retry_seconds=calls.retry_seconds)
         self._threads = CallThreads(sum(limiter.working for limiter in (*limiters.values(), self.lookups)))
@@ -331,7 +331,7 @@ class Pipeline:
         return await self._threads.run(functools.partial(_in_scope, envelope, work), envelope.leave)
 
     def _observed(self, name: str, envelope: Envelope, *, reads: bool) -> _CallRecord:
-        return _CallRecord(self._metrics, self._failed, name, envelope, reads)
+        return _CallRecord(self._metrics, self.failures, name, envelope, reads)
 
     def _admitted(self, method: Method, envelope: Envelope, principal: Principal) -> Admission:
         if method.limiter == "media":
@@ -355,11 +355,11 @@ class Pipeline:
 
     async def _principal(self, envelope: Envelope) -> Principal:
         secret = _secret(envelope.authorization)
-        principal = self._recall(secret)
+        principal = self.recall(secret)
         if principal is not None:
             return principal
         if not secret:
-            return self._authenticate(secret)  # nothing is looked up for none
+            return self.authenticate(secret)  # nothing is looked up for none
         try:
             principal = await self._look(envelope, functools.partial(self._looked_up, secret))
         except Unauthenticated:
@@ -380,7 +380,7 @@ class Pipeline:
             limiter.leave(name)
 
     def _looked_up(self, secret: str) -> Principal:
-        principal = self._authenticate(secret)
+        principal = self.authenticate(secret)
         self.quotas.prepare(principal.name)  # before the event loop takes from them
         return principal
 

@@ -46,8 +46,8 @@ class Probes(grpc.GenericRpcHandler):
         which a request must come.
         """
         self._health, self._most_watchers, self._seconds = served, watchers, seconds
-        self._watchers = 0
-        self._open: Counter[str] = Counter()
+        self.watchers = 0
+        self.open_calls: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._reflection = reflection.ReflectionServicer((*services, health.SERVICE_NAME, reflection.SERVICE_NAME))
         of_health = f"/{health.SERVICE_NAME}/"
@@ -85,10 +85,10 @@ class Probes(grpc.GenericRpcHandler):
     async def _counted(self, behaviour: Callable[..., Awaitable[Any]], _: object, context: Any) -> Any:
         # By the connection: what stands behind it is not known.
         peer = context.peer()
-        if self._open[peer] >= max(_OF_CONNECTION, MOST_OPEN // (len(self._open) or 1)):
+        if self.open_calls[peer] >= max(_OF_CONNECTION, MOST_OPEN // (len(self.open_calls) or 1)):
             code, why = grpc.StatusCode.RESOURCE_EXHAUSTED, "this connection has as many probes open as it may"
         else:
-            self._open[peer] += 1
+            self.open_calls[peer] += 1
             context.add_done_callback(functools.partial(self._ended, peer))
             try:
                 return await behaviour(context)
@@ -99,9 +99,9 @@ class Probes(grpc.GenericRpcHandler):
         raise AssertionError
 
     def _ended(self, peer: str, _: object) -> None:
-        self._open[peer] -= 1
-        if not self._open[peer]:
-            del self._open[peer]
+        self.open_calls[peer] -= 1
+        if not self.open_calls[peer]:
+            del self.open_calls[peer]
 
     async def _check(self, context: Any) -> HealthCheckResponse:
         request = await self._read(HealthCheckRequest, context)
@@ -119,7 +119,7 @@ class Probes(grpc.GenericRpcHandler):
         request = await self._read(HealthCheckRequest, context)
         if request is None:
             raise _Refusal(grpc.StatusCode.INVALID_ARGUMENT, "who watches health sends one request, and none came")
-        if self._watchers >= self._most_watchers:
+        if self.watchers >= self._most_watchers:
             raise _Refusal(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{self._most_watchers} callers watch this hub's health already; call Check, or retry later",
@@ -137,11 +137,11 @@ class Probes(grpc.GenericRpcHandler):
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        self._watchers += 1
+        self.watchers += 1
         try:
             yield
         finally:
-            self._watchers -= 1
+            self.watchers -= 1
 
     async def _reflect(self, context: Any) -> None:
         of = reflection_pb2.ServerReflectionRequest

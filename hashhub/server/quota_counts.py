@@ -48,7 +48,7 @@ class QuotaCounts:
         """
         self.worker = 0
         """Which of them this process is."""
-        self._workers, self._most_rows = workers, most_rows
+        self.workers, self.most_rows = workers, most_rows
         self._width = len(HELD) * workers + len(PAID)
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # beside the file's, for which a call that only counts must not wait
@@ -74,22 +74,27 @@ class QuotaCounts:
         """The descriptor of what the workers share, which is passed on to their processes; -1 without one."""
         return -1 if self._file is None else self._file
 
+    @property
+    def shared_rows(self) -> int:
+        """How many tokens have a row in the memory of all workers."""
+        return 0 if self._file is None else self._cells[0]
+
     def prepare(self, token: str) -> None:
         """Make the token's row if need be, so that `take` waits for nobody."""
         if token not in self._rows:
-            self._row(token)
+            self.make_row(token)
 
     def take(self, token: str, what: str, count: int, most: int) -> bool:
         """Add to what the token holds if that is `most` then, or if it holds nothing else; tell whether it was."""
-        row = self._rows.get(token) or self._row(token)
-        first = _HELD_AT[what] * self._workers
+        row = self._rows.get(token) or self.make_row(token)
+        first = _HELD_AT[what] * self.workers
         with self._lock:
             row[first + self.worker] += count
             # What was written must be seen by all before others' columns are read; giving a lock back and taking it
             # again is such a barrier on x86-64 and ARM.
             self._fence.release()
             self._fence.acquire()
-            taken = sum(row[first : first + self._workers])
+            taken = sum(row[first : first + self.workers])
             if taken <= most or taken == count:
                 return True
             row[first + self.worker] -= count
@@ -97,27 +102,27 @@ class QuotaCounts:
 
     def give(self, token: str, what: str, count: int) -> None:
         """Take back what was added."""
-        at = _HELD_AT[what] * self._workers + self.worker
+        at = _HELD_AT[what] * self.workers + self.worker
         with self._lock:
             self._rows[token][at] -= count
 
     def held(self, token: str, what: str) -> int:
         """Return how much the token holds, at all workers."""
-        row = self._rows.get(token) or self._row(token)
-        first = _HELD_AT[what] * self._workers
-        return sum(row[first : first + self._workers])
+        row = self._rows.get(token) or self.make_row(token)
+        first = _HELD_AT[what] * self.workers
+        return sum(row[first : first + self.workers])
 
     def owe(self, token: str, what: str, seconds: float, now: float) -> None:
         """Let the token be paid up so many seconds later. `now`: of the monotonic clock, which all processes share."""
-        row = self._rows.get(token) or self._row(token)
-        at = len(HELD) * self._workers + _PAID_AT[what]
+        row = self._rows.get(token) or self.make_row(token)
+        at = len(HELD) * self.workers + _PAID_AT[what]
         with self._alone():
             row[at] = max(row[at], int(now * _NANOSECONDS)) + int(seconds * _NANOSECONDS)
 
     def owed(self, token: str, what: str, now: float) -> float:
         """Return for how many seconds the token is not paid up."""
-        row = self._rows.get(token) or self._row(token)
-        until = row[len(HELD) * self._workers + _PAID_AT[what]]
+        row = self._rows.get(token) or self.make_row(token)
+        until = row[len(HELD) * self.workers + _PAID_AT[what]]
         return max(0, until - int(now * _NANOSECONDS)) / _NANOSECONDS
 
     def clear(self, worker: int) -> None:
@@ -126,10 +131,10 @@ class QuotaCounts:
             return
         for number in range(self._cells[0]):
             row = self._at(number)
-            for first in range(0, len(HELD) * self._workers, self._workers):
+            for first in range(0, len(HELD) * self.workers, self.workers):
                 row[first + worker] = 0
 
-    def _row(self, token: str) -> memoryview:
+    def make_row(self, token: str) -> memoryview:
         """Return the token's row, which is made if need be."""
         with self._alone() as is_locked:
             row = self._rows.get(token)
@@ -144,7 +149,7 @@ class QuotaCounts:
         used = self._cells[0]
         for number in range(len(self._places), used):  # those that other workers made
             self._places[bytes(self._bytes[(at := _CELL + number * _DIGEST) : at + _DIGEST])] = number
-        if digest not in self._places and used < self._most_rows:
+        if digest not in self._places and used < self.most_rows:
             # A worker that is killed in between leaves a name without a row, which the next one overwrites.
             self._bytes[(at := _CELL + used * _DIGEST) : at + _DIGEST] = digest
             self._cells[0] = used + 1

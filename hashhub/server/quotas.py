@@ -60,7 +60,7 @@ class TokenQuotas:
         }
         self._frames = config.token_live_frames_per_second
         self._counts = counts or QuotaCounts()
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.Lock()
         self.refused: Counter[str] = Counter()  # by quota or limiter
 
@@ -96,7 +96,7 @@ class TokenQuotas:
     def check_media(self, principal: Principal) -> None:
         """Raise LimitExceeded while the token has used its media seconds up; time pays them back."""
         most = self.most(principal, "media_seconds")
-        beyond = self._counts.owed(principal.name, "media_seconds", self._clock()) - _MINUTE
+        beyond = self._counts.owed(principal.name, "media_seconds", self.clock()) - _MINUTE
         if beyond >= 0:
             wait = beyond + _MINUTE / most  # until a second is free
             raise self.exceeded(principal.name, "media_seconds", most, min(wait, _LONGEST_RETRY))
@@ -106,14 +106,14 @@ class TokenQuotas:
         progress.
         """
         paid_in = seconds * _MINUTE / self.most(principal, "media_seconds")
-        self._counts.owe(principal.name, "media_seconds", paid_in, self._clock())
+        self._counts.owe(principal.name, "media_seconds", paid_in, self.clock())
 
     def take_frame(self, principal: Principal, own: FrameRate) -> float:
         """Take a frame of a live stream by the token's pace and the stream's own, or return the seconds until there may
         be one.
         """
         at_once = max(1.0, self._frames)
-        now = self._clock()
+        now = self.clock()
         beyond = self._counts.owed(principal.name, "frames", now) - (at_once - 1.0) / self._frames
         wait = max(beyond, own.wait())
         if wait > 0:

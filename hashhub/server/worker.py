@@ -49,8 +49,8 @@ _COUNT_SECONDS: Final = 3.0  # between two reports of what was counted: what a k
 _SCRAPE_SECONDS: Final = 5.0  # a supervisor that takes longer to answer hangs
 
 
-class _Supervisor:
-    """The supervisor, as a worker sees it."""
+class SupervisorLink:
+    """The supervisor, as a worker sees it over its pipe."""
 
     def __init__(self, pipe: connection.Connection, stop: threading.Event) -> None:
         self._pipe = pipe
@@ -122,7 +122,7 @@ def _run(config: Config, index: int, pipe: connection.Connection, counts: QuotaC
     counts.worker = index
     set_up_logging()
     stop = threading.Event()
-    supervisor = _Supervisor(pipe, stop)
+    supervisor = SupervisorLink(pipe, stop)
     with stopping_on_signals(stop.set):
         supervisor.thread.start()
         try:
@@ -146,7 +146,7 @@ def _run(config: Config, index: int, pipe: connection.Connection, counts: QuotaC
             raise SystemExit(1) from None
 
 
-def _load(supervisor: _Supervisor, index: int) -> bool:
+def _load(supervisor: SupervisorLink, index: int) -> bool:
     """Load the program, and return whether its kernels are compiled already."""
     began = time.perf_counter()
     supervisor.send(StartPhase(LOADING, worker=index))
@@ -156,7 +156,7 @@ def _load(supervisor: _Supervisor, index: int) -> bool:
 
 
 def _serve(
-    config: Config, index: int, supervisor: _Supervisor, stop: threading.Event, counts: QuotaCounts, *, alone: bool
+    config: Config, index: int, supervisor: SupervisorLink, stop: threading.Event, counts: QuotaCounts, *, alone: bool
 ) -> None:
     def count() -> None:
         if supervisor.listeners is not None:

@@ -181,14 +181,14 @@ class EntryComparison:
             f"WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT {PAGE}) a "
             "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
-        yield from self._by_digests(set_key)
+        yield from self.by_digests(set_key)
         after = 0
         while rows := self._db.fetch(withdrawn, (set_key, after)):
             after = rows[-1][0]
-            page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
+            page = self.stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
 
-    def _by_digests(self, set_key: int) -> Iterator[StatedEntries]:
+    def by_digests(self, set_key: int) -> Iterator[StatedEntries]:
         """Yield the live entries by their pages, nearly all without a look at their rows.
 
         A page is read in one statement with the ids of its entries that are not simply ACTIVE without remarks, so that
@@ -243,7 +243,7 @@ class EntryComparison:
         page = StatedEntries(
             ids=ids[is_plain],
             states=np.full(count, ACTIVE, np.uint8),
-            meanings=self._meanings(keys.tolist()),
+            meanings=self.meanings(keys.tolist()),
             meaning_of=meaning_of,
             are_undecided=np.zeros(count, np.bool_),
             reasons=(),
@@ -278,7 +278,7 @@ class EntryComparison:
     def keys_of(self, ids: NDArray[np.int64]) -> Iterator[StatedEntries]:
         """Yield the visible entries with these ids, which ascend, without their statements."""
         for rows in self._key_rows(ids):
-            yield self._stated(rows, with_statements=False)
+            yield self.stated(rows, with_statements=False)
 
     def _key_rows(self, ids: NDArray[np.int64]) -> Iterator[Sequence[Row]]:
         """Yield the rows of these ids, which ascend, by `_KEYS_SQL`."""
@@ -297,12 +297,12 @@ class EntryComparison:
         for row in rows:
             page.append(row)
             if len(page) == PAGE:
-                yield self._stated(page, matters)
+                yield self.stated(page, matters)
                 page = []
         if page:
-            yield self._stated(page, matters)
+            yield self.stated(page, matters)
 
-    def _stated(
+    def stated(
         self, rows: Sequence[Row], matters: _Chosen | None = None, *, with_statements: bool = True
     ) -> StatedEntries:
         """Return rows of `SQL` as columns. `matters` chooses which of the entries stay that are withdrawn although
@@ -322,7 +322,7 @@ class EntryComparison:
         return StatedEntries(
             ids=ids,
             states=states,
-            meanings=self._meanings(list(number)),
+            meanings=self.meanings(list(number)),
             meaning_of=np.fromiter((number[row[3]] for row in rows), np.int64, len(rows)),
             are_undecided=np.fromiter((Code.UNCLASSIFIED in each for each in reasons), np.bool_, len(rows)),
             reasons=reasons,
@@ -344,7 +344,7 @@ class EntryComparison:
             withdrawn.update(ids[self._outstanding.is_withdrawn(listed, ids, revisions)].tolist())
         return withdrawn
 
-    def _meanings(self, keys: Sequence[int | None]) -> list[tuple[str, str] | None]:
+    def meanings(self, keys: Sequence[int | None]) -> list[tuple[str, str] | None]:
         """Return scheme and value of the classification under each key; None without one."""
         stored = self._entries.classifications([key for key in keys if key])
         return [(stored[key].scheme, stored[key].value) if key else None for key in keys]

@@ -75,7 +75,7 @@ _COPY_TYPES: Final[dict[type[Any], str]] = {
 _COPY_NUMBERS: Final = {"int8": ">i8", "int4": ">i4", "int2": ">i2"}
 
 
-class _Turns:
+class Turns:
     """A lock that threads get in the order in which they ask.
 
     An import writes piece after piece; a plain lock, and the pool's own queue, would let it take the next turn before a
@@ -84,7 +84,7 @@ class _Turns:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._waiting: deque[threading.Event] = deque()
+        self.waiting: deque[threading.Event] = deque()
         self._taken = False
 
     @contextmanager
@@ -93,21 +93,21 @@ class _Turns:
         with self._guard:
             turn = threading.Event()
             if self._taken:
-                self._waiting.append(turn)
+                self.waiting.append(turn)
             else:
                 self._taken = True
                 turn.set()
         if not turn.wait(QUEUE_SECONDS):
             with self._guard:
                 if not turn.is_set():
-                    self._waiting.remove(turn)
+                    self.waiting.remove(turn)
                     raise away("too many writes wait for the database", 1.0)
         try:
             yield
         finally:
             with self._guard:
-                if self._waiting:
-                    self._waiting.popleft().set()
+                if self.waiting:
+                    self.waiting.popleft().set()
                 else:
                     self._taken = False
 
@@ -124,7 +124,7 @@ class Database:
         not installed; Unavailable when it cannot be reached.
         """
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self._turns = _Turns() if self.is_sqlite else None
+        self._turns = Turns() if self.is_sqlite else None
         self.directory: Final = Path(url.database or "").parent if self.is_sqlite else None
         """Where SQLite's files are; None with PostgreSQL."""
         self._is_refusing = False  # the last write did not fit on the disk, or none are taken

@@ -140,14 +140,14 @@ class EntryTable:
         for most, of_most in by_most:
             pairs = [(digest, key) for digest, key, _ in of_most]
             for start in range(0, len(pairs), HIT_KEYS):
-                rows = self._ends(code, pairs[start : start + HIT_KEYS], most)
+                rows = self.ends(code, pairs[start : start + HIT_KEYS], most)
                 for (digest, key), of_pair in itertools.groupby(rows, key=lambda row: (row[-1], set_key_of(row[0]))):
                     own = list(of_pair)
                     standing = list(filter(self._stands, own))
                     is_cut = len(own) == 2 * most
                     if is_cut and looks and len(standing) < len(own):
                         looks -= 1  # withdrawn ones must not stand before those that stand
-                        own = self._ends(code, [(digest, key)], _DEEP)
+                        own = self.ends(code, [(digest, key)], _DEEP)
                         standing = list(filter(self._stands, own))
                         is_cut = len(own) == 2 * _DEEP or len(standing) > 2 * most
                     if len(standing) > 2 * most:
@@ -171,14 +171,14 @@ class EntryTable:
         columns, frames_of = "SELECT e.id, e.state, f.digest_count", "JOIN frames f ON f.entry = e.id"
         for start in range(0, len(pairs), HIT_KEYS):
             part = pairs[start : start + HIT_KEYS]
-            rows = self._ends(VPDQ.code, part, most, columns, frames_of)
+            rows = self.ends(VPDQ.code, part, most, columns, frames_of)
             for (digest, _), of_pair in itertools.groupby(rows, key=lambda row: (row[-1], set_key_of(row[0]))):
                 own = list(of_pair)
                 yield from ((digest, row[0], row[2]) for row in own if row[1] == ACTIVE)
                 if len(own) == 2 * most:
                     yield digest, -1, 0
 
-    def _ends(
+    def ends(
         self, code: int, pairs: Sequence[tuple[bytes, int]], most: int, columns: str = ENTRY_SQL, joined: str = ""
     ) -> list[Row]:
         """Return rows of a hash set's first and last `most` entries, in any state, that have a digest, for each

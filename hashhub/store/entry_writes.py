@@ -98,7 +98,7 @@ class DeferredWithdrawals:
         if at_once or sum(len(p.ids) for p in parts) <= LARGE:
             for part in parts:
                 touch(c, "entry", _walk(part.ids))
-                self._write(c, part, list(_walk(part.ids)))
+                self.write_rows(c, part, list(_walk(part.ids)))
             return
         revision = parts[0].revision
         t, m = s.outstanding, s.metadata
@@ -201,7 +201,7 @@ class DeferredWithdrawals:
             return
         wanted = sorted(set(ids))
         for part in self.parts(listed):
-            self._write(c, part, [i for i in wanted if i in part.ids])
+            self.write_rows(c, part, [i for i in wanted if i in part.ids])
 
     def settle(self, *, is_alone: bool = False, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Write all that is outstanding, piece by piece; no lock of the database is held in between.
@@ -216,7 +216,7 @@ class DeferredWithdrawals:
                 if not self._settling.acquire(blocking=False):
                     return
                 stack.callback(self._settling.release)
-            self._settle(is_stopping)
+            self.settle_due(is_stopping)
 
     def prepare(self, hash_set: int) -> None:
         """Write what a commit into a hash set must find in the rows: all that comes with holds, which stand there then.
@@ -226,7 +226,7 @@ class DeferredWithdrawals:
         """
         parts = self._due(hash_set)
         if len({part.revision for part in parts}) > MOST:
-            self._settle(hash_set=hash_set)
+            self.settle_due(hash_set=hash_set)
             return
         for part in parts:
             if part.origin or part.withdrawal is not None:
@@ -240,7 +240,8 @@ class DeferredWithdrawals:
         due = {p.revision for p in parts if hash_set is None or p.hash_set == hash_set or p.holds_everywhere}
         return [p for p in parts if p.revision in due]
 
-    def _settle(self, is_stopping: Callable[[], bool] = lambda: False, hash_set: int | None = None) -> None:
+    def settle_due(self, is_stopping: Callable[[], bool] = lambda: False, hash_set: int | None = None) -> None:
+        """Write the rows of the withdrawals that are due, and no longer list them."""
         parts = self._due(hash_set)
         if not all(self._write_all(part, is_stopping) for part in parts):
             return
@@ -262,12 +263,13 @@ class DeferredWithdrawals:
             if is_stopping():
                 return False
             with self._db.write() as c:
-                self._write(c, part, piece.tolist())
+                self.write_rows(c, part, piece.tolist())
         still_listed = {written for written in self._written if written[0] in self._known}
         self._written = frozenset({*still_listed, (part.revision, part.ordinal)})  # replaced: other threads read it
         return True
 
-    def _write(self, c: Connection, part: WithdrawalPart, ids: Sequence[int]) -> None:
+    def write_rows(self, c: Connection, part: WithdrawalPart, ids: Sequence[int]) -> None:
+        """Write the rows of entries of a part."""
         if not ids:
             return
         code = pack_reasons((part.code,))

@@ -248,7 +248,7 @@ class OperationTable:
 
     def end_abandoned(self) -> None:
         """End what nobody runs any more although it was begun. One look through an index unless there is some."""
-        if self._db.read(self._abandoned):
+        if self._db.read(self.abandoned):
             with self._db.write_in_order() as c:
                 self._end_abandoned(c)
 
@@ -259,7 +259,7 @@ class OperationTable:
                 c.execute(sa.update(_T).where(_T.c.state == _RUNNING).values(lease_until=0))
                 self._end_abandoned(c)
 
-    def _abandoned(self, c: Connection) -> dict[int, int]:
+    def abandoned(self, c: Connection) -> dict[int, int]:
         """Return until when the lease is of each operation that nobody runs any more, by key."""
         running = c.execute(sa.select(_T.c.key, _T.c.lease_until, _T.c.lease).where(_T.c.state == _RUNNING)).all()
         return {row.key: row.lease_until for row in running if not is_held(row.lease, row.lease_until)}
@@ -267,7 +267,7 @@ class OperationTable:
     def _end_abandoned(self, c: Connection) -> None:
         at = now()
         millis = s.to_millis(at)
-        for key, until in self._abandoned(c).items():
+        for key, until in self.abandoned(c).items():
             c.execute(
                 sa.update(_T)
                 # Unless it was renewed, or ended, since it was looked at.

@@ -82,13 +82,13 @@ def paint(path: Path, seed: int, size: tuple[int, int] = (128, 96)) -> Path:
 def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Effort]]:
     """What is hashed: the name of each file, and how thoroughly. Cleared by the test."""
     files: list[tuple[str, Effort]] = []
-    hash_ = scan._Run._hash
+    hash_ = scan.ScanRun.hash
 
     def noted(self: Any, file: Any, effort: Effort) -> MediaHashes:
         files.append((file.path.name, effort))
         return hash_(self, file, effort)
 
-    monkeypatch.setattr(scan._Run, "_hash", noted)
+    monkeypatch.setattr(scan.ScanRun, "hash", noted)
     return files
 
 
@@ -242,12 +242,12 @@ class TestAnswers:
         frames = tuple(VideoFrame(n, 100, b"\1" * 32) for n in range(MAX_FRAMES))
         video = Query(hashes=hash_media(b"synthetic").digests, frames=frames)
         queries = [video, *[hash_media(b"%d" % n).query() for n in range(scan.GROUP - 1)]]
-        small = scan._parts(queries[1])
+        small = scan.message_parts(queries[1])
         queries[:] = queries[: 1 + scan.GROUP_PARTS // small]  # one more file was ready, and the group is full
         message = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, queries))
         descriptor: Any = v1.BatchMatchHashesRequest.DESCRIPTOR
         wire.parse(type(message), message.SerializeToString(), wire.bounds_of(descriptor, 1 << 25))
-        assert scan.GROUP_PARTS + scan._parts(video) < 100_000
+        assert scan.GROUP_PARTS + scan.message_parts(video) < 100_000
 
 
 class TestTree:
@@ -369,7 +369,7 @@ class TestManyFiles:
         most: Counter[str] = Counter()
         lock = threading.Lock()
         opened = scan_tree.opened
-        take = scan._Run._take
+        take = scan.ScanRun.take
         now_open = 0
 
         def counted(path: Path) -> Any:
@@ -401,7 +401,7 @@ class TestManyFiles:
             most["ready"] = max(most["ready"], len(self._ready))
 
         monkeypatch.setattr(scan, "opened", counted)
-        monkeypatch.setattr(scan._Run, "_take", noted)
+        monkeypatch.setattr(scan.ScanRun, "take", noted)
         out = tmp_path / "out"
         done = run("scan", str(tmp_path / "files"), "--jobs", "2", "--out", str(out))
         assert done.exit_code == DONE, done.stderr
@@ -681,7 +681,7 @@ class TestCutShort:
             write(tmp_path / "tree" / f"{n:02}", b"%d" % n)
         monkeypatch.setattr(scan, "GROUP", 10)
         calls = 0
-        ask = scan._RetryingHub.__call__
+        ask = scan.RetryingHub.__call__
 
         def interrupted(self: Any, queries: Any) -> Any:
             nonlocal calls
@@ -690,7 +690,7 @@ class TestCutShort:
                 raise KeyboardInterrupt
             return ask(self, queries)
 
-        monkeypatch.setattr(scan._RetryingHub, "__call__", interrupted)
+        monkeypatch.setattr(scan.RetryingHub, "__call__", interrupted)
         out = tmp_path / "out"
         command = ("scan", str(tmp_path / "tree"), "--out", str(out))
         done = run(*command)

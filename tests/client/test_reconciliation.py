@@ -18,6 +18,8 @@ import pytest
 from hashhub import v1
 from hashhub.client import Client, OperationHandle
 from hashhub.client.calls import request_id
+from hashhub.client.connection import Connection
+from hashhub.client.transport import Transport
 from hashhub.errors import (
     Conflict,
     DataLoss,
@@ -101,7 +103,18 @@ def test_answers_are_typed(operator: Client) -> None:
     assert overlap.by is By.JURISDICTION
 
 
-def test_rows_come_page_by_page(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def transport(own_hub: RunningHub) -> Iterator[Transport]:
+    """What sends single requests to the hub."""
+    connection = Connection(
+        own_hub.address, own_hub.token, tls=None, ca_certificates=None, timeout=60.0, retry_seconds=2.0
+    )
+    opened = Transport(connection)
+    yield opened
+    opened.close()
+
+
+def test_rows_come_page_by_page(operator: Client, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     links = operator.reconciliation.links()
     assert links.result().exact == 10
     whole = list(links.rows())
@@ -111,7 +124,7 @@ def test_rows_come_page_by_page(operator: Client, monkeypatch: pytest.MonkeyPatc
         assert list(links.rows()) == whole
     for token in ("x", "W10", "WzEsMV0"):
         with pytest.raises(InvalidArgument):
-            operator._transport.call(v1.ReadResultRequest(name=f"operations/{links.id}", page_token=token))
+            transport.call(v1.ReadResultRequest(name=f"operations/{links.id}", page_token=token))
 
 
 def test_another_program_goes_on_with_it(operator: Client, contributor: Client) -> None:
@@ -206,23 +219,24 @@ def test_what_cannot_be_done_is_told(operator: Client, contributor: Client, tmp_
         contributor.get_operation("../1")
 
 
-def test_a_queue_that_is_full_is_told_with_a_time(contributor: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contributor._transport._connection, "timeout", 1.0)  # the client would come again by itself
-    handles, refused = [], None
-    for _ in range(6):
-        try:
-            handles.append(contributor.reconciliation.overlap())
-        except LimitExceeded as e:
-            refused = e
-            break
-    assert refused is not None
-    assert refused.retry_after
-    for handle in reversed(handles):  # first those that wait
-        assert handle.cancel().is_cancelled or handle.operation.has_ended
-    for handle in handles:
-        assert handle.wait(180).has_ended
-    with pytest.raises(HashHubError):
-        handles[-1].result()
+def test_a_queue_that_is_full_is_told_with_a_time(own_hub: RunningHub, operator: Client) -> None:
+    secret = operator.create_token(Principal(name="nl-hurry", role=Role.CONTRIBUTOR, contributor="nl"))
+    with Client(own_hub.address, secret, timeout=1.0) as contributor:  # it would come again by itself for longer
+        handles, refused = [], None
+        for _ in range(6):
+            try:
+                handles.append(contributor.reconciliation.overlap())
+            except LimitExceeded as e:
+                refused = e
+                break
+        assert refused is not None
+        assert refused.retry_after
+        for handle in reversed(handles):  # first those that wait
+            assert handle.cancel().is_cancelled or handle.operation.has_ended
+        for handle in handles:
+            assert handle.wait(180).has_ended
+        with pytest.raises(HashHubError):
+            handles[-1].result()
 
 
 def test_who_waits_may_stop_waiting(operator: Client) -> None:
@@ -236,15 +250,15 @@ def test_where_the_hub_has_no_place_to_wait_it_is_asked_again(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = operator.reconciliation.overlap()
-    call, refused = operator._transport.call, []
+    call, refused = Transport.call, []
 
-    def full(request: Any, **more: Any) -> Any:
+    def full(transport: Transport, request: Any, **more: Any) -> Any:
         if isinstance(request, v1.WaitOperationRequest):
             refused.append(request)
             raise LimitExceeded("full", retry_after=1.0)
-        return call(request, **more)
+        return call(transport, request, **more)
 
-    monkeypatch.setattr(operator._transport, "call", full)
+    monkeypatch.setattr(Transport, "call", full)
     monkeypatch.setattr("hashhub.client.reconciliation.LOOK_SECONDS", 0.1)
     assert handle.wait(180).state is OperationState.SUCCEEDED
     assert refused
@@ -262,9 +276,9 @@ def test_a_consumer_has_nothing_of_it(own_hub: RunningHub, operator: Client) -> 
                 act()
 
 
-def test_a_repeated_start_starts_once(operator: Client) -> None:
+def test_a_repeated_start_starts_once(operator: Client, transport: Transport) -> None:
     request = v1.ComputeOverlapRequest(request_id=request_id())
-    first, second = (operator._transport.call(request) for _ in range(2))
+    first, second = (transport.call(request) for _ in range(2))
     assert first.name == second.name
     operator.get_operation(first.name.partition("/")[2]).wait(180)
 

@@ -77,7 +77,7 @@ def test_a_connector_that_claims_a_container_gets_it_as_it_is(monkeypatch: pytes
     source = io.BytesIO(packed)
     assert ready(source, packed, "", Archives(), {}).stream is source
     installed = {"archives": Archives(), "vics": connectors.get("vics")}
-    monkeypatch.setattr(connectors, "_load", lambda _: installed)
+    monkeypatch.setattr(connectors, "discover", lambda: installed)
     given = ready(source, packed, "", None, {})
     assert (given.connector.name, given.stream is source, given.container) == ("archives", True, "")
 

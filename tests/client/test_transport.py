@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from hashhub import v1, wire
 from hashhub.client import Client, is_loopback
-from hashhub.client.connection import Attempts
+from hashhub.client.connection import Attempts, Connection
+from hashhub.client.transport import Transport
 from hashhub.errors import (
     AlreadyExists,
     Conflict,
@@ -160,12 +161,15 @@ def test_a_passed_deadline_is_not_tried_again() -> None:
         return v1.Status()
 
     over = threading.Event()
-    with served(answer) as address, Client(address, "t", timeout=60.0, retry_seconds=5.0) as client:
-        client.status()  # the connection stands
-        client._transport._connection.timeout = 1.0
+    with served(answer) as address:
+        connection = Connection(address, "t", tls=None, ca_certificates=None, timeout=60.0, retry_seconds=5.0)
+        transport = Transport(connection)
+        transport.call(v1.GetStatusRequest())  # the connection stands
+        connection.timeout = 1.0
         with pytest.raises(Unavailable) as caught:
-            client.status()
+            transport.call(v1.GetStatusRequest())
         over.set()
+        transport.close()
         assert caught.value.reason is Reason.DEADLINE_EXCEEDED
         assert len(calls) <= 2  # its time may be over before the second has come
 

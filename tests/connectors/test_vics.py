@@ -536,7 +536,7 @@ def test_the_window_never_shows(items: list[Any], step: int, limit: int) -> None
     whole = read(data)
     source: Any = Trickle(data, step)  # raw
     reader = json_stream.JSONReader(source, "top level", limit=limit, block=step)
-    results, error = until_error(vics._read(reader))
+    results, error = until_error(vics.read_items(reader))
     if error:
         assert "longer than" in error.message  # a single text
         whole = whole[: len(results)]

@@ -87,7 +87,7 @@ def processes(parent: int) -> list[int]:
 
 
 def template_of(pool: MediaPool) -> int:
-    process = pool._template._process
+    process = pool.template.process
     assert process is not None
     return process.pid
 
@@ -328,7 +328,7 @@ class TestCallersWhoHaveGone:
         is_wanted.set()
         with ThreadPoolExecutor(1) as thread:
             slow = thread.submit(hashed, pool, costly(), effort=Effort.THOROUGH, is_wanted=is_wanted.is_set)
-            eventually(pool._children.empty)
+            eventually(pool.children.empty)
             looks = iter([True] * 3)
             with pytest.raises(Unavailable) as stopped:
                 hashed(pool, good(), is_wanted=lambda: next(looks, False))
@@ -361,7 +361,7 @@ class TestEndings:
         (child,) = processes(template_of(pool))
         with ThreadPoolExecutor(2) as threads:
             lost = threads.submit(hashed, pool, costly(), effort=Effort.THOROUGH)
-            eventually(pool._children.empty)
+            eventually(pool.children.empty)
             waiting = threads.submit(hashed, pool, good())
             os.kill(child, number)
             with pytest.raises(Unavailable) as died:
@@ -393,7 +393,7 @@ class TestEndings:
     def test_children_end_with_the_pool(self, new_pool: Callable[..., MediaPool]) -> None:
         pool = new_pool(children=2)
         pool.start()
-        eventually(lambda: pool._template._process is not None and len(processes(template_of(pool))) == 2)
+        eventually(lambda: pool.template.process is not None and len(processes(template_of(pool))) == 2)
         pids = [template_of(pool), *processes(template_of(pool))]
         pool.close()
         eventually(lambda: not any(map(is_alive, pids)))
@@ -414,7 +414,7 @@ class TestEndings:
         pool = new_pool()
         with ThreadPoolExecutor(1) as thread:
             slow = thread.submit(hashed, pool, costly(), effort=Effort.THOROUGH)
-            eventually(lambda: pool._children.empty() and pool._template._process is not None)
+            eventually(lambda: pool.children.empty() and pool.template.process is not None)
             eventually(lambda: bool(processes(template_of(pool))))
             pool.close()
             with pytest.raises(Unavailable):
@@ -432,8 +432,8 @@ class TestEndings:
             "def ask():\n"
             "    with pool.room() as place: place.hash(data, effort=Effort.THOROUGH)\n"
             "threading.Thread(target=ask, daemon=True).start()\n"
-            "while pool._template._process is None or not pool._template._generation: time.sleep(0.01)\n"
-            "print(pool._template._process.pid, flush=True); time.sleep(600)\n"
+            "while pool.template.process is None or not pool.template.generation: time.sleep(0.01)\n"
+            "print(pool.template.process.pid, flush=True); time.sleep(600)\n"
         )
         with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hub:
             assert hub.stdin is not None

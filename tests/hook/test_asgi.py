@@ -345,7 +345,7 @@ def test_where_an_app_has_no_lifespan_its_uploads_are_decided_over(make_settings
             reply = ask(address, jpeg(61), headers=[("Content-Type", "image/jpeg")])
             assert (reply.status, reply.body) == (200, b"ALLOW")
     finally:
-        wrapped._process.close()
+        wrapped.process.close()
 
 
 def test_a_sender_that_goes_away_leaves_nothing(hook: Hook) -> None:
@@ -358,9 +358,9 @@ def test_a_sender_that_goes_away_leaves_nothing(hook: Hook) -> None:
             with socket.create_connection(address, timeout=60) as connection:
                 head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\nContent-Type: {FORM_TYPE}\r\n\r\n"
                 connection.sendall(head.encode() + body[:-1000])
-                while not middleware._memory.taken:
+                while not middleware.memory.taken:
                     pass
-        while middleware._memory.taken or _memory_files() != before:  # the test's own time limit ends it
+        while middleware.memory.taken or _memory_files() != before:  # the test's own time limit ends it
             pass
         assert app.calls == 0
 
@@ -584,13 +584,13 @@ def test_two_hundred_megabytes_pass_in_bounded_memory() -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         size, is_more = 0, True
-        taken.append(middleware._memory.taken)
+        taken.append(middleware.memory.taken)
         while is_more:
             message = await receive()
             assert len(message["body"]) <= 65536
             size += len(message["body"])
             is_more = message["more_body"]
-        taken.append(middleware._memory.taken)
+        taken.append(middleware.memory.taken)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": str(size).encode()})
 
@@ -605,7 +605,7 @@ def test_two_hundred_megabytes_pass_in_bounded_memory() -> None:
             # What would exceed a limit is refused at once, by its Content-Length or when it comes.
             assert ask(address, b"", headers=[("Content-Length", str(1 << 40))]).status == 400  # two lengths
             reply = ask(address, (piece for _ in range(257)), headers=[("Content-Type", "image/jpeg")])
-            assert (reply.status, middleware._memory.taken) == (413, 0)
+            assert (reply.status, middleware.memory.taken) == (413, 0)
 
 
 def test_all_bodies_together_are_bounded(hook: Hook) -> None:
@@ -615,11 +615,11 @@ def test_all_bodies_together_are_bounded(hook: Hook) -> None:
         with serving_asgi(middleware) as address:
             with socket.create_connection(address, timeout=60) as hoarding:
                 hoarding.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n" + bytes(900))
-                while middleware._memory.taken < 900:
+                while middleware.memory.taken < 900:
                     pass
                 reply = ask(address, bytes(200), headers=[])
                 assert (reply.status, reply.headers["retry-after"]) == (503, "10")
-            while middleware._memory.taken:
+            while middleware.memory.taken:
                 pass
             assert ask(address, bytes(200), headers=[]).status == 200
 

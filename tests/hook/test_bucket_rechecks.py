@@ -112,7 +112,7 @@ def test_what_takes_the_name_of_an_upload_while_that_is_checked_again_is_checked
             scene.upload("a.jpg", known)
             for item in list(other.quarantine.objects()):
                 assert isinstance(item, StoredObject)
-                other._take(item)
+                other.take(item)
             at_work.judge.is_away = False
             assert scene.contents("public") == {"a.jpg": known}
         return asks(query)

@@ -51,9 +51,9 @@ def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
     at_work.scene.upload("new.jpg", pictures[1])
     worker = at_work.worker()
     records = Records(at_work.data)
-    kept = msgspec.structs.replace(worker._hook.settings, recheck=RecheckSettings(seconds=3600.0))
-    worker._hook = Hook(kept, judge=at_work.judge, records=records)
-    worker._hook.hashing.pool = at_work._hashers  # type: ignore[union-attr]
+    kept = msgspec.structs.replace(worker.hook.settings, recheck=RecheckSettings(seconds=3600.0))
+    worker.hook = Hook(kept, judge=at_work.judge, records=records)
+    worker.hook.hashing.pool = at_work._hashers  # type: ignore[union-attr]
     for _ in range(6):
         at_work.now += 700
         worker.look_once()
@@ -69,8 +69,8 @@ def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
     assert set(at_work.scene.contents("public")) == {"new.jpg"}
     assert records.rows("SELECT 1 FROM bucket_to_release") == []
     assert records.events() == []  # what was never kept is not said to be released
-    worker._hook.hashing = None  # its processes are those of all tests
-    worker._hook.close()
+    worker.hook.hashing = None  # its processes are those of all tests
+    worker.hook.close()
 
 
 @pytest.mark.parametrize("place", ["public", "held"])
@@ -92,7 +92,7 @@ def test_what_the_store_refuses_keeps_nothing_else_from_being_released(
             with records.transaction():
                 records.add_upload(checked, UploadState.BLOCKED, max_records=10)
     for (reference,) in records.rows("SELECT reference FROM upload"):
-        Rulings(records, worker._hook.settings).release(reference, code=RulingCode.OTHER, actor="ann", comment="x")
+        Rulings(records, worker.hook.settings).release(reference, code=RulingCode.OTHER, actor="ann", comment="x")
     of = type(worker.public)
     first = records.rows("SELECT upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT 1")[0][0]
     read, publish = of.read, of.publish
@@ -134,11 +134,11 @@ def test_what_is_removed_after_all_while_others_are_published_is_not_published(
         at_work.scene.upload(name, pictures[0])
     worker = at_work.worker(is_recording=True)
     worker.look_once()
-    rulings = Rulings(worker._records, worker._hook.settings)
+    rulings = Rulings(worker.records, worker.hook.settings)
     references = {h.name: h.decision.reference for h in at_work.handled if h.decision is not None}
     for reference in references.values():
         rulings.release(reference, code=RulingCode.OTHER, comment="it may be seen", actor="ann")
-    publish, removed = worker._publish, set[str]()
+    publish, removed = worker.publish, set[str]()
 
     def publish_while_another_is_removed(taken: StoredObject, name: str) -> bool:
         if not removed:
@@ -147,11 +147,11 @@ def test_what_is_removed_after_all_while_others_are_published_is_not_published(
             removed.add(other)
         return publish(taken, name)
 
-    monkeypatch.setattr(worker, "_publish", publish_while_another_is_removed)
+    monkeypatch.setattr(worker, "publish", publish_while_another_is_removed)
     worker.look_once()
     worker.look_once()
     assert set(at_work.scene.contents("public")) == names - removed
     [other] = removed
     assert len(at_work.scene.contents("held")) == 1
-    kinds = [event.kind for event in worker._records.events(subject=references[other])]
+    kinds = [event.kind for event in worker.records.events(subject=references[other])]
     assert "bucket.released" not in kinds

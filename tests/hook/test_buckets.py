@@ -129,7 +129,7 @@ def test_killed_at_any_step_it_goes_on(
         for upload in stored.values():
             assert upload is not None
             try:
-                worker._take(upload)
+                worker.take(upload)
             except SystemExit:
                 kills += 1
     assert kills == (1 if step in {"publish", "move"} else 2)  # what is allowed is not moved, the rest not published
@@ -264,8 +264,8 @@ def test_a_name_that_is_taken_is_not_replaced_unless_it_may_be(at_work: Bench, p
     assert scene.held_names() == ["hold/a.jpg"]
     assert ("a.jpg", ObjectOutcome.NAME_TAKEN) in at_work.outcomes()
     worker = at_work.worker()
-    queue = ReviewQueue(worker._records, worker._hook.settings)
-    rulings = Rulings(worker._records, worker._hook.settings, queue=queue)
+    queue = ReviewQueue(worker.records, worker.hook.settings)
+    rulings = Rulings(worker.records, worker.hook.settings, queue=queue)
     [waiting] = queue.page().groups
     reference = waiting.uploads[0].reference
     held = queue.get(reference)
@@ -422,10 +422,10 @@ def test_a_listing_that_repeats_itself_ends(bucket_store: str, monkeypatch: pyte
 
     item = {"Key": "x/a", "Size": 1, "ETag": '"e"', "LastModified": datetime.now(UTC)}
     page = {"Contents": [item], "IsTruncated": True, "NextContinuationToken": "again"}
-    monkeypatch.setattr(place, "_call", lambda *_, **__: page)
+    monkeypatch.setattr(place, "call", lambda *_, **__: page)
     with pytest.raises(Unavailable, match="does not come to an end"):
         list(place.objects())
-    monkeypatch.setattr(place, "_call", lambda *_, **__: {**page, "Contents": []})
+    monkeypatch.setattr(place, "call", lambda *_, **__: {**page, "Contents": []})
     with pytest.raises(Unavailable, match="does not come to an end"):
         list(place.objects())
 
@@ -459,7 +459,7 @@ def test_a_store_that_goes_away_in_the_middle_is_asked_again_with_new_credential
         wake.set()
 
     worker.run(wake=wake, on_trouble=told)
-    worker._drain()
+    worker.drain()
     assert len(troubles) == 1
     assert set(scene.contents("public")) == {"a.jpg"}
 
@@ -553,7 +553,7 @@ def test_two_workers_that_took_one_upload_do_not_both_go_on(
     monkeypatch.setattr(place, "remove", one_after_the_other)
     stored = workers[0].quarantine.look("known.jpg")
     assert stored is not None
-    threads = [threading.Thread(target=worker._take, args=(stored,)) for worker in workers]
+    threads = [threading.Thread(target=worker.take, args=(stored,)) for worker in workers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -582,19 +582,19 @@ def test_what_was_recorded_before_the_kill_is_not_recorded_twice(
     assert stored is not None
     with monkeypatch.context() as patched:
         if step == "before the note":
-            patched.setattr(worker, "_keep", killed)
+            patched.setattr(worker, "keep", killed)
         elif step == "before the move":
             patched.setattr(place, "move", killed)
         else:
-            call = S3Place._call
+            call = S3Place.call
             patched.setattr(
                 S3Place,
-                "_call",
+                "call",
                 lambda self, name, **given: killed() if name == "delete_object" and "held/checking" in given["Key"]
                 else call(self, name, **given),
             )  # fmt: skip
         with pytest.raises(SystemExit):
-            worker._take(stored)
+            worker.take(stored)
     worker.close()
     at_work.worker(is_recording=True).look_once()
     assert scene.held_names() == ["block/known.jpg"]
@@ -651,25 +651,25 @@ def test_a_file_of_tomorrow_is_taken_once_it_has_rested(
     scene = at_work.scene
     of_tomorrow(at_work, "a.jpg", b"half", days)
     worker = at_work.worker(settle_seconds=10)
-    worker._look()
-    worker._drain()
+    worker.look()
+    worker.drain()
     of_tomorrow(at_work, "a.jpg", pictures[1], days)  # it was not whole yet
     for at_work.now in (9.0, 18.0):
-        worker._look()
-        worker._drain()
+        worker.look()
+        worker.drain()
     assert at_work.handled == []
     at_work.now = 20.0
-    worker._look()
-    worker._drain()
+    worker.look()
+    worker.drain()
     assert scene.contents("public") == {"a.jpg": pictures[1]}
-    assert not worker._resting
+    assert not worker.resting
 
 
 def test_one_look_waits_for_a_file_of_tomorrow(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
     """A worker that is started by a timer, each time anew, would else never take it."""
     of_tomorrow(at_work, "a.jpg", pictures[1])
     worker = at_work.worker(settle_seconds=1)
-    worker._clock = time.monotonic
+    worker.clock = time.monotonic
     worker.look_once()
     assert at_work.scene.contents("public") == {"a.jpg": pictures[1]}
 
@@ -680,8 +680,8 @@ def test_a_file_of_tomorrow_is_taken_however_long_it_is_until_the_next_look(
     of_tomorrow(at_work, "a.jpg", pictures[1])
     worker = at_work.worker(settle_seconds=10)
     for at_work.now in (0.0, 3600.0):
-        worker._look()
-        worker._drain()
+        worker.look()
+        worker.drain()
     assert at_work.scene.contents("public") == {"a.jpg": pictures[1]}
 
 
@@ -691,14 +691,14 @@ def test_a_file_of_tomorrow_that_is_gone_makes_room_for_another(
     monkeypatch.setattr("hashhub.hook.buckets.MOST_RESTING", 1)
     worker = at_work.worker(settle_seconds=10)
     gone = of_tomorrow(at_work, "a.jpg", pictures[1])
-    worker._look()
+    worker.look()
     gone.unlink()
     of_tomorrow(at_work, "b.jpg", pictures[1])
     for at_work.now in (11.0, 12.0, 21.0):  # there is room from the second on
-        worker._look()
-        worker._drain()
+        worker.look()
+        worker.drain()
         assert at_work.scene.contents("public") == {}
     at_work.now = 22.0
-    worker._look()
-    worker._drain()
+    worker.look()
+    worker.drain()
     assert at_work.scene.contents("public") == {"b.jpg": pictures[1]}

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hashhub.desk.records import Records
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hook import Action, DecisionRecord, Hook, HookSettings, WithoutAnswer, load_settings
-from hashhub.hook.clamd import _Incoming, _SizeLimitError
+from hashhub.hook.clamd import IncomingCommands, SizeLimitError
 from hashhub.hook.clamd_chain import Chain
 from hashhub.hook.core import Upload
 from hashhub.hook.settings import ClamdSettings
@@ -397,7 +397,7 @@ def test_a_stream_is_its_bytes_however_it_is_cut(chunks: list[bytes], cuts: list
 
     async def read() -> tuple[bytes, str]:
         reader = asyncio.StreamReader()
-        incoming = _Incoming(reader)
+        incoming = IncomingCommands(reader)
 
         async def feed() -> None:
             place = 0
@@ -417,7 +417,7 @@ def test_a_stream_is_its_bytes_however_it_is_cut(chunks: list[bytes], cuts: list
         return received, after
 
     if len(content) > most:
-        with pytest.raises(_SizeLimitError):
+        with pytest.raises(SizeLimitError):
             asyncio.run(read())
     else:
         assert asyncio.run(read()) == (content, "PING")

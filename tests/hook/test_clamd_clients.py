@@ -379,7 +379,7 @@ def test_the_real_clamd_gets_each_byte_once_whatever_can_be_kept(
     ):
         does.append(take)
         if is_crowded:
-            door.hook._memory.most = 500
+            door.hook.memory.most = 500
         for size in (0, 1, 499, 500, 501, 999, 1000, 1001, 300_000, 5 << 20):
             content = random.Random(size).randbytes(size)
             for chunk in (4096, 300_000):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hashhub.hook import HookSettings
-from hashhub.hook.clamd import _Incoming, _slowest_beyond_share, _Waits
+from hashhub.hook.clamd import ClientWait, IncomingCommands, slowest_beyond_share
 from hashhub.hook.clamd_chain import Chain
 from tests.hook.clamd_parts import CLEAN, KNOWN, OpenDoor, clamd_settings, open_door, stream, until_closed
 from tests.hook.test_clamd import FOUND, WITHOUT, Settings, settings  # noqa: F401 - a fixture
@@ -61,11 +61,11 @@ def test_the_share_of_who_is_slow_is_theirs_also_when_others_wait() -> None:
         """
         at = asyncio.get_running_loop().time()
         conversations = {_Slow(rate, at): rate for rate, count in rates.items() for _ in range(count)}
-        while (slowest := _slowest_beyond_share(conversations, 8, at)) is not None:
+        while (slowest := slowest_beyond_share(conversations, 8, at)) is not None:
             slowest.cut_off()
         return sorted(rate for waits, rate in conversations.items() if waits.is_cut_off)
 
-    class _Slow(_Waits):
+    class _Slow(ClientWait):
         def __init__(self, rate: float, at: float) -> None:
             super().__init__()
             self._since[asyncio.timeout(60)] = at - 10.0
@@ -181,7 +181,7 @@ def test_a_slow_phone_is_never_behind_and_a_pause_is_made_up_for(monkeypatch: py
 
     async def behind(steps: list[tuple[float, int]]) -> float:
         """Return how far the client is behind after the last wait of so many seconds, each ended by so many bytes."""
-        waits, last = _Waits(), 0.0
+        waits, last = ClientWait(), 0.0
         for seconds, count in steps:
             async with waits.up_to(60):
                 await asyncio.sleep(seconds)
@@ -202,7 +202,7 @@ def test_chunks_of_two_bytes_take_no_more_memory_than_others() -> None:
         reader = asyncio.StreamReader()
         reader.feed_data(stream(content, 2))
         reader.feed_eof()
-        incoming = _Incoming(reader)
+        incoming = IncomingCommands(reader)
         tracemalloc.start()
         try:
             pieces = [piece async for piece in incoming.pieces(1 << 20, 60)]

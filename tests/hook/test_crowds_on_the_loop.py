@@ -51,14 +51,14 @@ async def crowd(hook: Hook, content: bytes, count: int) -> list[asyncio.Task[Dec
 
 def test_several_wait_for_one_file_and_the_child_dies(hook: Hook) -> None:
     assert hook.hashing is not None
-    [child] = [hook.hashing.pool._children.get()]
-    hook.hashing.pool._children.put(child)
+    [child] = [hook.hashing.pool.children.get()]
+    hook.hashing.pool.children.put(child)
 
     stop_child(hook.hashing)
 
     async def run() -> list[Decision]:
         tasks = await crowd(hook, large(21), 5)
-        os.kill(child._id[0], signal.SIGKILL)
+        os.kill(child.id[0], signal.SIGKILL)
         async with asyncio.timeout(60):
             return await asyncio.gather(*tasks)
 
@@ -119,8 +119,8 @@ def test_all_who_wait_leave_at_once(hook: Hook) -> None:
 
     asyncio.run(run())
     hashing = hook.hashing
-    wait_for(lambda: hook.memory_bytes == 0 and not hashing._in_hand)
-    assert (hashing._in_hand, hashing._wanted, hashing.pool.calls) == ({}, {}, 0)
+    wait_for(lambda: hook.memory_bytes == 0 and not hashing.in_hand)
+    assert (hashing.in_hand, hashing.wanted, hashing.pool.calls) == ({}, {}, 0)
     assert asyncio.run(deciding(hook, jpeg(123))).action is Action.ALLOW
 
 
@@ -177,7 +177,7 @@ def test_the_loop_goes_on_while_the_hook_is_closed(settings: HookSettings) -> No
 
         living = asyncio.create_task(wrapped({"type": "lifespan"}, receive, None))  # type: ignore[arg-type]
         await one_request(wrapped, form(File("a", "a.jpg", jpeg(62))))  # the child is there
-        hashes = wrapped._process.get().hashing
+        hashes = wrapped.process.get().hashing
         assert hashes is not None
         hashed = hashes.hashed
         deciding = asyncio.create_task(one_request(wrapped, form(File("a", "a.jpg", large(63)))))
@@ -218,7 +218,7 @@ def test_a_thousand_who_leave_leave_nothing(hook: Hook, listed: Listed) -> None:
             )
 
     def is_quiet() -> bool:
-        return hook.memory_bytes == 0 and not hashing._in_hand and not hook._under_way
+        return hook.memory_bytes == 0 and not hashing.in_hand and not hook.under_way
 
     def taken() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
@@ -231,7 +231,7 @@ def test_a_thousand_who_leave_leave_nothing(hook: Hook, listed: Listed) -> None:
     descriptors, count = taken()
     assert descriptors <= before[0] + 2
     assert count <= before[1] + 2
-    assert (hashing._in_hand, hashing._wanted, hashing.pool.calls) == ({}, {}, 0)
+    assert (hashing.in_hand, hashing.wanted, hashing.pool.calls) == ({}, {}, 0)
     assert asyncio.run(deciding(hook, jpeg(133))).action is Action.ALLOW
 
 

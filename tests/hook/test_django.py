@@ -87,9 +87,9 @@ def project(hook: Hook, calls: list[str]) -> Iterator[None]:
         urls.urlpatterns = [path("", view), path("later", later)]  # type: ignore[attr-defined]
         sys.modules["hook_project_urls"] = urls
         clear_url_caches()
-        adapter._made.clear()
+        adapter.made_hooks.clear()
         yield
-        adapter._made.clear()
+        adapter.made_hooks.clear()
         clear_url_caches()
 
 
@@ -111,7 +111,7 @@ def digest(content: bytes) -> str:
 def memory() -> int:
     from hashhub.hook import django as adapter
 
-    return adapter._process_hook()[1].taken
+    return adapter.process_hook()[1].taken
 
 
 def test_each_file_has_its_decision_and_a_listed_one_reaches_no_view(serve: Serve, calls: list[str]) -> None:

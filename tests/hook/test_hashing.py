@@ -63,10 +63,10 @@ def stop_child(hashing: UploadHasher) -> Callable[[], None]:
     on. One that nobody wants an outcome of is killed all the same.
     """
     hashing.warm_up()
-    child = hashing.pool._children.get(timeout=60)
-    hashing.pool._children.put(child)
-    os.kill(child._id[0], signal.SIGSTOP)
-    return lambda: os.kill(child._id[0], signal.SIGCONT)
+    child = hashing.pool.children.get(timeout=60)
+    hashing.pool.children.put(child)
+    os.kill(child.id[0], signal.SIGSTOP)
+    return lambda: os.kill(child.id[0], signal.SIGCONT)
 
 
 def submitted(hashing: UploadHasher, content: UploadBytes) -> tuple[Future[MediaHashes], Callable[[], None]]:
@@ -160,7 +160,7 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
         with pytest.raises(Cancelled):
             deciding.result(timeout=60)
     wait_for(lambda: hook.memory_bytes == 0)
-    assert hook._counts.total() == 0
+    assert hook.counts.total() == 0
     assert hook.check(jpeg(8)).no_answer is None
 
 
@@ -237,12 +237,12 @@ def test_who_joins_what_was_just_given_up_has_it_hashed(hashing: UploadHasher, t
                 joined.append(hashing.submit(content))  # type: ignore[arg-type]
             return wanted
 
-    hashing._wanted = Watched()
+    hashing.wanted = Watched()
     stop_child(hashing)
     left = hashing.submit(content)
     wait_for(lambda: hashing.hashed == 1)
     hashing.give_up(content, left)
     wait_for(lambda: bool(joined))
     assert joined[0].result(timeout=60).frames  # type: ignore[attr-defined]
-    assert hashing._in_hand == {}
+    assert hashing.in_hand == {}
     content.drop()

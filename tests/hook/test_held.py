@@ -114,7 +114,7 @@ class TestTheAppsOwnStore:
             assert checked.upload_id == "account-7/"
             store.is_full = True
             assert ask(address, form(File("file", "a.bin", UPLOAD + b"2", "application/octet-stream"))).status == 503
-        wrapped._process.close()
+        wrapped.process.close()
 
     def test_it_has_what_is_held_in_every_other_way(self, settings: HookSettings) -> None:
         store = Store()
@@ -298,11 +298,13 @@ class TestStart:
         wrapped = AsgiHook(Router([Route("/", _empty)]), settings=settings, on_held=Store())
         with serving_asgi(wrapped, lifespan="off") as address:
             assert ask(address, method="GET").status == 200
-            hook = wrapped._process.get()
-            assert hook._starting is not None
-            hook._starting[1].join(60)
-            assert [child._cpu_seconds > 0 for child in _children(hook)] == [True]
-        wrapped._process.close()
+            hook = wrapped.process.get()
+            [child] = _children(hook)
+            until = time.monotonic() + 60
+            while not child.cpu_seconds:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        wrapped.process.close()
 
     def test_once_it_has_started_every_child_has_hashed(self, settings: HookSettings) -> None:
         with Hook(settings, judge=Nobody()) as hook:
@@ -310,10 +312,10 @@ class TestStart:
             assert hook.hashing is not None
             children = _children(hook)
             assert len(children) == 1
-            assert all(child._socket is not None and child._cpu_seconds > 0 for child in children)
-            seconds = [child._cpu_seconds for child in children]
+            assert all(child.cpu_seconds > 0 for child in children)
+            seconds = [child.cpu_seconds for child in children]
             hook.start(wait_seconds=2.0)
-            assert [child._cpu_seconds for child in _children(hook)] == seconds, "it starts once"
+            assert [child.cpu_seconds for child in _children(hook)] == seconds, "it starts once"
 
     def test_a_picture_is_taken_the_whole_way_once_the_hub_is_there(
         self, make_settings: Callable[..., HookSettings]
@@ -321,10 +323,10 @@ class TestStart:
         with open_hook(make_settings()) as hook:
             hook.start(wait_seconds=60.0)
             until = time.monotonic() + 60
-            while not hook._examiner._answers._answers and time.monotonic() < until:
+            while not len(hook.examiner.answers) and time.monotonic() < until:
                 time.sleep(0.01)
-            assert hook._examiner._answers._answers
-            assert hook._counts == {}
+            assert len(hook.examiner.answers)
+            assert hook.counts == {}
             assert hook.records is not None
             assert hook.records.rows("SELECT 1 FROM upload") == []
 
@@ -407,7 +409,7 @@ class Nobody:
 
 def _children(hook: Hook) -> list[Any]:
     pool = hook.hashing.pool  # type: ignore[union-attr]
-    children = [pool._children.get(timeout=60) for _ in range(pool._count)]
+    children = [pool.children.get(timeout=60) for _ in range(pool.size)]
     for child in children:
-        pool._children.put(child)
+        pool.children.put(child)
     return children

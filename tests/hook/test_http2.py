@@ -140,7 +140,7 @@ Served = tuple[App, UploadHook, tuple[str, int]]
 
 
 def _is_free(hook: Hook, wrapped: UploadHook) -> bool:
-    return hook.memory_bytes == 0 and wrapped._memory.taken == 0
+    return hook.memory_bytes == 0 and wrapped.memory.taken == 0
 
 
 def _eventually(is_so: Callable[[], bool]) -> bool:
@@ -188,7 +188,7 @@ def test_uploads_mixed_on_one_connection_are_each_decided_over_alone(served: Ser
             assert status == (451 if content == LISTED else 200)
             assert content == LISTED or json.loads(body)["files"] == [hashlib.sha256(content).hexdigest()]
     assert app.calls == sum(content != LISTED for content in contents)
-    assert _eventually(lambda: _is_free(wrapped._process.get(), wrapped))
+    assert _eventually(lambda: _is_free(wrapped.process.get(), wrapped))
 
 
 def test_who_pauses_in_one_request_holds_up_no_other_of_the_connection(served: Served) -> None:
@@ -211,13 +211,13 @@ def test_an_upload_that_is_given_up_leaves_nothing_and_the_others_go_on(served: 
         given_up, other = connection.begin(), connection.begin()
         connection.send(other, large[:100])
         connection.send(given_up, large[:30_000])
-        assert _eventually(lambda: wrapped._memory.taken > 20_000)
+        assert _eventually(lambda: wrapped.memory.taken > 20_000)
         connection.give_up(given_up)
-        assert _eventually(lambda: wrapped._memory.taken <= 100)
+        assert _eventually(lambda: wrapped.memory.taken <= 100)
         connection.send(other, large[100:], is_last=True)
         assert connection.answer(other)[0] == 200
     assert app.calls == 1
-    assert _eventually(lambda: _is_free(wrapped._process.get(), wrapped))
+    assert _eventually(lambda: _is_free(wrapped.process.get(), wrapped))
 
 
 def test_a_connection_that_ends_in_the_middle_leaves_nothing(served: Served) -> None:
@@ -225,8 +225,8 @@ def test_a_connection_that_ends_in_the_middle_leaves_nothing(served: Served) -> 
     with Connection(address) as connection:
         for _ in range(3):
             connection.send(connection.begin(), form(File("a", "a", OTHER + bytes(9000)))[:5000])
-        assert _eventually(lambda: wrapped._memory.taken >= 12_000)
-    assert _eventually(lambda: _is_free(wrapped._process.get(), wrapped))
+        assert _eventually(lambda: wrapped.memory.taken >= 12_000)
+    assert _eventually(lambda: _is_free(wrapped.process.get(), wrapped))
     assert app.calls == 0
 
 

@@ -110,8 +110,8 @@ def test_what_changes_reaches_who_reads_without_a_restart(
             site.hub.follower.catch_up()
             sync.update()
             if step == 2:
-                sync._index.matcher.compact()  # a snapshot is published, and the journal trimmed behind it
-                sync._trim()
+                sync.index.matcher.compact()  # a snapshot is published, and the journal trimmed behind it
+                sync.trim()
             for judge in judges:
                 judge.catch_up()
                 assert verdict(judge, 100 + step) is Verdict.MATCH
@@ -222,7 +222,7 @@ def test_an_index_of_another_copy_is_not_believed(
     local.put_back(tmp_path / "backup.db")
     site.desk.contribute("alpha/one", item(51), replace=True, allow_shrinking=True)
     with Sync(local.settings) as sync:
-        sync._mirror.update()  # pages without the index, as after a crash
+        sync.mirror.update()  # pages without the index, as after a crash
     judges.append(local.judge())
     with pytest.raises(Unavailable, match="not of this copy"):
         judges[0].judge(md5(99))
@@ -344,7 +344,7 @@ def test_a_day_without_the_hub(
     try:
         for hours, is_stale, is_past in ((0, False, False), (24, True, False), (49, True, True), (-1, True, True)):
             at = now() + timedelta(hours=hours)
-            monkeypatch.setattr(local_module, "_clock", at.timestamp)
+            monkeypatch.setattr(local_module, "wall_clock", at.timestamp)
             listed, unknown = hook.check(md5(1)), hook.check(Query(hashes=(digest("PDQ", 99),)))
             assert listed.action is Action.BLOCK
             assert unknown.action is (Action.HOLD if is_past else Action.ALLOW)
@@ -362,11 +362,11 @@ def test_a_clock_that_is_set_back_makes_no_copy_younger(
 ) -> None:
     local.sync()
     site.doors.close()
-    judges.append(local.judge())
     begun, ran = now().timestamp(), 0.0
     at = begun
-    monkeypatch.setattr(local_module, "_clock", lambda: at)
-    monkeypatch.setattr(local_module, "_running", lambda: ran)
+    monkeypatch.setattr(local_module, "wall_clock", lambda: at)
+    monkeypatch.setattr(local_module, "running_seconds", lambda: ran)
+    judges.append(local.judge())
     unknown = Query(hashes=(digest("PDQ", 99),))
 
     def age(hours: float, *, shown: float) -> tuple[bool, bool]:
@@ -376,7 +376,6 @@ def test_a_clock_that_is_set_back_makes_no_copy_younger(
         judged = judges[0].judge(unknown)
         return judged.stale_since is not None, judged.is_past_limit
 
-    judges[0]._state = None
     assert age(0, shown=0) == (False, False)
     assert age(24, shown=24) == (True, False)
     assert age(25, shown=0.5) == (True, False)
@@ -453,12 +452,12 @@ def test_what_is_remembered_ends_with_the_policy_and_with_the_copys_age(
         site.hub.policies.put(OPERATOR, text.replace('title = "', 'title = "Newer: ', 1))
         [(revision,)] = _rows(local, "SELECT complete_revision FROM meta")
         with Sync(own) as sync:
-            sync._fetch_policy()  # as between two pages
+            sync.fetch_policy()  # as between two pages
         judge.catch_up()
         assert judge.revision() == revision
         assert hook.check(b"a text").policy == "own@2"
         at = now() + timedelta(days=3)
-        monkeypatch.setattr(local_module, "_clock", at.timestamp)
+        monkeypatch.setattr(local_module, "wall_clock", at.timestamp)
         assert (hook.check(b"a text").action, hook.check(b"a text").stale_since is None) == (Action.HOLD, False)
     finally:
         hook.close()
@@ -546,7 +545,7 @@ def test_a_copy_that_is_removed_or_exchanged_under_an_app(
 def test_a_worker_that_was_forked_off_is_told(local: Local, judges: list[LocalJudge]) -> None:
     local.sync()
     judges.append(local.judge())
-    judges[0]._process += 1
+    judges[0].process_id += 1
     with pytest.raises(FailedPrecondition, match="in each worker"):
         judges[0].judge(md5(99))
 

@@ -158,7 +158,7 @@ def test_what_is_in_the_way_is_named_and_nothing_is_taken_for_clean(
 ) -> None:
     with Sync(local.settings) as sync:
         sync.update()
-        sync._index.matcher.compact()
+        sync.index.matcher.compact()
     in_the_way = InTheWay(kept(local.directory)[name], kind, tmp_path / "aside")
     site.desk.contribute("alpha/one", item(_NEW))
     refusal = ""
@@ -231,7 +231,7 @@ def test_an_index_that_cannot_be_removed_is_given_no_mark(local: Local) -> None:
     """It would be taken for one of this copy, should the process be killed before the new one is there."""
     with Sync(local.settings) as sync:
         sync.update()
-        sync._index.matcher.compact()
+        sync.index.matcher.compact()
     paths = kept(local.directory)
     paths["mark"].unlink()
     paths["snapshot"].chmod(0o500)

@@ -25,7 +25,7 @@ from hashhub.client import mirror
 from hashhub.errors import DataLoss, Unavailable
 from hashhub.hook.copy import CopyReader, ListCopy
 from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.local import Sync, _make
+from hashhub.hook.local import Sync, make_directories
 from hashhub.hook.settings import HookSettings
 from hashhub.model import EntryState, Record
 from tests.hook.local_copies import Local
@@ -49,8 +49,8 @@ def sync(said: str, steps: Steps) -> None:
         steps.count_files_in(settings.data)
         with Sync(settings) as syncing:
             syncing.update()
-            syncing._index.matcher.compact()
-            syncing._trim()
+            syncing.index.matcher.compact()
+            syncing.trim()
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def digests_of(directory: Path) -> dict[str, set[bytes]]:
 
 def lacks_nothing(directory: Path) -> bool:
     """Whether who reads the copy now is given all that it holds; False where it is told that it cannot be read."""
-    _make(directory)
+    make_directories(directory)
     lacking = 0
     with closing(ListCopy(directory)) as copy, ExitStack() as stack:
         try:
@@ -105,11 +105,11 @@ def test_whatever_step_it_was_at(
     else:
         with Sync(local.settings) as kept:
             kept.update()
-            kept._index.matcher.compact()
+            kept.index.matcher.compact()
             for number in (100, 101):  # snapshots that are removed, too
                 site.desk.contribute("alpha/one", item(number))
                 kept.update()
-                kept._index.matcher.compact()
+                kept.index.matcher.compact()
     gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[:3]
     site.hub.store.transitions.withdraw([e.id for e in gone], "FALSE_POSITIVE")
     site.desk.contribute("alpha/one", *map(item, range(200, 215)), Record(position="v", frames=video(range(5))))
@@ -124,9 +124,9 @@ def test_whatever_step_it_was_at(
         believed += lacks_nothing(fresh / "copy")
         with Sync(settings) as kept:
             kept.update()
-            kept._index.matcher.compact()
+            kept.index.matcher.compact()
             for name, digests in digests_of(fresh / "copy").items():
-                assert kept._index.matcher.count(name) == len(digests)
+                assert kept.index.matcher.count(name) == len(digests)
         assert lacks_nothing(fresh / "copy")
         index = fresh / "copy" / DIRECTORY
         assert {path.name for path in index.iterdir()} <= {"CURRENT", "mark", "publisher.lock", "snapshots"}
@@ -159,8 +159,8 @@ for line in sys.stdin:
     try:
         with Sync(settings) as sync:
             sync.update()
-            sync._index.matcher.compact()
-            sync._trim()
+            sync.index.matcher.compact()
+            sync.trim()
         print("synced", flush=True)
     except HashHubError as e:
         print(f"{type(e).__name__} {e.reason}", flush=True)

@@ -108,7 +108,7 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook) -> None:
 
 def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook) -> None:
     assert hook.hashing is not None
-    hashes, hashed, counted = hook.hashing, hook.hashing.hashed, hook._counts.total()
+    hashes, hashed, counted = hook.hashing, hook.hashing.hashed, hook.counts.total()
 
     stop_child(hashes)
 
@@ -121,7 +121,7 @@ def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook) -> None:
 
     asyncio.run(run())
     wait_for(lambda: hook.memory_bytes == 0)
-    assert hook._counts.total() <= counted  # they may have been written meanwhile
+    assert hook.counts.total() <= counted  # they may have been written meanwhile
     assert asyncio.run(deciding(hook, jpeg(107))).action is Action.ALLOW
 
 
@@ -144,15 +144,15 @@ def test_one_that_another_thread_abandons_ends(hook: Hook) -> None:
 
 def test_a_child_that_dies_takes_its_upload_only(hook: Hook) -> None:
     assert hook.hashing is not None
-    [child] = [hook.hashing.pool._children.get()]
-    hook.hashing.pool._children.put(child)
+    [child] = [hook.hashing.pool.children.get()]
+    hook.hashing.pool.children.put(child)
     hashes, hashed = hook.hashing, hook.hashing.hashed
     stop_child(hashes)
 
     async def run() -> Decision:
         task = asyncio.create_task(deciding(hook, large(13)))
         await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
-        os.kill(child._id[0], signal.SIGKILL)
+        os.kill(child.id[0], signal.SIGKILL)
         return await task
 
     decision = asyncio.run(run())

@@ -105,7 +105,7 @@ async def _amid(place: Place, stalled: list[Receive], others: list[Receive]) -> 
     assert all(isinstance(e, Unavailable) and e.reason is Reason.SLOW_SENDER for e in ended)
     assert place.counts.in_progress == 0
     assert place.most_at_once <= place.settings.max_uploads
-    assert place.turns._lent.taken == 0
+    assert place.turns.lent.taken == 0
     return done
 
 
@@ -177,14 +177,14 @@ def test_what_has_come_of_those_who_lend_their_places_is_bounded() -> None:
         await asyncio.sleep(0.1)
         deciding = [asyncio.create_task(place.upload(honest(), deciding=5)) for _ in range(4)]
         await asyncio.sleep(2)
-        assert place.turns._lent.taken == 200_000
+        assert place.turns.lent.taken == 200_000
         assert sum(task.done() for task in held) == 2
         await asyncio.gather(*deciding)
         return await asyncio.gather(*held, return_exceptions=True)
 
     ended = run(amid())
     assert {e.reason for e in ended} == {Reason.SLOW_SENDER}
-    assert place.turns._lent.taken == 0
+    assert place.turns.lent.taken == 0
 
 
 def test_what_came_while_the_loop_stood_still_is_not_late() -> None:

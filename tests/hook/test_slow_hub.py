@@ -48,7 +48,7 @@ def hook_of(client: SlowClient, choice: Action) -> tuple[Hook, HubBreaker]:
         ),
     )
     hub = HubJudge(settings)
-    hub._client = client  # type: ignore[assignment]
+    hub.client = client  # type: ignore[assignment]
     breaker = HubBreaker(hub, failures=3, seconds=600)
     return Hook(settings, judge=breaker), breaker
 

@@ -154,7 +154,7 @@ def test_an_app_that_fails_leaves_nothing_in_memory(hook: Hook) -> None:
     environ = {"CONTENT_LENGTH": str(len(body)), "CONTENT_TYPE": FORM_TYPE, "wsgi.input": io.BytesIO(body)}
     with pytest.raises(ValueError, match="of the app"):
         middleware(environ, lambda *_: None)
-    assert middleware._memory.taken == 0
+    assert middleware.memory.taken == 0
 
 
 def test_what_is_held_goes_where_the_settings_say(hook: Hook) -> None:
@@ -198,7 +198,7 @@ def test_two_hundred_megabytes_pass_and_more_do_not(hook: Hook) -> None:
     taken: list[int] = []
 
     def app(environ: Any, start_response: Any) -> Any:
-        taken.append(middleware._memory.taken)
+        taken.append(middleware.memory.taken)
         size = 0
         while piece := environ["wsgi.input"].read(65536):
             size += len(piece)
@@ -217,7 +217,7 @@ def test_two_hundred_megabytes_pass_and_more_do_not(hook: Hook) -> None:
         ):
             statuses: list[str] = []
             middleware({**environ, "wsgi.input": Endless()}, lambda status, _, told=statuses: told.append(status))
-            assert (statuses[0][:3], middleware._memory.taken) == ("413", 0)
+            assert (statuses[0][:3], middleware.memory.taken) == ("413", 0)
         assert len(taken) == 1
 
 

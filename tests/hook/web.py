@@ -205,10 +205,10 @@ def changed(hook: Hook, *, without_answer: Action | None = None, **app: Any) -> 
     if without_answer is not None:
         chosen = WithoutAnswer(**dict.fromkeys(WithoutAnswer.__struct_fields__, without_answer))
     hook.settings = msgspec.structs.replace(usual, without_answer=chosen, app=msgspec.structs.replace(usual.app, **app))
-    listeners = hook._listeners
+    listeners = hook.listeners
     if hook.settings.app.on_hold is OnHold.KEEP:
-        hook._listeners = (lambda _checked, _content: None,)  # somebody who keeps it
+        hook.listeners = (lambda _checked, _content: None,)  # somebody who keeps it
     try:
         yield hook
     finally:
-        hook.settings, hook._listeners = usual, listeners
+        hook.settings, hook.listeners = usual, listeners

@@ -13,7 +13,7 @@ import pytest
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason
 from hashhub.hub import Hub
-from hashhub.hub.exchange import PIECE, _Page
+from hashhub.hub.exchange import PIECE, ChangePage
 from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store.entries import EntryTable
 from hashhub.store.feeds import Feeds
@@ -356,7 +356,7 @@ def test_a_write_between_two_reads_of_a_page_is_told(desk: Desk, monkeypatch: py
         return wrapped
 
     for name in ("_sight", "_tell_losses", "_tell_registry", "_read_log", "_fill", "_upsert"):
-        monkeypatch.setattr(_Page, name, between(getattr(_Page, name)))
+        monkeypatch.setattr(ChangePage, name, between(getattr(ChangePage, name)))
     receiver = Receiver(desk.hub, OUTSIDER)
     random = Random(1)
     for _ in range(60):
@@ -378,7 +378,7 @@ def test_a_first_review_while_a_page_is_read_is_told(
     desk.hash_set("alpha/list", marking=SHARED)
     desk.contribute("alpha/list", *(item(n) for n in range(1, 4)))
     ids = [e.id for e in desk.entries("alpha/list")]
-    real = getattr(_Page, step)
+    real = getattr(ChangePage, step)
     reviewers = [writer("beta"), writer("gamma")]
 
     def reviewed_before(*arguments: Any) -> Any:
@@ -390,7 +390,7 @@ def test_a_first_review_while_a_page_is_read_is_told(
     receiver.catch_up()
     desk.hub.reviews.create(writer("alpha"), "alpha", "list", ids[0], ReviewKind.CONFIRMED, "x")
     late = Receiver(desk.hub, OUTSIDER)
-    monkeypatch.setattr(_Page, step, reviewed_before)
+    monkeypatch.setattr(ChangePage, step, reviewed_before)
     for one in (receiver, late):
         one.catch_up(size)
         holds_what_it_may(one)

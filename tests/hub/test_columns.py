@@ -301,13 +301,13 @@ class TestManyOnOneItem:
         pairs: list[int] = []
         from hashhub.hub.intake import hash_set
 
-        real = hash_set._pairs
+        real = hash_set.common_pairs
 
         def counted(*links: Any) -> Any:
             pairs.append(len(made := real(*links)))
             return made
 
-        monkeypatch.setattr(hash_set, "_pairs", counted)
+        monkeypatch.setattr(hash_set, "common_pairs", counted)
         assert desk.contribute("alpha/list", *items).counts.quarantined == many
         changed = [item(n, hashes=i.hashes, series="new") for n, i in enumerate(items)]
         done = desk.contribute("alpha/list", *changed)

@@ -773,10 +773,10 @@ def test_a_pass_goes_on_where_it_was_cut_off_and_two_do_no_harm(any_room: Room) 
     piece = store.conflict_pass.next_piece(7)
     assert piece is not None
     near = store.conflict_pass.statements_about(piece.ids)
-    assert store.conflict_pass.apply(piece, near, one._conflicts(near))
+    assert store.conflict_pass.apply(piece, near, one.conflicts_in(near))
     written = len(desk.conflicts())
     assert 0 < written < len(numbers)
-    assert not store.conflict_pass.apply(piece, near, one._conflicts(near))  # somebody was there already
+    assert not store.conflict_pass.apply(piece, near, one.conflicts_in(near))  # somebody was there already
     threads = [threading.Thread(target=finder.catch_up) for finder in (one, other)]
     for thread in threads:
         thread.start()

@@ -19,7 +19,7 @@ import pytest
 from hashhub.config import Config
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hub import Hub, Need
-from hashhub.hub.follow import Follower, _parts
+from hashhub.hub.follow import Follower, parts_of_changes
 from hashhub.matcher import Matcher
 from hashhub.model import EntryState, Import, ImportState, ReviewKind, Verdict, WithdrawalReason
 from hashhub.store import IdSet, MatcherChange
@@ -108,7 +108,7 @@ class TestTwoProcesses:
         monkeypatch.setattr("hashhub.hub.follow.PIECE", 20)
         kinds = ["STAGED"] * 5 + ["WITHDRAW"] * 2 + ["STAGED", "UPSERT"]
         changes = [MatcherChange(n, kind, IdSet(10 * n, 10 * n + 9), 1) for n, kind in enumerate(kinds)]
-        parts = list(_parts(changes))
+        parts = list(parts_of_changes(changes))
         assert [[change.revision for change in part] for part, _ in parts] == [[0, 1], [2, 3], [4], [5], [6], [7], [8]]
         assert [following and following.revision for _, following in parts] == [2, 4, 5, 6, 7, 8, None]
 
@@ -164,7 +164,7 @@ class TestTwoProcesses:
         soon(lambda: second.matcher.revision == first.hub.store.revision())
 
         def fails(*_: object, **__: object) -> NoReturn:
-            soon(lambda: second.follower._gathering_since is not None)
+            soon(lambda: second.follower.gathering_since is not None)
             raise Unavailable("the database is away")
 
         with monkeypatch.context() as once:
@@ -378,7 +378,7 @@ class TestRestarts:
 
     def test_a_full_disk_costs_a_rebuild_not_trust(self, open_hub: Open) -> None:
         hub = open_hub()
-        path = hub.follower.mark._path
+        path = hub.follower.mark.path
         path.unlink()
         path.mkdir()  # cannot be replaced by a file
         desk = Desk(hub)
@@ -550,7 +550,7 @@ def _parted(open_hub: Open, data: Path) -> tuple[Hub, Path]:
     _copy(data, data / "backup.db")
     desk.contribute("alpha/list", item(2))
     desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id, WithdrawalReason.ERROR)
-    return hub, hub.follower.mark._path
+    return hub, hub.follower.mark.path
 
 
 def _write_past(data: Path) -> None:

@@ -54,8 +54,9 @@ def send(desk: Desk) -> Any:
 
 def look(hub: Hub) -> None:
     """Look now what the hub can do, and not once in a few seconds."""
-    hub.store.database._room_tried = 0.0
-    hub.condition.look()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hashhub.store.database.ROOM_LOOK_SECONDS", 0.0)
+        hub.condition.look()
 
 
 def check_nothing_moved(desk: Desk, import_id: str) -> None:
@@ -128,7 +129,7 @@ def small_database(postgresql: Any) -> Iterator[tuple[Path, str]]:
             c.execute(f"CREATE TABLESPACE small LOCATION '{tables}'".encode())
             stack.callback(_drop, postgresql)
             c.execute(b"CREATE DATABASE small TABLESPACE small")
-        yield disk, postgresql._server.get_uri(database="small").replace("postgresql://", "postgresql+psycopg://")
+        yield disk, postgresql.server.get_uri(database="small").replace("postgresql://", "postgresql+psycopg://")
 
 
 def _drop(postgresql: Any) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub.hub.intake.hash_set import _expanded, _least
+from hashhub.hub.intake.hash_set import expand_ranges, least_by_key
 from hashhub.hub.intake.identity import as_scalars, distinct, heads, places_among
 from tests.turns import longest_wait
 
@@ -51,14 +51,14 @@ def test_keys_of_which_some_come_often_are_told_apart() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), max_size=30))
 def test_the_least_value_of_each_key(pairs: list[tuple[int, int]]) -> None:
     keys, values = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
-    least = _least(keys, values, 7)
+    least = least_by_key(keys, values, 7)
     for key in range(7):
         assert least[key] == min((v for k, v in pairs if k == key), default=np.iinfo(np.int64).max)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3), st.integers(0, 9)), max_size=12))
 def test_ranges_are_written_out(ranges: list[tuple[int, int, int]]) -> None:
-    numbers, values = _expanded(*(np.array([one[side] for one in ranges], np.int64) for side in range(3)))
+    numbers, values = expand_ranges(*(np.array([one[side] for one in ranges], np.int64) for side in range(3)))
     expected = [(start + n, value) for start, count, value in ranges for n in range(count)]
     assert list(zip(numbers.tolist(), values.tolist(), strict=True)) == expected
 
@@ -68,5 +68,5 @@ def test_a_long_list_keeps_no_other_thread_waiting() -> None:
     keys = np.random.default_rng(1).permutation(many)
     ones = np.ones(many, np.int64)
 
-    assert longest_wait(lambda: _least(keys, keys, many)) < 0.012  # with `np.minimum.at`: 0.02
-    assert longest_wait(lambda: _expanded(keys, ones, keys)) < 0.008  # with `np.repeat`: 0.01
+    assert longest_wait(lambda: least_by_key(keys, keys, many)) < 0.012  # with `np.minimum.at`: 0.02
+    assert longest_wait(lambda: expand_ranges(keys, ones, keys)) < 0.008  # with `np.repeat`: 0.01

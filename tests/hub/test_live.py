@@ -133,8 +133,8 @@ def test_the_nearest_hit_is_what_is_judged(small: Desk) -> None:
     watched.see(near(LISTED, 30))
     for bits in (30, 5, 25):
         answer = watched.see(near(LISTED, bits))
-    assert watched.stream._sent is not None
-    assert watched.stream._sent.matches[0].distance == 5
+    assert watched.stream.sent is not None
+    assert watched.stream.sent.matches[0].distance == 5
     assert answer.result is None
 
 
@@ -355,7 +355,7 @@ def test_a_flood_of_entries_near_a_frame_is_bounded_and_never_clean(small: Desk)
         answer = watched.see(LISTED)
     assert answer.hit_count <= HITS
     assert answer.verdict is Verdict.MATCH  # another contributor's flood does not push it out
-    assert len(watched.stream._nearest) <= 2 * HITS
+    assert len(watched.stream.nearest) <= 2 * HITS
 
 
 def near_number(n: int) -> Hash:

@@ -247,8 +247,8 @@ def test_a_flood_of_videos_is_bounded_never_clean_and_pushes_nobody_out(
     answers = watched.play(range(100, 115))
     assert answers[-1].hit_count == playback.COMPARED
     assert any(r.entry.startswith("nl/known") for r in answers[-1].ranges)
-    assert watched.stream._sent is not None
-    assert watched.stream._sent.truncated
+    assert watched.stream.sent is not None
+    assert watched.stream.sent.truncated
     # Where even the entries that share the frames are too many to read.
     monkeypatch.setattr(playback, "MOST_OF_DIGEST", 3)
     cut = Watched(small, policy="block").play(range(100, 115))
@@ -269,7 +269,7 @@ def test_a_title_that_thousands_share_is_no_reason_to_look(small: Desk, monkeypa
 
 def test_memory_and_work_are_bounded_for_hours(small: Desk) -> None:
     watched = Watched(small, step=500)
-    window = watched.stream._window
+    window = watched.stream.window
     compared: list[int] = []
     play = window._visible._play
 

@@ -55,14 +55,14 @@ def flood_picture(desk: Desk, name: str, query: Hash, count: int = MANY) -> None
 def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The set keys of all rows that are read to tell who has a digest."""
     read: list[int] = []
-    ends = EntryTable._ends
+    ends = EntryTable.ends
 
     def noted(*arguments: Any, **named: Any) -> Any:
         rows = ends(*arguments, **named)
         read.extend(row[0] >> 32 for row in rows)
         return rows
 
-    monkeypatch.setattr(EntryTable, "_ends", noted)
+    monkeypatch.setattr(EntryTable, "ends", noted)
     return read
 
 

@@ -56,7 +56,7 @@ def test_a_forgotten_import_ends_and_everybody_is_told(open_hub: Open, caplog: p
     housekeeping.round()
     assert desk.hub.contribute.get(OPERATOR, forgotten.id).state is ImportState.OPEN
     time.sleep(0.01)
-    housekeeping._open_import_time = timedelta(0)
+    housekeeping.open_import_time = timedelta(0)
     with caplog.at_level(logging.WARNING):
         housekeeping.round()
     assert f"{forgotten.id} into alpha/list has expired: its 7 records" in caplog.text

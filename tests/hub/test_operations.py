@@ -564,7 +564,7 @@ def test_no_extract_keeps_what_went_by_age(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float, *, is_old: bool
 ) -> None:
     """One that was written after the entries were withdrawn never had them, and stays: results are for a day."""
-    scene.hub.operations._keep_withdrawn_days = days
+    scene.hub.operations.keep_withdrawn_days = days
     operation = scene.done(scene.ada, tasks.ExtractEntries())
     first, second = scene.desk.entries("alpha/list")[:2]
     if is_old:

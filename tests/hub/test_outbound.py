@@ -81,7 +81,7 @@ class _Watched:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.called: list[str] = []
-        monkeypatch.setattr(Outbound, "_call", self._call)
+        monkeypatch.setattr(Outbound, "call", self._call)
 
     def _call(self, _target: object, address: object, *_: object) -> CallOutcome:
         self.called.append(str(address))
@@ -107,7 +107,7 @@ def test_a_name_that_leads_nowhere_reads_like_one_that_leads_inside() -> None:
 
 def test_the_address_that_was_checked_is_the_one_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = _Watched(monkeypatch)
-    monkeypatch.setattr(module, "_is_own", lambda *_: False)
+    monkeypatch.setattr(module, "is_own", lambda *_: False)
     answers = iter([["8.8.8.8"], ["127.0.0.1"], ["127.0.0.1"]])
     calls = Outbound(resolve=lambda *_: next(answers))
     assert calls.post("https://example.com/", {}, b"") == CallOutcome(204, None)
@@ -157,7 +157,7 @@ def test_http_is_for_this_machine_only_and_only_where_allowed(monkeypatch: pytes
 
 def test_what_is_denied_is_denied_although_it_is_public_or_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = _Watched(monkeypatch)
-    monkeypatch.setattr(module, "_is_own", lambda *_: False)
+    monkeypatch.setattr(module, "is_own", lambda *_: False)
     calls = Outbound("8.8.4.4", "8.8.0.0/16, 2606:4700::/32", resolve=lambda host, _: [host])
     for host in ("8.8.8.8", "8.8.4.4"):
         assert calls.post(f"https://{host}/", {}, b"") == REFUSED

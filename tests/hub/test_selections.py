@@ -439,7 +439,7 @@ class TestLarge:
     def test_reads_as_it_will_be_written(self, many: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(
-                "hashhub.store.entry_writes.DeferredWithdrawals._settle", lambda *_: None
+                "hashhub.store.entry_writes.DeferredWithdrawals.settle_due", lambda *_: None
             )  # as if it were killed
             done = change(many, OPERATOR, WITHDRAW, hash_set="alpha/list")
             assert done.changed == 20
@@ -459,7 +459,7 @@ class TestLarge:
     ) -> None:
         many.hash_set("alpha/second")
         with monkeypatch.context() as patch:
-            patch.setattr("hashhub.store.entry_writes.DeferredWithdrawals._settle", lambda *_: None)
+            patch.setattr("hashhub.store.entry_writes.DeferredWithdrawals.settle_due", lambda *_: None)
             change(many, OPERATOR, WITHDRAW, hash_set="alpha/list")
         assert many.contribute("alpha/second", item(3), item(40)).counts.stays_withdrawn == 1
 
@@ -568,7 +568,7 @@ class TestQueue:
         day = 86_400.0
         # Not the hub's own, which a thread of its looks up meanwhile.
         renewals = Renewals(stocked.hub.store)
-        renewals._intervals = {"alpha/list": (time.time() - 3 * day, day), "beta/list": (time.time() - day / 2, day)}
+        renewals.intervals = {"alpha/list": (time.time() - 3 * day, day), "beta/list": (time.time() - day / 2, day)}
         monkeypatch.setattr(stocked.hub.renewals, "at", renewals.at)
         late = [item for item in stocked.hub.queue.list(OPERATOR) if item.kind is QueueKind.OVERDUE]
         assert [item.hash_set for item in late] == ["alpha/list"]

@@ -43,7 +43,7 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def decided(intake: Intake) -> dict[str, Any]:
     """All that was decided about a list."""
-    values = {name: getattr(intake._decisions, name) for name in DECIDED}
+    values = {name: getattr(intake.decisions, name) for name in DECIDED}
     values |= {name: getattr(intake.compared, name) for name in COMPARED}
     values |= {"counts": intake.counts, "overtaken": intake.overtaken}
     return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
@@ -53,7 +53,7 @@ def _by_rows(self: EntryComparison, set_key: int) -> Iterator[comparison.StatedE
     """Yield the live entries of a hash set by their rows alone."""
     sql = self._db.sql(f"{comparison.SQL} entry e WHERE e.hash_set = ? AND e.state = ? ORDER BY e.id")
     for state in (1, 2):
-        yield self._stated(self._db.fetch(sql, (set_key, state)), lambda _: set())
+        yield self.stated(self._db.fetch(sql, (set_key, state)), lambda _: set())
 
 
 class DecidedTwice(Intake):
@@ -67,7 +67,7 @@ class DecidedTwice(Intake):
 
     def decide(self, batches: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(EntryComparison, "_by_digests", _by_rows)
+            patch.setattr(EntryComparison, "by_digests", _by_rows)
             self._by_rows.decide(batches)
         super().decide(batches)
         assert decided(self) == decided(self._by_rows)
@@ -94,14 +94,14 @@ def forget(store: Store, sql: str) -> None:
 def check_places(store: Store) -> None:
     """Every place that says something says what the entry's row does."""
     rows = store.database.fetch(f"{comparison.SQL} entry e")
-    read = store.comparison._stated(rows)
+    read = store.comparison.stated(rows)
     meanings = [read.meanings[n] for n in read.meaning_of.tolist()]
     stated = {
         i: (digest.tobytes(), meaning)
         for i, digest, meaning in zip(read.ids.tolist(), read.statements, meanings, strict=True)
     }
     for entry, (digest, key) in places(store).items():
-        assert stated[entry] == (digest, store.comparison._meanings([key or None])[0]), entry
+        assert stated[entry] == (digest, store.comparison.meanings([key or None])[0]), entry
 
 
 class Chance:
@@ -213,13 +213,13 @@ def test_of_what_is_unchanged_no_row_is_read(any_desk: Desk, monkeypatch: pytest
     records = [item(n, external_id=f"x{n}") for n in range(7)]
     any_desk.contribute("alpha/list", *records, item(7), item(8, external_id="x8", algorithms=("PDQ",)))
     read: list[int] = []
-    stated = EntryComparison._stated
+    stated = EntryComparison.stated
 
     def counted(self: EntryComparison, rows: Any, *arguments: Any, **named: Any) -> Any:
         read.extend(row[0] for row in rows)
         return stated(self, rows, *arguments, **named)
 
-    monkeypatch.setattr(EntryComparison, "_stated", counted)
+    monkeypatch.setattr(EntryComparison, "stated", counted)
     anew = [item(n, external_id=f"x{n}", media_size=1) for n in range(5, 7)]
     done = any_desk.contribute("alpha/list", *records[:5], *anew, item(7, media_size=1))
     assert (done.counts.unchanged, done.counts.accepted, done.counts.superseded) == (5, 3, 3)

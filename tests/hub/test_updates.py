@@ -52,7 +52,7 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that lets a process end after so many rows of an update were written."""
-    written = entry_writes.DeferredWithdrawals._write
+    written = entry_writes.DeferredWithdrawals.write_rows
 
     def after(rows: int) -> None:
         left = itertools.count()
@@ -62,7 +62,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise Unavailable("the process ends here")
             written(*arguments)
 
-        monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_write", stop)
+        monkeypatch.setattr(entry_writes.DeferredWithdrawals, "write_rows", stop)
 
     return after
 
@@ -70,7 +70,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
 @contextmanager
 def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Let rows that updates leave wait, as on a busy disk, until the end; the event tells that they do."""
-    settle = entry_writes.DeferredWithdrawals._settle
+    settle = entry_writes.DeferredWithdrawals.settle_due
     waits, goes_on = threading.Event(), threading.Event()
 
     def settle_later(*arguments: Any, **options: Any) -> None:
@@ -79,7 +79,7 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         settle(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(entry_writes.DeferredWithdrawals, "_settle", settle_later)
+        patch.setattr(entry_writes.DeferredWithdrawals, "settle_due", settle_later)
         try:
             yield waits
         finally:
@@ -176,8 +176,8 @@ def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
     desk.hub.follower.catch_up()
     first_edition(desk)
     store, none_moved = desk.hub.store, np.zeros(1, np.int64)
-    settle = entry_writes.DeferredWithdrawals._settle
-    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
+    settle = entry_writes.DeferredWithdrawals.settle_due
+    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "settle_due", lambda *_, **__: None)
     second_edition(desk)
     listed = store.commits.unsettled()
     part = next(store.deferred_withdrawals.parts(listed))
@@ -230,7 +230,7 @@ def test_lists_one_after_the_other_mean_the_same_whenever_rows_are_written(
         there = Desk(hub)
         hub.follower.catch_up()
         with monkeypatch.context() as nothing_is_written:
-            nothing_is_written.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
+            nothing_is_written.setattr(entry_writes.DeferredWithdrawals, "settle_due", lambda *_, **__: None)
             here = [_told(any_desk, done) for done in _editions(any_desk, seed)]
             before = shown(any_desk)
             assert any_desk.hub.store.commits.unsettled()
@@ -295,16 +295,16 @@ def test_what_is_held_is_written_for_one_commit_and_not_for_each(
     desk.hub.follower.catch_up()
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", *(item(n) for n in MANY))
-    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
+    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "settle_due", lambda *_, **__: None)
     desk.contribute("alpha/list", *(item(n, action=Action.WITHDRAW) for n in MANY))
     written: list[int] = []
-    write = entry_writes.DeferredWithdrawals._write
+    write = entry_writes.DeferredWithdrawals.write_rows
 
     def noted(self: Any, c: Any, part: Any, ids: Any) -> None:
         written.extend(ids)
         write(self, c, part, ids)
 
-    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_write", noted)
+    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "write_rows", noted)
     for n in range(3):
         desk.contribute("alpha/list", item(100 + n))
     assert len(written) == len(MANY)

@@ -364,13 +364,13 @@ def watched() -> Callable[[Hub], Asked]:
         hashes = tuple(h for h in hash_media(LISTED).hashes if ALGORITHMS[h.algorithm].is_perceptual)
         desk.contribute("alpha/list", item(1, hashes=hashes, quality=100))
         asked: Asked = []
-        hash_ = hub.match.media_pool._hash
+        hash_ = hub.match.media_pool.hash_by_child
 
         def noted(content: Any, is_wanted: Callable[[], bool], *, effort: Effort) -> Any:
             asked.append((content, effort))
             return hash_(content, is_wanted, effort=effort)
 
-        hub.match.media_pool._hash = noted  # type: ignore[method-assign]
+        hub.match.media_pool.hash_by_child = noted  # type: ignore[method-assign]
         return asked
 
     return watch
@@ -398,7 +398,7 @@ class TestEffort:
         assert [e for c, e in asked if c != OTHER] == [Effort.STANDARD] * 3
         assert len(charged) == 5, "each time"
         assert {a.coverage.effort for a in answers} == {Effort.THOROUGH}
-        counted = hub.match._tally.read()["verdicts"]
+        counted = hub.match.tally.read()["verdicts"]
         assert counted == {"MATCH": 1, "NO_MATCH": 2, "UNAVAILABLE": 1}, "each file once"
 
     @pytest.mark.parametrize(
@@ -442,19 +442,19 @@ class TestEffort:
     ) -> None:
         hub = open_hub()
         watched(hub)
-        hash_ = hub.match.media_pool._hash
+        hash_ = hub.match.media_pool.hash_by_child
 
         def costly(content: bytes, is_wanted: Callable[[], bool], *, effort: Effort) -> Any:
             if effort is Effort.THOROUGH:
                 raise LimitExceeded("too long", reason=Reason.MEDIA_TOO_COSTLY)
             return hash_(content, is_wanted, effort=effort)
 
-        monkeypatch.setattr(hub.match.media_pool, "_hash", costly)
+        monkeypatch.setattr(hub.match.media_pool, "hash_by_child", costly)
         first, second = media(hub, LISTED, OTHER, effort=Effort.THOROUGH)
         assert first.result.verdict is Verdict.MATCH
         assert (second.result.verdict, second.hashes) == (Verdict.UNAVAILABLE, ())
         assert [r.code for r in second.result.reasons] == ["MEDIA_TOO_COSTLY"]
-        assert hub.match._tally.read()["verdicts"] == {"MATCH": 1, "UNAVAILABLE": 1}
+        assert hub.match.tally.read()["verdicts"] == {"MATCH": 1, "UNAVAILABLE": 1}
         with pytest.raises(LimitExceeded):
             hub.match.media(PLATFORM, [("", OTHER)], MatchOptions(policy="any", effort=Effort.THOROUGH), single=True)
 

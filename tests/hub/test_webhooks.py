@@ -207,7 +207,7 @@ def test_a_thousand_objections_are_one_call(hooked: Desk, somebody: Receiver, mo
 
 
 def test_what_happens_is_gathered_until_the_call_is_due(hooked: Desk, somebody: Receiver, clock: Clock) -> None:
-    hooked.hub.sender._wait = timedelta(seconds=60)
+    hooked.hub.sender.gather_time = timedelta(seconds=60)
     register(hooked, somebody.url)
     dispute(hooked, 1)
     work(hooked)
@@ -327,7 +327,7 @@ def test_endpoints_that_never_answer_hold_up_nobody_else(hooked: Desk, somebody:
     stuck = threading.Event()
     with receiver() as slow:
         slow.on_request = stuck.wait
-        hooked.hub.outbound._ports |= {slow.port}
+        hooked.hub.outbound.ports |= {slow.port}
         for n in range(5):
             register(hooked, slow.url, name=f"alpha/slow-{n}")
         register(hooked, somebody.url, who=BETA, name="beta/quick")
@@ -338,10 +338,10 @@ def test_endpoints_that_never_answer_hold_up_nobody_else(hooked: Desk, somebody:
         dispute(hooked, entry.id, name="beta/own", who=ALPHA)
         try:
             hooked.hub.sender.round()
-            assert len(hooked.hub.sender._in_flight) <= MOST_EACH + 1
+            assert len(hooked.hub.sender.in_flight) <= MOST_EACH + 1
             while not somebody.received:  # it is called while the others' answers are waited for
                 threading.Event().wait(0.01)
-            assert sum(owner == "alpha" for owner in hooked.hub.sender._in_flight.values()) == MOST_EACH
+            assert sum(owner == "alpha" for owner in hooked.hub.sender.in_flight.values()) == MOST_EACH
         finally:
             stuck.set()
         hooked.hub.sender.settle()
@@ -403,7 +403,7 @@ def test_webhooks_are_few_and_their_names_are_taken_once(hooked: Desk, somebody:
 def test_a_deleted_webhook_is_told_of_nothing_that_waits(hooked: Desk, somebody: Receiver) -> None:
     register(hooked, somebody.url)
     dispute(hooked, 1)
-    hooked.hub.sender._wait = timedelta(days=1)
+    hooked.hub.sender.gather_time = timedelta(days=1)
     work(hooked)
     hooked.hub.webhooks.delete(ALPHA, "alpha", "desk")
     register(hooked, somebody.url)
@@ -496,13 +496,13 @@ def test_of_a_conflict_that_terms_hide_its_other_party_learns_nothing(hooked: De
 def test_a_conflict_that_terms_have_hidden_since_is_not_told(hooked: Desk, somebody: Receiver) -> None:
     hooked.contributor("operator")
     _told_of_conflicts(hooked, somebody)
-    hooked.hub.sender._wait = timedelta(seconds=60)
+    hooked.hub.sender.gather_time = timedelta(seconds=60)
     _conflict(hooked)
     work(hooked)
     assert [c.state for c in calls(hooked, "alpha/c")] == [DeliveryState.PENDING]
     closed = HashSet(contributor="gamma", id="benign", marking=Marking(tlp=TLP.RED, recipients=("contributors/beta",)))
     hooked.hub.hash_sets.update(OPERATOR, closed, ["marking"])
     for call in hooked.hub.store.webhooks.due(now() + timedelta(days=1)):
-        hooked.hub.sender._attempt(call)
+        hooked.hub.sender.attempt(call)
     assert [c.path for c in somebody.received] == ["/hook-operator"]
     assert [c.state for c in calls(hooked, "alpha/c")] == [DeliveryState.DROPPED]

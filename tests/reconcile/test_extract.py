@@ -504,20 +504,20 @@ def test_an_extract_that_is_written_anew_while_it_is_read(three: Store, fill: Fi
 
 def test_opening_waits_out_a_writer(three: Store, fill: Filler, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The manifest is read, then another process writes anew, and only then are the files looked for."""
-    read = extracts._read_manifest
+    read = extracts.read_manifest
     reads: list[int] = []
 
     def interrupted(directory: Path) -> ExtractManifest:
         manifest = read(directory)
         reads.append(manifest.revision)
         if len(reads) == 1:
-            monkeypatch.setattr(extracts, "_read_manifest", read)
+            monkeypatch.setattr(extracts, "read_manifest", read)
             fill.contribute(three, [77], "beta")
             write(three, here)
-            monkeypatch.setattr(extracts, "_read_manifest", interrupted)
+            monkeypatch.setattr(extracts, "read_manifest", interrupted)
         return manifest
 
-    monkeypatch.setattr(extracts, "_read_manifest", interrupted)
+    monkeypatch.setattr(extracts, "read_manifest", interrupted)
     assert Extract.open(here).revision == three.revision()
     assert len(reads) == 2
 

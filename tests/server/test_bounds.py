@@ -68,7 +68,7 @@ def test_a_million_of_anything_is_refused_before_it_is_converted(
     served: Served, monkeypatch: pytest.MonkeyPatch, name: str, way: tuple[FieldDescriptor, ...]
 ) -> None:
     body = _repeated(way, MILLION)
-    method = served.doors._methods[f"/hashhub.v1.{name}"]
+    method = served.doors.methods[f"/hashhub.v1.{name}"]
 
     def converted(*_: object) -> object:
         raise AssertionError("it was converted")

@@ -192,7 +192,7 @@ def test_metrics_are_for_operators_and_auditors(served: Served) -> None:
 
 def test_a_body_that_is_too_large_is_refused(serve_hub: Serve) -> None:
     served = serve_hub(max_message_bytes=65_536)
-    limit = served.doors._http.max_body_bytes  # type: ignore[union-attr]  # there is a bridge
+    limit = served.doors.http.max_body_bytes  # type: ignore[union-attr]  # there is a bridge
     for size in (limit + 1, limit + 100_000):
         answer = ask(served, MATCH, b" " * size)
         assert answer.status == 413

@@ -74,7 +74,7 @@ def test_nothing_is_left_of_calls_that_end_at_any_step(
             connection.sendall(b"".join(frame(3, 0, n, RESET) for n in streams))
         if step == "vanished":  # the kernel sends a reset, and no FIN
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    doors, pipeline = served.doors, served.doors._pipeline
+    doors, pipeline = served.doors, served.doors.pipeline
 
     def left() -> dict[str, object]:
         taken = pipeline.quotas.taken
@@ -84,9 +84,9 @@ def test_nothing_is_left_of_calls_that_end_at_any_step(
             "rooms": {room.name: room.depth for room in rooms if any(room.depth)},
             "bytes": {room.name: room.budget.taken for room in rooms if room.budget and room.budget.taken},
             "shares": {(name, share): n for name in names for share in shares if (n := taken(name, share))},
-            "answers": dict(doors._handlers._untaken),
-            "probes": dict(doors._probes._open),
-            "watchers": doors._probes._watchers,
+            "answers": dict(doors.handlers.untaken_bytes),
+            "probes": dict(doors.probes.open_calls),
+            "watchers": doors.probes.watchers,
         }
         return {name: what for name, what in kept.items() if what}
 
@@ -115,7 +115,7 @@ def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pyte
     )
     assert searched.acquire(timeout=180)
     call.cancel()
-    wait_until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0)
+    wait_until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0)
     pieces = 1
     while searched.acquire(blocking=False):
         pieces += 1
@@ -152,7 +152,7 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     )
     assert staged.acquire(timeout=180)
     call.cancel()
-    wait_until(lambda: served.doors._pipeline.limiters["commits"].depth == (0, 0))
+    wait_until(lambda: served.doors.pipeline.limiters["commits"].depth == (0, 0))
     assert not staged.acquire(blocking=False)
     monkeypatch.setattr(served.hub.store.stage, "stage_entries", stage)
     listed = v1.ListEntriesRequest(parent=SET)

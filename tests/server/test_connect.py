@@ -358,7 +358,7 @@ def test_a_call_that_comes_too_late_is_not_begun(serve_hub: Serve, monkeypatch: 
         thread.start()
         return thread
 
-    room, late = served.doors._pipeline.limiters["calls"], [0.0]
+    room, late = served.doors.pipeline.limiters["calls"], [0.0]
     monkeypatch.setattr(http_listener, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
     monkeypatch.setattr(pipeline, "monotonic", lambda: time.monotonic() + late[0])
     first = ask("first", Connect_Timeout_Ms="60000")

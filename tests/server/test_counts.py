@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -42,7 +43,7 @@ class _Passed:
 
     def __reduce__(self) -> tuple[Callable[..., QuotaCounts], tuple[Any, ...]]:
         counts = self._counts
-        return _attached, (counts._workers, counts._most_rows, DupFd(counts.file))
+        return _attached, (counts.workers, counts.most_rows, DupFd(counts.file))
 
 
 def _attached(workers: int, most_rows: int, file: Any) -> QuotaCounts:
@@ -141,7 +142,7 @@ def test_a_worker_killed_while_it_makes_rows_keeps_nobody_from_making_some(attem
     counts = QuotaCounts(2)
     process = begin(_make_rows, counts, 1, f"{attempt}")
     end = time.monotonic() + PATIENCE
-    while not counts._cells[0]:
+    while not counts.shared_rows:
         assert time.monotonic() < end
         time.sleep(0.001)
     time.sleep(random.random() / 50)
@@ -154,8 +155,8 @@ def test_a_worker_killed_while_it_makes_rows_keeps_nobody_from_making_some(attem
 
 
 def _stop_in_the_middle(counts: QuotaCounts) -> None:
-    with counts._alone():
-        os.kill(os.getpid(), signal.SIGSTOP)
+    fcntl.lockf(counts.file, fcntl.LOCK_EX)
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiting() -> None:
@@ -188,7 +189,7 @@ def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiti
         process.join(PATIENCE)
     counts.clear(1)
     assert counts.take("newer", "calls", 1, 1)
-    assert counts._cells[0] == 2, "it is in the memory of all again, as the first"
+    assert counts.shared_rows == 2, "it is in the memory of all again, as the first"
 
 
 def _take_beyond(counts: QuotaCounts) -> None:
@@ -221,7 +222,7 @@ OTHER = Principal(name="other", role=Role.CONSUMER)
 
 def _charge(counts: QuotaCounts, now: float) -> None:
     shares = _shares(counts)
-    shares._clock = lambda: now
+    shares.clock = lambda: now
     shares.charge_media(ONE, 40.0)
 
 
@@ -230,7 +231,7 @@ def test_media_seconds_of_all_workers_add_up_and_time_pays_them_whoever_dies() -
     now = [time.monotonic()]
     ended(begin(_charge, counts, 0, now[0]))
     shares = _shares(counts)
-    shares._clock = lambda: now[0]
+    shares.clock = lambda: now[0]
     shares.check_media(ONE)
     ended(begin(_charge, counts, 1, now[0]))
     counts.clear(0)
@@ -248,7 +249,7 @@ def test_a_tokens_own_share_of_media_seconds_counts_at_all_workers() -> None:
     counts = QuotaCounts(2)
     generous = Principal(name="one", role=Role.CONSUMER, shares=Shares(media_seconds=600))
     shares, now = _shares(counts), time.monotonic()
-    shares._clock = lambda: now
+    shares.clock = lambda: now
     for _ in range(2):
         shares.charge_media(generous, 290.0)
         shares.check_media(generous)
@@ -259,7 +260,7 @@ def test_a_tokens_own_share_of_media_seconds_counts_at_all_workers() -> None:
 
 def _look_at_frames(counts: QuotaCounts, now: float) -> None:
     shares = _shares(counts)
-    shares._clock = lambda: now
+    shares.clock = lambda: now
     for _ in range(6):
         assert shares.take_frame(ONE, FrameRate(100.0)) == 0.0
 
@@ -268,7 +269,7 @@ def test_frames_of_all_workers_have_one_pace() -> None:
     counts = QuotaCounts(2)
     now = [time.monotonic()]
     shares = _shares(counts)
-    shares._clock = lambda: now[0]
+    shares.clock = lambda: now[0]
     ended(begin(_look_at_frames, counts, 0, now[0]))
     counts.worker = 1
     own = FrameRate(100.0)

@@ -110,7 +110,7 @@ def test_too_many_names_are_refused(listing: Served) -> None:
 
 def test_a_caller_who_goes_away_gives_the_place_back(serve_hub: Serve) -> None:
     served = with_more_than_the_transport_takes(serve_hub())
-    room = served.doors._pipeline.limiters["exports"]
+    room = served.doors.pipeline.limiters["exports"]
     streams = [export(served, LIST) for _ in range(room.most_each)]
     for stream in streams:
         next(stream)
@@ -132,7 +132,7 @@ def test_a_caller_who_takes_nothing_is_cut_off(serve_hub: Serve) -> None:
     channel = grpc.insecure_channel(served.doors.grpc_address, options)
     stream = export(replace(served, channel=channel), LIST)
     next(stream)
-    room = served.doors._pipeline.limiters["exports"]
+    room = served.doors.pipeline.limiters["exports"]
     until = time.monotonic() + 180
     while room.depth != (0, 0) and time.monotonic() < until:
         time.sleep(0.05)
@@ -154,7 +154,7 @@ def test_a_server_that_stops_ends_it(serve_hub: Serve) -> None:
     served = with_more_than_the_transport_takes(serve_hub(drain_seconds=5.0))
     stream = export(served, LIST)
     next(stream)
-    served.doors._stopping.set()
+    served.doors.stopping.set()
     assert isinstance(ending(stream), Unavailable)
 
 

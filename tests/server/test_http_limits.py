@@ -118,7 +118,7 @@ def test_slow_connections_and_large_requests_of_strangers_stop_nothing(tmp_path:
 
 def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve_hub(threads=2, max_concurrent_calls=2)
-    door = served.doors._http
+    door = served.doors.http
     assert door is not None
     monkeypatch.setattr(bodies, "GRACE", 5.0)  # until all of them are there
     begun = 20
@@ -160,7 +160,7 @@ def test_a_sender_who_keeps_up_is_not_late(serve_hub: Serve, monkeypatch: pytest
 def test_one_token_cannot_take_the_room_of_all_bodies(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "GRACE", 1000.0)
     served = serve_hub(max_message_bytes=65_536, max_bytes_in_progress=400_000)
-    door = served.doors._http
+    door = served.doors.http
     assert door is not None
     with contextlib.ExitStack() as stack:
 
@@ -189,7 +189,7 @@ def test_one_token_cannot_take_the_room_of_all_bodies(serve_hub: Serve, monkeypa
 
 def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
     served = serve_hub(max_message_bytes=65_536)
-    door = served.doors._http
+    door = served.doors.http
     assert door is not None
     with connected(served.doors.http_address, head(MEDIA, None, served.tokens["CONSUMER"])) as connection:
         chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
@@ -214,7 +214,7 @@ def test_trailers_are_no_headers(served: Served) -> None:
 
 def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_is_counted_for(served: Served) -> None:
     """Each chunk was an object of its own: of two bytes it took 35, and a place in a list besides."""
-    door = served.doors._http
+    door = served.doors.http
     assert door is not None
     chunks = 20_000
     with connected(served.doors.http_address, head(MEDIA, None, served.tokens["CONSUMER"])) as connection:
@@ -227,7 +227,7 @@ def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_is_counted_for(serve
 
 
 def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
-    door = served.doors._http
+    door = served.doors.http
     assert door is not None
     whole = json.dumps(QUERY).encode()
     packed = gzip.compress(whole)
@@ -266,7 +266,7 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
         call.start()
     # One token has three quarters of the places, working and waiting ones.
     assert entered.acquire(timeout=180)
-    wait_for(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 3)
+    wait_for(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 3)
     full = ask(served, GET, HOME)
     assert (full.status, full.reason, full.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
     assert ask(served, "/healthz", verb="GET", who=None).status == 200
@@ -282,8 +282,8 @@ def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
 ) -> None:
     """All looks waited in one queue: who sent wrong tokens fast enough had everybody else refused."""
     served = serve_hub(max_concurrent_calls=6)
-    gate, room = served.doors._pipeline, served.doors._pipeline.lookups
-    look, go_on = gate._authenticate, threading.Event()
+    gate, room = served.doors.pipeline, served.doors.pipeline.lookups
+    look, go_on = gate.authenticate, threading.Event()
     sent = head(GET, len(json.dumps(HOME)), served.tokens["OPERATOR"]) + json.dumps(HOME).encode()
     with connected(served.doors.http_address, sent) as connection:
         assert answered(connection)[0] == 200
@@ -293,8 +293,8 @@ def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
             assert go_on.wait(180)
         return look(sent)
 
-    monkeypatch.setattr(gate, "_authenticate", look_later)
-    monkeypatch.setattr(gate, "_recall", lambda _: None)  # its second is over
+    monkeypatch.setattr(gate, "authenticate", look_later)
+    monkeypatch.setattr(gate, "recall", lambda _: None)  # its second is over
     with contextlib.ExitStack() as strangers:
         try:
             for _ in range(40):
@@ -310,7 +310,7 @@ def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
 def test_a_lookup_that_hits_nothing_waits_for_no_thread(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve_hub(threads=1, max_concurrent_calls=1)
     assert ask(served, MATCH, QUERY).status == 200
-    calls = served.doors._pipeline.limiters["calls"]
+    calls = served.doors.pipeline.limiters["calls"]
     monkeypatch.setattr(calls, "capacity", 0)
     for _ in range(5):
         assert ask(served, MATCH, QUERY).status == 200
@@ -339,7 +339,8 @@ def test_a_lookup_is_searched_once(serve_hub: Serve, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(Segment, name, counted)
     answer = ask(served, MATCH, {"query": {"hashes": hashes}, "options": {"policy": "any"}})
     assert (answer.status, answer.json["result"]["verdict"]) == (200, "VERDICT_MATCH" if hits else "VERDICT_NO_MATCH")
-    segments = {name: len(served.hub.matcher._live.now.segments[name]) for name in ("PDQ", "MD5")}
+    algorithms = served.hub.matcher.status().algorithms
+    segments = {name: algorithms[name].segments for name in ("PDQ", "MD5")}
     assert searched == segments
 
 

@@ -69,7 +69,7 @@ def test_one_token_has_its_places_however_its_header_is_written(serve_hub: Serve
         match_hashes(served, who)
     secret = served.tokens["CONSUMER"]
     path = "/hashhub.v1.MatchService/MatchHashes"
-    room = served.doors._pipeline.limiters["calls"]
+    room = served.doors.pipeline.limiters["calls"]
     headers = ["Bearer " + secret] * 4 + [f"{'bearer' if n % 2 else 'BEARER'} {' ' * n}{secret}" for n in range(8)]
     slow = []
     try:
@@ -81,7 +81,7 @@ def test_one_token_has_its_places_however_its_header_is_written(serve_hub: Serve
     finally:
         for connection in slow:
             connection.close()
-    wait_until(lambda: room.depth == (0, 0) and served.doors._pipeline.quotas.taken("consumer", "calls") == 0)
+    wait_until(lambda: room.depth == (0, 0) and served.doors.pipeline.quotas.taken("consumer", "calls") == 0)
 
 
 def test_the_first_calls_of_a_header_leave_places_to_the_others(
@@ -90,15 +90,15 @@ def test_the_first_calls_of_a_header_leave_places_to_the_others(
     """They had three quarters of them as a stranger's, and the rest as soon as its token was known."""
     served = serve_hub(threads=4, slow_sender_seconds=600.0)
     match_hashes(served, "OPERATOR")
-    pipeline, room = served.doors._pipeline, served.doors._pipeline.limiters["calls"]
+    pipeline, room = served.doors.pipeline, served.doors.pipeline.limiters["calls"]
     secret = served.tokens["CONSUMER"]
-    authenticate, may_go_on = pipeline._authenticate, threading.Event()
+    authenticate, may_go_on = pipeline.authenticate, threading.Event()
 
     def look_up(sent: str) -> Principal:
         assert sent != secret or may_go_on.wait(180)
         return authenticate(sent)
 
-    monkeypatch.setattr(pipeline, "_authenticate", look_up)
+    monkeypatch.setattr(pipeline, "authenticate", look_up)
     slow: list[socket.socket] = []
 
     def begin(count: int) -> None:
@@ -149,14 +149,14 @@ def test_while_eighteen_commits_queue_a_match_is_answered(
         assert commits.begun == 1
         commits.release.set()
         assert sum(type(a.result(60)) is InvalidArgument for a in asked) == 5
-    assert served.doors._pipeline.limiters["commits"].depth == (0, 0)
+    assert served.doors.pipeline.limiters["commits"].depth == (0, 0)
 
 
 def test_a_call_that_waits_is_in_progress_once(serve_hub: Serve, held: Callable[[object, str], Held]) -> None:
     """Three of four threads work on calls of one token, and its fourth call waits."""
     served = serve_hub(threads=4)
     matching = held(served.hub.match, "hashes")
-    room = served.doors._pipeline.limiters["calls"]
+    room = served.doors.pipeline.limiters["calls"]
     request = v1.BatchMatchHashesRequest(queries=[MATCH.query], options=MATCH.options)
     with ThreadPoolExecutor(4) as pool:
         asked = []
@@ -190,7 +190,7 @@ def test_while_media_queue_every_match_is_answered(serve_hub: Serve, held: Calla
         hashing.release.set()
         errors = [a.result(60) for a in asked]
     assert all(isinstance(e, InvalidArgument) or (isinstance(e, LimitExceeded) and e.retry_after) for e in errors)
-    assert served.doors._pipeline.quotas.refused
+    assert served.doors.pipeline.quotas.refused
 
 
 def test_a_token_has_its_share_of_calls_and_the_others_theirs(
@@ -219,13 +219,13 @@ def test_a_token_has_its_share_of_calls_and_the_others_theirs(
                 assert isinstance(refused, LimitExceeded)
                 assert refused.reason is Reason.SHARE_EXCEEDED
                 assert refused.retry_after
-        assert served.doors._pipeline.quotas.refused["calls"] == 28
+        assert served.doors.pipeline.quotas.refused["calls"] == 28
         assert match_hashes(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH  # somebody else's
         calls.release.set()
         for of_token in asked.values():
             for a in of_token:
                 a.result(60)
-    shares = served.doors._pipeline.quotas
+    shares = served.doors.pipeline.quotas
     wait_until(lambda: (shares.taken("operator", "calls"), shares.taken("auditor", "calls")) == (0, 0))
 
 
@@ -233,7 +233,7 @@ def test_calls_that_wait_are_in_the_share_whatever_their_rooms(
     serve_hub: Serve, held: Callable[[object, str], Held]
 ) -> None:
     served = serve_hub(threads=8, token_calls=7)
-    taken = served.doors._pipeline.quotas.taken
+    taken = served.doors.pipeline.quotas.taken
     get = v1.GetContributorRequest(name="contributors/home")
     served.call("ContributorService/GetContributor", get, v1.Contributor)
     calls = held(served.hub.contributors, "get")
@@ -261,11 +261,11 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
     served.call(name, get, v1.Contributor, who=stolen)
     _, secret = served.hub.tokens.rotate(Principal(name="operator", role=Role.OPERATOR), "contributor", timedelta(0))
     wait_until(lambda: isinstance(outcome_of(served, name, get, stolen), Unauthenticated))
-    wait_until(lambda: served.doors._pipeline.quotas.taken("contributor", "calls") == 0)
+    wait_until(lambda: served.doors.pipeline.quotas.taken("contributor", "calls") == 0)
     served.call(name, get, v1.Contributor, who=secret)  # from then on it has a lane
     entered = threading.Semaphore(0)
     go_on = threading.Event()
-    authenticate = served.doors._pipeline._authenticate
+    authenticate = served.doors.pipeline.authenticate
 
     def slowly(secret: str) -> Principal:
         if secret == stolen:
@@ -273,11 +273,11 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
             assert go_on.wait(180)
         return authenticate(secret)
 
-    served.doors._pipeline._authenticate = slowly
+    served.doors.pipeline.authenticate = slowly
     with ThreadPoolExecutor(5) as pool:
         flood = [pool.submit(outcome_of, served, name, get, stolen) for _ in range(5)]
         assert entered.acquire(timeout=180)
-        assert served.doors._pipeline.quotas.taken("contributor", "calls") == 0
+        assert served.doors.pipeline.quotas.taken("contributor", "calls") == 0
         assert served.call(name, get, v1.Contributor, who=secret).display_name == "Home"
         go_on.set()
         assert all(isinstance(a.result(60), HashHubError) for a in flood)
@@ -285,8 +285,8 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
 
 def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> None:
     served = serve_hub(token_media_seconds=30)
-    shares, now = served.doors._pipeline.quotas, [time.monotonic()]
-    shares._clock = lambda: now[0]
+    shares, now = served.doors.pipeline.quotas, [time.monotonic()]
+    shares.clock = lambda: now[0]
     media = v1.MatchMediaRequest(media=v1.Media(content=b"x"), options=v1.MatchOptions(policy="any"))
     consumer = served.hub.tokens.authenticate(served.tokens["CONSUMER"])
     served.call("MatchService/MatchMedia", media, v1.MatchMediaResponse, who="CONSUMER")

@@ -229,7 +229,7 @@ def test_refusals_are_written_down_with_the_tokens_name(serve_hub: Serve, caplog
 def test_a_hostile_caller_cannot_fill_the_disk(serve_hub: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = serve_hub()
     clock = [0.0]
-    served.doors._pipeline._failed = FailureLog(lambda: clock[0])
+    served.doors.pipeline.failures = FailureLog(lambda: clock[0])
 
     def knock(who: str | None, times: int) -> list[str]:
         caplog.clear()
@@ -268,7 +268,7 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
 ) -> None:
     served = serve_hub(threads=1)
     gate = slow(served)
-    room = served.doors._pipeline.limiters["calls"]
+    room = served.doors.pipeline.limiters["calls"]
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(served.call, *GET)
         assert gate.entered.acquire(timeout=180)
@@ -321,13 +321,13 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
     for who in ("OPERATOR", "AUDITOR"):  # until a token was seen, its calls wait among those of strangers
         served.call(*GET, who=who)
     _until(
-        lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0
+        lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0
     )  # a caller is answered before its place is free
     gate = slow(served)
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(served.call, *GET, who=who) for who in ("OPERATOR", "OPERATOR", "AUDITOR", "AUDITOR")]
         assert gate.entered.acquire(timeout=180)
-        _until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 4)
+        _until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 4)
         # Whoever waited for the one busy thread would wait until the test lets it go, below.
         with pytest.raises(LimitExceeded) as caught:
             served.call(*GET)
@@ -336,7 +336,7 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
         assert _health(served) == health_pb2.HealthCheckResponse.SERVING
         gate.release.set()
         assert all(w.result(60).display_name == "Home" for w in waiting)
-    _until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0)
+    _until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0)
     assert served.call(*GET).display_name == "Home"
 
 
@@ -350,7 +350,7 @@ def test_followers_have_their_own_threads_and_their_own_limit(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
     streams = [follow(b"", metadata=served.metadata(secret), timeout=300) for _ in range(2)]
-    _until(lambda: served.doors._pipeline.limiters["feeds"].depth == (2, 0))
+    _until(lambda: served.doors.pipeline.limiters["feeds"].depth == (2, 0))
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
         next(follow(b"", metadata=served.metadata(secret), timeout=300))
@@ -362,16 +362,16 @@ def test_followers_have_their_own_threads_and_their_own_limit(
     )
     assert refusal.retry_after
     _until(
-        lambda: sum(served.doors._pipeline.limiters["feeds"].depth) == 2
+        lambda: sum(served.doors.pipeline.limiters["feeds"].depth) == 2
     )  # the thread that refused it has its place back
     streams += [follow(b"", metadata=served.metadata(), timeout=300) for _ in range(2)]
-    _until(lambda: served.doors._pipeline.limiters["feeds"].depth == (4, 0))
+    _until(lambda: served.doors.pipeline.limiters["feeds"].depth == (4, 0))
     with pytest.raises(grpc.RpcError) as caught:
         next(follow(b"", metadata=served.metadata("CONSUMER"), timeout=300))
     assert wire.status_to_error(caught.value).reason is Reason.TOO_MANY_REQUESTS
     for stream in streams:
         stream.cancel()
-    _until(lambda: sum(served.doors._pipeline.limiters["feeds"].depth) == 0)
+    _until(lambda: sum(served.doors.pipeline.limiters["feeds"].depth) == 0)
 
 
 def test_where_the_system_has_no_more_threads_to_give_every_room_answers(
@@ -396,13 +396,13 @@ def test_the_event_loop_makes_no_place_for_a_new_token(serve_hub: Serve, monkeyp
     """That may wait for another worker, which was stopped while it did the same."""
     served = serve_hub(threads=3)
     made_by: list[str] = []
-    make = QuotaCounts._row
+    make = QuotaCounts.make_row
 
     def noted(counts: QuotaCounts, token: str) -> memoryview:
         made_by.append(threading.current_thread().name)
         return make(counts, token)
 
-    monkeypatch.setattr(QuotaCounts, "_row", noted)
+    monkeypatch.setattr(QuotaCounts, "make_row", noted)
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(served.call, *GET) for _ in range(2)]
         assert [call.result(60).display_name for call in calls] == ["Home", "Home"]

@@ -257,7 +257,7 @@ def test_a_reader_that_does_not_read_fills_no_memory_and_is_cut_off(
     settings = [("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1)]
     channel = grpc.insecure_channel(served.doors.grpc_address, settings)
     stream = Stream(dataclasses.replace(served, channel=channel), options, timeout=None)
-    room = served.doors._pipeline.limiters["live"]
+    room = served.doors.pipeline.limiters["live"]
     eventually(lambda: room.depth == (1, 0))
     until = time.monotonic() + 300
     while room.depth != (0, 0):  # nothing is read here
@@ -266,7 +266,7 @@ def test_a_reader_that_does_not_read_fills_no_memory_and_is_cut_off(
             stream.frame(LISTED.digest, after_ms=100_000)
             stream.frame(OTHER, after_ms=100_000)
         time.sleep(0.01)
-        assert all(len(inbox._frames) <= 10 for inbox in inboxes)
+        assert all(len(inbox.frames) <= 10 for inbox in inboxes)
     assert len(inboxes) == 1
     stream.call.cancel()
     channel.close()
@@ -304,7 +304,7 @@ def test_a_server_that_stops_ends_streams_with_a_time_to_come_again(serve: Calla
     served = serve(drain_seconds=30.0)
     stream = Stream(served, ANY)
     stream.shown(OTHER)
-    served.doors._stopping.set()
+    served.doors.stopping.set()
     with pytest.raises(Unavailable, match="stopping") as caught:
         stream.answer()
     assert caught.value.retry_after
@@ -330,14 +330,14 @@ def test_streams_have_places_of_their_own(serve: Callable[..., Served]) -> None:
     streams = [Stream(served, ANY, who=who) for who in ("CONSUMER", "OPERATOR") for _ in range(2)]
     for stream in streams:
         stream.shown(OTHER)
-    assert served.doors._pipeline.limiters["live"].depth == (4, 0)
+    assert served.doors.pipeline.limiters["live"].depth == (4, 0)
     served.call("MatchService/ListPolicies", v1.ListPoliciesRequest(), v1.ListPoliciesResponse)
     with pytest.raises(LimitExceeded) as caught:
         Stream(served, ANY, who="CONSUMER").answer()
     assert caught.value.reason in {Reason.SHARE_EXCEEDED, Reason.TOO_MANY_REQUESTS}
     for stream in streams:
         stream.call.cancel()
-    eventually(lambda: sum(served.doors._pipeline.limiters["live"].depth) == 0)
+    eventually(lambda: sum(served.doors.pipeline.limiters["live"].depth) == 0)
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "live-reader"])
     assert Stream(served, ANY).shown(OTHER).verdict is Verdict.NO_MATCH
 

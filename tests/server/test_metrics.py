@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def scrape(served: Served) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    return values(served.doors._own_scrape(served.doors.metrics))
+    return values(served.doors.own_metrics(served.doors.metrics))
 
 
 def values(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -86,7 +86,7 @@ def test_a_scrape_has_exactly_what_is_described(serve_hub: Serve, monkeypatch: p
     desk = Desk(served.hub)
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", item(1))
-    served.hub.renewals._intervals = {"alpha/list": (datetime.now(UTC).timestamp() - 50.0, 10.0)}
+    served.hub.renewals.intervals = {"alpha/list": (datetime.now(UTC).timestamp() - 50.0, 10.0)}
     served.call("AdminService/GetStatus", v1.GetStatusRequest(), v1.Status)
     with pytest.raises(HashHubError):
         served.call("AdminService/GetStatus", v1.GetStatusRequest(), v1.Status, who=None)
@@ -98,7 +98,7 @@ def test_a_scrape_has_exactly_what_is_described(serve_hub: Serve, monkeypatch: p
         who="CONSUMER",
     )
     served.hub.learned.write()
-    text = served.doors._own_scrape(served.doors.metrics)
+    text = served.doors.own_metrics(served.doors.metrics)
     for described in DESCRIPTIONS:
         suffix = "_count" if described.kind == "histogram" else ""
         lines = [labels for name, labels in scrape(served) if name == described.name + suffix]
@@ -226,7 +226,7 @@ class TestRenewals:
 
     def test_a_scrape_tells_of_a_bounded_number(self) -> None:
         told = Renewals(None)  # type: ignore[arg-type]  # it is not asked
-        told._intervals = {f"a/{n}": (0.0, 1.0 + n) for n in range(MOST_SETS + 10)}
+        told.intervals = {f"a/{n}": (0.0, 1.0 + n) for n in range(MOST_SETS + 10)}
         shown = told.at(datetime.fromtimestamp(100, UTC))
         assert len(shown) == MOST_SETS
         assert next(iter(shown)) == "a/0"

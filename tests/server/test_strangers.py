@@ -128,14 +128,14 @@ def test_slow_senders_are_cut_off_and_stop_nobody(serve_hub: Serve) -> None:
     assert match_hashes(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH
     secret = served.tokens["OPERATOR"]
     path = "/hashhub.v1.MatchService/MatchHashes"
-    room = served.doors._pipeline.limiters["calls"]
+    room = served.doors.pipeline.limiters["calls"]
     slow = [slow_call(served, path, f"Bearer {secret}") for _ in range(16)]
     try:
         wait_until(lambda: room.depth[0] == 3)  # three quarters of four threads: the rest is for somebody else
         for _ in range(20):
             match_hashes(served)
         # Every one of them is cut off in its turn, and nobody is let in in their place for longer.
-        wait_until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0)
+        wait_until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0)
     finally:
         for connection in slow:
             connection.close()
@@ -157,7 +157,7 @@ def test_answers_that_nobody_takes_are_bounded_and_end_with_their_connection(ser
         return answer
 
     assert page(secret).ByteSize() > 1 << 20
-    room = served.doors._pipeline.limiters["pages"]
+    room = served.doors.pipeline.limiters["pages"]
     before = resident_bytes()
     deaf: list[socket.socket] = []
     try:
@@ -199,7 +199,7 @@ def test_who_takes_nothing_of_an_answer_is_cut_off_once_its_connection_is_old(
     path = "ContributionService/ListEntries"
     authorization = f"Bearer {served.tokens['OPERATOR']}"
     deaf = deaf_calls(served, f"/hashhub.v1.{path}", authorization, request.SerializeToString(), 10)
-    untaken = served.doors._handlers._untaken
+    untaken = served.doors.handlers.untaken_bytes
     with deaf:
         wait_until(lambda: untaken["operator"] > 10 << 20)
         begun = time.monotonic()
@@ -214,7 +214,7 @@ def test_nothing_of_a_slow_stranger_is_waited_for(serve_hub: Serve) -> None:
     try:
         for _ in range(5):
             match_hashes(served)
-        wait_until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0)
+        wait_until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0)
     finally:
         for connection in slow:
             connection.close()
@@ -248,10 +248,10 @@ def test_reflection_that_takes_no_answer_stops_no_probe(served: Served) -> None:
     calls = (frame(1, 4, n, headers) + frame(0, 0, n, asked) for n in range(1, 401, 2))
     no_window = (4).to_bytes(2, "big") + bytes(4)
     with begin_http2(served, no_window, b"".join(calls)):
-        wait_until(lambda: sum(served.doors._probes._open.values()) >= 200)
+        wait_until(lambda: sum(served.doors.probes.open_calls.values()) >= 200)
         for _ in range(3):
             assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
-    wait_until(lambda: not served.doors._probes._open)
+    wait_until(lambda: not served.doors.probes.open_calls)
 
 
 def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
@@ -278,7 +278,7 @@ def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
         for thread in threads:
             thread.start()
         try:
-            wait_until(lambda: sum(served.doors._probes._open.values()) >= 200)
+            wait_until(lambda: sum(served.doors.probes.open_calls.values()) >= 200)
             assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
         finally:
             over.set()
@@ -286,7 +286,7 @@ def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
                 connection.shutdown(socket.SHUT_RDWR)
             for thread in threads:
                 thread.join(60)
-    wait_until(lambda: not served.doors._probes._open)
+    wait_until(lambda: not served.doors.probes.open_calls)
 
 
 def test_each_connection_has_its_part_of_the_probes(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,12 +297,12 @@ def test_each_connection_has_its_part_of_the_probes(serve_hub: Serve, monkeypatc
     asked = b"\0" + len(ASKED).to_bytes(4, "big") + ASKED
     calls = (frame(1, 4, n, headers) + frame(0, 0, n, asked) for n in range(1, 401, 2))
     no_window = (4).to_bytes(2, "big") + bytes(4)
-    probes = served.doors._probes
+    probes = served.doors.probes
     with begin_http2(served, no_window, b"".join(calls)):
-        wait_until(lambda: sum(probes._open.values()) == 64)
+        wait_until(lambda: sum(probes.open_calls.values()) == 64)
         for _ in range(3):
             assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
-    wait_until(lambda: not probes._open)
+    wait_until(lambda: not probes.open_calls)
 
 
 def test_many_probes_at_once_are_all_answered(served: Served) -> None:
@@ -370,7 +370,7 @@ def test_watchers_who_take_nothing_hold_up_nobody(serve_hub: Serve, monkeypatch:
         watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
         assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
         with monkeypatch.context() as away:
-            away.setattr(served.doors._health, "_met", frozenset)
+            away.setattr(served.doors.health, "met", frozenset)
             assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
         match_hashes(served)
@@ -389,7 +389,7 @@ def test_watchers_come_and_go_while_health_changes_and_the_doors_close(
     served = serve_hub()
     stub = health_pb2_grpc.HealthStub(served.channel)
     answers = itertools.cycle([frozenset(), frozenset(Need)])
-    monkeypatch.setattr(served.doors._health, "_met", lambda: next(answers))
+    monkeypatch.setattr(served.doors.health, "met", lambda: next(answers))
     monkeypatch.setattr("hashhub.server.probes.LOOK_SECONDS", 0.0)
     for _ in range(20):
         watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(20)]

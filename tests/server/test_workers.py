@@ -31,7 +31,7 @@ from hashhub.server.messages import (
     MetricsText,
 )
 from hashhub.server.metrics import Metrics
-from hashhub.server.worker import _Supervisor
+from hashhub.server.worker import SupervisorLink
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.processes import children, command, workers_of
 
@@ -267,7 +267,7 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
 
     count, first, scraped = itertools.count(1.0), threading.Event(), threading.Event()
     ours, theirs = multiprocessing.Pipe()
-    supervisor, metrics = _Supervisor(theirs, threading.Event()), Slow()
+    supervisor, metrics = SupervisorLink(theirs, threading.Event()), Slow()
     supervisor.thread.start()
     threads = [
         threading.Thread(target=supervisor.report, args=(metrics,)),

@@ -454,7 +454,7 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any, m
 
 
 def test_threads_get_their_turn_in_the_order_in_which_they_ask() -> None:
-    turns = database_module._Turns()
+    turns = database_module.Turns()
     served: list[int] = []
 
     def wait(number: int) -> None:
@@ -465,7 +465,7 @@ def test_threads_get_their_turn_in_the_order_in_which_they_ask() -> None:
     with turns.take():
         for i, thread in enumerate(threads):
             thread.start()
-            while len(turns._waiting) <= i:
+            while len(turns.waiting) <= i:
                 time.sleep(0.001)
     for thread in threads:
         thread.join()
@@ -474,7 +474,7 @@ def test_threads_get_their_turn_in_the_order_in_which_they_ask() -> None:
 
 def test_a_thread_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "QUEUE_SECONDS", 0.01)
-    turns = database_module._Turns()
+    turns = database_module.Turns()
     with turns.take(), pytest.raises(Unavailable), turns.take():
         pass
     with turns.take():

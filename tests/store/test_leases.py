@@ -163,9 +163,9 @@ def test_an_operation_goes_on_that_was_renewed_since_it_was_looked_at(
     lease = new_holder()
     assert store.operations.claim(lease) is not None
     ((key, until),) = store.database.fetch("SELECT key, lease_until FROM operation")
-    monkeypatch.setattr(operations.OperationTable, "_abandoned", lambda *_: {key: until - 1})
+    monkeypatch.setattr(operations.OperationTable, "abandoned", lambda *_: {key: until - 1})
     assert store.operations.get(operation.id).state is OperationState.RUNNING
-    monkeypatch.setattr(operations.OperationTable, "_abandoned", lambda *_: {key: until})
+    monkeypatch.setattr(operations.OperationTable, "abandoned", lambda *_: {key: until})
     assert store.operations.get(operation.id).state is OperationState.FAILED
     store.close()
 

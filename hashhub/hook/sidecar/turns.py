@@ -35,7 +35,7 @@ class Turns:
         self._settings = settings
         self._counts = counts
         self._free = asyncio.Semaphore(settings.max_uploads)
-        self._lent = ByteBudget(most_lent_bytes)
+        self.lent = ByteBudget(most_lent_bytes)
         self._receiving: set[Turn] = set()  # with a place, while their senders are waited for
         self._waiting = 0
         self._look: asyncio.TimerHandle | None = None
@@ -57,7 +57,7 @@ class Turns:
             await self._wait()
         else:
             await self._free.acquire()  # at once
-        self._lent.give_back(turn.lent_bytes)
+        self.lent.give_back(turn.lent_bytes)
         turn.lent_bytes = 0
         turn.has_place = True
         self._counts.in_progress += 1
@@ -100,7 +100,7 @@ class Turns:
         behind = [turn for turn in self._receiving if turn.behind(at) > _BEHIND_SECONDS]
         for turn in sorted(behind, key=lambda turn: turn.behind(at), reverse=True)[: self._waiting]:
             self._receiving.discard(turn)
-            if not self._lent.take(turn.size):
+            if not self.lent.take(turn.size):
                 if turn.patience is not None:
                     turn.patience.reschedule(at)
                 continue
@@ -120,7 +120,7 @@ class Turns:
 
     def _end(self, turn: Turn) -> None:
         self._receiving.discard(turn)
-        self._lent.give_back(turn.lent_bytes)
+        self.lent.give_back(turn.lent_bytes)
         turn.lent_bytes = 0
         if turn.has_place:
             self._give_back(turn)

@@ -84,8 +84,8 @@ class Intake:
         self._replace = replace
         self._has_classifications = has_classifications
         self._values = KindMeanings(hash_set, scheme)
-        self._decisions = Decisions(self._values, hash_set.name)
-        self._source = SourceItems(self._decisions)
+        self.decisions = Decisions(self._values, hash_set.name)
+        self._source = SourceItems(self.decisions)
         self.compared = HashSetComparison(store, hash_set, self._source, keep_alive, terms)
         self.counts = Counts()
         self.overtaken: NDArray[np.int64] = np.empty(0, np.int64)
@@ -93,19 +93,19 @@ class Intake:
     @property
     def entry_count(self) -> int:
         """How many entries are to be written."""
-        return int(self._decisions.become_entries.sum())
+        return int(self.decisions.become_entries.sum())
 
     @property
     def unchanged(self) -> NDArray[np.int64]:
         """The entries that state what an item states, and stay as they are; -1 for an item that is an opinion only."""
-        return self._decisions.refers_to[np.isin(self._decisions.outcome, (UNCHANGED, WAITS))]
+        return self.decisions.refers_to[np.isin(self.decisions.outcome, (UNCHANGED, WAITS))]
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Decide about every item. `batches` gives the staged batches from the beginning, each time it is called.
 
         Raises InvalidArgument for a replacing list that is not a full one: all that it lacks would be withdrawn.
         """
-        source, decisions = self._source, self._decisions
+        source, decisions = self._source, self.decisions
         source.read(batches())
         if self._replace:
             self._require_a_full_list()
@@ -128,7 +128,7 @@ class Intake:
         """
         first, next_entry = 0, first_entry
         for batch in batches:
-            places = np.flatnonzero(self._decisions.become_entries[first : first + len(batch)])
+            places = np.flatnonzero(self.decisions.become_entries[first : first + len(batch)])
             if len(places):
                 yield self._entries(batch, first, places, next_entry)
             first += len(batch)
@@ -147,12 +147,12 @@ class Intake:
     def restated(self, first_entry: int) -> NDArray[np.int64]:
         """Return pairs of entries about the same item, the earlier one first, int64[n, 2]."""
         earlier = self.compared.earlier
-        ids = first_entry + np.cumsum(self._decisions.become_entries) - 1
+        ids = first_entry + np.cumsum(self.decisions.become_entries) - 1
         pairs = np.stack([earlier[:, 1], ids[earlier[:, 0]]], axis=1) if len(earlier) else earlier
         return np.concatenate([self.compared.restated, pairs])
 
     def _entries(self, batch: Batch, first: int, places: NDArray[np.int64], first_id: int) -> NewEntries:
-        d = self._decisions
+        d = self.decisions
         items = first + places
         ids = range(first_id, first_id + len(places))
         is_active = d.outcome[items] == ACCEPTED
@@ -198,16 +198,16 @@ class Intake:
 
     def _odd(self, items: NDArray[np.int64]) -> list[int]:
         """Return at which of the items an entry is not just what the batch has."""
-        d = self._decisions
+        d = self.decisions
         odd = (d.outcome[items] == QUARANTINED) | d.lacks_value[items]
         if d.merged:
             odd |= np.fromiter((item in d.merged for item in items.tolist()), np.bool_, len(items))
         return np.flatnonzero(odd).tolist()
 
     def _reasons(self, item: int) -> str | None:
-        if self._decisions.outcome[item] != QUARANTINED:
-            return _UNDECIDED if self._decisions.is_undecided(item) else None
-        return pack_reasons(self._decisions.reasons(item))
+        if self.decisions.outcome[item] != QUARANTINED:
+            return _UNDECIDED if self.decisions.is_undecided(item) else None
+        return pack_reasons(self.decisions.reasons(item))
 
     def _require_a_full_list(self) -> None:
         wrong, removals = "", len(self._source.removals)

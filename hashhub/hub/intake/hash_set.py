@@ -224,7 +224,7 @@ class HashSetComparison:
         page_heads = heads(np.take(page.statements, entries, axis=0))
         has_several = len(ascending(page_heads)) < len(entries)  # hardly ever
         low, counts = _runs_of(item_heads, page_heads)
-        places, entries = _expanded(low, counts, entries)
+        places, entries = expand_ranges(low, counts, entries)
         chosen = items[places].astype(np.int64)
         lacks_value = d.lacks_value[chosen] & (meaning_of[d.kind[chosen]] == codes[None])
         is_same_statement = (
@@ -335,7 +335,7 @@ class HashSetComparison:
         states_anew[of_items.keys[~refers]] = True
         lets_wait = np.zeros(key_count, np.bool_)
         lets_wait[of_items.keys[waits]] = True
-        first_twin = _least(of_items.keys[refers], d.refers_to[of_items.rows[refers]], key_count)
+        first_twin = least_by_key(of_items.keys[refers], d.refers_to[of_items.rows[refers]], key_count)
         stays = np.zeros(len(others.ids), np.bool_)
         stays[live.rows[lets_wait[live.keys]]] = True
         stays &= others.is_active
@@ -403,7 +403,7 @@ class HashSetComparison:
         """Note which entries the items' own come after, which quarantined items wait behind which active ones."""
         d = self._decisions
         bounded = self._bounded(others, of_entries)
-        anew = _pairs(of_items.where(~refers), bounded)
+        anew = common_pairs(of_items.where(~refers), bounded)
         waiting = np.zeros(len(d.outcome), np.bool_)
         waiting[of_items.rows[waits & ~refers]] = True
         is_held = waiting[anew[:, 0]] & others.is_active[anew[:, 1]]
@@ -411,7 +411,7 @@ class HashSetComparison:
         self.earlier = ascending_pairs(anew[:, 0], others.ids[anew[:, 1]])
         self._held = ascending_pairs(anew[is_held, 0], others.ids[anew[is_held, 1]])
         withdrawn = of_entries.where(~others.is_live[of_entries.rows])
-        again = _pairs(of_items.where(refers), withdrawn)
+        again = common_pairs(of_items.where(refers), withdrawn)
         self.restated = ascending_pairs(others.ids[again[:, 1]], d.refers_to[again[:, 0]])
 
     def _bounded(self, others: _KeyedEntries, of_entries: Links) -> Links:
@@ -431,7 +431,7 @@ class HashSetComparison:
         reviewed = np.array([item for item in d.reviews if d.becomes_entry(item)], np.int64)
         links = of_items.where(np.isin(of_items.rows, reviewed))
         about: dict[int, set[int]] = defaultdict(set)
-        for item, row in _pairs(links, of_entries).tolist():
+        for item, row in common_pairs(links, of_entries).tolist():
             about[item].add(int(others.ids[row]))
         for item in reviewed.tolist():
             twin = int(d.refers_to[item])
@@ -584,7 +584,7 @@ def _runs_of(ordered: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[N
     return starts, counts
 
 
-def _expanded(
+def expand_ranges(
     starts: NDArray[np.int64], counts: NDArray[np.int64], values: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return each number of the ranges that begin at `starts`, and beside it the range's value."""
@@ -596,7 +596,7 @@ def _expanded(
     return np.repeat(starts, counts) + within, np.repeat(values, counts)
 
 
-def _least(keys: NDArray[np.int64], values: NDArray[np.int64], key_count: int) -> NDArray[np.int64]:
+def least_by_key(keys: NDArray[np.int64], values: NDArray[np.int64], key_count: int) -> NDArray[np.int64]:
     """Return the least value beside each key from 0 to before `key_count`, the greatest number where there is none."""
     least = np.full(key_count, np.iinfo(np.int64).max)
     order = np.argsort(values)[::-1]
@@ -604,12 +604,12 @@ def _least(keys: NDArray[np.int64], values: NDArray[np.int64], key_count: int) -
     return least
 
 
-def _pairs(of_items: Links, of_entries: Links) -> NDArray[np.int64]:
+def common_pairs(of_items: Links, of_entries: Links) -> NDArray[np.int64]:
     """Return the distinct pairs (item, entry's row) that have a key in common, int64[n, 2], ascending."""
     order = np.argsort(of_entries.keys)
     counts = np.bincount(of_entries.keys, minlength=int(of_items.keys.max(initial=-1)) + 1)
     starts = np.cumsum(counts) - counts
-    places, items = _expanded(starts[of_items.keys], counts[of_items.keys], of_items.rows)
+    places, items = expand_ranges(starts[of_items.keys], counts[of_items.keys], of_items.rows)
     return ascending_pairs(items, of_entries.rows[order][places])
 
 
