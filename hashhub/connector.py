@@ -357,7 +357,7 @@ class LeftOut:
                 if key not in known:
                     if inside not in SAYS_NOTHING:
                         self.see(path + key)
-                elif (below := known[key]) is not None:
+                elif (below := known[key]) is not None and isinstance(inside, dict | list):
                     self.beyond(inside, below, f"{path}{key}.")
 
     def told(self) -> Iterator[Reject]:

@@ -40,6 +40,7 @@ BROKEN: Final = re.compile(
 )  # controls and lone surrogates: no database keeps them all
 _SHORT: Final = 256  # characters: bounds what is remembered
 _WHOLE: Final = re.compile(r"[0-9]{1,19}")
+_encode: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault], **fields: Any) -> Record | Reject:
@@ -232,7 +233,7 @@ def extra_of(said: Mapping[str, object], left_out: LeftOut, faults: list[HashFau
         value = _known(said[key], EXTRA[key], key, left_out)
         if value in SAYS_NOTHING:
             continue
-        part = f'"{key}":{json.dumps(value, separators=(",", ":"), sort_keys=True)}'
+        part = f'"{key}":{_encode(value)}'
         if size + len(part) + 1 > MAX_TEXT:
             too_long.append(key)
             continue

@@ -20,6 +20,7 @@ from typing import Final
 
 from hashhub import __version__
 from tests.docs.test_readme import commands
+from tests.release import licences
 
 ROOT: Final = Path(__file__).parents[2]
 _LOCK: Final = ROOT / "docker/requirements.lock"
@@ -83,14 +84,19 @@ def _hub(programs: Path, work: Path, environment: Mapping[str, str]) -> Iterator
 
 
 def sbom(python: Path, target: Path) -> Path:
-    """Write what an environment holds, by name, version and licence."""
+    """Write what an environment holds, by name, version and licence, and what its wheels bundle."""
     path = target / f"hashhub-{__version__}.cdx.json"
     _run(
         sys.executable, "-m", "cyclonedx_py", "environment", str(python), "--pyproject", str(ROOT / "pyproject.toml"),
         "--output-format", "JSON", "--output-reproducible", "--output-file", str(path),
     )  # fmt: skip
-    names = {re.sub(r"[-_.]+", "-", c["name"]).lower() for c in json.loads(path.read_text("utf-8"))["components"]}
-    assert {"grpcio", "sqlalchemy", "faiss-cpu"} <= names
+    written = json.loads(path.read_text("utf-8"))
+    site = _run(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    licences.add_bundled(written, Path(site))
+    path.write_text(json.dumps(written, indent=2) + "\n", "utf-8")
+    parts = {re.sub(r"[-_.]+", "-", c["name"]).lower(): len(c.get("components", ())) for c in written["components"]}
+    assert {"grpcio", "sqlalchemy", "faiss-cpu"} <= parts.keys()
+    assert all(parts[package] for package in ("av", "numpy", "pillow-heif")), parts
     return path
 
 

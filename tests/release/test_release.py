@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_nothing_ships_under_a_licence_that_is_not_known() -> None:
     assert {name for name, named in told.items() if named == set()} == set()
     unknown = {name: named - licences.ALLOWED for name, named in told.items() if named and named - licences.ALLOWED}
     assert unknown == {}
+
+
+def test_what_wheels_bundle_is_known_and_named_to_people() -> None:
+    page = (licences.ROOT / "docs/operate/licences.md").read_text("utf-8")
+    libraries = licences.bundled(Path(sysconfig.get_path("purelib")))
+    assert {"av", "faiss-cpu", "numpy", "pillow", "pillow-heif"} <= libraries.keys()
+    bound = {
+        (package, licence) for package, parts in libraries.items() for licence in parts.values() if "GPL" in licence
+    }
+    missing = [(p, one) for p, one in bound if f"`{p}`" not in page or one not in page]
+    assert missing == []
 
 
 def test_the_version_stands_in_one_place_and_the_changelog_names_it() -> None:
