@@ -21,9 +21,7 @@ def parse_address(field: str, address: str, *, usual_port: int = 8470) -> tuple[
 
 
 def bind(field: str, address: str, *, shared: bool = False) -> socket.socket:
-    """Return a socket bound to the address; with `shared` other processes may take it too. Raises FailedPrecondition
-    when it is taken or not this machine's.
-    """
+    """Return a bound socket, which others may bind too if `shared`. Raises FailedPrecondition where it cannot be."""
     host, port = parse_address(field, address)
     try:
         family, kind, proto, _, where = socket.getaddrinfo(

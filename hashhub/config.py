@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from hashhub.conversion import converted, refuse_misspelt
+from hashhub.conversion import converted, refuse, refuse_misspelt, too_small
 from hashhub.errors import InvalidArgument, Violation
 
 _PREFIX: Final = "HASHHUB_"
@@ -221,65 +221,41 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = [
-            Violation(name, f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
-            for name, least in (
-                ("workers", 1),
-                ("threads", 1),
-                ("max_concurrent_calls", 1),
-                ("max_waiting_commits", 0),
-                ("max_connections", 1),
-                ("max_bytes_in_progress", 1),
-                ("slow_sender_seconds", 1),
-                ("token_calls", 1),
-                ("token_streams", 1),
-                ("token_message_bytes", 1),
-                ("max_live_streams", 1),
-                ("live_frames_per_second", 0.1),
-                ("token_live_frames_per_second", 0.1),
-                ("token_media_seconds", 0),
-                ("open_import_days", 0.01),
-                ("max_open_imports", 1),
-                ("max_staged_bytes", 1),
-                ("max_message_bytes", 65_536),
-                ("max_photodna_distance", 0),
-                ("learned_alarm", 0),
-                ("max_hash_sets", 1),
-                ("max_media_bytes", 1),
-                ("max_media_pixels", 1),
-                ("media_workers", 0),
-                ("max_queued_media", 0),
-                ("media_seconds", 0.01),
-                ("media_memory_bytes", 64 * 1024 * 1024),
-                ("operation_days", 0.01),
-                ("max_operation_bytes", 1),
-                ("poll_interval", 0.01),
-                ("webhook_gather_seconds", 0),
-                ("keep_withdrawn_days", 0),
-                ("keep_reports_days", 0),
-                ("keep_deliveries_days", 0),
-                ("drain_seconds", 0),
-            )
-            if getattr(self, name) < least
-        ]
-        if not 0 <= self.shrink_guard <= 1:
+        wrong = too_small(
+            self,
+            "",
+            max_waiting_commits=0,
+            slow_sender_seconds=1,
+            live_frames_per_second=0.1,
+            token_live_frames_per_second=0.1,
+            token_media_seconds=0,
+            max_message_bytes=65_536,
+            max_photodna_distance=0,
+            learned_alarm=0,
+            media_workers=0,
+            max_queued_media=0,
+            media_memory_bytes=64 * 1024 * 1024,
+            webhook_gather_seconds=0,
+            keep_withdrawn_days=0,
+            keep_reports_days=0,
+            keep_deliveries_days=0,
+            drain_seconds=0,
+            shrink_guard=0,
+        )
+        if not self.shrink_guard <= 1:
             wrong.append(Violation("shrink_guard", f"must be between 0 and 1, got {self.shrink_guard}", "OUT_OF_RANGE"))
         if bool(self.tls_certificate) != bool(self.tls_key):
             wrong.append(Violation("tls_certificate", "must be given together with tls_key", "REQUIRED"))
         if self.database_password_file and not self.database:
             wrong.append(Violation("database_password_file", "needs database, a PostgreSQL URL", "REQUIRED"))
-        if wrong:
-            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        refuse(wrong)
 
     def media_children(self) -> int:
         """Return how many child processes hash media in each process of `workers`."""
         return self.media_workers or max(1, len(os.sched_getaffinity(0)) // self.workers)
 
     def database_url(self) -> str:
-        """Return `database` with the password of `database_password_file` in it, or empty for SQLite in `data`.
-
-        Raises InvalidArgument when the file cannot be read or the URL names no user.
-        """
+        """Return `database` with its password, empty for SQLite. Raises InvalidArgument for a bad file, or no user."""
         if not self.database_password_file:
             return self.database
         try:
@@ -298,10 +274,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def load(file: Path | None, environment: Mapping[str, str], **options: object) -> Config:
-    """Return the configuration from `file`, `environment` and `options`; options that are None are left out.
-
-    Raises InvalidArgument for an unreadable file, an unknown key or a value of the wrong type.
-    """
+    """Return the settings; options that are None are left out. Raises InvalidArgument for a bad file, key or value."""
     values: dict[str, Any] = {}
     if file is not None:
         try:

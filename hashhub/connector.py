@@ -74,11 +74,8 @@ class Connector(Protocol):
     options: tuple[Option, ...]
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:
-        """Whether what is read with these options carries classifications, so that an item without one says nothing of
-        itself.
-
-        False: the format has no place for them, and being in the hash set is the statement. Raises InvalidArgument for
-        a wrong option.
+        """Whether what is read with these options carries classifications, so that an item without one says nothing.
+        False: being in the hash set is the statement. Raises InvalidArgument for a wrong option.
         """
         ...
 
@@ -93,9 +90,8 @@ class Connector(Protocol):
 
 @runtime_checkable
 class HasTerms(Protocol):
-    """What a connector offers beside `Connector` when its format states the terms under which items may be used.
-
-    Its option `hash_set` names the hash set whose entries are the importer's own.
+    """What a connector offers beside `Connector` when its format states terms. Its option `hash_set` names the
+    importer's own.
     """
 
     def hash_sets(self, source: BinaryIO) -> tuple[HashSet, ...]:
@@ -114,9 +110,8 @@ class Certainty(IntEnum):
 
 
 class Guess(msgspec.Struct, frozen=True):
-    """What a connector takes a file for, and why: a clause for people, such as `its first line is %%%% HASHDEEP-1.0`.
-
-    `options` are settings for `read` that the file itself gives, such as the delimiter.
+    """What a file is taken for, and why in a clause; `options` for `read` that the file itself gives, such as the
+    delimiter.
     """
 
     certainty: Certainty
@@ -126,10 +121,8 @@ class Guess(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Detector(Protocol):
-    """What a connector offers beside `Connector` when it can tell its files from others.
-
-    One that reads gzip, ZIP or other binary files itself must claim them here; of other connectors' the client unpacks
-    what it can and refuses the rest (`hashhub.containers`).
+    """What a connector offers beside `Connector` when it can tell its files from others. One that reads binary files
+    itself, such as gzip or ZIP, must claim them here: others' are unpacked, or refused (`hashhub.containers`).
     """
 
     def detect(self, head: bytes, name: str) -> Guess | None:
@@ -184,10 +177,8 @@ class Writer(Protocol):
     def write(
         self, entries: Iterable[Entry], target: BinaryIO, exported: Exported, options: Mapping[str, str]
     ) -> Iterator[Loss]:
-        """Write the entries to `target`, streaming, and yield what is lost as it is lost. The file is whole once the
-        iterator has ended, even with no entry at all.
-
-        Raises InvalidArgument for a wrong option, before anything is written.
+        """Write the entries to `target`, streaming, and yield losses as they occur; the file is whole once this has
+        ended, without entries as well. Raises InvalidArgument for a wrong option, before anything is written.
         """
         ...
 
@@ -227,11 +218,8 @@ def get(name: str) -> Connector:
 
 
 def recognise(head: bytes, name: str = "") -> list[tuple[str, Guess]]:
-    """Return what a file may be, best first: (connector, guess) of every installed connector that is a Detector and
-    takes it for one of its own. Of guesses that are as sure, those that need a mapping, which a person has to check,
-    come last.
-
-    `head`: its first bytes, HEAD_BYTES of them or all. A detector that fails has no guess.
+    """Return what a file may be by its first bytes (HEAD_BYTES, or all), best first: (connector, guess) of every
+    installed Detector; of guesses equally sure those that need a mapping last. A detector that fails has no guess.
     """
     guesses: list[tuple[str, Guess]] = []
     for connector_name, connector in discover().items():
@@ -323,18 +311,13 @@ def check_options(connector: Connector | Writer, given: Mapping[str, str]) -> No
 
 
 def partial(position: str, detail: str) -> Reject:
-    """Return what tells the hub that a source is not the full list, as where further pages follow.
-
-    It stands for no item: the report notes it, and an import that was to replace the hash set is refused.
-    """
+    """Return the Reject that marks a source as not the full list; no import replaces a set by it."""
     return Reject(position, Code.PARTIAL_SOURCE.value, detail)
 
 
 class LeftOut:
-    """Counts by name the fields of a source that are not kept.
-
-    A connector keeps a list of known fields. It calls `see` or `beyond` with what it meets besides, and returns this at
-    the end of `read`, so that nothing is left out in silence.
+    """Counts by name the fields of a source that are not kept. A connector calls `see` or `beyond` with what it does
+    not know, and returns this at the end of `read`, so that nothing is left out in silence.
     """
 
     def __init__(self) -> None:
@@ -389,10 +372,8 @@ def each(items: Iterable[_Read], make: Callable[[_Read], Iterable[_Made]]) -> Ge
 
 
 def read_hash(label: str, text: str) -> Hash | HashFault:
-    """Return the hash that a source gives under `label`, or the fault that keeps it from being one.
-
-    Unknown labels give the fault UNSUPPORTED_ALGORITHM; malformed text the reason of `hashes.parse` prefixed with
-    `DIGEST_`.
+    """Return the hash that a source gives under `label`, or the fault: UNSUPPORTED_ALGORITHM for unknown labels,
+    otherwise the reason of `hashes.parse` with `DIGEST_` before it.
     """
     try:
         return hashes.parse(label, text)
@@ -442,10 +423,7 @@ _FALSE: Final = frozenset({"false", "f", "no", "n", "0"})
 
 
 def read_flag(value: object) -> bool | None:
-    """Return a source's flag as True, False, or None when it is absent or says neither.
-
-    Accepts booleans and the strings that real files carry instead of them ("false" is False, unlike `bool("false")`).
-    """
+    """Return a flag, from booleans or the words of real files ("false" is False), or None where it says neither."""
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower() if value is not None else ""

@@ -116,11 +116,8 @@ def is_container(head: bytes) -> bool:
 
 
 def unpack(source: BinaryIO, name: str, limits: UnpackLimits = UnpackLimits()) -> Unpacked | None:  # noqa: B008 - frozen
-    """Return the one list in the gzip or ZIP file `source`; None where it is neither, or an Excel workbook, which
-    connectors read as it is.
-
-    Raises InvalidArgument that says what is inside where that is not one list, is encrypted or is a container itself;
-    MalformedSource for a damaged archive. The stream raises them too, as it is read.
+    """Return the one list in a gzip or ZIP file; None for other files, and for Excel workbooks, which connectors read.
+    Raises InvalidArgument for anything else inside, MalformedSource for damage; the stream raises them too.
     """
     source.seek(0)
     head = source.read(_HEAD)

@@ -46,11 +46,28 @@ def converted(values: Any, kind: type[T], *, called: Callable[[str], str], hint:
         raise InvalidArgument(f"{wrong}; {hint}", violations=faults) from e
 
 
-def refuse_misspelt(environment: Mapping[str, str], prefix: str, names: Iterable[str], *, but_not: str = "") -> None:
-    """Raise InvalidArgument for a variable that is nearly one of `names`: it would silently set nothing.
-
-    Others that begin with `prefix` are let be: they may be a program's that asks us.
+def too_small(section: msgspec.Struct, name: str, **least: float) -> list[Violation]:
+    """Return which of a section's numbers are below their least ones, inclusive: those that are given, otherwise 1 of
+    whole numbers and 0.01 of others.
     """
+    usual = {"int": 1, "float": 0.01}
+    bounds = {key: usual[kind] for key, kind in section.__annotations__.items() if kind in usual} | least
+    prefix = f"{name}." if name else ""
+    return [
+        Violation(prefix + key, f"must be at least {at_least}, got {getattr(section, key)}", "OUT_OF_RANGE")
+        for key, at_least in bounds.items()
+        if not getattr(section, key) >= at_least  # nan is no number of seconds either
+    ]
+
+
+def refuse(wrong: list[Violation]) -> None:
+    """Raise InvalidArgument for what is wrong, if there is something."""
+    if wrong:
+        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
+def refuse_misspelt(environment: Mapping[str, str], prefix: str, names: Iterable[str], *, but_not: str = "") -> None:
+    """Raise InvalidArgument for variables nearly named as one of `names`, which set nothing; leave others be."""
     known = {name.removeprefix(prefix): name for name in names}
     wrong = [
         Violation(name, f"is unknown; did you mean {known[near]}?", "BAD_KEY")
@@ -59,8 +76,7 @@ def refuse_misspelt(environment: Mapping[str, str], prefix: str, names: Iterable
         if not (but_not and name.startswith(but_not)) and not _OF_KUBERNETES.fullmatch(name.removeprefix(prefix))
         if (near := _nearest(name.removeprefix(prefix), known))
     ]
-    if wrong:
-        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+    refuse(wrong)
 
 
 def _faults(value: Any, kind: Any, path: str, *, strict: bool) -> Iterator[Violation]:

@@ -113,9 +113,8 @@ class Violation:
 
 
 class HashHubError(Exception):
-    """Base of the family. Raised itself for internal errors only.
-
-    `metadata` has lowerCamelCase keys. `retry_after`: seconds to wait before retrying, where they are known.
+    """Base of the family; itself for internal errors. `metadata`: lowerCamelCase keys. `retry_after`: seconds, if
+    known.
     """
 
     code: ClassVar[StatusCode] = StatusCode.INTERNAL
@@ -137,10 +136,7 @@ class HashHubError(Exception):
 
 
 class InvalidArgument(HashHubError):
-    """The caller's data is wrong.
-
-    `violations` has the first MAX_VIOLATIONS wrong fields; `violation_count` says how many there are.
-    """
+    """The caller's data is wrong: the first MAX_VIOLATIONS wrong fields, and `violation_count`, how many there are."""
 
     code = StatusCode.INVALID_ARGUMENT
     default_reason = Reason.INVALID_FIELD
@@ -165,10 +161,7 @@ class InvalidArgument(HashHubError):
 
 
 class MalformedSource(InvalidArgument):
-    """A contributed file cannot be read any further.
-
-    `position` is where reading stopped, in the connector's own terms (`line 12`, `value[3]`, `byte 4096`).
-    """
+    """A source cannot be read past `position`, in the connector's terms (`line 12`, `value[3]`, `byte 4096`)."""
 
     default_reason = Reason.MALFORMED_SOURCE
 
@@ -192,11 +185,7 @@ class PermissionDenied(HashHubError):
 
 
 class _AboutResource(HashHubError):
-    """Names the thing that it is about: its message in the contract (`HashSet`) and its name in the model
-    (`alpha/list`).
-
-    Both are kept as metadata, `resourceType` and `resourceName`; empty where nothing that has a name is meant.
-    """
+    """Names what it is about, in metadata: its message of the contract (`resourceType`) and name (`resourceName`)."""
 
     def __init__(
         self,

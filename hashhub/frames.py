@@ -49,10 +49,8 @@ class FrameColumns(NamedTuple):
 
 
 def are_telling(digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which PDQ digests, uint8[n, 32], can be those of a picture with something in it, bool[n].
-
-    The bounds are those of `hashhub.hygiene`, which say where they come from; a black frame has no quality, so only a
-    list that says otherwise of one is held up by this.
+    """Return which PDQ digests, uint8[n, 32], can be those of a picture with something in it (hygiene's bounds),
+    bool[n].
     """
     ones = np.bitwise_count(digests).sum(axis=1)
     ordered = np.sort(digests, axis=1)
@@ -129,9 +127,8 @@ def hash_of(packed: bytes) -> Hash:
 
 
 def known_by(item: Entry | Record) -> tuple[Hash, ...]:
-    """Return the hashes by which an item is known: its own and, if it has frames, what stands for all of them.
-
-    A record as the intake reads it has that among its hashes already.
+    """Return the hashes by which an item is known: its own, and what stands for its frames, which a record may have
+    already.
     """
     frames_digest: bytes = getattr(item, "frames_digest", b"")
     if frames_digest:

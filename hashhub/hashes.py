@@ -170,10 +170,7 @@ class HashError(InvalidArgument):
 
 
 def algorithm(name: str) -> Algorithm:
-    """Return the algorithm with this name or alias (`sha-256`, `Sha256`, `pdna`, …).
-
-    Raises InvalidArgument (UNKNOWN_ALGORITHM) with the list of known names.
-    """
+    """Return the algorithm of a name or alias (`sha-256`, `pdna`, …). Raises InvalidArgument (UNKNOWN_ALGORITHM)."""
     canonical = name if name in ALGORITHMS else _ALIASES.get("".join(c for c in name.lower() if c.isalnum()))
     if canonical is None:
         known = ", ".join(ALGORITHMS)
@@ -212,10 +209,8 @@ class Hash(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 
 def parse(algorithm_name: str, text: str) -> Hash:
-    """Return the hash that `text` spells in any encoding of the algorithm; case and surrounding white space do not
-    matter.
-
-    Raises HashError with reason EMPTY, WRONG_LENGTH or NOT_ENCODED; InvalidArgument for an unknown algorithm.
+    """Return the hash that `text` spells in any encoding of the algorithm, whatever case and white space around. Raises
+    HashError (EMPTY, WRONG_LENGTH, NOT_ENCODED), InvalidArgument for an unknown algorithm.
     """
     a = algorithm(algorithm_name)
     text = text.strip()
@@ -261,9 +256,8 @@ def encode(value: Hash, encoding: Encoding | None = None) -> str:
 
 
 def distance(a: Hash, b: Hash) -> int:
-    """Return the distance by the algorithm's metric: the plain reference that faster code is tested against.
-
-    EXACT gives 0 or 1. Raises InvalidArgument when the algorithms differ.
+    """Return the distance, the plain reference of faster code; 0 or 1 for EXACT. Raises InvalidArgument for two
+    algorithms.
     """
     if a.algorithm != b.algorithm:
         raise InvalidArgument(f"cannot compare {a.algorithm} with {b.algorithm}")

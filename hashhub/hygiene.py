@@ -289,18 +289,13 @@ def inspect(record: Record) -> Inspection:
     """
     bad = _bad_field(record)
     if bad:
-        return Inspection(Disposition.REJECTED, (Code.BAD_FIELD.value,), (), ((Code.BAD_FIELD.value, bad),))
+        return _rejected(Code.BAD_FIELD, bad)
     if len(record.frames) > MAX_FRAMES:
         detail = f"{len(record.frames)} frames; a video can have {MAX_FRAMES} at most: take them at a lower rate."
-        return Inspection(
-            Disposition.REJECTED, (Code.TOO_MANY_HASHES.value,), (), ((Code.TOO_MANY_HASHES.value, detail),)
-        )
-    if len(record.hashes) + len(record.faults) > MAX_HASHES_PER_ENTRY:
-        count = len(record.hashes) + len(record.faults)
+        return _rejected(Code.TOO_MANY_HASHES, detail)
+    if (count := len(record.hashes) + len(record.faults)) > MAX_HASHES_PER_ENTRY:
         detail = f"{count} hashes; at most {MAX_HASHES_PER_ENTRY} can belong to one item."
-        return Inspection(
-            Disposition.REJECTED, (Code.TOO_MANY_HASHES.value,), (), ((Code.TOO_MANY_HASHES.value, detail),)
-        )
+        return _rejected(Code.TOO_MANY_HASHES, detail)
 
     left_out: list[tuple[str, str]] = []
     suspicious: list[tuple[str, str]] = []
@@ -326,8 +321,7 @@ def inspect(record: Record) -> Inspection:
         left_out += [(fault.reason, f"{fault.algorithm}: {fault.detail}") for fault in record.faults]
 
     if record.action is Action.REVIEW and not reviews:
-        said = (Code.NO_OPINION.value, Code.NO_OPINION.description)
-        return Inspection(Disposition.REJECTED, (Code.NO_OPINION.value,), (), (said, *left_out))
+        return _rejected(Code.NO_OPINION, Code.NO_OPINION.description, *left_out)
     if record.action is not Action.CONTRIBUTE:
         if record.external_id or sound or record.frames:
             return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
@@ -347,7 +341,11 @@ def inspect(record: Record) -> Inspection:
     if about_hashes := [code for code, _ in left_out if code != Code.BAD_FIELD]:
         return Inspection(Disposition.REJECTED, (about_hashes[0],), (), tuple(left_out))
     code = Code.NO_HASH if record.action is Action.CONTRIBUTE else Code.MISSING_EXTERNAL_ID
-    return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, code.description), *left_out))
+    return _rejected(code, code.description, *left_out)
+
+
+def _rejected(code: Code, detail: str, *notes: tuple[str, str]) -> Inspection:
+    return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, detail), *notes))
 
 
 def unlike_hashes(hashes: Sequence[Hash]) -> str:

@@ -98,9 +98,7 @@ def _is_taken(lock: IO[str]) -> bool:
 
 
 def compiled_for(kernel: Any, arguments: Sequence[Any]) -> Callable[..., Any]:
-    """Return the kernel as it is compiled for arguments of these types, which is called with such alone: what a kernel
-    does to find that out at each call takes 10 µs of code that is in no cache.
-    """
+    """Return the kernel compiled for these arguments' types; to look that up at each call takes 10 µs."""
     if numba.config.DISABLE_JIT:
         return cast("Callable[..., Any]", kernel)
     compiled: Callable[..., Any] = kernel.compile(tuple(map(numba.typeof, arguments)))
@@ -142,10 +140,7 @@ def _directories(modules: Sequence[ModuleType]) -> list[Path | None]:
 
 @functools.cache
 def _directory(source: Path) -> Path | None:
-    """Return where the kernels of a source file are kept; None if nowhere.
-
-    By all that Numba finds them by: their code, where it is, versions and the processor.
-    """
+    """Return where the kernels of a source file are kept, by code, place, versions and processor; None if nowhere."""
     cpu = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
     chosen = (str(numba.config.CPU_NAME), str(numba.config.CPU_FEATURES))
     parts = (str(source), numba.__version__, str(sys.implementation.cache_tag), *cpu, *chosen)

@@ -31,10 +31,8 @@ def connect(path: Path, **options: Any) -> sqlite3.Connection:
 
 
 def open_regular(path: str | Path, *, folder: int | None = None, follow: bool = True) -> int:
-    """Open a regular file that somebody named, to read it, and return its descriptor. Raises OSError, also for anything
-    else, which is not opened: a pipe, a device, and a database that `connect` opened, by whichever name.
-
-    `folder`: descriptor of the directory that the path begins in. `follow`: whether the last name may be a link.
+    """Open a regular file that somebody named, to read it; `folder`: descriptor of where the path begins. Raises
+    OSError for anything else, unopened: a pipe, a device, a database of `connect`, a link unless `follow`.
     """
     # With O_PATH nothing is opened yet: closing it gives no lock up.
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)

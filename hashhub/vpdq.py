@@ -44,13 +44,9 @@ class FrameFormat(StrEnum):
 
 
 def parse(text: str, most: int = MAX_FRAMES) -> tuple[VideoFrame, ...]:
-    """Return the frames of one video, in the order of their times, from any of the text forms.
-
-    A header line (`frame_number,quality,hash,timestamp`), blank lines, a byte order mark and either end of line are
-    read over.
-
-    Raises MalformedSource, whose position is `line 12` or `value[3]`: no frames, more than `most`, a frame that is none
-    or times that go back.
+    """Return the frames of one video in the order of their times, from any text form; a header, blank lines and a byte
+    order mark are read over. Raises MalformedSource at `line 12` or `value[3]`: no frames, more than `most`, a wrong
+    one, times that go back.
     """
     text = text.removeprefix("\ufeff")
     rows = _json_rows(text) if text.lstrip()[:1] in ("[", "{") else _line_rows(text)

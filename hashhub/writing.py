@@ -10,6 +10,7 @@ a directory, a socket; a link to nothing    refused
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import shutil
@@ -129,6 +130,21 @@ def put(part: Path, path: Path, *, field: str = OUT) -> None:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise InvalidArgument.field(field, f"{str(path)!r} is no regular file, and is not replaced; move it away")
     part.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Have the disk keep what stands in a file or directory."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_directory(path: Path, *, field: str = OUT, mode: int = 0o700) -> None:

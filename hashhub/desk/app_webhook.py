@@ -29,9 +29,7 @@ class AppUrl:
     """Calls one URL. No redirects are followed, and of the answer only the status is read."""
 
     def __init__(self, url: str, secret_file: str) -> None:
-        """Nothing is called yet. Raises InvalidArgument for another URL than https, or http on this machine, and for a
-        secret that cannot be read or is too short.
-        """
+        """Call nothing yet. Raises InvalidArgument for another URL than https or a local http, and for a bad secret."""
         parts = urlsplit(url)
         try:
             port = parts.port

@@ -13,11 +13,10 @@ import logging
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from hashhub.desk.records import HOOK
 from hashhub.model import now
 
 if TYPE_CHECKING:
@@ -35,9 +34,8 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ClockReading(msgspec.Struct, frozen=True):
-    """What the clock said, seconds since the machine was started, and which start that was; empty: not known.
-
-    `doubted`: seconds that the machine ran since the clock was doubted; None: it is believed.
+    """What the clock said, the machine's uptime in seconds and which start that was (empty: not known). `doubted`:
+    seconds that the machine ran since the clock was doubted; None: it is believed.
     """
 
     time: datetime
@@ -47,9 +45,7 @@ class ClockReading(msgspec.Struct, frozen=True):
 
 
 def after(last: ClockReading, new: ClockReading) -> ClockReading:
-    """Return the new look with whether the clock is doubted, by the one before; the one before again where the clock
-    has not been set yet.
-    """
+    """Return the new reading with whether the clock is doubted; `last` again where the clock is not set yet."""
     if new.time < _UNSET:
         return last
     passed = (new.time - last.time).total_seconds()
@@ -76,29 +72,17 @@ def is_believed(records: Records) -> bool:
         _write(records, new)
         if new is not last and _was_unset(records):
             text = "the clock has been set; what stands before this is by one that had not been"
-            records.note(actor=HOOK, kind="clock.set", subject="clock", reason=text)
+            records.note("clock.set", "clock", text)
         days = (new.time - last.time).days
         ran = max(0.0, new.uptime - last.uptime) if last.boot == new.boot else 0.0
+        seen: dict[str, Any] = {"last_time": last.time.isoformat(), "ran": round(ran)}
         if new.doubted == 0.0 and days > 0:
-            records.note(
-                actor=HOOK,
-                kind="clock.doubted",
-                subject="clock",
-                reason=f"it is {days} days ahead of when it was last looked at; was it set, or the machine off?",
-                last_time=last.time.isoformat(),
-                ran=round(ran),
-            )
+            text = f"it is {days} days ahead of when it was last looked at; was it set, or the machine off?"
+            records.note("clock.doubted", "clock", text, **seen)
         elif (new.time - last.time).total_seconds() - ran < -_MOST_AHEAD:
-            records.note(
-                actor=HOOK,
-                kind="clock.set_back",
-                subject="clock",
-                reason="it is days behind of when it was last looked at",
-                last_time=last.time.isoformat(),
-                ran=round(ran),
-            )
+            records.note("clock.set_back", "clock", "it is days behind of when it was last looked at", **seen)
         elif last.doubted is not None and new.doubted is None:
-            records.note(actor=HOOK, kind="clock.believed", subject="clock", reason="the machine ran for a day by it")
+            records.note("clock.believed", "clock", "the machine ran for a day by it")
     if new.doubted is not None:
         _LOG.warning(
             "nothing is erased: the clock went ahead by days. It is believed after %.1f more hours of running; if it "
@@ -112,7 +96,7 @@ def believe(records: Records, *, actor: str) -> None:
     """Put on record that a person says that the clock is right."""
     with records.transaction():
         _write(records, _look())
-        records.note(actor=actor, kind="clock.believed", subject="clock", reason="a person says that it is right")
+        records.note("clock.believed", "clock", "a person says that it is right", actor=actor)
 
 
 class _Behind(NamedTuple):
@@ -192,10 +176,8 @@ def _was_unset(records: Records) -> bool:
 
 
 def _last(records: Records) -> ClockReading:
-    rows = records.rows("SELECT time, uptime, boot, doubted FROM clock")
-    if rows:
-        at, uptime, boot, doubted = rows[0]
-        return ClockReading(datetime.fromisoformat(at), uptime, boot, doubted)
+    if readings := records.structs(ClockReading, "SELECT time, uptime, boot, doubted FROM clock"):
+        return readings[0]
     events = records.rows("SELECT time FROM event ORDER BY number DESC LIMIT 1")
     return ClockReading(datetime.fromisoformat(events[0][0]) if events else now(), 0.0, "")
 

@@ -51,9 +51,7 @@ class WithoutAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class PublicDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What an uploader may be told: what becomes of the upload, and by which reference to ask about it. Nothing of why,
-    which would tell what is listed.
-    """
+    """What an uploader may be told: action and reference. Nothing of why, which would tell what is listed."""
 
     action: Action
     reference: str
@@ -163,7 +161,5 @@ def severest(*actions: Action) -> Action:
 
 
 def severest_of(decisions: Sequence[Decision]) -> Decision | None:
-    """Return the first of the decisions that keep the most from others, of these one over an upload that was not kept
-    before one that was; None of none.
-    """
+    """Return the first of the severest decisions, one whose upload was not kept before others; None of none."""
     return max(decisions, key=lambda d: (_SEVERITY.index(d.action), not d.is_kept), default=None)

@@ -15,8 +15,10 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from hashhub.desk.cases import Case, Cases, Standing
+from hashhub.desk.cases.clocks import Standing
+from hashhub.desk.cases.life import Case, Cases
 from hashhub.desk.decision import read_checked
+from hashhub.desk.queue.stored_decision import lists_of
 from hashhub.desk.records import broken
 from hashhub.errors import AlreadyExists, DataLoss, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable
 from hashhub.model import Verdict, now
@@ -147,9 +149,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float] | None:
 
 def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str) -> list[str]:
     """Draw uploads that were held or blocked, decided or not, and record which; return their references in the order to
-    look at them. The seed and the record give the same sample to whoever checks it.
-
-    Raises AlreadyExists for a name that is taken: a sample that does not please cannot be drawn again under its name.
+    look at them. The seed and the record give it again. Raises AlreadyExists: no sample is drawn again under its name.
     """
     if size < 1:
         raise InvalidArgument.field("size", f"must be at least 1, got {size}")
@@ -166,21 +166,12 @@ def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str
         drawn = [at_place[place] for place in places]
         for position, reference in enumerate(drawn):
             records.write("INSERT INTO evidence_sample VALUES (?, ?, ?)", (name, reference, position))
-        records.note(
-            actor=actor,
-            kind="sample.drawn",
-            subject=f"sample-{name}",
-            size=len(drawn),
-            seed=seed,
-            frame=frame,
-        )
+        records.note("sample.drawn", f"sample-{name}", actor=actor, size=len(drawn), seed=seed, frame=frame)
     return drawn
 
 
 def _in_order(records: Records) -> Iterator[str]:
-    """Yield the uploads that samples are drawn from by time, then reference, in bounded memory: each state has an index
-    in this order.
-    """
+    """Yield the uploads that samples are drawn from by time, then reference, in bounded memory."""
 
     def of_state(state: str) -> Iterator[tuple[str, str]]:
         sql = (
@@ -367,11 +358,8 @@ def _tally(records: Records) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str
 
 
 def _of_uploads(records: Records) -> tuple[tuple[Proportion, ...], dict[str, int]]:
-    """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with; and how many
-    uploads each list recognised.
-
-    Only rulings count, the last of each upload: one that was released because the hub had an answer at last was decided
-    by nobody.
+    """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with by the last ruling
+    of each upload; and how many uploads each list recognised.
     """
     confirmed, decided = _forgotten(records, "CONFIRMED"), _forgotten(records, "DECIDED")
     recognised = _forgotten(records, "RECOGNISED")
@@ -396,7 +384,7 @@ def _of_uploads(records: Records) -> tuple[tuple[Proportion, ...], dict[str, int
             waiting[of] += 1
     shares = []
     for of in ("MATCH", "REVIEW", "CASE"):
-        bounds = wilson(confirmed[of], decided[of])
+        low, high = wilson(confirmed[of], decided[of]) or (None, None)
         shares.append(
             Proportion(
                 of=of,
@@ -404,8 +392,8 @@ def _of_uploads(records: Records) -> tuple[tuple[Proportion, ...], dict[str, int
                 decided=decided[of],
                 waiting=waiting[of],
                 share=confirmed[of] / decided[of] if decided[of] else None,
-                low=bounds[0] if bounds else None,
-                high=bounds[1] if bounds else None,
+                low=low,
+                high=high,
             )
         )
     return tuple(shares), dict(sorted(recognised.items()))
@@ -419,14 +407,8 @@ def kind_of(checked: DecisionRecord) -> str:
     return decision.verdict if decision.verdict in {Verdict.MATCH, Verdict.REVIEW} else ""
 
 
-def lists_of(checked: DecisionRecord) -> set[str]:
-    """Return the lists that recognised an upload."""
-    matches = checked.result.matches if checked.result is not None else ()
-    return {f"{m.entry.contributor}/{m.entry.hash_set}" for m in matches}
-
-
 def _forgotten(records: Records, what: str) -> Counter[str]:
-    """Return what was counted when rows went; see `record_expiry`."""
+    """Return what was counted when rows went; see `rounds`."""
     return Counter(dict(records.rows("SELECT name, count FROM forgotten WHERE what = ?", (what,))))
 
 
@@ -467,14 +449,8 @@ def write_json(evidence: object, records: Records, out: IO[str], *, event_count:
     text = msgspec.json.format(msgspec.json.encode(evidence), indent=2).decode()
     out.write(text.removesuffix("\n}") + ',\n  "access": [')
     for count, (event, _) in enumerate(islice(records.chain(), event_count)):
-        line = {
-            "number": event.number,
-            "time": event.time.isoformat().replace("+00:00", "Z"),
-            "actor": event.actor,
-            "kind": event.kind,
-            "subject": event.subject,
-            "reason": event.reason,
-        }
+        line = msgspec.to_builtins(event)
+        del line["details"]
         out.write(("," if count else "") + "\n    " + msgspec.json.encode(line).decode())
     out.write("\n  ]\n}\n")
 

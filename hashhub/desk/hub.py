@@ -52,9 +52,7 @@ class Judge(Protocol):
         ...
 
     def revision(self) -> int:
-        """Return the newest revision that this judge is known to answer by; an answer that was remembered counts only
-        at that revision. Never waits.
-        """
+        """Return the newest revision known here, at which alone remembered answers count. Never waits."""
         ...
 
     def close(self) -> None:
@@ -63,9 +61,8 @@ class Judge(Protocol):
 
 
 def client_of(settings: DeskSettings, *, timeout: float, retry_seconds: float = 2.0, token_file: str = "") -> Client:
-    """Return a client of the hub that the settings name, with their token or that of another file; it connects lazily.
-
-    Raises InvalidArgument when a file that they name cannot be read.
+    """Return a lazy client of the settings' hub, with their token or that of a file. Raises InvalidArgument for bad
+    files.
     """
     from hashhub.client import Client
 

@@ -63,7 +63,7 @@ class People:
                 "INSERT INTO person VALUES (?, ?, ?, ?)",
                 (name, _digest(token), at.isoformat(), (at + timedelta(days=days)).isoformat()),
             )
-            self._records.note(actor=actor, kind="person.added", subject=name, days=days)
+            self._records.note("person.added", name, actor=actor, days=days)
         return token
 
     def remove(self, name: str, *, actor: str) -> None:
@@ -71,17 +71,14 @@ class People:
         with self._records.transaction():
             if not self._records.write("DELETE FROM person WHERE name = ?", (name,)):
                 raise NotFound(f"there is no person {name[:63]!r}; see `hashhub hook queue people list`")
-            self._records.note(actor=actor, kind="person.removed", subject=name)
+            self._records.note("person.removed", name, actor=actor)
             for (reference,) in self._records.rows("SELECT reference FROM proposal WHERE actor = ?", (name,)):
                 self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
-                self._records.note(
-                    actor=actor, kind="release.withdrawn", subject=reference, reason="who proposed it was removed"
-                )
+                self._records.note("release.withdrawn", reference, "who proposed it was removed", actor=actor)
 
     def everybody(self) -> list[Person]:
         """Return the persons by name."""
-        rows = self._records.rows("SELECT name, add_time, expire_time FROM person ORDER BY name")
-        return [_person(row) for row in rows]
+        return self._records.structs(Person, "SELECT name, add_time, expire_time FROM person ORDER BY name")
 
     def who(self, token: str) -> Person:
         """Return whose token this is. Raises Unauthenticated."""
@@ -92,17 +89,16 @@ class People:
                 reason=Reason.TOKEN_MISSING,
                 metadata=_OF_A_PERSON,
             )
-        rows = self._records.rows(
-            "SELECT name, add_time, expire_time FROM person WHERE token_digest = ?", (_digest(token),)
-        )
-        if not rows:
+        sql = "SELECT name, add_time, expire_time FROM person WHERE token_digest = ?"
+        persons = self._records.structs(Person, sql, (_digest(token),))
+        if not persons:
             raise Unauthenticated(
                 "this token is no person's, or they were removed; "
                 "`hashhub hook queue people add NAME --out FILE` makes one",
                 reason=Reason.TOKEN_UNKNOWN,
                 metadata=_OF_A_PERSON,
             )
-        person = _person(rows[0])
+        [person] = persons
         if person.expire_time <= now():
             raise Unauthenticated(
                 "this person's token has ended; remove the person and add them again",
@@ -114,8 +110,3 @@ class People:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
-
-
-def _person(row: tuple[str, str, str]) -> Person:
-    name, added, expires = row
-    return Person(name=name, add_time=datetime.fromisoformat(added), expire_time=datetime.fromisoformat(expires))

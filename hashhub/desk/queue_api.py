@@ -25,7 +25,9 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from hashhub.desk.people import People
-from hashhub.desk.queue import WAITING, ReviewQueue, ReviewSender, RulingCode, Rulings
+from hashhub.desk.queue.reviews import ReviewSender
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import WAITING, ReviewQueue, RulingCode
 from hashhub.desk.records import UploadState
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 
@@ -47,22 +49,19 @@ _STATUS: Final = {
 }
 
 
-class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Comment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     comment: str = ""
 
 
-class _Confirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    comment: str = ""
+class _Confirmation(_Comment, frozen=True, kw_only=True, forbid_unknown_fields=True):
     etag: str = ""
 
 
-class _Released(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Release(_Confirmation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     code: RulingCode
-    comment: str = ""
-    etag: str = ""
 
 
-class _Reported(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Filing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recipient: str
     filed_as: str
 
@@ -75,16 +74,18 @@ def queue_router(records: Records, settings: DeskSettings) -> Router:
 def queue_routes(records: Records, settings: DeskSettings) -> list[Route]:
     """Return the routes, as the sidecar has them."""
     api = _Api(records, settings)
+    rulings = api.rulings
     routes = [Route("/queue", api.answer(api.listed), methods=["GET"])]
     routes.append(Route("/queue/{reference}", api.answer(api.one), methods=["GET"]))
-    for name, what in (
-        ("confirm", api.confirm),
-        ("release", api.release),
-        ("withdraw", api.withdraw),
-        ("escalate", api.escalate),
-        ("reported", api.reported),
+    for name, body, ruling in (
+        ("confirm", _Confirmation, rulings.confirm),
+        ("release", _Release, rulings.release),
+        ("withdraw", _Comment, rulings.withdraw),
+        ("escalate", _Comment, rulings.escalate),
+        ("reported", _Filing, rulings.reported),
     ):
-        routes.append(Route(f"/queue/{{reference}}/{name}", api.answer(what), methods=["POST"]))
+        path = f"/queue/{{reference}}/{name}"
+        routes.append(Route(path, api.answer(api.ruled(body, ruling)), methods=["POST"]))
     return routes
 
 
@@ -95,7 +96,7 @@ class _Api:
     def __init__(self, records: Records, settings: DeskSettings) -> None:
         self._people = People(records)
         self._queue = ReviewQueue(records, settings)
-        self._rulings = Rulings(records, settings, queue=self._queue)
+        self.rulings = Rulings(records, settings, queue=self._queue)
         self._reviews = ReviewSender(records, settings)
 
     def answer(self, do: _Do) -> Callable[[Request], Awaitable[Response]]:
@@ -143,42 +144,21 @@ class _Api:
         """Answer with one upload."""
         return self._queue.get(_reference(request), actor=actor)
 
-    def confirm(self, request: Request, actor: str, body: bytes) -> Any:
-        """Remove."""
-        said = _read(body, _Confirmed)
-        state = self._rulings.confirm(_reference(request), actor=actor, comment=said.comment, etag=said.etag)
-        return self._state(request, state)
+    def ruled(self, kind: type[msgspec.Struct], ruling: Callable[..., UploadState | None]) -> _Do:
+        """Return what makes a ruling with the fields of a body of this kind."""
 
-    def release(self, request: Request, actor: str, body: bytes) -> Any:
-        """Release, or propose it."""
-        said = _read(body, _Released)
-        state = self._rulings.release(
-            _reference(request), code=said.code, actor=actor, comment=said.comment, etag=said.etag
-        )
-        return self._state(request, state)
+        def do(request: Request, actor: str, body: bytes) -> Any:
+            reference, fields = _reference(request), msgspec.structs.asdict(_read(body, kind))
+            state = ruling(reference, actor=actor, **fields)
+            if state is None:  # a report was filed
+                return {"reference": reference, **fields}
+            return {
+                "reference": reference,
+                "state": state,
+                "needs_second_person": self._queue.proposal(reference) is not None,
+            }
 
-    def withdraw(self, request: Request, actor: str, body: bytes) -> Any:
-        """End a proposed release."""
-        return self._state(
-            request, self._rulings.withdraw(_reference(request), actor=actor, comment=_read(body, _Said).comment)
-        )
-
-    def escalate(self, request: Request, actor: str, body: bytes) -> Any:
-        """Hand on."""
-        return self._state(
-            request, self._rulings.escalate(_reference(request), actor=actor, comment=_read(body, _Said).comment)
-        )
-
-    def reported(self, request: Request, actor: str, body: bytes) -> Any:
-        """Note a report."""
-        said = _read(body, _Reported)
-        self._rulings.reported(_reference(request), recipient=said.recipient, filed_as=said.filed_as, actor=actor)
-        return {"reference": _reference(request), "recipient": said.recipient, "filed_as": said.filed_as}
-
-    def _state(self, request: Request, state: UploadState) -> dict[str, Any]:
-        reference = _reference(request)
-        proposal = self._queue.get(reference).proposal
-        return {"reference": reference, "state": state, "needs_second_person": proposal is not None}
+        return do
 
 
 def _token(request: Request) -> str:

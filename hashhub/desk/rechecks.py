@@ -21,7 +21,7 @@ from hashhub.background import Background
 from hashhub.desk.app_webhook import AppUrl
 from hashhub.desk.clock import is_believed
 from hashhub.desk.decision import Action, DecisionRecord, FollowUp, NoAnswer, damaged, severest
-from hashhub.desk.records import HOOK, Records, UploadState
+from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import Encryption
 from hashhub.errors import DataLoss, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.model import Query, Verdict, now
@@ -171,9 +171,7 @@ class Rechecks:
         return damage
 
     def _take(self, table: str, columns: str, listener: str = "") -> list[tuple[Any, ...]]:
-        """Return what is due, which nobody else gets for the time of the lease. What is due later than ever is set was
-        written while the clock was wrong, and is due.
-        """
+        """Return what is due (or was written by a wrong clock), which nobody else gets during the lease."""
         at = time.time()
         key = columns.partition(",")[0]
         which = f"(due <= :at OR due > :never){' AND listener = :listener' if listener else ''}"
@@ -248,9 +246,7 @@ class Rechecks:
             self._records.write(
                 "DELETE FROM upload WHERE reference = ? AND state = ?", (reference, UploadState.UNANSWERED)
             )
-            self._records.note(
-                actor=HOOK, kind="upload.forgotten", subject=reference, reason="nobody listed it within keep_days"
-            )
+            self._records.note("upload.forgotten", reference, "nobody listed it within keep_days")
 
     def _answer(
         self,
@@ -283,17 +279,11 @@ class Rechecks:
                 )
             self._records.set_upload(becomes, answered)
             self._records.note(
-                actor=HOOK,
-                kind="upload.rechecked",
-                subject=reference,
-                verdict=verdict,
-                action=action,
-                before=before,
-                state=becomes,
+                "upload.rechecked", reference, verdict=verdict, action=action, before=before, state=becomes
             )
             if lacks:
                 reason = "it was allowed at first, so that its bytes were not kept"
-                self._records.note(actor=HOOK, kind="vault.not_kept", subject=reference, reason=reason)
+                self._records.note("vault.not_kept", reference, reason)
             have_told(self._records, self._settings, checked, action, verdict)
 
     def _tell_app(self, listener: str, number: int, since: float, attempts: int, rechecked: FollowUp) -> None:
@@ -311,9 +301,7 @@ class Rechecks:
                     "UPDATE telling SET due = ?, attempts = attempts + 1 WHERE number = ?", (at + wait, number)
                 )
                 return
-            self._records.note(
-                actor=HOOK, kind="app.not_told", subject=rechecked.reference, reason=f"for three days: {text}"
-            )
+            self._records.note("app.not_told", rechecked.reference, f"for three days: {text}")
         self._records.write("DELETE FROM telling WHERE number = ?", (number,))
 
 

@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -35,15 +35,13 @@ from hashhub.errors import (
 from hashhub.model import Verdict, now
 from hashhub.sqlite_files import connect
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
 FILE_NAME: Final = "hook.db"
 SCHEMA_VERSION: Final = 1
 WAIT_SECONDS: Final = 5.0
 """For another thread, and as long for another process: each upload that is recorded may wait so long, and no longer."""
 _READ_ROWS: Final = 5_000  # at a time: a year's events do not fit into memory
 Version: TypeAlias = tuple[int, int]
+T = TypeVar("T", bound=msgspec.Struct)
 HOOK: Final = "hook"
 """The actor of what no person did."""
 
@@ -240,11 +238,10 @@ class Records:
     """The hook's own database. Several processes may share it; safe to be shared by threads."""
 
     def __init__(self, directory: Path) -> None:
-        """Open it, or make it. Raises InvalidArgument for a directory that others can read, Unavailable for one that
-        cannot be used.
-        """
-        self._held = _Held()
-        with self._held:
+        """Open or make it. Raises InvalidArgument if others can read the directory, Unavailable without use of it."""
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        with self._file():
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if directory.stat().st_mode & 0o077:
@@ -292,13 +289,34 @@ class Records:
 
     def close(self) -> None:
         """Close the file."""
-        with self._held.for_closing():
+        # Behind a fork, or where another thread never lets go, it is closed as it is.
+        is_taken = os.getpid() == self._process and self._lock.acquire(timeout=WAIT_SECONDS)
+        try:
             self._db.close()
+        finally:
+            if is_taken:
+                self._lock.release()
+
+    @contextmanager
+    def _file(self) -> Iterator[None]:
+        """Have the file for this thread alone; what SQLite raises meanwhile becomes an error of the family."""
+        if os.getpid() != self._process:  # SQLite's file would be damaged by both
+            raise FailedPrecondition(
+                "the hook was opened before this process was forked off; open it in each worker of the app"
+            )
+        if not self._lock.acquire(timeout=WAIT_SECONDS):
+            raise Unavailable("the hook's records are busy; check the disk, and who else has opened hook.db")
+        try:
+            yield
+        except sqlite3.DatabaseError as e:
+            raise _ours(e) from e
+        finally:
+            self._lock.release()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make what is written within one change, or none. Nested ones belong to the outermost."""
-        with self._held:
+        with self._file():
             if self._is_under_way():
                 yield
                 return
@@ -317,13 +335,19 @@ class Records:
 
     def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         """Return what a statement reads."""
-        with self._held:
+        with self._file():
             return self._db.execute(sql, values).fetchall()
 
+    def structs(self, kind: type[T], sql: str, values: Sequence[object] = ()) -> list[T]:
+        """Return what a statement reads as structs of a kind: its columns are named as their fields."""
+        with self._file():
+            cursor = self._db.execute(sql, values)
+            names = [column[0] for column in cursor.description]
+            rows = (dict(zip(names, row, strict=True)) for row in cursor)
+            return [msgspec.convert(row, kind, strict=False) for row in rows]
+
     def many_rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """As `rows`, by a connection of its own: what takes seconds to read keeps nobody from recording an upload. It
-        sees what is committed.
-        """
+        """Return what is committed, by a connection of its own, so that seconds of reading delay no upload."""
         try:
             with closing(sqlite3.connect(self._path, isolation_level=None, timeout=WAIT_SECONDS)) as own:
                 own.execute("PRAGMA query_only = ON").close()
@@ -333,16 +357,16 @@ class Records:
 
     def version(self) -> Version:
         """Return what differs after any change to the file, by whichever process."""
-        with self._held:
+        with self._file():
             # The first is changed by what other connections commit, the second by what this one changes.
             return self._db.execute("PRAGMA data_version").fetchone()[0], self._db.total_changes
 
     def write(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> int:
         """Carry a statement out, and return how many rows it changed."""
-        with self._held:
+        with self._file():
             return self._db.execute(sql, values).rowcount
 
-    def note(self, *, actor: str, kind: str, subject: str, reason: str = "", **details: object) -> DeskEvent:
+    def note(self, kind: str, subject: str, reason: str = "", *, actor: str = HOOK, **details: object) -> DeskEvent:
         """Append an event to the chain. What it is about belongs into the same `transaction`."""
         with self.transaction():
             last = self.rows("SELECT number, digest FROM event ORDER BY number DESC LIMIT 1")
@@ -398,9 +422,8 @@ class Records:
                 ),
             )
             self.note(
-                actor=HOOK,
-                kind=f"upload.{state.lower()}",
-                subject=decision.reference,
+                f"upload.{state.lower()}",
+                decision.reference,
                 action=decision.action,
                 verdict=decision.verdict,
                 noAnswer=decision.no_answer or "",
@@ -435,7 +458,7 @@ class Records:
             hashes = tuple(dict.fromkeys((*recorded.hashes, *checked.hashes)))
             more = msgspec.structs.replace(recorded, decision=decision, hashes=hashes, result=checked.result)
             self.set_upload(state, more)
-            self.note(actor=HOOK, kind="upload.reasons_added", subject=reference, revision=decision.revision)
+            self.note("upload.reasons_added", reference, revision=decision.revision)
         return True
 
     def is_ruled(self, reference: str) -> bool:
@@ -443,9 +466,7 @@ class Records:
         return bool(self.rows("SELECT 1 FROM ruling WHERE reference = ? LIMIT 1", (reference,)))
 
     def events(self, *, subject: str | None = None) -> list[DeskEvent]:
-        """Return the events, the oldest first: all, or those about one subject. All may be more than memory holds; see
-        `chain`.
-        """
+        """Return the events, the oldest first: all, which may be more than memory holds, or those about one subject."""
         where, values = ("", ()) if subject is None else ("WHERE subject = ?", (subject,))
         return [_event(row) for row in self.rows(f"SELECT * FROM event {where} ORDER BY number", values)]  # noqa: S608
 
@@ -504,50 +525,6 @@ def _event(row: Sequence[Any]) -> DeskEvent:
 
 def _link(before: bytes, event: DeskEvent) -> bytes:
     return hashlib.sha256(before + msgspec.json.encode(event, order="sorted")).digest()
-
-
-class _Held:
-    """The file, for one thread at a time; what SQLite raises meanwhile becomes an error of the family.
-
-    No generator: each upload that is decided over enters it several times, and with code that is in no cache a
-    generator's context takes 40 µs.
-    """
-
-    __slots__ = ("_lock", "_process")
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._process = os.getpid()
-
-    def __enter__(self) -> None:
-        """Have the file. Raises Unavailable when others have had it for too long."""
-        if os.getpid() != self._process:
-            raise self._forked_off()
-        if not self._lock.acquire(timeout=WAIT_SECONDS):
-            raise Unavailable("the hook's records are busy; check the disk, and who else has opened hook.db")
-
-    @contextmanager
-    def for_closing(self) -> Iterator[None]:
-        """Have the file as well as can be: behind a fork, or where another thread never lets go, it is closed as it
-        is.
-        """
-        is_taken = os.getpid() == self._process and self._lock.acquire(timeout=WAIT_SECONDS)
-        try:
-            yield
-        finally:
-            if is_taken:
-                self._lock.release()
-
-    def _forked_off(self) -> FailedPrecondition:
-        # SQLite's file would be damaged by both.
-        return FailedPrecondition(
-            "the hook was opened before this process was forked off; open it in each worker of the app"
-        )
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._lock.release()
-        if isinstance(error, sqlite3.DatabaseError):
-            raise _ours(error) from error
 
 
 def _ours(error: sqlite3.DatabaseError) -> HashHubError:

@@ -7,29 +7,10 @@ from typing import ClassVar
 
 import msgspec
 
+from hashhub.conversion import refuse, too_small
 from hashhub.desk.decision import Action, WithoutAnswer
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.model import Effort
-
-
-def too_small(section: msgspec.Struct, name: str, **least: float) -> list[Violation]:
-    """Return which of a section's numbers are below their least ones, inclusive: those that are given, otherwise 1 of
-    whole numbers and 0.01 of others.
-    """
-    usual = {"int": 1, "float": 0.01}
-    bounds = {key: usual[kind] for key, kind in section.__annotations__.items() if kind in usual} | least
-    prefix = f"{name}." if name else ""
-    return [
-        Violation(prefix + key, f"must be at least {at_least}, got {getattr(section, key)}", "OUT_OF_RANGE")
-        for key, at_least in bounds.items()
-        if not getattr(section, key) >= at_least  # nan is no number of seconds either
-    ]
-
-
-def refuse(wrong: list[Violation]) -> None:
-    """Raise InvalidArgument for what is wrong, if there is something."""
-    if wrong:
-        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
 
 
 class Mode(StrEnum):

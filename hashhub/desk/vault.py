@@ -1,7 +1,7 @@
 """The vault: encrypted copies of uploads that were held or blocked. Off unless chosen; no route and no call of any
 server gives out what it holds.
 
-    DATA/vault/ab/<random>   the content, in chunks (`sealing`), by a key of its own
+    DATA/vault/ab/<random>   the content, in chunks (`vault_keys.seal`), by a key of its own
     hook.db, vault_item      that key, wrapped for the operator (`vault_keys`)
 
 Erasing destroys the wrapped key and then the file, so that what a medium or a backup still has of either alone is of no
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -29,8 +29,7 @@ from hashhub.desk.clock import AHEAD, Times, is_believed
 from hashhub.desk.decision import Action, DecisionRecord
 from hashhub.desk.records import HOOK, UploadState
 from hashhub.desk.retention import RetentionPeriod
-from hashhub.desk.sealing import seal, unseal
-from hashhub.desk.vault_keys import KeyFile, lost, open_keys
+from hashhub.desk.vault_keys import KeyFile, lost, open_keys, seal, unseal
 from hashhub.errors import (
     DataLoss,
     FailedPrecondition,
@@ -42,7 +41,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.model import Verdict, now
-from hashhub.writing import check, written
+from hashhub.writing import check, sync, written
 
 if TYPE_CHECKING:
     from hashhub.desk.records import Records
@@ -54,6 +53,15 @@ _NAME_BYTES: Final = 16
 _SWEEP_ITEMS: Final = 1000  # erased in one go, so that an upload never waits for a year's worth
 _PART: Final = ".part"
 MAX_REASON: Final = 1000
+
+
+class _Row(NamedTuple):
+    name: str
+    reference: str
+    size: int
+    time: str
+    key_id: str
+    wrapped_key: bytes
 
 
 class VaultItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,11 +104,9 @@ class Vault:
         rotating: bool = False,
         sweep_first: bool = True,
     ) -> None:
-        """Open it, try the key, clear away what a killed process left, and erase what is due by a believed clock.
-
-        `rotating`: it is opened for `rotate` or for a `check` before or amid one, by the key file `old_key`, or by an
-        age identity that is no recipient any more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when
-        the key is not the one for which things were kept (VAULT_KEY_LOST).
+        """Open it, try the key, clear away what a killed process left, and erase what is due. `rotating`: it is opened
+        for `rotate` or `check`, by `old_key` or an age identity that is no recipient any more. Raises
+        FailedPrecondition: VAULT_OFF, or VAULT_KEY_LOST for another key than what is kept was kept for.
         """
         self._records = records
         self._settings = settings.vault
@@ -119,9 +125,8 @@ class Vault:
     # Keeping
 
     def on_checked(self, checked: DecisionRecord, content: IO[bytes] | None) -> None:
-        """Keep an upload that others are not to see. What is allowed is never kept, and hashes have no content.
-
-        Raises HashHubError when it could not be kept: nothing of it was.
+        """Keep an upload that others are not to see, and that has content. Raises HashHubError when nothing could be
+        kept.
         """
         if checked.decision.action is Action.ALLOW or (content is None and not checked.size_bytes):
             return
@@ -139,15 +144,12 @@ class Vault:
             self.store(checked.decision.reference, content, size=checked.size_bytes, most=most)
         except HashHubError as e:
             with suppress(HashHubError):
-                self._records.note(
-                    actor=HOOK, kind="vault.not_kept", subject=checked.decision.reference, reason=e.reason
-                )
+                self._records.note("vault.not_kept", checked.decision.reference, e.reason)
             raise
 
     def store(self, reference: str, content: IO[bytes], *, size: int, most: int) -> None:
-        """Keep `size` bytes under this reference, durably. `most`: bytes that may be kept then, all together.
-
-        Raises LimitExceeded (DISK_FULL, TOO_LARGE) or Unavailable; nothing is kept then.
+        """Keep `size` bytes durably, at most `most` of all uploads. Raises LimitExceeded (DISK_FULL, TOO_LARGE),
+        Unavailable.
         """
         if self._records.rows("SELECT 1 FROM vault_item WHERE reference = ?", (reference,)):
             return
@@ -171,14 +173,14 @@ class Vault:
                     file.flush()
                     os.fsync(file.fileno())
                     part.rename(path)
-                    _sync(path.parent)
+                    sync(path.parent)
                     with self._records.transaction():
                         self._check_room(size, most)
                         self._records.write(
                             "INSERT INTO vault_item VALUES (?, ?, ?, ?, ?, ?, NULL)",
                             (name, reference, size, now().isoformat(), self._keys.id, wrapped),
                         )
-                        self._records.note(actor=HOOK, kind="vault.stored", subject=reference, size_bytes=size)
+                        self._records.note("vault.stored", reference, size_bytes=size)
             except BaseException:
                 part.unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
@@ -203,15 +205,12 @@ class Vault:
         return sorted(items, key=lambda i: (i.due_time is None, i.due_time or i.time, i.reference))
 
     def export(self, reference: str, out: Path, *, actor: str, reason: str) -> int:
-        """Write an upload to a new file for its owner only, and return its size. That it is opened is on record before
-        the first byte is read.
-
-        Raises NotFound, AlreadyExists for a file that is there, InvalidArgument for a missing reason, LimitExceeded
-        beyond what one person may take out a day, FailedPrecondition (VAULT_KEY_LOST), DataLoss (VAULT_DAMAGED).
-        Nothing is written then.
+        """Write an upload to a new file for its owner only, and return its size; that it is opened is on record before.
+        Raises NotFound, AlreadyExists, InvalidArgument without a reason, LimitExceeded (`exports_a_day`),
+        FailedPrecondition (VAULT_KEY_LOST), DataLoss (VAULT_DAMAGED); nothing is written then.
         """
         _check_reason(reason)
-        name, wrapped = self._kept_item(reference)
+        item = self._kept_item(reference)
         check(out)
         with self._records.transaction():
             at = now()
@@ -223,32 +222,30 @@ class Vault:
                 raise LimitExceeded(
                     f"{actor} has opened {count} uploads within 24 hours, as many as vault.exports_a_day allows"
                 )
-            self._records.note(actor=actor, kind="vault.opened", subject=reference, reason=reason)
-        key = self._keys.unwrap(wrapped, name)
-        with _disk(), self._open(reference, name) as source, os.fdopen(os.memfd_create("export"), "w+b") as content:
-            size = unseal(source, content, key, name)
+            self._records.note("vault.opened", reference, reason, actor=actor)
+        key = self._keys.unwrap(item.wrapped_key, item.name)
+        with _disk(), self._open(item) as source, os.fdopen(os.memfd_create("export"), "w+b") as content:
+            size = unseal(source, content, key, item.name)
             content.seek(0)
             with written(out) as file:  # only now: a pipe takes nothing back
                 shutil.copyfileobj(content, file)
-        self._records.note(actor=actor, kind="vault.exported", subject=reference, reason=reason, size_bytes=size)
+        self._records.note("vault.exported", reference, reason, actor=actor, size_bytes=size)
         return size
 
     def check(self, *, actor: str) -> Check:
-        """Open everything that is kept, each with the key that it is for, let nothing out, and say what cannot be
-        opened.
-        """
+        """Open everything that is kept by its key, let nothing out, and say what cannot be opened."""
         problems = []
         rows = self._rows()
-        self._records.note(actor=actor, kind="vault.check_begun", subject="vault", items=len(rows))
-        for name, reference, _, _, key_id, wrapped in rows:
-            keys = self._old_keys if key_id == self._old_keys.id else self._keys
+        self._records.note("vault.check_begun", "vault", actor=actor, items=len(rows))
+        for row in rows:
+            keys = self._old_keys if row.key_id == self._old_keys.id else self._keys
             try:
-                with _disk(), self._open(reference, name) as source, Path(os.devnull).open("wb") as nowhere:
-                    unseal(source, nowhere, keys.unwrap(wrapped, name), name)
+                with _disk(), self._open(row) as source, Path(os.devnull).open("wb") as nowhere:
+                    unseal(source, nowhere, keys.unwrap(row.wrapped_key, row.name), row.name)
             except HashHubError as e:
-                problems.append(Problem(reference=reference, reason=e.reason, message=e.message))
+                problems.append(Problem(reference=row.reference, reason=e.reason, message=e.message))
         opened = len(rows) - len(problems)
-        self._records.note(actor=actor, kind="vault.checked", subject="vault", opened=opened, failed=len(problems))
+        self._records.note("vault.checked", "vault", actor=actor, opened=opened, failed=len(problems))
         return Check(items=len(rows), opened=opened, problems=tuple(problems))
 
     # Time
@@ -267,7 +264,7 @@ class Vault:
                     (reference, case, actor, reason, now().isoformat()),
                 ):
                     count += 1
-                    self._records.note(actor=actor, kind="legal_hold.set", subject=reference, reason=reason, case=case)
+                    self._records.note("legal_hold.set", reference, reason, actor=actor, case=case)
         return count
 
     def lift(self, *, case: str, reference: str | None, actor: str, reason: str) -> int:
@@ -281,7 +278,7 @@ class Vault:
                 raise NotFound("there is no such legal hold; see `hashhub hook vault list`")
             for (one,) in held:
                 self._records.write("DELETE FROM legal_hold WHERE case_name = ? AND reference = ?", (case, one))
-                self._records.note(actor=actor, kind="legal_hold.lifted", subject=one, reason=reason, case=case)
+                self._records.note("legal_hold.lifted", one, reason, actor=actor, case=case)
         return len(held)
 
     def sweep(self, *, actor: str = HOOK) -> list[str]:
@@ -293,7 +290,7 @@ class Vault:
         for row in self._rows():
             item = self._item(row, times)
             if item.due_time is not None and item.due_time <= at:
-                due.append((row[0], item))
+                due.append((row.name, item))
         erased = [(name, item) for name, item in due[:_SWEEP_ITEMS] if self._erase(name, item, actor)]
         if erased:
             # The write-ahead log still holds the pages with the keys; with a reader in between it stays until later.
@@ -307,52 +304,40 @@ class Vault:
         and started again. Return how many were, and how many could not be opened.
         """
         done = failed = 0
-        rows = [row for row in self._rows() if row[4] != self._keys.id]
+        rows = [row for row in self._rows() if row.key_id != self._keys.id]
         # Before the first key is opened: one that is killed has opened some.
-        self._records.note(
-            actor=actor, kind="vault.rotation_begun", subject="vault", key=self._keys.id, items=len(rows)
-        )
-        for name, reference, _, _, _, wrapped in rows:
+        self._records.note("vault.rotation_begun", "vault", actor=actor, key=self._keys.id, items=len(rows))
+        for row in rows:
             try:
-                anew = self._keys.wrap(self._old_keys.unwrap(wrapped, name), name)
+                anew = self._keys.wrap(self._old_keys.unwrap(row.wrapped_key, row.name), row.name)
             except HashHubError as e:
-                _LOG.warning("the vault's key of %s was not rotated: %s", reference, e.message)
+                _LOG.warning("the vault's key of %s was not rotated: %s", row.reference, e.message)
                 failed += 1
                 continue
             # Not what was erased, or rotated by somebody else, meanwhile.
             done += self._records.write(
                 "UPDATE vault_item SET key_id = ?, wrapped_key = ? WHERE name = ? AND wrapped_key = ?",
-                (self._keys.id, anew, name, wrapped),
+                (self._keys.id, anew, row.name, row.wrapped_key),
             )
-        self._records.note(
-            actor=actor, kind="vault.rotated", subject="vault", key=self._keys.id, rotated=done, failed=failed
-        )
+        self._records.note("vault.rotated", "vault", actor=actor, key=self._keys.id, rotated=done, failed=failed)
         self._records.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         return done, failed
 
     # Within
 
-    def _rows(self) -> list[tuple[str, str, int, str, str, bytes]]:
-        return [
-            (name, reference, size, at, key_id, wrapped)
-            for name, reference, size, at, key_id, wrapped in self._records.rows(
-                "SELECT name, reference, size, time, key_id, wrapped_key FROM vault_item WHERE erase_time IS NULL "
-                "ORDER BY time, name"
-            )
-        ]
+    def _rows(self, which: str = "true", *values: str) -> list[_Row]:
+        sql = f"SELECT {', '.join(_Row._fields)} FROM vault_item "  # noqa: S608 - no value in it
+        where = f"WHERE erase_time IS NULL AND {which} ORDER BY time, name"
+        return [_Row(*row) for row in self._records.rows(sql + where, values)]
 
-    def _kept_item(self, reference: str) -> tuple[str, bytes]:
-        rows = self._records.rows(
-            "SELECT name, wrapped_key FROM vault_item WHERE reference = ? AND erase_time IS NULL", (reference,)
-        )
+    def _kept_item(self, reference: str) -> _Row:
+        rows = self._rows("reference = ?", reference)
         if not rows:
             raise NotFound(f"the vault keeps nothing under {reference[:40]!r}; see `hashhub hook vault list`")
-        name, wrapped = rows[0]
-        return name, wrapped
+        return rows[0]
 
-    def _item(self, row: tuple[str, str, int, str, str, bytes], times: Times) -> VaultItem:
-        _, reference, size, at, key_id, _ = row
-        held = datetime.fromisoformat(at)
+    def _item(self, row: _Row, times: Times) -> VaultItem:
+        reference, held = row.reference, datetime.fromisoformat(row.time)
         holds = self._records.rows("SELECT case_name FROM legal_hold WHERE reference = ?", (reference,))
         due: datetime | None
         if holds:
@@ -365,7 +350,9 @@ class Vault:
                 reported=max(reported, default=None),
                 released=self._release_time(reference, times),
             )
-        return VaultItem(reference=reference, size_bytes=size, time=held, key_id=key_id, due_time=due, due_why=why)
+        return VaultItem(
+            reference=reference, size_bytes=row.size, time=held, key_id=row.key_id, due_time=due, due_why=why
+        )
 
     def _release_time(self, reference: str, times: Times) -> datetime | None:
         """Return when the upload was released, by persons or by a later answer; None where it is not."""
@@ -382,18 +369,14 @@ class Vault:
     def _erase(self, name: str, item: VaultItem, actor: str) -> bool:
         with self._records.transaction():
             # Looked at again in the transaction: a hold may have been set, or a report filed, meanwhile.
-            row = self._records.rows(
-                "SELECT name, reference, size, time, key_id, wrapped_key FROM vault_item "
-                "WHERE name = ? AND erase_time IS NULL",
-                (name,),
-            )
-            still = self._item(row[0], Times(self._records)).due_time if row else None
+            rows = self._rows("name = ?", name)
+            still = self._item(rows[0], Times(self._records)).due_time if rows else None
             if still is None or still > now():
                 return False
             self._records.write(
                 "UPDATE vault_item SET wrapped_key = NULL, erase_time = ? WHERE name = ?", (now().isoformat(), name)
             )
-            self._records.note(actor=actor, kind="vault.erased", subject=item.reference, reason=item.due_why)
+            self._records.note("vault.erased", item.reference, item.due_why, actor=actor)
         return True
 
     def _unlink(self, name: str) -> None:
@@ -401,19 +384,19 @@ class Vault:
         if erased is not None:
             with _disk():
                 self._path(name).unlink(missing_ok=True)
-                _sync(self._path(name).parent)
+                sync(self._path(name).parent)
 
     def _try_keys(self, *, rotating: bool) -> None:
         name = "self-test"
         key, wrapped = self._keys.new(name)
         if self._keys.can_open and not rotating and self._keys.unwrap(wrapped, name) != key:
             raise lost()
-        others = [row for row in self._rows() if row[4] != self._keys.id]
+        others = [row for row in self._rows() if row.key_id != self._keys.id]
         if not others or rotating:
             return
         if isinstance(self._keys, KeyFile):
             raise FailedPrecondition(
-                f"{len(others)} uploads were kept for another key ({others[0][4]}), and this one ({self._keys.id}) "
+                f"{len(others)} uploads were kept for another key ({others[0].key_id}), and this one ({self._keys.id}) "
                 "does not open them; name the old key file again, or run `hashhub hook vault rotate --old-key FILE` "
                 "(`hashhub hook vault check --old-key FILE` says before whether they open)",
                 reason=Reason.VAULT_KEY_LOST,
@@ -442,13 +425,13 @@ class Vault:
                     orphans += self._remove_orphan(path)
         if orphans:
             _LOG.warning("%d files in the vault were left unfinished by a process that died; removed", orphans)
-            self._records.note(actor=HOOK, kind="vault.orphans_removed", subject="vault", files=orphans)
+            self._records.note("vault.orphans_removed", "vault", files=orphans)
         for name, reference, erase_time in rows:
             if erase_time is None and name not in present and not self._path(name).exists():
                 if not self._records.rows(
                     "SELECT 1 FROM event WHERE kind = 'vault.file_missing' AND subject = ?", (reference,)
                 ):
-                    self._records.note(actor=HOOK, kind="vault.file_missing", subject=reference)
+                    self._records.note("vault.file_missing", reference)
                 _LOG.error("the vault's file of %s is missing; restore it from a backup", reference)
 
     def _remove_orphan(self, path: Path) -> int:
@@ -464,12 +447,12 @@ class Vault:
             return 0  # its process is at work, or was until now
 
     @contextmanager
-    def _open(self, reference: str, name: str) -> Iterator[IO[bytes]]:
+    def _open(self, row: _Row) -> Iterator[IO[bytes]]:
         try:
-            file = self._path(name).open("rb")
+            file = self._path(row.name).open("rb")
         except FileNotFoundError as e:
             raise DataLoss(
-                f"the vault's file of {reference} is missing; restore it from a backup", reason=Reason.VAULT_DAMAGED
+                f"the vault's file of {row.reference} is missing; restore it from a backup", reason=Reason.VAULT_DAMAGED
             ) from e
         with file:
             yield file
@@ -483,14 +466,6 @@ def _check_reason(reason: str) -> None:
         raise InvalidArgument.field(
             "reason", f"must say why, in one line of at most {MAX_REASON} characters", "REQUIRED"
         )
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

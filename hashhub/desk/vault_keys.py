@@ -1,8 +1,13 @@
-"""Who can open what the vault holds: each upload has a key of its own, and that key is wrapped for the operator.
+"""The vault's encryption: each upload has a key of its own, and that key is wrapped for the operator.
 
 AGE       to public keys: the machine that stores cannot read; who has an identity can
 KEY_FILE  by a key in a file, which the operator keeps apart from the data
 KMS       by a key that never leaves a key service (`awskms:///alias/NAME?region=…`)
+
+A sealed file is MAGIC, then for each 64 KiB of the upload its ciphertext by AES-256-GCM and tag (16 bytes). The nonce
+is the chunk's number (8 bytes, big-endian), three zeros, and 1 for the last chunk, else 0: the STREAM construction
+(Hoang, Reyhanitabar, Rogaway and Vizár, 2015). No key seals twice, so no nonce is used twice. The additional data is
+MAGIC and the item's name, so that two files cannot be swapped.
 """
 
 from __future__ import annotations
@@ -12,16 +17,17 @@ import binascii
 import hashlib
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from hashhub.addresses import is_loopback_host
-from hashhub.desk.sealing import KEY_BYTES, cipher_of
 from hashhub.desk.settings import Encryption
-from hashhub.errors import FailedPrecondition, InvalidArgument, Reason, Unavailable
+from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.writing import written
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     from hashhub.desk.settings import VaultSettings
 
 _NONCE_BYTES: Final = 12
@@ -156,9 +162,8 @@ class Kms:
     can_open = True  # where the service's own rules let this machine
 
     def __init__(self, url: str) -> None:
-        """Ask for a data key, so that a key which is missing or disabled is known at once.
-
-        Raises InvalidArgument for an address of another kind, Unavailable when the service gives none.
+        """Ask for a data key, so that a missing key shows at once. Raises InvalidArgument for a bad address,
+        Unavailable.
         """
         parts = urlsplit(url)
         self._key = parts.path.lstrip("/")
@@ -294,3 +299,86 @@ def _pyrage() -> Any:
             "age needs the library pyrage; pip install 'hashhub[hook]'", reason=Reason.MISSING_EXTRA
         ) from e
     return pyrage
+
+
+KEY_BYTES: Final = 32
+CHUNK_BYTES: Final = 1 << 16
+_MAGIC: Final = b"hashhub-vault-1\n"
+_TAG_BYTES: Final = 16
+
+
+def seal(content: IO[bytes], target: IO[bytes], key: bytes, name: str, *, max_bytes: int) -> int:
+    """Encrypt the rest of `content` into `target`; return its size. Raises LimitExceeded beyond `max_bytes`."""
+    cipher = cipher_of(key)
+    target.write(_MAGIC)
+    size = number = 0
+    chunk = _read(content, CHUNK_BYTES)
+    while True:
+        size += len(chunk)
+        if size > max_bytes:
+            raise LimitExceeded(
+                f"the upload is larger than the {max_bytes} bytes that the vault may keep of one",
+                reason=Reason.TOO_LARGE,
+            )
+        following = _read(content, CHUNK_BYTES)
+        target.write(cipher.encrypt(_nonce(number, is_last=not following), chunk, _MAGIC + name.encode()))
+        if not following:
+            return size
+        chunk = following
+        number += 1
+
+
+def unseal(source: IO[bytes], target: IO[bytes], key: bytes, name: str) -> int:
+    """Decrypt the upload into `target`; return its size, without which nothing of it may be used. Raises DataLoss when
+    anything was changed, cut, added or put into another order.
+    """
+    from cryptography.exceptions import InvalidTag
+
+    cipher = cipher_of(key)
+    if source.read(len(_MAGIC)) != _MAGIC:
+        raise _damaged()
+    size = number = 0
+    chunk = _read(source, CHUNK_BYTES + _TAG_BYTES)
+    while True:
+        following = _read(source, CHUNK_BYTES + _TAG_BYTES)
+        try:
+            piece = cipher.decrypt(_nonce(number, is_last=not following), chunk, _MAGIC + name.encode())
+        except (InvalidTag, ValueError) as e:
+            raise _damaged() from e
+        target.write(piece)
+        size += len(piece)
+        if not following:
+            return size
+        chunk = following
+        number += 1
+
+
+def cipher_of(key: bytes) -> AESGCM:
+    """Return the cipher that a key makes. Raises FailedPrecondition where the library is missing."""
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError as e:
+        raise FailedPrecondition(
+            "the vault needs the library cryptography; pip install 'hashhub[hook]'", reason=Reason.MISSING_EXTRA
+        ) from e
+    return AESGCM(key)
+
+
+def _nonce(number: int, *, is_last: bool) -> bytes:
+    return number.to_bytes(8, "big") + bytes((0, 0, 0, is_last))
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """Return `size` bytes, fewer at the end only."""
+    pieces = bytearray()
+    while len(pieces) < size and (piece := stream.read(size - len(pieces))):
+        pieces += piece
+    return bytes(pieces)
+
+
+def _damaged() -> DataLoss:
+    return DataLoss(
+        "what the vault holds of this upload was changed, cut or is another's; nothing of it was let out. Keep the "
+        "file, and restore the vault and hook.db from one backup",
+        reason=Reason.VAULT_DAMAGED,
+    )

@@ -590,10 +590,10 @@ class BucketWorker:
         where = self._address(self.held, kept_as)
         if not self._is_kept(decision.reference):  # a worker that was killed may have said so
             self.records.note(
+                "bucket.kept",
+                decision.reference,
+                reason or (decision.reasons[0].code if decision.reasons else ""),
                 actor=_ACTOR,
-                kind="bucket.kept",
-                subject=decision.reference,
-                reason=reason or (decision.reasons[0].code if decision.reasons else ""),
                 action=Action.HOLD if folder == _FOLDERS[Action.HOLD] else Action.BLOCK,
                 where=self._address(self.held, f"{folder}/{decision.reference}"),
             )
@@ -703,10 +703,10 @@ class BucketWorker:
         kept_as = f"{_FOLDERS[decision.action]}/{decision.reference}/{name}"
         where = self._address(self.held, kept_as)
         self.records.note(
+            "bucket.taken_back",
+            decision.reference,
+            decision.reasons[0].code if decision.reasons else "",
             actor=_ACTOR,
-            kind="bucket.taken_back",
-            subject=decision.reference,
-            reason=decision.reasons[0].code if decision.reasons else "",
             action=decision.action,
             where=self._address(self.held, f"{_FOLDERS[decision.action]}/{decision.reference}"),
         )
@@ -755,18 +755,13 @@ class BucketWorker:
                     "UPDATE upload SET state = ? WHERE reference = ? AND state = ?",
                     (UploadState.HELD, reference, UploadState.RELEASED),
                 ):
-                    self.records.note(actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN)
+                    self.records.note("bucket.not_released", reference, _NAME_TAKEN, actor=_ACTOR)
             self._tell(Handled(name=name, outcome=ObjectOutcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
             return
         with self.records.transaction():
             self.records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
             if is_released:
-                self.records.note(
-                    actor=_ACTOR,
-                    kind="bucket.released",
-                    subject=reference,
-                    reason="" if where else "NOT_PUBLISHED",
-                )
+                self.records.note("bucket.released", reference, "" if where else "NOT_PUBLISHED", actor=_ACTOR)
         if where:
             self._tell(Handled(name=name, outcome=ObjectOutcome.RELEASED, where=where))
 

@@ -14,8 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from hashhub.desk.cases import CaseItem, Cases, Partial, Scan, item_of
+from hashhub.desk.cases.copies import Partial, Scan
 from hashhub.desk.cases.index import CaseIndex
+from hashhub.desk.cases.item import CaseItem, item_of
+from hashhub.desk.cases.life import Cases
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.archive import listed_in
 from hashhub.hook.hashing import limits_of

@@ -30,8 +30,8 @@ from hashhub import structs
 from hashhub.background import Background
 from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer, severest
-from hashhub.desk.decision_dedup import is_same, is_same_and_more
 from hashhub.desk.hub import Judge
+from hashhub.desk.queue.stored_decision import is_same, is_same_and_more
 from hashhub.desk.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.desk.records import UploadState
 from hashhub.desk.settings import HashingSite, Mode

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.desk.app_webhook import AppUrl
 from hashhub.desk.decision import Action
-from hashhub.desk.records import FILE_NAME, HOOK, Records
+from hashhub.desk.records import FILE_NAME, Records
 from hashhub.desk.rounds import QueueRounds
 from hashhub.desk.settings import Encryption, HashingSite, Mode
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
@@ -143,7 +143,7 @@ def _watched(hub: HubJudge, settings: HookSettings, records: Records | None) -> 
     def note(error: HashHubError | None) -> None:
         if records is not None:
             kind, reason = ("hub.back", "") if error is None else ("hub.away", error.reason)
-            records.note(actor=HOOK, kind=kind, subject=settings.hub, reason=reason)
+            records.note(kind, settings.hub, reason)
 
     return HubBreaker(hub, failures=settings.breaker_failures, seconds=settings.breaker_seconds, on_change=note)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from hashhub.desk.cases import CaseIndex, Cases
-from hashhub.desk.cases.index import STOPPED
+from hashhub.desk.cases.index import STOPPED, CaseIndex
+from hashhub.desk.cases.life import Cases
 from hashhub.desk.decision import Action, DecisionRecord, severest
 from hashhub.desk.hub import HubAnswer, Judge, client_of
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable

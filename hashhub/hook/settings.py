@@ -17,9 +17,9 @@ from typing import Any, Final
 import msgspec
 
 from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
-from hashhub.conversion import converted, refuse_misspelt
+from hashhub.conversion import converted, refuse, refuse_misspelt, too_small
 from hashhub.desk.decision import Action
-from hashhub.desk.settings import DeskSettings, HashingSite, Mode, refuse, too_small
+from hashhub.desk.settings import DeskSettings, HashingSite, Mode
 from hashhub.errors import InvalidArgument, Violation
 
 _PREFIX: Final = "HASHHUB_HOOK_"

@@ -27,9 +27,7 @@ def clean(text: str) -> str:
 
 
 def render(template: str, cut: Callable[[str], str] = str, /, **values: Any) -> str:
-    """Fill a template, named by its path in this distribution. Every value in it is text of strangers: it is passed
-    through `cut`, cleaned and escaped.
-    """
+    """Fill a template, named by its path in this distribution; values are passed through `cut`, cleaned and escaped."""
     return _environment(cut).get_template(template).render(values)
 
 

@@ -146,9 +146,7 @@ def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, 
 
 
 def bars(title: str, rows: Sequence[Bar], *, whole: int = 0) -> Markup:
-    """Return a bar for each row, with its number after it. `whole`: what a bar of the full width would be; otherwise
-    the longest is.
-    """
+    """Return a bar and its number for each row. `whole`: what a full bar would be; 0: the longest is."""
     labels = [row.label for row in rows]
     left, right, top, height = _label_width(labels), 90, 8, 26 + _more(labels)
     most = whole or max((row.number for row in rows), default=0) or 1

@@ -23,6 +23,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import number_of
 from hashhub.reconcile import items as reading
 from hashhub.reconcile.alpha import NOMINAL, ORDERED, ORDINAL, alpha
+from hashhub.reconcile.comparison import silent
 from hashhub.reconcile.consensus import Independence, consensus, others, pairs
 from hashhub.reconcile.items import Items, Statements, distinct, world_names
 from hashhub.reconcile.results import (
@@ -62,40 +63,32 @@ def compute(
     engine: Backend = Backend.DUCKDB,
     progress: Progress | None = None,
 ) -> Agreement:
-    """Return how far the contributors of an extract agree. Two runs over the same extract give equal results.
-
-    `schemes` says what the crosswalk makes of pairs of values. On Ray digests are joined in parts; what follows is
-    computed here whatever the engine is. Raises FailedPrecondition when `hashhub[reconcile]` or `[ray]` is not
-    installed, and what `Extract.connect` raises.
+    """Return how far the contributors of an extract agree; equal for equal extracts, whatever the engine. `schemes` has
+    the crosswalks. Raises FailedPrecondition without `hashhub[reconcile]` or `[ray]`, and as `Extract.connect`.
     """
-    told = progress or _untold
+    told = progress or silent
     told(0, 1, "items")
     with extract.connect() as connection:
         known = reading.read(extract, connection, engine)
         independence = Independence(known.contributors, known.takes_from)
         steps = len(known.by_dimension) + 2
-        dimensions: list[DimensionAgreement] = []
-        measured = _Measured([], [], [])
+        measures = _Measures([], [], [], [])
         for step, (dimension, statements) in enumerate(known.by_dimension.items()):
             check()
             told(step + 1, steps, dimension)
-            _measure(dimension, statements, known, independence, dimensions, measured)
+            _measure(dimension, statements, known, independence, measures)
         told(steps - 1, steps, "crosswalks")
         suggestions = _suggest(connection, known, independence, schemes)
     told(steps, steps, "done")
     return Agreement(
         revision=extract.revision,
         items=known.items,
-        dimensions=tuple(dimensions),
-        contributors=tuple(measured.contributors),
-        confusions=tuple(measured.confusions),
-        drift=tuple(measured.drift),
+        dimensions=tuple(measures.dimensions),
+        contributors=tuple(measures.contributors),
+        confusions=tuple(measures.confusions),
+        drift=tuple(measures.drift),
         suggestions=suggestions,
     )
-
-
-def _untold(_done: int, _total: int, _what: str, /) -> None:
-    """Report no progress."""
 
 
 def wilson(count: int, items: int) -> Proportion:
@@ -118,7 +111,8 @@ def wilson(count: int, items: int) -> Proportion:
 # --- Dimensions -------------------------------------------------------------------------------------------------------
 
 
-class _Measured(NamedTuple):
+class _Measures(NamedTuple):
+    dimensions: list[DimensionAgreement]
     contributors: list[ContributorAgreement]
     confusions: list[Confusion]
     drift: list[ContributorAgreement]
@@ -129,8 +123,7 @@ def _measure(
     statements: Statements,
     known: Items,
     independence: Independence,
-    dimensions: list[DimensionAgreement],
-    measured: _Measured,
+    measures: _Measures,
 ) -> None:
     """Add what one dimension gives."""
     statements = _of_several(statements)
@@ -139,33 +132,23 @@ def _measure(
         figure = alpha(dimension, metric, statements, independence, heard, seed=_SEED)
         if not figure.items:
             return
-        dimensions.append(
-            DimensionAgreement(
-                dimension=dimension,
-                items=figure.items,
-                contributors=figure.contributors,
-                metric=metric,
-                alpha=figure.alpha,
-                low=figure.low,
-                high=figure.high,
-            )
-        )
+        measures.dimensions.append(DimensionAgreement(dimension=dimension, metric=metric, **figure._asdict()))
     agreed = consensus(statements, independence, heard, seed=_SEED)
     has = agreed != 0
-    judged = _Judged(
+    judged = _AgreedRows(
         statements.contributor[has],
         statements.quarter[has],
         statements.mask[has],
         agreed[has],
         heard.voices[has] < _TWO_VOICES,
     )
-    measured.contributors.extend(_shares(dimension, known, judged, judged.contributor.astype(np.int64), ""))
+    measures.contributors.extend(_shares(dimension, known, judged, judged.contributor.astype(np.int64), ""))
     by_quarter = judged.contributor.astype(np.int64) << 16 | judged.quarter
-    measured.drift.extend(_shares(dimension, known, judged, by_quarter, "quarter"))
-    measured.confusions.extend(_confusions(dimension, known, judged))
+    measures.drift.extend(_shares(dimension, known, judged, by_quarter, "quarter"))
+    measures.confusions.extend(_confusions(dimension, known, judged))
 
 
-class _Judged(NamedTuple):
+class _AgreedRows(NamedTuple):
     """What was stated where the others have a consensus, row by row. `is_by_one`: of one other."""
 
     contributor: NDArray[np.int32]
@@ -191,7 +174,7 @@ def _of_several(statements: Statements) -> Statements:
 
 
 def _shares(
-    dimension: str, known: Items, judged: _Judged, group: NDArray[np.int64], by: str
+    dimension: str, known: Items, judged: _AgreedRows, group: NDArray[np.int64], by: str
 ) -> Iterator[ContributorAgreement]:
     """Give the shares of groups of rows: contributors, or contributor << 16 | quarter."""
     groups, at = np.unique(group, return_inverse=True)
@@ -212,7 +195,7 @@ def _period(quarter: int) -> str:
     return f"{quarter // 4}-Q{quarter % 4 + 1}"
 
 
-def _confusions(dimension: str, known: Items, judged: _Judged) -> Iterator[Confusion]:
+def _confusions(dimension: str, known: Items, judged: _AgreedRows) -> Iterator[Confusion]:
     rows = judged.contributor.astype(np.int64) << 32 | judged.consensus.astype(np.int64) << 16 | judged.stated
     cells, count = np.unique(rows, return_counts=True)
     consensuses, at = np.unique(cells >> 16, return_inverse=True)
@@ -300,17 +283,17 @@ def _suggest(
 
 def _rows(known: Items, independence: Independence, schemes: SchemeRegistry) -> Iterator[_Row]:
     count, scheme_of = len(known.values), known.scheme_of
-    together: list[_Counted] = []
-    beside: list[_Counted] = []
+    together: list[_KeyCounts] = []
+    beside: list[_KeyCounts] = []
     for low, _, key in _keys(known, independence):
         item = known.carried.item[low].astype(np.int64)
         item, keys = np.divmod(distinct(item * count * count + key), count * count)
-        together.append(_Counted.of(keys))
+        together.append(_KeyCounts.of(keys))
         for value, other in ((keys // count, keys % count), (keys % count, keys // count)):
             of_item = distinct((item * count + value) * count + scheme_of[other])
-            beside.append(_Counted.of(of_item % (count * count)))
-    items_beside = dict(zip(*(column.tolist() for column in _Counted.sum(beside)), strict=True))
-    for key, number in zip(*(column.tolist() for column in _Counted.sum(together)), strict=True):
+            beside.append(_KeyCounts.of(of_item % (count * count)))
+    items_beside = dict(zip(*(column.tolist() for column in _KeyCounts.sum(beside)), strict=True))
+    for key, number in zip(*(column.tolist() for column in _KeyCounts.sum(together)), strict=True):
         a, b = divmod(key, count)
         forth = wilson(number, items_beside[a * count + int(scheme_of[b])])
         back = wilson(number, items_beside[b * count + int(scheme_of[a])])
@@ -321,18 +304,18 @@ def _rows(known: Items, independence: Independence, schemes: SchemeRegistry) -> 
                 yield _Row(_surprise(relation, share, is_one_to_one=is_one_to_one), share, value, other, key, relation)
 
 
-class _Counted(NamedTuple):
+class _KeyCounts(NamedTuple):
     """Distinct keys in order, and how often each occurs."""
 
     keys: NDArray[np.int64]
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, keys: NDArray[np.int64]) -> _Counted:
+    def of(cls, keys: NDArray[np.int64]) -> _KeyCounts:
         return cls(*np.unique(keys, return_counts=True))
 
     @classmethod
-    def sum(cls, parts: list[_Counted]) -> _Counted:
+    def sum(cls, parts: list[_KeyCounts]) -> _KeyCounts:
         keys = np.concatenate([np.zeros(0, np.int64), *(part.keys for part in parts)])
         counts = np.concatenate([np.zeros(0, np.int64), *(part.counts for part in parts)])
         sums, at = np.unique(keys, return_inverse=True)

@@ -130,10 +130,8 @@ def _interval(
     codes: int,
     seed: int,
 ) -> tuple[float | None, float | None]:
-    """Return the percentiles of alpha over items drawn with replacement.
-
-    Differences stay those of the whole, as in Krippendorff's own bootstrap; draws in which nothing is expected to
-    differ are left out.
+    """Return percentiles of alpha over items drawn with replacement. Differences stay those of the whole, as in
+    Krippendorff's own bootstrap; draws in which nothing is expected to differ are left out.
     """
     units = len(observed)
     if units < _MIN_ITEMS:

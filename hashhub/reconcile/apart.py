@@ -76,10 +76,8 @@ def failure_of(error: HashHubError) -> Failure:
 
 
 def run(job: Job, tell: Progress) -> bytes:
-    """Do the job in a child and return the response as JSON. `tell` is called about once a second, also when there is
-    nothing new; what it raises ends the child.
-
-    Raises JobFailed for what the job failed with, Conflict (OPERATION_ABORTED) when the child was killed.
+    """Do the job in a child and return the response as JSON. `tell` is called each second; what it raises ends the
+    child. Raises JobFailed, or Conflict (OPERATION_ABORTED) when the child was killed.
     """
     child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [sys.executable, "-m", __name__],

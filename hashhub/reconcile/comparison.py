@@ -106,9 +106,7 @@ def perceptual_digests(
 def near_index(
     extract: Extract, groups: GroupSet, connection: Any, algorithm: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.intp], NearDigests] | None:
-    """Return all comparable digests of an algorithm: their entries, groups and places in an index; None: there are
-    none.
-    """
+    """Return an algorithm's comparable digests as entries, groups, places in an index, and the index; or None."""
     gathered = list(perceptual_digests(extract, groups, connection, algorithm))
     if not gathered:
         return None
@@ -133,10 +131,8 @@ def insert(connection: Any, table: str, rows: Any) -> None:
 
 
 def components(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct ids that pairs connect, ascending, and for each the smallest id that it is connected with.
-
-    Labels are passed along pairs and shortened by jumping (Shiloach and Vishkin 1982), so the number of rounds grows
-    with the logarithm of the longest chain.
+    """Return the distinct ids that pairs connect, ascending, and for each the smallest connected with it: labels passed
+    along pairs and shortened by jumping (Shiloach and Vishkin 1982), in rounds that grow as a chain's logarithm.
     """
     ids, places = np.unique(np.concatenate([left, right]), return_inverse=True)
     a, b = places[: len(left)], places[len(left) :]

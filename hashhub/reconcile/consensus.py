@@ -68,10 +68,8 @@ class Others(NamedTuple):
 def pairs(
     item: NDArray[Any], contributor: NDArray[np.int32], independence: Independence | None
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Give all pairs of rows of one item by independent contributors (None: by different ones), as two arrays of row
-    numbers, in pieces.
-
-    Rows are ordered by item. A piece has at most as many pairs as there are rows.
+    """Give all pairs of rows of one item by independent contributors (None: different ones), as two arrays of row
+    numbers, in pieces of at most as many pairs as rows. Rows are ordered by item.
     """
     if not len(item):
         return
@@ -134,9 +132,8 @@ def _others_of(
 
 
 def consensus(statements: Statements, independence: Independence, heard: Others, *, seed: int) -> NDArray[np.uint16]:
-    """Return for each row the worlds that the consensus of the others leaves possible; 0 where there is none.
-
-    `seed` chooses the items from which the model learns where there are more than FIT_ITEMS.
+    """Return for each row what worlds the others' consensus leaves possible; 0: none. `seed`: draws FIT_ITEMS to learn
+    from.
     """
     agreed = np.where(heard.number > 0, heard.mask, 0).astype(np.uint16)
     disputed = (heard.number > 1) & (heard.mask == 0)
@@ -254,9 +251,7 @@ class Votes(NamedTuple):
 
 
 class Model(NamedTuple):
-    """`shares`: float[classes], how frequent each class is. `errors`: float[classes, people, codes], how often a person
-    answers with a code where a class is so.
-    """
+    """Frequencies of classes, float[classes], and of each person's codes by class, float[classes, people, codes]."""
 
     shares: NDArray[np.float64]
     errors: NDArray[np.float64]
@@ -287,15 +282,9 @@ def dawid_skene(
     """Fit the model of A. P. Dawid and A. M. Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM
     Algorithm", Applied Statistics 28 (1979), over answers that exist only.
 
-    Args:
-        answers: What it learns from.
-        items: How many there are; those without an answer count for nothing.
-        people: How many there are.
-        start: float[classes, codes], 1 where a code allows a class: the first guess is each item's vote, an answer
-            that allows several classes being divided among them.
-        belief: float[classes, codes], answers' worth of belief beforehand about everybody, none if not given.
-        rounds: After which it ends at the latest.
-        tolerance: It ends when no posterior moves by more.
+    `start`: float[classes, codes], 1 where a code allows a class; an answer that allows several is divided among them
+    in the first guess, the vote. `belief`: float[classes, codes], answers' worth of belief beforehand. It ends after
+    `rounds`, or when no posterior moves by more than `tolerance`.
     """
     classes, codes = start.shape
     vote = _summed(answers.item, (start / start.sum(axis=0))[:, answers.code] * answers.weight, items)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from hashhub.cancellation import check
-from hashhub.errors import HashHubError, Unavailable
-from hashhub.reconcile.extract import Extract, ExtractManifest, missing
+from hashhub.errors import HashHubError, Unavailable, missing_extra
+from hashhub.reconcile.extract import Extract, ExtractManifest
 from hashhub.reconcile.results import Backend
 
 if TYPE_CHECKING:
@@ -27,13 +27,9 @@ _LOOK_SECONDS: Final = 1.0  # between looks at whether the answer is still wante
 
 
 def run(extract: Extract, queries: Sequence[str], connection: Any, engine: Backend) -> Iterator[Any]:
-    """Yield the result of each query over an extract's views and files, an Arrow table, in the order of the queries.
-
-    On Ray each query is a task with a connection of its own (`Extract.connect`), and temporary tables are not there;
-    each node must see the extract's directory under the same path. The cluster is that of the environment's
-    RAY_ADDRESS; without one it is started on this machine for as long as this takes.
-
-    Raises FailedPrecondition when Ray is asked for and `hashhub[ray]` is not installed.
+    """Yield the result of each query over an extract, an Arrow table, in their order. On Ray each is a task with a
+    connection of its own, without temporary tables; nodes see the extract under the same path. The cluster is
+    RAY_ADDRESS's, or started here meanwhile. Raises FailedPrecondition without `hashhub[ray]`.
     """
     if engine is Backend.RAY:
         yield from _on_ray(extract, queries)
@@ -82,7 +78,7 @@ def _cluster() -> Iterator[ModuleType]:
         try:
             import ray
         except ImportError as e:
-            raise missing("ray", "ray") from e
+            raise missing_extra(e, "ray", what="reconciliation") from e
         if ray.is_initialized():
             yield ray
             return

@@ -12,11 +12,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import secrets
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -36,13 +36,14 @@ from hashhub.errors import (
     NotFound,
     Reason,
     Unavailable,
+    missing_extra,
 )
 from hashhub.hashes import ALGORITHMS
-from hashhub.model import MAX_NUMBER, Classification, Contributor, Definition, EntryState, HashSet, now, number_of
+from hashhub.model import MAX_NUMBER, Classification, Contributor, Definition, EntryState, now, number_of
 from hashhub.reconcile.columns import BLOCK_BITS, DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
 from hashhub.schemes.dimensions import DIMENSIONS
 from hashhub.store import Position
-from hashhub.writing import put
+from hashhub.writing import digest_of, put, sync
 
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
@@ -65,10 +66,8 @@ _THREADS: Final = 2
 
 
 class ExtractFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of an extract. `digest`: its SHA-256, hexadecimal. `rows`: in it.
-
-    Of a digest file: its hash set, with the jurisdiction that stands in it, its block, and how many entries it has, of
-    which so many ACTIVE ones.
+    """A file of an extract, with its SHA-256 in hex. Of a digest file: its hash set, the jurisdiction that stands in
+    it, its block, and how many entries it has, of which so many ACTIVE ones.
     """
 
     path: str
@@ -83,10 +82,8 @@ class ExtractFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExtractManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an extract is: of which database, at which revision (with the history's head there), in which files.
-
-    `schemes`: those that were put into the store, in an extract that was handed over. It has what stood at `revision`.
-    Something that was taken back a moment later may be missing already.
+    """What an extract is: of which database, at which revision (with the history's head there), in which files; what
+    was taken back soon after may be missing. `schemes`: the store's own, in one that was handed over.
     """
 
     format: int
@@ -98,7 +95,7 @@ class ExtractManifest(msgspec.Struct, frozen=True, kw_only=True):
     schemes: tuple[Definition, ...] = ()
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
+class ExtractChange(msgspec.Struct, frozen=True, kw_only=True):
     """What `write` did: the manifest, how many files it wrote and how many stay as they were, entries in all."""
 
     manifest: ExtractManifest
@@ -110,7 +107,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 
-def write(store: Store, directory: Path, *, progress: Progress | None = None) -> Written:
+def write(store: Store, directory: Path, *, progress: Progress | None = None) -> ExtractChange:
     """Bring the extract in a directory up to the store's revision, or make one; of an earlier extract of this database
     only what has changed is written.
 
@@ -140,7 +137,7 @@ class _Writer:
         self._steps = 0
         self._files: dict[tuple[str, int], ExtractFile] = {}
 
-    def write(self) -> Written:
+    def write(self) -> ExtractChange:
         self._take_over()
         taken_over = set(self._files.values())
         for number in range(_ROUNDS):
@@ -166,7 +163,7 @@ class _Writer:
         self._publish(manifest)
         self._remove_others(manifest)
         unchanged = len(taken_over & set(of_digests))
-        return Written(
+        return ExtractChange(
             manifest=manifest,
             written=len(manifest.files) - unchanged,
             unchanged=unchanged,
@@ -270,7 +267,7 @@ class _Writer:
                 with _disk(self._directory):
                     parquet.close()
             with _disk(self._directory):
-                _sync(path)
+                sync(path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -278,7 +275,7 @@ class _Writer:
     def _named(self, path: Path, folder: str, stem: str, rows: int) -> ExtractFile:
         """Give a finished file its own name."""
         with _disk(self._directory):
-            digest = _sha256(path)
+            digest = digest_of(path)
             name = f"{stem}-{digest[:_NAMED]}.parquet"
             target = self._directory / folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -290,11 +287,11 @@ class _Writer:
         part = self._directory / f".part-{secrets.token_hex(8)}"
         with _disk(self._directory):
             for folder in {(self._directory / f.path).parent for f in manifest.files}:
-                _sync(folder)
+                sync(folder)
             part.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-            _sync(part)
+            sync(part)
             put(part, self._directory / MANIFEST)
-            _sync(self._directory)
+            sync(self._directory)
 
     def _remove_others(self, manifest: ExtractManifest) -> None:
         """Remove files of earlier extracts and of runs that were broken off; whatever is not ours stays."""
@@ -324,7 +321,6 @@ class _Rows:
         self._store = store
         self._hash_set = hash_set
         self._jurisdiction = jurisdiction
-        self._stated = _Stated(store)
         self._gathered: dict[str, list[tuple[StandingEntries, NDArray[np.int64], NDArray[np.uint8]]]] = {}
         self.schema = _digest_schema()
         self.size = 0
@@ -390,40 +386,32 @@ class _Rows:
             "stated_time": committed
             if parts[0][0].stated_times is None
             else pa.array(column("stated_times"), pa.timestamp("ms", "UTC")),
-            **self._stated.columns(column("classifications")),
+            **_stated_columns(self._store, column("classifications")),
         }
         return pa.table([columns[name] for name in DIGEST_COLUMNS], schema=self.schema)
 
 
-class _Stated:
-    """What classifications say, as columns: few different ones make up all rows."""
+def _stated_columns(store: Store, keys: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the columns of rows whose classifications have these keys (0: none): few different ones make up all."""
+    pa = arrow()
+    distinct, which = np.unique(keys, return_inverse=True)
+    stated = [store.extracting.classification(key) if key else None for key in distinct.tolist()]
+    at = pa.array(which.astype(np.int32))
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def words(values: list[str | None]) -> Any:
+        # Only what is a value stands in the dictionary; a null there would be one.
+        return pa.array(values, pa.string()).take(at).dictionary_encode()
 
-    def columns(self, keys: NDArray[np.int64]) -> dict[str, Any]:
-        """Return the columns of rows whose classifications have these keys; 0: none."""
-        pa = arrow()
-        distinct, which = np.unique(keys, return_inverse=True)
-        stated = [self._store.extracting.classification(key) if key else None for key in distinct.tolist()]
-        at = pa.array(which.astype(np.int32))
-
-        def words(values: list[str | None]) -> Any:
-            # Only what is a value stands in the dictionary; a null there would be one.
-            return pa.array(values, pa.string()).take(at).dictionary_encode()
-
-        columns = {
-            "scheme": words([None if c is None else f"{c.scheme}@{c.version}" for c in stated]),
-            "value": words([None if c is None else c.value for c in stated]),
-            "d_legal_status": pa.array(
-                [[] if c is None else list(c.dimensions.get("legal_status", ())) for c in stated],
-                pa.list_(pa.string()),
-            ).take(at),
-        }
-        for name in _BITS:
-            masks = np.array([0 if c is None else mask_of(c, name) for c in stated], np.int64)
-            columns[f"d_{name}"] = pa.array(masks[which])
-        return columns
+    laws = [[] if c is None else list(c.dimensions.get("legal_status", ())) for c in stated]
+    columns = {
+        "scheme": words([None if c is None else f"{c.scheme}@{c.version}" for c in stated]),
+        "value": words([None if c is None else c.value for c in stated]),
+        "d_legal_status": pa.array(laws, pa.list_(pa.string())).take(at),
+    }
+    for name in _BITS:
+        masks = np.array([0 if c is None else mask_of(c, name) for c in stated], np.int64)
+        columns[f"d_{name}"] = pa.array(masks[which])
+    return columns
 
 
 def mask_of(classification: Classification, dimension: str) -> int:
@@ -453,43 +441,36 @@ def _digest_schema() -> Any:
 
 
 def _hash_sets(registry: Registry, files: Iterable[ExtractFile]) -> Any:
-    entries: dict[str, int] = {}
+    entries: Counter[str] = Counter()
     for file in files:
-        entries[file.hash_set] = entries.get(file.hash_set, 0) + file.entries
-    rows = [
-        _hash_set_row(s, registry.contributors[s.contributor], entries.get(name, 0))
-        for name, s in sorted(registry.hash_sets.items())
-    ]
+        entries[file.hash_set] += file.entries
+    rows = []
+    for name, hash_set in sorted(registry.hash_sets.items()):
+        contributor = registry.contributors[hash_set.contributor]
+        rows.append(
+            {
+                "hash_set": name,
+                "contributor": contributor.id,
+                "jurisdiction": contributor.jurisdiction,
+                "kind": contributor.kind.value,
+                "reliability": contributor.reliability.value,
+                "takes_from": list(contributor.takes_from),
+                "purpose": hash_set.purpose.value,
+                "scheme": hash_set.scheme,
+                "tlp": hash_set.marking.tlp.value,
+                "entries": entries[name],
+            }
+        )
     pa = arrow()
     types = {"takes_from": pa.list_(pa.string()), "entries": pa.int64()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in HASH_SET_COLUMNS])
     return pa.Table.from_pylist(rows, schema)
 
 
-def _hash_set_row(hash_set: HashSet, contributor: Contributor, entries: int) -> dict[str, Any]:
-    return {
-        "hash_set": hash_set.name,
-        "contributor": contributor.id,
-        "jurisdiction": contributor.jurisdiction,
-        "kind": contributor.kind.value,
-        "reliability": contributor.reliability.value,
-        "takes_from": list(contributor.takes_from),
-        "purpose": hash_set.purpose.value,
-        "scheme": hash_set.scheme,
-        "tlp": hash_set.marking.tlp.value,
-        "entries": entries,
-    }
-
-
 def _dimensions() -> Any:
     pa = arrow()
     rows = [
-        {
-            "dimension": name,
-            "value": value,
-            "bit": _BITS[name][value] if name in _BITS else None,
-            "meaning": meaning,
-        }
+        {"dimension": name, "value": value, "bit": _BITS.get(name, {}).get(value), "meaning": meaning}
         for name, dimension in DIMENSIONS.items()
         for value, meaning in dimension.values.items()
     ]
@@ -560,7 +541,7 @@ class Extract:
         for file in self.manifest.files:
             check()
             with self._reading(OSError):
-                digest = _sha256(self.directory / file.path)
+                digest = digest_of(self.directory / file.path)
             if digest != file.digest:
                 raise _damaged(f"its file {file.path} was altered")
 
@@ -732,26 +713,13 @@ def _disk_full() -> LimitExceeded:
     return LimitExceeded("the disk of the extract is full: free some space, then retry", reason=Reason.DISK_FULL)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def arrow() -> Any:
     """Return the module pyarrow. Raises FailedPrecondition where it is not installed."""
     try:
         import pyarrow as pa
         import pyarrow.parquet
     except ImportError as e:
-        raise missing("pyarrow") from e
+        raise missing_extra(e, "reconcile", what="reconciliation") from e
     return pa
 
 
@@ -759,12 +727,5 @@ def _duckdb() -> Any:
     try:
         import duckdb
     except ImportError as e:
-        raise missing("duckdb") from e
+        raise missing_extra(e, "reconcile", what="reconciliation") from e
     return duckdb
-
-
-def missing(package: str, extra: str = "reconcile") -> FailedPrecondition:
-    """Return the error for a library that is not installed."""
-    return FailedPrecondition(
-        f"reconciliation needs the package {package}: pip install 'hashhub[{extra}]'", reason=Reason.MISSING_EXTRA
-    )

@@ -16,10 +16,11 @@ import msgspec
 
 from hashhub.cancellation import check
 from hashhub.model import Definition
-from hashhub.reconcile.extract import MANIFEST, missing
-from hashhub.reconcile.result_files import digest_of, mapped
+from hashhub.reconcile.extract import MANIFEST, arrow
+from hashhub.reconcile.result_files import mapped
 from hashhub.reconcile.tasks import ExtractMade
 from hashhub.reconcile.tasks import ResultFile as Handed
+from hashhub.writing import digest_of
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract, ExtractFile
@@ -75,15 +76,11 @@ def _link(source: Path, target: Path) -> None:
 
 def _only(source: Path, directory: Path, hash_sets: frozenset[str], file: ExtractFile) -> ExtractFile:
     """Write the rows of these hash sets, and return the file."""
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as e:
-        raise missing("pyarrow") from e
-    table = parquet.read_table(source)
+    pa = arrow()
+    table = pa.parquet.read_table(source)
     rows = table.filter(pa.array([name in hash_sets for name in table["hash_set"].to_pylist()], pa.bool_()))
     part = directory / "hash_sets.part"
-    parquet.write_table(rows, part, compression="zstd", store_schema=False)
+    pa.parquet.write_table(rows, part, compression="zstd", store_schema=False)
     digest = digest_of(part)
     path = f"hash_sets-{digest[:16]}.parquet"
     part.replace(directory / path)

@@ -57,9 +57,8 @@ class Statements(NamedTuple):
 
 
 class CarriedValues(NamedTuple):
-    """Raw values: row by row, ordered by item and contributor; who carries two values of one scheme, carries none.
-
-    value: int32; index into `Items.values`. entry: int64; one of the entries that carry it.
+    """Raw values, by item and contributor; who carries two of one scheme, carries none. value: index into
+    `Items.values`. entry: one of those that carry it.
     """
 
     item: NDArray[np.int32]
@@ -206,10 +205,7 @@ def _part(connection: Any) -> None:
 def _follow(
     digest: NDArray[np.int64], stronger: NDArray[np.int64], code: NDArray[np.int64], is_weaker: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Return for each digest the one at which its chain of stronger digests ends.
-
-    A row says that a contributor binds `digest` to `stronger`, if `is_weaker`.
-    """
+    """Return for each digest the end of its chain of stronger digests; rows bind `digest` to `stronger`."""
     target = np.arange(int(digest.max()) + 1)
     votes = np.unique(np.stack([digest, stronger, code])[:, is_weaker], axis=1)
     if not votes.shape[1]:

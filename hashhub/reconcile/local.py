@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 
 def ask(task: Task, directory: Path, out: Path, *, progress: Progress) -> Response:
-    """Do a task over the extract in `directory`; rows and files go to `out`, an existing directory.
-
-    Raises FailedPrecondition when `hashhub[reconcile]` is not installed, and what `Extract.open` raises.
+    """Do a task over the extract in `directory`, with rows and files in `out`. Raises FailedPrecondition without
+    `hashhub[reconcile]`, and as `Extract.open`.
     """
     try:
         from hashhub.reconcile.extract import Extract

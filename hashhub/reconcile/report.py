@@ -59,9 +59,7 @@ _RELATIONS: Final = {
 
 
 def write(directory: Path, html: str) -> Path:
-    """Write the page into a directory, which is made if need be, and return where it is. It is written aside and
-    renamed, so that an earlier one stays until this one is whole. Raises as `written` does.
-    """
+    """Write the page into a directory, made if need be, in place of an earlier one; return its path."""
     target = directory / PAGE
     make_directory(directory, mode=0o777)
     with written(target, replace=True, mode=0o666) as file:

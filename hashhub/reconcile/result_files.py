@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from hashhub.errors import HashHubError, LimitExceeded, Reason
 
@@ -23,9 +21,3 @@ def mapped() -> Iterator[None]:
                 reason=Reason.DISK_FULL,
             ) from e
         raise HashHubError(f"the data directory cannot be used ({e.strerror}); see its permissions") from e
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

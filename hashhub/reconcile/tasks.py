@@ -25,11 +25,8 @@ class ExtractEntries(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Compare(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose hash sets are looked at: those of these contributors, or of all, that have this reliability or a better
-    one.
-
-    Without `min_reliability`: of those that were asked for each one, and otherwise those that somebody has rated (A to
-    E), or all where nobody is.
+    """Whose hash sets are looked at: of these contributors, or all, of at least this reliability. Without it, of all
+    who were asked for; else of those that somebody has rated (A to E), or all where nobody is.
     """
 
     contributors: tuple[str, ...] = ()

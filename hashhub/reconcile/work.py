@@ -20,11 +20,12 @@ from hashhub import schemes
 from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.model import Definition, DefinitionKind, Reliability
 from hashhub.reconcile import tasks
-from hashhub.reconcile.result_files import digest_of, mapped
+from hashhub.reconcile.result_files import mapped
 from hashhub.reconcile.results import By, ConflictTotals, Link, Omission, Progress
 from hashhub.reconcile.tasks import Task
 from hashhub.schemes import alignment
 from hashhub.schemes.stored import StoredSchemes
+from hashhub.writing import digest_of
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 MAX_ROWS_BYTES: Final = 256 * 1024 * 1024  # of one result
 MAX_CROSSWALKS: Final = 10  # in a report; `hashhub reconcile crosswalk` gives any
 _MAX_PAIRS: Final = 1_000  # of values in one
-_COPY: Final = 1 << 20
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,10 +160,7 @@ def compute(
 
 
 def _choose(task: tasks.Compare, extract: Extract) -> tuple[Extract, tuple[Omission, ...]]:
-    """Return the part of an extract that is looked at, and whom that leaves out.
-
-    Raises InvalidArgument for a contributor of which the extract has no hash set.
-    """
+    """Return what is looked at, and who is left out. Raises InvalidArgument for a contributor without hash sets."""
     with extract.connect() as connection:
         hash_sets = extract.hash_sets(connection)
     reliability_of = {row["contributor"]: Reliability(row["reliability"]) for row in hash_sets}

@@ -1,7 +1,9 @@
-"""A real hub for demonstrations and tests: `hashhub serve` as a process of its own, on free ports of this machine.
+"""A real hub, or sidecar, for demonstrations, tests and measurements: processes on free ports.
 
 with running_hub(directory) as hub, Client(hub.address, hub.token) as client:
     client.status()
+with running_sidecar(directory / "hook.toml") as sidecar:
+    urllib.request.urlopen(f"{sidecar.url}/healthz")
 """
 
 from __future__ import annotations
@@ -20,15 +22,18 @@ import msgspec
 from hashhub.errors import Unavailable
 
 PROGRAM: Final = (sys.executable, "-m", "hashhub.cli")
-_STOP_SECONDS: Final = 20.0  # more than the default drain
+_STOP_SECONDS: Final = 40.0  # more than the default drain, and than `sidecar.end_seconds`
 
 
 @contextmanager
 def serving(
-    what: str, log: Path, command: Sequence[str], environment: Mapping[str, str], *, stop_seconds: float
+    what: str,
+    log: Path,
+    command: Sequence[str],
+    environment: Mapping[str, str],
 ) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """Run a command of `hashhub` that serves; give its process and what it says once it is ready, and stop it at the
-    end. Raises Unavailable with the last line of its log when it does not start.
+    """Run a serving command of `hashhub`; give its process and first line of JSON. Raises Unavailable with its last log
+    line.
     """
     with (
         log.open("ab") as errors,
@@ -46,7 +51,7 @@ def serving(
         finally:
             process.terminate()
             try:
-                process.wait(timeout=stop_seconds)
+                process.wait(timeout=_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -64,16 +69,14 @@ class RunningHub(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def running_hub(data: Path, *arguments: str) -> Iterator[RunningHub]:
-    """Start a hub over `data`, with further arguments of `hashhub serve`; stop it at the end.
-
-    Ports are free ones unless the arguments say otherwise. What the hub logs goes to `hub.log` in `data`. Raises
-    Unavailable with the last line of the log when it does not start.
+    """Start a hub over `data`, on free ports unless the arguments of `hashhub serve` name others; stop it at the end.
+    Its log is `data`/hub.log. Raises Unavailable with the last line of it when it does not start.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = ["serve", "--json", "--data", str(data), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
     # The caller's own hub must not be meant by accident.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_")}
-    with serving("hub", data / "hub.log", command, environment, stop_seconds=_STOP_SECONDS) as (process, ready):
+    with serving("hub", data / "hub.log", command, environment) as (process, ready):
         token_file = data / "operator.token"
         yield RunningHub(
             address=ready["listen"],
@@ -83,3 +86,26 @@ def running_hub(data: Path, *arguments: str) -> Iterator[RunningHub]:
             data=data,
             pid=process.pid,
         )
+
+
+class RunningSidecar(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running sidecar is, its process, and the file with its log."""
+
+    url: str
+    pid: int
+    log: Path
+
+
+@contextmanager
+def running_sidecar(
+    settings_file: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningSidecar]:
+    """Start a sidecar on a free port; stop it at the end. Its log is `sidecar.log` beside the settings. Raises
+    Unavailable with the last line of it when it does not start.
+    """
+    log = settings_file.parent / "sidecar.log"
+    command = ["hook", "serve", "--json", "--settings", str(settings_file), "--listen", "127.0.0.1:0", *arguments]
+    others = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_HOOK_")}
+    given = {**others, **(environment or {})}
+    with serving("sidecar", log, command, given) as (process, ready):
+        yield RunningSidecar(url=f"http://{ready['listen']}", pid=process.pid, log=log)

@@ -32,10 +32,8 @@ _NCMEC: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
 
 
 class ListItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a list before it has a format.
-
-    `digests` are (algorithm, text) pairs, since dirty ones are no hashes. `value` is the raw classification in the
-    list's scheme.
+    """A line of a list before it has a format. `digests`: (algorithm, text), since dirty ones are no hashes. `value`:
+    raw.
     """
 
     digests: tuple[tuple[str, str], ...]
@@ -113,11 +111,8 @@ def random_items(
 def overlapping(
     items: Sequence[ListItem], contributors: Mapping[str, Sequence[str]], *, seed: int, share: float = 0.3
 ) -> dict[str, list[ListItem]]:
-    """Return what each contributor lists: every item stands with one of them, and with each other one at the rate
-    `share`.
-
-    `contributors` maps a name to the values of its scheme. Each chooses a value of its own, so that they conflict now
-    and then; identifiers are each contributor's own, too.
+    """Return what each contributor lists: every item stands with one, and with each other one at the rate `share`,
+    under a value of its scheme (`contributors`) and an id of its own, so that they conflict now and then.
     """
     random = Random(f"overlap {seed}")
     names = list(contributors)
@@ -132,10 +127,8 @@ def overlapping(
 
 
 def soiled(items: Sequence[ListItem], *, seed: int, share: float = 0.05) -> list[ListItem]:
-    """Return the items with dirt of every kind among them: at least one of each, about `share` of the whole.
-
-    Kinds: no hash at all, the same item twice, the same item with another value, a digest that was cut, one that is no
-    hexadecimal, the digests of the empty file, and a blank picture's PDQ.
+    """Return the items with dirt among them, about `share` of the whole and one of each kind: no hash, a duplicate,
+    another value, a cut digest, no hexadecimal, the empty file's digests, a blank picture's PDQ.
     """
     if not items:
         return []
@@ -160,10 +153,8 @@ def soiled(items: Sequence[ListItem], *, seed: int, share: float = 0.05) -> list
 
 
 def list_file(variant: str, items: Sequence[ListItem], *, dirty: bool = False) -> ListFile:
-    """Return the items as a file of a variant, one of VARIANTS.
-
-    `dirty` adds what real exporters do to whole files: a byte order mark, booleans and numbers as text, upper case, CR
-    LF, shuffled and extra columns. A format leaves out items that it cannot express (md5sum those without MD5).
+    """Return the items that a variant (of VARIANTS) can express, as its file. `dirty` adds a byte order mark, booleans
+    and numbers as text, upper case, CR LF, shuffled and extra columns.
     """
     return VARIANTS[variant](items, dirty)
 
@@ -177,11 +168,8 @@ def write_many_vics(
     values: Sequence[str] = ("1", "2"),
     changed_every: Sequence[int] = (),
 ) -> None:
-    """Write a VICS 2.0 US hash set of `count` random Media, streaming: for benchmarks.
-
-    A record has MD5 and SHA1 and is about 440 bytes long; `photodna` adds 210. The cost is some 2 µs a record. The
-    list as it is after further editions, in each of which so many-th Media got another series: `changed_every` has one
-    number for each.
+    """Stream a VICS 2.0 US hash set of `count` random Media of 440 bytes (650 with `photodna`), 2 µs each, for
+    benchmarks. `changed_every`: as it is after editions in each of which so many-th Media got another series.
     """
     random = Random(seed)
     head = json.dumps({"@odata.context": _VICS_2.format("2.0", "US", "Media"), "value": []})

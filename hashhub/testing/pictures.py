@@ -28,10 +28,8 @@ _WORDS: Final = (
 
 
 def picture(seed: int, size: tuple[int, int] = (512, 384)) -> Image.Image:
-    """Return the RGB picture of this seed; `size` is (width, height), each at least 16.
-
-    The same seed at another size is another picture. Time grows with the area: at 256 x 256 one core makes well over a
-    hundred a second.
+    """Return the RGB picture of this seed; `size` is (width, height), each at least 16. The same seed at another size
+    is another picture. One core makes over a hundred a second at 256 x 256.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     palette = _palette(rng)

@@ -106,10 +106,7 @@ def encoded(
     time_base: Fraction | None = None,
     key_frame_seconds: float = 2.0,
 ) -> bytes:
-    """Return the clip as a file of this kind, one of CONTAINERS.
-
-    `times`: when each frame is shown, in units of `time_base`, instead of one after another.
-    """
+    """Return the clip as a file, one of CONTAINERS. `times`: of the frames, in `time_base`, if not one by one."""
     import av
 
     muxer, default_codec, default_pixels, defaults = _CONTAINERS[container]

@@ -108,10 +108,8 @@ def check_round_trip(
     exported: Exported,
     options: Mapping[str, str],
 ) -> tuple[bytes, list[Loss]]:
-    """Assert that what was written reads back as these entries minus exactly what the losses name; return file and
-    losses.
-
-    No two of the entries share a digest.
+    """Assert that what was written reads back as these entries, of which no two share a digest, minus exactly what the
+    losses name; return file and losses.
     """
     data, losses = written(writer, entries, exported, options)
     reading = reading_options(writer, exported, options)
@@ -439,9 +437,7 @@ class WriterContract:
 
 
 def random_entry(random: Random, number: int, hash_set: HashSet, known: Mapping[str, Scheme], connector: str) -> Entry:
-    """Return an ACTIVE entry whose digests depend on `number`, with some of everything: values of its own scheme and
-    of others, values of none, UNCLASSIFIED.
-    """
+    """Return an ACTIVE entry with digests by `number` and some of everything, UNCLASSIFIED or foreign values too."""
     names = random.sample(list(ALGORITHMS), random.randint(1, 5))
     hashes = [_hash(random, name, number) for name in names]
     if random.random() < 0.1:

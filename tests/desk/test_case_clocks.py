@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.cases import Case, CasePurpose, Cases, CaseState, Scan, Standing, item_of
+from hashhub.desk.cases.clocks import CasePurpose, Standing
+from hashhub.desk.cases.copies import Scan
 from hashhub.desk.cases.index import CaseIndex
+from hashhub.desk.cases.item import item_of
+from hashhub.desk.cases.life import Case, Cases, CaseState
 from hashhub.desk.clock import is_believed
 from hashhub.desk.records import Records
 from hashhub.desk.rounds import QueueRounds

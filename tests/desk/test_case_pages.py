@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hashhub.desk.cases import rules
+from hashhub.desk.cases.clocks import rules
 from tests.desk.test_reports import SCHEMA
 from tests.hook.guide import needs_hub, steps
 

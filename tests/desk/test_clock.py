@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub.desk.cases import CasePurpose, Cases, CaseState, item_of_hashes
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import item_of_hashes
+from hashhub.desk.cases.life import Cases, CaseState
 from hashhub.desk.clock import ClockReading, Times, after, believe, is_believed
-from hashhub.desk.record_expiry import forget
 from hashhub.desk.records import Records
+from hashhub.desk.rounds import forget
 from hashhub.desk.settings import CaseSettings
 from hashhub.hashes import Hash
 from hashhub.model import now
@@ -178,7 +180,7 @@ def test_a_person_ends_the_doubt(records: Records, tmp_path: Path) -> None:
 
 
 def test_without_a_look_the_last_event_counts(records: Records) -> None:
-    records.note(actor="hook", kind="hub.away", subject="hub")
+    records.note("hub.away", "hub", actor="hook")
     assert is_believed(records)
     records.write("DELETE FROM clock")
     records.write("UPDATE event SET time = ?", (LONG_AGO.isoformat(),))
@@ -189,7 +191,7 @@ def test_a_clock_that_goes_back_erases_nothing_early_and_keeps_the_order(records
     last_looked(records, -60)
     reference = at_work(records)
     early = at_work(records, at=now() - timedelta(days=364))
-    records.note(actor="ann", kind="report.filed", subject=early)
+    records.note("report.filed", early, actor="ann")
     records.write("UPDATE event SET time = ?", ((now() + timedelta(days=60)).isoformat(),))
     assert forget(records, settings(tmp_path / "hook")) == 1
     assert records.get_upload(reference) is None
@@ -221,9 +223,9 @@ def test_a_row_of_a_clock_that_was_behind_stays_its_time(
         for module in ("clock", "records"):
             behind.setattr(f"hashhub.desk.{module}.now", lambda: wrong)
         recent = at_work(records, at=wrong)
-        records.note(actor="ann", kind="upload.removed", subject=recent)
+        records.note("upload.removed", recent, actor="ann")
         decided = at_work(records, at=LONG_AGO - timedelta(days=30))
-        records.note(actor="ann", kind="upload.removed", subject=decided)
+        records.note("upload.removed", decided, actor="ann")
         is_believed(records)
     is_believed(records)
     believe(records, actor="ann")
@@ -243,9 +245,9 @@ def test_what_was_decided_before_the_machine_was_told_the_time_stays_whatever_wa
     with monkeypatch.context() as unset:
         for module in ("clock", "records"):
             unset.setattr(f"hashhub.desk.{module}.now", lambda: datetime(2000, 1, 1, tzinfo=UTC))
-        records.note(actor="ann", kind="upload.removed", subject=decided)
+        records.note("upload.removed", decided, actor="ann")
         is_believed(records)
-    records.note(actor="ann", kind="upload.viewed", subject=old)
+    records.note("upload.viewed", old, actor="ann")
     assert is_believed(records)
     assert forget(records, settings(tmp_path / "hook")) == 1
     assert records.get_upload(decided) is not None
@@ -256,9 +258,9 @@ def test_what_was_done_before_the_machine_was_told_the_time_may_be_of_now_while_
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unset = datetime(2000, 1, 1, tzinfo=UTC)
-    records.note(actor="ann", kind="case.opened", subject="C-1")  # before the machine was started anew
+    records.note("case.opened", "C-1", actor="ann")  # before the machine was started anew
     with monkeypatch.context() as wrong:
         wrong.setattr("hashhub.desk.records.now", lambda: unset)
-        records.note(actor="ann", kind="case.confirmed", subject="C-1")
+        records.note("case.confirmed", "C-1", actor="ann")
     begin = now()
     assert Times(records).latest(unset, "C-1") >= begin

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 from hashhub.cli import main
 from hashhub.desk import evidence
-from hashhub.desk.cases import CasePurpose, Cases, item_of_hashes
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import item_of_hashes
+from hashhub.desk.cases.life import Cases
 from hashhub.desk.decision import Decision, DecisionRecord
 from hashhub.desk.evidence import PolicyInUse, collect, draw_sample, page, sampled, wilson
 from hashhub.desk.records import Records
@@ -104,7 +106,7 @@ def test_that_a_clock_may_always_have_been_wrong_is_said(
     assert line.endswith("; no jump of it is on record")
     with records.transaction():
         for kind in ("clock.set_back", "clock.doubted", "clock.believed"):
-            records.note(actor="hook", kind=kind, subject="clock")
+            records.note(kind, "clock", actor="hook")
     evidence = collect(records, make_settings(), None)
     [line] = [line for line in evidence.unknown if "clock" in line]
     assert line.endswith("; jumps of it on record: 2 (events clock.…)")
@@ -254,8 +256,8 @@ def test_outages_are_told_by_day(records: Records, make_settings: Callable[..., 
 
 
 def test_a_broken_chain_is_told(records: Records, make_settings: Callable[..., HookSettings]) -> None:
-    records.note(actor="ann", kind="A", subject="x")
-    records.note(actor="ann", kind="B", subject="x")
+    records.note("A", "x", actor="ann")
+    records.note("B", "x", actor="ann")
     assert collect(records, make_settings(), None).chain == "unbroken"
     records.write("UPDATE event SET actor = 'bob' WHERE number = 1")
     evidence = collect(records, make_settings(), None)

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from hashhub.cli import main
 from hashhub.desk.clock import is_believed
 from hashhub.desk.people import People
-from hashhub.desk.queue import ReviewQueue
+from hashhub.desk.queue.view import ReviewQueue
 from hashhub.desk.records import Records
 from hashhub.desk.settings import QueueSettings
 from hashhub.hook import Action, HookSettings, load_settings, open_hook

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hashhub.desk import settings
-from hashhub.desk.queue import RulingCode
+from hashhub.desk.queue.view import RulingCode
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.retention import rules
 from tests.docs.test_readme import ROOT

@@ -22,7 +22,8 @@ from hashhub.answering.answer import nothing
 from hashhub.desk.app_webhook import AppUrl
 from hashhub.desk.clock import believe, is_believed
 from hashhub.desk.hub import HubAnswer
-from hashhub.desk.queue import RulingCode, Rulings
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import RulingCode
 from hashhub.desk.rechecks import Rechecks
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import QueueSettings, RecheckSettings

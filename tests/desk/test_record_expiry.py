@@ -14,13 +14,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from hashhub.desk.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import item_of_hashes
+from hashhub.desk.cases.life import CaseOutcome, Cases
 from hashhub.desk.evidence import collect, draw_sample, sampled
-from hashhub.desk.queue import ReviewQueue, RulingCode, Rulings
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.rechecks import Pending
-from hashhub.desk.record_expiry import forget
 from hashhub.desk.records import Records, UploadState
-from hashhub.desk.rounds import QueueRounds
+from hashhub.desk.rounds import QueueRounds, forget
 from hashhub.desk.settings import CaseSettings, RecordsSettings
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hashes import Hash
@@ -134,7 +136,7 @@ NEEDED: dict[str, Callable[[Records, str], object]] = {
         "INSERT INTO feedback (reference, entry, kind, comment, request_id, state, detail, time) "
         "VALUES (?, 'e', 'CONFIRMED', '', 'i', 'QUEUED', '', '')", (ref,)
     ),
-    "a report since": lambda r, ref: r.note(actor="ann", kind="report.filed", subject=ref),
+    "a report since": lambda r, ref: r.note("report.filed", ref, actor="ann"),
 }  # fmt: skip
 
 
@@ -211,7 +213,7 @@ def fill(records: Records, count: int, *, stays: int) -> None:
 SWEEP = """
 import sys
 from pathlib import Path
-from hashhub.desk.record_expiry import forget
+from hashhub.desk.rounds import forget
 from hashhub.desk.records import Records
 from tests.desk.test_record_expiry import settings
 directory = Path(sys.argv[1])

@@ -18,29 +18,25 @@ from hypothesis import strategies as st
 from hashhub.cli import main
 from hashhub.desk.decision import Decision, DecisionRecord
 from hashhub.desk.records import Records
-from hashhub.desk.reports import (
+from hashhub.desk.reports.assembly import gather
+from hashhub.desk.reports.draft import (
     NOT_FILED,
+    Annotation,
     ContentView,
     Draft,
-    Incident,
-    IpEvent,
-    Recipient,
-    Rendered,
-    Reported,
-    Reporter,
-    Subject,
-    gather,
-    render,
-)
-from hashhub.desk.reports.draft import (
-    Annotation,
     FileAnnotation,
+    Incident,
     IncidentType,
     IndustryClassification,
+    IpEvent,
     IpEventKind,
     Relevance,
+    RenderedReport,
+    ReportedFile,
+    Subject,
     said,
 )
+from hashhub.desk.reports.recipients import Recipient, render
 from hashhub.desk.settings import ReporterSettings
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hashes import ALGORITHMS, Hash, is_exact
@@ -70,9 +66,9 @@ hashes = st.builds(
 
 
 @st.composite
-def reported(draw: st.DrawFn) -> Reported:
+def reported(draw: st.DrawFn) -> ReportedFile:
     viewed = draw(st.sampled_from([None, True, False]))
-    return Reported(
+    return ReportedFile(
         reference=draw(st.text("0123456789abcdef", min_size=20, max_size=20)),
         time=draw(times),
         upload_id=draw(texts),
@@ -96,8 +92,9 @@ drafts = st.builds(
     Draft,
     created=times,
     reporter=st.builds(
-        Reporter, company=texts, platform=texts, first_name=texts, last_name=texts, email=texts.filter(bool),
+        ReporterSettings, company=texts, platform=texts, first_name=texts, last_name=texts, email=texts.filter(bool),
         country=texts, legal_url=texts, company_text=texts, terms=texts, c3p_provider_id=texts, nca_organisation=texts,
+        industry_mou=st.booleans(),
     ),
     incident=st.builds(
         Incident, time=times, type=st.sampled_from(IncidentType), description=texts, urls=few, urgent=texts,
@@ -120,10 +117,10 @@ drafts = st.builds(
 
 
 class TestNCMEC:
-    @given(draft=drafts, mou=st.booleans())
+    @given(draft=drafts)
     @settings(max_examples=30, deadline=None)
-    def test_it_is_valid_and_in_order_whatever_the_record_holds(self, draft: Draft, *, mou: bool) -> None:
-        rendered = render(draft, Recipient.NCMEC, industry_mou=mou)
+    def test_it_is_valid_and_in_order_whatever_the_record_holds(self, draft: Draft) -> None:
+        rendered = render(draft, Recipient.NCMEC)
         assert len(rendered.files) == 1 + len(draft.files)
         for name, content in rendered.files.items():
             SCHEMA.validate(content.decode())
@@ -133,7 +130,7 @@ class TestNCMEC:
             assert ("<fileViewedByEsp>" in text) == (file.viewed is not None)
             assert ("<exifViewedByEsp>" in text) == (file.exif_viewed is not None)
             assert ("<industryClassification>" in text) == (
-                mou and file.classification is not None and file.relevance is Relevance.REPORTED
+                draft.reporter.industry_mou and file.classification is not None and file.relevance is Relevance.REPORTED
             )
             if file.relevance is Relevance.SUPPLEMENTAL:
                 assert "potentialMeme" not in text
@@ -157,7 +154,7 @@ class TestNCMEC:
         if lacking == "type":
             draft = msgspec.structs.replace(draft, incident=Incident(time=AT))
         else:
-            draft = msgspec.structs.replace(draft, reporter=Reporter())
+            draft = msgspec.structs.replace(draft, reporter=ReporterSettings())
         with pytest.raises(InvalidArgument, match=lacking):
             render(draft, Recipient.NCMEC)
 
@@ -167,7 +164,7 @@ class TestNCMEC:
             assert content == (GOLDEN / name).read_bytes(), name
 
 
-def _leaves(rendered: Rendered) -> str:
+def _leaves(rendered: RenderedReport) -> str:
     return "\n".join(content.decode() for content in rendered.files.values())
 
 
@@ -272,15 +269,15 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 def test_who_has_seen_the_exif_has_opened_the_file() -> None:
     with pytest.raises(InvalidArgument, match="viewed = true"):
-        Reported(reference="a", time=AT, exif_viewed=True)
+        ReportedFile(reference="a", time=AT, exif_viewed=True)
     with pytest.raises(InvalidArgument, match="viewed = true"):
-        Reported(reference="a", time=AT, viewed=False, exif_viewed=True)
+        ReportedFile(reference="a", time=AT, viewed=False, exif_viewed=True)
 
 
 def _draft() -> Draft:
     return Draft(
         created=AT,
-        reporter=Reporter(
+        reporter=ReporterSettings(
             company="SYNTHETIC LTD", platform="Synthetic & Sons", first_name="Test", last_name="Person",
             email="reports@example.invalid", country="IE", company_text="Legal process: legal@example.invalid",
             c3p_provider_id="P-0", nca_organisation="SYNTHETIC LTD",
@@ -290,7 +287,7 @@ def _draft() -> Draft:
             urls=("https://example.invalid/1",), annotations=(Annotation.SPAM,),
         ),
         files=(
-            Reported(
+            ReportedFile(
                 reference="0123456789abcdef0123", time=AT, upload_id="post-1.jpg", media_type="image/jpeg",
                 size_bytes=1234, url="https://example.invalid/1.jpg",
                 hashes=(Hash("MD5", bytes(range(16))), Hash("PDQ", bytes(range(32)))),

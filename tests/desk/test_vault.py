@@ -21,14 +21,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub.desk.queue import RulingCode, Rulings
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import RulingCode
 from hashhub.desk.records import Records
 from hashhub.desk.retention import RetentionPeriod, rules
 from hashhub.desk.rounds import QueueRounds
-from hashhub.desk.sealing import CHUNK_BYTES, seal, unseal
 from hashhub.desk.settings import Encryption, QueueSettings, RetentionStart, VaultSettings
 from hashhub.desk.vault import Vault
-from hashhub.desk.vault_keys import make_key, write_private
+from hashhub.desk.vault_keys import CHUNK_BYTES, make_key, seal, unseal, write_private
 from hashhub.errors import (
     AlreadyExists,
     DataLoss,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 pyrage = pytest.importorskip("pyrage", reason="age needs the extra hashhub[hook]")
 
-QUEUE = ("queue.later_answers", "queue.reviews", "queue.rulings", "queue.view")
+QUEUE = ("queue.reviews", "queue.rulings", "queue.view")
 CONTENT = b"no picture, but bytes of a test " * 9000  # some chunks
 
 
@@ -251,7 +251,7 @@ def test_a_process_killed_in_the_middle_leaves_nothing_that_is_not_said(place: P
         setattr(v, sys.argv[2], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         keep(vault)
     """)
-    for where in ("seal", "_sync"):  # before the first byte; after the file has its name and before its row
+    for where in ("seal", "sync"):  # before the first byte; after the file has its name and before its row
         done = subprocess.run(
             [sys.executable, "-c", code, str(place.directory), where],
             cwd=Path(__file__).parents[2],
@@ -600,14 +600,17 @@ class TestTime:
         vault = place.open()
         reference = keep(vault)
         self.pass_(100)
-        real = vault._erase
+        other, when_due = place.open(sweep_first=False), RetentionPeriod.due
 
-        def late(*given: Any) -> Any:
-            place.open(sweep_first=False).hold([reference], case="", actor="ann", reason="order")
-            return real(*given)
+        def due(period: RetentionPeriod, **times: Any) -> tuple[datetime, str]:
+            """Hold the upload once the sweep has read that nobody does."""
+            monkeypatch.setattr(RetentionPeriod, "due", when_due)
+            other.hold([reference], case="court-7", actor="ann", reason="order")
+            return when_due(period, **times)
 
-        monkeypatch.setattr(vault, "_erase", late)
+        monkeypatch.setattr(RetentionPeriod, "due", due)
         assert vault.sweep() == []  # of what stays nobody is told that it is erased
+        assert [(item.reference, item.due_why) for item in vault.items()] == [(reference, "legal hold court-7")]
         assert vault.check(actor="ann").opened == 1
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hashhub.desk.clock import ClockReading
-from hashhub.desk.queue import RulingCode, Rulings
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import RulingCode
 from hashhub.desk.vault import Vault
 from hashhub.errors import LimitExceeded
 from hashhub.model import now

@@ -19,9 +19,8 @@ from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
 from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking, Principal, Purpose, Reliability, Role
-from hashhub.testing.hub_process import RunningHub
+from hashhub.testing.hub_process import RunningHub, RunningSidecar, running_sidecar
 from hashhub.testing.pictures import picture
-from hashhub.testing.sidecar_process import RunningSidecar, running_sidecar
 from tests.hook.guide import Reader
 from tests.warm import Warm
 

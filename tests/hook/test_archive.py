@@ -20,8 +20,10 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.cli.hook.scan_page import ObjectFindings
-from hashhub.desk.cases import Cases, item_of
-from hashhub.desk.queue import ReviewQueue, RulingCode, Rulings
+from hashhub.desk.cases.item import item_of
+from hashhub.desk.cases.life import Cases
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media

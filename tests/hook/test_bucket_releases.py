@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from hashhub.desk.decision import DecisionRecord
-from hashhub.desk.queue import RulingCode, Rulings
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import RulingCode
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import RecheckSettings
 from hashhub.errors import PermissionDenied

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hashhub.desk.queue import ReviewQueue, RulingCode, Rulings
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.records import Records
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
 from hashhub.hook import HookSettings, NoAnswer

@@ -22,7 +22,8 @@ from starlette.routing import Route, Router
 
 from hashhub.cli import main
 from hashhub.desk.decision import DecisionRecord, FollowUp
-from hashhub.desk.queue import RulingCode, Rulings
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import RulingCode
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import Encryption, VaultSettings
 from hashhub.desk.vault_keys import make_key

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.cases import CasePurpose, Cases, item_of
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import item_of
+from hashhub.desk.cases.life import Cases
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import Mode
 from hashhub.errors import Cancelled

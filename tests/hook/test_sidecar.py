@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.hashing import hash_media
-from hashhub.testing.sidecar_process import running_sidecar
+from hashhub.testing.hub_process import running_sidecar
 from tests.hook.conftest import hook_toml
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from hashhub.hook.settings import SidecarSettings
 from hashhub.hook.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from hashhub.testing.sidecar_process import RunningSidecar
+    from hashhub.testing.hub_process import RunningSidecar
     from tests.hook.conftest import Listed, MakeHook, Start
 
 IMPATIENT = "header_seconds = 0.4\nslow_seconds = 0.4\nmax_connections = 20"

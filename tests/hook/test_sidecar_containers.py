@@ -20,7 +20,7 @@ from hashhub.cli import main
 from hashhub.config import Config
 from hashhub.hook import HookSettings, load_settings
 from hashhub.hook.sidecar.guard import Guard
-from hashhub.testing.sidecar_process import running_sidecar
+from hashhub.testing.hub_process import running_sidecar
 from tests.hook.conftest import hook_toml
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hashhub.testing.hub_process import running_hub
-from hashhub.testing.sidecar_process import RunningSidecar, running_sidecar
+from hashhub.testing.hub_process import RunningSidecar, running_hub, running_sidecar
 
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed, Start

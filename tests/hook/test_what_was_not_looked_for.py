@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.queue import ReviewQueue
+from hashhub.desk.queue.view import ReviewQueue
 from hashhub.desk.records import Records
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, HookSettings, WithoutAnswer, open_hook

@@ -15,7 +15,9 @@ import msgspec
 import pytest
 
 from hashhub.byte_budget import ByteBudget
-from hashhub.desk.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import item_of_hashes
+from hashhub.desk.cases.life import CaseOutcome, Cases
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import CaseSettings, Encryption, HashingSite, RecheckSettings, VaultSettings
 from hashhub.desk.vault_keys import make_key
@@ -402,7 +404,7 @@ class TestSeveralProcesses:
         child = os.fork()
         if not child:
             try:
-                records.note(actor="a", kind="b", subject="c")
+                records.note("b", "c", actor="a")
             except FailedPrecondition:
                 os._exit(0)
             finally:
@@ -423,7 +425,7 @@ class TestTheRecords:
 
         with pytest.raises(HashHubError):
             change()
-        records.note(actor="a", kind="b", subject="c")
+        records.note("b", "c", actor="a")
         other = Records(tmp_path / "hook")
         assert [event.kind for event in other.events()] == ["b"]
         other.close()

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from hashhub.cli import main
 from hashhub.hook import Action, NoAnswer
 from hashhub.hook.asgi import UploadHook
-from hashhub.testing.sidecar_process import running_sidecar
+from hashhub.testing.hub_process import running_sidecar
 from tests.hook.clamd_parts import stream, until_closed
 from tests.hook.conftest import hook_toml
 from tests.hook.web import File, ask, form, serving_asgi

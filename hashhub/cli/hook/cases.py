@@ -16,7 +16,8 @@ import click
 from hashhub.cli.hook import Desk, account, at_desk, by_person, hook
 from hashhub.cli.session import CommandGroup, Session, choice, command, moment, spelled
 from hashhub.cli.terminal import counted, note, progress, say, show_path, table, tell
-from hashhub.desk.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Deadline, Standing, rules
+from hashhub.desk.cases.clocks import CasePurpose, Deadline, Standing, rules
+from hashhub.desk.cases.life import Case, CaseOutcome, Cases, CaseState
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
@@ -63,7 +64,7 @@ def open_case(
     """Open a case about one item, given as a FILE, which is hashed and not kept, or by its hashes. From now on its
     copies are held back, with the hub or without it.
     """
-    from hashhub.desk.cases import CaseItem, item_of_hashes
+    from hashhub.desk.cases.item import CaseItem, item_of_hashes
     from hashhub.hashes import parse
     from hashhub.hook.case_scan import item_of_file
 
@@ -108,7 +109,7 @@ def list_cases(session: Session, desk: Desk, *, states: tuple[CaseState, ...], i
 @at_desk
 def get_case(session: Session, desk: Desk, *, case: str, page_file: str | None) -> None:
     """Show what was done about CASE, when and by whom, and what is missing."""
-    from hashhub.desk.cases import page
+    from hashhub.desk.cases.page import page
 
     record = _cases(desk).record(case)
     if page_file:
@@ -214,7 +215,7 @@ def close_case(
     session: Session, desk: Desk, *, case: str, outcome: CaseOutcome, page_file: str | None, **how: Any
 ) -> None:
     """End a case. Upheld, its copies stay stopped; otherwise its hashes are erased and nothing is stopped any more."""
-    from hashhub.desk.cases import page
+    from hashhub.desk.cases.page import page
 
     record = _cases(desk).close(case, outcome, actor=desk.actor(), **how)
     if page_file:

@@ -49,7 +49,7 @@ def write_evidence(session: Session, desk: Desk, *, out: str) -> None:
         write_json(plain(evidence), records, file, event_count=evidence.event_count)
     with text_written(directory / "evidence.html") as file:
         file.write(page(evidence))
-    records.note(actor=account(), kind="evidence.written", subject="evidence", unknown=len(evidence.unknown))
+    records.note("evidence.written", "evidence", actor=account(), unknown=len(evidence.unknown))
     if session.print_if_json({"files": ["evidence.html", "evidence.json"], "unknown": evidence.unknown}):
         return
     say(f"{Path(out) / 'evidence.html'} and evidence.json")

@@ -10,11 +10,13 @@ import click
 from hashhub.cli.hook import Desk, account, at_desk, by_person, hook
 from hashhub.cli.session import CommandGroup, Session, choice, command
 from hashhub.cli.terminal import clean, counted, minute, note, say
-from hashhub.desk.queue import WAITING, FeedbackState, LaterAnswers, ReviewQueue, ReviewSender, RulingCode, Rulings
+from hashhub.desk.queue.reviews import FeedbackState, LaterAnswers, ReviewSender
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import WAITING, ReviewQueue, RulingCode
 from hashhub.desk.records import UploadState
 
 if TYPE_CHECKING:
-    from hashhub.desk.queue import UploadGroup
+    from hashhub.desk.queue.view import UploadGroup
 
 _SHOWN_DIGEST: Final = 60
 
@@ -214,7 +216,7 @@ def forget_uploads(session: Session, desk: Desk) -> None:
     """Delete the rows of uploads that were decided over so long ago that the settings say so (`records.keep_days`). A
     running hook does so each hour.
     """
-    from hashhub.desk.record_expiry import forget
+    from hashhub.desk.rounds import forget
 
     count = forget(desk.records, desk.settings, actor=account())
     session.answer({"forgotten": count}, f"{count} forgotten")

@@ -10,7 +10,9 @@ import msgspec
 from hashhub.cli.hook import Desk, account, at_desk, hook
 from hashhub.cli.session import CommandGroup, Session, choice, command
 from hashhub.cli.terminal import note, say
-from hashhub.desk.reports import NOT_FILED, Recipient, gather, render
+from hashhub.desk.reports.assembly import gather
+from hashhub.desk.reports.draft import NOT_FILED
+from hashhub.desk.reports.recipients import Recipient, render
 from hashhub.errors import InvalidArgument
 from hashhub.writing import check, make_directory, written
 
@@ -34,16 +36,16 @@ def draft_report(
     """Draft a report about uploads, or about what a case stopped, from their records and what a person states. What
     the recipient does not take is left out and named beside the draft.
     """
-    to, reporter = recipient, desk.settings.reporter
+    to = recipient
     cases = [r for r in references if r.startswith("case-")]
     draft = gather(
         desk.records,
         references,
-        reporter=reporter,
+        reporter=desk.settings.reporter,
         facts=_read(facts) if facts else "",
         case=cases[0] if len(cases) == 1 else "",
     )
-    rendered = render(draft, to, industry_mou=reporter.industry_mou)
+    rendered = render(draft, to)
     beside = {
         "draft": NOT_FILED,
         "to": to,
@@ -57,9 +59,7 @@ def draft_report(
     _write(Path(out), files)
     with desk.records.transaction():
         for file in draft.files:
-            desk.records.note(
-                actor=account(), kind="REPORT_DRAFTED", subject=file.reference, to=to, dropped=len(rendered.dropped)
-            )
+            desk.records.note("REPORT_DRAFTED", file.reference, actor=account(), to=to, dropped=len(rendered.dropped))
     if session.print_if_json({"draft": NOT_FILED, "to": to, "files": sorted(files), "dropped": rendered.dropped,
                               "missing": rendered.missing}):  # fmt: skip
         return

@@ -67,8 +67,7 @@ def try_hook(session: Session, *, listen: str, once: bool) -> None:
         import starlette  # noqa: F401 - of the sidecar
 
         import hashhub.server  # noqa: F401
-        from hashhub.testing.hub_process import running_hub
-        from hashhub.testing.sidecar_process import running_sidecar
+        from hashhub.testing.hub_process import running_hub, running_sidecar
     except ImportError as e:
         raise missing_extra(e, "server,hook", what="`hashhub hook try`") from e
     from hashhub.addresses import bind, is_loopback_host, parse_address, shown

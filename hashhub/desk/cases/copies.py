@@ -76,13 +76,8 @@ class Copies:
 
     def listed(self, name: str) -> list[CaseCopy]:
         """Return the copies that a case lists, by their places."""
-        rows = self._records.rows(
-            "SELECT place, how, state, time, actor, reason FROM case_copy WHERE case_id = ? ORDER BY place", (name,)
-        )
-        return [
-            CaseCopy(place=p, how=h, state=CopyState(s), time=datetime.fromisoformat(t), actor=a, reason=r)
-            for p, h, s, t, a, r in rows
-        ]
+        sql = "SELECT place, how, state, time, actor, reason FROM case_copy WHERE case_id = ? ORDER BY place"
+        return self._records.structs(CaseCopy, sql, (name,))
 
     def scans(self, name: str) -> list[Scan]:
         """Return the looks through what was there, the oldest first."""
@@ -133,9 +128,8 @@ class Copies:
             )
 
     def settle(self, name: str, places: Sequence[str], state: CopyState, *, actor: str, reason: str) -> int:
-        """Note what became of the copies at these places, or of all that are there; return of how many that is new.
-
-        Raises NotFound for a place that the case does not list.
+        """Note the state of the copies at these places, or all that are there; return how many are new. Raises
+        NotFound.
         """
         with self._records.transaction():
             before = dict(self._records.rows("SELECT place, state FROM case_copy WHERE case_id = ?", (name,)))
@@ -160,9 +154,9 @@ class Copies:
                  scan.unread, scan.copies, scan.partly, msgspec.json.encode(scan.partial)),
             )  # fmt: skip
             self._records.note(
+                "case.scanned",
+                name,
                 actor=actor,
-                kind="case.scanned",
-                subject=name,
                 looked=scan.looked,
                 unread=scan.unread,
                 copies=scan.copies,
@@ -171,9 +165,7 @@ class Copies:
 
 
 def _looked_through(scans: list[Scan]) -> datetime | None:
-    """Return when every place had been looked through without a gap; None where one has not. A later look that comes
-    upon nothing makes that no later.
-    """
+    """Return when every place had been looked through without a gap, the first time; None where one has not."""
     since: dict[str, datetime | None] = {}
     for scan in scans:
         since[scan.place] = since.get(scan.place) or scan.end_time if scan.is_whole else None

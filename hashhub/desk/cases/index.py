@@ -66,10 +66,7 @@ class _Stops(NamedTuple):
 
 
 class CaseIndex:
-    """The digests of cases, in memory; brought up to date with the records before each answer.
-
-    Memory: some 300 bytes a digest. Safe to be shared by threads.
-    """
+    """The digests of cases in memory (300 bytes each), up to date with the records at each answer. Thread-safe."""
 
     def __init__(self, cases: Cases, *, only: str = "") -> None:
         """`only`: the name of the one case that is looked for."""
@@ -85,11 +82,9 @@ class CaseIndex:
         self._frames = _Near()
 
     def hits(self, query: Query) -> list[CaseHit]:
-        """Return one hit for each case of which this is a copy, the nearest. Raises HashHubError when the records
-        cannot be read.
-
-        Pictures and videos meet as well: a frame of an uploaded video is looked for among the pictures of cases, and an
-        uploaded picture among the frames of their videos. Such a hit is of a part: it holds, and never blocks.
+        """Return the nearest hit for each case of which this is a copy. Frames of an uploaded video meet pictures of
+        cases too, and pictures frames: such a hit is of a part, holds and never blocks. Raises HashHubError for
+        unreadable records.
         """
         by_digest, pdq, frames = self._current()
         if not self._stops:
@@ -214,9 +209,7 @@ class _Near:
             self._sizes = np.bincount(self._owners)
 
     def nearest(self, digests: Sequence[bytes]) -> list[tuple[str, int, int]]:
-        """Return the names with a digest near one of these: the least distance, and the number of the one that is at
-        it.
-        """
+        """Return the names with a digest near one of these: the least distance, and the number of that digest."""
         if self.is_empty or not digests:
             return []
         import numpy as np

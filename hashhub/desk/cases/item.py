@@ -24,20 +24,15 @@ _NOT_HASHED: Final = frozenset({ReasonCode.FRAMES_SKIPPED, ReasonCode.VARIANTS_S
 
 
 class CaseItem(msgspec.Struct, frozen=True, kw_only=True):
-    """The digests that stop copies of an item, each with the variant that it is of; empty for the item itself.
-
-    `not_searched`: what was left out and why, in sentences.
-    """
+    """Digests that stop copies, with their variants (empty: the item itself); and what was left out, in sentences."""
 
     hashes: tuple[tuple[Hash, str], ...]
     not_searched: tuple[str, ...] = ()
 
 
 def item_of(media: MediaHashes) -> CaseItem:
-    """Return what stops copies of a file: its digests, and PDQ of the picture, its turns and what is in its border.
-
-    A picture with too little in it has a PDQ that strangers' pictures have as well; it is looked for as that file only.
-    What of the file was not hashed, such as the film of a motion photo, cannot be looked for.
+    """Return what stops copies of a file: its digests, and PDQ of the picture, its turns and what is in its border; not
+    PDQ of a picture with too little in it, which strangers' pictures share, nor what was not hashed.
     """
     from hashhub.hashing.coverage import coverage
 

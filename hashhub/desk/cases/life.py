@@ -17,7 +17,6 @@ from hashhub.desk.cases.copies import MOST_PLACE, CaseCopy, Copies, CopyState, S
 from hashhub.desk.clock import Times, is_believed
 from hashhub.desk.decision import Action
 from hashhub.desk.people import ACCOUNT
-from hashhub.desk.records import HOOK
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Reason
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
 from hashhub.model import now
@@ -44,9 +43,7 @@ class CaseState(StrEnum):
 
 
 class CaseOutcome(StrEnum):
-    """How a case ended. UPHELD: its copies stay stopped. REJECTED: the complaint was wrong. WITHDRAWN: by whoever made
-    it.
-    """
+    """How a case ended. UPHELD: copies stay stopped. REJECTED: the complaint was wrong. WITHDRAWN: by its maker."""
 
     UPHELD = "UPHELD"
     REJECTED = "REJECTED"
@@ -132,10 +129,8 @@ class Cases:
         by_rules: Sequence[str] = ("own-48h",),
         places: Sequence[str] = (),
     ) -> Case:
-        """Open a case; from when this returns, copies are stopped in every process that uses these records.
-
-        `complaint`: the app's own reference of the report. `places`: where the complaint says that copies are.
-        Raises InvalidArgument, PermissionDenied, or LimitExceeded when as many cases are open as the settings allow.
+        """Open a case; once this returns, copies are stopped in every process that uses these records. `complaint`: the
+        app's reference of the report. Raises InvalidArgument, PermissionDenied, LimitExceeded (`case.max_open`).
         """
         self._check(actor)
         complaint = plain_text("complaint", complaint, _MOST_NAME)
@@ -170,10 +165,10 @@ class Cases:
             for place in places:
                 self.copies.add(name, place, "named by the complaint", actor=actor)
             self._records.note(
+                "case.opened",
+                name,
+                reason,
                 actor=actor,
-                kind="case.opened",
-                subject=name,
-                reason=reason,
                 purpose=purpose,
                 complaint=complaint,
                 rules=facts.rules,
@@ -212,10 +207,7 @@ class Cases:
             return self._step(name, "case.confirmed", actor, reason, state=CaseState.CONFIRMED, until=_FOREVER)
 
     def dispute(self, name: str, *, actor: str, reason: str, by: str = "") -> Case:
-        """Record that somebody objects, such as whose upload was stopped: nothing is blocked until a person decides.
-
-        `by`: who objects, as a reference of the app's own.
-        """
+        """Record an objection; nothing is blocked until a person decides. `by`: who objects, in the app's words."""
         by = plain_text("by", by, _MOST_NAME) if by else ""
         with self._records.transaction():
             self._at(name, actor, CaseState.OPEN, CaseState.CONFIRMED, CaseState.DISPUTED)
@@ -224,10 +216,8 @@ class Cases:
             return self._step(name, "case.disputed", actor, reason, state=CaseState.DISPUTED, until=until, by=by)
 
     def taken_down(self, name: str, places: Sequence[str], *, actor: str, reason: str, stays: bool = False) -> int:
-        """Record that copies are gone, or that they may stay and why; none named: all that are there. Return how many;
-        what is recorded so already keeps its time.
-
-        Raises NotFound for a place that the case does not list.
+        """Record that copies (all that are there, if none is named) are gone, or may stay; return of how many that is
+        news. Raises NotFound for a place that the case does not list.
         """
         self._at(name, actor, *CaseState)
         reason = plain_text("reason", reason, _MOST_TEXT)
@@ -235,16 +225,14 @@ class Cases:
         with self._records.transaction():
             count = self.copies.settle(name, places, state, actor=actor, reason=reason)
             kind = "case.copies_stay" if stays else "case.copies_removed"
-            self._records.note(actor=actor, kind=kind, subject=name, reason=reason, count=count)
+            self._records.note(kind, name, reason, actor=actor, count=count)
         return count
 
     def close(
         self, name: str, outcome: CaseOutcome, *, actor: str, reason: str, incomplete: bool = False
     ) -> CaseRecord:
-        """End a case and return its record. UPHELD needs a person's confirmation; other outcomes erase the hashes.
-
-        Raises FailedPrecondition when something is missing of a case that is upheld, unless `incomplete` says that this
-        is known; the record says what.
+        """End a case and return its record; other outcomes than UPHELD erase the hashes. Raises FailedPrecondition
+        where an upheld case is not confirmed, or lacks something, unless `incomplete` says that this is known.
         """
         with self._records.transaction():
             case = self._at(name, actor, CaseState.OPEN, CaseState.CONFIRMED, CaseState.DISPUTED, CaseState.EXPIRED)
@@ -272,7 +260,7 @@ class Cases:
             case=case,
             copies=tuple(copies),
             scans=tuple(scans),
-            history=tuple(_shown(event) for event in self._records.events(subject=name)),
+            history=tuple(_without_subject(event) for event in self._records.events(subject=name)),
             missing=missing,
             is_complete=not missing,
             write_time=now(),
@@ -333,9 +321,7 @@ class Cases:
 
     def note_shared(self, name: str, hash_set: str, count: int, *, actor: str, reason: str) -> None:
         """Record that hashes of a case were contributed to a hash set at the hub."""
-        self._records.note(
-            actor=actor, kind="case.shared", subject=name, reason=reason, hash_set=hash_set, hash_count=count
-        )
+        self._records.note("case.shared", name, reason, actor=actor, hash_set=hash_set, hash_count=count)
 
     def check_reason(self, actor: str, reason: str) -> str:
         """Return the reason as it is recorded. Raises PermissionDenied for who may not work on cases."""
@@ -365,7 +351,7 @@ class Cases:
                 (state, until, outcome or "", self.last_change() + 1, name),
             )
             details = {**({"outcome": outcome} if outcome else {}), **({"by": by} if by else {})}
-            self._records.note(actor=actor, kind=kind, subject=name, reason=reason, **details)
+            self._records.note(kind, name, reason, actor=actor, **details)
         return self.get(name)
 
     def _refuse_too_many(self) -> None:
@@ -418,11 +404,7 @@ class Cases:
             "UPDATE hook_case SET until = ?, change = ? WHERE id = ?", (until.isoformat(), self.last_change() + 1, name)
         )
         self._records.note(
-            actor=HOOK,
-            kind="case.held_longer",
-            subject=name,
-            reason="the clock was behind when its time began",
-            until=until.isoformat(),
+            "case.held_longer", name, "the clock was behind when its time began", until=until.isoformat()
         )
 
     def _expire(self, name: str) -> None:
@@ -430,11 +412,12 @@ class Cases:
             "UPDATE hook_case SET state = 'EXPIRED', change = ? WHERE id = ?", (self.last_change() + 1, name)
         )
         self._records.write("DELETE FROM case_hash WHERE case_id = ?", (name,))
-        self._records.note(actor=HOOK, kind="case.expired", subject=name, reason="nobody confirmed it in time")
+        self._records.note("case.expired", name, "nobody confirmed it in time")
 
     def _case(self, row: tuple[Any, ...]) -> Case:
         name, state, outcome, until, facts, stopped, stopped_last = row
-        said = msgspec.json.decode(facts, type=Facts)
+        stated = msgspec.structs.asdict(msgspec.json.decode(facts, type=Facts))
+        names, receive_time = stated.pop("rules"), stated["receive_time"]
         counts = dict(
             self._records.rows("SELECT algorithm, count(*) FROM case_hash WHERE case_id = ? GROUP BY 1", (name,))
         )
@@ -444,25 +427,18 @@ class Cases:
         return Case(
             name=name,
             state=at,
-            purpose=said.purpose,
-            complaint=said.complaint,
-            reason=said.reason,
-            receive_time=said.receive_time,
-            open_time=said.open_time,
-            opened_by=said.opened_by,
+            **stated,
             action=self.action(at, ended),
             clocks=clocks_of(
-                said.rules,
+                names,
                 self._records,
                 case=name,
-                receive_time=said.receive_time,
+                receive_time=receive_time,
                 done=self.copies.done_time(name) if is_decided else None,
                 is_ended=at is CaseState.CLOSED and ended is not CaseOutcome.UPHELD,
             ),
             outcome=ended,
             until=datetime.fromisoformat(until) if until else None,
-            exact_only=said.exact_only,
-            not_searched=said.not_searched,
             hash_counts={name: counts[name] for name in (*ALGORITHMS, VPDQ.name) if name in counts},
             stopped=stopped,
             stopped_last=datetime.fromisoformat(stopped_last) if stopped_last else None,
@@ -510,21 +486,14 @@ def _name(actor: str) -> str:
     return actor.removeprefix(ACCOUNT)
 
 
-def _shown(event: DeskEvent) -> dict[str, Any]:
-    return {
-        "number": event.number,
-        "time": event.time.isoformat().replace("+00:00", "Z"),
-        "actor": event.actor,
-        "kind": event.kind,
-        "reason": event.reason,
-        "details": event.details,
-    }
+def _without_subject(event: DeskEvent) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    del fields["subject"]
+    return fields
 
 
 def plain_text(field: str, text: str, most: int) -> str:
-    """Return a text that may stand in records and drafts. Raises InvalidArgument for an empty one, one with control
-    characters or of more than `most` characters.
-    """
+    """Return a text for records and drafts. Raises InvalidArgument: empty, control characters, beyond `most`."""
     text = text.strip()
     if not text:
         raise InvalidArgument.field(field, "must not be empty")

@@ -10,27 +10,3 @@ Reviews go back to the hub about the entries that were hit. To confirm an upload
 needs an upload that is the listed file, bit for bit: otherwise pictures drawn to come near would have others' entries
 disputed.
 """
-
-from __future__ import annotations
-
-from hashhub.desk.queue.later_answers import LaterAnswer, LaterAnswers
-from hashhub.desk.queue.reviews import Feedback, FeedbackState, ReviewSender
-from hashhub.desk.queue.rulings import Rulings
-from hashhub.desk.queue.stored_decision import RecordedHit
-from hashhub.desk.queue.view import WAITING, QueuedUpload, QueuePage, ReviewQueue, RulingCode, UploadGroup
-
-__all__ = [
-    "WAITING",
-    "Feedback",
-    "FeedbackState",
-    "LaterAnswer",
-    "LaterAnswers",
-    "QueuePage",
-    "QueuedUpload",
-    "RecordedHit",
-    "ReviewQueue",
-    "ReviewSender",
-    "RulingCode",
-    "Rulings",
-    "UploadGroup",
-]

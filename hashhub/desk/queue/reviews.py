@@ -1,25 +1,29 @@
-"""What the hub is told of decisions: once of each entry that was hit, nothing of the upload, and never of an entry what
-an upload does not bear that only comes near to it.
+"""What desk and hub tell each other after a decision. The hub is told once of each entry that was hit, nothing of the
+upload, and never of an entry what an upload does not bear that only comes near to it. What the hub says later of
+uploads that were held or blocked changes nothing by itself: persons decide.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.desk.queue.stored_decision import RecordedHit, hits_of
-from hashhub.desk.records import HOOK, UploadState
-from hashhub.errors import HashHubError, LimitExceeded, NotFound, Unavailable
-from hashhub.model import ReviewKind, now
+from hashhub.desk.clock import AHEAD
+from hashhub.desk.queue.stored_decision import LaterAnswer, RecordedHit, asked_again, hits_of, recorded
+from hashhub.desk.records import UploadState
+from hashhub.errors import DataLoss, HashHubError, LimitExceeded, NotFound, Reason, Unavailable
+from hashhub.model import ReviewKind, Verdict, now
 
 if TYPE_CHECKING:
     from hashhub.client import Client
     from hashhub.desk.decision import DecisionRecord
+    from hashhub.desk.hub import HubAnswer, Judge
     from hashhub.desk.records import Records
     from hashhub.desk.settings import DeskSettings
 
@@ -61,12 +65,8 @@ class ReviewSender:
 
     def of(self, reference: str) -> tuple[Feedback, ...]:
         """Return what the hub is told because of an upload."""
-        return tuple(
-            Feedback(entry=entry, kind=kind, state=FeedbackState(fate), detail=detail)
-            for entry, kind, fate, detail in self._records.rows(
-                "SELECT entry, kind, state, detail FROM feedback WHERE reference = ? ORDER BY number", (reference,)
-            )
-        )
+        sql = "SELECT entry, kind, state, detail FROM feedback WHERE reference = ? ORDER BY number"
+        return tuple(self._records.structs(Feedback, sql, (reference,)))
 
     def say(
         self,
@@ -110,9 +110,8 @@ class ReviewSender:
             )
 
     def send(self, client: Client | None = None) -> dict[FeedbackState, int]:
-        """Send the reviews that wait, and return how many came to which state. The hub away: they wait on.
-
-        A review that was sent, and of which the answer was lost, is sent again by its request id and made once.
+        """Send the reviews that wait, and return how many came to which state; the hub away, they wait on. One whose
+        answer was lost is sent again by its request id and made once.
         """
         rows = self._records.rows(
             "SELECT number, reference, entry, kind, comment, request_id FROM feedback WHERE state = ? ORDER BY number",
@@ -151,18 +150,14 @@ class ReviewSender:
                         "UPDATE feedback SET state = ?, detail = ? WHERE number = ? AND state = ?",
                         (fate, detail, number, FeedbackState.QUEUED),
                     ):
-                        self._records.note(
-                            actor=HOOK, kind=f"feedback.{fate.lower()}", subject=reference, reason=kind, entry=entry
-                        )
+                        self._records.note(f"feedback.{fate.lower()}", reference, kind, entry=entry)
         finally:
             if own:
                 asked.close()
         return fates
 
     def resend(self, *, actor: str) -> int:
-        """Queue again what was refused, after the token was changed; return how many. Of each entry it is the last word
-        that counts, once, and none that the hub has.
-        """
+        """Queue the last word on each entry that was refused, unless the hub has it; return how many."""
         refused = FeedbackState.REFUSED
         newest: dict[str, str] = {}
         at_hub: dict[str, str] = {}
@@ -187,7 +182,7 @@ class ReviewSender:
                 fate = (FeedbackState.QUEUED, "") if number in again else (FeedbackState.COVERED, _SAID_LATER)
                 self._records.write("UPDATE feedback SET state = ?, detail = ? WHERE number = ?", (*fate, number))
             if numbers:
-                self._records.note(actor=actor, kind="feedback.queued_again", subject="feedback", count=len(again))
+                self._records.note("feedback.queued_again", "feedback", actor=actor, count=len(again))
         return len(again)
 
 
@@ -206,3 +201,96 @@ def _fate(hit: RecordedHit, was: UploadState, becomes: UploadState) -> str:
         else f"is within {hit.distance} ({hit.algorithm}) of this entry"
     )
     return f"A person decided on an upload that {how}: {was.lower()} by the upload hook, then {becomes.lower()}."
+
+
+_MOST_ASKED: Final = 1000
+
+
+class LaterAnswers:
+    """The answers to what was asked again."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def recheck(
+        self, judge: Judge, *, limit: int = _MOST_ASKED, older_than: timedelta = timedelta(0)
+    ) -> tuple[int, int]:
+        """Ask again about up to `limit` uploads that are held or blocked and have no answer younger than `older_than`,
+        the longest not asked first; return about how many, and how many answers changed. Nothing is released.
+
+        Asked are the upload's own hashes and those of variants that hit, no frames of videos, which are not kept.
+        Raises HashHubError when no answer can be had, DataLoss in the end for records that could not be read.
+        """
+        at = now()
+        rows = self._records.rows(
+            "SELECT u.reference FROM upload u LEFT JOIN later_answer a USING (reference) "
+            "WHERE u.state IN (?, ?) AND (coalesce(a.time, u.time) <= ? OR coalesce(a.time, u.time) > ?) "
+            "ORDER BY coalesce(a.time, ''), u.time, u.reference",
+            (UploadState.HELD, UploadState.BLOCKED, (at - older_than).isoformat(), (at + AHEAD).isoformat()),
+        )
+        asked = changed = 0
+        damage: DataLoss | None = None
+        for (reference,) in rows:
+            if asked >= limit:
+                break
+            try:
+                checked = recorded(self._records, reference).checked
+            except NotFound:
+                continue  # forgotten meanwhile
+            except DataLoss as e:
+                damage = e  # told once the others were asked about
+                continue
+            query = asked_again(checked)
+            if query is None:
+                continue
+            try:
+                judged = judge.judge(query)
+            except Unavailable as e:
+                if e.reason is not Reason.HUB_SLOW:
+                    raise
+                continue  # others are answered
+            if judged.result.verdict is Verdict.UNAVAILABLE or judged.stale_since is not None or judged.without_lists:
+                raise Unavailable("the answer is no current one; ask again when the hub, or its copy, is up to date")
+            asked += 1
+            changed += self._note_answer(reference, checked, judged)
+        if damage is not None:
+            raise damage
+        return asked, changed
+
+    def _note_answer(self, reference: str, checked: DecisionRecord, judged: HubAnswer) -> bool:
+        entries = sorted({match.entry.name for match in judged.result.matches})
+        with self._records.transaction():
+            last = self._records.rows("SELECT verdict, entries FROM later_answer WHERE reference = ?", (reference,))
+            before = last or [(checked.decision.verdict, "\n".join(sorted({h.entry for h in hits_of(checked)})))]
+            is_new = before != [(judged.result.verdict, "\n".join(entries))]
+            self._records.write(
+                "INSERT OR REPLACE INTO later_answer VALUES (?, ?, ?, ?, ?)",
+                (reference, now().isoformat(), judged.result.verdict, judged.revision, "\n".join(entries)),
+            )
+            if is_new:
+                answer = self.of(reference, checked)
+                self._records.note(
+                    "upload.answer_changed",
+                    reference,
+                    judged.result.verdict,
+                    gone=list(answer.gone) if answer else [],
+                    added=list(answer.added) if answer else [],
+                )
+        return is_new
+
+    def of(self, reference: str, checked: DecisionRecord) -> LaterAnswer | None:
+        """Return the last answer about an upload, beside what it hit at first; None: it was not asked about."""
+        rows = self._records.rows(
+            "SELECT time, verdict, revision, entries FROM later_answer WHERE reference = ?", (reference,)
+        )
+        if not rows:
+            return None
+        time, verdict, revision, entries = rows[0]
+        at_first, at_last = {hit.entry for hit in hits_of(checked)}, set(entries.split())
+        return LaterAnswer(
+            time=datetime.fromisoformat(time),
+            verdict=Verdict(verdict),
+            revision=revision,
+            gone=tuple(sorted(at_first - at_last)),
+            added=tuple(sorted(at_last - at_first)),
+        )

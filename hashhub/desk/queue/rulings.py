@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub.desk.decision import Action
 from hashhub.desk.people import ACCOUNT
-from hashhub.desk.queue.etags import changes_since, facts_of, is_of_now
-from hashhub.desk.queue.later_answers import LaterAnswers
-from hashhub.desk.queue.reviews import ReviewSender
-from hashhub.desk.queue.stored_decision import StoredDecision, hits_of, recorded
+from hashhub.desk.queue.reviews import LaterAnswers, ReviewSender
+from hashhub.desk.queue.stored_decision import StoredDecision, changes_since, facts_of, hits_of, is_of_now, recorded
 from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.rechecks import have_told
 from hashhub.desk.records import HOOK, UploadState
@@ -52,9 +50,8 @@ class Rulings:
         self._reviews = ReviewSender(records, settings)
 
     def confirm(self, reference: str, *, actor: str, comment: str = "", etag: str = "") -> UploadState:
-        """Say that the upload is what was found: it is removed, and a proposed release ends. `etag`: as it was read.
-
-        Raises NotFound; Conflict when it was removed already, or what is decided over is not as it was read.
+        """Say that the upload is what was found: it is removed, and a proposed release ends. Raises NotFound; Conflict
+        when it was removed already, or is not as it was read (`etag`).
         """
         _check_comment(comment, needed=False)
         with self._records.transaction():
@@ -75,13 +72,10 @@ class Rulings:
         self, reference: str, *, code: RulingCode, actor: str, comment: str = "", etag: str = ""
     ) -> UploadState:
         """Let an upload go; return its state, which stays where a second person must say the same. `etag`: as it was
-        read; what was removed is released by its etag only, by whoever has read that it was.
-
-        Raises NotFound; InvalidArgument for OTHER without a comment, or a code that the hits do not bear; Conflict when
-        it was released already, what is decided over is not as it was read, the second says something else than the
-        first, or the facts changed since (the first's word is withdrawn then); FailedPrecondition
-        (SECOND_PERSON_NEEDED) when one person says it twice, and when a confirmed case blocks it: that is disputed or
-        closed first, unless this is only a near picture.
+        read, needed for what was removed. Raises NotFound; InvalidArgument for OTHER without a comment, or a code that
+        the hits do not bear; Conflict when it was released, is not as it was read, the second says something else, or
+        the facts changed (the first's word ends then); FailedPrecondition when one person says it twice
+        (SECOND_PERSON_NEEDED), or a confirmed case blocks it, unless this is only a near picture.
         """
         _check_comment(comment, needed=code is RulingCode.OTHER)
         is_stale = False
@@ -150,7 +144,7 @@ class Rulings:
                 "INSERT OR IGNORE INTO filed_report VALUES (?, ?, ?, ?, ?)",
                 (reference, recipient, filed_as, actor, now().isoformat()),
             ):
-                self._records.note(actor=actor, kind="report.filed", subject=reference, reason=recipient, id=filed_as)
+                self._records.note("report.filed", reference, recipient, actor=actor, id=filed_as)
 
     def _facts(self, reference: str, upload: StoredDecision, cases: Sequence[CaseHit]) -> bytes:
         return facts_of(upload.state, upload.checked, self._later.of(reference, upload.checked), cases)
@@ -188,10 +182,10 @@ class Rulings:
             "SELECT DISTINCT actor FROM event WHERE kind = 'upload.viewed' AND subject = ?", (reference,)
         )
         self._records.note(
+            kind,
+            reference,
+            code,
             actor=actors[-1],
-            kind=kind,
-            subject=reference,
-            reason=code,
             comment=comment,
             actors=list(actors),
             viewed_by=[name for name in actors if (name,) in looked],
@@ -212,13 +206,11 @@ class Rulings:
             "INSERT INTO proposal VALUES (?, ?, ?, ?, ?, ?)",
             (reference, first.actor, first.code, comment, first.facts, now().isoformat()),
         )
-        self._records.note(
-            actor=first.actor, kind="release.proposed", subject=reference, reason=first.code, comment=comment
-        )
+        self._records.note("release.proposed", reference, first.code, actor=first.actor, comment=comment)
 
     def _end_proposal(self, reference: str, actor: str, why: str) -> None:
         self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
-        self._records.note(actor=actor, kind="release.withdrawn", subject=reference, reason=why)
+        self._records.note("release.withdrawn", reference, why, actor=actor)
 
 
 def _check_code(code: RulingCode, checked: DecisionRecord) -> None:

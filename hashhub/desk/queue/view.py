@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from hashhub.desk.cases import Cases
 from hashhub.desk.cases.index import CaseHit, CaseIndex
+from hashhub.desk.cases.life import Cases
 from hashhub.desk.clock import AHEAD
 from hashhub.desk.decision import Action
-from hashhub.desk.queue.etags import etag_of, facts_of
-from hashhub.desk.queue.later_answers import LaterAnswer, LaterAnswers
-from hashhub.desk.queue.reviews import Feedback, ReviewSender
+from hashhub.desk.queue.reviews import Feedback, LaterAnswers, ReviewSender
 from hashhub.desk.queue.stored_decision import (
     CELLS,
+    LaterAnswer,
     RecordedHit,
     asked_again,
+    etag_of,
+    facts_of,
     hits_of,
     lists_of,
     read_cells,
@@ -95,7 +96,7 @@ class Ruling(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime
 
 
-class Filed(msgspec.Struct, frozen=True, kw_only=True):
+class FiledReport(msgspec.Struct, frozen=True, kw_only=True):
     """A report that somebody filed: to whom, and by which number there."""
 
     recipient: str
@@ -105,9 +106,7 @@ class Filed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload in a listing. `time` is None where a damaged record does not say. `verdict_now`: the hub's, when it was
-    asked again; empty: it was not.
-    """
+    """An upload in a listing. `time`: None in a damaged record. `verdict_now`: the hub's, asked again; or empty."""
 
     reference: str
     state: UploadState
@@ -179,7 +178,7 @@ class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
     later_answer: LaterAnswer | None
     proposal: RulingProposal | None
     rulings: tuple[Ruling, ...]
-    reports: tuple[Filed, ...]
+    reports: tuple[FiledReport, ...]
     feedback: tuple[Feedback, ...]
     events: tuple[DeskEvent, ...]
 
@@ -194,11 +193,8 @@ class ReviewQueue:
         self._reviews = ReviewSender(records, settings)
 
     def page(self, *, states: Sequence[UploadState] = WAITING, limit: int = 50, skip: int = 0) -> QueuePage:
-        """Return groups of uploads: matches first, then what is to be reviewed, then what has no answer; within each,
-        the sources take turns (see `_source`), and the oldest come first. What is damaged may be a match, and stands
-        with them.
-
-        Raises InvalidArgument for a limit beyond MAX_LISTED.
+        """Return groups of uploads: matches and what is damaged, reviews, then what has no answer; within each, sources
+        take turns, the oldest first. Raises InvalidArgument for a limit beyond MAX_LISTED.
         """
         if not 1 <= limit <= MAX_LISTED or skip < 0:
             raise InvalidArgument.field("limit", f"must be 1 to {MAX_LISTED}", "OUT_OF_RANGE")
@@ -236,7 +232,7 @@ class ReviewQueue:
                 verdict_now=verdict_now,
             )
             by_key.setdefault(_group_key(checked, reference), []).append((row, lists_of(checked)))
-        gathered = [_gathered(key, members) for key, members in by_key.items()]
+        gathered = [_ranked_group(key, members) for key, members in by_key.items()]
         skip = min(skip, MAX_READ)
         page = islice(_in_order(gathered), skip, skip + limit)
         return QueuePage(
@@ -276,8 +272,8 @@ class ReviewQueue:
             proposal=self.proposal(reference),
             rulings=tuple(self._rulings(reference)),
             reports=tuple(
-                Filed(recipient=to, filed_as=name, actor=by, time=datetime.fromisoformat(at))
-                for to, name, by, at in self._records.rows(
+                self._records.structs(
+                    FiledReport,
                     "SELECT recipient, filed_as, actor, time FROM filed_report WHERE reference = ? ORDER BY time",
                     (reference,),
                 )
@@ -297,11 +293,8 @@ class ReviewQueue:
 
     def proposal(self, reference: str) -> RulingProposal | None:
         """Return the release of an upload that a second person must confirm."""
-        rows = self._records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))
-        if not rows:
-            return None
-        actor, code, comment, time = rows[0]
-        return RulingProposal(actor=actor, code=RulingCode(code), comment=comment, time=datetime.fromisoformat(time))
+        sql = "SELECT actor, code, comment, time FROM proposal WHERE reference = ?"
+        return next(iter(self._records.structs(RulingProposal, sql, (reference,))), None)
 
     def _rulings(self, reference: str) -> Iterable[Ruling]:
         for ruling, code, comment, actors, time in self._records.rows(
@@ -323,7 +316,7 @@ class ReviewQueue:
                 "AND time <= ?",
                 (reference, actor, at.date().isoformat(), (at + AHEAD).isoformat()),
             ):
-                self._records.note(actor=actor, kind="upload.viewed", subject=reference)
+                self._records.note("upload.viewed", reference, actor=actor)
 
 
 def _group_key(checked: DecisionRecord, reference: str) -> str:
@@ -364,7 +357,7 @@ def _source(row: QueueRow) -> str:
     return row.upload_id.partition("/")[0] if "/" in row.upload_id else ""
 
 
-class _Gathered(NamedTuple):
+class _RankedGroup(NamedTuple):
     """A group, whose uploads are in it, and whether it comes with matches (0), reviews (1) or the rest (2)."""
 
     group: UploadGroup
@@ -372,7 +365,7 @@ class _Gathered(NamedTuple):
     rank: int
 
 
-def _gathered(key: str, members: Sequence[tuple[QueueRow, tuple[str, ...]]]) -> _Gathered:
+def _ranked_group(key: str, members: Sequence[tuple[QueueRow, tuple[str, ...]]]) -> _RankedGroup:
     """Return a group of these uploads, the oldest first, of which some are shown: one of each source in turn."""
     first, lists = members[0]
     rows = [row for row, _ in members]
@@ -387,10 +380,10 @@ def _gathered(key: str, members: Sequence[tuple[QueueRow, tuple[str, ...]]]) -> 
     )
     said = {first.verdict, *(row.verdict_now for row in rows)}
     rank = 0 if first.no_answer == DAMAGED else min(_RANKS.get(verdict, 2) for verdict in said)
-    return _Gathered(group, frozenset(map(_source, rows)), rank)
+    return _RankedGroup(group, frozenset(map(_source, rows)), rank)
 
 
-def _in_order(gathered: Sequence[_Gathered]) -> Iterator[UploadGroup]:
+def _in_order(gathered: Sequence[_RankedGroup]) -> Iterator[UploadGroup]:
     """Yield matches and what is damaged, then reviews, then the rest; within each, one group of each source in turn, so
     that whoever uploads ten thousand pictures delays each other group by one place, and by no more.
     """
@@ -401,9 +394,7 @@ def _in_order(gathered: Sequence[_Gathered]) -> Iterator[UploadGroup]:
 
 
 def _in_turn(things: Iterable[_T], sources_of: Callable[[_T], Iterable[str]]) -> Iterator[_T]:
-    """Yield each once, one of each source in turn, each source's in the order given. What belongs to several comes when
-    it is the turn of any.
-    """
+    """Yield each once, one of each source in turn; what belongs to several comes at the turn of any."""
     by_source: dict[str, deque[_T]] = {}
     for thing in things:
         for source in sources_of(thing):

@@ -6,37 +6,3 @@ records, case, settings, what a person states ── a common draft ── a ren
 A draft says only what was recorded or stated. Whether somebody looked at a file is never derived: in the United States
 it decides what a search is.
 """
-
-from __future__ import annotations
-
-from hashhub.desk.reports.assembly import gather
-from hashhub.desk.reports.draft import (
-    NOT_FILED,
-    ContentView,
-    Draft,
-    Dropped,
-    Incident,
-    IpEvent,
-    Rendered,
-    Reported,
-    Reporter,
-    Subject,
-)
-from hashhub.desk.reports.recipients import RECIPIENTS, Recipient, render
-
-__all__ = [
-    "NOT_FILED",
-    "RECIPIENTS",
-    "ContentView",
-    "Draft",
-    "Dropped",
-    "Incident",
-    "IpEvent",
-    "Recipient",
-    "Rendered",
-    "Reported",
-    "Reporter",
-    "Subject",
-    "gather",
-    "render",
-]

@@ -10,7 +10,7 @@ import msgspec
 
 from hashhub.conversion import converted
 from hashhub.desk.decision import DecisionRecord, read_checked
-from hashhub.desk.reports.draft import UNSAID, ContentView, Draft, Incident, Reported, Reporter, Subject
+from hashhub.desk.reports.draft import UNSAID, ContentView, Draft, Incident, ReportedFile, Subject
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import TLP, now
 
@@ -32,11 +32,9 @@ _SECTIONS = {"incident": dict, "subject": dict, "files": dict, "note": str, "dec
 def gather(
     records: Records, references: Sequence[str], *, reporter: ReporterSettings, facts: str = "", case: str = ""
 ) -> Draft:
-    """Return the draft about these uploads, or about those that a case stopped, where one is named.
-
-    `facts`: TOML of what a person states: `[incident]`, `[subject]` with `[[subject.ip_events]]`, `[files.REFERENCE]`,
-    `note`, `declaration`. Raises NotFound for an upload that is not on record, InvalidArgument for facts that cannot be
-    read, or that state what the record already says.
+    """Return the draft about uploads, or those that a case stopped. `facts`: TOML of what a person states:
+    `[incident]`, `[subject]`, `[files.REFERENCE]`, `note`, `declaration`. Raises NotFound for an unknown upload,
+    InvalidArgument for facts that cannot be read or state what the record says.
     """
     stated = _stated(facts)
     references = tuple(dict.fromkeys(_expanded(records, references)))
@@ -56,14 +54,14 @@ def gather(
             "media_type": _printed(checked.media_type),
             "size_bytes": checked.size_bytes,
         }
-        entry = _section({**known, **about}, Reported, f"files.{reference}")
+        entry = _section({**known, **about}, ReportedFile, f"files.{reference}")
         reported.append(msgspec.structs.replace(entry, hashes=checked.hashes, seen=_seen(checked)))
     if not reported:
         raise InvalidArgument.field("reference", "name at least one upload")
     incident = {"time": min(one.time for one in reported), **stated.get("incident", {})}
     return Draft(
         created=now(),
-        reporter=Reporter(**{f: getattr(reporter, f) for f in Reporter.__struct_fields__}),
+        reporter=reporter,
         incident=_section(incident, Incident, "incident"),
         files=tuple(reported),
         subject=_section(stated.get("subject", {}), Subject, "subject"),
@@ -113,9 +111,7 @@ def _expanded(records: Records, references: Sequence[str]) -> Iterator[str]:
 
 
 def _printed(text: str) -> str:
-    """Return a stranger's name for an upload as a draft can hold it: what it may not hold must not keep it from being
-    written.
-    """
+    """Return a stranger's name for an upload without what a draft may not hold, so that it can be written."""
     return UNSAID.sub("\N{REPLACEMENT CHARACTER}", text)[:_MOST_NAME]
 
 

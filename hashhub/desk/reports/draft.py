@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hashhub.desk.settings import ReporterSettings
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
 
@@ -25,10 +26,7 @@ _MOST_PORT: Final = 65_535
 
 
 class IncidentType(StrEnum):
-    """NCMEC's eight types of incidents, verbatim.
-
-    Source: the enumeration `incidentType` of the CyberTipline Reporting API's schema, as of 2025-06-11.
-    """
+    """NCMEC's types of incidents, verbatim: `incidentType` of the CyberTipline Reporting API's schema, 2025-06-11."""
 
     CHILD_PORNOGRAPHY = "Child Pornography (possession, manufacture, and distribution)"
     CHILD_SEX_TRAFFICKING = "Child Sex Trafficking"
@@ -107,6 +105,9 @@ def _check(field: str, value: Any) -> None:
                 raise InvalidArgument.field(field, f"must have at most {_MOST_LIST} items, got {len(value)}")
             for one in value:
                 _check(field, one)
+        case ReporterSettings():
+            for name in value.__struct_fields__:
+                _check(f"reporter.{name}", getattr(value, name))
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,26 +118,8 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             _check(field, getattr(self, field))
 
 
-class Reporter(_Part, frozen=True, kw_only=True):
-    """Who reports; from the settings. `c3p_provider_id`, `nca_organisation`: as these recipients know the company."""
-
-    company: str = ""
-    platform: str = ""
-    first_name: str = ""
-    last_name: str = ""
-    email: str = ""
-    country: str = ""
-    legal_url: str = ""
-    company_text: str = ""
-    terms: str = ""
-    c3p_provider_id: str = ""
-    nca_organisation: str = ""
-
-
 class Incident(_Part, frozen=True, kw_only=True):
-    """What happened, when and where. `time` is that of the first upload unless stated. `urgent`: why a child is in
-    danger now; empty unless a person says so.
-    """
+    """What happened. `time`: of the first upload unless stated. `urgent`: why a child is in danger now, if stated."""
 
     time: datetime
     type: IncidentType | None = None
@@ -187,7 +170,7 @@ class ContentView(_Part, frozen=True, kw_only=True):
     variant: str = ""
 
 
-class Reported(_Part, frozen=True, kw_only=True):
+class ReportedFile(_Part, frozen=True, kw_only=True):
     """One file. `viewed`, `exif_viewed`: whether a person at the company has looked; None unless a person stated it."""
 
     reference: str
@@ -218,32 +201,30 @@ class Reported(_Part, frozen=True, kw_only=True):
 
 
 class Draft(_Part, frozen=True, kw_only=True):
-    """All that may go into a report. `case`: the case that it belongs to, or empty. `declaration`: what a person
-    declares about its completeness.
-    """
+    """All that may go into a report. `case`: its case, or empty. `declaration`: a person's, about completeness."""
 
     created: datetime
-    reporter: Reporter
+    reporter: ReporterSettings
     incident: Incident
-    files: tuple[Reported, ...]
+    files: tuple[ReportedFile, ...]
     subject: Subject = Subject()
     case: str = ""
     note: str = ""
     declaration: str = ""
 
 
-class Dropped(msgspec.Struct, frozen=True, order=True):
+class DraftOmission(msgspec.Struct, frozen=True, order=True):
     """Something that is in the draft and not in the report: its path, and why."""
 
     path: str
     why: str
 
 
-class Rendered(msgspec.Struct, frozen=True, kw_only=True):
+class RenderedReport(msgspec.Struct, frozen=True, kw_only=True):
     """Files by name, what they lack of the draft, and what the recipient asks for and nobody has stated."""
 
     files: dict[str, bytes]
-    dropped: tuple[Dropped, ...]
+    dropped: tuple[DraftOmission, ...]
     missing: tuple[str, ...]
 
 
@@ -262,6 +243,8 @@ def said(value: object, path: str = "") -> Iterator[tuple[str, object]]:
             return
         case int() if value == 0 and not isinstance(value, bool) and path.endswith("size_bytes"):
             return
+        case bool() if path == "reporter.industry_mou":  # it decides what a report may hold, and is no part of one
+            return
         case _:
             yield path, value
 
@@ -269,3 +252,35 @@ def said(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 def zoned(time: datetime) -> str:
     """Return the time in RFC 3339, with its zone."""
     return time.isoformat().replace("+00:00", "Z")
+
+
+class OmissionTracker:
+    """What became of each thing that a draft says. What nobody took is dropped; there is no third way."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._said = [path for path, _ in said(draft)]
+        self._taken: set[str] = set()
+        self._why: dict[str, str] = {}
+
+    def takes(self, *paths: str) -> None:
+        """Note that these, and what lies below them, stand in the report."""
+        self._taken.update(paths)
+
+    def drops(self, path: str, why: str) -> None:
+        """Note why this, and what lies below it, does not."""
+        self._why[path] = why
+
+    def dropped(self, otherwise: str) -> tuple[DraftOmission, ...]:
+        """Return what the report lacks; `otherwise`: why, where nothing else was noted."""
+        return tuple(
+            DraftOmission(path, self._of(path) or otherwise)
+            for path in self._said
+            if self._of(path) or not any(_is_below(path, taken) for taken in self._taken)
+        )
+
+    def _of(self, path: str) -> str:
+        return next((why for above, why in self._why.items() if _is_below(path, above)), "")
+
+
+def _is_below(path: str, above: str) -> bool:
+    return path == above or path.startswith((f"{above}.", f"{above}["))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final, TypeAlias
+from xml.sax.saxutils import escape
 
 from hashhub.desk.reports.draft import (
     NOT_FILED,
@@ -15,12 +16,12 @@ from hashhub.desk.reports.draft import (
     FileAnnotation,
     IncidentType,
     IpEvent,
+    OmissionTracker,
     Relevance,
-    Rendered,
-    Reported,
+    RenderedReport,
+    ReportedFile,
     zoned,
 )
-from hashhub.desk.reports.omissions import OmissionTracker
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash, is_exact
 
@@ -31,7 +32,7 @@ _MOST_HASHES: Final = 64  # originalFileHash of one file
 _NOT_ASKED: Final = "the CyberTipline has no place for it"
 
 
-def render(draft: Draft, *, industry_mou: bool) -> Rendered:
+def render(draft: Draft) -> RenderedReport:
     """Return the report and the details of its files. Raises InvalidArgument for what the schema would refuse."""
     out = OmissionTracker(draft)
     if draft.incident.type is None:
@@ -41,7 +42,7 @@ def render(draft: Draft, *, industry_mou: bool) -> Rendered:
         raise InvalidArgument.field("reporter.email", "NCMEC takes no report without it; set it in the settings")
     files = {"ncmec-report.draft.xml": _document([("report", {}, _report(draft, out))])}
     for number, file in enumerate(draft.files):
-        details = _details(number, file, out, industry_mou=industry_mou)
+        details = _details(number, file, out, industry_mou=draft.reporter.industry_mou)
         files[f"ncmec-file-{number + 1}.draft.xml"] = _document([("fileDetails", {}, details)])
     missing = (
         "reportId and fileId: 0 until whoever files the report has opened it and sent the file",
@@ -51,7 +52,7 @@ def render(draft: Draft, *, industry_mou: bool) -> Rendered:
             if file.viewed is None
         ),
     )
-    return Rendered(files=files, dropped=out.dropped(_NOT_ASKED), missing=missing)
+    return RenderedReport(files=files, dropped=out.dropped(_NOT_ASKED), missing=missing)
 
 
 def _report(draft: Draft, out: OmissionTracker) -> list[Node]:
@@ -130,7 +131,7 @@ def _ip_event(event: IpEvent) -> Node:
     )
 
 
-def _details(number: int, file: Reported, out: OmissionTracker, *, industry_mou: bool) -> list[Node]:
+def _details(number: int, file: ReportedFile, out: OmissionTracker, *, industry_mou: bool) -> list[Node]:
     at = f"files[{number}]"
     for field in ("file_name", "upload_id", "time", "url", "viewed", "exif_viewed", "public", "relevance", "note"):
         out.takes(f"{at}.{field}")
@@ -177,7 +178,7 @@ def _details(number: int, file: Reported, out: OmissionTracker, *, industry_mou:
     return details
 
 
-def _hashes(at: str, file: Reported, out: OmissionTracker) -> Iterator[Node]:
+def _hashes(at: str, file: ReportedFile, out: OmissionTracker) -> Iterator[Node]:
     exact: list[Hash] = []
     perceptual: list[Hash] = []
     for i, h in enumerate(file.hashes):
@@ -226,6 +227,4 @@ def _xml(node: Node, indent: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
-        text = text.replace(character, entity)
-    return text
+    return escape(text, {'"': "&quot;"})

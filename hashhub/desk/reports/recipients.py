@@ -12,8 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from hashhub.desk.reports import ncmec
-from hashhub.desk.reports.draft import NOT_FILED, Draft, Rendered, Reported, zoned
-from hashhub.desk.reports.omissions import OmissionTracker
+from hashhub.desk.reports.draft import NOT_FILED, Draft, OmissionTracker, RenderedReport, ReportedFile, zoned
 
 
 class Recipient(StrEnum):
@@ -25,14 +24,12 @@ class Recipient(StrEnum):
     HOTLINE = "HOTLINE"
 
 
-def render(draft: Draft, recipient: Recipient, *, industry_mou: bool = False) -> Rendered:
+def render(draft: Draft, recipient: Recipient) -> RenderedReport:
     """Return the draft in a recipient's form, and what it lacks. Raises InvalidArgument for what that form refuses."""
-    if recipient is Recipient.NCMEC:
-        return ncmec.render(draft, industry_mou=industry_mou)
     return RECIPIENTS[recipient](draft)
 
 
-def _nca(draft: Draft) -> Rendered:
+def _nca(draft: Draft) -> RenderedReport:
     """Under the headings of Schedule 1 of SI 2025/368. These regulations were revoked and made anew as SI 2026/268, in
     force from 7 April 2026, whose schedule was not at hand: a person compares the headings before filing.
     """
@@ -71,28 +68,7 @@ def _nca(draft: Draft) -> Rendered:
                 "urgent_because": incident.urgent,
             }
         ),
-        "user_information": _full(
-            {
-                "account_id": subject.account_id,
-                "screen_name": subject.screen_name,
-                "display_names": list(subject.display_names),
-                "profile_urls": list(subject.profile_urls),
-                "first_name": subject.first_name,
-                "last_name": subject.last_name,
-                "emails": list(subject.emails),
-                "ip_events": [
-                    _full(
-                        {
-                            "address": e.address,
-                            "time": zoned(e.time) if e.time else "",
-                            "kind": e.kind,
-                            "port": e.port,
-                        }
-                    )
-                    for e in subject.ip_events
-                ],
-            }
-        ),
+        "user_information": _full(msgspec.to_builtins(subject)),
         "identity_documents": [],
         "other_information": _full({"note": draft.note, "case": draft.case, "written": zoned(draft.created)}),
         "completeness_declaration": draft.declaration,
@@ -104,10 +80,12 @@ def _nca(draft: Draft) -> Rendered:
         "identity documents: hashhub holds none; add what you hold",
         "the headings are those of SI 2025/368; compare them with SI 2026/268, which took its place",
     ]
-    return Rendered(files={"nca-report.draft.json": _json(value)}, dropped=out.dropped(""), missing=tuple(missing))
+    return RenderedReport(
+        files={"nca-report.draft.json": _json(value)}, dropped=out.dropped(""), missing=tuple(missing)
+    )
 
 
-def _c3p(draft: Draft) -> Rendered:
+def _c3p(draft: Draft) -> RenderedReport:
     """Only Internet addresses, SOR/2011-292 section 3."""
     out = OmissionTracker(draft)
     addresses: dict[str, None] = {}
@@ -132,14 +110,14 @@ def _c3p(draft: Draft) -> Rendered:
         *([] if addresses else ["incident.urls: the Internet addresses where the material may be available"]),
         "the police are notified separately, with what they ask for",
     ]
-    return Rendered(
+    return RenderedReport(
         files={"c3p-report.draft.json": _json(value)},
         dropped=out.dropped("the designated organisation takes Internet addresses only"),
         missing=tuple(missing),
     )
 
 
-def _hotline(draft: Draft) -> Rendered:
+def _hotline(draft: Draft) -> RenderedReport:
     """URL, time, type and a comment: what hotlines ask for. Nothing of the person who uploaded."""
     out = OmissionTracker(draft)
     out.takes("incident.time", "incident.urls", "incident.description", "reporter.email", "reporter.company", "note")
@@ -172,22 +150,22 @@ def _hotline(draft: Draft) -> Rendered:
         "",
     ]  # fmt: skip
     has_address = bool(draft.incident.urls) or any(f.url for f in draft.files)
-    return Rendered(
+    return RenderedReport(
         files={"hotline-report.draft.json": _json(value), "hotline-report.draft.txt": "\n".join(lines).encode()},
         dropped=out.dropped("hotlines take addresses, times and comments; the police take the rest"),
         missing=() if has_address else ("incident.urls: a hotline can look only at an address",),
     )
 
 
-RECIPIENTS: Final[dict[Recipient, Callable[[Draft], Rendered]]] = {
+RECIPIENTS: Final[dict[Recipient, Callable[[Draft], RenderedReport]]] = {
+    Recipient.NCMEC: ncmec.render,
     Recipient.NCA: _nca,
     Recipient.C3P: _c3p,
     Recipient.HOTLINE: _hotline,
 }
-"""All but NCMEC, which asks whether its memorandum was signed."""
 
 
-def _file(file: Reported) -> dict[str, Any]:
+def _file(file: ReportedFile) -> Any:
     return _full(
         {
             "reference": file.reference,
@@ -198,10 +176,7 @@ def _file(file: Reported) -> dict[str, Any]:
             "media_type": file.media_type,
             "size_bytes": file.size_bytes or None,  # of hashes alone nobody knows it
             "hashes": [h.text for h in file.hashes],
-            "recognised_by": [
-                _full({"hash_set": s.hash_set, "algorithm": s.algorithm, "distance": s.distance, "variant": s.variant})
-                for s in file.seen
-            ],
+            "recognised_by": msgspec.to_builtins(file.seen),
             "viewed_by_person": file.viewed,
             "exif_viewed_by_person": file.exif_viewed,
             "publicly_available": file.public,
@@ -210,9 +185,15 @@ def _file(file: Reported) -> dict[str, Any]:
     )
 
 
-def _full(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said: an empty text and a missing value say nothing."""
-    return {key: value for key, value in values.items() if value is not None and value not in ("", [])}
+def _full(value: Any) -> Any:
+    """Return what is said, in parts as well: an empty text and a missing value say nothing."""
+    match value:
+        case dict():
+            parts = ((key, _full(part)) for key, part in value.items())
+            return {key: part for key, part in parts if part is not None and part not in ("", [])}
+        case list() | tuple():
+            return [_full(part) for part in value]
+    return value
 
 
 def _is_address(text: str) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.cases import CaseItem, Cases, item_of
+from hashhub.desk.cases.item import CaseItem, item_of
+from hashhub.desk.cases.life import Cases
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
 from hashhub.hashing import hash_media

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hashhub.desk.cases import Case, CaseItem, CasePurpose, Cases
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import CaseItem
+from hashhub.desk.cases.life import Case, Cases
 from hashhub.desk.hub import HubAnswer
 from hashhub.errors import Unavailable
 from hashhub.hashing import hash_media

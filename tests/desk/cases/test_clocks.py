@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hashhub.desk.cases import CaseItem, CaseOutcome, Cases, Scan, Standing, rules
+from hashhub.desk.cases.clocks import Standing, rules
+from hashhub.desk.cases.copies import Scan
+from hashhub.desk.cases.item import CaseItem
+from hashhub.desk.cases.life import CaseOutcome, Cases
 from tests.desk.cases.parts import opened
 
 

@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from hashhub.cli import main
-from hashhub.desk.cases import CasePurpose, Cases, item_of
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import item_of
+from hashhub.desk.cases.life import Cases
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
 from hashhub.hashing import hash_media

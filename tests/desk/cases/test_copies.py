@@ -14,7 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from hashhub.cli import main
-from hashhub.desk.cases import MOST_COPIES, CaseItem, CaseOutcome, Cases, CopyState, Standing, page
+from hashhub.desk.cases.clocks import Standing
+from hashhub.desk.cases.copies import MOST_COPIES, CopyState
+from hashhub.desk.cases.item import CaseItem
+from hashhub.desk.cases.life import CaseOutcome, Cases
+from hashhub.desk.cases.page import page
 from hashhub.desk.records import Records
 from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
 from hashhub.hashing import hash_media

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hashhub.desk.cases import CaseItem, Cases, item_of, item_of_hashes, page
 from hashhub.desk.cases.index import CaseIndex, _Near
+from hashhub.desk.cases.item import CaseItem, item_of, item_of_hashes
+from hashhub.desk.cases.life import Cases
+from hashhub.desk.cases.page import page
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
 from hashhub.errors import InvalidArgument

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from hashhub.desk.cases import CaseItem, Cases
+from hashhub.desk.cases.item import CaseItem
+from hashhub.desk.cases.life import Cases
 from hashhub.desk.hub import HubAnswer
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings

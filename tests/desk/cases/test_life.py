@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from hashhub.desk.cases import Case, CaseItem, CaseOutcome, CasePurpose, Cases, CaseState, page
+from hashhub.desk.cases.clocks import CasePurpose
 from hashhub.desk.cases.index import CaseIndex
+from hashhub.desk.cases.item import CaseItem
+from hashhub.desk.cases.life import Case, CaseOutcome, Cases, CaseState
+from hashhub.desk.cases.page import page
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
 from hashhub.errors import InvalidArgument, LimitExceeded, PermissionDenied

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.queue import LaterAnswers, ReviewQueue, ReviewSender, Rulings
+from hashhub.desk.queue.reviews import LaterAnswers, ReviewSender
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue
 from hashhub.desk.records import Records
 from hashhub.hook import HookSettings
 from tests.desk.queue.parts import settings_in

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashhub.desk.cases import CasePurpose, Cases, item_of_hashes
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import item_of_hashes
+from hashhub.desk.cases.life import Cases
 from hashhub.desk.hub import HubAnswer
-from hashhub.desk.queue import FeedbackState, ReviewQueue
+from hashhub.desk.queue.reviews import FeedbackState
+from hashhub.desk.queue.view import ReviewQueue
 from hashhub.desk.records import Records
 from hashhub.desk.settings import QueueSettings
 from hashhub.hashes import Hash

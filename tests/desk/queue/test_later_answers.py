@@ -8,7 +8,9 @@ from typing import Final
 import msgspec
 import pytest
 
-from hashhub.desk.queue import LaterAnswers, ReviewQueue, RulingCode, Rulings
+from hashhub.desk.queue.reviews import LaterAnswers
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, DataLoss, Unavailable
 from hashhub.model import Verdict, VideoMatch

@@ -13,7 +13,9 @@ from hypothesis import settings as settings_of_test
 from hypothesis import strategies as st
 
 from hashhub.client import Client
-from hashhub.desk.queue import FeedbackState, ReviewQueue, ReviewSender, RulingCode, Rulings
+from hashhub.desk.queue.reviews import FeedbackState, ReviewSender
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.records import Records
 from hashhub.desk.settings import QueueSettings
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Unauthenticated, Unavailable

@@ -8,7 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hashhub.desk.queue import FeedbackState, ReviewQueue, Rulings
+from hashhub.desk.queue.reviews import FeedbackState
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue
 from hashhub.desk.records import Records
 from hashhub.desk.rounds import QueueRounds
 from hashhub.desk.settings import QueueSettings

@@ -10,9 +10,13 @@ from random import Random
 import msgspec
 import pytest
 
-from hashhub.desk.cases import CaseItem, CaseOutcome, CasePurpose, Cases
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import CaseItem
+from hashhub.desk.cases.life import CaseOutcome, Cases
 from hashhub.desk.people import People
-from hashhub.desk.queue import LaterAnswers, ReviewQueue, RulingCode, Rulings
+from hashhub.desk.queue.reviews import LaterAnswers
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import CaseSettings
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, NotFound, Reason

@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import settings as settings_of_test
 from hypothesis import strategies as st
 
-from hashhub.desk.queue import LaterAnswers, ReviewQueue, RulingCode, Rulings, view
+from hashhub.desk.queue import view
+from hashhub.desk.queue.reviews import LaterAnswers
+from hashhub.desk.queue.rulings import Rulings
+from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.records import Records, UploadState
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hashes import Hash
