@@ -26,7 +26,7 @@ import msgspec
 
 from hashhub.cli.terminal import coloured, say
 
-_ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[2]
 _MOST_SECONDS: Final = 600
 
 
@@ -41,9 +41,15 @@ class Mutation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tests: list[str]
 
 
+def mutations(names: Sequence[str] = ()) -> list[Mutation]:
+    """Return the mutations with these names, all without one."""
+    listed = tomllib.loads(Path(__file__).with_name("mutations.toml").read_text("utf-8"))["mutation"]
+    return [m for m in msgspec.convert(listed, list[Mutation]) if not names or m.name in names]
+
+
 def _selection() -> list[str]:
     """Return the marks by which `make test` chooses."""
-    lines = (_ROOT / "Makefile").read_text("utf-8").splitlines()
+    lines = (ROOT / "Makefile").read_text("utf-8").splitlines()
     line = next(line for line in lines if "HYPOTHESIS_PROFILE=quick" in line)
     return ["-m", line.split('"')[1]]
 
@@ -82,23 +88,21 @@ def killer(mutation: Mutation, copy: Path) -> str | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="of mutations; all without one")
-    names = parser.parse_args().names
-    listed = tomllib.loads(Path(__file__).with_name("mutations.toml").read_text("utf-8"))["mutation"]
-    mutations = [m for m in msgspec.convert(listed, list[Mutation]) if not names or m.name in names]
+    chosen = mutations(parser.parse_args().names)
     survivors = 0
     with tempfile.TemporaryDirectory(prefix="hashhub-mutations-") as directory:
         command = ("git", "archive", "HEAD")
-        archive = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, check=True).stdout
+        archive = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             tar.extractall(directory, filter="data")
-        for mutation in mutations:
+        for mutation in chosen:
             began = time.monotonic()
             test = killer(mutation, Path(directory))
             survivors += test is None
             fate = coloured("killed  ", "green") if test else coloured("SURVIVED", "bold red")
             seconds = time.monotonic() - began
             say(f"{fate} {mutation.name:34} {seconds:5.0f} s  {test or mutation.breaks}")
-    say(f"{len(mutations) - survivors} of {len(mutations)} killed")
+    say(f"{len(chosen) - survivors} of {len(chosen)} killed")
     raise SystemExit(1 if survivors else 0)
 
 
