@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 
 from hashhub import schemes
 from hashhub.model import EntryState, Purpose
+from hashhub.reconcile import agreement as agreement_module
+from hashhub.reconcile import items as items_module
 from hashhub.reconcile.agreement import MAX_SUGGESTIONS, MIN_ITEMS, compute, wilson, words_of
 from hashhub.reconcile.alpha import NOMINAL, ORDINAL, Alpha, alpha
 from hashhub.reconcile.consensus import Independence, Votes, dawid_skene, others
+from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.items import Statements, mask_of
 from hashhub.reconcile.results import (
     Agreement,
@@ -34,6 +37,7 @@ from hashhub.reconcile.results import (
 from hashhub.schemes.crosswalk import Relation
 from hashhub.schemes.dimensions import every_world, worlds
 from tests.extracts import ListedEntry, ListedSet, write_extract
+from tests.reconcile.new_process import in_new_process
 
 SCHEMES = schemes.load()
 BANDS = ("0-2", "3-6", "7-10", "11-13", "14-15", "16-17")
@@ -647,7 +651,12 @@ def test_two_runs_are_equal_and_a_caller_sees_only_its_hash_sets(tmp_path: Path)
     assert seen == compute(only, SCHEMES)
 
 
-def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _computed_in_parts(directory: Path, engine: Backend) -> Agreement:
+    agreement_module.PAIRS, items_module.ROWS_AT_ONCE = 20, 250  # type: ignore[misc]  # of this process alone
+    return compute(Extract.open(directory), SCHEMES, engine=engine)
+
+
+def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path) -> None:
     chance = random.Random(9)
     entries = [
         ListedEntry(
@@ -664,10 +673,8 @@ def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path, monkeypatch:
     whole = compute(extract, SCHEMES)
     assert whole.items > 50
     assert whole.suggestions
-    monkeypatch.setattr("hashhub.reconcile.items.ROWS_AT_ONCE", 250)
-    monkeypatch.setattr("hashhub.reconcile.agreement.PAIRS", 20)
-    assert compute(extract, SCHEMES) == whole
-    assert compute(extract, SCHEMES, engine=Backend.RAY) == whole
+    for engine in Backend:
+        assert in_new_process(_computed_in_parts, tmp_path, engine) == whole
 
 
 def test_age_comes_first_and_progress_is_told(tmp_path: Path) -> None:
