@@ -425,10 +425,10 @@ def _looks_like_another(source: BinaryIO, told: str) -> str:
 def _shown_to_be(source: BinaryIO, told: str) -> tuple[str, str] | None:
     """Return the format that a file shows to be and why, where it is not the one that was told and fairly sure."""
     from hashhub import connector
-    from hashhub.client import sources
+    from hashhub.client import release
 
     source.seek(0)
-    guesses = connector.recognise(source.read(connector.HEAD_BYTES), sources.name_of(source))
+    guesses = connector.recognise(source.read(connector.HEAD_BYTES), release.name_of(source))
     if not guesses or guesses[0][0] == told or guesses[0][1].certainty is connector.Certainty.POSSIBLE:
         return None
     name, guess = guesses[0]
@@ -461,9 +461,9 @@ def opened(file: str) -> Iterator[BinaryIO]:
 def _unpacked(source: BinaryIO) -> BinaryIO:
     """Return the one file in a gzip file or ZIP archive, else the source itself. Raises as `containers.unpack`."""
     from hashhub import containers
-    from hashhub.client import sources
+    from hashhub.client import release
 
-    inside = containers.unpack(source, sources.name_of(source))
+    inside = containers.unpack(source, release.name_of(source))
     return source if inside is None else inside.stream
 
 

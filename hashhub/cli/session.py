@@ -473,7 +473,7 @@ def _hint(error: HashHubError, *, local: bool) -> str:
     if error.metadata.get("tokenOf") == "person":
         return ""
     if error.reason is Reason.SERVER_UNAVAILABLE and not local:
-        from hashhub.client.unreachable import Unreachable
+        from hashhub.client.connection import Unreachable
 
         if isinstance(error, Unreachable):
             return "its address is that of --server HOST:PORT, or else of HASHHUB_SERVER"

@@ -15,18 +15,16 @@ file, `mirror` keeps a copy by the feed, `reconciliation` compares databases, `t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from hashhub.client.administration import AdministrationCalls
+from hashhub.client.administration import AdministrationCalls, HistoryCalls
 from hashhub.client.changes import ChangeCalls
 from hashhub.client.conflicts import ConflictCalls
-from hashhub.client.connection import Connection, is_loopback
+from hashhub.client.connection import Connection, ConnectionOptions, is_loopback
 from hashhub.client.contribution import FindingGroup, ImportPhase, ImportProgress, ImportReport
-from hashhub.client.contributors import ContributorCalls
+from hashhub.client.contributors import ContributorCalls, HashSetCalls, WebhookCalls
 from hashhub.client.entries import EntryCalls
 from hashhub.client.exports import Export, ExportCalls, ExportReport, LossGroup
-from hashhub.client.hash_sets import HashSetCalls
-from hashhub.client.history import HistoryCalls
 from hashhub.client.imports import ImportCalls
 from hashhub.client.match import MatchCalls, Matched, MatchedMedia, PolicyText
 from hashhub.client.mirror import Mirror, MirrorState
@@ -34,7 +32,6 @@ from hashhub.client.policies import Explained, PolicyCalls, PolicyVersion
 from hashhub.client.reconciliation import Downloaded, OperationCalls, OperationHandle, ReconciliationCalls
 from hashhub.client.schemes import SchemeCalls, SchemeTable
 from hashhub.client.transport import Transport
-from hashhub.client.webhooks import WebhookCalls
 
 if TYPE_CHECKING:
     from hashhub.client.aio import AsyncClient as AsyncClient
@@ -89,38 +86,11 @@ class Client(
     AdministrationCalls,
     WebhookCalls,
 ):
-    """A connection to a hub at `HOST:PORT`. Use it as a context manager, or close it.
+    """A connection to a hub at `HOST:PORT`. Use it as a context manager, or close it. Methods raise HashHubError."""
 
-    `tls`: None means plain text to loopback addresses and TLS to all others; False says that plain text to another
-    machine is intended. `ca_certificates`: PEM bytes, instead of the system's roots. `timeout`: seconds for each
-    attempt of an ordinary call. `retry_seconds`: how long to go on trying while the hub is away or busy. Every method
-    raises HashHubError.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        token: str,
-        *,
-        tls: bool | None = None,
-        ca_certificates: bytes | None = None,
-        timeout: float = 30.0,
-        retry_seconds: float = 2.0,
-    ) -> None:
+    def __init__(self, address: str, token: str, **options: Unpack[ConnectionOptions]) -> None:
         """Connect lazily. Raises InvalidArgument for an address or a token that cannot be one."""
-        super().__init__(
-            Transport(
-                Connection(
-                    address,
-                    token,
-                    tls=tls,
-                    ca_certificates=ca_certificates,
-                    timeout=timeout,
-                    retry_seconds=retry_seconds,
-                )
-            )
-        )
-
+        super().__init__(Transport(Connection(address, token, **options)))
         self.reconciliation = ReconciliationCalls(self._transport)
         """What databases share, and where they differ."""
 

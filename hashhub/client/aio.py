@@ -15,17 +15,17 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, Self, TypeVar, Unpack, cast
 
 from hashhub import wire
 from hashhub.client.administration import AdministrationCalls
 from hashhub.client.aio_transport import AsyncTransport
 from hashhub.client.calls import Calls
 from hashhub.client.changes import ChangeCalls
-from hashhub.client.connection import Connection
-from hashhub.client.contribution import ImportProgress, ImportReport
+from hashhub.client.connection import Connection, ConnectionOptions
+from hashhub.client.contribution import ImportOptions, ImportProgress, ImportReport
 from hashhub.client.entries import EntryCalls
 from hashhub.client.imports import ImportCalls
 from hashhub.client.match import MatchCalls, live
@@ -82,22 +82,9 @@ class AsyncClient:
     Arguments are those of `Client`. Every method raises HashHubError; and a cancelled one asyncio.CancelledError.
     """
 
-    def __init__(
-        self,
-        address: str,
-        token: str,
-        *,
-        tls: bool | None = None,
-        ca_certificates: bytes | None = None,
-        timeout: float = 30.0,
-        retry_seconds: float = 2.0,
-    ) -> None:
+    def __init__(self, address: str, token: str, **options: Unpack[ConnectionOptions]) -> None:
         """Connect lazily. Raises InvalidArgument for an address or a token that cannot be one."""
-        self._transport = AsyncTransport(
-            Connection(
-                address, token, tls=tls, ca_certificates=ca_certificates, timeout=timeout, retry_seconds=retry_seconds
-            )
-        )
+        self._transport = AsyncTransport(Connection(address, token, **options))
         self._imports: set[Transport] = set()
 
     async def __aenter__(self) -> Self:
@@ -144,12 +131,8 @@ class AsyncClient:
         *,
         hash_set: str,
         connector: str | None = None,
-        options: Mapping[str, str] | None = None,
-        replace: bool = False,
-        validate_only: bool = False,
-        allow_shrinking: bool = False,
-        keep_on_failure: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
+        **how: Unpack[ImportOptions],
     ) -> ImportReport:
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item; see Client.import_source.
 
@@ -172,12 +155,8 @@ class AsyncClient:
             source,
             hash_set=hash_set,
             connector=connector,
-            options=options,
-            replace=replace,
-            validate_only=validate_only,
-            allow_shrinking=allow_shrinking,
-            keep_on_failure=keep_on_failure,
             progress=tell,
+            **how,
         )
         self._imports.add(transport)
         running = asyncio.ensure_future(asyncio.to_thread(contribute))

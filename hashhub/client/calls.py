@@ -1,12 +1,10 @@
-"""What the calls of all resources share: the connection, reading page by page, ids of requests."""
+"""What the calls of all resources share: the connection, reading page by page, ids of writes."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
-
-from google.protobuf.message import Message
 
 from hashhub.client.rpc import PagedRequest, Rpc, listing
 from hashhub.client.transport import Transport
@@ -21,9 +19,13 @@ class Calls:
         self._transport = transport
 
     def _ask(
-        self, request: Message, read: Callable[[Any], R], *, timeout: float | None = None, repeatable: bool = True
+        self, request: Any, read: Callable[[Any], R], *, timeout: float | None = None, repeatable: bool = True
     ) -> R:
-        """Make a call and return what its answer means."""
+        """Make a call and return what its answer means. A write gets an id, by which the hub tells a repeated one from
+        a second one.
+        """
+        if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
+            request.request_id = str(uuid.uuid4())
         return self._transport.ask(Rpc(request=request, read=read, timeout=timeout, repeatable=repeatable))
 
     def _list(
@@ -37,8 +39,3 @@ class Calls:
 def secret_of(answer: Any) -> str:
     """Return the secret in an answer."""
     return str(answer.secret)
-
-
-def request_id() -> str:
-    """Return a new id, by which the hub tells a repeated write from a second one."""
-    return str(uuid.uuid4())

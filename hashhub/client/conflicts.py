@@ -8,7 +8,7 @@ from typing import Final
 
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.calls import Calls, request_id
+from hashhub.client.calls import Calls
 from hashhub.errors import PermissionDenied
 from hashhub.model import Conflict, ConflictFilter, ConflictReason, ConflictSummary
 
@@ -47,8 +47,7 @@ class ConflictCalls(Calls):
 
     def get_conflict(self, name: str) -> Conflict:
         """Return a conflict with what each side states, and what was said of it."""
-        request = v1.GetConflictRequest(name=names.conflict(name))
-        return self._ask(request, wire.CONFLICT.from_pb)
+        return self._ask(v1.GetConflictRequest(name=names.conflict(name)), wire.CONFLICT.from_pb)
 
     def summarise_conflicts(self, wanted: ConflictFilter = _EVERYTHING) -> ConflictSummary:
         """Return how many conflicts there are, by pair of contributors, kind, severity and state."""
@@ -57,9 +56,7 @@ class ConflictCalls(Calls):
 
     def assign_conflict(self, name: str, assignee: str, *, validate_only: bool = False) -> Conflict:
         """Give a conflict to a party (`contributors/ID`) or a person by any name; empty: to nobody. Role: operator."""
-        request = v1.AssignConflictRequest(
-            name=names.conflict(name), assignee=assignee, validate_only=validate_only, request_id=request_id()
-        )
+        request = v1.AssignConflictRequest(name=names.conflict(name), assignee=assignee, validate_only=validate_only)
         return self._ask(request, wire.CONFLICT.from_pb)
 
     def resolve_conflict(
@@ -84,13 +81,10 @@ class ConflictCalls(Calls):
             decided_for=names.contributor(decided_for) if decided_for else "",
             etag=etag,
             validate_only=validate_only,
-            request_id=request_id(),
         )
         return self._ask(request, wire.CONFLICT.from_pb)
 
     def reopen_conflict(self, name: str, comment: str, *, validate_only: bool = False) -> Conflict:
         """Take back what closed a conflict; one that is open stays so. Role: operator."""
-        request = v1.ReopenConflictRequest(
-            name=names.conflict(name), comment=comment, validate_only=validate_only, request_id=request_id()
-        )
+        request = v1.ReopenConflictRequest(name=names.conflict(name), comment=comment, validate_only=validate_only)
         return self._ask(request, wire.CONFLICT.from_pb)

@@ -11,11 +11,12 @@ program cut its batches. While batches are on their way the connector goes on re
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from io import UnsupportedOperation
 from operator import attrgetter
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypedDict
 
 import msgspec
 
@@ -66,6 +67,21 @@ class ImportPhase(StrEnum):
     CHECKSUM = "CHECKSUM"
     SENDING = "SENDING"
     COMMITTING = "COMMITTING"
+
+
+class ImportOptions(TypedDict, total=False):
+    """How a source is contributed.
+
+    `options`: of the connector. `replace`: the source is the full list; entries that it lacks are withdrawn, unless far
+    too many would be (`allow_shrinking`). `validate_only`: say what would happen, and leave nothing. `keep_on_failure`:
+    do not cancel an import whose source turns out to be damaged.
+    """
+
+    options: Mapping[str, str] | None
+    replace: bool
+    validate_only: bool
+    allow_shrinking: bool
+    keep_on_failure: bool
 
 
 class ImportProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,15 +142,15 @@ def contribute(
     *,
     connector: Connector | None,
     parent: str,
-    options: Mapping[str, str],
-    replace: bool,
-    validate_only: bool,
-    allow_shrinking: bool,
-    keep_on_failure: bool,
-    request_id: str,
     progress: Callable[[ImportProgress], None],
+    options: Mapping[str, str] | None = None,
+    replace: bool = False,
+    validate_only: bool = False,
+    allow_shrinking: bool = False,
+    keep_on_failure: bool = False,
 ) -> ImportReport:
     """Contribute all of seekable `sources` to the hash set named `parent`; see Client.import_source."""
+    options = options or {}
     if connector is not None:
         check_options(connector, options)
     release = Release(sources)
@@ -169,7 +185,7 @@ def contribute(
         has_classifications=has_classifications(connector, options),
         terms=[wire.MARKING.to_pb(m) for i, m in enumerate(terms) if m not in terms[:i]],
     )
-    request = v1.CreateImportRequest(parent=parent, request_id=request_id)
+    request = v1.CreateImportRequest(parent=parent, request_id=str(uuid.uuid4()))
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
     opened: v1.Import = transport.call(request)
     current = wire.IMPORT.from_pb(opened)

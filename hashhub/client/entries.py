@@ -10,7 +10,6 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client import names
 from hashhub.client.calls import Calls
-from hashhub.client.calls import request_id as new_request_id
 from hashhub.client.rpc import listing
 from hashhub.model import (
     Entry,
@@ -62,34 +61,26 @@ class EntryCalls(Calls):
             reason=wire.WITHDRAWAL_REASON.to_pb(reason),
             comment=comment,
             validate_only=validate_only,
-            request_id=new_request_id(),
         )
         return self._ask(request, wire.entry_from_pb)
 
     def restore_entry(self, name: str, comment: str = "", *, validate_only: bool = False) -> Entry:
         """Take the withdrawal of `CONTRIBUTOR/SET/ENTRY`, or a request for it, back. Roles: operator, contributor."""
-        request = v1.RestoreEntryRequest(
-            name=names.entry(name), comment=comment, validate_only=validate_only, request_id=new_request_id()
-        )
+        request = v1.RestoreEntryRequest(name=names.entry(name), comment=comment, validate_only=validate_only)
         return self._ask(request, wire.entry_from_pb)
 
     def erase_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Erase everything that `CONTRIBUTOR/SET/ENTRY` says about its item, for ever. Role: operator."""
-        request = v1.EraseEntryRequest(name=names.entry(name), validate_only=validate_only)
-        return self._ask(request, wire.entry_from_pb)
+        return self._ask(v1.EraseEntryRequest(name=names.entry(name), validate_only=validate_only), wire.entry_from_pb)
 
     def release_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Release the quarantined `CONTRIBUTOR/SET/ENTRY`: it matches from now on. Role: operator."""
-        request = v1.ReleaseEntryRequest(
-            name=names.entry(name), validate_only=validate_only, request_id=new_request_id()
-        )
+        request = v1.ReleaseEntryRequest(name=names.entry(name), validate_only=validate_only)
         return self._ask(request, wire.entry_from_pb)
 
     def quarantine_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Quarantine the active `CONTRIBUTOR/SET/ENTRY`: it stops matching until it is released. Role: operator."""
-        request = v1.QuarantineEntryRequest(
-            name=names.entry(name), validate_only=validate_only, request_id=new_request_id()
-        )
+        request = v1.QuarantineEntryRequest(name=names.entry(name), validate_only=validate_only)
         return self._ask(request, wire.entry_from_pb)
 
     def search_entries(
@@ -131,7 +122,6 @@ class EntryCalls(Calls):
             limit=limit,
             expected_count=expected_count,
             validate_only=validate_only,
-            request_id=new_request_id(),
         )
         return self._ask(
             request,
@@ -169,15 +159,13 @@ class EntryCalls(Calls):
             parent=names.entry(entry),
             review=wire.review_to_pb(review, contributor, hash_set),
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id,
         )
         return self._ask(request, read)
 
     def set_aside_review(self, entry: str, review_id: int, comment: str) -> Review:
         """Let an objection to `CONTRIBUTOR/SET/ENTRY` weigh no more; it stays on record. Role: operator."""
-        request = v1.SetAsideReviewRequest(
-            name=f"{names.entry(entry)}/reviews/{review_id}", comment=comment, request_id=new_request_id()
-        )
+        request = v1.SetAsideReviewRequest(name=f"{names.entry(entry)}/reviews/{review_id}", comment=comment)
         return self._ask(request, wire.REVIEW.from_pb)
 
     def list_reviews(self, entry: str) -> Iterator[Review]:

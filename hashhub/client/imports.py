@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Unpack
 
 from hashhub import connector as connectors
 from hashhub import v1, wire
 from hashhub.client import contribution, names
-from hashhub.client.calls import Calls, request_id
-from hashhub.client.contribution import ImportProgress, ImportReport
+from hashhub.client.calls import Calls
+from hashhub.client.contribution import ImportOptions, ImportProgress, ImportReport
 from hashhub.errors import NotFound
 from hashhub.model import Disposition, Finding, Import
 
@@ -25,12 +25,8 @@ class ImportCalls(Calls):
         *,
         hash_set: str,
         connector: str | None = None,
-        options: Mapping[str, str] | None = None,
-        replace: bool = False,
-        validate_only: bool = False,
-        allow_shrinking: bool = False,
-        keep_on_failure: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
+        **how: Unpack[ImportOptions],
     ) -> ImportReport:
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item.
 
@@ -39,9 +35,7 @@ class ImportCalls(Calls):
         read. `connector` is the name of the format; without it the file says what it is, and is refused
         (UNKNOWN_FORMAT) where that is not clear. Several sources are the parts of one release, in their order and in
         one format: all of them become visible together, or nothing does, and positions begin with the name of the part.
-        A run that was cut off is resumed by calling this again with the same arguments. `replace` says that the source
-        is the full list: entries that it lacks are withdrawn, unless far too many would be (`allow_shrinking`).
-        `validate_only` says what would happen and leaves nothing.
+        A run that was cut off is resumed by calling this again with the same arguments. `how`: see ImportOptions.
 
         Raises MalformedSource or InvalidArgument when the source cannot be read to its end or the hub refuses it as a
         whole; the import is then cancelled and nothing of it stays, unless `keep_on_failure`. Raises Unavailable when
@@ -54,13 +48,8 @@ class ImportCalls(Calls):
                 [stack.enter_context(_opened(part)) if isinstance(part, Path) else part for part in parts],
                 connector=None if connector is None else connectors.get(connector),
                 parent=names.hash_set(hash_set),
-                options=options or {},
-                replace=replace,
-                validate_only=validate_only,
-                allow_shrinking=allow_shrinking,
-                keep_on_failure=keep_on_failure,
-                request_id=request_id(),
                 progress=progress or _ignore,
+                **how,
             )
 
     def get_import(self, name: str) -> Import:
@@ -76,8 +65,7 @@ class ImportCalls(Calls):
 
         Roles: operator, contributor.
         """
-        request = v1.CancelImportRequest(name=names.import_(name))
-        return self._ask(request, wire.IMPORT.from_pb)
+        return self._ask(v1.CancelImportRequest(name=names.import_(name)), wire.IMPORT.from_pb)
 
     def report(self, name: str) -> ImportReport:
         """Return once more what became of every item of `CONTRIBUTOR/SET/IMPORT`.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from hashhub import wire
 from hashhub.errors import InvalidArgument
 
@@ -17,44 +20,19 @@ def _parts(name: str, shape: str) -> list[str]:
     return parts
 
 
-def contributor(name: str) -> str:
-    """Return the resource name of `CONTRIBUTOR`."""
-    return wire.contributor_name(*_parts(name, "CONTRIBUTOR"))
+def _named(shape: str, make: Callable[..., str]) -> Callable[[str], str]:
+    """Return what makes a resource name of what commands call it."""
+    return lambda name: make(*_parts(name, shape))
 
 
-def conflict(name: str) -> str:
-    """Return the resource name of `CONFLICT`."""
-    return wire.conflict_name(*_parts(name, "CONFLICT"))
-
-
-def group(name: str) -> str:
-    """Return the resource name of `GROUP`."""
-    return wire.group_name(*_parts(name, "GROUP"))
-
-
-def token(name: str) -> str:
-    """Return the resource name of `TOKEN`."""
-    return wire.token_name(*_parts(name, "TOKEN"))
-
-
-def policy(name: str) -> str:
-    """Return the resource name of `NAME` or `NAME@VERSION`."""
-    return wire.policy_name(*_parts(name, "NAME"))
-
-
-def hash_set(name: str) -> str:
-    """Return the resource name of `CONTRIBUTOR/SET`."""
-    return wire.hash_set_name(*_parts(name, "CONTRIBUTOR/SET"))
-
-
-def webhook(name: str) -> str:
-    """Return the resource name of `CONTRIBUTOR/WEBHOOK`."""
-    return wire.webhook_name(*_parts(name, "CONTRIBUTOR/WEBHOOK"))
-
-
-def import_(name: str) -> str:
-    """Return the resource name of `CONTRIBUTOR/SET/IMPORT`."""
-    return wire.import_name(*_parts(name, "CONTRIBUTOR/SET/IMPORT"))
+contributor: Final = _named("CONTRIBUTOR", wire.contributor_name)
+conflict: Final = _named("CONFLICT", wire.conflict_name)
+group: Final = _named("GROUP", wire.group_name)
+token: Final = _named("TOKEN", wire.token_name)
+policy: Final = _named("NAME", wire.policy_name)  # or NAME@VERSION
+hash_set: Final = _named("CONTRIBUTOR/SET", wire.hash_set_name)
+webhook: Final = _named("CONTRIBUTOR/WEBHOOK", wire.webhook_name)
+import_: Final = _named("CONTRIBUTOR/SET/IMPORT", wire.import_name)
 
 
 def entry(name: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.calls import Calls, request_id
+from hashhub.client.calls import Calls
 from hashhub.errors import InvalidArgument
 from hashhub.model import MatchOptions, Query, Verdict
 from hashhub.trust import Example, Trace, Trial, VerdictChange
@@ -70,26 +70,21 @@ class PolicyCalls(Calls):
 
     def get_policy(self, reference: str) -> PolicyVersion:
         """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means."""
-        request = v1.GetPolicyRequest(name=names.policy(reference))
-        return self._ask(request, _VERSION.from_pb)
+        return self._ask(v1.GetPolicyRequest(name=names.policy(reference)), _VERSION.from_pb)
 
     def list_policy_versions(self, name: str) -> Iterator[PolicyVersion]:
         """Yield all versions of a policy, the oldest first, retired ones included."""
-        request = v1.ListPolicyVersionsRequest(parent=names.policy(name))
-        return self._list(request, "policies", _VERSION.from_pb)
+        return self._list(v1.ListPolicyVersionsRequest(parent=names.policy(name)), "policies", _VERSION.from_pb)
 
     def put_policy(self, text: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
         """Put the next version of the policy that the TOML text names. It holds at once for whoever pins no other.
         Role: operator.
         """
-        request = v1.PutPolicyRequest(text=text, comment=comment, validate_only=validate_only, request_id=request_id())
-        return self._ask(request, _VERSION.from_pb)
+        return self._ask(v1.PutPolicyRequest(text=text, comment=comment, validate_only=validate_only), _VERSION.from_pb)
 
     def retire_policy(self, reference: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
         """Retire `NAME@VERSION`; where it was the newest, the one before is current again. Role: operator."""
-        request = v1.RetirePolicyRequest(
-            name=names.policy(reference), comment=comment, validate_only=validate_only, request_id=request_id()
-        )
+        request = v1.RetirePolicyRequest(name=names.policy(reference), comment=comment, validate_only=validate_only)
         return self._ask(request, _VERSION.from_pb)
 
     def explain_match(self, query: Query, options: MatchOptions) -> Explained:

@@ -22,7 +22,7 @@ import msgspec
 from google.protobuf.duration_pb2 import Duration
 
 from hashhub import v1, wire
-from hashhub.client.calls import Calls, request_id
+from hashhub.client.calls import Calls
 from hashhub.client.rpc import Rpc, listing, unread
 from hashhub.client.transport import Transport
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
@@ -244,7 +244,7 @@ class ReconciliationCalls(Calls):
 
     def start(self, task: Task) -> OperationHandle[Any]:
         """Start what a task asks for."""
-        return OperationHandle(self._transport, self._ask(wire.task_to_pb(task, request_id()), _operation))
+        return OperationHandle(self._transport, self._ask(wire.task_to_pb(task), _operation))
 
 
 def _operation(pb: v1.Operation) -> Operation:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.calls import Calls, request_id
+from hashhub.client.calls import Calls
 from hashhub.model import SchemeStatus, SignOff
 from hashhub.schemes import SchemeValue
 from hashhub.schemes.alignment import CrosswalkRow, Difference
@@ -64,28 +64,22 @@ class SchemeCalls(Calls):
 
     def get_scheme(self, scheme: str) -> SchemeTable:
         """Return a scheme with its text. Raises NotFound."""
-        request = v1.GetSchemeRequest(name=f"schemes/{scheme}")
-        return self._ask(request, _SCHEME.from_pb)
+        return self._ask(v1.GetSchemeRequest(name=f"schemes/{scheme}"), _SCHEME.from_pb)
 
     def put_scheme(self, text: str, comment: str = "", *, validate_only: bool = False) -> SchemeTable:
         """Put a version of a scheme, given as TOML, into the store. It is a draft until somebody else signs it off.
         Raises AlreadyExists when there is that version. Role: operator.
         """
-        request = v1.PutSchemeRequest(text=text, comment=comment, validate_only=validate_only, request_id=request_id())
-        return self._ask(request, _SCHEME.from_pb)
+        return self._ask(v1.PutSchemeRequest(text=text, comment=comment, validate_only=validate_only), _SCHEME.from_pb)
 
     def sign_off_scheme(self, scheme: str, comment: str, *, validate_only: bool = False) -> SchemeTable:
         """Answer for a version that another token put. Role: operator."""
-        request = v1.SignOffSchemeRequest(
-            name=f"schemes/{scheme}", comment=comment, validate_only=validate_only, request_id=request_id()
-        )
+        request = v1.SignOffSchemeRequest(name=f"schemes/{scheme}", comment=comment, validate_only=validate_only)
         return self._ask(request, _SCHEME.from_pb)
 
     def retire_scheme(self, scheme: str, comment: str = "", *, validate_only: bool = False) -> SchemeTable:
         """Let no new hash set take a version of the store. Role: operator."""
-        request = v1.RetireSchemeRequest(
-            name=f"schemes/{scheme}", comment=comment, validate_only=validate_only, request_id=request_id()
-        )
+        request = v1.RetireSchemeRequest(name=f"schemes/{scheme}", comment=comment, validate_only=validate_only)
         return self._ask(request, _SCHEME.from_pb)
 
     def compare_schemes(self, scheme: str, other: str) -> Iterator[CrosswalkRow]:

@@ -1,4 +1,5 @@
-"""Limiters: how many calls of each kind run and wait, so that no kind waits for another.
+"""Limiters: how many calls of each kind run and wait, so that no kind waits for another; and the threads on
+which they work.
 
     calls     small calls: matching by hashes, names, reviews
     pages     lists of up to a thousand lines, and what is done to many entries at once
@@ -18,8 +19,13 @@ Each process has its own. Tokens take turns, and none can take a limiter for its
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import threading
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from hashhub.byte_budget import ByteBudget
 from hashhub.errors import LimitExceeded, Reason, Unavailable
@@ -27,6 +33,7 @@ from hashhub.server.bodies import body_budget
 
 if TYPE_CHECKING:
     from hashhub.config import Config
+
 
 LimiterName = Literal[
     "calls", "pages", "imports", "commits", "media", "feeds", "live", "waits", "exports", "webhooks", "trials"
@@ -160,3 +167,86 @@ def limiters_of(config: Config) -> dict[LimiterName, Limiter]:
         "webhooks": Limiter("webhooks", 2, 4, retry_seconds=5.0),
         "trials": Limiter("trials", 1, 3, retry_seconds=2.0),
     }
+
+
+_T = TypeVar("_T")
+
+
+class CallThreads:
+    """So many daemon threads."""
+
+    def __init__(self, count: int) -> None:
+        """Raises Unavailable where the system has too few to give."""
+        self._queue: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._count = 0
+        try:
+            for number in range(count):
+                threading.Thread(target=self._run, name=f"calls-{number}", daemon=True).start()
+                self._count += 1
+        except RuntimeError as e:
+            self.close()
+            raise Unavailable(
+                f"the system has no {count} threads to give; raise the limit on threads, or set lower `threads` and "
+                "`max_live_streams`"
+            ) from e
+
+    async def run(self, do: Callable[[], _T], when_cancelled: Callable[[], None]) -> _T:
+        """Return what `do` returns on a thread, or raise what it raises. Its end is waited for even where the caller is
+        cancelled, which `when_cancelled` is told.
+        """
+        outcome: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._queue.put((do, outcome))
+        while not outcome.done():
+            try:
+                await asyncio.wait({outcome})
+            except asyncio.CancelledError:
+                when_cancelled()
+        try:
+            return outcome.result()
+        finally:
+            del outcome  # what it raised refers to this frame
+
+    def close(self) -> None:
+        """End each thread after the work that it does."""
+        for _ in range(self._count):
+            self._queue.put(None)
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            do, outcome = work
+            try:
+                settle, result = outcome.set_result, do()
+            except BaseException as e:  # noqa: BLE001 - whatever it raises is its caller's, and the thread goes on
+                settle, result = outcome.set_exception, e
+            with contextlib.suppress(RuntimeError):  # the loop was closed over it
+                outcome.get_loop().call_soon_threadsafe(settle, result)
+            del work, do, outcome, settle, result
+
+
+_MOST_KNOWN: Final = 100_000  # tokens in use at a time; more begin anew
+ANONYMOUS: Final = ""
+
+
+class TokenNames:
+    """Names of tokens by digests of headers. It gives no rights: only where a look for a token waits depends on it."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, str] = {}
+
+    def name(self, authorization: str) -> str:
+        """Return the name of the token that a header opened last, that of strangers where it opened none."""
+        return self._known.get(_digest(authorization), ANONYMOUS)
+
+    def note(self, authorization: str, token: str) -> None:
+        """Remember whose header it is."""
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[_digest(authorization)] = token
+
+    def forget(self, authorization: str) -> None:
+        """Take a header that lets nobody in any more for a stranger's."""
+        self._known.pop(_digest(authorization), None)
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode("utf-8", "replace")).digest()

@@ -11,13 +11,29 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from multiprocessing import connection
 from typing import Final
 
 import msgspec
 
 from hashhub.config import Config
-from hashhub.server.startup import StartPhase
+
+LOADING: Final = "loading the program"
+LINGER_SECONDS: Final = 5.0  # beyond the drain, before a process that does not end is ended
+
+
+class StartPhase(msgspec.Struct, frozen=True, tag=True):
+    """A step of a start. `seconds` is None while it goes on; `is_long` says that it may take more than a moment."""
+
+    what: str
+    seconds: float | None = None
+    is_long: bool = False
+    worker: int = 0
+
+
+OnReady = Callable[[str, str], None]
+OnPhase = Callable[[StartPhase], None]
 
 
 class Assignment(msgspec.Struct, frozen=True, tag=True):

@@ -30,13 +30,11 @@ from hashhub import cancellation, wire
 from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
-from hashhub.server.call_threads import CallThreads
 from hashhub.server.connect import Unimplemented
-from hashhub.server.limiters import Limiter, LimiterName
+from hashhub.server.limiters import CallThreads, Limiter, LimiterName, TokenNames
 from hashhub.server.live import FrameRate
 from hashhub.server.metrics import Metrics
 from hashhub.server.quotas import Admission, TokenQuotas
-from hashhub.server.token_names import TokenNames
 
 _log = logging.getLogger("hashhub.server")
 _OK: Final = "OK"

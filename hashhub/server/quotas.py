@@ -3,20 +3,27 @@
     call ──> the token's quota of calls ──> the limiter ──> bytes: the limiter's budget, the token's quota ──> read
 
 A quota is what one token may have in use at a time of what all use; an operator can give a token another than the
-settings say. All workers count together (`quota_counts`). A refusal is LimitExceeded with a time to retry after.
+settings say. All workers count together, in memory that they share. A refusal is LimitExceeded with a time to retry
+after.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
+import mmap
+import os
 import threading
 import time
+import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from hashhub.errors import LimitExceeded, Reason
 from hashhub.server.bodies import take_bytes
-from hashhub.server.quota_counts import QuotaCounts
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from hashhub.model import Principal
     from hashhub.server.limiters import Limiter
     from hashhub.server.live import FrameRate
+
 
 _MINUTE: Final = 60.0
 _LONGEST_RETRY: Final = 30.0  # seconds
@@ -198,3 +206,181 @@ class Admission:
         self._give_bytes(self._bytes)
         self._limiter.leave(self._principal.name)
         self._quotas.give(self._principal.name, self._quota)
+
+
+HELD: Final = ("calls", "streams", "message_bytes")
+PAID: Final = ("media_seconds", "frames")
+MOST_ROWS: Final = 65_536  # 6 MiB with two workers, of which what is used takes memory
+_DIGEST: Final = hashlib.sha256().digest_size
+_CELL: Final = 8
+_HELD_AT: Final = {name: number for number, name in enumerate(HELD)}
+_PAID_AT: Final = {name: number for number, name in enumerate(PAID)}
+_NANOSECONDS: Final = 1_000_000_000
+_LONGEST_WAIT: Final = 0.2  # seconds, for the lock that is held for microseconds
+_SHORT_WAIT: Final = 0.005  # the same, soon after somebody waited in vain
+_DISTRUST_SECONDS: Final = 5.0  # how soon that is
+_LOOK_SECONDS: Final = 0.001
+
+
+class QuotaCounts:
+    """The counts as one process sees them.
+
+        used rows │ digests of the tokens' names │ row of token 0: calls    of worker 0, 1, … n-1
+                  │                              │                 streams  of worker 0, 1, … n-1
+                  │                              │                 bytes    of worker 0, 1, … n-1
+                  │                              │                 when its media seconds are paid, and its frames
+
+    **Held** counts have a column for each worker, which alone writes it: no lock is held over it, and the parent clears
+    the column of a worker that died. **Paid** ones are points in time. They and new rows are written under a lock on
+    the file, which others wait for only briefly in case its holder was stopped. Beyond `MOST_ROWS` tokens each process
+    counts for itself.
+    """
+
+    def __init__(self, workers: int = 1, *, most_rows: int = MOST_ROWS, file: int | None = None) -> None:
+        """`workers`: that share the counts; 1: this process alone. `file`: of counts that there are already,
+        which closes it.
+        """
+        self.worker = 0
+        """Which of them this process is."""
+        self.workers, self.most_rows = workers, most_rows
+        self._width = len(HELD) * workers + len(PAID)
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()  # beside the file's, for which a call that only counts must not wait
+        self._distrusted_until = 0.0
+        self._fence = threading.Lock()
+        self._fence.acquire()
+        self._rows: dict[str, memoryview] = {}
+        self._places: dict[bytes, int] = {}
+        self._first = _CELL + most_rows * _DIGEST
+        self._file: int | None = None
+        if workers > 1:
+            size = self._first + most_rows * self._width * _CELL
+            self._file = os.memfd_create("hashhub-counts", os.MFD_CLOEXEC) if file is None else file
+            weakref.finalize(self, os.close, self._file)
+            if file is None:
+                os.ftruncate(self._file, size)
+            self._bytes = memoryview(mmap.mmap(self._file, size))
+            # Aligned cells of eight bytes: each is read and written whole.
+            self._cells = self._bytes.cast("q")
+
+    @property
+    def file(self) -> int:
+        """The descriptor of what the workers share, which is passed on to their processes; -1 without one."""
+        return -1 if self._file is None else self._file
+
+    @property
+    def shared_rows(self) -> int:
+        """How many tokens have a row in the memory of all workers."""
+        return 0 if self._file is None else self._cells[0]
+
+    def prepare(self, token: str) -> None:
+        """Make the token's row if need be, so that `take` waits for nobody."""
+        if token not in self._rows:
+            self.make_row(token)
+
+    def take(self, token: str, what: str, count: int, most: int) -> bool:
+        """Add to what the token holds if that is `most` then, or if it holds nothing else; tell whether it was."""
+        row = self._rows.get(token) or self.make_row(token)
+        first = _HELD_AT[what] * self.workers
+        with self._lock:
+            row[first + self.worker] += count
+            # What was written must be seen by all before others' columns are read; giving a lock back and taking it
+            # again is such a barrier on x86-64 and ARM.
+            self._fence.release()
+            self._fence.acquire()
+            taken = sum(row[first : first + self.workers])
+            if taken <= most or taken == count:
+                return True
+            row[first + self.worker] -= count
+        return False
+
+    def give(self, token: str, what: str, count: int) -> None:
+        """Take back what was added."""
+        at = _HELD_AT[what] * self.workers + self.worker
+        with self._lock:
+            self._rows[token][at] -= count
+
+    def held(self, token: str, what: str) -> int:
+        """Return how much the token holds, at all workers."""
+        row = self._rows.get(token) or self.make_row(token)
+        first = _HELD_AT[what] * self.workers
+        return sum(row[first : first + self.workers])
+
+    def owe(self, token: str, what: str, seconds: float, now: float) -> None:
+        """Let the token be paid up so many seconds later. `now`: of the monotonic clock, which all processes share."""
+        row = self._rows.get(token) or self.make_row(token)
+        at = len(HELD) * self.workers + _PAID_AT[what]
+        with self._alone():
+            row[at] = max(row[at], int(now * _NANOSECONDS)) + int(seconds * _NANOSECONDS)
+
+    def owed(self, token: str, what: str, now: float) -> float:
+        """Return for how many seconds the token is not paid up."""
+        row = self._rows.get(token) or self.make_row(token)
+        until = row[len(HELD) * self.workers + _PAID_AT[what]]
+        return max(0, until - int(now * _NANOSECONDS)) / _NANOSECONDS
+
+    def clear(self, worker: int) -> None:
+        """Take back all that a worker held that is no more."""
+        if self._file is None:
+            return
+        for number in range(self._cells[0]):
+            row = self._at(number)
+            for first in range(0, len(HELD) * self.workers, self.workers):
+                row[first + worker] = 0
+
+    def make_row(self, token: str) -> memoryview:
+        """Return the token's row, which is made if need be."""
+        with self._alone() as is_locked:
+            row = self._rows.get(token)
+            if row is None:
+                place = self._place(hashlib.sha256(token.encode()).digest()) if is_locked else None
+                row = memoryview(bytearray(self._width * _CELL)).cast("q") if place is None else self._at(place)
+                self._rows[token] = row
+            return row
+
+    def _place(self, digest: bytes) -> int | None:
+        """Return which shared row is that of a name, None beyond the bound. The caller is alone."""
+        used = self._cells[0]
+        for number in range(len(self._places), used):  # those that other workers made
+            self._places[bytes(self._bytes[(at := _CELL + number * _DIGEST) : at + _DIGEST])] = number
+        if digest not in self._places and used < self.most_rows:
+            # A worker that is killed in between leaves a name without a row, which the next one overwrites.
+            self._bytes[(at := _CELL + used * _DIGEST) : at + _DIGEST] = digest
+            self._cells[0] = used + 1
+            self._places[digest] = used
+        return self._places.get(digest)
+
+    def _at(self, place: int) -> memoryview:
+        first = self._first // _CELL + place * self._width
+        return self._cells[first : first + self._width]
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Keep other threads and processes from writing what is not one worker's alone. Yields whether the file is
+        locked: not where there is none, and not where another process does not let go of it.
+        """
+        with self._writing:
+            is_locked = self._file is not None and self._lock_file(self._file)
+            try:
+                yield is_locked
+            finally:
+                if is_locked and self._file is not None:
+                    fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def _lock_file(self, file: int) -> bool:
+        began = time.monotonic()
+        is_trusted = began >= self._distrusted_until
+        until = began + (_LONGEST_WAIT if is_trusted else _SHORT_WAIT)
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the process: flock's the parent would share
+            except OSError as e:
+                if e.errno not in {errno.EACCES, errno.EAGAIN}:
+                    raise
+            else:
+                return True
+            if time.monotonic() >= until:
+                if is_trusted:
+                    self._distrusted_until = until + _DISTRUST_SECONDS
+                return False
+            time.sleep(_LOOK_SECONDS)

@@ -28,22 +28,25 @@ from hashhub.errors import HashHubError, Unavailable
 from hashhub.server.messages import (
     ENCODER,
     FROM_WORKER,
+    LINGER_SECONDS,
     Assignment,
     DatabaseNotice,
     FromWorker,
     MetricsReport,
     MetricsText,
+    OnPhase,
+    OnReady,
     OpenCommand,
     Ping,
     Pong,
     ReadyNotice,
     StartFailure,
+    StartPhase,
     ToWorker,
     hang_up,
 )
 from hashhub.server.metrics import MergedMetrics
-from hashhub.server.quota_counts import QuotaCounts
-from hashhub.server.startup import LINGER_SECONDS, OnPhase, OnReady, StartPhase
+from hashhub.server.quotas import QuotaCounts
 
 if TYPE_CHECKING:
     from hashhub.config import Config

@@ -20,6 +20,7 @@ from hashhub.background import Background
 from hashhub.errors import HashHubError, Unavailable, missing_extra
 from hashhub.server.messages import (
     ENCODER,
+    LOADING,
     TO_WORKER,
     Assignment,
     DatabaseNotice,
@@ -31,10 +32,10 @@ from hashhub.server.messages import (
     Pong,
     ReadyNotice,
     StartFailure,
+    StartPhase,
 )
 from hashhub.server.process import load_program, serve_here, set_up_logging
-from hashhub.server.quota_counts import QuotaCounts
-from hashhub.server.startup import LOADING, StartPhase
+from hashhub.server.quotas import QuotaCounts
 from hashhub.signals import stopping_on_signals
 
 if TYPE_CHECKING:

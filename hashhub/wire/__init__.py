@@ -8,11 +8,31 @@ no `revision`: that belongs to the answer, and the servicer sets it.
 
 from __future__ import annotations
 
-from hashhub.wire.administration import EVENT, REVERTED_EVENT, STATUS, TOKEN
 from hashhub.wire.bounds import Bounds, bounds_of, check_json, check_repeated, parse
 from hashhub.wire.columns import columns_from_pb, columns_to_pb
-from hashhub.wire.conflicts import CONFLICT, CONFLICT_FILTER, CONFLICT_SUMMARY
-from hashhub.wire.contributors import CONTRIBUTOR, GROUP, contributors_from_pb
+from hashhub.wire.contribution import (
+    ENTRY_CHANGES,
+    FINDING,
+    IMPORT,
+    QUEUE_ITEM,
+    REJECT,
+    REVIEW,
+    finding_to_pb,
+    new_review_from_pb,
+    rejects_from_pb,
+    review_to_pb,
+    selection_from_pb,
+    selection_to_pb,
+)
+from hashhub.wire.definitions import (
+    CROSSWALK_ROW,
+    DIFFERENCE,
+    TRIAL,
+    policy_to_pb,
+    scheme_to_pb,
+    trace_from_pb,
+    trace_to_pb,
+)
 from hashhub.wire.entries import (
     classification_from_pb,
     classification_to_pb,
@@ -22,15 +42,24 @@ from hashhub.wire.entries import (
     entry_to_pb,
 )
 from hashhub.wire.enums import CONFLICT_REASON, DISPOSITION, ENTRY_ACTION, ENTRY_STATE, WITHDRAWAL_REASON
-from hashhub.wire.exports import entries_from_columns_pb, entry_columns_to_pb, exported_from_pb, exported_to_pb
-from hashhub.wire.feed import changed_entry_from_pb, changed_entry_to_pb, feed_page_to_pb
+from hashhub.wire.feed import (
+    changed_entry_from_pb,
+    changed_entry_to_pb,
+    entries_from_columns_pb,
+    entry_columns_to_pb,
+    exported_from_pb,
+    exported_to_pb,
+    feed_page_to_pb,
+)
 from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
-from hashhub.wire.hash_sets import DELETION, HASH_SET, MARKING, RETENTION, new_hash_set_from_pb, withdraws_entries
-from hashhub.wire.imports import FINDING, IMPORT, REJECT, finding_to_pb, rejects_from_pb
-from hashhub.wire.live import LIVE_ANSWER, live_frame_from_pb, live_frame_to_pb, live_start_from_pb, live_start_to_pb
 from hashhub.wire.matching import (
+    LIVE_ANSWER,
     MATCH_RESULT,
     MEDIA_RESULT,
+    live_frame_from_pb,
+    live_frame_to_pb,
+    live_start_from_pb,
+    live_start_to_pb,
     match_results_to_pb,
     options_from_pb,
     options_to_pb,
@@ -70,11 +99,33 @@ from hashhub.wire.names import (
     token_name,
     webhook_name,
 )
-from hashhub.wire.operations import GAP, LINK, operation_from_pb, operation_to_pb, task_from_pb, task_to_pb
-from hashhub.wire.policies import TRIAL, policy_to_pb, trace_from_pb, trace_to_pb
+from hashhub.wire.operations import (
+    CONFLICT,
+    CONFLICT_FILTER,
+    CONFLICT_SUMMARY,
+    GAP,
+    LINK,
+    operation_from_pb,
+    operation_to_pb,
+    task_from_pb,
+    task_to_pb,
+)
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
-from hashhub.wire.reviews import REVIEW, new_review_from_pb, review_to_pb
-from hashhub.wire.schemes import CROSSWALK_ROW, DIFFERENCE, scheme_to_pb
-from hashhub.wire.selections import ENTRY_CHANGES, QUEUE_ITEM, selection_from_pb, selection_to_pb
+from hashhub.wire.resources import (
+    CONTRIBUTOR,
+    DELETION,
+    DELIVERY,
+    EVENT,
+    GROUP,
+    HASH_SET,
+    MARKING,
+    RETENTION,
+    REVERTED_EVENT,
+    STATUS,
+    TOKEN,
+    WEBHOOK,
+    contributors_from_pb,
+    new_hash_set_from_pb,
+    withdraws_entries,
+)
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error, status_to_error
-from hashhub.wire.webhooks import DELIVERY, WEBHOOK

@@ -1,4 +1,4 @@
-"""Operations, what they take and what they answer with: the messages, to the model and back."""
+"""Conflicts, operations, what they take and what they answer with: the messages, to the model and back."""
 
 from __future__ import annotations
 
@@ -10,14 +10,88 @@ from google.rpc.status_pb2 import Status
 
 from hashhub import v1
 from hashhub.errors import HashHubError, InvalidArgument, StatusCode, Violation
-from hashhub.model import Actor, Failure, Operation, OperationState, Reliability
+from hashhub.model import (
+    Actor,
+    Conflict,
+    ConflictCount,
+    ConflictFilter,
+    ConflictingContributor,
+    ConflictParty,
+    ConflictResolution,
+    ConflictStatement,
+    ConflictSummary,
+    Failure,
+    Operation,
+    OperationState,
+    Reliability,
+)
 from hashhub.reconcile import results as r
 from hashhub.reconcile import tasks
 from hashhub.wire import names
-from hashhub.wire.codec import FieldCodec, MessageCodec, messages, name_of, names_of
+from hashhub.wire.codec import NOT_NEGATIVE, TEXT, FieldCodec, Ids, MessageCodec, messages, name_of, names_of
 from hashhub.wire.enums import BY, RELIABILITY
 from hashhub.wire.fields import refuse
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error
+
+MessageCodec(ConflictStatement, v1.ConflictStatement, entry=name_of("Entry", is_required=True))
+MessageCodec(
+    ConflictParty,
+    v1.ConflictParty,
+    ids=Ids(
+        ("hash_set", "contributor"),
+        lambda hash_set, _: names.resource_name("HashSet", hash_set),
+        lambda name, field: ("/".join(parts := names.parse_hash_set(name, field)), parts[0]),
+        "hash_set",
+    ),
+)
+MessageCodec(
+    ConflictResolution,
+    v1.ConflictResolution,
+    contributor=name_of("Contributor"),
+    actor=name_of("Token"),
+    decided_for=name_of("Contributor"),
+    revision="create_revision",
+)
+CONFLICT: Final = MessageCodec(
+    Conflict,
+    v1.Conflict,
+    at="conflict",
+    sends="",
+    name=name_of("Conflict", is_required=True),
+    revision="conflict_revision",
+    ended_side=name_of("HashSet"),
+)
+CONFLICT_FILTER: Final = MessageCodec(
+    ConflictFilter,
+    v1.ConflictFilter,
+    at="filter",
+    sends="ConflictFilter",
+    contributor=name_of("Contributor"),
+    other=name_of("Contributor"),
+    hash_set=name_of("HashSet"),
+    jurisdiction=TEXT,
+    since_revision=NOT_NEGATIVE,
+    assignee=TEXT,
+    entry=name_of("Entry"),
+)
+MessageCodec(
+    ConflictCount,
+    v1.ConflictCount,
+    left=name_of("Contributor", is_required=True),
+    right=name_of("Contributor", is_required=True),
+)
+MessageCodec(
+    ConflictingContributor,
+    v1.ConflictingContributor,
+    contributor=name_of("Contributor", is_required=True),
+    conflicts="conflict_count",
+    items="item_count",
+    others="other_count",
+)
+CONFLICT_SUMMARY: Final = MessageCodec(
+    ConflictSummary, v1.SummariseConflictsResponse, at="summary", sends="", looked_upto="looked_revision"
+)
+
 
 _CONTRIBUTOR: Final = name_of("Contributor", is_required=True)
 _CONTRIBUTORS: Final = names_of("Contributor")
@@ -50,9 +124,9 @@ def task_from_pb(request: Any) -> tasks.Task:
     raise HashHubError("this request starts no operation")
 
 
-def task_to_pb(task: tasks.Task, request_id: str) -> Any:
+def task_to_pb(task: tasks.Task) -> Any:
     """Return the request of the call that is named as the task."""
-    return _TASKS[type(task)].to_pb(task, request_id=request_id)
+    return _TASKS[type(task)].to_pb(task)
 
 
 # Operations

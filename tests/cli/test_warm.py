@@ -14,7 +14,7 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.errors import FailedPrecondition
-from hashhub.server.locking import lock_data
+from hashhub.server.exposure import lock_data
 from hashhub.testing.hub_process import running_hub
 from tests.warm import Warm
 

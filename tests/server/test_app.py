@@ -30,7 +30,7 @@ from hashhub.config import Config
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.server import serve
-from hashhub.server.locking import lock_data
+from hashhub.server.exposure import lock_data
 from hashhub.store import commits
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.processes import workers_of
@@ -274,7 +274,7 @@ def test_what_cannot_be_repaired_without_roots_rights_is_refused(
     data.chmod(0o777)
     os.chown(data, owner, -1)
     script = (
-        "import os, sys\nfrom hashhub.errors import HashHubError\nfrom hashhub.server.locking import lock_data\n"
+        "import os, sys\nfrom hashhub.errors import HashHubError\nfrom hashhub.server.exposure import lock_data\n"
         f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "try:\n    with lock_data(sys.argv[1]): print('closed')\n"
         "except HashHubError as e: print(e.reason, e.message)\n"

@@ -19,8 +19,7 @@ from hashhub.config import Config
 from hashhub.errors import LimitExceeded
 from hashhub.model import Principal, Role, Shares
 from hashhub.server.live import FrameRate
-from hashhub.server.quota_counts import QuotaCounts
-from hashhub.server.quotas import TokenQuotas
+from hashhub.server.quotas import QuotaCounts, TokenQuotas
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

@@ -39,8 +39,7 @@ from hashhub.server import exposure, limiters, listeners
 from hashhub.server.limiters import Limiter, limiters_of
 from hashhub.server.metrics import Metrics
 from hashhub.server.pipeline import Envelope, FailureLog, Method, Pipeline
-from hashhub.server.quota_counts import QuotaCounts
-from hashhub.server.quotas import TokenQuotas
+from hashhub.server.quotas import QuotaCounts, TokenQuotas
 from tests.hub.receiving import admit, mirroring
 
 if TYPE_CHECKING:

@@ -291,7 +291,7 @@ def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
 
 def test_each_connection_has_its_part_of_the_probes(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that opens thousands and takes no answer leaves places to another."""
-    monkeypatch.setattr("hashhub.server.probes.MOST_OPEN", 64)
+    monkeypatch.setattr("hashhub.server.health.MOST_OPEN", 64)
     served = serve_hub()
     headers = call_headers(REFLECTION, "")
     asked = b"\0" + len(ASKED).to_bytes(4, "big") + ASKED
@@ -390,7 +390,7 @@ def test_watchers_come_and_go_while_health_changes_and_the_doors_close(
     stub = health_pb2_grpc.HealthStub(served.channel)
     answers = itertools.cycle([frozenset(), frozenset(Need)])
     monkeypatch.setattr(served.doors.health, "met", lambda: next(answers))
-    monkeypatch.setattr("hashhub.server.probes.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("hashhub.server.health.LOOK_SECONDS", 0.0)
     for _ in range(20):
         watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(20)]
         for one in watching:

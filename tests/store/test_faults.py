@@ -32,7 +32,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.model import Contributor, ContributorKind, Counts, EntryState, ImportState, id_in_set
-from hashhub.server.locking import lock_data
+from hashhub.server.exposure import lock_data
 from hashhub.store import Store, drivers
 from hashhub.store import database as database_module
 from hashhub.store import stage as module

@@ -1,24 +1,76 @@
-"""Which entries are meant, what is done to them, and what waits for somebody: the messages, to the model and back."""
+"""Imports, selections of entries and reviews: the messages, to the model and back."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 from hashhub import v1
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.model import (
     MAX_TEXT,
+    Counts,
     EntryChanges,
+    Finding,
+    Import,
     QueueItem,
     QueueKind,
+    Reject,
+    Review,
+    ReviewKind,
     Selection,
     SkippedEntries,
 )
 from hashhub.wire import names
 from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of, names_of
 from hashhub.wire.entries import hash_to_pb
-from hashhub.wire.enums import ENTRY_STATE
-from hashhub.wire.fields import Sendable, checked, read_hash, refuse
+from hashhub.wire.enums import ENTRY_STATE, REVIEW_KIND
+from hashhub.wire.fields import Sendable, Violations, check_text, checked, read_hash, refuse, require
+
+
+def _read_entry(pb: v1.Finding, field: str, at: str, wrong: list[Violation]) -> int:
+    parts = checked(wrong, names.parse_entry, pb.entry, f"{at}.{field}") if pb.entry else None
+    return parts[2] if parts else 0
+
+
+_COUNTS: Final[dict[str, Any]] = {name: f"{name}_count" for name in Counts.__struct_fields__}
+MessageCodec(Counts, v1.ImportCounts, **(_COUNTS | {"items": "item_count"}))
+IMPORT: Final = MessageCodec(
+    Import,
+    v1.Import,
+    at="import",
+    sends="",
+    ids=Ids(
+        ("contributor", "hash_set", "id"),
+        lambda contributor, hash_set, id_: names.import_name(contributor, hash_set, id_) if id_ else "",
+        names.parse_import,
+    ),
+    actor=name_of("Token"),
+    revision="commit_revision",
+)
+REJECT: Final = MessageCodec(Reject, v1.Reject, at="reject", sends="Reject")
+FINDING: Final = MessageCodec(
+    Finding, v1.Finding, at="finding", entry_id=FieldCodec(lambda _: "", _read_entry, "entry")
+)
+
+
+def rejects_from_pb(rejects: Iterable[v1.Reject], at: str = "rejects") -> list[Reject]:
+    """Return the rejects, or raise InvalidArgument with the violations of all of them."""
+    wrong = Violations()
+    rejects_read = []
+    for i, pb in enumerate(rejects):
+        require(pb, f"{at}[{i}]", ("position", "reason"), wrong)
+        for field in ("position", "reason", "detail"):
+            check_text(getattr(pb, field), f"{at}[{i}].{field}", wrong)
+        rejects_read.append(Reject(pb.position, pb.reason, pb.detail))
+    refuse(wrong)
+    return rejects_read
+
+
+def finding_to_pb(finding: Finding, contributor: str, hash_set: str) -> v1.Finding:
+    """Return the message of a finding of an import into this hash set."""
+    entry = names.entry_name(contributor, hash_set, finding.entry_id) if finding.entry_id else ""
+    return FINDING.to_pb(finding, entry=entry)
 
 
 def selection_to_pb(selection: Selection) -> v1.EntrySelection:
@@ -137,3 +189,46 @@ QUEUE_ITEM: Final = MessageCodec(
     actor=name_of("Token"),
     derived=lambda item: {"example": _example_name(item)},
 )
+
+
+def _read_aside(pb: v1.Review | v1.FeedReview, field: str, at: str, wrong: list[Violation]) -> int:
+    parts = checked(wrong, names.parse_review, getattr(pb, field), f"{at}.{field}") if getattr(pb, field) else None
+    return parts[3] if parts else 0
+
+
+def _no_name(*_: object) -> str:
+    """Return no name: `review_to_pb` and the feed know the hash set, which a review does not."""
+    return ""
+
+
+REVIEW_IDS: Final = Ids(("entry_id", "id"), _no_name, lambda name, field: names.parse_review(name, field)[2:])
+SETS_ASIDE: Final = FieldCodec(_no_name, _read_aside)
+REVIEW: Final = MessageCodec(
+    Review,
+    v1.Review,
+    at="review",
+    sends="Review, its kind a ReviewKind",
+    ids=REVIEW_IDS,
+    author=name_of("Author", is_required=True),
+    actor=name_of("Token"),
+    sets_aside=SETS_ASIDE,
+    revision="create_revision",
+)
+
+
+def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
+    """Return the message of a review of an entry in this hash set; a review without an id has no name yet."""
+
+    def name(review_id: int) -> str:
+        return names.review_name(contributor, hash_set, review.entry_id, review_id) if review_id else ""
+
+    return REVIEW.to_pb(review, name=name(review.id), sets_aside=name(review.sets_aside))
+
+
+def new_review_from_pb(pb: v1.Review, at: str = "review") -> tuple[ReviewKind, str]:
+    """Return what a caller states about an entry: kind and comment. Who says so is not for the caller to say."""
+    wrong: list[Violation] = []
+    kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
+    check_text(pb.comment, f"{at}.comment", wrong)
+    refuse(wrong)
+    return kind, pb.comment
