@@ -48,111 +48,57 @@ class MetricDescription(msgspec.Struct, frozen=True):
     text: str
 
 
-DESCRIPTIONS: Final = (
-    MetricDescription(
-        "hashhub_call_seconds", "histogram", ("method", "code"), "How long calls took, by method and how they ended."
-    ),
-    MetricDescription("hashhub_refusals_total", "counter", ("reason",), "Calls that did not end with OK, by reason."),
-    MetricDescription("hashhub_verdicts_total", "counter", ("verdict",), "Answers to queries and media, by verdict."),
-    MetricDescription(
-        "hashhub_hits_total",
-        "counter",
-        ("algorithm",),
-        "Entries that answers were judged by, by what they were hit with.",
-    ),
-    MetricDescription(
-        "hashhub_live_frames_total",
-        "counter",
-        ("outcome",),
-        "Frames of live streams: HASHED and looked for, UNREAD, or SKIPPED for newer ones.",
-    ),
-    MetricDescription(
-        "hashhub_learned_entries",
-        "gauge",
-        ("token",),
-        "Entries that the token was told of today (UTC), of hash sets that it may not list.",
-    ),
-    MetricDescription("hashhub_import_batches_total", "counter", (), "Batches of imports that were staged."),
-    MetricDescription("hashhub_import_bytes_total", "counter", (), "Bytes of them as they are staged."),
-    MetricDescription(
-        "hashhub_import_items_total",
-        "counter",
-        ("disposition",),
-        "Items of committed imports, and entries they withdrew, by what became of them.",
-    ),
-    MetricDescription(
-        "hashhub_import_phase_seconds_total",
-        "counter",
-        ("phase",),
-        "Time spent in imports: stage, decide, write, publish, follow.",
-    ),
-    MetricDescription(
-        "hashhub_import_phases_total", "counter", ("phase",), "How often each of these phases was gone through."
-    ),
-    MetricDescription(
-        "hashhub_calls_in_progress", "gauge", ("room",), "Calls that run or wait, by the limiter that they have."
-    ),
-    MetricDescription(
-        "hashhub_calls_limit", "gauge", ("room",), "How many there may be before further ones are refused."
-    ),
-    MetricDescription("hashhub_matcher_digests", "gauge", ("algorithm",), "Digests that match."),
-    MetricDescription(
-        "hashhub_matcher_tail_digests", "gauge", ("algorithm",), "Of them, those that no snapshot has yet."
-    ),
-    MetricDescription("hashhub_matcher_bytes", "gauge", ("algorithm",), "Bytes of the index, mapped or in memory."),
-    MetricDescription(
-        "hashhub_matcher_revision", "gauge", (), "The revision up to which the matcher knows everything."
-    ),
-    MetricDescription(
-        "hashhub_matcher_revisions_behind",
-        "gauge",
-        (),
-        "How many revisions the database was ahead of it, when looked at last.",
-    ),
-    MetricDescription(
-        "hashhub_matcher_seconds_behind", "gauge", (), "For how long the matcher has not been known to have everything."
-    ),
-    MetricDescription(
-        "hashhub_matcher_damages_total",
-        "counter",
-        (),
-        "How often the index was found damaged; nothing is answered then until it is rebuilt.",
-    ),
-    MetricDescription("hashhub_service_up", "gauge", ("service",), "1 while the service can answer: what health says."),
-    MetricDescription(
-        "hashhub_background_failing", "gauge", ("thread",), "1 while the last round of this background work failed."
-    ),
-    MetricDescription("hashhub_background_failures_total", "counter", ("thread",), "Rounds of it that failed."),
-    MetricDescription(
-        "hashhub_list_age_seconds",
-        "gauge",
-        ("hash_set",),
-        "How long ago the hash set's last import was committed; once its interval is known.",
-    ),
-    MetricDescription(
-        "hashhub_list_overdue_ratio",
-        "gauge",
-        ("hash_set",),
-        "This over the usual interval between its imports: above 1 it is late.",
-    ),
-    MetricDescription(
-        "hashhub_backup_age_seconds",
-        "gauge",
-        (),
-        "How long ago the last `hashhub backup` began; missing while none is known.",
-    ),
-    MetricDescription("hashhub_worker_starts_total", "counter", (), "How often the worker was started."),
-    MetricDescription(
-        "hashhub_worker_kills_total", "counter", (), "How often it was killed because it did not answer."
-    ),
-    MetricDescription("hashhub_build_info", "gauge", ("version",), "Always 1."),
-    MetricDescription("process_resident_memory_bytes", "gauge", (), "Memory of the process."),
-    MetricDescription("process_virtual_memory_bytes", "gauge", (), "Address space of the process, snapshots included."),
-    MetricDescription("process_cpu_seconds_total", "counter", (), "Time of processors that the process has used."),
-    MetricDescription("process_open_fds", "gauge", (), "Files and connections that the process has open."),
-    MetricDescription("process_max_fds", "gauge", (), "How many it may have open."),
-    MetricDescription("process_start_time_seconds", "gauge", (), "When the process began, in seconds since 1970."),
-)
+DESCRIPTIONS: Final = tuple(
+    MetricDescription(name, kind, tuple(labels.split()), text)
+    for name, kind, labels, text in (
+        ("hashhub_call_seconds", "histogram", "method code", "How long calls took, by method and how they ended."),
+        ("hashhub_refusals_total", "counter", "reason", "Calls that did not end with OK, by reason."),
+        ("hashhub_verdicts_total", "counter", "verdict", "Answers to queries and media, by verdict."),
+        ("hashhub_hits_total", "counter", "algorithm",
+         "Entries that answers were judged by, by what they were hit with."),
+        ("hashhub_live_frames_total", "counter", "outcome",
+         "Frames of live streams: HASHED and looked for, UNREAD, or SKIPPED for newer ones."),
+        ("hashhub_learned_entries", "gauge", "token",
+         "Entries that the token was told of today (UTC), of hash sets that it may not list."),
+        ("hashhub_import_batches_total", "counter", "", "Batches of imports that were staged."),
+        ("hashhub_import_bytes_total", "counter", "", "Bytes of them as they are staged."),
+        ("hashhub_import_items_total", "counter", "disposition",
+         "Items of committed imports, and entries they withdrew, by what became of them."),
+        ("hashhub_import_phase_seconds_total", "counter", "phase",
+         "Time spent in imports: stage, decide, write, publish, follow."),
+        ("hashhub_import_phases_total", "counter", "phase", "How often each of these phases was gone through."),
+        ("hashhub_calls_in_progress", "gauge", "room", "Calls that run or wait, by the limiter that they have."),
+        ("hashhub_calls_limit", "gauge", "room", "How many there may be before further ones are refused."),
+        ("hashhub_matcher_digests", "gauge", "algorithm", "Digests that match."),
+        ("hashhub_matcher_tail_digests", "gauge", "algorithm", "Of them, those that no snapshot has yet."),
+        ("hashhub_matcher_bytes", "gauge", "algorithm", "Bytes of the index, mapped or in memory."),
+        ("hashhub_matcher_revision", "gauge", "", "The revision up to which the matcher knows everything."),
+        ("hashhub_matcher_revisions_behind", "gauge", "",
+         "How many revisions the database was ahead of it, when looked at last."),
+        ("hashhub_matcher_seconds_behind", "gauge", "",
+         "For how long the matcher has not been known to have everything."),
+        ("hashhub_matcher_damages_total", "counter", "",
+         "How often the index was found damaged; nothing is answered then until it is rebuilt."),
+        ("hashhub_service_up", "gauge", "service", "1 while the service can answer: what health says."),
+        ("hashhub_background_failing", "gauge", "thread", "1 while the last round of this background work failed."),
+        ("hashhub_background_failures_total", "counter", "thread", "Rounds of it that failed."),
+        ("hashhub_list_age_seconds", "gauge", "hash_set",
+         "How long ago the hash set's last import was committed; once its interval is known."),
+        ("hashhub_list_overdue_ratio", "gauge", "hash_set",
+         "This over the usual interval between its imports: above 1 it is late."),
+        ("hashhub_backup_age_seconds", "gauge", "",
+         "How long ago the last `hashhub backup` began; missing while none is known."),
+        ("hashhub_worker_starts_total", "counter", "", "How often the worker was started."),
+        ("hashhub_worker_kills_total", "counter", "", "How often it was killed because it did not answer."),
+        ("hashhub_build_info", "gauge", "version", "Always 1."),
+        ("process_resident_memory_bytes", "gauge", "", "Memory of the process."),
+        ("process_virtual_memory_bytes", "gauge", "", "Address space of the process, snapshots included."),
+        ("process_cpu_seconds_total", "counter", "", "Time of processors that the process has used."),
+        ("process_open_fds", "gauge", "", "Files and connections that the process has open."),
+        ("process_max_fds", "gauge", "", "How many it may have open."),
+        ("process_start_time_seconds", "gauge", "", "When the process began, in seconds since 1970."),
+    )
+)  # fmt: skip
 _BY_NAME: Final = {described.name: described for described in DESCRIPTIONS}
 
 

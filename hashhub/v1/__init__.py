@@ -58,7 +58,6 @@ from hashhub.v1.contribution_service_pb2 import (
     DimensionCriterion as DimensionCriterion,
     Disposition as Disposition,
     EntryAction as EntryAction,
-    EntryColumns as EntryColumns,
     EntryReviews as EntryReviews,
     EntrySelection as EntrySelection,
     EraseEntryRequest as EraseEntryRequest,

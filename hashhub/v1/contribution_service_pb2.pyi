@@ -415,43 +415,15 @@ class LeftOut(_message.Message):
     entry_count: int
     def __init__(self, hash_set: _Optional[str] = ..., entry_count: _Optional[int] = ...) -> None: ...
 
-class EntryColumns(_message.Message):
-    __slots__ = ("templates", "template_indexes", "entry_ids", "sequences", "sequence_indexes", "digests", "positions", "external_ids", "media_sizes", "qualities", "source_times", "extras")
-    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
-    TEMPLATE_INDEXES_FIELD_NUMBER: _ClassVar[int]
-    ENTRY_IDS_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCE_INDEXES_FIELD_NUMBER: _ClassVar[int]
-    DIGESTS_FIELD_NUMBER: _ClassVar[int]
-    POSITIONS_FIELD_NUMBER: _ClassVar[int]
-    EXTERNAL_IDS_FIELD_NUMBER: _ClassVar[int]
-    MEDIA_SIZES_FIELD_NUMBER: _ClassVar[int]
-    QUALITIES_FIELD_NUMBER: _ClassVar[int]
-    SOURCE_TIMES_FIELD_NUMBER: _ClassVar[int]
-    EXTRAS_FIELD_NUMBER: _ClassVar[int]
-    templates: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Entry]
-    template_indexes: _containers.RepeatedScalarFieldContainer[int]
-    entry_ids: _containers.RepeatedScalarFieldContainer[int]
-    sequences: _containers.RepeatedCompositeFieldContainer[AlgorithmSequence]
-    sequence_indexes: _containers.RepeatedScalarFieldContainer[int]
-    digests: bytes
-    positions: _containers.RepeatedScalarFieldContainer[str]
-    external_ids: _containers.RepeatedScalarFieldContainer[str]
-    media_sizes: _containers.RepeatedScalarFieldContainer[int]
-    qualities: _containers.RepeatedScalarFieldContainer[int]
-    source_times: _containers.RepeatedScalarFieldContainer[str]
-    extras: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, templates: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ..., template_indexes: _Optional[_Iterable[int]] = ..., entry_ids: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[_Union[AlgorithmSequence, _Mapping]]] = ..., sequence_indexes: _Optional[_Iterable[int]] = ..., digests: _Optional[bytes] = ..., positions: _Optional[_Iterable[str]] = ..., external_ids: _Optional[_Iterable[str]] = ..., media_sizes: _Optional[_Iterable[int]] = ..., qualities: _Optional[_Iterable[int]] = ..., source_times: _Optional[_Iterable[str]] = ..., extras: _Optional[_Iterable[str]] = ...) -> None: ...
-
 class ExportEntriesResponse(_message.Message):
-    __slots__ = ("revision", "hash_sets", "left_out", "next_position", "entry_count", "delta", "columns", "reviews")
+    __slots__ = ("revision", "hash_sets", "left_out", "next_position", "entry_count", "delta", "entries", "reviews")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     HASH_SETS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     NEXT_POSITION_FIELD_NUMBER: _ClassVar[int]
     ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
-    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     REVIEWS_FIELD_NUMBER: _ClassVar[int]
     revision: int
     hash_sets: _containers.RepeatedCompositeFieldContainer[_resources_pb2.HashSet]
@@ -459,9 +431,9 @@ class ExportEntriesResponse(_message.Message):
     next_position: str
     entry_count: int
     delta: bool
-    columns: EntryColumns
+    entries: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Entry]
     reviews: _containers.RepeatedCompositeFieldContainer[EntryReviews]
-    def __init__(self, revision: _Optional[int] = ..., hash_sets: _Optional[_Iterable[_Union[_resources_pb2.HashSet, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., next_position: _Optional[str] = ..., entry_count: _Optional[int] = ..., delta: _Optional[bool] = ..., columns: _Optional[_Union[EntryColumns, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[EntryReviews, _Mapping]]] = ...) -> None: ...
+    def __init__(self, revision: _Optional[int] = ..., hash_sets: _Optional[_Iterable[_Union[_resources_pb2.HashSet, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., next_position: _Optional[str] = ..., entry_count: _Optional[int] = ..., delta: _Optional[bool] = ..., entries: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ..., reviews: _Optional[_Iterable[_Union[EntryReviews, _Mapping]]] = ...) -> None: ...
 
 class EntryReviews(_message.Message):
     __slots__ = ("entry_index", "reviews")

@@ -45,8 +45,6 @@ from hashhub.wire.enums import CONFLICT_REASON, DISPOSITION, ENTRY_ACTION, ENTRY
 from hashhub.wire.feed import (
     changed_entry_from_pb,
     changed_entry_to_pb,
-    entries_from_columns_pb,
-    entry_columns_to_pb,
     exported_from_pb,
     exported_to_pb,
     feed_page_to_pb,

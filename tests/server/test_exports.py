@@ -66,8 +66,8 @@ def test_gives_what_holds_for_all_entries_and_then_the_entries(listing: Served) 
     assert (head.revision, head.entry_count, head.delta) == (listing.hub.revision() - 1, 5, False)
     assert [s.name for s in head.hash_sets] == [LIST]
     assert head.hash_sets[0].marking.tlp == v1.Tlp.TLP_CLEAR
-    assert not head.HasField("columns")
-    entries = [e for piece in pieces for e in wire.entries_from_columns_pb(piece.columns)]
+    assert not head.entries
+    entries = [e for piece in pieces for e in wire.exported_from_pb(piece)]
     assert [(e.external_id, e.provenance.position, e.tags) for e in entries] == [
         (f"x{n}", f"line {n}", ("a",)) for n in range(5)
     ]
@@ -168,7 +168,7 @@ def test_a_deleted_token_ends_it(serve_hub: Serve) -> None:
     time.sleep(1.2)  # for so long a token that was just let in works on
     received: list[int] = []
     with pytest.raises(grpc.RpcError):
-        received.extend(len(piece.columns.entry_ids) for piece in stream)
+        received.extend(len(piece.entries) for piece in stream)
     assert sum(received) < 9_000
 
 
@@ -183,7 +183,7 @@ def test_many_entries_take_little_memory(serve_hub: Serve) -> None:
     tracemalloc.start()
     try:
         for piece in export(served, LIST):
-            received += len(piece.columns.entry_ids)
+            received += len(piece.entries)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Entries as columns are the same entries."""
+"""Entries of an export arrive as they were sent."""
 
 from __future__ import annotations
 
@@ -25,36 +25,28 @@ def entries(seed: int) -> list[Entry]:
 @pytest.mark.parametrize("seed", range(40))
 def test_there_and_back(seed: int) -> None:
     given = entries(seed)
-    sent = wire.entry_columns_to_pb(given).SerializeToString()
-    assert wire.entries_from_columns_pb(v1.EntryColumns.FromString(sent)) == given
+    sent = wire.exported_to_pb(given).SerializeToString()
+    assert wire.exported_from_pb(v1.ExportEntriesResponse.FromString(sent)) == given
 
 
 def test_nothing_there_and_back() -> None:
-    assert wire.entries_from_columns_pb(wire.entry_columns_to_pb([])) == []
+    assert wire.exported_from_pb(wire.exported_to_pb([])) == []
 
 
 def test_one_without_hashes_beside_others() -> None:
     given = entries(3)
     given[0] = msgspec.structs.replace(given[0], hashes=(), state=EntryState.WITHDRAWN)
-    assert wire.entries_from_columns_pb(wire.entry_columns_to_pb(given)) == given
+    assert wire.exported_from_pb(wire.exported_to_pb(given)) == given
 
 
-@pytest.mark.parametrize("field", ["entry_ids", "template_indexes", "sequence_indexes", "positions"])
-def test_columns_that_do_not_fit_are_refused(field: str) -> None:
-    pb = wire.entry_columns_to_pb(entries(5))
-    del getattr(pb, field)[-1]
-    with pytest.raises(InvalidArgument, match="do not fit together"):
-        wire.entries_from_columns_pb(pb)
-
-
-def test_digests_that_do_not_fit_are_refused() -> None:
-    pb = wire.entry_columns_to_pb(entries(5))
-    pb.digests = pb.digests[:-1]
-    with pytest.raises(InvalidArgument, match="do not fit together"):
-        wire.entries_from_columns_pb(pb)
+def test_reviews_of_an_entry_that_is_not_there_are_refused() -> None:
+    pb = wire.exported_to_pb(entries(5))
+    pb.reviews.add(entry_index=len(pb.entries))
+    with pytest.raises(InvalidArgument, match="entry_index"):
+        wire.exported_from_pb(pb)
 
 
 def test_text_that_is_no_unicode_is_refused() -> None:
     given = msgspec.structs.replace(entries(5)[0], external_id="\ud800")
     with pytest.raises(InvalidArgument, match="not valid Unicode"):
-        wire.entry_columns_to_pb([given])
+        wire.exported_to_pb([given])
