@@ -31,7 +31,6 @@ from hashhub.writing import whole_file
 
 if TYPE_CHECKING:
     from hashhub.client import Client, ImportProgress, ImportReport
-    from hashhub.client.contribution import FindingGroup
     from hashhub_connectors.mapping import TableLayout
 
 _TABLES: Final = ("csv", "icse-csv")  # formats whose items are rows, beside which their outcome can stand
@@ -160,7 +159,13 @@ def import_file(
             if told is not None and (remark := _looks_like_another(sources[0], told)):
                 e.add_note(remark)
             outcome = "the import is still open" if how["keep_on_failure"] else "the import was cancelled"
-            name = f"the {len(files)} parts" if len(files) > 1 else _name(files[0])
+            name = (
+                f"the {len(files)} parts"
+                if len(files) > 1
+                else "standard input"
+                if files[0] == "-"
+                else Path(files[0]).name
+            )
             e.add_note(f"nothing of {name} is visible; {outcome}")
             raise
         except (Unavailable, FailedPrecondition, LimitExceeded, Conflict) as e:
@@ -245,7 +250,9 @@ def findings(
         if session.json:
             line = None
             for line in lines:
-                print_json(_finding(name, line))
+                fields = msgspec.structs.asdict(line)
+                del fields["entry_id"]
+                print_json({"import": name, **fields, "entry": _entry(name, line)})
             is_empty = line is None
         else:
             rows = [(f.position, spelled(f.disposition), f.reason, f.detail, _entry(name, f) or "-") for f in lines]
@@ -295,13 +302,6 @@ def _tell_of_none(import_: Import, *, is_filtered: bool) -> None:
 def _entry(name: str, finding: Finding) -> str:
     """Return the name of the entry that a finding of the import `name` is about, empty without one."""
     return f"{name.rpartition('/')[0]}/{finding.entry_id}" if finding.entry_id else ""
-
-
-def _finding(name: str, finding: Finding) -> dict[str, object]:
-    """Return a finding as JSON tells it: with the import's name, and the entry by name."""
-    fields = msgspec.structs.asdict(finding)
-    del fields["entry_id"]
-    return {"import": name, **fields, "entry": _entry(name, finding)}
 
 
 def show_report(session: Session, report: ImportReport) -> None:
@@ -369,7 +369,8 @@ def _tell_what_to_do(report: ImportReport) -> None:
             "(hashhub entry release), which then match as undecided; or import it into a hash set that the operator "
             "made with --unclassified listed, where all of them do."
         )
-    if unknown := sum(g.count for g in report.groups if _is_unknown(g)):
+    quarantined = [g for g in report.groups if g.disposition is Disposition.QUARANTINED]
+    if unknown := sum(g.count for g in quarantined if g.reason == Code.UNKNOWN_VALUE):
         tell(
             f"Unknown values: {unknown:,}. The hash set's scheme has no such classification, so that these items wait "
             "in quarantine and do not match. Say in the mapping under [values] what each means in that scheme "
@@ -398,10 +399,6 @@ def settings_of(options: tuple[str, ...], mapping: str | None) -> dict[str, str]
                 "REQUIRED",
             )
     return settings
-
-
-def _name(file: str) -> str:
-    return "standard input" if file == "-" else Path(file).name
 
 
 def _recognised(sources: list[BinaryIO], settings: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -568,7 +565,3 @@ def _layout(connector: str, source: BinaryIO, mapping: str | None, sheet: str) -
     layout = propose_for(source, sheet).layout
     source.seek(0)
     return layout
-
-
-def _is_unknown(group: FindingGroup) -> bool:
-    return group.disposition is Disposition.QUARANTINED and group.reason == Code.UNKNOWN_VALUE

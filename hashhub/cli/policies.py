@@ -17,7 +17,7 @@ from hashhub.cli.match import distances_of, queries_in
 from hashhub.cli.session import CommandGroup, Session, command, dry_run, past
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, picked, plain, progress, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound
-from hashhub.model import Effort, MatchOptions, Query, ReasonLine, Verdict
+from hashhub.model import Effort, MatchOptions, Query, Verdict
 from hashhub.scans.tree import opened
 
 if TYPE_CHECKING:
@@ -268,7 +268,8 @@ def _show_trial(trial: Trial) -> None:
         for example in c.examples:
             say(f"  {clean(example.label)}")
             for name, reasons in ((trial.before, example.before), (trial.after, example.after)):
-                tell(f"    {name}: {'; '.join(map(_reason, reasons[:_REASONS]))}")
+                told = [f"{r.text or r.code}{f' [{r.clause}]' if r.clause else ''}" for r in reasons[:_REASONS]]
+                tell(f"    {name}: {clean('; '.join(told))}")
 
 
 def _show_trace(trace: Trace) -> None:
@@ -317,11 +318,6 @@ def _plain_trace(trace: Trace) -> dict[str, object]:
         "reasons": plain(trace.judgement.reasons),
         **picked(trace, "entries", "clauses", "disputes"),
     }
-
-
-def _reason(reason: ReasonLine) -> str:
-    clause = f" [{reason.clause}]" if reason.clause else ""
-    return clean(f"{reason.text or reason.code}{clause}")
 
 
 def _state(version: PolicyVersion) -> str:

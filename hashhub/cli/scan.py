@@ -52,9 +52,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = 256  # files matched in one call at most
 GROUP_PARTS: Final = 15_000  # of a call's message, of which the hub takes 100,000; a video more has 80,000 at most
-_GROUP_SECONDS: Final = (
-    1.0  # for which a file waits for others: verdicts, and a wrong token or options.policy, show early
-)
+_GROUP_SECONDS: Final = 1.0  # for which a file waits for others: verdicts, and a wrong token, show early
 AHEAD: Final = 4  # files handed out for each child, so that none is idle while answers are waited for
 _FILE_SECONDS: Final = 300.0  # CPU time for one file; a feature film's frames take as long
 _FILE_MEMORY: Final = 4 << 30
@@ -120,6 +118,9 @@ def scan(
     which files are done. A file that cannot be read has the verdict UNAVAILABLE and makes the exit code 3, and so has a
     directory that cannot be listed. Links to files are followed, links to directories are not, and are counted.
     """
+    from hashhub.hashing import DEFAULT_LIMITS
+    from hashhub.hashing.pool import MediaPool
+
     if not session.verbose:  # what became of a file is its answer
         logging.getLogger("hashhub.hashing").setLevel(logging.CRITICAL)
     if effort is not Effort.PLAIN:  # a file may be a picture out of a listed video
@@ -132,7 +133,9 @@ def scan(
             status = directory.stat()
             own = (status.st_dev, status.st_ino)
         hub = stack.enter_context(session.connect())
-        pool = _pool(workers, file_seconds)
+        pool = MediaPool(
+            children=workers, max_queued=0, seconds=file_seconds, memory_bytes=_FILE_MEMORY, limits=DEFAULT_LIMITS
+        )
         tally = VerdictTally(session, options, fail_on)
         run = ScanRun(
             paths=paths,
@@ -165,13 +168,6 @@ def scan(
         }
         run.finish(settings)
     tally.end()
-
-
-def _pool(children: int, seconds: float) -> MediaPool:
-    from hashhub.hashing import DEFAULT_LIMITS
-    from hashhub.hashing.pool import MediaPool
-
-    return MediaPool(children=children, max_queued=0, seconds=seconds, memory_bytes=_FILE_MEMORY, limits=DEFAULT_LIMITS)
 
 
 class _File(msgspec.Struct, kw_only=True):

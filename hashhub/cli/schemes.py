@@ -56,14 +56,10 @@ def show_scheme(session: Session, *, id: str, toml: bool) -> None:
         with session.connect() as hub:
             click.echo(hub.get_scheme(id).text, nl=False)
         return
-    _show(session, id)
-
-
-def _show(session: Session, name: str) -> None:
     with session.connect() as hub:
-        tables = [s for s in hub.list_schemes() if name in {s.id, s.id.partition("@")[0]}]
+        tables = [s for s in hub.list_schemes() if id in {s.id, s.id.partition("@")[0]}]
     if not tables:
-        raise NotFound(f"there is no scheme {name[:60]!r}; see `hashhub scheme list`")
+        raise NotFound(f"there is no scheme {id[:60]!r}; see `hashhub scheme list`")
     for s in tables:
         _show_scheme(session, s)
 

@@ -29,7 +29,6 @@ from hashhub.hashes import Hash
 from hashhub.model import Contributor, Entry, Event, Group, HashSet, Import, Verdict, Webhook, WebhookDelivery
 
 _GAP: Final = "  "
-_NOT_ASCII: Final = re.compile("[^ -~]")
 COLOURS: Final = {
     Verdict.MATCH: "bold red",
     Verdict.REVIEW: "yellow",
@@ -196,7 +195,12 @@ def print_json(value: object, *, err: bool = False) -> None:
 
 def json_line(value: object) -> str:
     """Return a JSON object on one line, in printable ASCII: what is in it may be a stranger's text (see above)."""
-    return _NOT_ASCII.sub(_escaped, msgspec.json.encode(value).decode())
+
+    def escaped(character: re.Match[str]) -> str:
+        units = character[0].encode("utf-16-be", "surrogatepass").hex()  # one or two UTF-16 units
+        return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+    return re.sub("[^ -~]", escaped, msgspec.json.encode(value).decode())
 
 
 def plain(value: object) -> object:
@@ -255,7 +259,7 @@ def csv_rows(target: BinaryIO, end: str = "\n") -> Callable[[Iterable[str]], Non
 def progress(*, unit_bytes: bool) -> Iterator[ShowProgress]:
     """Show a progress bar on stderr while the block runs, if stderr is a terminal; it is removed at the end."""
     if not is_terminal(sys.stderr):
-        yield _nowhere
+        yield lambda _done, _total, _what: None
         return
     from rich.console import Console
     from rich.progress import (
@@ -303,16 +307,6 @@ def copy_progress(tell: Callable[[], None] | None = None) -> Iterator[Callable[[
             was_complete = is_complete
 
         yield on_page
-
-
-def _escaped(character: re.Match[str]) -> str:
-    """Return the character as JSON escapes it: one or two UTF-16 units."""
-    units = character[0].encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
-
-
-def _nowhere(done: int, total: int | None, what: str) -> None:
-    """Stand in for a progress bar where there is no terminal."""
 
 
 def fields_of(value: msgspec.Struct) -> dict[str, object]:

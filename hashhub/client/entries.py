@@ -26,10 +26,6 @@ from hashhub.model import (
 _MANY_TIMEOUT: Final = 600.0  # seconds: a million entries take some tens of them
 
 
-def ignore(_: int) -> None:
-    """Stand in where the caller does not want to be told."""
-
-
 class EntryCalls(Calls):
     """Entries, one by one and many at once: reading, searching, withdrawing, reviewing."""
 
@@ -84,7 +80,7 @@ class EntryCalls(Calls):
         return self._ask(request, wire.entry_from_pb)
 
     def search_entries(
-        self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = ignore
+        self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = lambda _: None
     ) -> Iterator[Entry]:
         """Yield the entries that fit, in order of id, wherever the caller may list them.
 

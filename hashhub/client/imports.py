@@ -48,7 +48,7 @@ class ImportCalls(Calls):
                 [stack.enter_context(_opened(part)) if isinstance(part, Path) else part for part in parts],
                 connector=None if connector is None else connectors.get(connector),
                 parent=names.hash_set(hash_set),
-                progress=progress or _ignore,
+                progress=progress or (lambda _: None),
                 **how,
             )
 
@@ -86,7 +86,3 @@ def _opened(path: Path) -> BinaryIO:
         raise NotFound(
             f"cannot read {str(path)!r}: {e.strerror or type(e).__name__}; check the path and its permissions"
         ) from e
-
-
-def _ignore(_: ImportProgress) -> None:
-    """Stand in where the caller wants no progress."""

@@ -531,11 +531,13 @@ class Mirror:
             f"UNION ALL SELECT entry, '{VPDQ.name}', digest FROM frame WHERE entry IN ({ids})"
         ):
             stated[entry].add((algorithm, digest))
-        others = [
-            entry
-            for entry in sorted(older)
-            if (change := entries[entry]) is not None and not stated[entry] <= _stated(change.entry)
-        ]
+        others = []
+        for entry in sorted(older):
+            if (change := entries[entry]) is not None:
+                now_stated = {(h.algorithm, h.digest) for h in change.entry.hashes}
+                now_stated |= {(VPDQ.name, f.digest) for f in change.entry.frames}
+                if not stated[entry] <= now_stated:
+                    others.append(entry)
         [(last,)] = self._rows("SELECT max(?, coalesce(max(id), 0)) FROM entry", (SET_ASIDE,))
         moves = [(last + number, entry) for number, entry in enumerate(others, 1)]
         tables = [("entry", "id"), ("hash", "entry"), ("frame", "entry"), ("review", "entry")]
@@ -550,10 +552,11 @@ class Mirror:
         p, has = e.provenance, e.HasField
         f = e.flags if has("flags") else None
         name = getattr(p, "import")
+        _, contributor, _, set_id, _, _ = e.name.split("/")  # which `_take` has parsed
         return (
             entry,
             number_of(entry),
-            self._set_key(_set_of(e)),
+            self._set_key(f"{contributor}/{set_id}"),
             self._sources.get(name) or self._new_source(name, p),
             p.position,
             p.member,
@@ -749,16 +752,6 @@ class _Journal:
             row = (self._sequence, self._number, algorithm, b"".join(sorted(digests)))
             self._db.execute("INSERT INTO journal VALUES (?, ?, ?, ?)", row)
             self._number += 1
-
-
-def _set_of(entry: v1.Entry) -> str:
-    _, contributor, _, set_id, _, _ = entry.name.split("/")  # which `_take` has parsed
-    return f"{contributor}/{set_id}"
-
-
-def _stated(entry: v1.Entry) -> set[tuple[str, bytes]]:
-    """Return the digests of an entry, those of its frames among them."""
-    return {(h.algorithm, h.digest) for h in entry.hashes} | {(VPDQ.name, f.digest) for f in entry.frames}
 
 
 def _frame_digests(given: Iterable[VideoFrame]) -> set[bytes]:

@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
 import msgspec
-from google.protobuf.duration_pb2 import Duration
 
 from hashhub import v1, wire
 from hashhub.client.calls import Calls
@@ -77,7 +77,7 @@ class OperationHandle(Calls, Generic[T]):
                 )
             # Told of each step where somebody looks at them, and otherwise of the end.
             seconds = min(left, 1.0 if progress is not None else _WAIT_SECONDS)
-            request = v1.WaitOperationRequest(name=self._name, timeout=_duration(seconds))
+            request = v1.WaitOperationRequest(name=self._name, timeout=timedelta(seconds=seconds))
             try:
                 answer = self._transport.call(request, timeout=45.0, retry_seconds=_AWAY_SECONDS)
             except LimitExceeded:  # as many wait at the hub as may: look again in a while
@@ -108,7 +108,11 @@ class OperationHandle(Calls, Generic[T]):
     def rows(self) -> Iterator[Link | Gap]:
         """Yield the links or gaps that it found."""
         request = v1.ReadResultRequest(name=self._name)
-        return self._transport.items(listing(request, _rows))
+
+        def read(page: v1.ReadResultResponse) -> Iterator[Link | Gap]:
+            return chain(map(wire.LINK.from_pb, page.links), map(wire.GAP.from_pb, page.gaps))
+
+        return self._transport.items(listing(request, read))
 
     def download(self, directory: Path, *, progress: Progress | None = None) -> Downloaded:
         """Put the files of its result into a directory, those that are not there yet; a manifest comes last.
@@ -252,17 +256,6 @@ def _operation(pb: v1.Operation) -> Operation:
         return wire.operation_from_pb(pb)
     except InvalidArgument as e:
         raise Unavailable(f"the hub's answer cannot be read ({e.message}); is it of another version?") from e
-
-
-def _rows(page: v1.ReadResultResponse) -> Iterator[Link | Gap]:
-    yield from map(wire.LINK.from_pb, page.links)
-    yield from map(wire.GAP.from_pb, page.gaps)
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromTimedelta(timedelta(seconds=seconds))
-    return duration
 
 
 def _is_there(path: Path, file: ResultFile) -> bool:

@@ -230,9 +230,7 @@ class Release:
             yield from items if len(self._sources) == 1 else _within(name, items)
 
 
-def _with_left_out(
-    items: Iterable[Record | Reject],
-) -> Iterator[Record | Reject]:
+def _with_left_out(items: Iterable[Record | Reject]) -> Iterator[Record | Reject]:
     """Yield the items, and behind them what was left out of them."""
     left_out = yield from each(items, lambda one: (one,))
     if left_out is not None:

@@ -161,14 +161,13 @@ class HTTPServer:
             await self._places.acquire()
             try:
                 accepted, _ = await loop.sock_accept(self._listener)
-                await loop.connect_accepted_socket(self._connection, accepted)
+                await loop.connect_accepted_socket(
+                    lambda: HTTPConnection(self._release, config=self._config, server_state=self._state), accepted
+                )
             except Exception as e:  # noqa: BLE001 - whatever it is, such as no file to be had, there are further ones
                 self._places.release()
                 _log.warning("a connection over HTTP was not accepted: %s", e)
                 await asyncio.sleep(_LOOK_SECONDS)
-
-    def _connection(self) -> HTTPConnection:
-        return HTTPConnection(self._release, config=self._config, server_state=self._state)
 
     def _release(self) -> None:
         self._places.release()

@@ -67,13 +67,13 @@ class Handlers(grpc.GenericRpcHandler):
                 envelope,
                 functools.partial(self._read, context, envelope),
                 functools.partial(_parsed, method),
-                _encoded,
+                lambda message: message.SerializeToString(),
             )
         except HashHubError as e:
             await _abort(context, e)
             raise AssertionError from e
         self._count(caller[0], size := len(answer) + _CALL_BYTES)
-        context.add_done_callback(functools.partial(self._has_left, caller[0], size))
+        context.add_done_callback(functools.partial(self._count, caller[0], -size))
         return answer
 
     async def _stream(self, method: Method, _: object, context: Any) -> None:
@@ -84,7 +84,7 @@ class Handlers(grpc.GenericRpcHandler):
         async def send(answer: bytes) -> None:
             task = loop.create_task(context.write(answer))
             self._count(caller[0], len(answer))
-            task.add_done_callback(functools.partial(self._has_left, caller[0], len(answer)))
+            task.add_done_callback(functools.partial(self._count, caller[0], -len(answer)))
             await asyncio.wait({task}, timeout=self._seconds * (1 if method.listens else _READER))
             if not task.done():
                 sending.append(task)
@@ -121,12 +121,11 @@ class Handlers(grpc.GenericRpcHandler):
 
         remaining = context.time_remaining()
         until = None if remaining is None else time.monotonic() + remaining
-        return Envelope(_authorization(context), context.peer, until, check=check), caller
+        metadata = context.invocation_metadata()
+        authorization = next((v for key, v in metadata if key == "authorization" and isinstance(v, str)), "")
+        return Envelope(authorization, context.peer, until, check=check), caller
 
-    def _has_left(self, token: str, nbytes: int, _: object) -> None:
-        self._count(token, -nbytes)
-
-    def _count(self, token: str, nbytes: int) -> None:
+    def _count(self, token: str, nbytes: int, _: object = None) -> None:
         self.untaken_bytes[token] += nbytes
         if self.untaken_bytes[token] <= 0:
             del self.untaken_bytes[token]
@@ -172,17 +171,6 @@ def _following(loop: asyncio.AbstractEventLoop, method: Method, context: Any) ->
 
 def _parsed(method: Method, body: bytes) -> Message:
     return method.parse(unpacked(body, method.bounds.bytes))
-
-
-def _encoded(answer: Message) -> bytes:
-    return answer.SerializeToString()
-
-
-def _authorization(context: Any) -> str:
-    for key, value in context.invocation_metadata():
-        if key == "authorization" and isinstance(value, str):
-            return value
-    return ""
 
 
 async def _abort(context: Any, error: HashHubError) -> None:

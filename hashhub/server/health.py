@@ -16,8 +16,7 @@ import asyncio
 import functools
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -190,7 +189,8 @@ class Probes(grpc.GenericRpcHandler):
                 f"{self._most_watchers} callers watch this hub's health already; call Check, or retry later",
             )
         told: int | None = None
-        with self._watching():
+        self.watchers += 1
+        try:
             while True:
                 changed = self._changed
                 status = self._health.statuses().get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
@@ -199,12 +199,6 @@ class Probes(grpc.GenericRpcHandler):
                     await context.write(HealthCheckResponse(status=status))
                 else:
                     await changed.wait()
-
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        self.watchers += 1
-        try:
-            yield
         finally:
             self.watchers -= 1
 

@@ -106,26 +106,20 @@ class Inbox(Generic[F]):
                 if self.frames and self._error is None:
                     pause = may_take()
                     if not pause:
-                        return self._pop()
-                    self._drop_all_but_newest()
+                        stale = self._clock() - _STALE_SECONDS
+                        while len(self.frames) > 1 and self.frames[0][1] < stale:
+                            self._drop()
+                        frame, _ = self.frames.popleft()
+                        self._bytes -= self._size(frame)
+                        return NextFrame(frame, self._left_out())
+                    while len(self.frames) > 1:
+                        self._drop()
                     wait = min(wait, pause)
                 elif not self._is_open:
                     return NextFrame(None, self._left_out())
                 if until <= self._clock():
                     return NextFrame(None, self._left_out())
                 self._changed.wait(max(0.0, wait))
-
-    def _pop(self) -> NextFrame[F]:
-        stale = self._clock() - _STALE_SECONDS
-        while len(self.frames) > 1 and self.frames[0][1] < stale:
-            self._drop()
-        frame, _ = self.frames.popleft()
-        self._bytes -= self._size(frame)
-        return NextFrame(frame, self._left_out())
-
-    def _drop_all_but_newest(self) -> None:
-        while len(self.frames) > 1:
-            self._drop()
 
     def _drop(self) -> None:
         frame, _ = self.frames.popleft()

@@ -16,7 +16,7 @@ import hmac
 import json
 import zlib
 from collections.abc import Callable
-from typing import Any, Final, TypeGuard, TypeVar
+from typing import Any, Final, TypeVar
 
 from hashhub.errors import InvalidArgument
 
@@ -54,10 +54,12 @@ def decode(token: str, first: _T, *question: object) -> _T:
     """
     if not token:
         return first
-    after = _read(token, question)
-    if type(after) is not type(first) or not (_is_number(after) or _is_name(after)):
+    after: Any = _read(token, question)
+    is_number = type(after) is int and 0 <= after <= _MAX_INT64  # as the databases hold ids and counts; no bool
+    is_name = isinstance(after, str) and after.isascii() and after.isprintable()
+    if type(after) is not type(first) or not (is_number or is_name):
         raise _wrong()
-    return after
+    return after  # type: ignore[no-any-return]  # of the same type as `first`
 
 
 def sealing(handle: Callable[..., Any], key: bytes) -> Callable[..., Any]:
@@ -110,15 +112,6 @@ def _read(token: str, question: tuple[object, ...]) -> object:
             return after
         case _:
             raise _wrong()
-
-
-def _is_number(value: object) -> TypeGuard[int]:
-    """Whether the value is an id or a count as the databases hold them. A bool is an int to Python."""
-    return type(value) is int and 0 <= value <= _MAX_INT64
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 def _digest(question: tuple[object, ...]) -> int:

@@ -446,7 +446,9 @@ class _CallRecord:
         self._failed.write_rest()
         # A token that has ended is not let in; its refusal names it.
         token = self.principal.name if self.principal else shown.metadata.get("token", "-") if shown else "-"
-        level = self._level(shown)
+        level = logging.WARNING if shown is not None and shown.code in _REFUSALS else logging.INFO
+        if shown is None and self._reads:  # written down only on demand: matching is thousands of calls a second
+            level = logging.DEBUG
         if _log.isEnabledFor(level) and (shown is None or self._failed.may_write(token)):
             _log.log(
                 level,
@@ -461,12 +463,6 @@ class _CallRecord:
             )
         if shown is not None and shown is not error:
             raise shown from error
-
-    def _level(self, shown: HashHubError | None) -> int:
-        if shown is None:
-            # Counted, and written down only on demand: matching is thousands of calls a second.
-            return logging.DEBUG if self._reads else logging.INFO
-        return logging.WARNING if shown.code in _REFUSALS else logging.INFO
 
 
 def _check_deadline(envelope: Envelope) -> None:

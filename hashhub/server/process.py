@@ -95,7 +95,10 @@ def serve_here(
                 if not has_kernels:
                     gc.collect()  # compiling leaves much behind; without it there are some hundred objects, for 90 ms
                 gc.freeze()
-                _take_short_turns()
+                # Threads take turns ten times as often as Python's default: one that computes, a commit's for example,
+                # keeps the interpreter for an interval, and a match needs it several times. While a commit of 200,000
+                # records ran on two busy cores, a match's p99 was 120 to 410 ms with 5 ms, 36 to 59 ms with this.
+                sys.setswitchinterval(_TURN_SECONDS)
                 on_ready(listeners.grpc_address, listeners.http_address)
                 # Not before: its processes take as long to load as this one. A file that comes first starts them too.
                 hub.match.media_pool.start()
@@ -139,16 +142,6 @@ def _catch_up(
                 due = time.monotonic() + _REPORT_SECONDS
 
 
-def _take_short_turns() -> None:
-    """Let threads of this process take turns ten times as often as Python's default.
-
-    A thread that computes, a commit's for example, keeps the interpreter for one interval before another gets it, and a
-    match needs it several times. Measured while a commit of 200,000 records ran on two busy cores, a match every 20 ms:
-    p99 120 to 410 ms with the default of 5 ms, 36 to 59 ms with this; the commit took no longer.
-    """
-    sys.setswitchinterval(_TURN_SECONDS)
-
-
 def set_up_logging() -> None:
     """One line an event on stderr, unless the caller has set logging up already."""
     if not logging.root.handlers:
@@ -178,12 +171,8 @@ def _write_first_token(hub: Hub, data: Path) -> None:
     hub.tokens.bootstrap(keep)
 
 
-def _report_nothing(_: StartPhase) -> None:
-    """Report no progress."""
-
-
 def serve(
-    config: Config, *, on_ready: OnReady, on_phase: OnPhase = _report_nothing, stop: threading.Event | None = None
+    config: Config, *, on_ready: OnReady, on_phase: OnPhase = lambda _: None, stop: threading.Event | None = None
 ) -> None:
     """Serve a hub until SIGTERM or SIGINT (or until `stop` is set), then drain.
 

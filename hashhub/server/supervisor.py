@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.addresses import bind, with_port
-from hashhub.errors import HashHubError, Unavailable
+from hashhub.errors import Unavailable
 from hashhub.server.messages import (
     ENCODER,
     FROM_WORKER,
@@ -266,7 +266,11 @@ class Supervisor:
                     self._on_ready(self._config.listen, self._config.http)
             case StartFailure():
                 if not self._was_ready:
-                    raise _failure(message.status)
+                    from google.rpc.status_pb2 import Status
+
+                    from hashhub.wire import status_pb_to_error
+
+                    raise status_pb_to_error(Status.FromString(message.status))
             case MetricsReport():
                 self._ledger.put(worker.index, message.families)
                 if message.is_asked_for:
@@ -280,11 +284,3 @@ class Supervisor:
         probe.close()
         self._reserved.enter_context(bind(field, actual, shared=True))
         return actual
-
-
-def _failure(status: bytes) -> HashHubError:
-    from google.rpc.status_pb2 import Status
-
-    from hashhub.wire import status_pb_to_error
-
-    return status_pb_to_error(Status.FromString(status))

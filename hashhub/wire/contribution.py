@@ -23,9 +23,8 @@ from hashhub.model import (
 )
 from hashhub.wire import names
 from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of, names_of
-from hashhub.wire.entries import hash_to_pb
-from hashhub.wire.enums import ENTRY_STATE, REVIEW_KIND
-from hashhub.wire.fields import Sendable, Violations, check_text, checked, read_hash, refuse, require
+from hashhub.wire.enums import REVIEW_KIND
+from hashhub.wire.fields import Violations, check_text, checked, refuse, require
 
 
 def _read_entry(pb: v1.Finding, field: str, at: str, wrong: list[Violation]) -> int:
@@ -73,69 +72,68 @@ def finding_to_pb(finding: Finding, contributor: str, hash_set: str) -> v1.Findi
     return FINDING.to_pb(finding, entry=entry)
 
 
-def selection_to_pb(selection: Selection) -> v1.EntrySelection:
-    """Return the message. Names are those that commands use."""
-    for name in ("names", "external_ids", "imports", "reasons", "tags", "series"):
-        if isinstance(getattr(selection, name), str):  # each of its characters would be a value
-            raise InvalidArgument.field(f"selection.{name}", "must be a sequence of texts, and not one text alone")
-    with Sendable("selection", expected="Selection, its hashes a sequence of Hash: hashhub.hashes.parse_pair(…)"):
-        return v1.EntrySelection(
-            parent=_parent_name(selection.hash_set or selection.contributor),
-            names=[names.resource_name("Entry", name) for name in selection.names],
-            hashes=map(hash_to_pb, selection.hashes),
-            external_ids=selection.external_ids,
-            imports=[names.resource_name("Import", name) for name in selection.imports],
-            states=map(ENTRY_STATE.to_pb, selection.states),
-            reasons=selection.reasons,
-            dimensions=[
-                v1.DimensionCriterion(dimension=name, values=values) for name, values in selection.dimensions.items()
-            ],
-            tags=selection.tags,
-            series=selection.series,
-            text=selection.text,
-        )
+def _parent_name(name: str) -> str:
+    """Return the resource name of `CONTRIBUTOR/SET` or `CONTRIBUTOR`; empty for an empty name."""
+    return names.resource_name("HashSet" if "/" in name else "Contributor", name) if name else ""
 
 
-def selection_from_pb(pb: v1.EntrySelection, at: str = "selection") -> Selection:
-    """Return the selection. Raises InvalidArgument with all that is wrong."""
-    wrong: list[Violation] = []
-    contributor, hash_set = (checked(wrong, _parse_parent, pb.parent, f"{at}.parent") if pb.parent else None) or (
-        "",
-        "",
-    )
-    chosen = [checked(wrong, names.parse_entry, name, f"{at}.names[{i}]") for i, name in enumerate(pb.names)]
-    imports = [checked(wrong, names.parse_import, name, f"{at}.imports[{i}]") for i, name in enumerate(pb.imports)]
+def _parse_parent(name: str, field: str) -> tuple[str, str]:
+    """Return the contributor, and `CONTRIBUTOR/SET` or an empty text."""
+    if "/hashSets/" in name:
+        contributor, hash_set = names.parse_hash_set(name, field)
+        return contributor, f"{contributor}/{hash_set}"
+    return names.parse_contributor(name, field), ""
+
+
+def _read_selected(name: str, field: str) -> tuple[str, str]:
+    contributor, hash_set = _parse_parent(name, field) if name else ("", "")
+    return "" if hash_set else contributor, hash_set
+
+
+def _read_labels(pb: v1.EntrySelection, field: str, at: str, wrong: list[Violation]) -> tuple[str, ...]:
+    for i, text in enumerate(getattr(pb, field)):
+        if not text or len(text) > MAX_TEXT or "\0" in text:
+            problem = f"must be 1 to {MAX_TEXT} characters without NUL"
+            wrong.append(Violation(f"{at}.{field}[{i}]", problem, "REQUIRED" if not text else "TOO_LONG"))
+    return tuple(getattr(pb, field))
+
+
+def _read_dimensions(pb: v1.EntrySelection, field: str, at: str, wrong: list[Violation]) -> dict[str, tuple[str, ...]]:
     dimensions: dict[str, tuple[str, ...]] = {}
     for i, criterion in enumerate(pb.dimensions):
         if criterion.dimension in dimensions:
-            wrong.append(Violation(f"{at}.dimensions[{i}].dimension", "stands there twice", "NOT_ALLOWED"))
+            wrong.append(Violation(f"{at}.{field}[{i}].dimension", "stands there twice", "NOT_ALLOWED"))
         dimensions[criterion.dimension] = tuple(criterion.values)
-    for field in ("external_ids", "reasons", "tags", "series"):
-        for i, text in enumerate(getattr(pb, field)):
-            if not text or len(text) > MAX_TEXT or "\0" in text:
-                problem = f"must be 1 to {MAX_TEXT} characters without NUL"
-                wrong.append(Violation(f"{at}.{field}[{i}]", problem, "REQUIRED" if not text else "TOO_LONG"))
-    hashes = tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)])
-    try:
-        states = ENTRY_STATE.read_all(pb.states, f"{at}.states")
-    except InvalidArgument as e:
-        states = ()
-        wrong += e.violations
-    refuse(wrong)
-    return Selection(
-        contributor=contributor,
-        hash_set=hash_set,
-        names=tuple("/".join(map(str, parts)) for parts in chosen if parts),
-        hashes=hashes,
-        external_ids=tuple(pb.external_ids),
-        imports=tuple("/".join(parts) for parts in imports if parts),
-        states=states,
-        reasons=tuple(pb.reasons),
-        dimensions=dimensions,
-        tags=tuple(pb.tags),
-        series=tuple(pb.series),
-        text=pb.text,
-    )
+    return dimensions
+
+
+_LABELS: Final = FieldCodec(lambda value: value, _read_labels)
+_SELECTION: Final = MessageCodec(
+    Selection,
+    v1.EntrySelection,
+    at="selection",
+    sends="Selection, its hashes a sequence of Hash: hashhub.hashes.parse_pair(…)",
+    ids=Ids(("contributor", "hash_set"), lambda one, hash_set: _parent_name(hash_set or one), _read_selected, "parent"),
+    names=names_of("Entry"),
+    imports=names_of("Import"),
+    external_ids=_LABELS,
+    reasons=_LABELS,
+    tags=_LABELS,
+    series=_LABELS,
+    dimensions=FieldCodec(
+        lambda value: [v1.DimensionCriterion(dimension=name, values=values) for name, values in value.items()],
+        _read_dimensions,
+    ),
+)
+selection_from_pb: Final = _SELECTION.from_pb
+
+
+def selection_to_pb(selection: Selection) -> v1.EntrySelection:
+    """Return the message. Names are those that commands use."""
+    for name in ("names", "external_ids", "imports", "reasons", "tags", "series"):
+        if isinstance(getattr(selection, name, ()), str):  # each of its characters would be a value
+            raise InvalidArgument.field(f"selection.{name}", "must be a sequence of texts, and not one text alone")
+    return _SELECTION.to_pb(selection)
 
 
 MessageCodec(SkippedEntries, v1.SkippedEntries, examples=names_of("Entry"))
@@ -154,11 +152,6 @@ ENTRY_CHANGES: Final = MessageCodec(
 """The action and whether it was only tried stand in the request."""
 
 
-def _read_parent(name: str, field: str) -> tuple[str, str]:
-    contributor, hash_set = _parse_parent(name, field)
-    return hash_set.partition("/")[0] or contributor, hash_set
-
-
 def _example_name(item: QueueItem) -> str:
     if item.kind is QueueKind.CONFLICT and "/" not in item.name:
         return names.conflict_name(item.name)
@@ -168,23 +161,11 @@ def _example_name(item: QueueItem) -> str:
     return names.resource_name(kinds[item.name.count("/") + 1], item.name) if item.name else ""
 
 
-def _parent_name(name: str) -> str:
-    """Return the resource name of `CONTRIBUTOR/SET` or `CONTRIBUTOR`; empty for an empty name."""
-    return names.resource_name("HashSet" if "/" in name else "Contributor", name) if name else ""
-
-
-def _parse_parent(name: str, field: str) -> tuple[str, str]:
-    """Return the contributor and an empty text, or an empty text and `CONTRIBUTOR/SET`."""
-    if "/hashSets/" in name:
-        return "", "/".join(names.parse_hash_set(name, field))
-    return names.parse_contributor(name, field), ""
-
-
 QUEUE_ITEM: Final = MessageCodec(
     QueueItem,
     v1.QueueItem,
     at="queue_item",
-    ids=Ids(("contributor", "hash_set"), lambda one, hash_set: _parent_name(hash_set or one), _read_parent, "parent"),
+    ids=Ids(("contributor", "hash_set"), lambda one, hash_set: _parent_name(hash_set or one), _parse_parent, "parent"),
     name=FieldCodec(lambda _: "", lambda pb, *_: "/".join(pb.example.split("/")[1::2]), "example"),
     actor=name_of("Token"),
     derived=lambda item: {"example": _example_name(item)},

@@ -23,10 +23,6 @@ from hashhub.wire.fields import build, checked, collect, read_hash
 from hashhub.wire.records import ENTRY_FIELDS, put_fields, put_frames, read_entry_fields, read_frames
 
 
-def _read_role(pb: v1.Withdrawal, field: str, at: str, wrong: list[Violation]) -> Role:
-    return ROLE.from_pb(pb.role, f"{at}.{field}", wrong) if pb.actor else Role.CONTRIBUTOR
-
-
 def hash_to_pb(value: Hash) -> v1.Hash:
     return v1.Hash(algorithm=value.algorithm, digest=value.digest)
 
@@ -147,7 +143,10 @@ _WITHDRAWAL: Final = MessageCodec(
     v1.Withdrawal,
     at="withdrawal",
     actor=name_of("Token"),
-    role=FieldCodec(ROLE.to_pb, _read_role),
+    role=FieldCodec(
+        ROLE.to_pb,
+        lambda pb, _, at, wrong: ROLE.from_pb(pb.role, f"{at}.role", wrong) if pb.actor else Role.CONTRIBUTOR,
+    ),
     revision="withdraw_revision",
     # Outsiders are not told by which token an entry was withdrawn.
     derived=lambda withdrawal: {} if withdrawal.actor else {"role": v1.Role.ROLE_UNSPECIFIED},

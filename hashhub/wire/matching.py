@@ -7,7 +7,7 @@ transport, so an answer that is given again is encoded once.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from hashhub import cancellation, hashes, v1
@@ -31,7 +31,6 @@ from hashhub.model import (
     MediaResult,
     Query,
     ReasonLine,
-    ReviewKind,
     TimeRange,
     VariantHashes,
     VideoFrame,
@@ -192,21 +191,6 @@ def _algorithm(name: str, _field: str) -> str:
     return name if name == hashes.VPDQ.name else hashes.algorithm(name).name
 
 
-def _reviews_to_pb(counts: Mapping[ReviewKind, int]) -> list[v1.ReviewSummary]:
-    return [v1.ReviewSummary(kind=REVIEW_KIND.to_pb(kind), review_count=count) for kind, count in counts.items()]
-
-
-def _read_reviews(pb: v1.EntryMatch, field: str, at: str, wrong: list[Violation]) -> dict[ReviewKind, int]:
-    return {
-        REVIEW_KIND.from_pb(r.kind, f"{at}.{field}[{i}].kind", wrong): r.review_count for i, r in enumerate(pb.reviews)
-    }
-
-
-def _effort(number: int) -> Effort:
-    """Return how far somebody looked; the least where nothing is said, or what this version does not know."""
-    return EFFORT.get(number, Effort.PLAIN) if number else Effort.PLAIN
-
-
 REASON: Final = MessageCodec(ReasonLine, v1.ReasonLine, entries=names_of("Entry"))
 MessageCodec(TimeRange, v1.TimeRange)
 MessageCodec(VideoMatch, v1.VideoMatch)
@@ -216,10 +200,21 @@ MessageCodec(
     entry=FieldCodec(
         entry_to_pb, lambda pb, field, at, wrong: collect(wrong, entry_from_pb, pb.entry, f"{at}.{field}", None)
     ),
-    reviews=FieldCodec(_reviews_to_pb, _read_reviews),
+    reviews=FieldCodec(
+        lambda counts: [v1.ReviewSummary(kind=REVIEW_KIND.to_pb(kind), review_count=n) for kind, n in counts.items()],
+        lambda pb, field, at, wrong: {
+            REVIEW_KIND.from_pb(r.kind, f"{at}.{field}[{i}].kind", wrong): r.review_count
+            for i, r in enumerate(pb.reviews)
+        },
+    ),
 )
 MATCH_RESULT: Final = MessageCodec(MatchResult, v1.MatchResult, at="result")
-MessageCodec(Coverage, v1.Coverage, effort=FieldCodec(EFFORT.to_pb, lambda pb, *_: _effort(pb.effort)))
+# How far somebody looked is the least where nothing is said, or what this version does not know.
+MessageCodec(
+    Coverage,
+    v1.Coverage,
+    effort=FieldCodec(EFFORT.to_pb, lambda pb, *_: EFFORT.get(pb.effort, Effort.PLAIN) if pb.effort else Effort.PLAIN),
+)
 MEDIA_RESULT: Final = MessageCodec(MediaResult, v1.MediaResult, at="result")
 """A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
 

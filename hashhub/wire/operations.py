@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from google.rpc.status_pb2 import Status
 
 from hashhub import v1
 from hashhub.errors import HashHubError, InvalidArgument, StatusCode, Violation
@@ -156,12 +155,14 @@ def operation_to_pb(operation: Operation, *, is_brief: bool = False) -> v1.Opera
     )
     pb.metadata.MergeFrom(_ACTOR.to_pb(operation.actor))
     if operation.failure is not None:
-        pb.error.CopyFrom(_status(operation.failure))
+        failure = operation.failure
+        pb.error.CopyFrom(error_to_status(error_of(failure.code, failure.reason, failure.message)))
     elif operation.has_ended and is_brief:
         pb.response.SetInParent()
     elif operation.has_ended:
         response: Any = msgspec.json.decode(operation.response, type=tasks.RESPONSE_OF[operation.method])
-        pb.response.CopyFrom(_response_to_pb(response))
+        field, put, _ = _RESPONSES[type(response)]
+        pb.response.CopyFrom(v1.OperationResponse(**{field: put(response)}))
     return pb
 
 
@@ -191,10 +192,6 @@ def operation_from_pb(pb: v1.Operation, at: str = "operation") -> Operation:
         response=response,
         failure=failure,
     )
-
-
-def _status(failure: Failure) -> Status:
-    return error_to_status(error_of(failure.code, failure.reason, failure.message))
 
 
 # Responses
@@ -262,14 +259,6 @@ _GAPS: Final = MessageCodec(
 _REPORT: Final = MessageCodec(tasks.ReportMade, v1.WriteReportResponse, revision="extract_revision")
 
 
-def _gaps_to_pb(answer: tasks.GapsFound) -> v1.FindGapsResponse:
-    return _GAPS.to_pb(answer.gaps, row_count=answer.rows, cut=answer.is_cut)
-
-
-def _gaps_from_pb(pb: v1.FindGapsResponse) -> tasks.GapsFound:
-    return tasks.GapsFound(gaps=_GAPS.from_pb(pb), rows=pb.row_count, is_cut=pb.cut)
-
-
 _NAMES: Final = {r.By.HASH_SET: "HashSet", r.By.CONTRIBUTOR: "Contributor", r.By.JURISDICTION: ""}
 _LEFT_OUT: Final = messages(r.Omission)
 
@@ -327,15 +316,14 @@ _RESPONSES: Final[dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], ta
     r.Overlap: ("compute_overlap", overlap_to_pb, overlap_from_pb),
     r.Agreement: ("compute_agreement", _AGREEMENT.to_pb, _AGREEMENT.from_pb),
     tasks.LinksFound: ("find_links", _LINKS.to_pb, _LINKS.from_pb),
-    tasks.GapsFound: ("find_gaps", _gaps_to_pb, _gaps_from_pb),
+    tasks.GapsFound: (
+        "find_gaps",
+        lambda answer: _GAPS.to_pb(answer.gaps, row_count=answer.rows, cut=answer.is_cut),
+        lambda pb: tasks.GapsFound(gaps=_GAPS.from_pb(pb), rows=pb.row_count, is_cut=pb.cut),
+    ),
     tasks.ReportMade: ("write_report", _REPORT.to_pb, _REPORT.from_pb),
 }
 """By type: where an answer stands in the message, and the two ways."""
-
-
-def _response_to_pb(response: tasks.Response) -> v1.OperationResponse:
-    field, put, _ = _RESPONSES[type(response)]
-    return v1.OperationResponse(**{field: put(response)})
 
 
 def _response_from_pb(pb: v1.OperationResponse) -> tasks.Response:

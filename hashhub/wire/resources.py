@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from hashhub import v1
 from hashhub.errors import Violation
@@ -117,10 +117,6 @@ def withdraws_entries(number: int, field: str = "entries") -> bool:
 _events: Final = enums(WebhookEvent)
 
 
-def _read_events(pb: v1.Webhook, field: str, at: str, wrong: list[Violation]) -> tuple[WebhookEvent, ...]:
-    return tuple(dict.fromkeys(_events.read(pb, field, at, wrong)))
-
-
 WEBHOOK: Final = MessageCodec(
     Webhook,
     v1.Webhook,
@@ -129,7 +125,7 @@ WEBHOOK: Final = MessageCodec(
     ids=Ids(("contributor", "id"), names.webhook_name, names.parse_webhook, created=("parent", "webhook_id")),
     without="create_revision",
     url=TEXT,
-    events=FieldCodec(_events.put, _read_events),
+    events=FieldCodec(_events.put, lambda *pb: tuple(dict.fromkeys(_events.read(*pb)))),
     description=TEXT,
     actor=name_of("Token"),
 )
@@ -140,20 +136,6 @@ DELIVERY: Final = MessageCodec(
     ids=Ids(("contributor", "webhook"), names.webhook_name, names.parse_webhook, "webhook"),
     error=word(DeliveryError, is_optional=True),
 )
-
-
-def _facts(facts: dict[str, Any]) -> dict[str, str]:
-    return {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in facts.items()}
-
-
-def _event_fields(event: Event) -> dict[str, Any]:
-    actor = event.actor
-    return {
-        "name": names.event_name(event.revision),
-        "contributor": names.contributor_name(actor.contributor) if actor.contributor else "",
-        "role": ROLE.to_pb(actor.role),
-        "redacted": event.details is None,
-    }
 
 
 _ACTOR: Final = MessageCodec(
@@ -174,9 +156,17 @@ EVENT: Final = MessageCodec(
     ),
     kind=word(EventKind),
     subject=name_of("Subject"),
-    facts=FieldCodec(_facts, lambda pb, *_: dict(pb.facts)),
+    facts=FieldCodec(
+        lambda facts: {name: ", ".join(v) if isinstance(v, tuple) else str(v) for name, v in facts.items()},
+        lambda pb, *_: dict(pb.facts),
+    ),
     details=FieldCodec(lambda details: details or {}, lambda pb, *_: None if pb.redacted else dict(pb.details)),
-    derived=_event_fields,
+    derived=lambda event: {
+        "name": names.event_name(event.revision),
+        "contributor": names.contributor_name(event.actor.contributor) if event.actor.contributor else "",
+        "role": ROLE.to_pb(event.actor.role),
+        "redacted": event.details is None,
+    },
 )
 _SHARES: Final = message(Shares)
 MessageCodec(Shares, v1.TokenShares, inner="shares.")

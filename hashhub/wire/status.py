@@ -85,7 +85,8 @@ def error_to_status(error: HashHubError) -> status_pb2.Status:
         case _:
             pass
     if error.retry_after is not None:
-        details.append(error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_after)))
+        seconds, nanos = divmod(round(error.retry_after * 1e9), 1_000_000_000)
+        details.append(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds, nanos=nanos)))
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=message)
     for detail in details:
         status.details.add().Pack(detail)
@@ -189,11 +190,6 @@ def _unpack(detail: AnyMessage, into: Message) -> bool:
         return detail.Unpack(into)
     except DecodeError:
         return False
-
-
-def _duration(seconds: float) -> Duration:
-    whole, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
-    return Duration(seconds=whole, nanos=nanos)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -23,10 +23,6 @@ from hashhub.server.servicers.requests import (
 )
 
 
-def _reverted_to_pb(events: Sequence[RevertedEvent]) -> v1.RevertActorResponse:
-    return v1.RevertActorResponse(events=map(wire.REVERTED_EVENT.to_pb, events))
-
-
 class AdminService(Service):
     """Tokens and the state of the hub."""
 
@@ -72,7 +68,11 @@ class HistoryService(Service):
 
     redact_event = named(OPERATOR, wire.parse_event, lambda hub: hub.history.redact, wire.EVENT.to_pb)
 
-    @served(OPERATOR, _reverted_to_pb, limiter="commits")
+    @served(
+        OPERATOR,
+        lambda events: v1.RevertActorResponse(events=map(wire.REVERTED_EVENT.to_pb, events)),
+        limiter="commits",
+    )
     def revert_actor(self, principal: Principal, request: v1.RevertActorRequest) -> Sequence[RevertedEvent]:
         since = wire.time_in(request, "since")
         if since is None:
