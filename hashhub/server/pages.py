@@ -59,7 +59,7 @@ def decode(token: str, first: _T, *question: object) -> _T:
     is_name = isinstance(after, str) and after.isascii() and after.isprintable()
     if type(after) is not type(first) or not (is_number or is_name):
         raise _wrong()
-    return after  # type: ignore[no-any-return]  # of the same type as `first`
+    return after  # of the same type as `first`
 
 
 def sealing(handle: Callable[..., Any], key: bytes) -> Callable[..., Any]:
