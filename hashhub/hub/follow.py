@@ -270,7 +270,7 @@ class Follower:
 
     def _rebuild(self, target: int) -> None:
         """Let the matcher hold exactly what the database does. Raises FailedPrecondition when told to stop."""
-        swept = self._store.feeds.settled_revision()
+        swept = self._store.deferred_withdrawals.settled_revision()
         self._matcher.rebuild(target, self._store.feeds.all_digests(), self._give_up_if_stopping, or_in_memory=True)
         self._sweeping, self._swept, self._swept_at = None, swept, self._matcher.revision
 

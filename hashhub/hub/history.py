@@ -18,7 +18,7 @@ from hashhub.hub.revert import Revert
 from hashhub.model import SYSTEM, Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
 from hashhub.store import ExaminationPlace, Position, Store
 from hashhub.store.events import MAX_REVISION
-from hashhub.store.names import no_entry
+from hashhub.store.hash_sets import no_entry
 from hashhub.writing import written
 
 if TYPE_CHECKING:

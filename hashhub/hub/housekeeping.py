@@ -112,7 +112,7 @@ class Housekeeping:
 
     def _look_for_leftovers(self) -> None:
         """Have written what stays outstanding for long: the process that committed it may have ended."""
-        unsettled = self._store.commits.unsettled()
+        unsettled = self._store.deferred_withdrawals.listed()
         if unsettled != self._unsettled:
             self._unsettled, self._unsettled_since = unsettled, time.monotonic()
         elif unsettled and time.monotonic() - self._unsettled_since >= LEFT_SECONDS:
@@ -266,7 +266,7 @@ class RetentionJob:
                 for name in sorted(store.resources.hash_sets()):
                     gone += self._repeat(partial(purge, name, before))
         if gone:
-            store.retention.scrub()
+            store.database.scrub()
         if config.keep_deliveries_days:
             before = now() - timedelta(days=config.keep_deliveries_days)
             count = 0

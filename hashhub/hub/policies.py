@@ -327,7 +327,7 @@ class Policies:
                 break
         taken = rows[:MAX_TRIED]
         next_after = taken[-1][0] if len(rows) > MAX_TRIED else 0
-        entries = list(map(self._store.entries.with_frames, self._store.selector.read(taken)))
+        entries = list(map(self._store.entries.with_frames, self._store.entries.of_rows(taken)))
         return _TrialQueries(_queries(entries, options), next_after, total)
 
 

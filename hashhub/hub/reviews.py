@@ -13,7 +13,7 @@ from hashhub.hub.disclosure import VisibleLists, items_doubted
 from hashhub.hub.intake.identity import same_items
 from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store import OBJECTIONS
-from hashhub.store.names import no_entry
+from hashhub.store.hash_sets import no_entry
 
 if TYPE_CHECKING:
     from hashhub.matcher import Matcher

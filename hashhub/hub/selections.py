@@ -97,7 +97,7 @@ class Selections:
         looked_at = 0
         for piece in self._store.selector.walk(selection, scope, after=after, check=cancellation.check):
             rows = piece.rows[: page_size + 1 - len(hits)]
-            hits += [disclosed(principal, e) for e in self._store.selector.read(rows)]
+            hits += [disclosed(principal, e) for e in self._store.entries.of_rows(rows)]
             if len(hits) > page_size:
                 return SearchPage(hits[:page_size], hits[page_size - 1].id, piece.looked_at)
             looked_at = piece.looked_at

@@ -395,7 +395,7 @@ def _stated_columns(store: Store, keys: NDArray[np.int64]) -> dict[str, Any]:
     """Return the columns of rows whose classifications have these keys (0: none): few different ones make up all."""
     pa = arrow()
     distinct, which = np.unique(keys, return_inverse=True)
-    stated = [store.extracting.classification(key) if key else None for key in distinct.tolist()]
+    stated = [store.entries.classification(key) if key else None for key in distinct.tolist()]
     at = pa.array(which.astype(np.int32))
 
     def words(values: list[str | None]) -> Any:

@@ -42,21 +42,18 @@ from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
 from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss, take_ids
-from hashhub.store.events import append_event, decoded, facts_of, is_in
-from hashhub.store.floors import refuse_looser_than_list
+from hashhub.store.events import EventBody, append_event, decoded, facts_of, is_in
+from hashhub.store.hash_sets import refuse_looser_than_list
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.idset import IdSet, are_among, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.imprints import touch
 from hashhub.store.leases import LEASE, PIECE, Commit, Leases
 from hashhub.store.packing import pack_reasons, unpack_hashes
-from hashhub.store.reports import FindingRun
 from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW, WITHDRAWN
-from hashhub.store.stage import Stage
+from hashhub.store.stage import FindingRun, Stage
 
-_COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
-_CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
 _HOLDING: Final = (EventKind.ENTRIES_WITHDRAWN, EventKind.ENTRIES_QUARANTINED, EventKind.ENTRY_ERASED)
 _MOST_MOVED: Final = 1_000  # items that are looked for among what is staged, in the transaction that makes it visible
 _NO_IDS: Final = np.empty(0, np.int64)
@@ -97,16 +94,12 @@ class Commits:
         self._imports = imports
 
     def begin_commit(self, import_id: str, *, by: Actor = SYSTEM) -> Import:
-        """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
+        """Take an OPEN import to COMMITTING, or take over an unfinished commit and purge what that staged; return it.
 
         This process then holds the import's lease until `finish_commit`, `cancel_import` or `release_commit`. Every
-        step, reading the batches too, renews it; 60 s after the last one others may take the commit over, and at once
-        where this process is known to have ended. What an unfinished commit had staged is purged first. A COMMITTED
-        import is returned as it is.
-
-        Raises:
-            Conflict: another call is committing this import, or another import into the same hash set; retry later.
-            FailedPrecondition: the import is CANCELLED, or its contributor was retired.
+        step renews it; others may take over 60 s after the last one, or once this process is known to have ended. A
+        COMMITTED import is returned as it is. Raises Conflict while another call commits into the same hash set,
+        FailedPrecondition when the import is CANCELLED or its contributor was retired.
         """
         t = s.imports
         if import_id in self._leases.commits:
@@ -120,7 +113,7 @@ class Commits:
             if import_.state is ImportState.COMMITTED:
                 return import_
             if import_.state is ImportState.CANCELLED:
-                raise closed(import_id, _CANCELLED)
+                raise closed(import_id, s.CANCELLED)
             check_active(c, import_.contributor)
             key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
             busy = self._leases.commit_into(c, set_key)
@@ -132,7 +125,7 @@ class Commits:
             c.execute(
                 sa.update(t)
                 .where(t.c.key == key)
-                .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
+                .values(state=s.COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
             )
             since: int = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
         commit = Commit(import_id, key, set_key, lease, subject_of(import_), by, since=since)
@@ -163,21 +156,18 @@ class Commits:
     ) -> Import:
         """Make everything that was staged visible at one new revision, and return the COMMITTED import.
 
-        In the same transaction the given entries of earlier imports are withdrawn, with the reason SUPERSEDED,
-        ABSENT_FROM_LIST or WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`,
-        int64[n, 2], has pairs of entries about the same item, the earlier one first: its reviews count for the later
-        one too. `findings` go before it, as `add_findings` does. What has expired since it was decided is left as that,
-        and not counted, though a request for its withdrawal goes on to what the list states of the item.
+        In the same transaction the given entries of earlier imports are withdrawn, as SUPERSEDED, ABSENT_FROM_LIST or
+        WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) added. `restated`, int64[n, 2]: pairs of
+        entries about one item; reviews of the first count for the second too. What expired meanwhile stays so and is
+        not counted.
 
-        The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
-        deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
-        entries that claim no harm, each with of how many items it may be; beyond `daily_doubts` items of the
-        contributor within a day they get the remark AWAITS_ACCEPTANCE. `unchanged`: entries that the list states again
-        as they are.
+        The items of `withdraw` are held against older lists; `deletion_times`: the source's own times, by entry.
+        `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new entries that claim no harm, with
+        of how many items each may be; beyond `daily_doubts` items a day they get the remark AWAITS_ACCEPTANCE.
+        `unchanged`: entries that the list states again as they are.
 
-        Raises Conflict when another process has taken over the commit; Overtaken when what it was decided on has moved
-        since it began, so that it must be begun again; FailedPrecondition when its contributor was retired since, or
-        the hash set's terms became looser than the list's.
+        Raises Conflict when another process took the commit over; Overtaken when what it was decided on has moved, so
+        that it must begin again; FailedPrecondition when its contributor was retired, or the set's terms became looser.
         """
         commit = self._leases.commit_of(import_id)
         self._stage.add_findings(import_id, findings)
@@ -198,8 +188,7 @@ class Commits:
                     gone = _parts_without(gone, over)
                     pairs = [tuple(pair) for pair in restated[are_among(restated[:, 0], over)].tolist()]
                     if pairs:
-                        sql = self._db.sql("DELETE FROM succession WHERE earlier = ? AND later = ?")
-                        c.exec_driver_sql(sql, pairs)
+                        self._db.execute(c, "DELETE FROM succession WHERE earlier = ? AND later = ?", pairs)
                 at = now()
                 doubts, beyond = self._doubts(c, commit, sorted(doubting), daily_doubts)
                 revision = append_event(
@@ -235,12 +224,10 @@ class Commits:
         return self._imports.get_import(import_id)
 
     def tidy(self, wait: Callable[[float], bool] = lambda _: False) -> None:
-        """Write what commits have withdrawn into the rows of those entries, and drop the batches of imports that are
-        done: what a commit leaves to do once it is visible.
+        """Write what commits withdrew into the entries' rows, and drop the batches of imports that are done.
 
-        `wait` is called before each piece, with seconds in which others have the database: more of them while lists
-        come in, up to a minute in all. Where it returns True the remainder is left to the next call. Raises Unavailable
-        or LimitExceeded; the next call goes on from there.
+        `wait` is called before each piece, with seconds in which others have the database, up to a minute in all while
+        lists come in; where it returns True the next call goes on. So it does after Unavailable or LimitExceeded.
         """
         is_stopping = self._resting(wait)
         try:
@@ -252,10 +239,6 @@ class Commits:
         """Write what earlier commits withdrew into the entries' rows; it never fails the write before it."""
         with suppress(HashHubError):
             self._outstanding.settle()
-
-    def unsettled(self) -> str:
-        """Return which revisions' withdrawals are not all written into the rows; empty: none."""
-        return self._outstanding.listed()
 
     def _resting(self, wait: Callable[[float], bool]) -> Callable[[], bool]:
         ended, rested = time.monotonic(), 0.0
@@ -283,10 +266,10 @@ class Commits:
     def _remark_beyond(self, c: Connection, beyond: Sequence[int]) -> None:
         """Remark on these new entries that they await the operator's acceptance."""
         if beyond:
-            sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
+            sql = "UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?"
             remark = pack_reasons((AWAITS_ACCEPTANCE,))
             touch(c, "entry", beyond)
-            c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
+            self._db.execute(c, sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
 
     def _add_reviews(
         self,
@@ -300,26 +283,20 @@ class Commits:
         if not reviews:
             return
         first = take_ids(c, s.hash_set.c.next_review, commit.hash_set, len(reviews))
-        made = Review(
-            id=0,
-            entry_id=0,
-            author="",
-            kind=ReviewKind.CONFIRMED,
-            actor=commit.by.name,
-            create_time=at,
-            revision=revision,
-        )
-        c.execute(
-            sa.insert(s.review),
-            [
-                review_row(
-                    msgspec.structs.replace(
-                        made, id=first + at, entry_id=entry, author=author, kind=kind, comment=comment
-                    )
-                )
-                for at, (entry, author, kind, comment) in enumerate(reviews)
-            ],
-        )
+        made = [
+            Review(
+                id=number,
+                entry_id=entry,
+                author=author,
+                kind=kind,
+                comment=comment,
+                actor=commit.by.name,
+                create_time=at,
+                revision=revision,
+            )
+            for number, (entry, author, kind, comment) in enumerate(reviews, first)
+        ]
+        c.execute(sa.insert(s.review), list(map(review_row, made)))
         self._writes.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
         touch(c, "review", range(first, first + len(reviews)))
         touch(c, "reviewed", [entry for entry, *_ in reviews])
@@ -351,19 +328,16 @@ class Commits:
         and nobody took it over. What this one withdraws, and what it leaves alone, was decided without that.
         """
         # By the few events since then, and not by all imports that the hash set ever had.
-        t = s.event
-        committed = sa.select(t.c.subject).where(
-            t.c.revision > commit.since, t.c.kind == str(EventKind.IMPORT_COMMITTED)
-        )
         prefix = commit.subject.rpartition("/")[0] + "/"
-        return any(subject.startswith(prefix) for subject in c.execute(committed).scalars())
+        return any(e.subject.startswith(prefix) for e in _events_since(c, commit, EventKind.IMPORT_COMMITTED))
 
     def _has_lost(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> bool:
         """Whether an entry was withdrawn since the commit began, other than because its own time is over."""
         if not len(unchanged):
             return False
         sql = "SELECT 1 FROM entry e WHERE (e.expire_time IS NULL OR e.expire_time > ?) AND e.id {keys}"
-        expiries = self._expiries(c, commit)
+        # Of what expired, which may be tens of thousands of entries, no row need be read.
+        expiries = {e.revision for e in _events_since(c, commit, EventKind.ENTRIES_EXPIRED) if e.reason == Code.EXPIRED}
         ordered = ascending(unchanged)
         for revision, ids in self._changed(c, commit, WITHDRAW):
             for piece in ids.pieces(PIECE) if revision not in expiries else ():
@@ -372,24 +346,9 @@ class Commits:
                     return True
         return False
 
-    def _expiries(self, c: Connection, commit: Commit) -> set[int]:
-        """Return the revisions since the commit began that withdrew entries whose own time was over."""
-        t = s.event
-        chosen = sa.select(t.c.revision, t.c.body).where(
-            t.c.revision > commit.since, t.c.kind == str(EventKind.ENTRIES_EXPIRED)
-        )
-        return {row.revision for row in c.execute(chosen) if decoded(row.body).reason == Code.EXPIRED}
-
     def _expired(self, c: Connection, commit: Commit, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those of the entries (ascending) that have expired since the commit began, and stand no more.
-
-        Nothing took their place, and no list left them out: their time was over before that.
-        """
-        t = s.event
-        expiries = sa.select(t.c.revision).where(
-            t.c.revision > commit.since, t.c.kind == str(EventKind.ENTRIES_EXPIRED)
-        )
-        revisions = set(c.execute(expiries).scalars()) if len(ids) else set()
+        """Return which entries (ascending) expired since the commit began, and nothing took their place."""
+        revisions = {e.revision for e in _events_since(c, commit, EventKind.ENTRIES_EXPIRED)} if len(ids) else set()
         changes = self._changed(c, commit, WITHDRAW) if revisions else ()
         expired = [
             piece[are_among(piece, ids)]
@@ -405,9 +364,7 @@ class Commits:
 
     def _is_held(self, c: Connection, commit: Commit) -> bool:
         """Whether an item held since the commit began may be staged; True, too, where only its traces are left."""
-        t = s.event
-        holding = sa.select(t.c.revision).where(t.c.revision > commit.since, t.c.kind.in_([str(k) for k in _HOLDING]))
-        if c.scalar(holding.limit(1)) is None:
+        if not _events_since(c, commit, *_HOLDING):
             return False
         sets = sa.select(s.hash_set.c.key).where(s.hash_set.c.contributor == commit.contributor)
         own_sets = set(c.execute(sets).scalars())
@@ -416,20 +373,18 @@ class Commits:
             is_here = part.hash_set == commit.hash_set or (part.holds_everywhere and part.hash_set in own_sets)
             if part.revision > commit.since and is_here and (part.origin or part.withdrawal is not None):
                 return True
-        sql = self._db.sql(
+        sql = (
             f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry "
             "WHERE h.contributor = ? AND h.hash_set IN (0, ?) AND h.revision > ? LIMIT ?"
         )
-        rows = c.exec_driver_sql(sql, (commit.contributor, commit.hash_set, commit.since, _MOST_MOVED + 1)).all()
+        rows = self._db.execute(c, sql, (commit.contributor, commit.hash_set, commit.since, _MOST_MOVED + 1)).all()
         holds = [hold_of_row(tuple(row), "") for row in rows]
         if any(hold.traces for hold in holds):
             return True
         return self._states(c, commit, [(hold.external_id, hold.hashes) for hold in holds])
 
     def _put_back(self, c: Connection, commit: Commit) -> list[tuple[str, tuple[Hash, ...]]]:
-        """Return by what the items of the hash set are known that were restored or released since the commit began,
-        or of very many some more than are looked for.
-        """
+        """Return by what items restored or released since the commit began are known; of very many only some."""
         sql = "SELECT e.external_id, e.hashes FROM entry e WHERE e.id {keys}"
         items: list[tuple[str, tuple[Hash, ...]]] = []
         for _, ids in self._changed(c, commit, UPSERT):
@@ -450,9 +405,7 @@ class Commits:
             yield revision, IdSet(*ids)
 
     def _states(self, c: Connection, commit: Commit, items: Sequence[tuple[str, tuple[Hash, ...]]]) -> bool:
-        """Whether something that is staged has an external id or a digest of one of the items; True, too, where these
-        are too many to be looked for in a transaction that others wait for.
-        """
+        """Whether what is staged has an external id or a digest of an item; True where these are too many to look."""
         if len(items) > _MOST_MOVED:
             return True
         named = sorted({external_id for external_id, _ in items if external_id})
@@ -496,6 +449,13 @@ class Commits:
             else:
                 beyond.append(entry)
         return items, beyond
+
+
+def _events_since(c: Connection, commit: Commit, *kinds: EventKind) -> list[EventBody]:
+    """Return the events of these kinds since a commit began."""
+    t = s.event
+    chosen = sa.select(t.c.body).where(t.c.revision > commit.since, t.c.kind.in_(kinds))
+    return [decoded(body) for body in c.execute(chosen).scalars()]
 
 
 def _numbers(counts: Counts, gone: Sequence[WithdrawalPart], doubts: int, beyond: int) -> dict[str, int]:

@@ -18,9 +18,10 @@ from hashhub.hygiene import Code
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable
+from hashhub.store.entry_rows import unpacked_page
 from hashhub.store.entry_writes import DeferredWithdrawals
+from hashhub.store.hash_sets import key_of_set
 from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
-from hashhub.store.names import key_of_set
 from hashhub.store.packing import (
     STATEMENT_BYTES,
     Shapes,
@@ -32,12 +33,10 @@ from hashhub.store.packing import (
     unpack_reasons,
 )
 from hashhub.store.schema import ACTIVE, WITHDRAWN
-from hashhub.store.statements import unpacked
 
 PAGE: Final = 2_000  # rows at a time: a few milliseconds, between which other threads go on
 DIGEST_PAGES: Final = 4  # pages of digests at a time, of 10,000 entries or so each
 _DENSE: Final = 2  # one of so many entries is wanted: reading all of them costs less than looking for each
-_QUARANTINED: Final = 2
 _NO_IDS: Final = np.empty(0, np.int64)
 SQL: Final = (
     "SELECT e.id, e.state, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, e.expire_time, "
@@ -62,15 +61,12 @@ Keys = tuple[str, Sequence[Any]]
 class StatedEntries(NamedTuple):
     """Visible entries as columns, in no order.
 
-    ids: int64[n]; states: codes, uint8[n]; statements: uint8[n, STATEMENT_BYTES]; meanings: what classifications are,
-    as (scheme, value), or None; meaning_of: the number of each one's, int64[n]; are_undecided: bool[n]; reasons: of
-    their state; shapes: the packed hashes as `packing.cut` gives them.
+    ids, imports (keys): int64[n]; states: codes, uint8[n]; statements: uint8[n, STATEMENT_BYTES]; meanings: (scheme,
+    value) or None; meaning_of: the number of each one's, int64[n]; are_undecided: bool[n]; shapes: packed hashes by
+    `packing.cut`.
 
-    imports: the key of each one's import, int64[n].
-
-    Of those whose rows were not read, which are ACTIVE, there are no `reasons`, no `external_ids` and no `shapes`:
-    `keys_of` reads them. Of those that `keys_of` gives there are no `statements`, and neither meanings nor whether they
-    are undecided.
+    Of those whose rows were not read, which are ACTIVE, there are no `reasons`, `external_ids` and `shapes`: `keys_of`
+    reads them, and in turn gives no `statements`, meanings and `are_undecided`.
     """
 
     ids: NDArray[np.int64]
@@ -128,14 +124,12 @@ class EntryComparison:
     def has_live_entries(self, contributor: str, hash_set: str, more_than: int = 0) -> bool:
         """Whether a hash set has more than so many entries that are not WITHDRAWN; it counts no further."""
         set_key, count = self._set_key(contributor, hash_set), 0
-        sql = self._db.sql("SELECT next_entry FROM hash_set WHERE key = ?")
+        sql = "SELECT next_entry FROM hash_set WHERE key = ?"
         if self._db.fetch(sql, (set_key,))[0][0] <= more_than:  # fewer than these were ever in it
             return False
         # On PostgreSQL a million that were just written take a second: it looks at each row.
-        sql = self._db.sql(
-            "SELECT count(*) FROM (SELECT 1 FROM entry e WHERE e.hash_set = ? AND e.state = ? LIMIT ?) counted"
-        )
-        for state in (ACTIVE, _QUARANTINED):
+        sql = "SELECT count(*) FROM (SELECT 1 FROM entry e WHERE e.hash_set = ? AND e.state = ? LIMIT ?) counted"
+        for state in (ACTIVE, s.QUARANTINED):
             count += self._db.fetch(sql, (set_key, state, more_than + 1 - count))[0][0]
             if count > more_than:
                 return True
@@ -143,7 +137,7 @@ class EntryComparison:
 
     def has_holds(self, contributor: str, more_than: int) -> bool:
         """Whether more than so many holds stand in sets of a contributor; it counts no further."""
-        sql = self._db.sql("SELECT count(*) FROM (SELECT 1 FROM hold h WHERE h.contributor = ? LIMIT ?) counted")
+        sql = "SELECT count(*) FROM (SELECT 1 FROM hold h WHERE h.contributor = ? LIMIT ?) counted"
         count: int = self._db.fetch(sql, (contributor, more_than + 1))[0][0]
         return count > more_than
 
@@ -159,9 +153,7 @@ class EntryComparison:
             f"AND h.entry = e.id AND {standing} AND s.contributor = ? AND e.external_id {{keys}}"
         )
         before = (contributor, self._set_key(contributor, hash_set))
-        sql = self._db.sql(
-            f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry WHERE {standing} AND h.traces IS NOT NULL"
-        )
+        sql = f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry WHERE {standing} AND h.traces IS NOT NULL"
         rows = list(self._db.fetch(sql, before))
         for sort, values in keys:
             if sort == EXTERNAL_ID:
@@ -176,7 +168,7 @@ class EntryComparison:
         """Yield all entries of a hash set that matter to a new list: live ones, and reviewed WITHDRAWN ones."""
         set_key = self._set_key(contributor, hash_set)
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
-        withdrawn = self._db.sql(
+        withdrawn = (
             f"{SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
             f"WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT {PAGE}) a "
             "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
@@ -191,9 +183,8 @@ class EntryComparison:
     def by_digests(self, set_key: int) -> Iterator[StatedEntries]:
         """Yield the live entries by their pages, nearly all without a look at their rows.
 
-        A page is read in one statement with the ids of its entries that are not simply ACTIVE without remarks, so that
-        both are of one moment: those that are withdrawn, told by a minus, are left out, and the other ones are read. So
-        is what was moved since the first revision that is outstanding; what was not is told by the ids alone.
+        One statement reads a page and the ids of its entries that are not simply ACTIVE without remarks: withdrawn
+        ones, told by a minus, are left out; the others, and what moved since the first outstanding revision, are read.
         """
         listed, now = self._db.fetch("SELECT outstanding, revision FROM metadata")[0]
         since = min(map(int, listed.split(","))) if listed else now + 1
@@ -201,13 +192,13 @@ class EntryComparison:
         ids = f"group_concat({ids})" if self._db.is_sqlite else f"string_agg(({ids})::text, ',')"
         here = "e.id BETWEEN p.first_entry AND p.last_entry"
         live = f"SELECT 1 FROM entry e WHERE e.hash_set = p.hash_set AND {here} AND e.state"  # noqa: S608 - our text
-        sql = self._db.sql(
+        sql = (
             "SELECT first_entry, last_entry, "  # noqa: S608 - likewise
             'p."import", form, content, (SELECT outstanding FROM metadata), '
             f"(SELECT {ids} FROM entry e WHERE {here} "
             f"AND NOT (e.state = {ACTIVE} AND e.reasons IS NULL AND e.update_revision < ?)) "
             "FROM statement_page p WHERE p.hash_set = ? AND first_entry > ? "
-            f"AND (EXISTS ({live} = {ACTIVE}) OR EXISTS ({live} = {_QUARANTINED})) "
+            f"AND (EXISTS ({live} = {ACTIVE}) OR EXISTS ({live} = {s.QUARANTINED})) "
             f"ORDER BY first_entry LIMIT {DIGEST_PAGES}"
         )
         for rows in self._db.pages(0, lambda after: self._db.fetch(sql, (since, set_key, after))):
@@ -227,7 +218,7 @@ class EntryComparison:
         self, first: int, last: int, import_key: int, form: int, content: bytes, listed: str, odd: str | None
     ) -> tuple[StatedEntries, NDArray[np.int64]]:
         """Return the entries of a page of which the digests tell everything, and the ids of those to be read."""
-        digests, classifications = unpacked(first, last, form, content)
+        digests, classifications = unpacked_page(first, last, form, content)
         marked = np.fromstring(odd or "", np.int64, sep=",")
         ids = np.arange(first, last + 1)
         is_plain = np.ones(len(ids), np.bool_)
@@ -282,7 +273,7 @@ class EntryComparison:
 
     def _key_rows(self, ids: NDArray[np.int64]) -> Iterator[Sequence[Row]]:
         """Yield the rows of these ids, which ascend, by `_KEYS_SQL`."""
-        between = self._db.sql(f"{_KEYS_SQL} entry e WHERE e.id BETWEEN ? AND ?")
+        between = f"{_KEYS_SQL} entry e WHERE e.id BETWEEN ? AND ?"
         single = f"{_KEYS_SQL} entry e WHERE e.id {{keys}}"
         for start in range(0, len(ids), PAGE):
             part = ids[start : start + PAGE].tolist()
@@ -305,9 +296,7 @@ class EntryComparison:
     def stated(
         self, rows: Sequence[Row], matters: _Chosen | None = None, *, with_statements: bool = True
     ) -> StatedEntries:
-        """Return rows of `SQL` as columns. `matters` chooses which of the entries stay that are withdrawn although
-        their rows do not say so yet, by their ids in ascending order; None: all of them.
-        """
+        """Return rows of `SQL` as columns; `matters` chooses by id which outstanding withdrawals stay, None: all."""
         committed = {key for key in {row[9] for row in rows} if self._entries.source(key) is not None}
         rows = list({row[0]: row for row in rows if row[9] in committed}.values())
         outstanding = self._outstanding_among(rows)

@@ -2,15 +2,12 @@
 
     next_piece ──> statements_about ──> what contradicts what is for the hub to say ──> apply
 
-`apply` writes a piece's conflicts and how far the pass is in one transaction. Two passes over one database do no harm:
-the one that comes second with a piece writes nothing. What is looked at is the entries as they are, so that a piece can
-be worked through again, and what a change says is only where to look.
+`apply` writes a piece's conflicts and how far the pass is in one transaction; of two passes over one database the one
+that comes second with a piece writes nothing. What is looked at is the entries as they are.
 
-A conflict is known by its kind, the two hash sets, and the item: a keyed trace of the digest that both sides have. Rows
-hold ids of entries, and no digest; once an entry was erased, not even the traces.
-
-Finding conflicts is no visible write. It takes no revision and writes no event: a contributor could otherwise tell from
-the revision after its commit that somebody whom it may not see holds the item.
+A conflict is known by its kind, the two hash sets, and the item: a keyed trace of the digest that both sides have.
+Finding one takes no revision and writes no event: a contributor could otherwise tell that somebody whom it may not see
+holds the item.
 """
 
 from __future__ import annotations
@@ -79,10 +76,8 @@ class DigestStatement(NamedTuple):
 
 
 class Neighbourhood(NamedTuple):
-    """What stands about the items of a piece: the ACTIVE entries of each exact digest that several hash sets have.
-
-    `digests`: all that were looked at and that more than one entry ever had. `doubtful`: conflicts with an entry of
-    which nothing is left.
+    """The ACTIVE entries of each exact digest of a piece that several sets have; `doubtful`: conflicts with erased
+    ones.
     """
 
     statements: dict[Hash, list[DigestStatement]]
@@ -163,7 +158,7 @@ class ConflictPass:
         """Return the revision up to which conflicts were looked for."""
         settled = self._outstanding.settled_revision()
         at = self.progress()
-        sql = self._db.sql(
+        sql = (
             "SELECT min(revision) FROM change WHERE (revision, ordinal) >= (?, ?) "  # noqa: S608 - our own numbers
             f"AND kind IN ({UPSERT}, {WITHDRAW})"
         )
@@ -171,12 +166,9 @@ class ConflictPass:
         return settled if rows[0][0] is None else min(settled, rows[0][0] - 1)
 
     def next_piece(self, size: int) -> PassPiece | None:
-        """Return up to `size` entries that changes after the pass are about; None when it is through.
-
-        Only changes whose withdrawals are written into the rows, which they are some seconds after a large commit.
-        """
+        """Return up to `size` entries that changes behind the pass, written into the rows, are about; None: through."""
         before = self.progress()
-        sql = self._db.sql(
+        sql = (
             "SELECT revision, ordinal, first_entry, last_entry, ids FROM change "  # noqa: S608 - our own numbers
             f"WHERE (revision, ordinal) >= (?, ?) AND revision <= ? AND kind IN ({UPSERT}, {WITHDRAW}) "
             "ORDER BY revision, ordinal LIMIT ?"
@@ -278,12 +270,7 @@ class ConflictPass:
         return unpack_flags(packed)
 
     def apply(self, piece: PassPiece, neighbourhood: Neighbourhood, conflicts: Iterable[FoundConflict]) -> bool:
-        """Let the conflicts about the items of a piece be exactly these, and the pass go on behind it; return False,
-        with nothing written, when another pass has been there.
-
-        What ends stays on record as ENDED. One that comes back, or whose ground changed after it was resolved, opens
-        again; one of which the same is listed again stays as it is.
-        """
+        """Let the conflicts about a piece's items be exactly these; False, and nothing, after another pass."""
         wanted = {self._key(conflict): conflict for conflict in conflicts}
         items = {self._trace(h) for h in neighbourhood.digests}
         at = s.to_millis(now())

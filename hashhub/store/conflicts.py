@@ -30,17 +30,12 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.conflict_pass import ASSIGNED, ENDED, LEFT, OPEN, RESOLVED, RIGHT, set_values
 from hashhub.store.database import Database
-from hashhub.store.events import append_event
-from hashhub.store.feeds import Feeds
+from hashhub.store.events import Facts, append_event
 from hashhub.store.imprints import touch
 from hashhub.store.requests import IdempotentRequest
-from hashhub.store.schema import ROLE_OF_CODE
 
 COMMENTS: Final = 20  # of one contributor about one conflict
 _ETAG_DIGITS: Final = 16
-_KINDS: Final = {code: kind for kind, code in s.CONFLICT_KINDS.items()}
-_STATES: Final = {code: state for state, code in s.CONFLICT_STATES.items()}
-_SEVERITIES: Final = {code: severity for severity, code in s.SEVERITIES.items()}
 
 
 class ConflictRow(NamedTuple):
@@ -76,11 +71,10 @@ class ConflictScope(NamedTuple):
 
 
 class ConflictQuery(NamedTuple):
-    """Conditions on conflicts, by names of hash sets. None or empty: no condition.
+    """Conditions on conflicts, by names of hash sets; None or empty: no condition.
 
-    `pair`: one side is in each of the two. `parties`: either side is in each of them. `of_jurisdiction`: either side is
-    in it, or it is a LEGAL_STATUS conflict by the `law` of that jurisdiction. `entry`: one on either side, by hash set
-    and id.
+    `pair`: one side is in each of the two. `parties`: either side is in each. `of_jurisdiction`: either side is in it,
+    or it is a LEGAL_STATUS conflict by its `law`. `entry`: one on either side, by hash set and id.
     """
 
     kinds: tuple[ConflictKind, ...] = ()
@@ -109,9 +103,8 @@ class PairCount(NamedTuple):
 class ConflictTable:
     """The part of the Store that shows conflicts, and keeps what people say of them."""
 
-    def __init__(self, database: Database, feeds: Feeds) -> None:
+    def __init__(self, database: Database) -> None:
         self._db = database
-        self._feeds = feeds
 
     # Reading
 
@@ -128,12 +121,9 @@ class ConflictTable:
 
         `steps_down`: by how many steps each hash set lowers a conflict's severity. `scope` None: all conflicts.
         """
-        keys = self.set_keys()
         t = s.conflict
         chosen = (
-            sa.select(t)
-            .where(*self._conditions(query, steps_down, scope, keys), *_of_hash_sets_that_are())
-            .limit(page_size)
+            sa.select(t).where(*self._conditions(query, steps_down, scope), *_of_hash_sets_that_are()).limit(page_size)
         )
         if after:
             begin = sa.select(t.c.sequence).where(t.c.name == after).scalar_subquery()
@@ -141,20 +131,19 @@ class ConflictTable:
         # Not in the order of an index for somebody who may not see everything: a walk along it would take its time by
         # what others have.
         chosen = chosen.order_by((t.c.sequence if scope is None else t.c.sequence + 0).desc())
-        return [self._row(row, keys) for row in self._db.read(lambda c: c.execute(chosen).all())]
+        return self._rows(chosen)
 
     def get(self, name: str) -> ConflictRow:
         """Return a conflict. Raises NotFound."""
-        rows = self._db.read(
-            lambda c: c.execute(sa.select(s.conflict).where(s.conflict.c.name == name, *_of_hash_sets_that_are())).all()
-        )
+        chosen = sa.select(s.conflict).where(s.conflict.c.name == name, *_of_hash_sets_that_are())
+        rows = self._rows(chosen)
         if not rows:
             raise no_conflict(name)
-        return self._row(rows[0], self.set_keys())
+        return rows[0]
 
     def entries_of(self, conflict_id: int) -> tuple[list[int], list[int]]:
         """Return the ids of some entries of each side, ascending."""
-        sql = self._db.sql("SELECT entry, side FROM conflict_entry WHERE conflict = ? ORDER BY entry")
+        sql = "SELECT entry, side FROM conflict_entry WHERE conflict = ? ORDER BY entry"
         rows = self._db.fetch(sql, (conflict_id,))
         return [row[0] for row in rows if row[1] == LEFT], [row[0] for row in rows if row[1] == RIGHT]
 
@@ -163,19 +152,15 @@ class ConflictTable:
         r = s.conflict_resolution
         chosen = sa.select(r).where(r.c.conflict == conflict.id).order_by(r.c.id)
         return [
-            ConflictResolution(
-                contributor=row.contributor,
-                actor=row.actor,
-                role=ROLE_OF_CODE[row.role],
+            s.struct_of(
+                ConflictResolution,
+                row,
+                role=s.ROLES.members[row.role],
                 reason=ConflictReason(row.reason),
-                comment=row.comment,
-                decided_for=row.decided_for,
-                closes=bool(row.closes),
                 stands=row.grounds == conflict.grounds,
                 create_time=s.from_millis(row.time),
-                revision=row.revision,
             )
-            for row in self._db.read(lambda c: c.execute(chosen).all())
+            for row in self._db.select(chosen)
         ]
 
     def opened_after(self, sequence: int, *, contributor: str = "", limit: int = 100) -> list[ConflictRow]:
@@ -184,7 +169,6 @@ class ConflictTable:
 
         Whose terms let whom know of one is for the hub to ask.
         """
-        keys = self.set_keys()
         t = s.conflict
         chosen = (
             sa.select(t)
@@ -193,35 +177,38 @@ class ConflictTable:
             .limit(limit)
         )
         if contributor:
+            keys = self._db.hash_set_names()
             own = [key for key, name in keys.items() if name.partition("/")[0] == contributor]
             chosen = chosen.where(sa.or_(t.c.left_set.in_(own), t.c.right_set.in_(own)))
-        return [self._row(row, keys) for row in self._db.read(lambda c: c.execute(chosen).all())]
+        return self._rows(chosen)
 
     def counts(
         self, query: ConflictQuery, steps_down: Mapping[str, int], scope: ConflictScope | None
     ) -> list[PairCount]:
         """Return how many conflicts there are, by pair of hash sets, kind, gravity and state."""
-        keys = self.set_keys()
         t = s.conflict
         by = (t.c.left_set, t.c.right_set, t.c.kind, t.c.gravity, t.c.state)
         chosen = (
             sa.select(*by, sa.func.count())
-            .where(*self._conditions(query, steps_down, scope, keys), *_of_hash_sets_that_are())
+            .where(*self._conditions(query, steps_down, scope), *_of_hash_sets_that_are())
             .group_by(*by)
         )
         return [
-            PairCount(keys[row[0]], keys[row[1]], _KINDS[row[2]], _SEVERITIES[row[3]], _STATES[row[4]], row[5])
-            for row in self._db.read(lambda c: c.execute(chosen).all())
+            PairCount(
+                self._db.hash_set_name(row[0]),
+                self._db.hash_set_name(row[1]),
+                s.CONFLICT_KINDS.members[row[2]],
+                s.SEVERITIES.members[row[3]],
+                s.CONFLICT_STATES.members[row[4]],
+                row[5],
+            )
+            for row in self._db.select(chosen)
         ]
 
     def item_counts(self, scope: ConflictScope | None) -> dict[str, int]:
-        """Return about how many items each contributor has conflicts about that have not ended, by one statement
-        however many contributors there are.
-
-        `scope`: as `list_conflicts`; for its own contributor only.
-        """
+        """Return about how many items each contributor has unended conflicts about; `scope`: as `list_conflicts`."""
         t, h = s.conflict, s.hash_set
-        keys = {} if scope is None else self.set_keys()
+        keys = self._db.hash_set_names()
 
         def side(mine: sa.ColumnElement[int], others: sa.ColumnElement[int]) -> sa.Select[Any]:
             items = sa.select(h.c.contributor, t.c.item).join(h, h.c.key == mine)
@@ -233,57 +220,47 @@ class ConflictTable:
 
         items = sa.union(side(t.c.left_set, t.c.right_set), side(t.c.right_set, t.c.left_set)).subquery()
         chosen = sa.select(items.c.contributor, sa.func.count()).group_by(items.c.contributor)
-        return {row[0]: row[1] for row in self._db.read(lambda c: c.execute(chosen).all())}
+        return {row[0]: row[1] for row in self._db.select(chosen)}
 
     def _conditions(
         self,
         query: ConflictQuery,
         steps_down: Mapping[str, int],
         scope: ConflictScope | None,
-        keys: Mapping[int, str],
     ) -> list[sa.ColumnElement[bool]]:
-        t = s.conflict
+        t, keys = s.conflict, self._db.hash_set_names()
 
         def of(names: Collection[str]) -> list[int]:
             return [key for key, name in keys.items() if name in names]
 
+        def either_in(side: Collection[int]) -> sa.ColumnElement[bool]:
+            return sa.or_(t.c.left_set.in_(side), t.c.right_set.in_(side))
+
+        def between(one: Collection[int], other: Collection[int]) -> sa.ColumnElement[bool]:
+            return sa.or_(
+                sa.and_(t.c.left_set.in_(one), t.c.right_set.in_(other)),
+                sa.and_(t.c.left_set.in_(other), t.c.right_set.in_(one)),
+            )
+
         states = query.states or (ConflictState.OPEN, ConflictState.ASSIGNED, ConflictState.RESOLVED)
         conditions: list[sa.ColumnElement[bool]] = [t.c.state.in_([s.CONFLICT_STATES[x] for x in states])]
         if scope is not None:
-            own, visible = of(scope.own), of(scope.visible)
-            conditions.append(
-                sa.or_(
-                    sa.and_(t.c.left_set.in_(own), t.c.right_set.in_(visible)),
-                    sa.and_(t.c.right_set.in_(own), t.c.left_set.in_(visible)),
-                )
-            )
+            conditions.append(between(of(scope.own), of(scope.visible)))
         if query.kinds:
             conditions.append(t.c.kind.in_([s.CONFLICT_KINDS[x] for x in query.kinds]))
         if query.severities:
             down = [of({name for name, steps in steps_down.items() if steps == n}) for n in (2, 1)]
             lowest = sa.case(
-                (sa.or_(t.c.left_set.in_(down[0]), t.c.right_set.in_(down[0])), t.c.gravity - 2),
-                (sa.or_(t.c.left_set.in_(down[1]), t.c.right_set.in_(down[1])), t.c.gravity - 1),
-                else_=t.c.gravity,
+                (either_in(down[0]), t.c.gravity - 2), (either_in(down[1]), t.c.gravity - 1), else_=t.c.gravity
             )
             severity = sa.case((lowest < 0, 0), else_=lowest)
             conditions.append(severity.in_([s.SEVERITIES[x] for x in query.severities]))
         if query.pair is not None:
-            one, other = of(query.pair[0]), of(query.pair[1])
-            conditions.append(
-                sa.or_(
-                    sa.and_(t.c.left_set.in_(one), t.c.right_set.in_(other)),
-                    sa.and_(t.c.left_set.in_(other), t.c.right_set.in_(one)),
-                )
-            )
-        for names in query.parties:
-            party = of(names)
-            conditions.append(sa.or_(t.c.left_set.in_(party), t.c.right_set.in_(party)))
+            conditions.append(between(of(query.pair[0]), of(query.pair[1])))
+        conditions += [either_in(of(names)) for names in query.parties]
         if query.of_jurisdiction is not None:
-            there = of(query.of_jurisdiction)
-            conditions.append(
-                sa.or_(t.c.left_set.in_(there), t.c.right_set.in_(there), t.c.dimension == f"legal_status:{query.law}")
-            )
+            by_law = t.c.dimension == f"legal_status:{query.law}"
+            conditions.append(sa.or_(either_in(of(query.of_jurisdiction)), by_law))
         if query.assignee:
             conditions.append(t.c.assignee == query.assignee)
         if query.since_revision:
@@ -294,8 +271,8 @@ class ConflictTable:
             on_side = sa.select(member.conflict).where(member.entry.in_(ids))
             conditions.append(
                 sa.or_(
-                    sa.and_(t.c.left_set.in_(of_set), t.c.id.in_(on_side.where(member.side == 1))),
-                    sa.and_(t.c.right_set.in_(of_set), t.c.id.in_(on_side.where(member.side == 2))),  # noqa: PLR2004
+                    sa.and_(t.c.left_set.in_(of_set), t.c.id.in_(on_side.where(member.side == LEFT))),
+                    sa.and_(t.c.right_set.in_(of_set), t.c.id.in_(on_side.where(member.side == RIGHT))),
                 )
             )
         return conditions
@@ -352,16 +329,10 @@ class ConflictTable:
             if validate_only:
                 return row
             at = now()
-            revision = append_event(
-                c,
-                by,
-                EventKind.CONFLICT_RESOLVED if resolution.closes else EventKind.CONFLICT_COMMENTED,
-                subject=f"conflicts/{name}",
-                reason=resolution.reason,
-                facts={"kind": row.kind, **({"decided_for": resolution.decided_for} if resolution.decided_for else {})},
-                details={"comment": resolution.comment},
-                at=at,
-            )
+            kind = EventKind.CONFLICT_RESOLVED if resolution.closes else EventKind.CONFLICT_COMMENTED
+            facts = {"decided_for": resolution.decided_for} if resolution.decided_for else {}
+            details = {"comment": resolution.comment}
+            revision = _append(c, by, kind, row, resolution.reason, facts, details, at=at)
             touch(c, r.name, [row.id])
             c.execute(
                 sa.insert(r).values(
@@ -440,15 +411,7 @@ class ConflictTable:
                 outcome, closing = "it is resolved as it was", closing | {revision}
                 after = row if row.state is ConflictState.ENDED else row._replace(state=ConflictState.RESOLVED)
                 if preview is None:
-                    append_event(
-                        c,
-                        by,
-                        EventKind.CONFLICT_RESOLVED,
-                        subject=event.subject,
-                        reason=reason,
-                        facts={"kind": row.kind, "resolution": revision},
-                        details={},
-                    )
+                    _append(c, by, EventKind.CONFLICT_RESOLVED, row, reason, {"resolution": revision}, {})
                     touch(c, r.name, [row.id])
                     c.execute(sa.update(r).where(r.c.revision == revision).values(closes=True))
                     _set_state(c, after, resolved_grounds=row.grounds)
@@ -458,15 +421,8 @@ class ConflictTable:
 
     def _take_back(self, c: Connection, row: ConflictRow, revision: int, comment: str, reason: str, by: Actor) -> None:
         """Let what somebody said at a revision close a conflict no more."""
-        append_event(
-            c,
-            by,
-            EventKind.CONFLICT_REOPENED,
-            subject=f"conflicts/{row.name}",
-            reason=reason,
-            facts={"kind": row.kind, "resolution": revision},
-            details={"comment": comment},
-        )
+        details = {"comment": comment}
+        _append(c, by, EventKind.CONFLICT_REOPENED, row, reason, {"resolution": revision}, details)
         r, t = s.conflict_resolution, s.conflict
         said = sa.and_(r.c.conflict == row.id, r.c.revision == revision)
         touch(c, r.name, [row.id])
@@ -478,15 +434,8 @@ class ConflictTable:
             _set_state(c, _opened(row))
 
     def _give(self, c: Connection, row: ConflictRow, assignee: str, by: Actor, reason: str) -> None:
-        append_event(
-            c,
-            by,
-            EventKind.CONFLICT_ASSIGNED,
-            subject=f"conflicts/{row.name}",
-            reason=reason,
-            facts={"kind": row.kind},
-            details={"assignee": assignee, "before": row.assignee},
-        )
+        details = {"assignee": assignee, "before": row.assignee}
+        _append(c, by, EventKind.CONFLICT_ASSIGNED, row, reason, {}, details)
         given = row._replace(assignee=assignee)
         is_closed = row.state in {ConflictState.RESOLVED, ConflictState.ENDED}
         _set_state(c, given if is_closed else given._replace(state=_waiting(assignee)), assignee=assignee)
@@ -495,37 +444,52 @@ class ConflictTable:
         row = c.execute(sa.select(s.conflict).where(s.conflict.c.name == name)).first()
         if row is None:
             raise no_conflict(name)
-        return self._row(row, self.set_keys())
+        return _conflict(row, self._db)
 
-    def set_keys(self) -> Mapping[int, str]:
-        """Return the names of hash sets (`CONTRIBUTOR/SET`) by key."""
-        return self._feeds.hash_set_keys()
-
-    def _row(self, row: Any, keys: Mapping[int, str]) -> ConflictRow:
-        return ConflictRow(
-            id=row.id,
-            name=row.name,
-            kind=_KINDS[row.kind],
-            dimension=row.dimension,
-            gravity=_SEVERITIES[row.gravity],
-            left=keys[row.left_set],
-            right=keys[row.right_set],
-            left_count=row.left_count,
-            right_count=row.right_count,
-            grounds=row.grounds,
-            state=_STATES[row.state],
-            assignee=row.assignee,
-            sequence=row.sequence,
-            open_time=s.from_millis(row.open_time),
-            update_time=s.from_millis(row.update_time),
-            revision=row.revision,
-            ended_by=row.ended_by,
-            ended_side=row.ended_side,
-        )
+    def _rows(self, query: sa.Select[Any]) -> list[ConflictRow]:
+        return [_conflict(row, self._db) for row in self._db.select(query)]
 
 
 Preview = dict[str, tuple[ConflictRow, frozenset[int]]]
 """Conflicts by name, and the revisions at which what closes each was said."""
+
+
+_PLAIN: Final = set(ConflictRow._fields) & set(s.conflict.c.keys()) - {
+    "kind",
+    "gravity",
+    "state",
+    "open_time",
+    "update_time",
+}
+
+
+def _conflict(row: Any, db: Database) -> ConflictRow:
+    return ConflictRow(
+        kind=s.CONFLICT_KINDS.members[row.kind],
+        gravity=s.SEVERITIES.members[row.gravity],
+        left=db.hash_set_name(row.left_set),
+        right=db.hash_set_name(row.right_set),
+        state=s.CONFLICT_STATES.members[row.state],
+        open_time=s.from_millis(row.open_time),
+        update_time=s.from_millis(row.update_time),
+        **{name: getattr(row, name) for name in _PLAIN},
+    )
+
+
+def _append(
+    c: Connection,
+    by: Actor,
+    kind: EventKind,
+    conflict: ConflictRow,
+    reason: str,
+    facts: Facts,
+    details: Mapping[str, str],
+    *,
+    at: datetime | None = None,
+) -> int:
+    """Append an event about a conflict, and return its revision."""
+    subject, facts = f"conflicts/{conflict.name}", {"kind": conflict.kind, **facts}
+    return append_event(c, by, kind, subject=subject, reason=reason, facts=facts, details=details, at=at)
 
 
 def _waiting(assignee: str) -> ConflictState:

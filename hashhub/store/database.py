@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
@@ -76,10 +76,8 @@ _COPY_NUMBERS: Final = {"int8": ">i8", "int4": ">i4", "int2": ">i2"}
 
 
 class Turns:
-    """A lock that threads get in the order in which they ask.
-
-    An import writes piece after piece; a plain lock, and the pool's own queue, would let it take the next turn before a
-    thread that waits has woken up, again and again.
+    """A lock that threads get in the order in which they ask: a plain one would give an import, which writes piece
+    after piece, the next turn before a waiting thread has woken up.
     """
 
     def __init__(self) -> None:
@@ -129,6 +127,8 @@ class Database:
         """Where SQLite's files are; None with PostgreSQL."""
         self._is_refusing = False  # the last write did not fit on the disk, or none are taken
         self._room_tried = 0.0
+        self._hash_set_names: Mapping[int, str] = {}
+        self._hash_set_keys: Mapping[str, int] = {}
         try:
             self._open(url, create=create)
         except LimitExceeded as e:
@@ -159,10 +159,6 @@ class Database:
         self.readers.dispose()
         self.writer.dispose()
 
-    def sql(self, text: str) -> str:
-        """Return hand-written SQL with `?` placeholders in the driver's style."""
-        return text if self.is_sqlite else text.replace("?", "%s")
-
     def read(self, work: Callable[[Connection], _T]) -> _T:
         """Return `work(connection)`, each statement of one moment; run it again when the server went away."""
         with mapped():
@@ -175,15 +171,44 @@ class Database:
             with self.readers.connect() as c:
                 return work(c)
 
+    def select(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[Any]:
+        """Return the rows of one query."""
+        return self.read(lambda c: c.execute(query).all())
+
     def fetch(self, sql: str, parameters: Row = ()) -> Sequence[Row]:
-        """Return the rows of one SELECT written for the driver (see `sql`)."""
+        """Return the rows of one SELECT with `?` for its parameters, on both databases."""
         if not self.is_sqlite:
-            return self.read(lambda c: _rows(c, sql, parameters))
+            # Plain tuples: SQLAlchemy's rows would cost as much again.
+            return self.read(lambda c: self.execute(c, sql, parameters).cursor.fetchall())
         # SQLAlchemy's way takes longer than most of these statements do, and every hit makes three of them.
         with mapped(), contextlib.closing(self.readers.raw_connection()) as c:
             assert c.driver_connection is not None  # noqa: S101 - it has just been checked out
             rows: Sequence[Row] = c.driver_connection.execute(sql, parameters).fetchall()
             return rows
+
+    def execute(self, c: Connection, sql: str, parameters: Row | Sequence[Row]) -> sa.CursorResult[*tuple[Any, ...]]:
+        """Run one statement with `?` for its parameters, on both databases; for each row of several."""
+        return c.exec_driver_sql(sql if self.is_sqlite else sql.replace("?", "%s"), parameters)
+
+    def hash_set_names(self, names: Collection[str] = ()) -> Mapping[int, str]:
+        """Return hash sets' names (CONTRIBUTOR/SET) by key, reading only new ones; none where `names` are known."""
+        if not names or not self._hash_set_keys.keys() >= set(names):
+            sql = "SELECT key, contributor, id FROM hash_set WHERE key > ? ORDER BY key"
+            rows = self.fetch(sql, (max(self._hash_set_names, default=0),))
+            if rows:  # replaced, not changed: other threads read it
+                new = {key: f"{contributor}/{own}" for key, contributor, own in rows}
+                self._hash_set_names = {**self._hash_set_names, **new}
+                self._hash_set_keys = {name: key for key, name in self._hash_set_names.items()}
+        return self._hash_set_names
+
+    def hash_set_name(self, key: int) -> str:
+        """Return the name of a hash set that there is, or was."""
+        return self._hash_set_names.get(key) or self.hash_set_names()[key]
+
+    def hash_set_key(self, name: str) -> int:
+        """Return the key of the hash set that has, or had, a name; 0: none."""
+        self.hash_set_names({name})
+        return self._hash_set_keys.get(name, 0)
 
     def pages(self, after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
         """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""
@@ -194,17 +219,15 @@ class Database:
     def by_keys(
         self, sql: str, kind: str, before: Row, keys: Sequence[Any], c: Connection | None = None
     ) -> Iterator[Row]:
-        """Yield the rows of `sql`, in which `{keys}` stands for a condition on sorted keys, a chunk of keys at a time.
-
-        SQLite gets few different statements, so that the driver has them prepared; PostgreSQL takes an array of the
-        type `kind`. With `c` the rows are read in its transaction.
+        """Yield the rows of `sql` for sorted keys of a `kind` in place of `{keys}`, a chunk at a time, within `c` if
+        given.
         """
 
         def fetch(text: str, parameters: Row) -> Sequence[Row]:
-            return self.fetch(text, parameters) if c is None else c.exec_driver_sql(text, parameters).all()
+            return self.fetch(text, parameters) if c is None else self.execute(c, text, parameters).all()
 
         if not self.is_sqlite:
-            text = self.sql(sql.format(keys=f"= ANY(?::{kind}[])"))
+            text = sql.format(keys=f"= ANY(?::{kind}[])")
             for start in range(0, len(keys), _KEY_PAGE):
                 yield from fetch(text, (*before, array_of(kind, keys[start : start + _KEY_PAGE])))
             return
@@ -215,12 +238,11 @@ class Database:
             yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
 
     def state_page(self, set_key: int, state: int, after: int, before: int = NO_ENTRY) -> tuple[str, str, Row]:
-        """Return how the entries `e` of one hash set and state are read a page at a time, behind the id `after` and
-        before the id `before`: the condition, the order, and the condition's parameters.
+        """Return how a hash set's entries `e` in a state are read between two ids: condition, order, parameters.
 
-        PostgreSQL, once it has analysed the table, would rather walk the primary key and drop what does not fit: for a
-        state that few entries have, or a hash set behind millions of others', that is the whole table, for each page.
-        Compared as a row, only the index over hash set, state and id has the order. SQLite would use a part of it then.
+        PostgreSQL, once it has analysed the table, would walk the primary key, mostly in vain, and read the whole table
+        for a page; compared as a row, only the index over set, state and id has the order, of which SQLite would use a
+        part.
         """
         if self.is_sqlite:
             condition = "e.hash_set = ? AND e.state = ? AND e.id > ? AND e.id < ?"
@@ -231,24 +253,29 @@ class Database:
             (set_key, state, after, set_key, state, before),
         )
 
-    def standing_pages(
-        self, columns: str, set_key: int, *, after: int = -1, before: int = NO_ENTRY, page: int
+    def entry_pages(
+        self,
+        columns: str,
+        set_key: int,
+        states: Iterable[int] = (ACTIVE, QUARANTINED),
+        *,
+        after: int = -1,
+        before: int = NO_ENTRY,
+        page: int,
+        condition: str = "TRUE",
     ) -> Iterator[Sequence[Row]]:
-        """Yield `columns`, of which the first two are the id and the state, of the ACTIVE and QUARANTINED entries `e`
-        of a hash set with ids behind `after` and before `before`, by id; at most `page` rows of a state at a time.
-
-        Both states of a page are of one moment, so that no entry is met in two or in none, whoever moves it meanwhile.
+        """Yield id, state and `columns` of a hash set's entries `e` in some states between two ids, by id; at most
+        `page` rows of a state at a time, all states of one moment, so that none is met twice or never.
         """
-        states = (ACTIVE, QUARANTINED)
         while after < before:
             walks, parameters = [], []
             for state in states:  # each walks the index in order
-                condition, order, bounds = self.state_page(set_key, state, after, before)
-                walk = f"SELECT {columns} FROM entry e WHERE {condition} ORDER BY {order} LIMIT ?"  # noqa: S608 - ours
-                walks.append(f"SELECT * FROM ({walk}) s{state}")  # noqa: S608 - likewise
+                of_state, order, bounds = self.state_page(set_key, state, after, before)
+                walk = f"SELECT e.id, e.state, {columns} FROM entry e WHERE {of_state} AND {condition}"  # noqa: S608
+                walks.append(f"SELECT * FROM ({walk} ORDER BY {order} LIMIT ?) s{state}")  # noqa: S608 - ours
                 parameters += [*bounds, page]
-            rows = sorted(self.fetch(self.sql(" UNION ALL ".join(walks)), tuple(parameters)), key=lambda row: row[0])
-            # A state with a full page may have more behind it: what the other one has beyond comes with the next page.
+            rows = sorted(self.fetch(" UNION ALL ".join(walks), tuple(parameters)), key=lambda row: row[0])
+            # A state with a full page may have more behind it: what another one has beyond comes with the next page.
             ids = [[row[0] for row in rows if row[1] == state] for state in states]
             after = min((of_state[-1] for of_state in ids if len(of_state) == page), default=before)
             if rows:
@@ -278,17 +305,16 @@ class Database:
             raise
 
     @contextmanager
-    def write_in_order(self) -> Iterator[Connection]:
-        """Open a transaction as `write` does, and `lock` it: for a visible write."""
-        with self.write() as c:
+    def write_in_order(self, *, dry: bool = False) -> Iterator[Connection]:
+        """Open a transaction as `write` does, and `lock` it: for a visible write. `dry`: roll it back in the end."""
+        with suppress(_TriedError), self.write() as c:
             self.lock(c)
             yield c
+            if dry:
+                raise _TriedError
 
     def has_room(self) -> bool:
-        """Whether writes fit on the disk and are taken, as far as is known: cheap enough to ask every second.
-
-        After one that did not fit, or was not taken, another is tried every few seconds.
-        """
+        """Whether writes fit on the disk and are taken; after one that did not, another is tried every few seconds."""
         if self.directory is not None:
             try:
                 disk = os.statvfs(self.directory)
@@ -323,11 +349,7 @@ class Database:
             c.execute(sa.select(metadata.c.key).with_for_update())
 
     def scrub(self) -> bool:
-        """After something was erased: let no older state of its pages stay in SQLite's log; return whether none does.
-
-        A reader that takes its time keeps it: it then goes with a later checkpoint. PostgreSQL's vacuum does that in
-        its own time.
-        """
+        """Let no older state of erased pages stay in SQLite's log; return whether none does: a slow reader keeps it."""
         if not self.is_sqlite:
             return False
         deadline = time.monotonic() + BUSY_SECONDS
@@ -440,11 +462,7 @@ def _copying(c: Connection, table: sa.Table) -> Iterator[Any]:
 
 
 def array_of(kind: str, values: Sequence[Any]) -> Any:
-    """Return values as PostgreSQL takes them for a parameter `?::KIND[]`.
-
-    psycopg asks for each element how it is written, which takes 1 µs for a number and 3 µs for bytes; an array that is
-    already text takes a tenth of a microsecond an element.
-    """
+    """Return values for PostgreSQL's `?::KIND[]`, as text, which takes a tenth of what psycopg needs for an element."""
     if kind == "int8":
         return "{" + ",".join(map(str, values)) + "}"
     if kind == "bytea" and values:
@@ -462,12 +480,6 @@ def upgrade(c: Connection) -> None:
     config.attributes["connection"] = c
     config.attributes["tables"] = tables
     command.upgrade(config, "head")
-
-
-def _rows(c: Connection, sql: str, parameters: Row) -> Sequence[Row]:
-    return c.exec_driver_sql(
-        sql, parameters
-    ).cursor.fetchall()  # plain tuples: SQLAlchemy's rows would cost as much again
 
 
 @cache

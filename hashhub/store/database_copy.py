@@ -89,9 +89,7 @@ def examine_copy(directory: Path) -> DatabaseCopy | None:
 
 
 def bring_back(directory: Path, database: str | Path, progress: Progress) -> None:
-    """Write the copy in `directory` to a database that is not there yet, or is empty. Raises FailedPrecondition when
-    something is there, or `pg_restore` is missing; as `copy_out` besides.
-    """
+    """Write the copy in `directory` to a new or empty database. Raises FailedPrecondition, and as `copy_out`."""
     url = locate(database)
     is_dump = (directory / DUMP_NAME).exists()
     if is_dump == (url.get_backend_name() == "sqlite"):

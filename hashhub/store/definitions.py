@@ -36,16 +36,14 @@ class Definitions:
     ) -> Definition:
         """Store a version of a scheme or policy; `reason` is what its author says of it.
 
-        `number_from`: its version is one that the store gives: the one behind all that it has of it, and at least this.
-        `check` is given all definitions of the kind that there are, and ends it by raising: of two that are put at
-        once the second sees the first. Raises AlreadyExists when there is that version already: a version's text never
-        changes.
+        `number_from`: the store gives the version: one more than any, and at least this. `check` is given all
+        definitions of the kind, and ends it by raising. Raises AlreadyExists: a version's text never changes.
         """
         definition = msgspec.structs.replace(
             definition, create_time=None, actor=by.name, sign_offs=(), retire_time=None
         )
         request = IdempotentRequest(request_id, "put_definition", (definition, reason), by.name)
-        with self._db.write_in_order() as c:
+        with self._db.write_in_order(dry=validate_only) as c:
             if (first := request.replayed(c, Definition)) is not None:
                 return first
             if number_from is not None:
@@ -62,8 +60,6 @@ class Definitions:
                 )
             check(_definitions(c, definition.kind))
             definition = msgspec.structs.replace(definition, create_time=now())
-            if validate_only:
-                return definition
             c.execute(
                 sa.insert(s.definition).values(
                     kind=s.DEFINITION_KINDS[definition.kind],
@@ -89,15 +85,11 @@ class Definitions:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Definition:
-        """Replace the definition `ID@VERSION` by what `change` makes of it, in one transaction; its text stays. Where
-        that is what it was, nothing is written.
-
-        `change` may raise. Raises NotFound.
-        """
+        """Replace the definition `ID@VERSION`, but not its text, by what `change` makes of it. Raises NotFound."""
         request = IdempotentRequest(request_id, "change_definition", (kind, name, event, reason), by.name)
         definition_id, _, version = name.partition("@")
         where = _definition_is(kind, definition_id, version)
-        with self._db.write_in_order() as c:
+        with self._db.write_in_order(dry=validate_only) as c:
             if (first := request.replayed(c, Definition)) is not None:
                 return first
             content: bytes | None = c.scalar(sa.select(s.definition.c.content).where(where))
@@ -105,7 +97,7 @@ class Definitions:
                 raise NotFound(f"there is no {kind.lower()} {name[:127]!r} in the store", kind=kind.title(), name=name)
             before = msgspec.json.decode(content, type=Definition)
             after = msgspec.structs.replace(change(before), text=before.text)
-            if validate_only or after == before:
+            if after == before:
                 return after
             c.execute(sa.update(s.definition).where(where).values(content=to_json(after)))
             details = {"reason": reason} if reason else None

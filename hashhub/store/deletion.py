@@ -4,14 +4,14 @@
     step      its rows, some thousand in a transaction that holds up nobody, until none is left
     the last  step writes the event HASH_SET_ERASED, which counts them; the matcher's snapshots are then written anew
 
-A step can be cut off and begun again, and two processes may take steps at once. What is left of a hash set is its
-name, its key and its events' names and codes: the name is never given again, and a reader of the feed who comes back
-after years is still told to drop it. The details of events about its entries and imports go, which may hold words and
-digests; those about its terms stay.
+A step can be cut off and begun again, and two processes may take steps at once. What is left is the name, which is
+never given again, the key, and events' names and codes. The details of events about its entries and imports go; those
+about its terms stay.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -24,17 +24,17 @@ from hashhub.errors import Conflict, FailedPrecondition, Reason
 from hashhub.model import Actor, Deletion, EventKind, HashSet, ImportState, Retention, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
+from hashhub.store.entry_rows import PURGED_AT_ONCE, PurgeResult, deletable, purge_entries
 from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss
 from hashhub.store.events import append_event, decoded, is_in, last_before
+from hashhub.store.hash_sets import key_of_set
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch, touch_resource, touched
 from hashhub.store.leases import Leases
-from hashhub.store.names import key_of_set
 from hashhub.store.packing import pack_reasons
-from hashhub.store.purge import PIECE, PurgeResult, purge_entries
+from hashhub.store.requests import forget_results
 from hashhub.store.resources import to_json
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
-from hashhub.store.videos import deletable
 
 CODE: Final = "HASH_SET_DELETED"
 FINDINGS: Final = 20_000  # lines deleted in one transaction
@@ -164,11 +164,11 @@ class DeletionTable:
         """Return the keys and names of the hash sets whose rows are not all deleted yet."""
         t = s.hash_set
         query = sa.select(t.c.key, t.c.contributor, t.c.id).where(t.c.deletion.is_not(None)).order_by(t.c.key)
-        return [(row[0], f"{row[1]}/{row[2]}") for row in self._db.read(lambda c: c.execute(query).all())]
+        return [(row[0], f"{row[1]}/{row[2]}") for row in self._db.select(query)]
 
     def is_deleted(self, contributor: str, hash_set: str) -> bool:
         """Whether there was a hash set of this name."""
-        sql = self._db.sql("SELECT 1 FROM hash_set WHERE contributor = ? AND id = ? AND delete_revision > 0")
+        sql = "SELECT 1 FROM hash_set WHERE contributor = ? AND id = ? AND delete_revision > 0"
         return bool(self._db.fetch(sql, (contributor, hash_set)))
 
     def step(self, key: int) -> bool:
@@ -184,12 +184,12 @@ class DeletionTable:
 
     def _live(self, c: Connection, key: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the hash set's visible entries that are not withdrawn, as far as their rows say so yet."""
-        sql = self._db.sql(
+        sql = (
             "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.state = ? "  # noqa: S608 - our own text
             f"AND NOT EXISTS ({STAGED_AROUND})"
         )
         ids = [
-            np.fromiter((row[0] for row in c.exec_driver_sql(sql, (key, code))), np.int64)
+            np.fromiter((row[0] for row in self._db.execute(c, sql, (key, code))), np.int64)
             for code in (s.ACTIVE, s.QUARANTINED)
         ]
         return ascending(np.concatenate(ids))
@@ -221,11 +221,11 @@ class DeletionTable:
         it by a list, which can be undone, must not be able to delete alone what could be brought back.
         """
         since = last_before(c, s.to_millis(now() - _DAY))
-        sql = self._db.sql(
+        sql = (
             "SELECT count(*) FROM entry WHERE hash_set = ? AND state = ? AND update_revision > ? AND reasons NOT LIKE ?"
         )
         replaced = f"{pack_reasons(('SUPERSEDED',))}%"
-        count: int = c.exec_driver_sql(sql, (key, s.WITHDRAWN, since, replaced)).scalar_one()
+        count: int = self._db.execute(c, sql, (key, s.WITHDRAWN, since, replaced)).scalar_one()
         return count
 
     def _ask(
@@ -254,18 +254,20 @@ class DeletionTable:
             of_set = sa.or_(t.c.left_set == key, t.c.right_set == key)
             ids = c.execute(sa.select(t.c.id).where(of_set).limit(DETAILS)).scalars().all()
             for table in (s.conflict_entry, s.conflict_resolution):
-                sql = self._db.sql(f'DELETE FROM "{table.name}" WHERE conflict = ?')  # noqa: S608 - our own names
+                sql = f'DELETE FROM "{table.name}" WHERE conflict = ?'  # noqa: S608 - our own names
                 if ids:
-                    c.exec_driver_sql(sql, [(conflict,) for conflict in ids])
+                    self._db.execute(c, sql, [(conflict,) for conflict in ids])
             if ids:
-                c.exec_driver_sql(self._db.sql("DELETE FROM conflict WHERE id = ?"), [(i,) for i in ids])
+                self._db.execute(c, "DELETE FROM conflict WHERE id = ?", [(i,) for i in ids])
             return bool(ids)
 
     def _step_entries(self, key: int) -> bool:
-        sql = self._db.sql("SELECT id, external_id, hashes FROM entry WHERE hash_set = ? ORDER BY state, id LIMIT ?")
+        sql = "SELECT id, external_id, hashes FROM entry WHERE hash_set = ? ORDER BY state, id LIMIT ?"
         with self._db.write() as c:
             progress = _progress(c, key)
-            rows = [tuple(row) for row in c.exec_driver_sql(sql, (key, PIECE))] if progress is not None else []
+            rows = (
+                [tuple(row) for row in self._db.execute(c, sql, (key, PURGED_AT_ONCE))] if progress is not None else []
+            )
             if progress is None or not rows:
                 return False
             rows = list(deletable(self._db, rows))
@@ -326,8 +328,7 @@ class DeletionTable:
             )
             chosen = c.execute(revisions).scalars().all()
             if chosen:
-                sql = self._db.sql("DELETE FROM event_detail WHERE revision = ?")
-                c.exec_driver_sql(sql, [(revision,) for revision in chosen])
+                self._db.execute(c, "DELETE FROM event_detail WHERE revision = ?", [(revision,) for revision in chosen])
             return bool(chosen)
 
     def _finish(self, key: int) -> None:
@@ -352,23 +353,19 @@ class DeletionTable:
 
     def _forget_answers(self, c: Connection, contributor: str, hash_set: str) -> None:
         """Forget the remembered answers to calls that hold an entry of the hash set, or a review of one."""
-        t, e = s.request, s.entry
-        after = ""
-        while rows := c.execute(sa.select(t.c.id, t.c.result).where(t.c.id > after).order_by(t.c.id).limit(1000)).all():
-            after = rows[-1].id
-            answers = {row.id: msgspec.msgpack.decode(row.result) for row in rows}
-            reviewed = {x["entry_id"] for x in answers.values() if isinstance(x, dict) and "entry_id" in x}
-            there = set(c.execute(sa.select(e.c.id).where(e.c.id.in_(reviewed))).scalars())
-            told = [
-                request
-                for request, answer in answers.items()
-                if isinstance(answer, dict)
-                and (
-                    (answer.get("contributor"), answer.get("hash_set")) == (contributor, hash_set)
-                    or answer.get("entry_id", 0) in reviewed - there
-                )
-            ]
-            c.execute(sa.delete(t).where(t.c.id.in_(told)))
+        e = s.entry
+
+        def chosen(results: Mapping[str, bytes]) -> Iterator[str]:
+            answers = {request: msgspec.msgpack.decode(result) for request, result in results.items()}
+            answers = {request: answer for request, answer in answers.items() if isinstance(answer, dict)}
+            reviewed = {x["entry_id"] for x in answers.values() if "entry_id" in x}
+            gone = reviewed - set(c.execute(sa.select(e.c.id).where(e.c.id.in_(reviewed))).scalars())
+            for request, answer in answers.items():
+                is_of_set = (answer.get("contributor"), answer.get("hash_set")) == (contributor, hash_set)
+                if is_of_set or answer.get("entry_id", 0) in gone:
+                    yield request
+
+        forget_results(c, chosen)
 
 
 def refuse_held(retention: Retention, name: str) -> None:
@@ -384,7 +381,7 @@ def refuse_held(retention: Retention, name: str) -> None:
 
 def _counted(c: Connection, db: Database, key: int, name: str) -> Deletion:
     def one(sql: str) -> int:
-        count: int = c.exec_driver_sql(db.sql(sql), (key,)).scalar_one() or 0
+        count: int = db.execute(c, sql, (key,)).scalar_one() or 0
         return count
 
     return Deletion(

@@ -304,10 +304,8 @@ _LIKE_A_SERVER: Final = re.compile(r"(?:postgres\w*(?:\+\w+)?:(?!//)|[^/]*@[^/]+
 
 
 def locate(database: str | Path) -> URL:
-    """Return the URL of a database given as a PostgreSQL or SQLite URL, a directory or a file.
-
-    A path that does not exist yet is a file when it ends in .db, .sqlite or .sqlite3, otherwise a directory.
-    Raises InvalidArgument for anything else.
+    """Return the URL of a database: a PostgreSQL or SQLite URL, a directory or, ending in .db or .sqlite, a file.
+    Raises InvalidArgument.
     """
     if isinstance(database, str) and _LIKE_A_SERVER.match(database) and not Path(database).exists():
         raise InvalidArgument.field(
@@ -340,9 +338,7 @@ def locate(database: str | Path) -> URL:
 
 
 def sqlite_engines(url: URL, *, create: bool) -> tuple[Engine, Engine]:
-    """Return what reads and what writes. Raises FailedPrecondition when the file is missing and `create` is false,
-    Unavailable when its directory cannot be made.
-    """
+    """Return what reads and what writes. Raises FailedPrecondition: no file to open; Unavailable: no directory."""
     path = Path(url.database or "")
     if not create and not path.exists():
         raise missing()

@@ -7,7 +7,6 @@ because a COMMITTED import never changes. A review counts for every entry by whi
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -43,13 +42,13 @@ from hashhub.model import (
     set_key_of,
 )
 from hashhub.store import schema as s
-from hashhub.store import videos
 from hashhub.store.database import Database, Row, array_of
+from hashhub.store.entry_rows import FrameCount, frame_counts, frames_of
 from hashhub.store.entry_writes import PENDING, DeferredWithdrawals, EntryWrites, WithdrawalPart, take_ids
 from hashhub.store.events import MAX_REVISION, append_event
+from hashhub.store.hash_sets import key_of_set, no_entry
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch
-from hashhub.store.names import key_of_set, no_entry
 from hashhub.store.packing import (
     pack_reasons,
     reasons_before,
@@ -59,7 +58,7 @@ from hashhub.store.packing import (
     unpack_reasons,
 )
 from hashhub.store.requests import IdempotentRequest
-from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
+from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED_AROUND, WITHDRAWN
 
 KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
 _ID_PAGE: Final = 200_000  # ids read at a time
@@ -69,18 +68,17 @@ _DEEP_LOOKS: Final = 4  # for one question: some 10 ms each
 HIT_KEYS: Final = 512  # digests asked for in one statement
 _PAIR_SIZES: Final = (1, 8, 64, HIT_KEYS)  # with their hash sets, of which SQLite gets few different statements
 
-_WITHDRAWAL_REASONS: Final = {code: reason for reason, code in s.WITHDRAWAL_REASONS.items()}
-_REVIEW_KINDS: Final = {code: k for k, code in s.REVIEW_KINDS.items()}
 OBJECTIONS: Final = frozenset({ReviewKind.FALSE_POSITIVE, ReviewKind.NOT_ILLEGAL_HERE, ReviewKind.MISCLASSIFIED})
 """Reviews that speak against what an entry states."""
 _DAY: Final = timedelta(days=1)
 
 # What `_entry` reads, in its order.
-ENTRY_SQL: Final = (
-    "SELECT e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, "
-    "e.reasons, "
+ENTRY_COLUMNS: Final = (
+    "e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, "
     'e.update_revision, e."import", e.expire_time, (SELECT outstanding FROM metadata)'
 )
+ENTRY_SQL: Final = f"SELECT {ENTRY_COLUMNS}"
+NOT_STAGED: Final = f"NOT EXISTS ({STAGED_AROUND})"
 
 REVIEW_SQL: Final = (
     "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, r.actor, r.role, r.sets_aside, "
@@ -126,8 +124,6 @@ class EntryTable:
         self._outstanding = outstanding
         self._writes = writes
         self._sources: dict[int, _Source] = {}
-        self._set_names: dict[int, tuple[str, str]] = {}
-        self._set_keys: dict[tuple[str, str], int] = {}
         self._classifications: dict[int, Classification] = {}
 
     def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[HitRow]:
@@ -152,7 +148,7 @@ class EntryTable:
                         is_cut = len(own) == 2 * _DEEP or len(standing) > 2 * most
                     if len(standing) > 2 * most:
                         standing = standing[:most] + standing[-most:]
-                    name = "/".join(self._set_name(key))
+                    name = self._db.hash_set_name(key)
                     yield from (HitRow(digest, row[0], name, row) for row in standing)
                     if is_cut:
                         yield HitRow(digest, 0, name, ())
@@ -162,11 +158,10 @@ class EntryTable:
         return row[2] == ACTIVE and self.source(row[11]) is not None and self.withdrawn_by(row) is None
 
     def entries_sharing_frames(self, pairs: Sequence[tuple[bytes, int]], most: int) -> Iterator[tuple[bytes, int, int]]:
-        """Yield (digest, entry id, how many distinct digests its frames have) of the entries whose rows are ACTIVE and
-        which have a frame with a digest in a hash set, for each (digest, key of the set), as `hits_by_digests` does;
-        where there may be more, a line with -1 in place of an id.
+        """Yield (digest, entry id, its distinct frame digests) of entries that are ACTIVE by their rows and have a
+        frame with a digest in a hash set, as `hits_by_digests` does; -1 for an id: there may be more.
 
-        What is staged or outstanding is among them: ask `hits_by_ids` which ones are visible.
+        `hits_by_ids` tells which ones are visible.
         """
         columns, frames_of = "SELECT e.id, e.state, f.digest_count", "JOIN frames f ON f.entry = e.id"
         for start in range(0, len(pairs), HIT_KEYS):
@@ -214,7 +209,7 @@ class EntryTable:
         sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} AND e.state = {ACTIVE} ORDER BY e.id"
         for row in self._db.by_keys(sql, "int8", (), sorted(set(ids))):
             if self._stands(row):
-                yield HitRow(b"", row[0], "/".join(self._set_name(row[1])), row)
+                yield HitRow(b"", row[0], self._db.hash_set_name(row[1]), row)
 
     def read_entry(self, hit: HitRow) -> Entry:
         """Return the entry as it was when it was hit."""
@@ -282,15 +277,9 @@ class EntryTable:
 
     def id_of(self, name: str) -> int:
         """Return the id of the entry called CONTRIBUTOR/SET/NUMBER, be it there or not; 0 where the hash set is not."""
-        contributor, hash_set, number = name.split("/")
-        place = (contributor, hash_set)
-        key = self._set_keys.get(place)
-        if key is None:
-            rows = self._db.fetch(self._db.sql("SELECT key FROM hash_set WHERE contributor = ? AND id = ?"), place)
-            if not rows:
-                return 0
-            key = self._set_keys[place] = rows[0][0]
-        return id_in_set(key, int(number))
+        hash_set, _, number = name.rpartition("/")
+        key = self._db.hash_set_key(hash_set)
+        return id_in_set(key, int(number)) if key else 0
 
     def get_entries(self, ids: Iterable[int]) -> dict[int, Entry]:
         """Return the visible entries with these ids, in any state, by id in ascending order."""
@@ -310,23 +299,11 @@ class EntryTable:
         """Return up to `page_size` visible entries of a set in `states` after `after_id`, by id. Raises NotFound."""
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         wanted = frozenset(states)
-        # One query for each state: each walks the index in order.
-        by_state = [self._walk_state(set_key, code, after_id, page_size) for code in self.codes_of(wanted)]
-        in_order = heapq.merge(*by_state, key=lambda row: row[0])
-        entries = (e for row in in_order if (e := self._entry(row)) is not None and e.state in wanted)
-        return self._with_withdrawals(list(itertools.islice(entries, page_size)))
-
-    def _walk_state(self, set_key: int, code: int, after: int, size: int) -> Iterator[Row]:
-        """Yield the rows of a set's entries in a state after `after` that are not staged, by id, `size` at once."""
-        sql = self._db.sql(
-            f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "
-            f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.id LIMIT ?"
+        pages = self._db.entry_pages(
+            ENTRY_COLUMNS, set_key, self.codes_of(wanted), after=after_id, page=page_size, condition=NOT_STAGED
         )
-        while rows := self._db.fetch(sql, (set_key, code, after, size)):
-            yield from rows
-            if len(rows) < size:
-                return
-            after = rows[-1][0]
+        entries = (e for rows in pages for row in rows if (e := self._entry(row[2:])) is not None and e.state in wanted)
+        return self._with_withdrawals(list(itertools.islice(entries, page_size)))
 
     def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, list[Entry]]:
         """Return by external id a hash set's visible entries that are not WITHDRAWN and have it, oldest first."""
@@ -346,11 +323,7 @@ class EntryTable:
     def active_ids(
         self, contributor: str, hash_set: str, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
     ) -> NDArray[np.int64]:
-        """Return the ids of a hash set's visible entries in `states`, int64[n] ascending. Raises NotFound.
-
-        A replacing import wants QUARANTINED ones too: what its list does not hold any more should be withdrawn in
-        either state.
-        """
+        """Return the ids of a set's visible entries in `states`, int64[n] ascending. Raises NotFound."""
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         wanted = {s.ENTRY_STATES[state] for state in states}
         parts = [np.empty(0, np.int64)]
@@ -369,7 +342,7 @@ class EntryTable:
         first, last = ids[0], ids[-1]
         if last - first < _DENSE * len(ids):
             wanted = set(ids)
-            sql = self._db.sql(f"{ENTRY_SQL} FROM entry e WHERE e.id BETWEEN ? AND ? ORDER BY e.id")
+            sql = f"{ENTRY_SQL} FROM entry e WHERE e.id BETWEEN ? AND ? ORDER BY e.id"
             rows = [row for row in self._db.fetch(sql, (first, last)) if row[0] in wanted]
         else:
             rows = list(
@@ -392,7 +365,7 @@ class EntryTable:
             return entry
         # One that is outstanding still says in its row what it was.
         code, reasons = (row[2], row[9]) if self.withdrawn_by(row) is not None else reasons_before(row[9])
-        return msgspec.structs.replace(entry, state=STATE_OF_CODE[code], reasons=unpack_reasons(reasons))
+        return msgspec.structs.replace(entry, state=s.ENTRY_STATES.members[code], reasons=unpack_reasons(reasons))
 
     def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
         """Return how many visible entries of a hash set are in a state. Raises NotFound."""
@@ -401,7 +374,7 @@ class EntryTable:
             return len(self.active_ids(contributor, hash_set, states=[state]))
         # All of them through the index, less what is staged: joining each one's import would take a second for a
         # million.
-        sql = self._db.sql(
+        sql = (
             "SELECT (SELECT count(*) FROM entry WHERE hash_set = ? AND state = ?) - (SELECT count(*) FROM allocation a "
             "CROSS JOIN entry e WHERE e.id BETWEEN a.first_entry AND a.last_entry AND e.hash_set = ? AND e.state = ?)"
         )
@@ -420,13 +393,12 @@ class EntryTable:
         by: Actor = SYSTEM,
         request_id: str = "",
     ) -> Review:
-        """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound;
-        LimitExceeded when its author made `most` reviews of the entry within a day.
+        """Append a review of a visible entry and return it with its id, time and revision.
 
-        It counts for the entries `also` too, by which the contributor states the same item; a SET_ASIDE one for all for
-        which the review counts that it sets aside. `items`: of how many the entry may be; 0: of its author's own. An
-        objection awaits the operator's acceptance where those that its author made within a day, and that weigh, would
-        be about more than `daily`.
+        It counts for the entries `also` too, by which the contributor states the item; a SET_ASIDE one where the review
+        counts that it sets aside. `items`: of how many the entry may be; 0: of its author's own. An objection awaits
+        acceptance where its author's that weigh would be about more than `daily` items within a day. Raises NotFound;
+        LimitExceeded after `most` reviews of the entry by its author within a day.
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
         request = IdempotentRequest(request_id, "add_review", review, by.name)
@@ -513,12 +485,7 @@ class EntryTable:
         return sum(by_entry.values())
 
     def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
-        """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left
-        out.
-
-        A review's own `entry_id` is that of the entry that it was stated about: this one, or an earlier one about the
-        same item.
-        """
+        """Return by entry id the reviews that count for it, some stated about earlier entries, the oldest first."""
         sql = f"{REVIEW_SQL} WHERE e.id {{keys}} ORDER BY e.id, r.id"
         by_entry: dict[int, list[Review]] = {}
         for row in self._db.by_keys(sql, "int8", (), sorted(set(entry_ids))):
@@ -526,10 +493,8 @@ class EntryTable:
         return by_entry
 
     def review_revisions(self, entry_id: int, after: int, before: int, limit: int) -> list[int]:
-        """Return the last revisions after one and before another (0: of all) at which reviews that count for an entry
-        were made, `limit` at most, the newest first.
-        """
-        sql = self._db.sql(
+        """Return the `limit` newest revisions of reviews of an entry after one and before another (0: of all)."""
+        sql = (
             "SELECT DISTINCT r.revision FROM entry e JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id "
             "JOIN review r ON r.id = a.review WHERE e.id = ? AND r.revision > ? AND r.revision < ? "
             "ORDER BY r.revision DESC LIMIT ?"
@@ -538,14 +503,14 @@ class EntryTable:
 
     def is_reviewed(self, entry_id: int) -> bool:
         """Whether a review counts for an entry."""
-        sql = self._db.sql(
+        sql = (
             "SELECT 1 FROM entry e JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id WHERE e.id = ? LIMIT 1"
         )
         return bool(self._db.fetch(sql, (entry_id,)))
 
     def list_reviews(self, entry_id: int, page_size: int, after: int = 0) -> list[Review]:
         """Return up to `page_size` reviews that count for an entry, as `reviews_of` does, with ids after `after`."""
-        sql = self._db.sql(f"{REVIEW_SQL} WHERE e.id = ? AND r.id > ? ORDER BY r.id LIMIT ?")
+        sql = f"{REVIEW_SQL} WHERE e.id = ? AND r.id > ? ORDER BY r.id LIMIT ?"
         return [review_of_row(row) for row in self._db.fetch(sql, (entry_id, after, page_size))]
 
     def classification(self, key: int) -> Classification:
@@ -567,13 +532,6 @@ class EntryTable:
             at_hand.update(read if len(read) <= KEPT else {})
         return by_key
 
-    def _set_name(self, key: int) -> tuple[str, str]:
-        name = self._set_names.get(key)
-        if name is None:
-            rows = self._db.fetch(self._db.sql("SELECT contributor, id FROM hash_set WHERE key = ?"), (key,))
-            name = self._set_names[key] = (rows[0][0], rows[0][1])
-        return name
-
     def source(self, key: int) -> _Source | None:
         """Return what an import says about its entries; None while it is not COMMITTED, which is for ever."""
         source = self._sources.get(key)
@@ -582,7 +540,7 @@ class EntryTable:
                 'SELECT id, connector, connector_version, source_digest, revision, terms FROM "import" '
                 "WHERE key = ? AND state = ?"
             )
-            rows = self._db.fetch(self._db.sql(sql), (key, COMMITTED))
+            rows = self._db.fetch(sql, (key, COMMITTED))
             if rows:
                 if len(self._sources) >= KEPT:
                     self._sources = {}
@@ -594,13 +552,13 @@ class EntryTable:
         source = self.source(row[11])
         if source is None:
             return None
-        contributor, hash_set = self._set_name(row[1])
+        contributor, _, hash_set = self._db.hash_set_name(row[1]).partition("/")
         details = dict(unpack_details(row[8]))
         hashes = unpack_hashes(row[7])
         frames_digest = b""
         if hashes and hashes[-1].algorithm == FRAMES.name:
             hashes, frames_digest = hashes[:-1], hashes[-1].digest
-        state, reasons, update_revision, withdrawal = STATE_OF_CODE[row[2]], row[9], row[10], None
+        state, reasons, update_revision, withdrawal = s.ENTRY_STATES.members[row[2]], row[9], row[10], None
         if (part := self.withdrawn_by(row)) is not None:
             state, reasons, update_revision = EntryState.WITHDRAWN, pack_reasons((part.code,)), part.revision
             if part.withdrawal is not None:
@@ -626,7 +584,7 @@ class EntryTable:
             reasons=unpack_reasons(reasons),
             create_revision=source.revision,
             update_revision=update_revision or source.revision,
-            expire_time=None if row[12] is None else s.from_millis(row[12]),
+            expire_time=s.time_of(row[12]),
             withdrawal=withdrawal,
             **details,
         )
@@ -640,10 +598,10 @@ class EntryTable:
         )
         withdrawals = {
             row[0]: Withdrawal(
-                reason=_WITHDRAWAL_REASONS[row[1]],
+                reason=s.WITHDRAWAL_REASONS.members[row[1]],
                 comment=row[2],
                 actor=row[3],
-                role=ROLE_OF_CODE[row[4]],
+                role=s.ROLES.members[row[4]],
                 revision=row[5],
                 pending=bool(row[6]),
             )
@@ -662,31 +620,29 @@ class EntryTable:
         having = [e.id for e in entries if e.frames_digest]
         if not having:
             return entries
-        counts = videos.counts_of(self._db, having, c)
+        counts = frame_counts(self._db, having, c)
         return [msgspec.structs.replace(e, frame_count=counts[e.id].frames) if e.id in counts else e for e in entries]
 
     def with_frames(self, entry: Entry) -> Entry:
         """Return an entry with its frames, if it is a video and was not erased meanwhile."""
         if not entry.frames_digest:
             return entry
-        packed = next((content for _, content in videos.frames_of(self._db, [entry.id])), b"")
+        packed = next((content for _, content in frames_of(self._db, [entry.id])), b"")
         return msgspec.structs.replace(entry, frames=frames.unpack(packed))
 
     def frames_of(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield the entries that have frames, ascending by id, with these, packed."""
-        return videos.frames_of(self._db, ids)
+        return frames_of(self._db, ids)
 
-    def frame_counts(self, ids: Iterable[int]) -> dict[int, videos.FrameCount]:
+    def frame_counts(self, ids: Iterable[int]) -> dict[int, FrameCount]:
         """Return by id how many frames the entries have that are videos, and how many of their digests match."""
-        return videos.counts_of(self._db, ids)
+        return frame_counts(self._db, ids)
 
     def _neighbours(self, entry_id: int) -> tuple[list[int], list[int]]:
         """Return the entries that an entry replaced, and those that replaced it."""
-        earlier = self._db.fetch(
-            self._db.sql("SELECT earlier FROM succession WHERE later = ? ORDER BY earlier"), (entry_id,)
-        )
+        earlier = self._db.fetch("SELECT earlier FROM succession WHERE later = ? ORDER BY earlier", (entry_id,))
         later = self._db.fetch(
-            self._db.sql(
+            (
                 "SELECT e.later FROM "  # noqa: S608 - our own text
                 "(SELECT later, later AS id FROM succession WHERE earlier = ?) e "
                 f"WHERE NOT EXISTS ({STAGED_AROUND}) ORDER BY e.later"
@@ -698,14 +654,10 @@ class EntryTable:
     def ids_in_state(
         self, set_key: int, code: int, *, wanted: Collection[int] | None = None
     ) -> Iterator[NDArray[np.int64]]:
-        """Yield the ids of a hash set's entries whose rows have a state, ascending, int64[n] a page.
-
-        With `wanted` only those that are not staged, and of these those that are in one of the wanted states: what is
-        outstanding is WITHDRAWN.
-        """
+        """Yield ids of a set's entries by their rows' state, ascending, or of visible ones in `wanted` states."""
         visible = "" if wanted is None else f"AND NOT EXISTS ({STAGED_AROUND})"
         condition, order, parameters = self._db.state_page(set_key, code, 0)
-        sql = self._db.sql(
+        sql = (
             "SELECT e.id, e.update_revision, "  # noqa: S608 - our own text
             "(SELECT outstanding FROM metadata) FROM entry e "
             f"WHERE {condition} {visible} ORDER BY {order} LIMIT ?"
@@ -768,12 +720,12 @@ def review_of_row(row: Row) -> Review:
         id=row[0],
         entry_id=row[1],
         author=row[2],
-        kind=_REVIEW_KINDS[row[3]],
+        kind=s.REVIEW_KINDS.members[row[3]],
         comment=row[4],
         create_time=s.from_millis(row[5]),
         revision=row[6],
         actor=row[7],
-        role=ROLE_OF_CODE[row[8]],
+        role=s.ROLES.members[row[8]],
         sets_aside=row[9],
         awaits_acceptance=bool(row[10]),
     )

@@ -8,22 +8,21 @@ out of scope no row is read, and what the caller may not see of the others is no
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import NotFound
-from hashhub.model import MAX_NUMBER, Entry, EntryState, Selection, id_in_set
+from hashhub.model import MAX_NUMBER, EntryState, Selection, id_in_set
 from hashhub.schemes.dimensions import is_within
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.entries import ENTRY_SQL, EntryTable, SelectedEntries
+from hashhub.store.entries import ENTRY_COLUMNS, ENTRY_SQL, NOT_STAGED, EntryTable, SelectedEntries
 from hashhub.store.entry_writes import PENDING, DeferredWithdrawals
 from hashhub.store.idset import ascending, runs
 from hashhub.store.packing import unpack_details, unpack_reasons
-from hashhub.store.schema import ACTIVE, COMMITTED, STAGED_AROUND, UPSERT, WITHDRAWN
+from hashhub.store.schema import ACTIVE, COMMITTED, UPSERT, WITHDRAWN
 
 PIECE: Final = 2_000  # rows read at a time
 
@@ -78,10 +77,6 @@ class EntrySelector:
             states.append(np.fromiter((self._state(row)[0] for row in piece.rows), np.int64, n))
         return SelectedEntries(np.concatenate(ids), np.concatenate(states), revision)
 
-    def read(self, rows: Sequence[Row]) -> list[Entry]:
-        """Return the entries of rows that `walk` gave."""
-        return self._entries.of_rows(rows)
-
     def unmatched(self, selection: Selection, scope: Scope, check: Callable[[], None] = lambda: None) -> list[str]:
         """Return those of the names, hashes and external ids given that no visible entry of the own hash sets has."""
         keys = self._keys(Scope(scope.own))
@@ -107,14 +102,13 @@ class EntrySelector:
 
     def _keys(self, scope: Scope) -> Mapping[int, str]:
         """Return the names of the scope's hash sets by key."""
-        sql = "SELECT key, contributor, id FROM hash_set"
-        names = {row[0]: f"{row[1]}/{row[2]}" for row in self._db.fetch(sql)}
+        names = self._db.hash_set_names()
         return {key: name for key, name in names.items() if name in scope.own or name in scope.shared}
 
     def _imports(self, selection: Selection, keys: Mapping[int, str]) -> Mapping[int, int]:
         """Return the revisions of the selection's imports by key."""
         imports: dict[int, int] = {}
-        sql = self._db.sql('SELECT key, revision, hash_set FROM "import" WHERE id = ? AND state = ?')
+        sql = 'SELECT key, revision, hash_set FROM "import" WHERE id = ? AND state = ?'
         for name in selection.imports:
             hash_set, _, import_id = name.rpartition("/")
             rows = self._db.fetch(sql, (import_id, COMMITTED))
@@ -144,7 +138,7 @@ class EntrySelector:
             return
         if imports:
             for first, last in self._ranges(imports):
-                yield from self._pages(partial(_page_to, last), max(after, first - 1))
+                yield from self._within(max(after, first - 1), last)
             return
         # Each hash set's states are in order in the index; what is WITHDRAWN may not say so in its row yet.
         codes = self._entries.codes_of(selection.states or tuple(EntryState))
@@ -152,7 +146,8 @@ class EntrySelector:
             start = max(after, id_in_set(key, 0))
             if start < id_in_set(key + 1, 0):
                 of_set = [ACTIVE] if keys[key] in shared else codes
-                yield from _merged([self._pages(partial(self._db.state_page, key, code), start) for code in of_set])
+                pages = self._db.entry_pages(ENTRY_COLUMNS, key, of_set, after=start, page=PIECE, condition=NOT_STAGED)
+                yield from ([row[2:] for row in page] for page in pages)
 
     def _by_values(self, selection: Selection, keys: Mapping[int, str], check: Callable[[], None]) -> NDArray[np.int64]:
         """Return the ids of the entries that have one of the names, of the hashes and of the external ids given."""
@@ -190,31 +185,17 @@ class EntrySelector:
 
     def _ranges(self, imports: Mapping[int, int]) -> list[tuple[int, int]]:
         """Return the ranges of ids that imports gave to their entries: what their revisions made visible."""
-        sql = self._db.sql(
-            'SELECT first_entry, last_entry FROM change WHERE revision = ? AND kind = ? AND "import" = ?'
-        )
+        sql = 'SELECT first_entry, last_entry FROM change WHERE revision = ? AND kind = ? AND "import" = ?'
         return sorted(
             (row[0], row[1])
             for key, revision in imports.items()
             for row in self._db.fetch(sql, (revision, UPSERT, key))
         )
 
-    def _pages(self, page: Callable[[int], tuple[str, str, Row]], after: int) -> Iterator[Sequence[Row]]:
-        """Yield the rows of `page` (condition, order, parameters) behind an id that are not staged, page by page."""
-        while True:
-            condition, order, parameters = page(after)
-            rows = self._db.fetch(
-                self._db.sql(
-                    f"{ENTRY_SQL} FROM entry e WHERE {condition} AND NOT EXISTS ({STAGED_AROUND}) "
-                    f"ORDER BY {order} LIMIT {PIECE}"
-                ),
-                parameters,
-            )
-            if rows:
-                yield rows
-            if len(rows) < PIECE:
-                return
-            after = rows[-1][0]
+    def _within(self, after: int, last: int) -> Iterator[Sequence[Row]]:
+        """Yield the rows behind an id, up to another, that are not staged, page by page."""
+        sql = f"{ENTRY_SQL} FROM entry e WHERE e.id > ? AND e.id <= ? AND {NOT_STAGED} ORDER BY e.id LIMIT {PIECE}"
+        return self._db.pages(after, lambda behind: self._db.fetch(sql, (behind, last)))
 
     def _sees(self, keys: Mapping[int, str], shared: Collection[str]) -> Callable[[Row], bool]:
         is_visible = self._visibility()
@@ -308,31 +289,3 @@ def _named(selection: Selection, keys: Mapping[int, str]) -> list[int]:
     key_of = {name: key for key, name in keys.items()}
     placed = (name.rpartition("/") for name in selection.names)
     return [id_in_set(key_of[of], int(number)) for of, _, number in placed if of in key_of]
-
-
-def _page_to(last: int, after: int) -> tuple[str, str, Row]:
-    return "e.id > ? AND e.id <= ?", "e.id", (after, last)
-
-
-def _merged(walks: Sequence[Iterator[Sequence[Row]]]) -> Iterator[Sequence[Row]]:
-    """Merge walks that are each in order of id, pages at a time: what no other walk can precede goes out."""
-    held: dict[int, list[Row]] = {}
-    for number, walk in enumerate(walks):
-        if rows := next(walk, None):
-            held[number] = list(rows)
-    while held:
-        last = min(rows[-1][0] for rows in held.values())
-        out: list[Row] = []
-        for number in list(held):
-            rows = held[number]
-            due = [row for row in rows if row[0] <= last]
-            out += due
-            rest = rows[len(due) :]
-            if not rest:
-                rest = list(next(walks[number], ()))
-            if rest:
-                held[number] = rest
-            else:
-                del held[number]
-        out.sort(key=lambda row: row[0])
-        yield out

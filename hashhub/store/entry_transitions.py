@@ -3,13 +3,10 @@
     ACTIVE ──quarantine──> QUARANTINED ──release──> ACTIVE
        └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (after the entry's reasons, see packing)
 
-A transition takes a set of entries, a single one as a set of one, and is one transaction, one event and one revision.
-What was read before, in pieces, is read again under the lock where it moved since. A withdrawal by hand and an
-operator's quarantine write a hold, so that no list undoes them. Withdrawals of many are only noted
-(store.entry_writes); other transitions move at most MOST entries and write them at once.
-
-A request for a withdrawal is an event of its own, which others do not see: a call that withdraws some entries and asks
-for others has two revisions.
+A transition takes a set of entries, a single one as a set of one, in one transaction, event and revision; a request
+for a withdrawal is an event of its own. What moved since it was read is read again under the lock. A withdrawal by hand
+and an operator's quarantine write a hold, so that no list undoes them. Withdrawals of many are only noted
+(store.entry_writes); others move at most MOST entries.
 """
 
 from __future__ import annotations
@@ -42,6 +39,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import ENTRY_SQL, EntryTable, SelectedEntries
+from hashhub.store.entry_rows import clear_places, delete_frames
 from hashhub.store.entry_writes import (
     CHANGE_IDS,
     PAGE,
@@ -54,13 +52,12 @@ from hashhub.store.entry_writes import (
     sets_of,
 )
 from hashhub.store.events import Facts, append_event
-from hashhub.store.floors import refuse_restoring
-from hashhub.store.holds import HeldItem, Origin, lift_holds, put_holds, traces_of
+from hashhub.store.hash_sets import key_of_set, no_entry, refuse_restoring
+from hashhub.store.holds import HeldItem, Origin, hold_without_entries, lift_holds, put_holds, traces_of
 from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.imprints import touch
-from hashhub.store.names import key_of_set, no_entry
 from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
-from hashhub.store.requests import IdempotentRequest
+from hashhub.store.requests import IdempotentRequest, forget_results
 from hashhub.store.resources import Resources
 from hashhub.store.schema import (
     ACTIVE,
@@ -68,13 +65,10 @@ from hashhub.store.schema import (
     REVIEWED,
     STAGED,
     STAGED_AROUND,
-    STATE_OF_CODE,
     UPSERT,
     WITHDRAW,
     WITHDRAWN,
 )
-from hashhub.store.statements import clear
-from hashhub.store.videos import delete_frames
 
 MOST: Final = 50_000
 """Entries that one call moves other than by withdrawing them: their rows are written in one transaction."""
@@ -92,7 +86,6 @@ _FIRMNESS: Final = {"": 0, Origin.SOURCE: 1, Origin.CONTRIBUTOR: 2, Origin.PERSO
 Ids = NDArray[np.int64]
 _Row = tuple[int, int, str | None]  # id, code of the state, packed reasons
 _NO_IDS: Final = np.empty(0, np.int64)
-_REASON_OF_CODE: Final = {code: reason for reason, code in s.WITHDRAWAL_REASONS.items()}
 
 
 class DailyLimit(NamedTuple):
@@ -185,10 +178,9 @@ class EntryTransitions:
     ) -> TransitionResult:
         """Withdraw entries of one contributor with a hold, or note that it was asked for.
 
-        Those of a hash set of which more than the limit would be withdrawn today stay as they are, with the remark
-        WITHDRAWAL_PENDING, until somebody else than who asked withdraws them too: an operator, or another token of the
-        contributor. What is withdrawn already stays as it is, unless the new hold is firmer than the one before.
-        `also`: entries about the same items, withdrawn with them for the same reason in the same event.
+        Those of a set of which more than the limit would be withdrawn today get the remark WITHDRAWAL_PENDING instead,
+        until an operator, or another token of the contributor, withdraws them too. What is withdrawn already stays as
+        it is, unless the new hold is firmer. `also`: entries about the same items, withdrawn with them.
 
         Raises LimitExceeded when more than MOST would be asked for; of a single entry NotFound, and FailedPrecondition
         (ENTRY_WITHDRAWN) when a newer statement has taken its place.
@@ -214,11 +206,10 @@ class EntryTransitions:
         *,
         code: str = "QUARANTINED_BY_OPERATOR",
     ) -> TransitionResult:
-        """Keep visible entries, and what their contributor states about the items next, from matching. `code` becomes
-        their reason.
+        """Keep visible entries, and what is stated of their items next, from matching, with `code` as their reason;
+        what waits for another reason is held from now on.
 
-        Those that wait in quarantine for another reason are held there from now on. Raises LimitExceeded; of a single
-        entry NotFound, and Conflict when it is WITHDRAWN.
+        Raises LimitExceeded; of a single entry NotFound, and Conflict when it is WITHDRAWN.
         """
 
         def act(c: Connection, chosen: SelectedEntries) -> TransitionResult:
@@ -232,7 +223,7 @@ class EntryTransitions:
             if command.dry or not moved.changed:
                 return moved
             ids = ascending(np.concatenate([active, holding]))
-            was = STATE_OF_CODE[int(chosen.states[0])] if command.is_single else EntryState.ACTIVE
+            was = s.ENTRY_STATES.members[int(chosen.states[0])] if command.is_single else EntryState.ACTIVE
             revision = self._append(c, EventKind.ENTRIES_QUARANTINED, ids, command, {"was": str(was)})
             # Nobody has said what an undecided item is by putting it into quarantine.
             rows = self._writes.visible_rows(c, active.tolist())
@@ -256,12 +247,11 @@ class EntryTransitions:
         lift: Sequence[int] = (),
         skipped: Mapping[str, Sequence[int]] = {},
     ) -> TransitionResult:
-        """Let quarantined entries match; what holds them there is lifted, and the holds `lift` about the same items.
+        """Let quarantined entries match, lifting what holds them there, and the holds `lift` about the same items.
 
-        What was no claim of harm is none afterwards: the remark UNCLASSIFIED stays, and so do those that it had before
-        the quarantine. `supersede`: by entry those of its hash set, about the same item, that are withdrawn with the
-        reason SUPERSEDED; their reviews count for it too. `skipped`: entries that stay, by reason. Raises
-        LimitExceeded; of a single entry NotFound, and Conflict when it is WITHDRAWN.
+        The remark UNCLASSIFIED stays, and those from before the quarantine. `supersede`: by entry those of its hash set
+        that it replaces; their reviews count for it too. `skipped`: entries that stay, by reason. Raises LimitExceeded;
+        of a single entry NotFound, and Conflict when it is WITHDRAWN.
         """
 
         def act(c: Connection, chosen: SelectedEntries) -> TransitionResult:
@@ -304,11 +294,10 @@ class EntryTransitions:
         lift: Sequence[int] = (),
         skipped: Mapping[str, Sequence[int]] = {},
     ) -> TransitionResult:
-        """Take withdrawals, and requests for one, back.
+        """Take withdrawals, and requests for one, back: each is what it was before, without hold and past expiry.
 
-        Each is what it was before, its hold is lifted, and an expiry that has passed is cleared. `lift`: further holds
-        about the same items; `skipped`: entries that stay withdrawn, by reason. So do those that were erased, or
-        replaced by one that stands. Raises LimitExceeded; of a single entry NotFound.
+        `lift`: further holds about the same items; `skipped`: entries that stay withdrawn, by reason, as do erased and
+        replaced ones. Raises LimitExceeded; of a single entry NotFound.
         """
 
         def act(c: Connection, chosen: SelectedEntries) -> TransitionResult:
@@ -351,7 +340,7 @@ class EntryTransitions:
 
     def requests_at(self, revision: int) -> list[int]:
         """Return the entries whose withdrawal was asked for at a revision and still waits for a second person."""
-        sql = self._db.sql("SELECT entry FROM withdrawal WHERE pending AND revision = ? ORDER BY entry")
+        sql = "SELECT entry FROM withdrawal WHERE pending AND revision = ? ORDER BY entry"
         return [row[0] for row in self._db.fetch(sql, (revision,))]
 
     def withdraw(
@@ -367,11 +356,10 @@ class EntryTransitions:
         origin: Origin | None = None,
         withdrawal: Withdrawal | None = None,
     ) -> int:
-        """Withdraw visible entries, all at one revision, and return that; those WITHDRAWN already stay as they are.
+        """Withdraw visible entries at one revision, and return that; those WITHDRAWN already stay as they are.
 
-        `code` becomes the entries' reason, and the event's without `reason`. With `origin` they are held, with
-        `withdrawal` it is on record who withdrew them. Raises NotFound when there is no such entry; then none is
-        withdrawn.
+        `code`: the entries' reason, and the event's without `reason`. `origin`: of a hold. `withdrawal`: who withdrew
+        them. Raises NotFound when one does not exist; then none is withdrawn.
         """
         wanted = sorted(set(ids))
         with self._db.write_in_order() as c:
@@ -401,7 +389,7 @@ class EntryTransitions:
     def expire(self, at: datetime) -> int:
         """Withdraw the visible entries whose time has passed, a page at a revision; return how many."""
         # Spelt out as the partial index has it, so that it serves: it holds no withdrawn entries.
-        sql = self._db.sql(
+        sql = (
             "SELECT e.id FROM entry e "  # noqa: S608 - our own text
             "WHERE e.expire_time IS NOT NULL AND e.state != 3 AND e.expire_time <= ? "
             f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.expire_time, e.id LIMIT {PAGE}"
@@ -430,11 +418,9 @@ class EntryTransitions:
         return told
 
     def erase(self, entry_id: int, *, secret: bytes, by: Actor, reason: str = "") -> Entry:
-        """Clear everything that an entry says about its item, for ever; return what is left of it.
-
-        It is WITHDRAWN with the reason ERASED, and a hold with keyed traces keeps its contributor's lists from bringing
-        the item back. The comments of its reviews and of its withdrawal go, and the details of events about it alone.
-        Erasing twice is a success. `secret`: `Store.secret`. Raises NotFound.
+        """Clear for ever what an entry and words about it alone say; return what is left: WITHDRAWN, ERASED, and a hold
+        with keyed traces against its contributor's lists. Erasing twice is a success. `secret`: `Store.secret`. Raises
+        NotFound.
         """
         with self._db.write_in_order() as c:
             row = next(iter(self._writes.visible_rows(c, [entry_id])), None)
@@ -463,7 +449,8 @@ class EntryTransitions:
                 traces=b"".join(sorted(traces_of(secret, stored.external_id or "", hashes))),
             )
             texts = [text.encode() for text in (stored.external_id or "", *comments) if text]
-            self._forget_answers(c, [*(h.digest for h in hashes), *texts])
+            values = [*(h.digest for h in hashes), *texts]
+            forget_results(c, lambda results: (i for i, x in results.items() if any(value in x for value in values)))
             entry = self._read(c, entry_id)
         self._db.scrub()
         return entry
@@ -471,37 +458,23 @@ class EntryTransitions:
     def hold_items(
         self, items: Sequence[HeldItem], *, by: Actor, reason: str, facts: Mapping[str, str | int | tuple[str, ...]]
     ) -> None:
-        """Hold items of which there is no entry, all at one revision.
-
-        What a list states of one waits in quarantine, where an operator can release it; an older list of the source
-        does not bring back what the source deleted.
-        """
+        """Hold items without an entry at one revision: in quarantine, or, by a source, against older lists."""
         with self._db.write_in_order() as c:
             revision = append_event(
                 c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"held_items": len(items), **facts}
             )
-            last = min(c.scalar(sa.select(sa.func.min(s.hold.c.entry))) or 0, 0)
-            touch(c, "hold", range(last - len(items), last))
-            effects = {
-                origin: s.ENTRY_STATES[EntryState.WITHDRAWN if origin is Origin.SOURCE else EntryState.QUARANTINED]
-                for origin in Origin
-            }
-            c.execute(
-                sa.insert(s.hold),
-                [
-                    {
-                        "entry": last - number,
-                        "contributor": item.contributor,
-                        "hash_set": key_of_set(c, item.contributor, item.hash_set) if item.hash_set else 0,
-                        "effect": effects[item.origin],
-                        "origin": str(item.origin),
-                        "revision": revision,
-                        "source_time": "",
-                        "traces": b"".join(sorted(item.traces)),
-                    }
-                    for number, item in enumerate(items, 1)
-                ],
-            )
+            holds = [
+                {
+                    "contributor": item.contributor,
+                    "hash_set": key_of_set(c, item.contributor, item.hash_set) if item.hash_set else 0,
+                    "origin": str(item.origin),
+                    "revision": revision,
+                    "source_time": "",
+                    "traces": b"".join(sorted(item.traces)),
+                }
+                for item in items
+            ]
+            hold_without_entries(c, holds)
 
     def wishes_today(self) -> dict[str, int]:
         """Return by contributor how many entries were withdrawn today for persons shown, if more than WISHES_A_DAY."""
@@ -542,11 +515,9 @@ class EntryTransitions:
                 raise no_entry(str(number_of(entries[0])))
             return SelectedEntries(_array(sorted(fresh)), _array(fresh[i] for i in sorted(fresh)), 0)
         chosen = entries
-        sql = self._db.sql(
-            "SELECT first_entry, last_entry, ids FROM change WHERE revision > ? AND kind <> ? ORDER BY revision"
-        )
+        sql = "SELECT first_entry, last_entry, ids FROM change WHERE revision > ? AND kind <> ? ORDER BY revision"
         moved = np.zeros(len(chosen.ids), np.bool_)
-        for first, last, packed in c.exec_driver_sql(sql, (chosen.revision, STAGED)).all():
+        for first, last, packed in self._db.execute(c, sql, (chosen.revision, STAGED)).all():
             for piece in IdSet(first, last, packed).pieces(1 << 20):
                 moved |= np.isin(chosen.ids, piece, assume_unique=True)
         if not moved.any():
@@ -657,10 +628,8 @@ class EntryTransitions:
         put_holds(c, self._db, plan.again.tolist(), by_hand.origin, EntryState.WITHDRAWN, revision)
         if len(plan.agreed):
             touch(c, "withdrawal", plan.agreed.tolist())
-            update = self._db.sql(
-                "UPDATE withdrawal SET pending = ?, revision = ?, time = ? WHERE entry BETWEEN ? AND ? AND pending"
-            )
-            c.exec_driver_sql(update, [(False, revision, time, *ends) for ends in runs(plan.agreed.tolist())])
+            update = "UPDATE withdrawal SET pending = ?, revision = ?, time = ? WHERE entry BETWEEN ? AND ? AND pending"
+            self._db.execute(c, update, [(False, revision, time, *ends) for ends in runs(plan.agreed.tolist())])
         fresh = ascending(np.concatenate([plan.withdrawn, plan.also]))
         self._end_requests(c, _array(self._requests(c, fresh)))
         groups = [
@@ -715,9 +684,10 @@ class EntryTransitions:
         ids = _array(row[0] for row in rows)
         touch(c, "entry", ids.tolist())
         asked_for = self._requests(c, ids)
-        update = self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?")
+        update = "UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"
         remarks = [_released_reasons(packed, is_asked_for=i in asked_for) for i, _, packed in rows]
-        c.exec_driver_sql(
+        self._db.execute(
+            c,
             update,
             [(ACTIVE, pack_reasons(left), revision, row[0]) for row, left in zip(rows, remarks, strict=True)],
         )
@@ -745,23 +715,20 @@ class EntryTransitions:
             else:
                 others.append((state, before if entry_id in asked_for else without_pending(before), revision, entry_id))
         if plain:
-            sql = self._db.sql(
+            sql = (
                 "UPDATE entry SET state = ?, reasons = NULL, update_revision = ? WHERE id BETWEEN ? AND ? AND state = ?"
             )
             ranges = [(ACTIVE, revision, first, last, WITHDRAWN) for first, last in runs(plain)]
-            c.exec_driver_sql(sql, ranges)
+            self._db.execute(c, sql, ranges)
         if others:
-            sql = self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?")
-            c.exec_driver_sql(sql, others)
-        ended = self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND NOT pending")
-        c.exec_driver_sql(ended, runs(ids))
+            sql = "UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"
+            self._db.execute(c, sql, others)
+        self._db.execute(c, "DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND NOT pending", runs(ids))
         sql = "SELECT e.id FROM entry e WHERE e.expire_time <= ? AND e.id {keys}"
         expired = sorted(row[0] for row in self._db.by_keys(sql, "int8", (s.to_millis(now()),), ids, c))
         if expired:
-            c.exec_driver_sql(
-                self._db.sql("UPDATE entry SET expire_time = NULL WHERE id BETWEEN ? AND ?"), runs(expired)
-            )
-            clear(c, expired)  # they state something else now
+            self._db.execute(c, "UPDATE entry SET expire_time = NULL WHERE id BETWEEN ? AND ?", runs(expired))
+            clear_places(c, expired)  # they state something else now
         active = sorted([*plain, *(row[3] for row in others if row[0] == ACTIVE)])
         if active:
             self._writes.add_changes(c, revision, [(UPSERT, IdSet.of(active), 0)])
@@ -769,37 +736,30 @@ class EntryTransitions:
         if waiting:
             self._writes.add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
 
-    def _forget_answers(self, c: Connection, values: Sequence[bytes]) -> None:
-        """Forget the remembered answers to calls that hold one of the values: a repeated call is then a new one."""
-        t = s.request
-        after = ""
-        while rows := c.execute(sa.select(t.c.id, t.c.result).where(t.c.id > after).order_by(t.c.id).limit(1000)).all():
-            after = rows[-1][0]
-            told = [row[0] for row in rows if any(value in row[1] for value in values)]
-            if told:
-                c.execute(sa.delete(t).where(t.c.id.in_(told)))
-
     def _requests(self, c: Connection, ids: Ids) -> dict[int, tuple[str, WithdrawalReason]]:
         """Return who asked to withdraw which of the entries (ascending), and why, where a second person is awaited."""
-        sql = self._db.sql(
+        sql = (
             "SELECT entry, actor, reason FROM withdrawal "
             "WHERE pending AND hash_set = ? AND entry BETWEEN ? AND ? ORDER BY entry"
         )
         rows = [
             row
             for set_key, of_set in _by_set(ids)
-            for row in c.exec_driver_sql(sql, (set_key, int(of_set[0]), int(of_set[-1])))
+            for row in self._db.execute(c, sql, (set_key, int(of_set[0]), int(of_set[-1])))
         ]
         # Mostly there is none, and sorting a million ids would take a tenth of a second.
         is_meant = np.isin([row[0] for row in rows], ids) if rows else ()
-        return {row[0]: (row[1], _REASON_OF_CODE[row[2]]) for row, is_one in zip(rows, is_meant, strict=True) if is_one}
+        return {
+            row[0]: (row[1], s.WITHDRAWAL_REASONS.members[row[2]])
+            for row, is_one in zip(rows, is_meant, strict=True)
+            if is_one
+        }
 
     def _end_requests(self, c: Connection, ids: Ids) -> None:
         """Let no request wait for a second person any more, about entries (ascending) that have one."""
         if len(ids):
             touch(c, "withdrawal", ids.tolist())
-            ended = self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND pending")
-            c.exec_driver_sql(ended, runs(ids.tolist()))
+            self._db.execute(c, "DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND pending", runs(ids.tolist()))
 
     def _held(self, c: Connection, ids: Ids, effect: EntryState) -> Mapping[int, str]:
         """Return the origins of entries' own holds with this effect, by id."""
@@ -840,15 +800,8 @@ class EntryTransitions:
     def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit, more: int = 1) -> bool:
         """Whether so many more withdrawals by hand in a hash set need a second person; a day's first one does not."""
         w = s.withdrawal
-        today = c.execute(
-            sa.select(sa.func.count()).where(
-                w.c.hash_set == set_key,
-                w.c.time > s.to_millis(now() - _DAY),
-                w.c.pending.is_(False),
-                w.c.role == s.ROLES[Role.CONTRIBUTOR],
-                w.c.reason != _PERSON_SHOWN,
-            )
-        ).scalar_one()
+        by_hand = (w.c.hash_set == set_key, w.c.reason != _PERSON_SHOWN, *_by_contributors_today())
+        today = c.execute(sa.select(sa.func.count()).where(*by_hand)).scalar_one()
         # Those whose rows are still to be written count as well, some perhaps twice: that is on the safe side.
         today += self._outstanding.withdrawn_by_hand(c, set_key, s.to_millis(now() - _DAY))
         if not today and more == 1:
@@ -865,22 +818,15 @@ class EntryTransitions:
     def _wishes_counted(self, c: Connection) -> dict[str, int]:
         """Return by contributor how many entries were withdrawn within a day for persons shown."""
         w, x = s.withdrawal, s.hash_set
+        counted = sa.select(x.c.contributor, sa.func.count()).join(w, w.c.hash_set == x.c.key)
         rows = c.execute(
-            sa.select(x.c.contributor, sa.func.count())
-            .join(w, w.c.hash_set == x.c.key)
-            .where(
-                w.c.time > s.to_millis(now() - _DAY),
-                w.c.pending.is_(False),
-                w.c.role == s.ROLES[Role.CONTRIBUTOR],
-                w.c.reason == _PERSON_SHOWN,
-            )
-            .group_by(x.c.contributor)
+            counted.where(*_by_contributors_today(), w.c.reason == _PERSON_SHOWN).group_by(x.c.contributor)
         )
         return {row[0]: row[1] for row in rows}
 
     def _read(self, c: Connection, entry_id: int) -> Entry:
         """Return the entry as this transaction leaves it."""
-        row = c.exec_driver_sql(self._db.sql(f"{ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).one()
+        row = self._db.execute(c, f"{ENTRY_SQL} FROM entry e WHERE e.id = ?", (entry_id,)).one()
         entry = self._entries.of_row(tuple(row), c)
         if entry is None:
             raise no_entry(str(number_of(entry_id)))
@@ -914,7 +860,7 @@ class EntryTransitions:
             )
         )
         delete_frames(c, self._db, [entry_id])
-        clear(c, [entry_id])
+        clear_places(c, [entry_id])
         self._db.delete_hashes(c, [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry_id) for h in hashes])
 
     def _clear_words(self, c: Connection, entry_id: int, subject: str) -> None:
@@ -940,6 +886,13 @@ def _released_reasons(packed: str | None, *, is_asked_for: bool) -> tuple[str, .
     )
     remaining = (*undecided, *(reason for reason in before if reason != PENDING))
     return (*remaining, PENDING) if is_asked_for else remaining
+
+
+def _by_contributors_today() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition for withdrawals by contributors' tokens within a day."""
+    w = s.withdrawal
+    since = s.to_millis(now() - _DAY)
+    return (w.c.time > since, w.c.pending.is_(False), w.c.role == s.ROLES[Role.CONTRIBUTOR])
 
 
 def without_pending(packed: str | None) -> str | None:
@@ -1009,7 +962,7 @@ def _refuse_too_many(count: int) -> None:
 
 
 def _conflict(chosen: SelectedEntries, expected: EntryState) -> Conflict:
-    state = STATE_OF_CODE[int(chosen.states[0])]
+    state = s.ENTRY_STATES.members[int(chosen.states[0])]
     return Conflict(
         f"entry {number_of(int(chosen.ids[0]))} is {state}, expected {expected}; read it again, then retry",
         metadata={"state": str(state)},

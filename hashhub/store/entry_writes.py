@@ -1,13 +1,12 @@
 """Writes of entries that larger transactions share: states, rows of the feed, what goes on to successors; and large
 withdrawals, which are visible in one small transaction and written into their entries' rows in pieces afterwards.
 
-    commit    the event, the changes, and here which entries and why: from now on every read takes them for WITHDRAWN
-    settle    the rows, a few thousand in a transaction that holds up nobody; then nothing is outstanding any more
+    commit    the event, the changes, and which entries and why: from now on every read takes them for WITHDRAWN
+    settle    the rows, a few thousand in a transaction; then nothing is outstanding any more
     prepare   of these only what the next commit must find written: holds
 
-`metadata.outstanding` names the revisions whose rows are not all written. A read fetches it in the same statement as
-the rows, so that both are of one moment. A write that is about certain entries settles these first. What a process
-leaves behind when it ends, another one settles: each piece can be written twice, and never touches an entry that was
+`metadata.outstanding` names the revisions whose rows are not all written; a read fetches it in the same statement as
+the rows. Any process settles what another leaves: each piece can be written twice, and never touches an entry that was
 moved since.
 """
 
@@ -43,16 +42,20 @@ LARGE: Final = 5_000
 """A revision that withdraws more entries than this is written into their rows afterwards."""
 MOST: Final = 4
 """Revisions of one hash set that may be outstanding: with more than these the next commit writes them first."""
-_WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
-_ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
+
+
+# What stood before goes behind the reasons (see packing).
+_MOVE: Final = (
+    "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
+    "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, state = ?, update_revision = ? WHERE"
+)
 
 
 class WithdrawalPart(NamedTuple):
     """Entries of one hash set that a revision withdrew for one reason, `code`.
 
-    `origin`: what holds them from then on, or empty; `source_times`: the source's own times of its deletion messages,
-    in the order of the ids, or nothing. `withdrawal`: who withdrew them by hand at `withdraw_time` (milliseconds), and
-    why; its revision is that of the part.
+    `origin`: of their hold, or empty; `source_times`: of the source's deletion messages, by id, or nothing.
+    `withdrawal`: who withdrew them by hand at `withdraw_time` (milliseconds), and why.
     """
 
     revision: int
@@ -79,22 +82,13 @@ class DeferredWithdrawals:
         self._known: dict[int, tuple[WithdrawalPart, ...]] = {}  # by revision
         self._written: frozenset[tuple[int, int]] = frozenset()  # parts, by revision and ordinal, by this process
         self._settling = threading.Lock()
-        updated = (
-            "UPDATE entry SET reasons = CASE "  # noqa: S608 - our own text
-            "WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
-            "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
-            "state = ?, update_revision = ? "
-            f"WHERE id {{keys}} AND state <> {_WITHDRAWN} AND update_revision < ?"
-        )
+        updated = f"{_MOVE} id {{keys}} AND state <> {s.WITHDRAWN} AND update_revision < ?"
         keys = "IN (SELECT value FROM json_each(?))" if database.is_sqlite else "= ANY(?::int8[])"
-        self._update = database.sql(updated.format(keys=keys))
-        self._update_range = database.sql(updated.format(keys="BETWEEN ? AND ?"))
+        self._update = updated.format(keys=keys)
+        self._update_range = updated.format(keys="BETWEEN ? AND ?")
 
     def withdraw(self, c: Connection, parts: Sequence[WithdrawalPart], *, at_once: bool = False) -> None:
-        """Let the entries of the parts, all of one revision, be WITHDRAWN in the transaction that makes it visible.
-
-        When they are few, or with `at_once`, their rows say so at once; otherwise call `settle` afterwards.
-        """
+        """Let entries of one revision's parts be WITHDRAWN; unless few, or `at_once`, `settle` writes their rows."""
         if at_once or sum(len(p.ids) for p in parts) <= LARGE:
             for part in parts:
                 touch(c, "entry", _walk(part.ids))
@@ -127,16 +121,14 @@ class DeferredWithdrawals:
         c.execute(sa.update(m).values(outstanding=",".join(filter(None, (listed, str(revision))))))
 
     def parts(self, listed: str) -> Iterator[WithdrawalPart]:
-        """Yield what is outstanding of the revisions that `metadata.outstanding` lists, or listed a moment ago. Raises
-        Unavailable when that was too long ago to tell: what was read with it may be withdrawn and not say so.
-        """
+        """Yield what the listed revisions have outstanding. Raises Unavailable when they were listed too long ago."""
         revisions = _revisions(listed)
         known = self._known
         missing = [r for r in revisions if r not in known]
         if missing:
             t = s.outstanding
             chosen = sa.select(t).where(t.c.revision.in_(missing)).order_by(t.c.revision, t.c.ordinal)
-            rows = self._db.read(lambda c: c.execute(chosen).all())
+            rows = self._db.select(chosen)
             fresh: dict[int, list[WithdrawalPart]] = {r: [] for r in missing}
             for row in rows:
                 fresh[row[0]].append(_part(row))
@@ -156,9 +148,7 @@ class DeferredWithdrawals:
         return None
 
     def withdrawn_by_hand(self, c: Connection, hash_set: int, since: int) -> int:
-        """Return how many entries of a hash set contributors' tokens withdrew by hand since a time whose rows may not
-        say so yet, but for the wishes of persons shown.
-        """
+        """Return how many entries contributors withdrew by hand since a time without their rows saying so yet."""
         listed: str = c.execute(sa.select(s.metadata.c.outstanding)).scalar_one()
         return sum(
             len(part.ids)
@@ -204,10 +194,8 @@ class DeferredWithdrawals:
             self.write_rows(c, part, [i for i in wanted if i in part.ids])
 
     def settle(self, *, is_alone: bool = False, is_stopping: Callable[[], bool] = lambda: False) -> None:
-        """Write all that is outstanding, piece by piece; no lock of the database is held in between.
-
-        Two threads that do so at the same time write each piece once, whoever comes first. `is_alone`: return at once
-        while another thread of this process, which said so too, is at it. `is_stopping` is asked before each piece.
+        """Write all outstanding parts in pieces. `is_alone`: unless another thread that said so does; `is_stopping`:
+        asked.
         """
         if not self._due():
             return
@@ -219,11 +207,7 @@ class DeferredWithdrawals:
             self.settle_due(is_stopping)
 
     def prepare(self, hash_set: int) -> None:
-        """Write what a commit into a hash set must find in the rows: all that comes with holds, which stand there then.
-
-        The rest goes on being outstanding, but for a hash set with so many lists in a row that it would grow without
-        bounds.
-        """
+        """Write what a commit into a set must find in the rows: what has holds; beyond MOST revisions all of it."""
         parts = self._due(hash_set)
         if len({part.revision for part in parts}) > MOST:
             self.settle_due(hash_set=hash_set)
@@ -277,11 +261,11 @@ class DeferredWithdrawals:
         sql = self._update
         if ids[-1] - ids[0] + 1 == len(ids):
             sql, keys = self._update_range, (ids[0], ids[-1])
-        values = (_ACTIVE, code, code, _WITHDRAWN, part.revision, *keys, part.revision)
+        values = (ACTIVE, code, code, s.WITHDRAWN, part.revision, *keys, part.revision)
         if part.withdrawal is None and not part.origin:
-            c.exec_driver_sql(sql, values)
+            self._db.execute(c, sql, values)
             return
-        moved = sorted(row[0] for row in c.exec_driver_sql(f"{sql} RETURNING id", values))
+        moved = sorted(row[0] for row in self._db.execute(c, f"{sql} RETURNING id", values))
         if part.withdrawal is not None:
             put_withdrawals(c, self._db, moved, part.withdrawal, part.revision, part.withdraw_time)
         if part.origin and moved:
@@ -300,8 +284,8 @@ def put_withdrawals(
     if not ranges:
         return
     touch(c, "withdrawal", ids)
-    c.exec_driver_sql(db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?"), ranges)
-    sql = db.sql(
+    db.execute(c, "DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?", ranges)
+    sql = (
         "INSERT INTO withdrawal (entry, hash_set, reason, comment, actor, role, revision, time, pending) "
         "SELECT e.id, e.hash_set, CAST(? AS SMALLINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS SMALLINT), "
         "CAST(? AS BIGINT), "
@@ -316,7 +300,7 @@ def put_withdrawals(
         time,
         withdrawal.pending,
     )
-    c.exec_driver_sql(sql, [(*row, *ends) for ends in ranges])
+    db.execute(c, sql, [(*row, *ends) for ends in ranges])
 
 
 def _walk(ids: IdSet) -> Iterator[int]:
@@ -352,23 +336,15 @@ class EntryWrites:
         self, c: Connection, ranges: Sequence[tuple[int, int]], state: int, reasons: tuple[str, ...], revision: int
     ) -> None:
         """Move the ranges' entries to another state, keeping what stood before behind the reasons (see packing)."""
-        sql = self._db.sql(
-            "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
-            "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
-            "state = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
-        )
+        sql = f"{_MOVE} id BETWEEN ? AND ? AND state <> ?"
         packed = pack_reasons(reasons) or "[]"
         touch(c, "entry", chain.from_iterable(range(first, last + 1) for first, last in ranges))
-        c.exec_driver_sql(
-            sql, [(ACTIVE, packed, packed, state, revision, first, last, state) for first, last in ranges]
+        self._db.execute(
+            c, sql, [(ACTIVE, packed, packed, state, revision, first, last, state) for first, last in ranges]
         )
 
     def add_changes(self, c: Connection, revision: int, rows: Sequence[tuple[int, IdSet, int]]) -> None:
-        """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has.
-
-        Entries of several hash sets become a row for each: a reader is told of the sets that it may see without a look
-        at the entries.
-        """
+        """Append rows (kind, entries, import's key or 0), one for each hash set, to the feed behind those it has."""
         by_set = [
             (kind, part, import_key, set_key)
             for kind, ids, import_key in rows
@@ -396,14 +372,12 @@ class EntryWrites:
         return f"entries/{row[0]}/{row[1]}/{number_of(entry)}"
 
     def inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> list[int]:
-        """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too. Return the
-        entries for which more of them count now, ascending.
-        """
+        """Let reviews of pairs' first entries count for the second, int64[n, 2]; return those that gain, sorted."""
         if not len(restated):
             return []
         # Read here, in the transaction, so that no review that comes in during a long commit is left behind.
-        sql = self._db.sql("SELECT entry, review FROM reviewed WHERE hash_set = ?")
-        return self._count_for(c, hash_set, restated, c.exec_driver_sql(sql, (hash_set,)))
+        sql = "SELECT entry, review FROM reviewed WHERE hash_set = ?"
+        return self._count_for(c, hash_set, restated, self._db.execute(c, sql, (hash_set,)))
 
     def _count_for(
         self, c: Connection, hash_set: int, restated: NDArray[np.int64], reviews: Iterable[Sequence[Any]]
@@ -419,20 +393,19 @@ class EntryWrites:
             reviewed[later] |= fresh
             rows += [(hash_set, later, review) for review in fresh]
         if rows:
-            sql = self._db.sql("INSERT INTO reviewed (hash_set, entry, review) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            c.exec_driver_sql(sql, rows)
+            sql = "INSERT INTO reviewed (hash_set, entry, review) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            self._db.execute(c, sql, rows)
             touch(c, "reviewed", [row[1] for row in rows])
         return sorted({row[1] for row in rows})
 
     def inherit_back(self, c: Connection, ids: Sequence[int]) -> None:
-        """Let the reviews of all else that their hash sets state or stated about the same items count for entries that
-        are about to stand again. `ids` ascend. Without that, whoever takes a newer statement back, and restores the
-        older one, would shed what others say of the item.
+        """Let reviews of all that the sets of entries (ascending) state or stated about the same items count for these,
+        which are about to stand again: else taking a newer statement back would shed what others say of the item.
         """
-        some = self._db.sql("SELECT 1 FROM reviewed WHERE hash_set = ? LIMIT 1")
+        some = "SELECT 1 FROM reviewed WHERE hash_set = ? LIMIT 1"
         reviews = "SELECT a.entry, a.review FROM reviewed a WHERE a.hash_set = ? AND a.entry {keys}"
         for set_key in sets_of(ids):
-            if c.exec_driver_sql(some, (set_key,)).first() is None:
+            if self._db.execute(c, some, (set_key,)).first() is None:
                 continue
             # In pieces, so that neither the entries nor the hash set's reviews are in memory all at once.
             for start in range(0, len(ids), PAGE):

@@ -20,9 +20,9 @@ from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
 from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.events import UNDOES, Facts, append_event, decoded, undoing
-from hashhub.store.floors import refuse_looser_than_standing
+from hashhub.store.hash_sets import refuse_looser_than_standing
 from hashhub.store.idset import IdSet
-from hashhub.store.imprints import touch_resource
+from hashhub.store.imprints import TABLES_OF, lead_of, touch_resource
 
 _ENTRIES: Final = "entries"  # a fact of events that move many: how many
 _PIECE: Final = 50_000  # entries looked at together
@@ -55,10 +55,9 @@ class EntriesMoved(Conflict):
 class RevertRun:
     """One run of a revert among whatever else is written meanwhile.
 
-    What a run looks at may have moved until it writes. Each of its writes therefore asks, in its own transaction and
-    under the lock on the counter, what was written behind `seen`: where another run has undone something, or told that
-    it has, this one ends, so that at any moment one of them goes on; where the entries that it is about to move were
-    moved, it looks at them again.
+    Each of its writes asks, under the lock on the counter, what was written behind `seen`: where another run has undone
+    something, this one ends, so that one of them goes on; where entries that it is about to move were moved, it looks
+    at them again.
     """
 
     def __init__(self, database: Database, *, dry: bool) -> None:
@@ -69,11 +68,9 @@ class RevertRun:
         self.seen = 0
 
     def learn(self, millis: int) -> Iterator[EventEffect]:
-        """Yield the events of a time or later that were not yielded before. Raises Conflict when another run has
-        undone something since the first call.
-        """
+        """Yield the events since a time that are new to this run. Raises Conflict when another run undid something."""
         upto: int = self._db.fetch("SELECT revision FROM metadata")[0][0]
-        sql = self._db.sql(
+        sql = (
             "SELECT revision, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision LIMIT ?"
         )
         while rows := self._db.fetch(sql, (self.seen, millis, EventKind.IMPORT_STAGED.value, _PIECE)):
@@ -88,14 +85,13 @@ class RevertRun:
     def undoing(self, revision: int, entries: Sequence[int] = ()) -> Iterator[None]:
         """Let every event that this thread appends meanwhile tell that it undoes the one of this revision, 0: none.
 
-        `entries`: what is about to be moved, ascending, as it was looked at after the last `learn`. The write raises
-        EntriesMoved when one of them has moved since, and Conflict when another run undid something; then nothing of
-        it is written.
+        `entries`: to be moved, ascending, as looked at after the last `learn`. The write raises EntriesMoved when one
+        moved since, Conflict when another run undid something.
         """
 
         def joins(c: Connection, own: int) -> int:
-            sql = self._db.sql("SELECT revision, body FROM event WHERE revision > ? AND kind <> ?")
-            for row in c.exec_driver_sql(sql, (self.seen, EventKind.IMPORT_STAGED.value)).all():
+            sql = "SELECT revision, body FROM event WHERE revision > ? AND kind <> ?"
+            for row in self._db.execute(c, sql, (self.seen, EventKind.IMPORT_STAGED.value)).all():
                 self._refuse_another(_past(*row))
             if len(entries):
                 self._refuse_moved(c, np.array(entries, np.int64))
@@ -114,12 +110,12 @@ class RevertRun:
             )
 
     def _refuse_moved(self, c: Connection, entries: NDArray[np.int64]) -> None:
-        sql = self._db.sql(
+        sql = (
             "SELECT revision, first_entry, last_entry, ids FROM change WHERE revision > ? AND kind <> ? "
             "AND first_entry <= ? AND last_entry >= ?"
         )
         span = int(entries[-1]), int(entries[0])
-        for revision, *ids in c.exec_driver_sql(sql, (self.seen, s.STAGED, *span)).all():
+        for revision, *ids in self._db.execute(c, sql, (self.seen, s.STAGED, *span)).all():
             if revision in self._own:
                 continue
             if any(np.isin(entries, piece, assume_unique=True).any() for piece in IdSet(*ids).pieces(_PIECE)):
@@ -135,7 +131,7 @@ class EventEffects:
 
     def changes_at(self, revision: int) -> list[tuple[str, IdSet]]:
         """Return what a revision did to entries: kinds of change as schema.CHANGE_KINDS names them, in their order."""
-        sql = self._db.sql(
+        sql = (
             "SELECT kind, first_entry, last_entry, ids FROM change WHERE revision = ? AND ordinal >= 0 ORDER BY ordinal"
         )
         return [(_KIND_OF_CODE[kind], IdSet(*row)) for kind, *row in self._db.fetch(sql, (revision,))]
@@ -143,7 +139,7 @@ class EventEffects:
     def standings(self, ids: IdSet) -> Iterator[EntryStates]:
         """Yield how entries stand, piece by piece. The revision of one that never changed is that of its import."""
         self._outstanding.settle()
-        sql = self._db.sql(
+        sql = (
             "SELECT e.id, e.state, CASE WHEN e.update_revision > 0 THEN e.update_revision ELSE i.revision END FROM "
             "entry e "
             'JOIN "import" i ON i.key = e."import" WHERE e.id BETWEEN ? AND ? ORDER BY e.id'
@@ -158,7 +154,7 @@ class EventEffects:
 
     def reviews_at(self, revision: int) -> list[Review]:
         """Return the reviews that a revision made."""
-        sql = self._db.sql(f"{REVIEW_SQL} WHERE r.revision = ? AND e.id = r.entry ORDER BY r.id")
+        sql = f"{REVIEW_SQL} WHERE r.revision = ? AND e.id = r.entry ORDER BY r.id"
         return [review_of_row(row) for row in self._db.fetch(sql, (revision,))]
 
     def begin(self, *, dry: bool) -> RevertRun:
@@ -175,11 +171,8 @@ class EventEffects:
         by: Actor,
         dry: bool,
     ) -> str:
-        """Give a resource the fields of `before` that differ from `after`, and return an empty text; or why that cannot
-        be.
-
-        It cannot where one of them is not as in `after` any more. `after` None: the resource was deleted, and is made
-        anew.
+        """Give a resource the fields of `before` that differ from `after` (None: it was deleted); return why not, if
+        so.
         """
         collection, _, name = subject.partition("/")
         table, where = _resource(collection, name)
@@ -245,23 +238,12 @@ def _spans(piece: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _resource(collection: str, name: str) -> tuple[sa.Table | None, sa.ColumnElement[bool]]:
-    match collection:
-        case "contributors":
-            return s.contributor, s.contributor.c.id == name
-        case "groups":
-            return s.contributor_group, s.contributor_group.c.id == name
-        case "tokens":
-            return s.token, s.token.c.name == name
-        case "webhooks":
-            contributor, _, webhook = name.partition("/")
-            return s.webhook, sa.and_(s.webhook.c.contributor == contributor, s.webhook.c.id == webhook)
-        case "hash-sets":
-            contributor, _, hash_set = name.partition("/")
-            return s.hash_set, sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
-        case "schemes" | "policies":
-            definition_id, _, version = name.partition("@")
-            kind = s.DEFINITION_KINDS[DefinitionKind.SCHEME if collection == "schemes" else DefinitionKind.POLICY]
-            t = s.definition.c
-            return s.definition, sa.and_(t.kind == kind, t.id == definition_id, t.version == version)
-        case _:
-            return None, sa.false()
+    """Return the table and the condition for the row of what an event names; no table for what has no such row."""
+    if collection not in TABLES_OF:
+        return None, sa.false()
+    table = s.tables.tables[TABLES_OF[collection][0]]
+    is_named = lead_of(table.name) == name
+    if table is not s.definition:
+        return table, is_named
+    kind = DefinitionKind.SCHEME if collection == "schemes" else DefinitionKind.POLICY
+    return table, sa.and_(is_named, table.c.kind == s.DEFINITION_KINDS[kind])

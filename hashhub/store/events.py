@@ -1,19 +1,11 @@
 """The history: one event for each visible write, chained so that nobody who holds the database can rewrite it unseen.
 
-    body     the canonical encoding of an event, version 1: a JSON array as RFC 8785 writes it (no spaces, keys sorted,
-             UTF-8)
-
-             ["hashhub-event-1", revision, time in ms, actor, contributor, role, kind, subject, reason, facts,
-             commitment, imprints]
-
-    digest   SHA-256(digest of the event before, body); before the first one stands
-             SHA-256("hashhub-history-1", 0x00, database id)
-    details  free text and everything that may have to be erased: a row of its own, which every event has. `commitment`
-             is SHA-256(salt, content, 0x00, undo) in hexadecimal. Erasing the row leaves the chain whole. The salt
-             keeps the details from being guessed and, since the commitment is part of the body, also what else is in
-             it: digests are given to whoever reads the feed.
-    imprints digests of the rows that decide as the event left them (store.imprints): `imprints` in the body is the
-             SHA-256 of that column in hexadecimal, empty where there are none. They outlast an erasure.
+    body     a JSON array as RFC 8785 writes it (no spaces, keys sorted, UTF-8): ["hashhub-event-1", revision, time in
+             ms, actor, contributor, role, kind, subject, reason, facts, commitment, imprints]
+    digest   SHA-256(digest of the event before, body); before the first SHA-256("hashhub-history-1", 0x00, database id)
+    details  what may have to be erased: a row of its own. `commitment` is SHA-256(salt, content, 0x00, undo) in
+             hexadecimal; the salt keeps details, and what else the digest is of, from being guessed
+    imprints digests of the rows that decide (store.imprints), in the body by their SHA-256; they outlast an erasure
 
 `facts` hold names and codes only: no digest of any item, no external id, no text that people wrote.
 docs/operate/history.md tells all of this to whoever wants to verify a history without this program.
@@ -88,11 +80,7 @@ def genesis(database_id: str) -> bytes:
 
 @contextmanager
 def undoing(joins: _Joins) -> Iterator[None]:
-    """Let every event that this thread appends meanwhile tell which one it undoes.
-
-    `joins` is asked in the transaction, once the counter is locked, with the event's revision: it returns the revision
-    of the event that is undone, 0 for none, or raises, so that nothing is written.
-    """
+    """Let this thread's events tell which one they undo: what `joins` makes of their own revision; 0: none."""
     token = _undoing.set(joins)
     try:
         yield
@@ -112,11 +100,7 @@ def append_event(
     undo: object = None,
     at: datetime | None = None,
 ) -> int:
-    """Take the next revision for what this transaction writes, append its event, and return the revision.
-
-    The counter stays locked until the commit: revisions are in the order of commits. `undo` is what a revert needs to
-    know of before.
-    """
+    """Append the event of this transaction at the next revision, and return that; `undo`: what a revert needs."""
     m = s.metadata
     revision: int = c.execute(sa.update(m).values(revision=m.c.revision + 1).returning(m.c.revision)).scalar_one()
     salt = os.urandom(_SALT_BYTES)
@@ -167,12 +151,11 @@ class Events:
         kinds: Sequence[EventKind] = (),
         limit: int = 100,
     ) -> list[Event]:
-        """Return up to `limit` events, the newest first, before `before_revision` (0: from the newest on) and after
+        """Return up to `limit` events, the newest first, before `before_revision` (0: the newest) and after
         `after_revision`.
 
-        `subjects`: only events about one of these, or about something in one (`hash-sets/nl/known` holds
-        `entries/nl/known/7`; a subject is compared by its path). `revisions`: only these. Staging is left out unless
-        `kinds` asks for it.
+        `subjects`: only events about one of these, or something in one (by path: `hash-sets/nl/known` holds
+        `entries/nl/known/7`). `revisions`: only these. Staging is left out unless `kinds` asks for it.
         """
         t, d = s.event, s.event_detail
         query = sa.select(t.c.body, t.c.digest, d.c.content).join_from(t, d, d.c.revision == t.c.revision, isouter=True)
@@ -210,9 +193,8 @@ class Events:
     def _about(self, query: sa.Select[Any], subjects: Sequence[str], low: int, before: int, limit: int) -> list[Event]:
         """Return the last events of a query about some subjects, after one revision and before another.
 
-        No index has them in the order of revisions, as each subject's are together. Few are sorted; among many the
-        newest are not far, and a walk down the revisions finds them. So it walks ever further, until that would look at
-        more events than there are to sort: a page costs the smaller of the two, a few times over.
+        No index has them in the order of revisions. Few are sorted; among many the newest are not far: it walks down
+        ever further, until that would look at more events than there are to sort.
         """
         t = s.event
         walked = query.where(_is_about(subjects, t.c.subject + ""))  # no index of subjects serves for that
@@ -253,7 +235,7 @@ class Events:
         return events
 
     def _events(self, query: sa.Select[Any]) -> list[Event]:
-        return [_event(row) for row in self._db.read(lambda c: c.execute(query).all())]
+        return [_event(row) for row in self._db.select(query)]
 
     def get_event(self, revision: int) -> Event:
         """Return the event of a revision. Raises NotFound."""
@@ -263,10 +245,8 @@ class Events:
         return events[0]
 
     def revisions_of(self, subject: str, after: int, before: int, limit: int) -> list[int]:
-        """Return the last revisions after one and before another (0: of all) whose events name this subject itself,
-        `limit` at most, the newest first; staging is left out.
-        """
-        sql = self._db.sql(
+        """Return the `limit` newest revisions about a subject itself after one and before another (0: of all)."""
+        sql = (
             "SELECT revision FROM event WHERE subject = ? AND revision > ? AND revision < ? AND kind <> ? "
             "ORDER BY revision DESC LIMIT ?"
         )
@@ -275,7 +255,7 @@ class Events:
 
     def undo_of(self, revision: int) -> Any:
         """Return what `append_event` was told to keep for a revert of this revision, or None."""
-        rows = self._db.fetch(self._db.sql("SELECT undo FROM event_detail WHERE revision = ?"), (revision,))
+        rows = self._db.fetch("SELECT undo FROM event_detail WHERE revision = ?", (revision,))
         return msgspec.msgpack.decode(rows[0][0]) if rows and rows[0][0] is not None else None
 
     def redact_event(self, revision: int, *, by: Actor) -> Event:
@@ -300,9 +280,7 @@ class Events:
         return self._db.read(lambda c: last_before(c, s.to_millis(time)))
 
     def first_since(self, time: datetime) -> int:
-        """Return the first revision that was written at a time or later; as clocks go back, there may be later ones
-        that were written before it.
-        """
+        """Return the first revision written at a time or later: as clocks go back, later ones may be older."""
         t = s.event
         # Not plainly by the revision, along which PostgreSQL could walk instead of the index of times.
         first = sa.select(sa.func.min(t.c.revision + 0)).where(t.c.time >= s.to_millis(time))
@@ -316,16 +294,13 @@ class Events:
         """Whether this position is in the database's past; if not, it was restored from a backup made before."""
         if position.revision == 0:
             return True
-        sql = self._db.sql("SELECT 1 FROM event WHERE revision = ? AND digest = ?")
-        return bool(self._db.fetch(sql, position))
+        return bool(self._db.fetch("SELECT 1 FROM event WHERE revision = ? AND digest = ?", position))
 
     def verify_history(self, database_id: str, until: Position | None = None) -> Position:
-        """Walk the chain and return its end, from its beginning or from where an operator mended it last.
+        """Walk the chain, from its beginning or an operator's last mending, and return its end.
 
-        `until`: walk up to this position only, so that what was written before a later mending can be vouched for.
-        Details are compared with their commitments, and those that are missing with what was erased on record.
-
-        Raises DataLoss that says at which revision it breaks. Takes some microseconds an event.
+        `until`: walk up to this position only. Details are compared with their commitments, and those that are missing
+        with what was erased on record. Raises DataLoss that says where it breaks.
         """
         head, after = genesis(database_id), 0
         mended = self.list_events(
@@ -333,7 +308,7 @@ class Events:
         )
         if mended:
             head, after = bytes.fromhex(str(mended[0].facts["head"])), mended[0].revision - 1
-        sql = self._db.sql(
+        sql = (
             "SELECT e.revision, e.time, e.actor, e.kind, e.subject, e.body, e.digest, e.imprints, "
             "d.salt, d.content, d.undo FROM event e LEFT JOIN event_detail d ON d.revision = e.revision "
             "WHERE e.revision > ? AND e.revision <= ? ORDER BY e.revision LIMIT ?"
@@ -389,11 +364,7 @@ class Events:
         }
 
     def mend_history(self, *, by: Actor, reason: str) -> int:
-        """Begin the chain anew from what the database says its head is, leaving the break on record; return the
-        revision.
-
-        For an operator who has looked into why it was broken and has no backup to go back to.
-        """
+        """Begin the chain anew from the head that the database names, on record; return the revision."""
         with self._db.write_in_order() as c:
             head: bytes = c.execute(sa.select(s.metadata.c.head)).scalar_one()
             return append_event(
@@ -402,9 +373,7 @@ class Events:
 
 
 def last_before(c: Connection, millis: int) -> int:
-    """Return the last revision before a time. Clocks that were set back may make it a little too low, never too high:
-    it is the last before the first that is not earlier, as far as halving leads.
-    """
+    """Return the last revision before a time, by halving: after a clock was set back rather too low than too high."""
     t = s.event
     low: int = c.scalar(sa.select(sa.func.min(t.c.revision))) or 1
     high: int = (c.scalar(sa.select(sa.func.max(t.c.revision))) or 0) + 1

@@ -20,6 +20,7 @@ from hashhub.hashes import VPDQ
 from hashhub.model import ConflictState, EventKind, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
+from hashhub.store.entry_rows import unpacked_page
 from hashhub.store.entry_writes import LARGE
 from hashhub.store.holds import Origin
 from hashhub.store.idset import IdSet
@@ -34,7 +35,6 @@ from hashhub.store.packing import (
     unpack_hashes,
 )
 from hashhub.store.schema import COMMITTED, UPSERT, WITHDRAW, WITHDRAWN
-from hashhub.store.statements import unpacked as unpacked_page
 
 _PAGE: Final = 5_000
 # Rows that go with another one, which is compared by itself.
@@ -76,9 +76,9 @@ class RowExamination:
             for table, of_table in (unpacked(packed) if packed is not None else {}).items():
                 self._known[table].update({lead: (known, revision) for lead, known in of_table.items()})
         t, e, h = s.change, s.event, s.hash_set
-        self._deleted = dict(self._rows(sa.select(h.c.key, h.c.deletion).where(h.c.delete_revision > 0)))
-        self._names = {key: f"{a}/{b}" for key, a, b in self._rows(sa.select(h.c.key, h.c.contributor, h.c.id))}
-        changes = self._rows(
+        self._deleted = dict(self._db.select(sa.select(h.c.key, h.c.deletion).where(h.c.delete_revision > 0)))
+        self._names = {key: f"{a}/{b}" for key, a, b in self._db.select(sa.select(h.c.key, h.c.contributor, h.c.id))}
+        changes = self._db.select(
             sa.select(t.c.revision, t.c.kind, t.c["import"], t.c.first_entry, t.c.last_entry, t.c.ids)
             .where(t.c.kind.in_((UPSERT, WITHDRAW)))
             .order_by(t.c.revision, t.c.ordinal)
@@ -88,14 +88,14 @@ class RowExamination:
         for revision, rows in itertools.groupby((x for x in changes if x[1] == WITHDRAW), key=lambda row: row[0]):
             sets = [IdSet(*row[3:]) for row in rows]
             if sum(map(len, sets)) > LARGE or revision not in moved:
-                body = self._rows(sa.select(e.c.body).where(e.c.revision == revision))[0][0]
+                body = self._db.select(sa.select(e.c.body).where(e.c.revision == revision))[0][0]
                 facts = msgspec.json.decode(body)[9]
                 by_source = facts.get("by_source", 0)  # so many of an import's, which are the first
                 for ids in sets:
                     origin = str(facts.get("origin", Origin.SOURCE if by_source > 0 else ""))
                     self._large.append(_LargeWithdrawal(revision, ids, origin))
                     by_source -= len(ids)
-        listed = self._rows(sa.select(s.metadata.c.outstanding))[0][0]
+        listed = self._db.select(sa.select(s.metadata.c.outstanding))[0][0]
         self._outstanding = {int(x) for x in listed.split(",") if x}
 
     def differences(self, most: int | None) -> Iterator[str]:
@@ -159,7 +159,9 @@ class RowExamination:
 
     def _is_staging(self, revision: int) -> bool:
         e = s.event
-        return self._rows(sa.select(e.c.kind).where(e.c.revision == revision)) == [(EventKind.IMPORT_STAGED.value,)]
+        return self._db.select(sa.select(e.c.kind).where(e.c.revision == revision)) == [
+            (EventKind.IMPORT_STAGED.value,)
+        ]
 
     def _others(self) -> Iterator[str]:
         """Yield what differs in tables that are told by others."""
@@ -168,7 +170,7 @@ class RowExamination:
             if hashlib.sha256(content).digest() != digest:
                 yield f"classification {key}: its content is not that of its digest"
         hiding = sa.select(a.c.first_entry, a.c.last_entry).join_from(a, i, i.c.key == a.c["import"], isouter=True)
-        for first, last in self._rows(hiding.where(sa.or_(i.c.key.is_(None), i.c.state == COMMITTED))):
+        for first, last in self._db.select(hiding.where(sa.or_(i.c.key.is_(None), i.c.state == COMMITTED))):
             yield f"allocation {first}: it hides the entries {first} to {last}, whose import is committed or missing"
         closed = sa.exists().where(r.c.conflict == c.c.id, r.c.closes.is_(True), r.c.grounds == c.c.resolved_grounds)
         is_resolved: sa.ColumnElement[bool] = c.c.state == s.CONFLICT_STATES[ConflictState.RESOLVED]
@@ -177,7 +179,7 @@ class RowExamination:
             sa.and_(is_resolved, c.c.resolved_grounds != c.c.grounds),
             sa.and_(c.c.state < s.CONFLICT_STATES[ConflictState.RESOLVED], c.c.resolved_grounds == c.c.grounds),
         )
-        for (name,) in self._rows(sa.select(c.c.name).where(wrong)):
+        for (name,) in self._db.select(sa.select(c.c.name).where(wrong)):
             yield f"conflicts/{name}: its state or resolved_grounds are not what its resolutions say"
         for x in self._large:
             if x.origin and x.revision not in self._outstanding:
@@ -197,11 +199,11 @@ class RowExamination:
         """Compare the entries of the next page of statements, and those before it; without one begin anew."""
         p, after = s.statement_page, self.place.entry
         page = next(
-            iter(self._rows(sa.select(p).where(p.c.first_entry > after).order_by(p.c.first_entry).limit(1))), None
+            iter(self._db.select(sa.select(p).where(p.c.first_entry > after).order_by(p.c.first_entry).limit(1))), None
         )
         last = NO_ENTRY if page is None else max(page.first_entry, page.last_entry)
         query = rows_of("entry").where(s.entry.c.id > after, s.entry.c.id <= last)
-        rows = {row[0]: tuple(row)[1:] for row in self._rows(query)}
+        rows = {row[0]: tuple(row)[1:] for row in self._db.select(query)}
         self.place = msgspec.structs.replace(self.place, entry=0 if page is None else last)
         self.entries += len(rows)
         imprints: dict[int, bytes] = {}
@@ -217,7 +219,7 @@ class RowExamination:
             if x.ids.first <= last and x.ids.last > after:
                 for piece in x.ids.pieces(1 << 20):
                     late.update(dict.fromkeys(piece[(piece > after) & (piece <= last)].tolist(), x.revision))
-        staged = self._rows(
+        staged = self._db.select(
             sa.select(s.allocation.c.first_entry, s.allocation.c.last_entry)
             .join(s.imports, s.imports.c.key == s.allocation.c["import"])
             .where(s.imports.c.state != COMMITTED)
@@ -307,15 +309,17 @@ class RowExamination:
         count = 0
         while most is None or count < most:
             after = key > sa.tuple_(self.place.algorithm, self.place.digest)
-            page = self._rows(sa.select(t).where(after).order_by(t.c.algorithm, t.c.digest, t.c.entry).limit(_PAGE))
+            page = self._db.select(
+                sa.select(t).where(after).order_by(t.c.algorithm, t.c.digest, t.c.entry).limit(_PAGE)
+            )
             if len(page) == _PAGE:  # all of the last digest come together
                 end = sa.and_(t.c.algorithm == page[-1].algorithm, t.c.digest == page[-1].digest)
-                page = [row for row in page if row[:2] != page[-1][:2]] + list(self._rows(sa.select(t).where(end)))
+                page = [row for row in page if row[:2] != page[-1][:2]] + list(self._db.select(sa.select(t).where(end)))
             ids = sorted({row.entry for row in page})
             entries: dict[int, _Row] = {}
             for start in range(0, len(ids), 500):
                 query = rows_of("entry").where(s.entry.c.id.in_(ids[start : start + 500]))
-                entries |= {row[0]: tuple(row)[1:] for row in self._rows(query)}
+                entries |= {row[0]: tuple(row)[1:] for row in self._db.select(query)}
             stated = {entry: set(_hashes_of(row)) for entry, row in entries.items()}
             for code, digest, entry in page:
                 if (code, bytes(digest)) not in stated.get(entry, ()):
@@ -335,27 +339,24 @@ class RowExamination:
     def _called(self, table: str, lead: int | str) -> str:
         collection = {"contributor": "contributors", "hash_set": "hash-sets", "contributor_group": "groups"}
         if table in {"entry", "hash", "hold", "reviewed", "withdrawal"} and int(lead) > 0:
-            rows = self._rows(sa.select(s.entry.c.hash_set).where(s.entry.c.id == lead))
+            rows = self._db.select(sa.select(s.entry.c.hash_set).where(s.entry.c.id == lead))
             name = f"entries/{self._names.get(rows[0][0], '?')}/{number_of(int(lead))}" if rows else f"entry {lead}"
             return name if table == "entry" else f"{name} in the table {table}"
         return f"{collection.get(table, table)}/{lead}"
 
-    def _rows(self, query: sa.Select[Any]) -> Sequence[Any]:
-        return self._db.read(lambda c: c.execute(query).all())
-
     def _pages(self, query: sa.Select[Any], lead: sa.ColumnElement[Any]) -> Iterator[Any]:
         """Yield the rows of a query whose first column is unique."""
-        rows = self._rows(query.order_by(lead).limit(_PAGE))
+        rows = self._db.select(query.order_by(lead).limit(_PAGE))
         while rows:
             yield from rows
-            rows = self._rows(query.where(lead > rows[-1][0]).order_by(lead).limit(_PAGE))
+            rows = self._db.select(query.where(lead > rows[-1][0]).order_by(lead).limit(_PAGE))
 
     def _groups(self, table: str) -> Iterator[tuple[int | str, list[_Row]]]:
         """Yield the rows of a table by their lead, in order."""
         lead, limit = lead_of(table), _PAGE
         query = further = rows_of(table).order_by(lead)
         while True:
-            rows = self._rows(further.limit(limit))
+            rows = self._db.select(further.limit(limit))
             groups = [(k, [tuple(row)[1:] for row in of]) for k, of in itertools.groupby(rows, key=lambda row: row[0])]
             if len(rows) < limit:
                 yield from groups

@@ -15,32 +15,29 @@ from numpy.typing import NDArray
 
 from hashhub.hashes import FRAMES
 from hashhub.hygiene import Code
-from hashhub.model import Classification, EventKind, id_in_set, now, number_of
+from hashhub.model import EventKind, id_in_set, now, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable
 from hashhub.store.entry_writes import DeferredWithdrawals
+from hashhub.store.hash_sets import key_of_set
 from hashhub.store.idset import IdSet
-from hashhub.store.names import key_of_set
-from hashhub.store.packing import columns_of, cut, unpack_details, unpack_reasons
+from hashhub.store.packing import NAMES, columns_of, cut, unpack_details, unpack_reasons
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED
 
 _UNCLASSIFIED: Final = Code.UNCLASSIFIED
 PAGE: Final = 10_000  # rows read at a time
 CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
-_SETS: Final = "SELECT key, contributor, id FROM hash_set"
 _LAST_ORDINAL: Final = 2**31 - 1
-_ALGORITHMS: Final = {code: name for name, code in s.ALGORITHM_CODES.items()}
 
 
 class StandingEntries(NamedTuple):
     """Entries that stand, as columns of one length, by id.
 
-    ids, revisions (of the last change), imports (keys) and classifications (keys; 0: none): int64[n]; is_active:
-    bool[n], the others are QUARANTINED; is_unclassified: bool[n], their source could have classified them and did not;
-    hashes: algorithm, which entries (int64[k], places in the columns) and their digests (uint8[k, digest_bytes]), in
-    pieces; stated_times: milliseconds, the source's own time of each where it has one that is not later than its
-    import, otherwise that of the import (None: of all), int64[n].
+    ids, revisions (of the last change), imports and classifications (keys; 0: none): int64[n]; is_active (else
+    QUARANTINED), is_unclassified (though it could be): bool[n]; hashes, in pieces: algorithm, places in the columns
+    int64[k], digests uint8[k, digest_bytes]; stated_times: milliseconds, of the source unless later than its import, or
+    of the import (None: of all), int64[n].
     """
 
     ids: NDArray[np.int64]
@@ -74,7 +71,7 @@ class ExtractRows:
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         blocks: list[int] = []
         after = -1
-        while rows := next(self._db.standing_pages("e.id, e.state", set_key, after=after, page=1), None):
+        while rows := next(self._db.entry_pages("1", set_key, after=after, page=1), None):
             blocks.append(number_of(rows[0][0]) >> bits)
             after = id_in_set(set_key, ((blocks[-1] + 1) << bits) - 1)
         return blocks
@@ -82,25 +79,21 @@ class ExtractRows:
     def standing_entries(
         self, contributor: str, hash_set: str, first: int, last: int, *, revision: int
     ) -> Iterator[StandingEntries]:
-        """Yield the ACTIVE and QUARANTINED entries of a hash set with numbers from `first` to `last` that were
-        committed by `revision`, a page at a time, by id.
-
-        What was withdrawn later than that, or has expired, is not among them either. Raises NotFound.
-        """
+        """Yield a set's entries `first` to `last` that stood at `revision` and still do. Raises NotFound."""
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         columns = (
-            'e.id, e.state, e.classification, e.hashes, e.update_revision, e."import", e.expire_time, e.reasons, '
+            'e.classification, e.hashes, e.update_revision, e."import", e.expire_time, e.reasons, '
             "(SELECT outstanding FROM metadata), e.details"
         )
         after, before = id_in_set(set_key, first) - 1, id_in_set(set_key, last) + 1
-        for rows in self._db.standing_pages(columns, set_key, after=after, before=before, page=PAGE):
+        for rows in self._db.entry_pages(columns, set_key, after=after, before=before, page=PAGE):
             yield self._standing(rows, revision)
 
     def changed(self, after_revision: int, until: int) -> Iterator[ChangedIds]:
         """Yield the entries of which a change later than one revision, up to another, may have moved what stands."""
-        names = {key: f"{contributor}/{set_id}" for key, contributor, set_id in self._db.fetch(_SETS)}
+        names = self._db.hash_set_names()
         # A review moves no entry; but where one is restored into quarantine, the feed says REVIEWED.
-        sql = self._db.sql(
+        sql = (
             "SELECT c.revision, c.ordinal, c.hash_set, c.first_entry, c.last_entry, c.ids FROM change c "
             "JOIN event v ON v.revision = c.revision "
             "WHERE (c.revision, c.ordinal) > (?, ?) AND c.revision <= ? AND c.kind <> ? "
@@ -117,10 +110,6 @@ class ExtractRows:
     def commit_of(self, import_key: int) -> tuple[int, datetime]:
         """Return the revision and the time at which an import was committed."""
         return self._imports[import_key]
-
-    def classification(self, key: int) -> Classification:
-        """Return the classification that is stored under a key."""
-        return self._entries.classification(key)
 
     def _standing(self, rows: Sequence[Row], revision: int) -> StandingEntries:
         self._read_imports({row[5] for row in rows} - self._imports.keys())
@@ -146,7 +135,7 @@ class ExtractRows:
             imports=imports,
             classifications=np.fromiter((row[2] or 0 for row in rows), np.int64, count),
             hashes=[
-                (_ALGORITHMS[code], at, digests)
+                (NAMES[code], at, digests)
                 for shape, at, matrix in cut([row[3] for row in rows])
                 for code, digests in columns_of(shape, matrix)
                 if code != FRAMES.code

@@ -6,7 +6,7 @@ Matchers hold digests and ask the store about every hit, so they may be given mo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,29 +15,28 @@ from numpy.typing import NDArray
 from hashhub.frames import matching_digests
 from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.model import MAX_NUMBER, ChangeKind, EntryState, id_in_set, set_key_of
+from hashhub.store import entry_rows
 from hashhub.store import schema as s
-from hashhub.store import videos
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable, code_list
+from hashhub.store.entry_rows import frame_counts
 from hashhub.store.entry_writes import LARGE, PAGE, DeferredWithdrawals
 from hashhub.store.idset import IdSet
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
-from hashhub.store.schema import ACTIVE, STAGED, STATE_OF_CODE, WITHDRAW
+from hashhub.store.schema import ACTIVE, STAGED, WITHDRAW
 
 LAST_REVISION: Final = 2**63 - 1
 _KEY_BYTES: Final = 8  # of a hash set's key behind a digest
 _CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
 
 _CHANGE_KINDS: Final = {code: k for k, code in s.CHANGE_KINDS.items()}
-_REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
 
 
 class FeedChange(NamedTuple):
-    """One row of the feed for readers: entries of one hash set that `kind` applies to from `revision` on; `change_ids`
-    returns which.
+    """One row of the feed for readers: entries of one hash set (`change_ids`) from `revision` on.
 
-    UPSERT: they match, or what is said of them changed. WITHDRAW: they no longer match. `ordinal` counts a revision's
-    rows from 0.
+    UPSERT: they match, or what is said of them changed; WITHDRAW: they match no more. `ordinal` counts a revision's
+    rows.
     """
 
     revision: int
@@ -52,13 +51,10 @@ class FeedChange(NamedTuple):
 class MatcherChange(NamedTuple):
     """One row of the feed that matchers follow.
 
-    STAGED: take the digests in. They may belong to a commit that is never finished; a hit then finds no entries.
-    UPSERT: the entries match from now on. `import_key`, if it is not 0: their digests were in that import's STAGED rows
-    before.
-    WITHDRAW: they no longer match. `is_large`: the revision withdraws so many that nobody waits for their digests to be
-    dropped; `large_withdrawals` gives them again once their rows say so. Of a small one ask `still_active` before
-    dropping a digest, other entries may have it. It does not know of staged entries whose hashes are not written yet:
-    when their import's UPSERT comes, ask again about what was dropped meanwhile (`withdrawn_while_staged`).
+    STAGED: take the digests in; a hit finds no entries before the commit. UPSERT: the entries match from now on; their
+    digests were in the STAGED rows of `import_key`, unless 0. WITHDRAW: they match no more. Of large ones (`is_large`)
+    the digests are dropped once the rows say so (`large_withdrawals`); of a small one ask `still_active` before, and
+    once more when an import's UPSERT comes (`withdrawn_while_staged`).
     """
 
     revision: int
@@ -75,15 +71,13 @@ class Feeds:
         self._db = database
         self._outstanding = outstanding
         self._entries = entries
-        self._set_keys: dict[int, str] = {}
-        self._set_names: frozenset[str] = frozenset()
         self._authors: dict[int, set[str]] = {}
         self._last_review: Row = (0, 0)
         self._authors_lock = threading.Lock()
 
     def changes(self, revision: int, ordinal: int = 0, limit: int = 100) -> list[FeedChange]:
         """Return up to `limit` changes from the position (revision, ordinal) on, in order."""
-        sql = self._db.sql(
+        sql = (
             "SELECT revision, ordinal, kind, hash_set, first_entry, last_entry, ids IS NULL FROM change "
             "WHERE (revision, ordinal) >= (?, ?) AND kind <> ? ORDER BY revision, ordinal LIMIT ?"
         )
@@ -98,24 +92,16 @@ class Feeds:
         """Return the entries that a change applies to."""
         if change.is_range:
             return IdSet(change.first, change.last)
-        sql = self._db.sql("SELECT ids FROM change WHERE revision = ? AND ordinal = ?")
+        sql = "SELECT ids FROM change WHERE revision = ? AND ordinal = ?"
         return IdSet(change.first, change.last, self._db.fetch(sql, (change.revision, change.ordinal))[0][0])
 
-    def hash_set_keys(self, names: Collection[str] = ()) -> dict[int, str]:
-        """Return all hash sets' names by key, of which only new ones are read, and none where `names` are known."""
-        if names and self._set_names.issuperset(names):
-            return self._set_keys
-        sql = self._db.sql("SELECT key, contributor, id FROM hash_set WHERE key > ? ORDER BY key")
-        keys = self._set_keys
-        rows = self._db.fetch(sql, (max(keys, default=0),))
-        if rows:
-            self._set_keys = {**keys, **{key: f"{contributor}/{set_id}" for key, contributor, set_id in rows}}
-            self._set_names = frozenset(self._set_keys.values())
-        return self._set_keys
+    def hash_set_keys(self, names: Collection[str] = ()) -> Mapping[int, str]:
+        """Return all hash sets' names by key; where `names` are known, nothing is read."""
+        return self._db.hash_set_names(names)
 
     def review_authors(self) -> dict[int, set[str]]:
         """Return by hash set's key the contributors that reviewed its entries; only new reviews are read."""
-        sql = self._db.sql(
+        sql = (
             "SELECT r.revision, r.id, e.hash_set, r.author FROM review r JOIN entry e ON e.id = r.entry "
             "WHERE (r.revision, r.id) > (?, ?) ORDER BY r.revision, r.id LIMIT ?"
         )
@@ -128,9 +114,9 @@ class Feeds:
 
     def matcher_changes(self, after_revision: int, limit: int = 1000) -> list[MatcherChange]:
         """Return the changes after a revision, STAGED too: some `limit` rows, in whole revisions."""
-        sql = self._db.sql(
+        sql = (
             'SELECT revision, kind, first_entry, last_entry, ids, "import" FROM change '  # noqa: S608 - our own number
-            f"WHERE revision > ? AND revision <= ? AND kind <> {_REVIEWED} ORDER BY revision, ordinal LIMIT ?"
+            f"WHERE revision > ? AND revision <= ? AND kind <> {s.REVIEWED} ORDER BY revision, ordinal LIMIT ?"
         )
         rows = list(self._db.fetch(sql, (after_revision, LAST_REVISION, limit)))
         if len(rows) == limit:
@@ -142,14 +128,12 @@ class Feeds:
         )
 
     def large_withdrawals(self, after_revision: int) -> tuple[int, list[MatcherChange]]:
-        """Return the rows of the next revision that withdrew many entries, once these entries' rows all say so, and
-        that revision; without one, the last revision that was looked at.
-        """
-        sql = self._db.sql(
+        """Return the next revision whose many withdrawals are in the rows, with these; or the last one looked at."""
+        sql = (
             'SELECT revision, first_entry, last_entry, ids, "import" FROM change '
             "WHERE kind = ? AND revision > ? AND revision <= ? ORDER BY revision, ordinal LIMIT ?"
         )
-        settled = self.settled_revision()
+        settled = self._outstanding.settled_revision()
         while after_revision < settled:
             rows = list(self._db.fetch(sql, (WITHDRAW, after_revision, settled, _CHANGE_PAGE)))
             is_last = len(rows) < _CHANGE_PAGE
@@ -165,19 +149,13 @@ class Feeds:
             after_revision = settled if is_last else rows[-1][0]
         return after_revision, []
 
-    def settled_revision(self) -> int:
-        """Return the last revision up to which every row says what became of its entry."""
-        return self._outstanding.settled_revision()
-
     def is_staging(self) -> bool:
         """Whether entries are staged that are not visible yet."""
         return bool(self._db.fetch("SELECT 1 FROM allocation LIMIT 1"))
 
     def withdrawn_while_staged(self, import_key: int, revision: int) -> list[IdSet]:
-        """Return the entries withdrawn between an import's first STAGED row and its commit at `revision`, a few at a
-        time: of large withdrawals nothing is dropped that is staged.
-        """
-        sql = self._db.sql(
+        """Return entries of small withdrawals between an import's first STAGED row and its commit at `revision`."""
+        sql = (
             "SELECT revision, first_entry, last_entry, ids FROM change "  # noqa: S608 - our own number
             "WHERE kind = ? AND revision < ? AND revision > "
             f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {STAGED}) ORDER BY revision, ordinal'
@@ -195,10 +173,8 @@ class Feeds:
         )
 
     def revisions_about(self, entry_id: int, after: int, before: int, limit: int) -> list[int]:
-        """Return the last revisions after one and before another (0: of all) whose changes were about an entry, `limit`
-        at most, the newest first; staging is left out.
-        """
-        sql = self._db.sql(
+        """Return the `limit` newest revisions that changed an entry after one and before another (0: of all)."""
+        sql = (
             "SELECT revision, ordinal, first_entry, last_entry, ids FROM change WHERE (revision, ordinal) < (?, ?) "
             "AND revision > ? AND first_entry <= ? AND last_entry >= ? AND kind <> ? "
             "ORDER BY revision DESC, ordinal DESC LIMIT ?"
@@ -227,7 +203,7 @@ class Feeds:
             "SELECT e.id, e.hashes FROM entry e "  # noqa: S608 - our own numbers
             f"WHERE e.id {{keys}} AND e.state IN ({codes})"
         )
-        by_range = self._db.sql(
+        by_range = (
             "SELECT id, hashes FROM entry "  # noqa: S608 - our own numbers
             f"WHERE id BETWEEN ? AND ? AND state IN ({codes})"
         )
@@ -238,32 +214,29 @@ class Feeds:
                 yield digests_by_algorithm([rows[i][1] for i in np.flatnonzero(chosen).tolist()])
             else:
                 yield digests_by_algorithm([row[1] for row in self._db.by_keys(by_key, "int8", (), piece.tolist())])
-            for entry in videos.counts_of(self._db, piece.tolist()):
+            for entry in frame_counts(self._db, piece.tolist()):
                 yield from self._frame_digests(entry, entry, wanted)
 
     def _frame_digests(
         self, first: int, last: int, states: Iterable[EntryState]
     ) -> Iterator[dict[str, NDArray[np.uint8]]]:
         """Yield the distinct digests of frames of the entries `first` to `last` in `states`, a few videos at a time."""
-        sql = self._db.sql(
+        sql = (
             "SELECT f.entry, f.content FROM frames f JOIN entry e ON e.id = f.entry "  # noqa: S608 - our own numbers
             f"WHERE f.entry BETWEEN ? AND ? AND e.state IN ({code_list(s.ENTRY_STATES[x] for x in states)}) "
             "ORDER BY f.entry LIMIT ?"
         )
-        while rows := self._db.fetch(sql, (first, last, videos.AT_ONCE)):
+        while rows := self._db.fetch(sql, (first, last, entry_rows.VIDEOS_AT_ONCE)):
             yield {VPDQ.name: distinct(np.concatenate([matching_digests(row[1]) for row in rows]))}
             first = rows[-1][0] + 1
 
     def digests_of_range(
         self, first: int, last: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
     ) -> dict[str, NDArray[np.uint8]]:
-        """Return the distinct digests of the entries `first` to `last` in `states`: algorithm to uint8[n,
-        digest_bytes]. Those of frames are left out: there may be thousands to an entry.
-
-        Entries that are staged count too: this is for matchers, which take a STAGED range in (ACTIVE) and look at what
-        a WITHDRAW range had (WITHDRAWN, QUARANTINED). Raises DataLoss when stored hashes cannot be read.
+        """Return the distinct digests of the entries `first` to `last` in `states`, staged ones too, without those of
+        frames: algorithm to uint8[n, digest_bytes]. Raises DataLoss when stored hashes cannot be read.
         """
-        sql = self._db.sql(
+        sql = (
             "SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? "  # noqa: S608 - our own numbers
             f"AND state IN ({code_list(s.ENTRY_STATES[x] for x in states)}) ORDER BY id LIMIT ?"
         )
@@ -287,18 +260,16 @@ class Feeds:
         return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))
 
     def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield the distinct digests of the ACTIVE entries of each hash set, visible or staged: (algorithm, uint8[n,
-        digest_bytes], the hash sets' keys int64[n]), n <= chunk.
+        """Yield the distinct digests of each hash set's ACTIVE entries, visible or staged: (algorithm, uint8[n,
+        digest_bytes], the sets' keys int64[n]), n <= chunk, by algorithm and digest, in bounded memory.
 
-        They come by algorithm, then in byte order, in bounded memory: a chunk, a byte for each entry ever stored, and
-        the digests that are staged. It is not one snapshot: read `revision()` before, and follow `matcher_changes` from
-        there after; that ends in the right set.
+        It is not one snapshot: read `revision()` before, and follow `matcher_changes` from there after.
         """
         # What was announced as STAGED may not be in the table of hashes yet. An import that commits meanwhile is there
         # by then.
         staged = self._all_staged()
         is_dead = self._dead_entries()
-        sql = self._db.sql(
+        sql = (
             "SELECT digest, entry FROM hash WHERE algorithm = ? AND (digest, entry) > (?, ?) ORDER BY digest, entry "
             "LIMIT ?"
         )
@@ -331,9 +302,7 @@ class Feeds:
                 after = rows[-1][0], rows[-1][1]
 
     def staged_digests(self) -> Iterator[tuple[int, dict[str, NDArray[np.uint8]]]]:
-        """Yield the distinct digests of the entries of uncommitted imports, as `digests_of_range` does, a piece at a
-        time, behind the key of their hash set. What is staged meanwhile may be left out.
-        """
+        """Yield the distinct digests of uncommitted imports' entries, behind their set's key, in pieces."""
         active = (EntryState.ACTIVE,)
         for first, last in self._db.fetch("SELECT first_entry, last_entry FROM allocation"):
             for low in range(first, last + 1, PAGE):
@@ -363,7 +332,7 @@ class Feeds:
             return np.where(numbers < counts[of_set], starts[of_set] + numbers, len(dead) - 1)
 
         for set_key, _ in rows:
-            for code in STATE_OF_CODE.keys() - {ACTIVE}:
+            for code in s.ENTRY_STATES.members.keys() - {ACTIVE}:
                 for ids in self._entries.ids_in_state(set_key, code):
                     dead[places(ids)] = True
         dead[-1] = False

@@ -1,34 +1,32 @@
 """Holds: what an import must not bring back, or must not shed.
 
-An entry that somebody withdrew by hand stays withdrawn although a weekly list still states its item, and what an
-operator quarantined stays so whatever the contributor states next. A hold is about the item of one entry: its external
-id, its exact digests or, where it has neither, its very hashes. Once the entry was erased, only keyed traces of these
-are left, which tell whether a value is the same and nothing else. So is an item held of which there is no entry,
-because its withdrawal was lost with it (hub.withdrawal_log).
+An entry that somebody withdrew by hand stays withdrawn although a list still states its item; what an operator
+quarantined stays so. A hold is about the item of one entry: its external id, its exact digests or, without either, its
+very hashes. Without an entry, be it erased or lost (hub.withdrawal_log), only keyed traces of these are left.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.hashes import Hash, is_exact
 from hashhub.model import EntryState, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
+from hashhub.store.hash_sets import key_of_set
 from hashhub.store.idset import runs
 from hashhub.store.imprints import touch
-from hashhub.store.names import key_of_set
 from hashhub.store.packing import unpack_hashes
 
 TRACE_BYTES: Final = 16
 _PAGE: Final = 10_000  # entries read at a time
-_STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
 
 # What `hold_of_row` reads, in its order.
 HOLD_SQL: Final = (
@@ -53,9 +51,8 @@ class Origin(StrEnum):
 class Hold(NamedTuple):
     """A hold on the item of entry `entry_id`, or, where that is negative, on an item without an entry.
 
-    `hash_set`: where it holds, empty for all sets of the contributor. `effect`: WITHDRAWN or QUARANTINED.
-    `source_time`: of a source's own deletion message, verbatim. `traces` instead of `external_id` and `hashes` once the
-    entry was erased, and where there is none.
+    `hash_set`: empty for all sets of the contributor. `effect`: WITHDRAWN or QUARANTINED. `source_time`: of a source's
+    deletion message, verbatim. `traces` instead of `external_id` and `hashes` where there is no entry any more.
     """
 
     entry_id: int
@@ -99,7 +96,7 @@ class Holds:
 
     def of_set(self, contributor: str, hash_set: str) -> list[Hold]:
         """Return the holds that stand in a hash set, those of all the contributor's sets included. Raises NotFound."""
-        sql = self._db.sql(
+        sql = (
             f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry "
             "WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY h.entry"
         )
@@ -108,19 +105,15 @@ class Holds:
 
     def erased_traces(self, entry_id: int) -> frozenset[bytes]:
         """Return what is left of an erased entry's item, nothing of another entry's."""
-        sql = self._db.sql("SELECT traces FROM hold WHERE entry = ? AND traces IS NOT NULL")
-        rows = self._db.fetch(sql, (entry_id,))
+        rows = self._db.fetch("SELECT traces FROM hold WHERE entry = ? AND traces IS NOT NULL", (entry_id,))
         return frozenset(_traces(rows[0][0])) if rows else frozenset()
 
     def live_items(self, contributor: str, hash_set: str) -> Iterator[LiveItem]:
-        """Yield the items of a hash set's visible entries that are not WITHDRAWN, by id. Raises NotFound.
-
-        Those that are withdrawn and whose rows do not say so yet are among them, unless `Store.settle` was called.
-        """
+        """Yield a hash set's visible items that are not WITHDRAWN by their rows (`settle`), by id. Raises NotFound."""
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
-        columns = 'e.id, e.state, e.external_id, e.hashes, (SELECT i.state FROM "import" i WHERE i.key = e."import")'
+        columns = 'e.external_id, e.hashes, (SELECT i.state FROM "import" i WHERE i.key = e."import")'
         committed = s.IMPORT_STATES[ImportState.COMMITTED]
-        for rows in self._db.standing_pages(columns, set_key, page=_PAGE):
+        for rows in self._db.entry_pages(columns, set_key, page=_PAGE):
             yield from (LiveItem(row[0], row[2] or "", unpack_hashes(row[3])) for row in rows if row[4] == committed)
 
 
@@ -129,7 +122,7 @@ def hold_of_row(row: Row, hash_set: str) -> Hold:
     return Hold(
         entry_id=row[0],
         hash_set=hash_set if row[1] else "",
-        effect=_STATE_OF_CODE[row[2]],
+        effect=s.ENTRY_STATES.members[row[2]],
         origin=Origin(row[3]),
         revision=row[4],
         source_time=row[5],
@@ -151,7 +144,7 @@ def put_holds(
     traces: bytes | None = None,
 ) -> None:
     """Hold the items of entries, in place of earlier holds of the same effect; `source_times`: one for each id."""
-    sql = db.sql(
+    sql = (
         "INSERT INTO hold "  # noqa: S608 - our own text
         "(entry, contributor, hash_set, effect, origin, revision, source_time, traces) "
         "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
@@ -171,25 +164,35 @@ def put_holds(
             (int(origin.is_operators), code, str(origin), revision, time, traces, first, last)
             for time, first, last in ranges
         ]
-        c.exec_driver_sql(sql, rows)
+        db.execute(c, sql, rows)
+
+
+def hold_without_entries(c: Connection, holds: Sequence[Mapping[str, Any]]) -> None:
+    """Hold items of which there is no entry: rows of the table but for `entry` and `effect`. What a list states of one
+    waits in quarantine, where an operator can release it; one that a source deleted is withdrawn.
+    """
+    last = min(c.scalar(sa.select(sa.func.min(s.hold.c.entry))) or 0, 0)
+    touch(c, "hold", range(last - len(holds), last))
+    effects = {Origin.SOURCE: s.WITHDRAWN}
+    rows = [
+        {**hold, "entry": last - number, "effect": effects.get(Origin(hold["origin"]), s.QUARANTINED)}
+        for number, hold in enumerate(holds, 1)
+    ]
+    c.execute(sa.insert(s.hold), rows)
 
 
 def lift_holds(
     c: Connection, db: Database, ids: Sequence[int], effect: EntryState, *, only: Origin | None = None
 ) -> None:
-    """Lift the holds of this effect on these entries, or on items without one, in this transaction, or those of one
-    origin.
-
-    What is left of an erased one stands.
-    """
+    """Lift holds of this effect (of one origin: `only`) on entries, or on items without one; an erased one's stay."""
     if ids:
         touch(c, "hold", ids)
         where, origin = ("", ()) if only is None else (" AND origin = ?", (str(only),))
-        sql = db.sql(
+        sql = (
             "DELETE FROM hold WHERE entry BETWEEN ? AND ? AND effect = ? "  # noqa: S608 - our own text
             f"AND (traces IS NULL OR entry < 0){where}"
         )
-        c.exec_driver_sql(sql, [(*ends, s.ENTRY_STATES[effect], *origin) for ends in runs(sorted(set(ids)))])
+        db.execute(c, sql, [(*ends, s.ENTRY_STATES[effect], *origin) for ends in runs(sorted(set(ids)))])
 
 
 def _traces(packed: bytes) -> Iterator[bytes]:

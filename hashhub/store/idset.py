@@ -101,11 +101,7 @@ class IdSet:
 
 
 def ascending(values: NDArray[_Number]) -> NDArray[_Number]:
-    """Return the distinct values in ascending order.
-
-    `np.unique` hashes numbers, which for a million of them takes several times as long, and holds Python's lock all the
-    while: lookups would wait for it.
-    """
+    """Return the distinct values in ascending order; `np.unique` takes several times as long, under Python's lock."""
     ordered = np.sort(values)
     if len(ordered) < 2:  # noqa: PLR2004 - nothing to compare
         return ordered

@@ -41,19 +41,13 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
-from hashhub.store.floors import refuse_looser_than_list
+from hashhub.store.hash_sets import key_of_set, refuse_looser_than_list
 from hashhub.store.leases import LEASE, Commit, Leases, is_held
-from hashhub.store.names import key_of_set
-from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.requests import IdempotentRequest
 from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import CANCELLED, COMMITTED
-from hashhub.store.stage import Stage
+from hashhub.store.stage import FindingRun, Reports, Stage
 
-_IMPORT_STATES: Final = {code: state for state, code in s.IMPORT_STATES.items()}
-_DISPOSITIONS: Final = {code: d for d, code in s.DISPOSITIONS.items()}
-_COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
-_OPEN: Final = s.IMPORT_STATES[ImportState.OPEN]
 _MOMENT: Final = timedelta(seconds=2)  # longer than a sender takes between two batches
 _SWEPT: Final = 8  # batches deleted in one transaction: some 10 MB, which take 50 ms
 
@@ -68,19 +62,15 @@ class Imports:
         self._reports = reports
 
     def create_import(self, new: Import, *, request_id: str = "", most_open: int | None = None) -> Import:
-        """Open an import, or return the one that has the same hash set, source digest, connector, version and
-        `replace`.
+        """Open an import, or return the one of the same hash set, source digest, connector, version and `replace`.
 
-        An OPEN or COMMITTING one is to be resumed, a COMMITTED one was done before. It counts as done only while
-        nothing has been withdrawn from the hash set since, other than by a newer statement about the same item; and a
-        replacing one only while it is the last one committed there: A, then B, then A again is three replacements.
-        `id`, state, counts and times of `new` do not matter. Raises NotFound when there is no such hash set.
+        An OPEN or COMMITTING one is to be resumed. A COMMITTED one counts as done only while nothing was withdrawn from
+        the set since, other than by a newer statement; a replacing one while it is the last there; and one that asks
+        for withdrawals while nothing has become active since: a deletion message that comes again after its item was
+        listed again deletes it again.
 
-        One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a
-        deletion message that is sent again after its item was listed again deletes it again.
-
-        Raises FailedPrecondition where the hash set's terms are looser than those of the list; LimitExceeded when a
-        new one would be more than `most_open` of its contributor that are not committed.
+        Raises NotFound; FailedPrecondition where the set's terms are looser than the list's; LimitExceeded beyond
+        `most_open` of its contributor that are not committed.
         """
         fresh = Import(
             id="",
@@ -129,7 +119,7 @@ class Imports:
                     connector_version=created.connector_version,
                     source_digest=created.source_digest,
                     replace=created.replace,
-                    state=_OPEN,
+                    state=s.OPEN,
                     batch_count=0,
                     finding_count=0,
                     counts=to_json(created.counts),
@@ -179,15 +169,13 @@ class Imports:
             .order_by(last.c.commit_time)
         )
         times: dict[str, list[datetime]] = {}
-        for contributor, hash_set, millis in self._db.read(lambda c: c.execute(query).all()):
+        for contributor, hash_set, millis in self._db.select(query):
             times.setdefault(f"{contributor}/{hash_set}", []).append(s.from_millis(millis))
         return times
 
     def source_revisions(self, contributor: str, hash_set: str, source_digest: str) -> tuple[int, list[int]]:
-        """Return the last revision when a source was first sent for a hash set, and those at which it was committed,
-        ascending.
-
-        The first is the present one for a source that never was. Raises NotFound when there is no such hash set.
+        """Return the last revision when a source was first sent for a set, or the present one, and those of its
+        commits, ascending. Raises NotFound.
         """
         t = s.imports
 
@@ -205,12 +193,11 @@ class Imports:
     def put_batch(
         self, import_id: str, index: int, payload: bytes, *, items: int = 0, most_bytes: int | None = None
     ) -> Import:
-        """Store one batch of an OPEN import, with so many items, and return the import.
+        """Store one batch of an OPEN import, with so many items, and return the import; the same one again changes
+        nothing.
 
-        The same index again with the same payload changes nothing. Raises Conflict when the payload differs,
-        FailedPrecondition (IMPORT_INCOMPLETE) when an earlier batch is missing and (IMPORT_CLOSED) when the import is
-        not OPEN, LimitExceeded when its contributor would hold more than `most_bytes` in imports that are not
-        committed.
+        Raises Conflict when the payload differs, FailedPrecondition (IMPORT_INCOMPLETE: an earlier one is missing;
+        IMPORT_CLOSED), LimitExceeded beyond `most_bytes` of its contributor in imports that are not committed.
         """
         t, b = s.imports, s.staged_batch
         with self._db.write() as c:
@@ -220,7 +207,7 @@ class Imports:
             if row is None:
                 raise _no_import(import_id)
             key, state, count = row
-            if state != _OPEN:
+            if state != s.OPEN:
                 raise closed(import_id, state)
             if index > count or index < 0:
                 raise FailedPrecondition(
@@ -251,7 +238,7 @@ class Imports:
 
     def batches(self, import_id: str) -> Iterator[bytes]:
         """Yield the stored batches' payloads in order; none once the import is COMMITTED or CANCELLED."""
-        sql = self._db.sql(
+        sql = (
             'SELECT b."index", b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '
             'WHERE i.id = ? AND b."index" = ? AND i.state NOT IN (?, ?)'
         )
@@ -262,11 +249,7 @@ class Imports:
             yield payload
 
     def expire_imports(self, before: datetime) -> list[ExpiredImport]:
-        """Cancel the imports that nobody has opened, added to or tried to commit since `before`, and say what they
-        held.
-
-        Each is an event, and its own report tells it, too.
-        """
+        """Cancel, with an event and a report, the imports that nobody touched since `before`; return what they held."""
         t = s.imports
         millis = s.to_millis(before)
         idle = sa.select(t.c.id).where(s.UNDER_WAY, *_untouched_since(millis)).order_by(t.c.key)
@@ -278,13 +261,13 @@ class Imports:
         with self._db.write() as c:
             row = c.execute(
                 sa.select(t.c.staged_items, t.c.staged_bytes, t.c.batch_count)
-                .where(t.c.id == import_id, t.c.state.in_((_OPEN, _COMMITTING)), *_untouched_since(millis))
+                .where(t.c.id == import_id, t.c.state.in_((s.OPEN, s.COMMITTING)), *_untouched_since(millis))
                 .with_for_update()
             ).first()
             if row is None:  # somebody has gone on meanwhile
                 return None
             # From here on nothing can be added: what is told is what it held.
-            c.execute(sa.update(t).where(t.c.id == import_id).values(state=_COMMITTING))
+            c.execute(sa.update(t).where(t.c.id == import_id).values(state=s.COMMITTING))
         items, size, batches = row
         detail = (
             f"nobody added to the import or committed it for too long; the {items} records of its {batches} batches "
@@ -305,14 +288,11 @@ class Imports:
         expired: Mapping[str, int] | None = None,
         is_asked_for: bool = False,
     ) -> Import:
-        """Purge what an import has staged, and return it CANCELLED. Cancelling twice is a success.
+        """Purge what an import has staged, and return it CANCELLED; twice is a success.
 
-        `counts` and `findings` stay as its report: what a commit would have done. `expired`: what it held, for an event
-        that says so. `is_asked_for`: by whoever may, so that a commit of another process ends, as one of this process
-        does.
-
-        Raises FailedPrecondition (IMPORT_CLOSED) when it is COMMITTED; unless it is asked for, Conflict while another
-        process is committing it.
+        `counts` and `findings` stay as its report. `expired`: what it held, for an event that says so. `is_asked_for`:
+        even a commit of another process ends. Raises FailedPrecondition (IMPORT_CLOSED); Conflict while another process
+        commits it.
         """
         t = s.imports
         lease = new_holder()
@@ -333,7 +313,7 @@ class Imports:
             c.execute(
                 sa.update(t)
                 .where(t.c.key == key)
-                .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
+                .values(state=s.COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
             )
         self._leases.commits.pop(import_id, None)
         commit = Commit(import_id, key, set_key, lease, subject_of(import_), SYSTEM)
@@ -361,10 +341,8 @@ class Imports:
         after_ordinal: int = -1,
         dispositions: Iterable[Disposition] | None = None,
     ) -> list[tuple[int, Finding]]:
-        """Return up to `page_size` lines of an import's report with their ordinals, after `after_ordinal`.
-
-        `dispositions` keeps only those. A COMMITTED import has a report, and a CANCELLED one that was only tried;
-        others have none yet. Raises NotFound for an unknown import.
+        """Return up to `page_size` lines of an import's report, of these `dispositions`, with their ordinals, after
+        `after_ordinal`; there are some once it is COMMITTED, or was tried and CANCELLED. Raises NotFound.
         """
         lines = self._reports.page(import_id, page_size, after_ordinal, dispositions)
         if not lines:
@@ -410,24 +388,20 @@ class Imports:
         return self._db.read(lambda c: c.execute(active.limit(1)).first()) is not None
 
     def sweep_batches(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
-        """Delete the batches of imports that are done with, a few at a time; also those that a crash left behind.
-
-        What it leaves, because of `is_stopping` or of an error, the next call deletes. Raises Unavailable,
-        LimitExceeded.
-        """
+        """Delete the batches of imports that are done, a few at a time; what is left the next call deletes."""
         b, t = s.staged_batch, s.imports
         over = (
             sa.select(b.c["import"], b.c.index)
             .join(t, t.c.key == b.c["import"])
             .where(t.c.state.in_([COMMITTED, CANCELLED]))
         )
-        batches = [tuple(row) for row in self._db.read(lambda c: c.execute(over).all())]
-        delete = self._db.sql('DELETE FROM staged_batch WHERE "import" = ? AND "index" = ?')
+        batches = [tuple(row) for row in self._db.select(over)]
+        delete = 'DELETE FROM staged_batch WHERE "import" = ? AND "index" = ?'
         for start in range(0, len(batches), _SWEPT):
             if is_stopping():
                 return
             with self._db.write() as c:
-                c.exec_driver_sql(delete, batches[start : start + _SWEPT])
+                self._db.execute(c, delete, batches[start : start + _SWEPT])
 
 
 class ExpiredImport(NamedTuple):
@@ -456,49 +430,23 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
     """Return imports, the newest first."""
     t, h = s.imports, s.hash_set
     query = (
-        sa.select(
-            t.c.id,
-            h.c.contributor,
-            h.c.id,
-            t.c.connector,
-            t.c.connector_version,
-            t.c.source_digest,
-            t.c.replace,
-            t.c.state,
-            t.c.batch_count,
-            t.c.counts,
-            t.c.revision,
-            t.c.create_time,
-            t.c.commit_time,
-            t.c.has_classifications,
-            t.c.actor,
-            t.c.staged_items,
-            t.c.terms,
-        )
+        sa.select(t, h.c.contributor, h.c.id.label("set_id"))
         .join(h, h.c.key == t.c.hash_set)
         .where(h.c.delete_revision == 0, *where)
         .order_by(t.c.key.desc())
         .limit(limit)
     )
     return [
-        Import(
-            id=row[0],
-            contributor=row[1],
-            hash_set=row[2],
-            connector=row[3],
-            connector_version=row[4],
-            source_digest=row[5],
-            replace=row[6],
-            state=_IMPORT_STATES[row[7]],
-            batch_count=row[8],
-            item_count=row[15],
-            counts=msgspec.json.decode(row[9], type=Counts),
-            revision=row[10],
-            create_time=s.from_millis(row[11]),
-            commit_time=None if row[12] is None else s.from_millis(row[12]),
-            has_classifications=row[13],
-            actor=row[14],
-            terms=msgspec.json.decode(row[16] or b"[]", type=tuple[Marking, ...]),
+        s.struct_of(
+            Import,
+            row,
+            hash_set=row.set_id,
+            state=s.IMPORT_STATES.members[row.state],
+            item_count=row.staged_items,
+            counts=msgspec.json.decode(row.counts, type=Counts),
+            create_time=s.from_millis(row.create_time),
+            commit_time=s.time_of(row.commit_time),
+            terms=msgspec.json.decode(row.terms or b"[]", type=tuple[Marking, ...]),
         )
         for row in c.execute(query)
     ]
@@ -540,7 +488,7 @@ def _no_import(import_id: str) -> NotFound:
 def closed(import_id: str, state: int) -> FailedPrecondition:
     """Return the error for an import that is not OPEN any more; `state`: its code."""
     return FailedPrecondition(
-        f"import {import_id} is {_IMPORT_STATES[state]}; start a new import",
+        f"import {import_id} is {s.IMPORT_STATES.members[state]}; start a new import",
         reason=Reason.IMPORT_CLOSED,
-        metadata={"state": str(_IMPORT_STATES[state])},
+        metadata={"state": str(s.IMPORT_STATES.members[state])},
     )

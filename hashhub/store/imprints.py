@@ -3,11 +3,10 @@
     touch    a write names the rows that it changes, by table and lead (schema.DECIDING)
     taken    at the end of its transaction they are read back: an imprint is a keyed digest of all rows with a lead,
              then two bytes for each field, by which it is said what differs
-    event    has the imprints that its transaction left in a column of its own, to which its body holds a SHA-256
+    event    has the imprints in a column of its own, to which its body holds a SHA-256
 
-What an import writes has no imprints in events: those of its entries stand in their page of statements, of which the
-event has one. A withdrawal of many, which is written behind its event (store.entry_writes), has none either: `doctor`
-takes the last state back, and compares that (hub.history, store.examining).
+Imprints of imported entries stand in their page of statements. A withdrawal of many, written behind its event, has
+none: `doctor` compares the state before it (store.examination).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _HINT: Final = 2  # of a field
 _TOUCHED: Final = "touched"
 _AT_ONCE: Final = 500  # leads read together
 _JSON: Final = frozenset({"content", "retention"})  # columns whose fields are told apart
-_TABLES_OF: Final = {
+TABLES_OF: Final = {
     "contributors": ("contributor",),
     "groups": ("contributor_group",),
     "hash-sets": ("hash_set",),
@@ -41,6 +40,7 @@ _TABLES_OF: Final = {
     "tokens": ("token", "secret"),
     "webhooks": ("webhook",),
 }
+"""The tables that have what events name, by collection."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -57,7 +57,7 @@ def touched(c: Connection, table: str) -> list[Any]:
 def touch_resource(c: Connection, subject: str) -> None:
     """Do as `touch`, of what an event names."""
     collection, _, name = subject.partition("/")
-    for table in _TABLES_OF[collection]:
+    for table in TABLES_OF[collection]:
         touch(c, table, [name])
 
 

@@ -1,11 +1,8 @@
 """Leases: only the process that began a commit may stage into it; and what it holds of that commit.
 
-Each step renews the lease and checks it in the same transaction, so a process that was taken for dead and is not cannot
-add to what its successor stages. Leases end with their time, or with the process that holds them, as far as another
-can tell (`holders`).
-
-Digests are random, and the table of hashes is clustered by digest: rows in the order of entries would touch a page
-each. So the hashes of staged entries are gathered in memory and handed over sorted in large runs.
+Each step renews the lease and checks it in the same transaction. Leases end with their time, or with the process that
+holds them, as far as another can tell (`holders`). The hashes of staged entries are gathered in memory and handed over
+in large runs, sorted as their table is.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ from hashhub.errors import Conflict, HashHubError
 from hashhub.frames import matching_digests
 from hashhub.hashes import VPDQ
 from hashhub.holders import end, has_ended
-from hashhub.model import Actor, ImportState, now
+from hashhub.model import Actor, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.packing import EntryColumns, Shapes, columns_of, heads_of
@@ -71,11 +68,8 @@ class Commit:
         return self.subject.split("/")[1]
 
     def content(self) -> str:
-        """Return the commitment to what was staged: SHA-256 over a salt and the entries' canonical content, in
-        hexadecimal.
-
-        The content of an entry is the MessagePack array [id, position, external id or nil, flags, hashes, details or
-        nil].
+        """Return the commitment to what was staged: SHA-256 in hexadecimal over a salt and, of each entry, the
+        MessagePack array [id, position, external id or nil, flags, hashes, details or nil].
         """
         return self._content.hexdigest()
 
@@ -128,15 +122,10 @@ def _elements(values: Sequence[object]) -> bytes:
 # Longer than any step of a commit. What a process on another machine had begun when it crashed waits this long.
 LEASE: Final = timedelta(seconds=60)
 _FURTHEST: Final = timedelta(minutes=10)  # that a lease ends ahead: a minute, and what clocks of two hosts may differ
-_COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 
 
 def is_held(lease: str, until: int) -> bool:
-    """Whether the holder of a lease until then, in milliseconds, goes on as far as is known.
-
-    One that ends later than any does was taken while the clock stood ahead; it was set back since, and whoever holds
-    the lease renews it in seconds.
-    """
+    """Whether a lease's holder goes on, as far as known; one beyond any was taken by a clock that ran ahead."""
     at = now()
     return s.to_millis(at) < until <= s.to_millis(at + _FURTHEST) and not has_ended(lease)
 
@@ -165,7 +154,7 @@ class Leases:
     def expire_leases(self) -> None:
         """End all leases: for a server that has just started and knows that it is the only one."""
         with self._db.write() as c:
-            c.execute(sa.update(s.imports).where(s.imports.c.state == _COMMITTING).values(lease="", lease_until=0))
+            c.execute(sa.update(s.imports).where(s.imports.c.state == s.COMMITTING).values(lease="", lease_until=0))
 
     def commit_into(self, c: Connection, set_key: int) -> str | None:
         """Return the import into a hash set whose commit goes on, as far as is known; None: there is none."""
@@ -174,7 +163,7 @@ class Leases:
             # Not plainly by the hash set: its index has all imports that there ever were.
             sa.select(t.c.id, t.c.lease, t.c.lease_until).where(
                 s.UNDER_WAY,
-                t.c.state == _COMMITTING,
+                t.c.state == s.COMMITTING,
                 t.c.hash_set + 0 == set_key,
             )
         ).all()
@@ -195,7 +184,7 @@ class Leases:
         t = s.imports
         renewed = c.execute(
             sa.update(t)
-            .where(t.c.key == commit.key, t.c.lease == commit.lease, t.c.state == _COMMITTING)
+            .where(t.c.key == commit.key, t.c.lease == commit.lease, t.c.state == s.COMMITTING)
             .values(lease_until=s.to_millis(now() + LEASE))
         )
         commit.renewed = time.monotonic()

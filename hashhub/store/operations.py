@@ -34,7 +34,6 @@ _RETRY_SECONDS: Final = 30.0
 _OVERSEERS: Final = (s.ROLES[Role.OPERATOR], s.ROLES[Role.AUDITOR])
 _WAITING: Final = s.OPERATION_STATES[OperationState.WAITING]
 _RUNNING: Final = s.OPERATION_STATES[OperationState.RUNNING]
-_STATE_OF_CODE: Final = {code: state for state, code in s.OPERATION_STATES.items()}
 _T: Final = s.operation
 _ABORTED: Final = Failure(
     code=StatusCode.ABORTED,
@@ -104,7 +103,7 @@ class OperationTable:
             query = query.where(_T.c.contributor == contributor, _T.c.role.not_in(_OVERSEERS))
         if before:
             query = query.where(_T.c.key < before)
-        rows = self._db.read(lambda c: c.execute(query).all())
+        rows = self._db.select(query)
         return [_operation(row) for row in rows[:size]], rows[size - 1].key if len(rows) > size else 0
 
     def has_waiting(self) -> bool:
@@ -171,40 +170,20 @@ class OperationTable:
         state = OperationState.SUCCEEDED
         if failure is not None:
             state = OperationState.CANCELLED if failure.code == StatusCode.CANCELLED else OperationState.FAILED
-        at = s.to_millis(now())
-        values: dict[str, Any] = {
-            "state": s.OPERATION_STATES[state],
-            "response": response,
-            "failure": None if failure is None else msgspec.json.encode(failure),
-            "size": size,
-            "update_time": at,
-            "end_time": at,
-            "expire_time": s.to_millis(expire_time),
-            "lease": "",
-            "lease_until": 0,
-        }
+        values = _ended(state, failure, expire_time) | {"response": response, "size": size}
         if state is OperationState.SUCCEEDED:
             values["done"] = _T.c.total
         return self._change(operation_id, lease, values)
 
     def cancel(self, operation_id: str, failure: Failure, expire_time: datetime) -> Operation:
-        """Ask for the end of an operation: one that waits ends with `failure` now, one that runs soon, and one that has
-        ended stays as it is. Raises NotFound.
-        """
+        """End an operation that waits with `failure`, and ask one that runs to end. Raises NotFound."""
         with self._db.write_in_order() as c:
             operation = self._get(c, operation_id)
             if operation.has_ended:
                 return operation
-            at = s.to_millis(now())
             values: dict[str, Any] = {"is_cancelled": True}
             if operation.state is OperationState.WAITING:
-                values |= {
-                    "state": s.OPERATION_STATES[OperationState.CANCELLED],
-                    "failure": msgspec.json.encode(failure),
-                    "update_time": at,
-                    "end_time": at,
-                    "expire_time": s.to_millis(expire_time),
-                }
+                values |= _ended(OperationState.CANCELLED, failure, expire_time)
             c.execute(sa.update(_T).where(_T.c.id == operation_id).values(**values))
             return self._get(c, operation_id)
 
@@ -219,14 +198,12 @@ class OperationTable:
             c.execute(sa.delete(_T).where(_T.c.id == operation_id))
 
     def expire(self, at: datetime, max_bytes: int) -> None:
-        """Forget what has ended and whose time is over, and the oldest until what is kept has `max_bytes` at most and
-        no contributor more than its share of them.
-        """
+        """Forget ended operations whose time is over, and the oldest beyond `max_bytes` or a contributor's share."""
         self.end_abandoned()
         ended = sa.select(_T.c.key, _T.c.contributor, _T.c.size, _T.c.expire_time).where(
             _T.c.state.not_in((_WAITING, _RUNNING))
         )
-        rows = self._db.read(lambda c: c.execute(ended.order_by(_T.c.key.desc())).all())
+        rows = self._db.select(ended.order_by(_T.c.key.desc()))
         counts: dict[str, int] = {}
         total = 0
         over = []
@@ -265,22 +242,13 @@ class OperationTable:
         return {row.key: row.lease_until for row in running if not is_held(row.lease, row.lease_until)}
 
     def _end_abandoned(self, c: Connection) -> None:
-        at = now()
-        millis = s.to_millis(at)
+        ended = _ended(OperationState.FAILED, _ABORTED, now() + timedelta(days=1))
         for key, until in self.abandoned(c).items():
             c.execute(
                 sa.update(_T)
                 # Unless it was renewed, or ended, since it was looked at.
                 .where(_T.c.key == key, _T.c.state == _RUNNING, _T.c.lease_until == until)
-                .values(
-                    state=s.OPERATION_STATES[OperationState.FAILED],
-                    failure=msgspec.json.encode(_ABORTED),
-                    update_time=millis,
-                    end_time=millis,
-                    expire_time=s.to_millis(at + timedelta(days=1)),
-                    lease="",
-                    lease_until=0,
-                )
+                .values(ended)
             )
 
     def _change(self, operation_id: str, lease: str, values: dict[str, Any]) -> Operation:
@@ -310,6 +278,20 @@ class OperationTable:
         return _operation(row)
 
 
+def _ended(state: OperationState, failure: Failure | None, expire_time: datetime) -> dict[str, Any]:
+    """Return the columns of an operation that ends now."""
+    at = s.to_millis(now())
+    return {
+        "state": s.OPERATION_STATES[state],
+        "failure": None if failure is None else msgspec.json.encode(failure),
+        "update_time": at,
+        "end_time": at,
+        "expire_time": s.to_millis(expire_time),
+        "lease": "",
+        "lease_until": 0,
+    }
+
+
 def unknown(operation_id: str) -> NotFound:
     """Return the error for an operation that there is not, or that the caller may not know of."""
     return NotFound(
@@ -320,22 +302,15 @@ def unknown(operation_id: str) -> NotFound:
 
 
 def _operation(row: Any) -> Operation:
-    return Operation(
-        id=row.id,
-        method=row.method,
-        request=bytes(row.request),
-        actor=Actor(row.actor, row.contributor, s.ROLE_OF_CODE[row.role]),
-        state=_STATE_OF_CODE[row.state],
+    return s.struct_of(
+        Operation,
+        row,
+        actor=Actor(row.actor, row.contributor, s.ROLES.members[row.role]),
+        state=s.OPERATION_STATES.members[row.state],
         hash_sets=msgspec.json.decode(row.hash_sets, type=tuple[str, ...]),
-        done=row.done,
-        total=row.total,
-        doing=row.doing,
         create_time=s.from_millis(row.create_time),
         update_time=s.from_millis(row.update_time),
-        end_time=None if row.end_time is None else s.from_millis(row.end_time),
-        expire_time=None if row.expire_time is None else s.from_millis(row.expire_time),
-        response=bytes(row.response),
+        end_time=s.time_of(row.end_time),
+        expire_time=s.time_of(row.expire_time),
         failure=None if row.failure is None else msgspec.json.decode(row.failure, type=Failure),
-        size=row.size,
-        is_cancelled=bool(row.is_cancelled),
     )

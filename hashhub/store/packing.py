@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -34,11 +35,8 @@ Shapes = Sequence[tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]]
 
 
 class EntryColumns(NamedTuple):
-    """Packed entries as `Store.stage_entries` takes them: columns of one length, `ids` ascending.
-
-    `states` are codes, `external_ids`, `classifications`, `details`, `reasons`, `expire_times` and `frames` None where
-    there is none. An entry with `frames` has the hash that stands for them among its `hashes`. `statements` are of
-    `statement`.
+    """Packed entries as `Store.stage_entries` takes them: columns of one length, `ids` ascending, None where there is
+    nothing. `states` are codes. One with `frames` has the hash that stands for them. `statements` are of `statement`.
     """
 
     ids: Sequence[int]
@@ -81,27 +79,18 @@ STATEMENT_BYTES: Final = 16  # of a digest of what an item states; nobody finds 
 KEY_BYTES: Final = 16  # of an external id's key, and of a set of hashes'; nobody finds two with one of them
 HEAD_BYTES: Final = 8  # of a digest: random ones are told apart and put in order by these
 _MAX_SHAPES: Final = 16  # that are looked for in all rows at once; what is left is cut apart row by row
-_flags_of_mask: Final[dict[int, Flags]] = {}
-_mask_of_flags: Final[dict[Flags, int]] = {}
 
 
+@cache
 def pack_flags(flags: Flags) -> int:
     """Return the flags as a bit mask; 0 when nothing is stated."""
-    mask = _mask_of_flags.get(flags)
-    if mask is None:
-        mask = sum(_TRI[getattr(flags, name)] << 2 * i for i, name in enumerate(Flags.__struct_fields__))
-        _mask_of_flags[flags] = mask  # at most 3 ** 5 of them
-    return mask
+    return sum(_TRI[getattr(flags, name)] << 2 * i for i, name in enumerate(Flags.__struct_fields__))
 
 
+@cache
 def unpack_flags(mask: int) -> Flags:
     """Return the flags of a bit mask."""
-    flags = _flags_of_mask.get(mask)
-    if flags is None:
-        fields = Flags.__struct_fields__
-        flags = Flags(**{name: _FROM_TRI[mask >> 2 * i & 3] for i, name in enumerate(fields)})
-        _flags_of_mask[mask] = flags
-    return flags
+    return Flags(**{name: _FROM_TRI[mask >> 2 * i & 3] for i, name in enumerate(Flags.__struct_fields__)})
 
 
 def pack_hashes(hashes: Iterable[Hash]) -> bytes:
@@ -253,11 +242,7 @@ def unpack_record(position: str, external_id: str, flags: int, expire_time: int 
 
 
 def cut(packed: Sequence[bytes]) -> Iterator[tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]]:
-    """Yield packed hashes by shape: the shape, which of them have it (ascending), and their bytes, uint8[n, bytes].
-
-    Entries with the same sequence of algorithms are cut apart together, which is what makes a million of them take a
-    second.
-    """
+    """Yield packed hashes by shape: the shape, which have it (ascending), and their bytes, uint8[n, bytes]."""
     lengths = np.fromiter(map(len, packed), np.int64, len(packed))
     for length in ascending(lengths).tolist():
         if not length:

@@ -20,7 +20,6 @@ from hashhub.store.schema import QUARANTINED, STAGED_AROUND, WITHDRAWN
 
 COUNTED: Final = 100_000  # entries of one hash set that are counted; of more it is told that there are more
 _IMPORTS: Final = 1_000
-_KIND_OF_CODE: Final = {code: kind for kind, code in s.REVIEW_KINDS.items()}
 
 
 class PendingItems(NamedTuple):
@@ -52,7 +51,7 @@ class PendingWork:
 
     def hash_sets(self, contributor: str = "") -> list[PendingKinds]:
         """Return by name where something may wait, by one statement; `contributor` empty: of all."""
-        sql = self._db.sql(
+        sql = (
             "SELECT w.contributor, w.id, w.quarantined, w.requested, w.reviewed "  # noqa: S608 - our own text
             "FROM (SELECT h.contributor, h.id, "
             f"EXISTS (SELECT 1 FROM entry e WHERE e.hash_set = h.key AND e.state = {QUARANTINED}) AS quarantined, "
@@ -66,13 +65,13 @@ class PendingWork:
 
     def quarantined(self, hash_set: str) -> list[PendingItems]:
         """Return a hash set's quarantined entries by first reason; beyond COUNTED those of the lowest ids."""
-        sql = self._db.sql(
+        sql = (
             "SELECT q.reasons, count(*), min(q.id) FROM (SELECT e.reasons, e.id FROM entry e "  # noqa: S608 - our own
             f"WHERE e.hash_set = ? AND e.state = {QUARANTINED} AND NOT EXISTS ({STAGED_AROUND}) "
             f"ORDER BY e.id LIMIT {COUNTED}) q GROUP BY q.reasons"
         )
         by_reason: dict[str, tuple[int, int]] = {}
-        for packed, count, first in self._db.fetch(sql, (self._key(hash_set),)):
+        for packed, count, first in self._db.fetch(sql, (self._db.hash_set_key(hash_set),)):
             reason = next(iter(unpack_reasons(packed)), "")
             before = by_reason.get(reason, (0, first))
             by_reason[reason] = (before[0] + count, min(before[1], first))
@@ -83,13 +82,13 @@ class PendingWork:
 
     def requests(self, hash_set: str) -> list[PendingItems]:
         """Return the withdrawals that wait for a second person, by who asked for them."""
-        sql = self._db.sql(
+        sql = (
             "SELECT w.actor, count(*), min(w.entry), min(w.time) FROM withdrawal w WHERE w.hash_set = ? AND w.pending "
             "GROUP BY w.actor ORDER BY w.actor"
         )
         return [
             PendingItems(hash_set, "", n, f"{hash_set}/{number_of(first)}", actor, s.from_millis(since))
-            for actor, n, first, since in self._db.fetch(sql, (self._key(hash_set),))
+            for actor, n, first, since in self._db.fetch(sql, (self._db.hash_set_key(hash_set),))
         ]
 
     def objections(self, hash_set: str) -> list[PendingItems]:
@@ -98,7 +97,7 @@ class PendingWork:
         kinds = ", ".join(str(s.REVIEW_KINDS[kind]) for kind in sorted(OBJECTIONS))
         # What was set aside is read once: asked of each review, it is looked for among all of its entry, and an entry
         # that somebody had reviewed 20,000 times took minutes. Not as a join, which PostgreSQL would make by a loop.
-        sql = self._db.sql(
+        sql = (
             "SELECT r.kind, count(DISTINCT a.entry), min(a.entry), min(r.create_time) "  # noqa: S608 - our own text
             "FROM reviewed a JOIN review r ON r.id = a.review JOIN entry e ON e.id = a.entry "
             f"WHERE a.hash_set = ? AND e.state <> {WITHDRAWN} AND r.kind IN ({kinds}) AND r.author <> ? "
@@ -107,10 +106,12 @@ class PendingWork:
             "GROUP BY r.kind ORDER BY r.kind"
         )
         own = f"{contributor}/"
-        key = self._key(hash_set)
+        key = self._db.hash_set_key(hash_set)
         rows = self._db.fetch(sql, (key, contributor, len(own), own, key))
         return [
-            PendingItems(hash_set, _KIND_OF_CODE[kind], n, f"{hash_set}/{number_of(first)}", "", s.from_millis(since))
+            PendingItems(
+                hash_set, s.REVIEW_KINDS.members[kind], n, f"{hash_set}/{number_of(first)}", "", s.from_millis(since)
+            )
             for kind, n, first, since in rows
         ]
 
@@ -126,17 +127,14 @@ class PendingWork:
         )
         if contributor:
             query = query.where(h.c.contributor == contributor)
-        rows = self._db.read(lambda c: c.execute(query).all())
+        rows = self._db.select(query)
         return [
             PendingItems(f"{row[0]}/{row[1]}", "", row[3], f"{row[0]}/{row[1]}/{row[2]}", row[4], s.from_millis(row[5]))
             for row in rows
         ]
 
     def unaccepted(self, contributor: str = "") -> list[PendingItems]:
-        """Return what weighs once an operator has accepted it: objections and harmless verdicts beyond the daily
-        number, and benign sets; empty: of all contributors. Of a contributor's objections `hash_set` is the
-        contributor alone.
-        """
+        """Return objections (`hash_set`: a contributor), harmless verdicts and benign sets still to be accepted."""
         lines: list[PendingItems] = []
         accepted = {x.id: x.objections_accepted_revision for x in self._resources.contributors().values()}
         for row in self._db.fetch("SELECT DISTINCT author FROM review WHERE awaits_acceptance"):
@@ -144,7 +142,7 @@ class PendingWork:
             own = author.partition("/")[0]
             if contributor and own != contributor:
                 continue
-            later = self._db.sql(
+            later = (
                 "SELECT count(*), min(create_time) FROM review WHERE author = ? AND awaits_acceptance AND revision > ?"
             )
             count, since = self._db.fetch(later, (author, accepted.get(own, 0)))[0]
@@ -168,16 +166,10 @@ class PendingWork:
     def _imports_since(self, hash_set: str, revision: int) -> list[tuple[bytes, int]]:
         """Return body and time of the events of a hash set's imports behind a revision, the oldest first."""
         of_set = f"imports/{hash_set}"  # 0 follows the slash
-        sql = self._db.sql(
+        sql = (
             "SELECT body, time FROM event WHERE subject >= ? AND subject < ? AND kind = ? AND revision > ? "
             "ORDER BY revision LIMIT ?"
         )
         about = (f"{of_set}/", f"{of_set}0", EventKind.IMPORT_COMMITTED.value, revision, _IMPORTS)
         rows = self._db.fetch(sql, about)
         return [(row[0], row[1]) for row in rows]
-
-    def _key(self, hash_set: str) -> int:
-        contributor, _, own = hash_set.partition("/")
-        sql = self._db.sql("SELECT key FROM hash_set WHERE contributor = ? AND id = ?")
-        key: int = self._db.fetch(sql, (contributor, own))[0][0]
-        return key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Final, TypedDict, TypeVar
 
@@ -18,6 +19,16 @@ _T = TypeVar("_T")
 _REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
 
 
+def forget_results(c: Connection, chosen: Callable[[Mapping[str, bytes]], Iterable[str]]) -> None:
+    """Forget remembered results, packed and by request, that are chosen: a repeated call is then a new one."""
+    t = s.request
+    after = ""
+    while rows := c.execute(sa.select(t.c.id, t.c.result).where(t.c.id > after).order_by(t.c.id).limit(1000)).all():
+        after = rows[-1].id
+        if gone := list(chosen({row.id: row.result for row in rows})):
+            c.execute(sa.delete(t).where(t.c.id.in_(gone)))
+
+
 class WriteOptions(TypedDict, total=False):
     """Whether a write is only checked, and the caller's id under which it may be repeated."""
 
@@ -26,11 +37,7 @@ class WriteOptions(TypedDict, total=False):
 
 
 class IdempotentRequest:
-    """Makes a write idempotent: an actor's first call with an id is remembered with what it asked for and what it
-    returned.
-
-    The ids of one actor mean nothing to another: the same id of two is two requests.
-    """
+    """Makes a write repeatable: one actor's first call with an id is remembered, with what it asked and returned."""
 
     def __init__(self, request_id: str, method: str, content: object, actor: str) -> None:
         # No token's name holds a slash.

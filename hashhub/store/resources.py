@@ -41,13 +41,12 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import Facts, append_event
-from hashhub.store.floors import refuse_looser_than_standing, standing
+from hashhub.store.hash_sets import key_of_set, no_hash_set, refuse_looser_than_standing, set_is, standing
 from hashhub.store.imprints import touch_resource
-from hashhub.store.names import key_of_set, no_hash_set, set_is
 from hashhub.store.requests import IdempotentRequest
 
 _KINDS: Final = (Contributor, HashSet, Group, Definition)  # as _REGISTRY has their tables
-_T = TypeVar("_T", Contributor, Group, HashSet)
+_T = TypeVar("_T", bound=Contributor | Group | HashSet)
 
 OWN_CONTRIBUTOR: Final = "operator"  # wanted as the id of the hub's own contributor
 _NAMES_SHOWN: Final = 20  # of the hash sets that stand in a deletion's way
@@ -62,11 +61,7 @@ _REGISTRY: Final = (
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Registry:
-    """Contributors and groups by id, hash sets by name, and what was defined here, of one moment. The store returns
-    the same one until something changes.
-
-    `revision`: of the last change to one of them, or of a later one to a token, which makes no other Registry.
-    """
+    """Contributors and groups by id, hash sets by name, definitions: of one `revision`; a token's makes no other."""
 
     revision: int
     contributors: Mapping[str, Contributor]
@@ -142,21 +137,16 @@ class Resources:
             contributor, create_time=None, retire_time=None, objections_accepted_revision=0
         )
         request = IdempotentRequest(request_id, "create_contributor", contributor, by.name)
-        with self._db.write_in_order() as c:
+        with self._db.write_in_order(dry=validate_only) as c:
             if (first := request.replayed(c, Contributor)) is not None:
                 return first
-            if _read(c, Contributor, _contributor_is(contributor.id)) is not None:
+            if _read(c, Contributor, contributor.id) is not None:
                 raise _taken("contributor", "Contributor", contributor.id)
-            contributor = msgspec.structs.replace(contributor, create_time=now())
-            if validate_only:
-                return contributor
-            c.execute(sa.insert(s.contributor).values(id=contributor.id, content=to_json(contributor)))
-            registry_changed(c, by, EventKind.CONTRIBUTOR_CREATED, f"contributors/{contributor.id}", None, contributor)
-            return request.remember(c, contributor)
+            return request.remember(c, _create(c, by, EventKind.CONTRIBUTOR_CREATED, contributor))
 
     def get_contributor(self, contributor_id: str) -> Contributor:
         """Return the contributor. Raises NotFound."""
-        return self._db.read(lambda c: _contributor(c, contributor_id))
+        return self._db.read(lambda c: _existing(c, Contributor, contributor_id))
 
     def update_contributor(
         self,
@@ -168,27 +158,20 @@ class Resources:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Contributor:
-        """Replace these fields of a contributor, in one transaction: of two updates at once neither undoes the other's
-        fields.
-
-        What `check` raises of the new contributor ends it. Raises NotFound.
-        """
+        """Replace fields of a contributor in one transaction, unless `check` of it raises. Raises NotFound."""
         request = IdempotentRequest(request_id, "update_contributor", (contributor_id, fields), by.name)
-        with self._db.write_in_order() as c:
+        with self._db.write_in_order(dry=validate_only) as c:
             if (first := request.replayed(c, Contributor)) is not None:
                 return first
-            before = _contributor(c, contributor_id)
+            before = _existing(c, Contributor, contributor_id)
             after = msgspec.structs.replace(before, **fields)
             check(after)
-            if validate_only:
-                return after
-            self._write_contributor(c, by, EventKind.CONTRIBUTOR_UPDATED, before, after)
-            return request.remember(c, after)
+            return request.remember(c, _update(c, by, EventKind.CONTRIBUTOR_UPDATED, before, after))
 
     def retire_contributor(self, contributor_id: str, *, comment: str = "", by: Actor = SYSTEM) -> Contributor:
         """Retire a contributor for good. Raises NotFound, FailedPrecondition (LAST_OPERATOR)."""
         with self._db.write_in_order() as c:
-            before = _contributor(c, contributor_id)
+            before = _existing(c, Contributor, contributor_id)
             if before.retire_time is not None:
                 return before
             operators = _working_operators(c)
@@ -200,38 +183,24 @@ class Resources:
                     metadata={"contributor": contributor_id},
                 )
             after = msgspec.structs.replace(before, retire_time=now())
-            self._write_contributor(c, by, EventKind.CONTRIBUTOR_RETIRED, before, after, details={"comment": comment})
-            return after
+            return _update(c, by, EventKind.CONTRIBUTOR_RETIRED, before, after, details={"comment": comment})
 
     def accept_objections(
         self, contributor_id: str, revision: int, *, comment: str = "", by: Actor = SYSTEM
     ) -> Contributor:
         """Let a contributor's objections beyond the daily number weigh up to `revision`, which may go back."""
-        with self._db.write_in_order() as c:
-            before = _contributor(c, contributor_id)
-            _check_accepted(c, revision)
-            after = msgspec.structs.replace(before, objections_accepted_revision=revision)
-            if after != before:
-                self._write_contributor(
-                    c,
-                    by,
-                    EventKind.OBJECTIONS_ACCEPTED,
-                    before,
-                    after,
-                    facts={"accepted_revision": revision, "accepted_before": before.objections_accepted_revision},
-                    details={"comment": comment},
-                )
-            return after
+        field, event = "objections_accepted_revision", EventKind.OBJECTIONS_ACCEPTED
+        return self._accept(Contributor, contributor_id, field, revision, event, comment, by)
 
     def list_contributors(self, page_size: int, after: str = "") -> list[Contributor]:
         """Return up to `page_size` contributors with ids after `after`, in the order of their ids."""
-        return self._list(s.contributor, Contributor, page_size, after)
+        return [x for x in self.contributors().values() if x.id > after][:page_size]
 
     def own_contributor(self) -> str:
         """Return the id of the hub's own contributor, and create one when there is none that is not retired."""
         with self._db.write_in_order() as c:
             own: str = c.execute(sa.select(s.metadata.c.own_contributor)).scalar_one()
-            known = _read(c, Contributor, _contributor_is(own)) if own else None
+            known = _read(c, Contributor, own) if own else None
             if known is not None and known.retire_time is None:
                 return own
             taken = set(c.execute(sa.select(s.contributor.c.id)).scalars())
@@ -241,11 +210,9 @@ class Resources:
                 display_name="This hub's operators",
                 kind=ContributorKind.CLEARINGHOUSE,
                 jurisdiction="ZZ",
-                create_time=now(),
             )
-            c.execute(sa.insert(s.contributor).values(id=own, content=to_json(contributor)))
+            _create(c, SYSTEM, EventKind.CONTRIBUTOR_CREATED, contributor)
             c.execute(sa.update(s.metadata).values(own_contributor=own))
-            registry_changed(c, SYSTEM, EventKind.CONTRIBUTOR_CREATED, f"contributors/{own}", None, contributor)
             return own
 
     # Groups
@@ -256,26 +223,21 @@ class Resources:
         """Store a group. Raises AlreadyExists: its name is or was in use; InvalidArgument: no such member."""
         group = msgspec.structs.replace(group, create_time=None)
         request = IdempotentRequest(request_id, "create_group", group, by.name)
-        with self._db.write_in_order() as c:
+        with self._db.write_in_order(dry=validate_only) as c:
             if (first := request.replayed(c, Group)) is not None:
                 return first
             _check_members(c, group)
             check_unused(c, "groups", "Group", group.id)
-            group = msgspec.structs.replace(group, create_time=now())
-            if validate_only:
-                return group
             c.execute(sa.insert(s.used_name).values(kind="groups", id=group.id))
-            c.execute(sa.insert(s.contributor_group).values(id=group.id, content=to_json(group)))
-            registry_changed(c, by, EventKind.GROUP_CREATED, f"groups/{group.id}", None, group)
-            return request.remember(c, group)
+            return request.remember(c, _create(c, by, EventKind.GROUP_CREATED, group))
 
     def get_group(self, group_id: str) -> Group:
         """Return the group. Raises NotFound."""
-        return self._db.read(lambda c: _group(c, group_id))
+        return self._db.read(lambda c: _existing(c, Group, group_id))
 
     def list_groups(self, page_size: int, after: str = "") -> list[Group]:
         """Return up to `page_size` groups with ids after `after`, in the order of their ids."""
-        return self._list(s.contributor_group, Group, page_size, after)
+        return [x for x in self.registry().groups.values() if x.id > after][:page_size]
 
     def update_group(
         self,
@@ -289,28 +251,22 @@ class Resources:
         request_id: str = "",
     ) -> Group:
         """Replace fields of a group, then add and remove members. Raises NotFound, InvalidArgument: no such member."""
-        request = IdempotentRequest(
-            request_id, "update_group", (group_id, fields, add_members, remove_members), by.name
-        )
-        with self._db.write_in_order() as c:
+        content = (group_id, fields, add_members, remove_members)
+        request = IdempotentRequest(request_id, "update_group", content, by.name)
+        with self._db.write_in_order(dry=validate_only) as c:
             if (first := request.replayed(c, Group)) is not None:
                 return first
-            before = _group(c, group_id)
+            before = _existing(c, Group, group_id)
             after = msgspec.structs.replace(before, **fields)
             members = (m for m in dict.fromkeys((*after.members, *add_members)) if m not in remove_members)
             after = msgspec.structs.replace(after, members=tuple(members))
             _check_members(c, after)
-            if validate_only:
-                return after
-            where = s.contributor_group.c.id == group_id
-            c.execute(sa.update(s.contributor_group).where(where).values(content=to_json(after)))
-            registry_changed(c, by, EventKind.GROUP_UPDATED, f"groups/{group_id}", before, after)
-            return request.remember(c, after)
+            return request.remember(c, _update(c, by, EventKind.GROUP_UPDATED, before, after))
 
     def delete_group(self, group_id: str, *, by: Actor = SYSTEM) -> None:
         """Delete a group; its name is never used again. Raises NotFound, FailedPrecondition (NAMED_BY_TERMS)."""
         with self._db.write_in_order() as c:
-            before = _group(c, group_id)
+            before = _existing(c, Group, group_id)
             _check_unnamed(c, group_id)
             c.execute(sa.delete(s.contributor_group).where(s.contributor_group.c.id == group_id))
             registry_changed(c, by, EventKind.GROUP_DELETED, f"groups/{group_id}", before, None)
@@ -326,26 +282,28 @@ class Resources:
         validate_only: bool = False,
         request_id: str = "",
     ) -> HashSet:
-        """Store a hash set. `most`: that its contributor may have. Raises LimitExceeded beyond that, AlreadyExists when
-        the name is taken, NotFound when there is no such contributor, FailedPrecondition when that is retired,
-        InvalidArgument when a recipient does not exist.
+        """Store a hash set. `most`: that its contributor may have.
+
+        Raises LimitExceeded beyond that, AlreadyExists when the name is taken, NotFound when there is no such
+        contributor, FailedPrecondition when that is retired, InvalidArgument when a recipient does not exist.
         """
         hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0, floors=())
         request = IdempotentRequest(request_id, "create_hash_set", hash_set, by.name)
-        with self._db.write_in_order() as c:
+        t = s.hash_set
+        with self._db.write_in_order(dry=validate_only) as c:
             if (first := request.replayed(c, HashSet)) is not None:
                 return first
             check_active(c, hash_set.contributor)
-            t = s.hash_set
             used = sa.select(t.c.delete_revision).where(t.c.contributor == hash_set.contributor, t.c.id == hash_set.id)
-            if (deleted := c.scalar(used)) is not None:
-                if deleted:
-                    raise AlreadyExists(
-                        f"hash set {hash_set.name} existed and was deleted, and its name is never used again; choose "
-                        "another",
-                        kind="HashSet",
-                        name=hash_set.name,
-                    )
+            deleted = c.scalar(used)
+            if deleted:
+                raise AlreadyExists(
+                    f"hash set {hash_set.name} existed and was deleted, and its name is never used again; choose "
+                    "another",
+                    kind="HashSet",
+                    name=hash_set.name,
+                )
+            if deleted is not None:
                 raise _taken("hash set", "HashSet", hash_set.name)
             _check_terms(c, hash_set.marking)
             live = sa.select(sa.func.count()).where(t.c.contributor == hash_set.contributor, t.c.delete_revision == 0)
@@ -355,16 +313,7 @@ class Resources:
                     "them, delete one, or ask the operator (setting max_hash_sets)",
                     reason=Reason.TOO_LARGE,
                 )
-            hash_set = msgspec.structs.replace(hash_set, create_time=now())
-            if validate_only:
-                return hash_set
-            c.execute(
-                sa.insert(s.hash_set).values(
-                    contributor=hash_set.contributor, id=hash_set.id, content=to_json(hash_set)
-                )
-            )
-            registry_changed(c, by, EventKind.HASH_SET_CREATED, f"hash-sets/{hash_set.name}", None, hash_set)
-            return request.remember(c, hash_set)
+            return request.remember(c, _create(c, by, EventKind.HASH_SET_CREATED, hash_set))
 
     def floors(self, contributor: str, hash_set: str) -> tuple[Marking, ...]:
         """Return the terms that came with lists whose entries stand in the hash set. Raises NotFound."""
@@ -372,7 +321,7 @@ class Resources:
 
     def get_hash_set(self, contributor: str, hash_set: str) -> HashSet:
         """Return the hash set. Raises NotFound."""
-        return self._db.read(lambda c: _hash_set(c, contributor, hash_set))
+        return self._db.read(lambda c: _existing(c, HashSet, f"{contributor}/{hash_set}"))
 
     def update_hash_set(
         self,
@@ -391,10 +340,10 @@ class Resources:
         or the terms that come out cannot be; FailedPrecondition when they are looser than those of entries in it.
         """
         request = IdempotentRequest(request_id, "update_hash_set", (contributor, hash_set_id, fields), by.name)
-        with self._db.write_in_order() as c:
+        with self._db.write_in_order(dry=validate_only) as c:
             if (first := request.replayed(c, HashSet)) is not None:
                 return first
-            before = _hash_set(c, contributor, hash_set_id)
+            before = _existing(c, HashSet, f"{contributor}/{hash_set_id}")
             after = _with_fields(before, fields)
             if before.marking.recipients and not after.marking.recipients and not may_open:
                 raise InvalidArgument.field(
@@ -406,81 +355,51 @@ class Resources:
             if after.marking != before.marking:
                 _check_terms(c, after.marking, named=before.marking.recipients)
                 refuse_looser_than_standing(c, self._db, key_of_set(c, contributor, hash_set_id), after)
-            if validate_only:
-                return after
             kind = EventKind.HASH_SET_UPDATED if after.marking == before.marking else EventKind.TERMS_CHANGED
-            self._write_hash_set(c, by, kind, before, after)
-            return request.remember(c, after)
+            return request.remember(c, _update(c, by, kind, before, after))
 
     def accept_hash_set(
         self, contributor: str, hash_set_id: str, revision: int, *, comment: str = "", by: Actor = SYSTEM
     ) -> HashSet:
         """Let what a set says against harm weigh up to `revision`, which may go back. Raises NotFound."""
-        with self._db.write_in_order() as c:
-            before = _hash_set(c, contributor, hash_set_id)
-            _check_accepted(c, revision)
-            after = msgspec.structs.replace(before, accepted_revision=revision)
-            if after != before:
-                self._write_hash_set(
-                    c,
-                    by,
-                    EventKind.HASH_SET_ACCEPTED,
-                    before,
-                    after,
-                    facts={"accepted_revision": revision, "accepted_before": before.accepted_revision},
-                    details={"comment": comment},
-                )
-            return after
+        name = f"{contributor}/{hash_set_id}"
+        return self._accept(HashSet, name, "accepted_revision", revision, EventKind.HASH_SET_ACCEPTED, comment, by)
 
     def list_hash_sets(self, contributor: str | None, page_size: int, after: str = "") -> list[HashSet]:
-        """Return up to `page_size` hash sets, of one contributor or of all, after the name `after` (CONTRIBUTOR/SET).
+        """Return up to `page_size` hash sets, of one contributor or of all, by name, after the name `after`."""
+        own = (x for x in self.hash_sets().values() if contributor in {None, x.contributor})
+        behind = after.partition("/")[::2]
+        return [x for x in own if (x.contributor, x.id) > behind][:page_size]
 
-        They are in the order of contributor, then id.
-        """
-        t = s.hash_set
-        after_contributor, _, after_id = after.partition("/")
-        query = sa.select(t.c.content).order_by(t.c.contributor, t.c.id).limit(page_size)
-        query = query.where(sa.tuple_(t.c.contributor, t.c.id) > sa.tuple_(after_contributor, after_id))
-        query = query.where(t.c.delete_revision == 0)
-        if contributor is not None:
-            query = query.where(t.c.contributor == contributor)
-        rows = self._db.read(lambda c: c.execute(query).scalars().all())
-        return [msgspec.json.decode(row, type=HashSet) for row in rows]
+    def _accept(
+        self, kind: type[_T], name: str, field: str, revision: int, event: EventKind, comment: str, by: Actor
+    ) -> _T:
+        """Set the field of a resource that says up to which revision the operator accepts what it says."""
+        with self._db.write_in_order() as c:
+            before = _existing(c, kind, name)
+            _check_accepted(c, revision)
+            after = msgspec.structs.replace(before, **{field: revision})
+            if after == before:
+                return after
+            facts = {"accepted_revision": revision, "accepted_before": getattr(before, field)}
+            return _update(c, by, event, before, after, facts=facts, details={"comment": comment})
 
-    # The parts
 
-    def _list(self, table: sa.Table, kind: type[_T], page_size: int, after: str) -> list[_T]:
-        query = sa.select(table.c.content).where(table.c.id > after).order_by(table.c.id).limit(page_size)
-        rows = self._db.read(lambda c: c.execute(query).scalars().all())
-        return [msgspec.json.decode(row, type=kind) for row in rows]
+def _create(c: Connection, by: Actor, kind: EventKind, new: _T) -> _T:
+    """Write a new resource and its event, and return it with its time."""
+    new = msgspec.structs.replace(new, create_time=now())
+    names = {"contributor": new.contributor} if isinstance(new, HashSet) else {}
+    c.execute(sa.insert(_TABLES[type(new)]).values(id=new.id, content=to_json(new), **names))
+    registry_changed(c, by, kind, _subject(new), None, new)
+    return new
 
-    def _write_contributor(
-        self,
-        c: Connection,
-        by: Actor,
-        kind: EventKind,
-        before: Contributor,
-        after: Contributor,
-        *,
-        facts: Facts | None = None,
-        details: Mapping[str, str] | None = None,
-    ) -> None:
-        c.execute(sa.update(s.contributor).where(_contributor_is(after.id)).values(content=to_json(after)))
-        registry_changed(c, by, kind, f"contributors/{after.id}", before, after, facts=facts, details=details)
 
-    def _write_hash_set(
-        self,
-        c: Connection,
-        by: Actor,
-        kind: EventKind,
-        before: HashSet,
-        after: HashSet,
-        *,
-        facts: Facts | None = None,
-        details: Mapping[str, str] | None = None,
-    ) -> None:
-        c.execute(sa.update(s.hash_set).where(set_is(after.contributor, after.id)).values(content=to_json(after)))
-        registry_changed(c, by, kind, f"hash-sets/{after.name}", before, after, facts=facts, details=details)
+def _update(c: Connection, by: Actor, kind: EventKind, before: _T, after: _T, **told: Any) -> _T:
+    """Write what a resource is from now on, and its event, told as `registry_changed` has it."""
+    name = _subject(after).partition("/")[2]
+    c.execute(sa.update(_TABLES[type(after)]).where(_is(type(after), name)).values(content=to_json(after)))
+    registry_changed(c, by, kind, _subject(after), before, after, **told)
+    return after
 
 
 def registry_changed(
@@ -527,43 +446,41 @@ def _by_key(items: Iterable[_T], key: str) -> Mapping[str, _T]:
 
 _OUTPUT_ONLY: Final = {"floors"}  # of a hash set
 _TABLES: Final[dict[type, sa.Table]] = {Contributor: s.contributor, Group: s.contributor_group, HashSet: s.hash_set}
+_COLLECTIONS: Final[dict[type, str]] = {Contributor: "contributors", Group: "groups", HashSet: "hash-sets"}
+_MISSING: Final[dict[type, str]] = {
+    Contributor: "there is no contributor {!r}; create it first",
+    Group: "there is no group {!r}",
+}
 
 
-def _read(c: Connection, kind: type[_T], where: sa.ColumnElement[bool]) -> _T | None:
-    content: bytes | None = c.scalar(sa.select(_TABLES[kind].c.content).where(where))
+def _subject(resource: Contributor | Group | HashSet) -> str:
+    """Return what events call a resource."""
+    return f"{_COLLECTIONS[type(resource)]}/{resource.name if isinstance(resource, HashSet) else resource.id}"
+
+
+def _is(kind: type[_T], name: str) -> sa.ColumnElement[bool]:
+    contributor, _, own = name.rpartition("/")
+    return set_is(contributor, own) if kind is HashSet else _TABLES[kind].c.id == name
+
+
+def _read(c: Connection, kind: type[_T], name: str) -> _T | None:
+    content: bytes | None = c.scalar(sa.select(_TABLES[kind].c.content).where(_is(kind, name)))
     return None if content is None else msgspec.json.decode(content, type=kind)
 
 
-def _contributor_is(contributor_id: str) -> sa.ColumnElement[bool]:
-    return s.contributor.c.id == contributor_id
-
-
-def _contributor(c: Connection, contributor_id: str) -> Contributor:
-    contributor = _read(c, Contributor, _contributor_is(contributor_id))
-    if contributor is None:
-        raise NotFound(
-            f"there is no contributor {contributor_id[:63]!r}; create it first", kind="Contributor", name=contributor_id
-        )
-    return contributor
-
-
-def _group(c: Connection, group_id: str) -> Group:
-    group = _read(c, Group, s.contributor_group.c.id == group_id)
-    if group is None:
-        raise NotFound(f"there is no group {group_id[:63]!r}", kind="Group", name=group_id)
-    return group
-
-
-def _hash_set(c: Connection, contributor: str, hash_set_id: str) -> HashSet:
-    hash_set = _read(c, HashSet, set_is(contributor, hash_set_id))
-    if hash_set is None:
-        raise no_hash_set(contributor, hash_set_id)
-    return hash_set
+def _existing(c: Connection, kind: type[_T], name: str) -> _T:
+    """Return a resource. Raises NotFound."""
+    resource = _read(c, kind, name)
+    if resource is None:
+        if kind is HashSet:
+            raise no_hash_set(*name.rpartition("/")[::2])
+        raise NotFound(_MISSING[kind].format(name[:63]), kind=kind.__name__, name=name)
+    return resource
 
 
 def check_active(c: Connection, contributor_id: str) -> None:
     """Raise NotFound when there is no such contributor, FailedPrecondition when it is retired."""
-    if _contributor(c, contributor_id).retire_time is not None:
+    if _existing(c, Contributor, contributor_id).retire_time is not None:
         raise FailedPrecondition(
             f"contributor {contributor_id} was retired: nothing new comes from it; use another contributor",
             reason=Reason.CONTRIBUTOR_RETIRED,

@@ -19,15 +19,14 @@ from sqlalchemy.engine import Connection
 from hashhub.model import SYSTEM, Actor, Disposition, Event, EventKind, Retention
 from hashhub.store import schema as s
 from hashhub.store.database import Database
+from hashhub.store.entry_rows import PURGED_AT_ONCE, deletable, purge_entries
 from hashhub.store.events import Events, append_event, last_before
+from hashhub.store.hash_sets import key_of_set
 from hashhub.store.idset import ascending
 from hashhub.store.imprints import touch_resource
-from hashhub.store.names import key_of_set
-from hashhub.store.purge import PIECE, purge_entries
-from hashhub.store.reports import named_entries
 from hashhub.store.resources import to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, STAGED_AROUND, WITHDRAWN
-from hashhub.store.videos import deletable
+from hashhub.store.stage import named_entries
 
 REPORT_DELETED: Final = "REPORT_DELETED"
 _STATED: Final = re.compile(r"entry \S+/([0-9]+) already states exactly this")  # as intake's report says it
@@ -51,7 +50,7 @@ class RetentionTable:
         query = sa.select(t.c.contributor, t.c.id, t.c.retention).where(
             t.c.retention.is_not(None), t.c.delete_revision == 0
         )
-        rows = self._db.read(lambda c: c.execute(query).all())
+        rows = self._db.select(query)
         return {f"{row[0]}/{row[1]}": msgspec.json.decode(row[2], type=Retention) for row in rows}
 
     def update(
@@ -90,10 +89,8 @@ class RetentionTable:
             return after
 
     def aged(self, contributor: str, hash_set: str, before: datetime) -> NDArray[np.int64]:
-        """Return the live entries of a hash set that nobody has listed, or moved, since a time, by id.
-
-        An entry is listed by its own import, by a later one that found it unchanged, and by either of these being sent
-        again byte for byte. Raises NotFound.
+        """Return the live entries of a hash set that nobody has moved, or listed, be it unchanged, since a time, by id.
+        Raises NotFound.
         """
         t = s.imports
         millis = s.to_millis(before)
@@ -121,13 +118,9 @@ class RetentionTable:
         return self._db.read(read)
 
     def purge_withdrawn(self, hash_set: str, before: datetime) -> int:
-        """Delete the rows of some entries of a hash set that were withdrawn before a time; return of how many.
-
-        Those that somebody reviewed stay: what is said of an item must be there when it is listed again. Raises
-        NotFound.
-        """
+        """Delete some of a set's unreviewed entries withdrawn before a time; return how many. Raises NotFound."""
         contributor, _, own = hash_set.partition("/")
-        sql = self._db.sql(
+        sql = (
             "SELECT e.id, e.external_id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? "
             "AND e.update_revision > 0 AND e.update_revision <= ? "
             "AND NOT EXISTS (SELECT 1 FROM reviewed r WHERE r.hash_set = e.hash_set AND r.entry = e.id) "
@@ -139,7 +132,7 @@ class RetentionTable:
             if _retention(c, key).hold:
                 return 0
             last = last_before(c, s.to_millis(before))
-            rows = [tuple(row) for row in c.exec_driver_sql(sql, (key, WITHDRAWN, last, PIECE))]
+            rows = [tuple(row) for row in self._db.execute(c, sql, (key, WITHDRAWN, last, PURGED_AT_ONCE))]
             if not rows:
                 return 0
             rows = list(deletable(self._db, rows))
@@ -159,10 +152,6 @@ class RetentionTable:
         return self._history.list_events(
             kinds=[EventKind.RETENTION_APPLIED], subjects=["hash-sets"], after_revision=after, limit=1
         )
-
-    def scrub(self) -> None:
-        """Leave nothing of what was purged in the database's log, as far as that can be done at once."""
-        self._db.scrub()
 
     def purge_report(self, hash_set: str, before: datetime) -> int:
         """Replace the oldest report made before a time by one line; return how many went. Raises NotFound."""

@@ -30,6 +30,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
 from hashhub.hashes import STORED
@@ -54,25 +55,30 @@ SCHEMA_VERSION: Final = "0001"  # the newest script in migrations/versions
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 
 _E = TypeVar("_E", bound=StrEnum)
+_S = TypeVar("_S", bound=msgspec.Struct)
 
 
-def _codes(members: type[_E], first: int = 1) -> dict[_E, int]:
-    """Number an enum's members in their order. Rows hold the numbers: a new member comes last, and none ever goes."""
-    return {member: code for code, member in enumerate(members, first)}
+class Codes(dict[_E, int]):
+    """An enum's members with the numbers that rows hold (`members`: by number): a new member comes last, none goes."""
+
+    def __init__(self, members: type[_E], first: int = 1) -> None:
+        """Number them from `first` on."""
+        self.members: Final = dict(enumerate(members, first))
+        super().__init__((member, code) for code, member in self.members.items())
 
 
-ENTRY_STATES: Final = _codes(EntryState)
-IMPORT_STATES: Final = _codes(ImportState)
-DISPOSITIONS: Final = _codes(Disposition)
-REVIEW_KINDS: Final = _codes(ReviewKind)
-DELIVERY_STATES: Final = _codes(DeliveryState)
-DEFINITION_KINDS: Final = _codes(DefinitionKind)
-OPERATION_STATES: Final = _codes(OperationState)
-ROLES: Final = _codes(Role)
-WITHDRAWAL_REASONS: Final = _codes(WithdrawalReason)
-CONFLICT_KINDS: Final = _codes(ConflictKind)
-CONFLICT_STATES: Final = _codes(ConflictState)
-SEVERITIES: Final = _codes(Severity, first=0)
+ENTRY_STATES: Final = Codes(EntryState)
+IMPORT_STATES: Final = Codes(ImportState)
+DISPOSITIONS: Final = Codes(Disposition)
+REVIEW_KINDS: Final = Codes(ReviewKind)
+DELIVERY_STATES: Final = Codes(DeliveryState)
+DEFINITION_KINDS: Final = Codes(DefinitionKind)
+OPERATION_STATES: Final = Codes(OperationState)
+ROLES: Final = Codes(Role)
+WITHDRAWAL_REASONS: Final = Codes(WithdrawalReason)
+CONFLICT_KINDS: Final = Codes(ConflictKind)
+CONFLICT_STATES: Final = Codes(ConflictState)
+SEVERITIES: Final = Codes(Severity, first=0)
 # STAGED is for matchers only. REVIEWED: what others say of the entries changed; readers of the feed get an UPSERT.
 CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, ChangeKind.WITHDRAW: 3, "REVIEWED": 4}
 
@@ -80,14 +86,14 @@ CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, Change
 ACTIVE: Final = ENTRY_STATES[EntryState.ACTIVE]
 QUARANTINED: Final = ENTRY_STATES[EntryState.QUARANTINED]
 WITHDRAWN: Final = ENTRY_STATES[EntryState.WITHDRAWN]
+OPEN: Final = IMPORT_STATES[ImportState.OPEN]
+COMMITTING: Final = IMPORT_STATES[ImportState.COMMITTING]
 COMMITTED: Final = IMPORT_STATES[ImportState.COMMITTED]
 CANCELLED: Final = IMPORT_STATES[ImportState.CANCELLED]
 UPSERT: Final = CHANGE_KINDS[ChangeKind.UPSERT]
 STAGED: Final = CHANGE_KINDS["STAGED"]
 WITHDRAW: Final = CHANGE_KINDS[ChangeKind.WITHDRAW]
 REVIEWED: Final = CHANGE_KINDS["REVIEWED"]
-STATE_OF_CODE: Final = {code: state for state, code in ENTRY_STATES.items()}
-ROLE_OF_CODE: Final = {code: role for role, code in ROLES.items()}
 STAGED_AROUND: Final = (
     "SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry"  # true while e is invisible
 )
@@ -384,14 +390,14 @@ frames: Final = _table(
     sa.Column("content", sa.LargeBinary, nullable=False),  # see hashhub.frames
 )
 
-# What the entries of one piece of an import state, as digests (store.statements).
+# What the entries of one piece of an import state, as digests (store.entry_rows).
 statement_page: Final = _table(
     "statement_page",
     sa.Column("first_entry", _Key, primary_key=True, autoincrement=False),
     sa.Column("last_entry", sa.BigInteger, nullable=False),
     sa.Column("hash_set", sa.Integer, nullable=False),
     sa.Column("import", sa.Integer, nullable=False),
-    sa.Column("form", sa.Integer, nullable=False),  # see store.statements
+    sa.Column("form", sa.Integer, nullable=False),  # see store.entry_rows
     sa.Column("content", sa.LargeBinary, nullable=False),  # likewise
     # Of its entries' rows as they were staged, see store.imprints
     sa.Column("imprints", sa.LargeBinary, nullable=False),
@@ -660,3 +666,14 @@ def to_millis(t: datetime) -> int:
 def from_millis(millis: int) -> datetime:
     """Return the time in UTC that a table keeps."""
     return datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def time_of(millis: int | None) -> datetime | None:
+    """Return the time in UTC that a table keeps, or None for NULL."""
+    return None if millis is None else from_millis(millis)
+
+
+def struct_of(kind: type[_S], row: Any, **converted: Any) -> _S:
+    """Build a struct from a row's columns of its fields' names, but for those that are `converted`."""
+    same = {x: getattr(row, x) for x in kind.__struct_fields__ if x not in converted}
+    return kind(**same, **converted)

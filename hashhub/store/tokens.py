@@ -35,9 +35,7 @@ class TokenTable:
         self._db = database
 
     def put_token(self, digest: bytes, token: Principal, *, by: Actor = SYSTEM) -> None:
-        """Store a token under its secret's digest. Raises AlreadyExists when its name is or was in use, NotFound when
-        there is no such contributor, FailedPrecondition when that is retired.
-        """
+        """Store a token. Raises AlreadyExists: its name is or was in use; NotFound; FailedPrecondition: retired."""
         with self._db.write_in_order() as c:
             check_active(c, token.contributor)
             check_unused(c, "tokens", "Token", token.name)
@@ -48,22 +46,19 @@ class TokenTable:
 
     def find_secret(self, digest: bytes) -> Secret | None:
         """Return what the secret with this digest opens, or opened until it was replaced; None: nothing."""
-        sql = self._db.sql(
+        sql = (
             "SELECT t.content, t.last_use_time, x.expire_time FROM secret x JOIN token t ON t.name = x.token WHERE "
             "x.digest = ?"
         )
         rows = self._db.fetch(sql, (digest,))
-        return Secret(_token(rows[0]), s.from_millis(rows[0][2]) if rows[0][2] is not None else None) if rows else None
+        return Secret(_token(rows[0]), s.time_of(rows[0][2])) if rows else None
 
     def secret_of(self, name: str) -> tuple[bytes, datetime | None]:
-        """Return the digest of a token's present secret, and until when the one before it opens the token, if it does.
-
-        Without such a token the digest is empty.
-        """
-        sql = self._db.sql("SELECT digest, expire_time FROM secret WHERE token = ?")
+        """Return the digest of a token's present secret (empty: none), and until when the one before opens it."""
+        sql = "SELECT digest, expire_time FROM secret WHERE token = ?"
         rows = {until: digest for digest, until in self._db.fetch(sql, (name,))}
         until = max((millis for millis in rows if millis is not None), default=None)
-        return bytes(rows.get(None, b"")), None if until is None else s.from_millis(until)
+        return bytes(rows.get(None, b"")), s.time_of(until)
 
     def list_tokens(self) -> list[Principal]:
         """Return the tokens in the order of names."""
@@ -127,9 +122,7 @@ class TokenTable:
     def learned(self, *, since: int) -> dict[str, int]:
         """Return how many names each token learned on the day, from `since` on, on which these were most."""
         counts: dict[str, int] = {}
-        for token, smallest in self._db.fetch(
-            self._db.sql("SELECT token, smallest FROM learned WHERE day >= ?"), (since,)
-        ):
+        for token, smallest in self._db.fetch("SELECT token, smallest FROM learned WHERE day >= ?", (since,)):
             counts[token] = max(counts.get(token, 0), _distinct(np.frombuffer(smallest, "<u8")))
         return counts
 

@@ -1,10 +1,8 @@
 """Webhooks, their calls, and how far the one process that makes them has got.
 
 What is to be told is found by walking the history behind a remembered revision, which moves in the transaction that
-writes the calls: a restart tells nothing twice, and a restored backup brings back both together.
-
-Of each webhook one call is made at a time, the oldest first. What happens meanwhile is added to the call behind it, so
-that at most two wait for each kind of event, however much happens and however long nobody answers.
+writes the calls: a restart tells nothing twice. Of each webhook one call is made at a time, the oldest first; what
+happens meanwhile is added to the call behind it, so that at most two wait for each kind of event.
 """
 
 from __future__ import annotations
@@ -42,7 +40,6 @@ PLACES: Final = 1_000  # hash sets, or pairs of them, that one call counts one b
 LEASE: Final = timedelta(seconds=30)
 PAGE: Final = 1_000  # events looked at in one transaction
 _PENDING: Final = s.DELIVERY_STATES[DeliveryState.PENDING]
-_STATES: Final = {code: state for state, code in s.DELIVERY_STATES.items()}
 _OTHERS: Final = ""  # stands for the places beyond PLACES
 
 
@@ -121,7 +118,7 @@ class WebhookTable:
         contributor is retired, AlreadyExists, LimitExceeded when the contributor has `most` already.
         """
         t = s.webhook
-        with self._db.write_in_order() as c:
+        with self._db.write_in_order(dry=validate_only) as c:
             check_active(c, webhook.contributor)
             if _row(c, webhook.contributor, webhook.id) is not None:
                 raise AlreadyExists(
@@ -140,8 +137,6 @@ class WebhookTable:
             webhook = msgspec.structs.replace(
                 webhook, actor=by.name, create_time=now(), create_revision=revision, old_secret_until=None
             )
-            if validate_only:
-                return webhook
             if not c.execute(sa.select(sa.func.count()).select_from(t)).scalar_one():
                 # Nobody was to be told of anything: what happened until now need not be walked through.
                 last: int = c.execute(sa.select(s.conflict_progress.c.sequence)).scalar_one()
@@ -164,20 +159,19 @@ class WebhookTable:
         query = sa.select(t).order_by(t.c.contributor, t.c.id)
         if contributor is not None:
             query = query.where(t.c.contributor == contributor)
-        return [_webhook(row) for row in self._db.read(lambda c: c.execute(query).all())]
+        return [_webhook(row) for row in self._db.select(query)]
 
     def update_webhook(
         self, contributor: str, webhook: str, fields: Mapping[str, Any], *, by: Actor, validate_only: bool = False
     ) -> Webhook:
         """Replace these fields of a webhook, in one transaction. Raises NotFound."""
-        with self._db.write_in_order() as c:
+        with self._db.write_in_order(dry=validate_only) as c:
             row = _existing(c, contributor, webhook)
             before = _webhook(row)
             after = msgspec.structs.replace(before, **fields)
-            if not validate_only:
-                stored = msgspec.structs.replace(after, old_secret_until=None)
-                c.execute(sa.update(s.webhook).where(s.webhook.c.key == row.key).values(content=to_json(stored)))
-                _changed(c, by, EventKind.WEBHOOK_UPDATED, before, after)
+            stored = msgspec.structs.replace(after, old_secret_until=None)
+            c.execute(sa.update(s.webhook).where(s.webhook.c.key == row.key).values(content=to_json(stored)))
+            _changed(c, by, EventKind.WEBHOOK_UPDATED, before, after)
             return after
 
     def rotate_webhook(self, contributor: str, webhook: str, secret: bytes, until: datetime, *, by: Actor) -> Webhook:
@@ -276,12 +270,10 @@ class WebhookTable:
             c.execute(sa.update(t).where(t.c.lease == lease).values(lease="", lease_until=0))
 
     def gather(self, lease: str, wait: timedelta) -> bool:
-        """Write calls for what happened behind the last look, or add it to those that wait; return whether there may be
-        more.
-
-        A new call is due after `wait`. Does nothing when the lease was lost.
+        """Write calls, due after `wait`, for what happened behind the last look, or add to those that wait; return
+        whether there may be more. Does nothing when the lease was lost.
         """
-        sql = self._db.sql(
+        sql = (
             "SELECT revision, time, subject, body FROM event WHERE revision > ? AND revision <= ? AND kind = ? "
             "ORDER BY revision LIMIT ?"
         )
@@ -406,7 +398,7 @@ class WebhookTable:
             .order_by(w.c.contributor, w.c.id, t.c.key)
         )
         failing: dict[str, FailingWebhook] = {}
-        for contributor, own, state, first, error in self._db.read(lambda c: c.execute(query).all()):
+        for contributor, own, state, first, error in self._db.select(query):
             name = f"{contributor}/{own}"
             before = failing.get(name)
             failing[name] = FailingWebhook(
@@ -512,32 +504,31 @@ def _no_webhook(contributor: str, webhook: str) -> NotFound:
 
 def _webhook(row: Any) -> Webhook:
     webhook = msgspec.json.decode(row.content, type=Webhook)
-    until = None if row.old_secret_until is None else s.from_millis(row.old_secret_until)
+    until = s.time_of(row.old_secret_until)
     return webhook if until is None or until <= now() else msgspec.structs.replace(webhook, old_secret_until=until)
 
 
 def _call(row: Any, owner: Any) -> WebhookCall:
     webhook = _webhook(owner)
     keys = (owner.secret,) if webhook.old_secret_until is None else (owner.secret, owner.old_secret)
-    first = None if row.first_attempt_time is None else s.from_millis(row.first_attempt_time)
+    first = s.time_of(row.first_attempt_time)
     told = msgspec.json.decode(row.content, type=NotificationSummary)
     return WebhookCall(row.key, _delivery(row, webhook.contributor, webhook.id), webhook, told, keys, first)
 
 
 def _delivery(row: Any, contributor: str, webhook: str) -> WebhookDelivery:
     told = msgspec.json.decode(row.content, type=NotificationSummary)
-    state = _STATES[row.state]
-    return WebhookDelivery(
-        id=row.id,
+    state = s.DELIVERY_STATES.members[row.state]
+    return s.struct_of(
+        WebhookDelivery,
+        row,
         contributor=contributor,
         webhook=webhook,
         event=WebhookEvent(row.event) if row.event else None,
         state=state,
         count=sum(n for kinds in told.counts.values() for n in kinds.values()),
-        attempts=row.attempts,
-        status=row.status,
         error=DeliveryError(row.error) if row.error else None,
         create_time=s.from_millis(row.create_time),
-        last_attempt_time=None if row.last_attempt_time is None else s.from_millis(row.last_attempt_time),
+        last_attempt_time=s.time_of(row.last_attempt_time),
         next_attempt_time=s.from_millis(row.due_time) if state is DeliveryState.PENDING else None,
     )

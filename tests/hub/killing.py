@@ -48,8 +48,8 @@ def make_small(replace: Callable[[Any, str, int], None]) -> None:
     replace(entry_writes, "LARGE", 10)
     for module, name in ((entry_writes, "PIECE"), (event_effects, "_PIECE"), (ages, "_PIECE")):
         replace(module, name, _PIECE)
-    replace(purging, "PIECE", 8)
-    for name, size in {"PIECE": 30, "_FINDINGS": 30, "_DETAILS": 10}.items():
+    replace(purging, "PURGED_AT_ONCE", 8)
+    for name, size in {"PURGED_AT_ONCE": 30, "FINDINGS": 30, "DETAILS": 10}.items():
         replace(deletion, name, size)
     replace(imports, "_SWEPT", 4)
 

@@ -48,7 +48,7 @@ def fill(desk: Desk, what: str) -> None:
     hub.reviews.create(BETA, "alpha", "list", ids["x33"], ReviewKind.FALSE_POSITIVE, "words")
     hub.reviews.create(BETA, "alpha", "list", ids["x2"], ReviewKind.FALSE_POSITIVE, "other words")
     desk.contribute("alpha/list", *(item(n, external_id=f"x{n}", tags=("new",)) for n in range(30)), batch=8)
-    assert hub.store.commits.unsettled()
+    assert hub.store.deferred_withdrawals.listed()
     if what not in {"tidying", "revert"}:
         hub.store.commits.tidy()
     if what not in {"conflicts", "tidying", "revert"}:

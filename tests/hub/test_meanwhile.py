@@ -206,7 +206,7 @@ class TestMoved:
             before = listed.hub.entries.get(OPERATOR, "alpha", "list", entry.id)
             assert (before.state, before.reasons) == (EntryState.WITHDRAWN, (Code.EXPIRED,))
         store = listed.hub.store
-        assert store.database.fetch(store.database.sql("SELECT 1 FROM succession WHERE earlier = ?"), (one.id,)) == []
+        assert store.database.fetch("SELECT 1 FROM succession WHERE earlier = ?", (one.id,)) == []
         changed = [c for c in store.feeds.changes(done.revision) if c.kind is ChangeKind.WITHDRAW]
         assert not any(entry.id in store.feeds.change_ids(c) for c in changed for entry in (one, other))
         facts = store.history.get_event(done.revision).facts

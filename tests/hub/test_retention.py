@@ -50,7 +50,7 @@ SECOND = Principal(name="alpha-second", role=Role.CONTRIBUTOR, contributor="alph
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deletion, "PIECE", 7)
+    monkeypatch.setattr(deletion, "PURGED_AT_ONCE", 7)
     monkeypatch.setattr(deletion, "FINDINGS", 5)
     monkeypatch.setattr(deletion, "DETAILS", 3)
 
@@ -495,7 +495,7 @@ def test_a_stolen_token_takes_nothing_back_by_age(still: Desk) -> None:
 
 
 def test_withdrawn_rows_go_by_age_and_what_holds_stays(still: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PIECE", 3)
+    monkeypatch.setattr(store_module, "PURGED_AT_ONCE", 3)
     fill(still)
     still.hub.keeper.apply_ages()
     assert len(still.entries("alpha/list", EntryState.WITHDRAWN)) == 9  # nothing goes unasked
@@ -521,7 +521,7 @@ def test_no_file_holds_what_went_by_age(
     open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the rows go in several pieces, between which the hub looks after what was erased."""
-    monkeypatch.setattr(store_module, "PIECE", 4)
+    monkeypatch.setattr(store_module, "PURGED_AT_ONCE", 4)
     desk = Desk(open_hub(start=False))
     desk.hub.follower.start()
     desk.hash_set("alpha/list")

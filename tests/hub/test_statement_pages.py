@@ -17,7 +17,7 @@ from hashhub.errors import HashHubError
 from hashhub.hub import contribute
 from hashhub.hub.intake import Intake, source
 from hashhub.model import Action, Record, RecordReview, ReviewKind, Unclassified, WithdrawalReason, now
-from hashhub.store import Store, comparison, entry_writes, statements
+from hashhub.store import Store, comparison, entry_rows, entry_writes
 from hashhub.store.comparison import EntryComparison
 from tests.hub.conftest import OPERATOR, Desk, item, writer
 from tests.hub.test_videos import video
@@ -51,7 +51,7 @@ def decided(intake: Intake) -> dict[str, Any]:
 
 def _by_rows(self: EntryComparison, set_key: int) -> Iterator[comparison.StatedEntries]:
     """Yield the live entries of a hash set by their rows alone."""
-    sql = self._db.sql(f"{comparison.SQL} entry e WHERE e.hash_set = ? AND e.state = ? ORDER BY e.id")
+    sql = f"{comparison.SQL} entry e WHERE e.hash_set = ? AND e.state = ? ORDER BY e.id"
     for state in (1, 2):
         yield self.stated(self._db.fetch(sql, (set_key, state)), lambda _: set())
 
@@ -80,7 +80,7 @@ def places(store: Store) -> dict[int, tuple[bytes, int]]:
     for first, last, form, content in store.database.fetch(
         "SELECT first_entry, last_entry, form, content FROM statement_page"
     ):
-        digests, classifications = statements.unpacked(first, last, form, content)
+        digests, classifications = entry_rows.unpacked_page(first, last, form, content)
         for at in np.flatnonzero(digests.any(axis=1)).tolist():
             told[first + at] = digests[at].tobytes(), int(classifications[at])
     return told
@@ -253,9 +253,9 @@ def test_an_entry_that_was_restored_since_stands(any_desk: Desk, monkeypatch: py
     entries = [e.id for e in any_desk.entries("alpha/list")]
     any_desk.contribute("alpha/list", *map(item, range(3)), replace=True, allow_shrinking=True)
     store = any_desk.hub.store
-    assert store.commits.unsettled()
+    assert store.deferred_withdrawals.listed()
     any_desk.hub.entries.restore(writer("alpha"), "alpha", "list", entries[5])
-    assert store.commits.unsettled()
+    assert store.deferred_withdrawals.listed()
     done = any_desk.contribute("alpha/list", *map(item, range(7)))
     assert (done.counts.unchanged, done.counts.accepted) == (4, 3)
 

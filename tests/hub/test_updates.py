@@ -165,7 +165,7 @@ def test_entries_count_once_whenever_their_rows_are_written(
 
     monkeypatch.setattr(EntryTable, "ids_in_state", written_meanwhile)
     assert store.entries.entry_count("alpha", "list", EntryState.WITHDRAWN) == 6
-    assert not store.commits.unsettled()
+    assert not store.deferred_withdrawals.listed()
 
 
 def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
@@ -179,7 +179,7 @@ def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
     settle = entry_writes.DeferredWithdrawals.settle_due
     monkeypatch.setattr(entry_writes.DeferredWithdrawals, "settle_due", lambda *_, **__: None)
     second_edition(desk)
-    listed = store.commits.unsettled()
+    listed = store.deferred_withdrawals.listed()
     part = next(store.deferred_withdrawals.parts(listed))
     ids = np.array([part.ids.first], np.int64)
     assert store.deferred_withdrawals.is_withdrawn(listed, ids, none_moved).all()
@@ -233,7 +233,7 @@ def test_lists_one_after_the_other_mean_the_same_whenever_rows_are_written(
             nothing_is_written.setattr(entry_writes.DeferredWithdrawals, "settle_due", lambda *_, **__: None)
             here = [_told(any_desk, done) for done in _editions(any_desk, seed)]
             before = shown(any_desk)
-            assert any_desk.hub.store.commits.unsettled()
+            assert any_desk.hub.store.deferred_withdrawals.listed()
         expected = []
         for done in _editions(there, seed):
             expected.append(_told(there, done))
@@ -308,7 +308,7 @@ def test_what_is_held_is_written_for_one_commit_and_not_for_each(
     for n in range(3):
         desk.contribute("alpha/list", item(100 + n))
     assert len(written) == len(MANY)
-    assert desk.hub.store.commits.unsettled()
+    assert desk.hub.store.deferred_withdrawals.listed()
 
 
 class TestWhatACommitLeavesToDo:
@@ -343,11 +343,11 @@ class TestWhatACommitLeavesToDo:
         first_edition(desk)
         other = Desk(open_hub(publisher=False, start=False))
         other.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
-        assert desk.hub.store.commits.unsettled()
+        assert desk.hub.store.deferred_withdrawals.listed()
         assert desk.hub.housekeeping is not None
         for _ in range(2):
             desk.hub.housekeeping.round()
-        soon(lambda: not desk.hub.store.commits.unsettled())
+        soon(lambda: not desk.hub.store.deferred_withdrawals.listed())
 
     def test_it_rests_while_lists_come_in(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         desk = Desk(open_hub(start=False))
@@ -365,7 +365,7 @@ class TestWhatACommitLeavesToDo:
         desk.hub.store.commits.tidy(wait)
         assert len(rests) > len(MANY)
         assert all(0 < seconds <= 2 for seconds in rests)
-        assert not desk.hub.store.commits.unsettled()
+        assert not desk.hub.store.deferred_withdrawals.listed()
         monkeypatch.setattr(commits, "MOST_REST", 1e-9)
         desk.commit(opened)
         opened = desk.add(desk.open("alpha/list"), (item(1001),))
@@ -374,7 +374,7 @@ class TestWhatACommitLeavesToDo:
         desk.hub.store.commits.tidy(wait)
         assert rests[0]
         assert not any(rests[1:]), "what is left to do grows for as long as somebody keeps sending"
-        assert not desk.hub.store.commits.unsettled()
+        assert not desk.hub.store.deferred_withdrawals.listed()
         desk.commit(opened)
         rests.clear()
         desk.contribute("alpha/list", *(item(300 + n, external_id=f"x{n}") for n in MANY))

@@ -56,7 +56,7 @@ def test_right_after_it_or_while_it_tidies_up(warmed: Warm, database: str, tmp_p
             for answer in client.match_hashes(queries, MatchOptions(policy="any")):
                 assert answer.result.verdict is Verdict.MATCH
                 assert {match.entry.id for match in answer.result.matches} <= set(map(number_of, ids))
-            soon(lambda: not store.commits.unsettled(), 60)
+            soon(lambda: not store.deferred_withdrawals.listed(), 60)
             soon(lambda: not store.database.fetch("SELECT count(*) FROM staged_batch")[0][0], 60)
             assert store.entries.active_ids("alpha", "list").tolist() == ids
             assert store.entries.entry_count("alpha", "list", EntryState.WITHDRAWN) == COUNT

@@ -390,9 +390,9 @@ def test_a_write_that_the_database_took_for_idle_can_be_tried_again(postgresql_u
 
 
 def test_what_a_database_refuses_stands_in_the_log(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    sql = store.database.sql("SELECT nonsense, ?")
+    sql = "SELECT nonsense, ?"
     with pytest.raises(HashHubError, match="see the server's log"):
-        store.database.read(lambda c: c.exec_driver_sql(sql, ("private",)).all())
+        store.database.read(lambda c: store.database.execute(c, sql, ("private",)).all())
     assert "nonsense" in caplog.text
     assert "private" not in caplog.text
 

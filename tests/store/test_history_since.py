@@ -176,9 +176,9 @@ def test_postgresql_looks_for_an_actor_among_its_own_whoever_it_is(postgresql_ur
 def _write_about(store: Store, subjects: Sequence[str]) -> None:
     """Write an event about each subject, in this order."""
     _write(store, range(len(subjects)))
-    sql = store.database.sql("UPDATE event SET subject = ? WHERE revision = ?")
+    sql = "UPDATE event SET subject = ? WHERE revision = ?"
     with store.database.write() as c:
-        c.exec_driver_sql(sql, [(subject, revision) for revision, subject in enumerate(subjects, 1)])
+        store.database.execute(c, sql, [(subject, revision) for revision, subject in enumerate(subjects, 1)])
 
 
 _OF_SET: Final = ("hash-sets/alpha/list", "entries/alpha/list", "imports/alpha/list")

@@ -617,7 +617,7 @@ def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(
     filled.commits.begin_commit(import_id)  # which need not wait for a lease
     ids = fill.stage(filled, import_id, numbers)
     filled.commits.finish_commit(import_id, counts=Counts())
-    rows = filled.database.fetch(filled.database.sql("SELECT entry FROM hash WHERE entry >= ?"), (ids[0],))
+    rows = filled.database.fetch("SELECT entry FROM hash WHERE entry >= ?", (ids[0],))
     assert sorted(row[0] for row in rows) == sorted([*ids, *ids])
     having = entries_by_digests(filled, "MD5", [fill.digest(n, 16) for n in numbers])
     assert sorted(entry.id for entries in having.values() for entry in entries) == ids

@@ -35,7 +35,7 @@ _CALLS: Final = "assert store.webhooks.take_lease(new_holder())"
 # Killed in the middle of a step, whose transaction stands and is not committed.
 _DELETES: Final = """
 from hashhub.store import deletion
-deletion.PIECE = 10
+deletion.PURGED_AT_ONCE = 10
 for _ in range(int(sys.argv[3])):
     assert store.deletions.step(int(sys.argv[2]))
 def waits(*arguments, **named):
@@ -88,9 +88,7 @@ def _taken_over(take_over: Callable[[], object]) -> None:
 
 
 def _lease(store: Store, import_id: str) -> tuple[str, int]:
-    rows = store.database.fetch(
-        store.database.sql('SELECT lease, lease_until FROM "import" WHERE id = ?'), (import_id,)
-    )
+    rows = store.database.fetch('SELECT lease, lease_until FROM "import" WHERE id = ?', (import_id,))
     return rows[0][0], rows[0][1]
 
 
@@ -208,7 +206,7 @@ def test_a_deletion_that_a_killed_process_was_at_goes_on_at_once(
     database: str, fill: Any, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     """Nobody sees any of it meanwhile, and in the end each row is counted once."""
-    monkeypatch.setattr(deletion, "PIECE", 10)
+    monkeypatch.setattr(deletion, "PURGED_AT_ONCE", 10)
     store = Store.open(database)
     fill.register(store)
     entries = fill.contribute(store, range(100))
@@ -219,7 +217,7 @@ def test_a_deletion_that_a_killed_process_was_at_goes_on_at_once(
     with _another(_DELETES, database, str(key), str(steps)) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    left = store.database.fetch(store.database.sql("SELECT count(*) FROM entry WHERE hash_set = ?"), (key,))[0][0]
+    left = store.database.fetch("SELECT count(*) FROM entry WHERE hash_set = ?", (key,))[0][0]
     assert 0 < left < len(entries)
     assert [fill.found(store, number) for number in (0, 50, 99)] == [[others[n]] for n in (0, 50, 99)]
     while store.deletions.step(key):

@@ -1,4 +1,4 @@
-"""Terms that lists state of their items: a floor for those of the hash set while entries of such a list stand in it."""
+"""Hash sets and entries by name; and the terms that lists state, a floor for those of the set with their entries."""
 
 from __future__ import annotations
 
@@ -6,13 +6,43 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy.engine import Connection
 
-from hashhub.errors import FailedPrecondition, Reason
+from hashhub.errors import FailedPrecondition, NotFound, Reason
 from hashhub.model import TLP, HashSet, Marking
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.schema import COMMITTED, UPSERT, WITHDRAWN
+
+
+def key_of_set(c: Connection, contributor: str, hash_set: str) -> int:
+    """Return the number that rows refer to a hash set by. Raises NotFound."""
+    key: int | None = c.scalar(sa.select(s.hash_set.c.key).where(set_is(contributor, hash_set)))
+    if key is None:
+        raise no_hash_set(contributor, hash_set)
+    return key
+
+
+def set_is(contributor: str, hash_set: str) -> sa.ColumnElement[bool]:
+    """Return the condition for the row of a hash set that was not deleted."""
+    t = s.hash_set.c
+    return sa.and_(t.contributor == contributor, t.id == hash_set, t.delete_revision == 0)
+
+
+def no_hash_set(contributor: str, hash_set: str) -> NotFound:
+    """Return the error for a hash set that does not exist."""
+    name = f"{contributor}/{hash_set}"
+    return NotFound(f"there is no hash set {name[:127]!r}; create it first", kind="HashSet", name=name)
+
+
+def no_entry(name: str) -> NotFound:
+    """Return the error for an entry that does not exist, or is not visible."""
+    return NotFound(
+        f"there is no entry {name[:150]!r} that this token may see; take the name from a match or a list of entries",
+        kind="Entry",
+        name=name,
+    )
+
 
 _floors = msgspec.json.Decoder(tuple[Marking, ...]).decode
 
@@ -47,14 +77,14 @@ def standing(c: Connection, db: Database, set_key: int) -> tuple[Marking, ...]:
     """Return the floors under which entries stand in a hash set."""
     t = s.imports
     of_set = sa.select(t.c.key, t.c.revision, t.c.terms).where(t.c.hash_set == set_key, t.c.terms.is_not(None))
-    has_entries = db.sql(
+    has_entries = (
         "SELECT 1 FROM change x CROSS JOIN entry e WHERE x.revision = ? AND x.kind = ? "
         'AND e.id BETWEEN x.first_entry AND x.last_entry AND e."import" = ? AND e.state <> ? LIMIT 1'
     )
     floors: list[Marking] = []
     for key, revision, terms in c.execute(of_set.where(t.c.state == COMMITTED).order_by(t.c.key.desc())).all():
         new = [f for f in _floors(terms) if f not in floors]
-        if new and c.exec_driver_sql(has_entries, (revision, UPSERT, key, WITHDRAWN)).first() is not None:
+        if new and db.execute(c, has_entries, (revision, UPSERT, key, WITHDRAWN)).first() is not None:
             floors += new
     return tuple(floors)
 
