@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from hashhub.config import Config
 from hashhub.hub import backup, history
@@ -34,7 +35,7 @@ from hashhub.model import (
     now,
     number_of,
 )
-from hashhub.store import ExaminationPlace
+from hashhub.store.examination import RowExamination
 from tests.hub.conftest import OPERATOR, Desk, item, writer
 from tests.hub.test_conflicts import Room, _room
 from tests.hub.test_policies import block
@@ -172,20 +173,42 @@ def end(desk: Room) -> None:
 
 
 def test_nothing_is_found_after_anything_that_a_hub_does(room: Room, tmp_path: Path, database: str) -> None:
+    is_url = "://" in database
+    config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
     for step in (make, contribute, withdraw, select, review, revert, end):
         step(room)
         room.hub.store.commits.settle()
-        assert (step.__name__, list(room.hub.store.examining(ExaminationPlace()).differences(None))) == (
-            step.__name__,
-            [],
-        )
-    is_url = "://" in database
-    config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
-    found = history.examine(config, is_full=True)
-    assert found.is_sound, found.lines
+        found = history.examine(config, is_full=True)
+        assert found.is_sound, (step.__name__, found.lines)
     if not is_url:
         backup.back_up(config, tmp_path / "backup", lambda *_: None)
         restored = Config(data=str(tmp_path / "restored"))
         backup.restore(tmp_path / "backup", restored, None, lambda *_: None)
         found = history.examine(restored, is_full=True)
         assert found.is_sound, found.lines
+
+
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_what_a_hub_writes_meanwhile_is_no_edit(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, is_edited: bool
+) -> None:
+    is_url = "://" in database
+    config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
+    with _room(database, tmp_path) as hub:
+        desk = Room(hub)
+        desk.set("nl/known")
+        desk.contribute("nl/known", *items(*range(5)))
+        if is_edited:
+            with hub.store.database.write() as c:
+                c.execute(sa.text("UPDATE entry SET position = 'edited' WHERE position = 'line 4'"))
+        differences, withdrawn = RowExamination.differences, list[int]()
+
+        def after_another_write(look: RowExamination, most: int | None) -> Iterator[str]:
+            hub.entries.withdraw(NL, "nl", "known", number(desk, len(withdrawn)), ERROR)
+            withdrawn.append(1)
+            return differences(look, most)
+
+        monkeypatch.setattr(RowExamination, "differences", after_another_write)
+        found = history.examine(config, is_full=True)
+    assert found.is_sound is not is_edited, found.lines
+    assert len(withdrawn) == 2
