@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import suppress
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 
@@ -12,7 +13,10 @@ def parse_address(field: str, address: str, *, usual_port: int = 8470) -> tuple[
     """Return host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises InvalidArgument, whose example has `usual_port`."""
     host, colon, port = address.rpartition(":")
     if colon and host and port.isdecimal() and int(port) < 1 << 16 and (":" not in host or host.startswith("[")):
-        return host.strip("[]"), int(port)
+        host = host.strip("[]")
+        with suppress(UnicodeError):
+            host.encode("idna")  # as it is when it is looked up, which nobody expects to fail so
+            return host, int(port)
     raise InvalidArgument.field(
         field,
         f"must be HOST:PORT, such as 127.0.0.1:{usual_port} or [::1]:{usual_port}, got {address[:80]!r}",
@@ -44,7 +48,7 @@ def bind(field: str, address: str, *, shared: bool = False) -> socket.socket:
 def taken(field: str, address: str) -> FailedPrecondition:
     """Return the error for an address that cannot be listened on."""
     return FailedPrecondition(
-        f"cannot listen on {address} ({field}): another program uses the port, or the address is not this machine's; "
+        f"cannot listen on {address} ({field}): another program uses it, or it is not this machine's; "
         "stop the other program or choose another address",
         reason=Reason.ADDRESS_IN_USE,
         metadata={"address": address},

@@ -35,8 +35,8 @@ from hashhub.cli.terminal import ShowProgress, clean, is_terminal, json_line, no
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
-from hashhub.scans.engine import Done, ScanEngine
-from hashhub.scans.memory import KnownFile, ListedFile, ScanMemory, Unlisted
+from hashhub.scans.engine import ScanEngine, ScannedItem
+from hashhub.scans.memory import KnownFile, ListedFile, ScanMemory, UnreadableItem
 from hashhub.scans.tree import Tree, listed, opened
 from hashhub.trust import ReasonCode
 from hashhub.writing import text_written
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from hashhub.hashing import MediaHashes
     from hashhub.hashing.pool import MediaPool
 
-    _Read: TypeAlias = Done["_File", FileHashes, None]
+    _Read: TypeAlias = ScannedItem["_File", FileHashes, None]
 
 GROUP: Final = 256  # files matched in one call at most
 GROUP_PARTS: Final = 15_000  # of a call's message, of which the hub takes 100,000; a video more has 80,000 at most
@@ -268,7 +268,7 @@ class ScanRun:
 
     def _listing(self) -> Iterator[ListedFile[_File]]:
         for path in self.tree:
-            if isinstance(path, Unlisted):
+            if isinstance(path, UnreadableItem):
                 yield ListedFile(_File(path=Path(path.name), error=path.error), os.path.abspath(path.name))  # noqa: PTH100
             else:
                 yield listed(path, _File(path=path))

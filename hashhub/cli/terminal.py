@@ -53,7 +53,7 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.splitlines()))
 
 
-def show_path(path: Path) -> str:
+def show_path(path: Path | str) -> str:
     """Return the path as text that can be printed and encoded, whatever bytes its name holds."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

@@ -1,11 +1,8 @@
 """Walks over the boxes of HEIC and AVIF files before a decoder does: what they would cost, and whether all is there.
 
-ISO/IEC 14496-12 (boxes, tracks), 23008-12 (items, grids), and the AV1 image format. A few dozen bytes of such a file
-can name a grid of gigapixels, the same bytes a thousand times, or a place behind the file's end. libheif fills a tile
-that is missing with grey and says nothing, and pillow-heif leaves out a picture whose codec it lacks, so that is looked
-at here.
-
-Whatever is raised besides LimitExceeded means that the file is damaged.
+ISO/IEC 14496-12 (boxes, tracks), 23008-12 (items, grids), and the AV1 image format. A few dozen bytes can name a grid
+of gigapixels, the same bytes a thousand times, or a place behind the file's end; libheif fills a missing tile with
+grey, and pillow-heif leaves out a picture whose codec it lacks. Whatever is raised besides LimitExceeded means damage.
 """
 
 from __future__ import annotations
@@ -47,10 +44,8 @@ class _Meta:
 
 
 class Contents(NamedTuple):
-    """What a file holds, and so what a decoder has to give.
-
-    `pictures`: items that are pictures of their own. `frames`: of the longest track. `has_tiles`: a picture is put
-    together from others. `has_film`: a film goes with the picture, as phones write it; nobody reads it here.
+    """What a decoder has to give. `pictures`: items of their own. `frames`: of the longest track. `has_tiles`: a
+    picture is put together from others. `has_film`: a phone's film goes with it; it is not read.
     """
 
     pictures: int
@@ -315,10 +310,8 @@ _SLICES: Final = range(32)  # types of NAL units that hold parts of a picture (I
 
 
 def _check_hevc(data: bytes, item: _Item, budget: _Budget) -> None:
-    """Raise ValueError unless the item is whole NAL units, a part of a picture among them.
-
-    Three zero bytes in a row cannot be within one (7.4.2): they are a hole, which decoders fill with grey. At the end
-    of a unit some encoders leave zeros of a start code.
+    """Raise ValueError unless the item is whole NAL units, a part of a picture among them. Three zero bytes within one
+    are a hole, which decoders fill with grey (7.4.2); at its end some encoders leave zeros.
     """
     configuration = _first(item.properties, b"hvcC")
     if configuration is None:
@@ -340,10 +333,7 @@ def _check_hevc(data: bytes, item: _Item, budget: _Budget) -> None:
 
 
 def _check_av1(units: bytes, limits: Limits, budget: _Budget) -> None:
-    """Raise LimitExceeded (MEDIA_TOO_LARGE) for frames larger than allowed; libavif scales them to the declared size.
-
-    AV1 bitstream specification, section 5.3: units (OBUs), most of which follow their size.
-    """
+    """Raise LimitExceeded (MEDIA_TOO_LARGE) for larger frames, which libavif scales (AV1, 5.3: units, mostly sized)."""
     at = 0
     while at < len(units):
         budget.take()

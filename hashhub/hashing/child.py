@@ -2,13 +2,12 @@
 
     python -P -m hashhub.hashing.child SECONDS MEMORY_BYTES        started by `hashing.pool`, control socket on stdin
 
-    template   single-threaded; forks a child for each socket that it is handed, ends one when told to, and says how it
-       │       ended; when its control socket closes, the hub is gone, and it ends them all
+    template   single-threaded; forks a child for each socket that it is handed, ends one when told to; ends them all
+       │       when its control socket closes
        ├── child   hashes one file after another from its socket, under limits of memory and of CPU time for each file
-       └── compiler   compiles and keeps the kernels where there are none yet
+       └── compiler   compiles and keeps the kernels where there are none yet; children do without until then
 
-Children read hostile bytes, so they have no environment, socket or file but the one in hand, and may not write any.
-Kernels are loaded before the fork where possible; until there are some, children do without. docs/decisions/0011.
+Children have no environment, socket or file but the one in hand, and may not write any. docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -50,9 +49,7 @@ _NICENESS: Final = 5  # matching goes before media where there are not cores eno
 
 
 class Task(msgspec.Struct, frozen=True, array_like=True):
-    """How to hash the file that follows. `extra_seconds`: of CPU time, beyond those that any file may take.
-    `algorithms`: as of `hash_media`.
-    """
+    """How to hash the file that follows. `extra_seconds`: of CPU time. `algorithms`: as of `hash_media`."""
 
     effort: Effort
     limits: Limits
@@ -216,9 +213,7 @@ def _confine(memory_bytes: int) -> None:
 
 
 def _request(hub: socket.socket) -> tuple[int, int, int | None] | None:
-    """Return bytes of the task, bytes of the file and its descriptor if that came; None when the hub has closed the
-    socket.
-    """
+    """Return the task's bytes, the file's bytes and its descriptor if that came; None when the hub is gone."""
     begin, descriptors, _, _ = socket.recv_fds(hub, REQUEST.size, 1)
     rest = _received(hub, REQUEST.size - len(begin)) if begin else None
     if rest is None:

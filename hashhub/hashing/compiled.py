@@ -21,9 +21,7 @@ _IMPORTING: Final = threading.Lock()
 def import_scipy_and_numba() -> None:
     """Import what is there of SciPy, which imagehash uses, and of Numba; one thread at a time, and in this order.
 
-    Two threads that hash their first pictures would import SciPy at once, one of them through Numba: Python then gives
-    a thread a module that is half imported rather than let both wait for each other, the import fails, and a picture
-    that is whole would be called damaged.
+    Two threads that import SciPy at once, one through Numba, get modules half imported, and a whole picture fails.
     """
     with _IMPORTING:
         for name in ("scipy.fftpack", "numba"):
@@ -39,10 +37,8 @@ class _State:
 
 
 def load(*, compiles: bool = True) -> bool:
-    """Use the kernels from now on; return whether they are used.
-
-    Those that are not kept are compiled; unless `compiles` is false: this process then does without any of them until
-    this is called again. Without Numba, false.
+    """Use the kernels from now on; return whether they are used. Those that are not kept are compiled; unless
+    `compiles` is false: the process then does without until this is called again. Without Numba, false.
     """
     if _State.is_loaded:
         return True

@@ -43,10 +43,8 @@ def coverage(
     asked: Effort | None = None,
     query: Query | None = None,
 ) -> Coverage:
-    """Return what is looked for when the file's query is matched.
-
-    `effort`: with which it was hashed. `asked`: what the caller asked for, where it may have been given
-    less. `query`: that of the file, where the caller has it already.
+    """Return what is looked for when the file's query is matched. `effort`: with which it was hashed; `asked`: that was
+    asked for. `query`: the file's, where the caller has it.
     """
     query = query or media.query()
     used = {h.algorithm for h in query.hashes}
@@ -100,9 +98,7 @@ def nothing_looked_for(reason: ReasonLine, effort: Effort, *, asked: Effort | No
 
 
 def remarked(result: MatchResult, covered: Coverage) -> MatchResult:
-    """Return the answer with what was not looked for among its reasons, so that NO_MATCH never stands alone where
-    something was left out.
-    """
+    """Return the answer with what was not looked for, so that NO_MATCH never stands alone where a gap is."""
     told = {reason.code for reason in result.reasons}
     return msgspec.structs.replace(
         result, reasons=(*result.reasons, *(gap for gap in covered.gaps if gap.code not in told))

@@ -60,10 +60,8 @@ _OF_BOXES: Final[dict[str, frozenset[bytes]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame of a picture, as people see it. `timestamp_ms`: when it is first shown, from the start.
-
-    `readings`: the same frame as reference tools read such a file, by its name in `model.READINGS`, where that differs;
-    two at most, and none unless asked for.
+    """One frame of a picture, as people see it. `timestamp_ms`: when it is first shown. `readings`: as reference tools
+    read it, by its name in `model.READINGS`, where that differs and was asked for; two at most.
     """
 
     index: int
@@ -195,22 +193,14 @@ def _not_decoded(media_type: str, what: str) -> InvalidArgument:
 
 
 def quiet_pillow() -> None:
-    """Keep Pillow from logging, unless the application has set its level.
-
-    What it logs, errors too, is about the bytes of one damaged file and may quote them; what matters of it is raised.
-    A program calls this at its start: a library does not set another's level.
-    """
+    """Keep Pillow from logging, which may quote a file, unless the application has set its level. For programs."""
     logger = logging.getLogger("PIL")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
 
 
 def load_decoders() -> None:
-    """Load what the first picture would load, for a process that decodes with one thread. Nothing is decoded: that
-    could start threads, and a process with threads cannot be forked.
-
-    Raises FailedPrecondition (MISSING_EXTRA).
-    """
+    """Load what the first picture would, starting no thread, for a process that forks. Raises MISSING_EXTRA."""
     _require_extra()
     from PIL import AvifImagePlugin, Image
 
@@ -399,10 +389,8 @@ _PADDINGS: Final = (
 
 
 def _ends_early(picture: Image.Image, data: bytes) -> bool:
-    """Return whether a JPEG ends before its last pixels, but with an end marker: some tools mend truncated files so.
-
-    A picture may end in this very grey. It is the same with more data behind that of its last scan, unless some was
-    missing.
+    """Return whether a JPEG ends before its last pixels, but with an end marker: some tools mend files so. If none is
+    missing, the picture stays the same with more data behind its last scan, even if it ends in this grey.
     """
     from PIL import JpegImagePlugin
 

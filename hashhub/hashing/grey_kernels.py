@@ -75,10 +75,7 @@ def _sinc(x: float) -> float:
 
 @jit
 def weigh(count: int, starts: NDArray[np.int64], lengths: NDArray[np.int64], weights: NDArray[np.int32]) -> None:
-    """Write how `count` pixels in a row become fewer: pixel i is the sum of `lengths[i]` from `starts[i]` on, weighted.
-
-    As precompute_coeffs and normalize_coeffs_8bpc do it.
-    """
+    """Write as precompute_coeffs does how `count` pixels become fewer: the first of each, how many, their weights."""
     fewer = starts.shape[0]
     scale = count / fewer
     support = _SUPPORT * scale

@@ -76,9 +76,7 @@ VIDEO_PIXELS: Final = 150_000_000
 
 
 def video_pixels(cpu_seconds: float) -> int:
-    """Return the `max_video_pixels` of a file that may take so much CPU time: what has more is read by its key frames
-    in place of being given up.
-    """
+    """Return the `max_video_pixels` of so much CPU time; a video that has more is read by its key frames."""
     return max(1, int(cpu_seconds * VIDEO_PIXELS))
 
 

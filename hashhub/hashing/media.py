@@ -5,9 +5,7 @@
                          ├─ a video: exact digests as a stream ── PDQ of a frame a second (`hashing.video`)
                          └─ anything else: exact digests, and a sentence that says why there is no more
 
-The signature alone decides what is a picture or video, and one decoder is asked for that format. So "not a picture" is
-an answer, and "a picture that cannot be decoded" is an error. PDQ is of the decoded pixels at full size.
-docs/match/media.md has formats, limits, readings and what is an error.
+The signature alone decides: a picture that cannot be decoded is an error. docs/match/media.md.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
@@ -45,10 +43,8 @@ _TURNED: Final = {Effort.PLAIN: (), Effort.STANDARD: ("PDQ",), Effort.THOROUGH: 
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """The perceptual hashes of a further picture that was derived from the frame.
-
-    `name`: how it was derived: a `Transform`'s name, one of `model.READINGS`, or one of `hashing.variants`. `quality`:
-    PDQ's, 0 to 100; None without PDQ.
+    """The perceptual hashes of a picture derived from the frame. `name`: a `Transform`'s, one of `model.READINGS` or of
+    `hashing.variants`. `quality`: PDQ's, 0 to 100; None without PDQ.
     """
 
     name: str
@@ -214,19 +210,7 @@ def _hash_stream(stream: BinaryIO, wanted: frozenset[str], limits: Limits, effor
         # Decode first: no digest is handed out for a picture that could not be looked at.
         # A viewer that passes over stray bytes shows the picture behind them.
         picture = _hash_picture(data[stray_bytes(head) :], media_type, wanted, limits, effort)
-        return MediaHashes(
-            media_type=media_type,
-            size_bytes=len(data),
-            width=picture.size[0],
-            height=picture.size[1],
-            frame_count=picture.frame_count,
-            frames=picture.frames,
-            digests=digests((data,), wanted),
-            not_perceptual=None,
-            frames_hashed=picture.hashed,
-            skipped=picture.skipped,
-            variants_skipped=picture.variants_skipped,
-        )
+        return msgspec.structs.replace(picture, size_bytes=len(data), digests=digests((data,), wanted))
 
     is_video = media_type.startswith("video/")
     if is_video and "PDQ" in wanted and can_read_videos():
@@ -278,9 +262,8 @@ def _hash_video(
     limits: Limits,
     effort: Effort,
 ) -> MediaHashes:
-    """Return digests, in one pass, and then frames, for which a video is read here and there.
-
-    `read`: bytes that were read of the stream already. One that cannot be read again is taken into memory.
+    """Return digests, in one pass, and then frames. `read`: bytes that were read already. What cannot be read again is
+    taken into memory.
     """
     counter = _Counter()
     if _is_seekable(stream):
@@ -370,22 +353,8 @@ def _collect(chunks: Iterator[bytes], limits: Limits, what: str = "picture") -> 
     return b"".join(pieces)
 
 
-class _OfPicture(NamedTuple):
-    """What was read of a picture.
-
-    `size`: width and height of the upright first frame. `frame_count`: frames in the file. `hashed`: how many of them
-    were hashed. `skipped`, `variants_skipped`: as in MediaHashes.
-    """
-
-    size: tuple[int, int]
-    frame_count: int
-    hashed: int
-    frames: tuple[FrameHashes, ...]
-    skipped: str | None
-    variants_skipped: str | None
-
-
-def _hash_picture(data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, effort: Effort) -> _OfPicture:
+def _hash_picture(data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, effort: Effort) -> MediaHashes:
+    """Return what is known of a picture but its digests."""
     size = (0, 0)
     count = 0
     frames: dict[tuple[Hash, ...], FrameHashes] = {}
@@ -419,7 +388,19 @@ def _hash_picture(data: bytes, media_type: str, wanted: frozenset[str], limits: 
                 further = tuple(v for v in variants if v not in earlier.variants)
                 hashed = msgspec.structs.replace(earlier, variants=(*earlier.variants, *further))
             frames[hashed.hashes] = hashed
-        return _OfPicture(size, picture.frame_count, count, tuple(frames.values()), picture.skipped, variants_skipped)
+        return MediaHashes(
+            media_type=media_type,
+            size_bytes=len(data),
+            width=size[0],
+            height=size[1],
+            frame_count=picture.frame_count,
+            frames=tuple(frames.values()),
+            digests=(),
+            not_perceptual=None,
+            frames_hashed=count,
+            skipped=picture.skipped,
+            variants_skipped=variants_skipped,
+        )
 
 
 def _why_fewer_windows(windows: int, frames: int, wanted: frozenset[str]) -> str | None:
@@ -435,10 +416,7 @@ def _why_fewer_windows(windows: int, frames: int, wanted: frozenset[str]) -> str
 
 
 def _derived(shown: Image.Image, windows: int, known: set[Hash]) -> Iterator[Variant]:
-    """Yield the variants that `hashing.variants` derives from a frame, each name once, without hashes that are known.
-
-    The quality is the lowest of any.
-    """
+    """Yield the variants of a frame by name, with the lowest quality of any, without hashes that are `known`."""
     from hashhub.hashing.variants import derive
 
     by_name: dict[str, dict[Hash, int]] = {}
@@ -451,11 +429,7 @@ def _derived(shown: Image.Image, windows: int, known: set[Hash]) -> Iterator[Var
 
 
 def digests(chunks: Iterable[bytes], algorithms: Collection[str] = DIGEST_ALGORITHMS) -> tuple[Hash, ...]:
-    """Return the hash of the joined chunks for each of `algorithms`, in the order of `DIGEST_ALGORITHMS`.
-
-    Reads every chunk once and keeps none, so media of any size can be digested. `algorithms` are canonical names; those
-    that are not in `DIGEST_ALGORITHMS` are passed over.
-    """
+    """Return the hash of the joined chunks for each of `algorithms` that is in DIGEST_ALGORITHMS. No chunk is kept."""
     # None of these protects a secret: they name files, as every contributed hash set does. FIPS builds refuse MD5
     # otherwise.
     running = {
@@ -470,11 +444,7 @@ def digests(chunks: Iterable[bytes], algorithms: Collection[str] = DIGEST_ALGORI
 
 
 def read_chunks(stream: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
-    """Yield what is left of the stream, from its current position, in chunks of at most `chunk_bytes`.
-
-    Raises:
-        InvalidArgument: UNREADABLE_MEDIA, if reading fails or the stream does not give bytes.
-    """
+    """Yield what is left of the stream in chunks. Raises InvalidArgument (UNREADABLE_MEDIA) if it gives no bytes."""
     while True:
         try:
             chunk = stream.read(chunk_bytes)

@@ -3,7 +3,6 @@
     RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples
         ── DCT, 16 x 16 of it ── above the median?
 
-The reference's wrapper, `pdqhash`, needs a compiler, holds the interpreter's lock and takes several times as long.
 `pdq_kernels` computes it where Numba is installed, NumPy otherwise. Every sum is taken in the reference's order and
 every step rounded to its type: a flat picture's hash is nothing but rounding.
 """
@@ -155,10 +154,8 @@ def _window(count: int) -> int:
 
 
 def _windows(rows: _Floats, before: int) -> Iterator[tuple[_Floats, np.float32]]:
-    """Yield for each row the sum of the rows in its window, and how many they are: fewer at both ends. The sum is one
-    running array.
-
-    `before`: 1 for the window of the row before the first as well, where a window holds an even number.
+    """Yield for each row the sum of its window's rows, one running array, and their number. `before`: 1 to begin at the
+    window before the first, where a window holds an even number.
     """
     count = len(rows)
     size = _window(count)

@@ -42,9 +42,7 @@ def _divisor(k: int, count: int, size: int) -> float:
 
 @jit
 def _step(rows: _Floats, k: int, count: int, size: int, total: _Floats, means: _Floats) -> None:
-    """Do step k for all columns and write the means of the window that it ends. `rows`: at least the last `size`,
-    number j at j modulo their count.
-    """
+    """Do step k for all columns and write the means of the window it ends. `rows`: row j at j modulo their count."""
     divisor = _divisor(k, count, size)
     entering, leaving = rows[k % rows.shape[0]], rows[(k - size) % rows.shape[0]]
     if k < size:
@@ -132,9 +130,8 @@ def _sampled_along(rows: _Floats, base: int, step: int, width: int, size: int, t
 def _light(pixels: NDArray[np.uint8], y: int, luma: _Floats) -> None:
     """Write the luminance of a row of pixels.
 
-    0.299 R + 0.587 G + 0.114 B is computed in double and rounded once by the reference. Here it is a whole number
-    below 2**18, which a float holds exactly, divided by 1000. The reference's errors in double are far smaller than the
-    distance of any thousandth from the middle between two floats, so the floats are equal.
+    The reference computes 0.299 R + 0.587 G + 0.114 B in double. A whole number below 2**18 divided by 1000 gives the
+    same float: its errors are far smaller than any thousandth's distance from the middle between two floats.
     """
     row = pixels[y].reshape(-1)
     for x in range(pixels.shape[1]):
@@ -188,10 +185,7 @@ def samples(pixels: NDArray[np.uint8], mirrored: bool, squares: _Floats) -> None
 
 @jit
 def transform(square: _Floats, cosines: _Floats, values: _Floats) -> int:
-    """Write the part of the transform of 64 x 64 samples that is kept to `values` (float32[16, 16]).
-
-    `cosines`: float32[16, 64], the transform's matrix. Returns the sum from which the quality follows.
-    """
+    """Write the transform's part that is kept, float32[16, 16], by its matrix `cosines`; return the gradient."""
     gradient = 0
     for i in range(_SAMPLES):
         for j in range(_SAMPLES):

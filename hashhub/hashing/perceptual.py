@@ -21,10 +21,7 @@ BORDER_REMOVED: Final = "border-removed"
 
 
 class Transform(StrEnum):
-    """The seven rotations and flips. Rotations are counter-clockwise; TRANSVERSE is the other diagonal.
-
-    The names are Pillow's, the values what variants of an upload are called.
-    """
+    """The seven turns, counter-clockwise, by Pillow's names. The values are what variants are called."""
 
     FLIP_LEFT_RIGHT = "flip-left-right"
     FLIP_TOP_BOTTOM = "flip-top-bottom"

@@ -5,8 +5,7 @@
                                └── hashed within limits of memory, CPU time and time on the clock, for as long as
                                    somebody waits for the answer; then, or beyond a limit, the child is killed
 
-The children are processes of `hashing.child`. Bytes go to them over sockets, as they are; of a file that is open here
-its descriptor goes, and the child reads it.
+Bytes go to children (`hashing.child`) over sockets; of a file that is open here its descriptor goes.
 """
 
 from __future__ import annotations
@@ -87,10 +86,7 @@ _FAMILY: Final = {
 
 
 class MediaPool:
-    """Child processes that hash media, and the room of the calls that wait for them.
-
-    `most_calls`: calls that may be in the room at once.
-    """
+    """Child processes that hash media. `most_calls`: calls that may be hashed or wait at once."""
 
     def __init__(
         self,
@@ -102,10 +98,8 @@ class MediaPool:
         limits: Limits,
         algorithms: tuple[str, ...] | None = None,
     ) -> None:
-        """Nothing is started before `start` or the first file.
-
-        `max_queued`: calls that may wait while as many as there are children are being hashed. `seconds`: CPU time of
-        one file. `memory_bytes`: of one child, beyond what its libraries map. `algorithms`: as of `hash_media`.
+        """Nothing is started before `start` or the first file. `max_queued`: calls that may wait. `seconds`: CPU time
+        of a file. `memory_bytes`: of a child, beyond its libraries. `algorithms`: as of `hash_media`.
         """
         structs.prepare()
         self._limits = limits
@@ -114,7 +108,7 @@ class MediaPool:
         self.template = _Template(seconds, memory_bytes)
         self.children: queue.SimpleQueue[_Child] = queue.SimpleQueue()
         for _ in range(children):
-            self.children.put(_Child(self.template))
+            self.children.put(_Child(self.template, lambda: self._is_closed))
         self.size = children
         self.most_calls = children + max_queued
         self._lock = threading.Lock()
@@ -128,13 +122,11 @@ class MediaPool:
         return self._calls
 
     def start(self) -> None:
-        """Begin to start the children, so that the first files need not wait for it; return at once."""
-        threading.Thread(target=self._start_children, name="media-start", daemon=True).start()
+        """Begin to start a child, from which on others start in milliseconds; return at once."""
+        threading.Thread(target=self._start_child, name="media-start", daemon=True).start()
 
     def room(self) -> ChildSlot:
-        """Return a place for one call, however many files it has, to be entered. That raises LimitExceeded, with a
-        retry time, when all are taken.
-        """
+        """Return a place for one call, to be entered. That raises LimitExceeded when all are taken."""
         return ChildSlot(self)
 
     def _enter(self) -> None:
@@ -158,20 +150,15 @@ class MediaPool:
         self.template.close()
         self._disconnect_idle()
 
-    def _start_children(self) -> None:
-        idle: list[_Child] = []
+    def _start_child(self) -> None:
+        child = self.children.get()
         try:
-            with contextlib.suppress(queue.Empty):
-                while len(idle) < self.size:
-                    idle.append(self.children.get_nowait())
-            for child in idle:
-                child.start()
+            child.start()
         except HashHubError as e:  # the first file will try again, and tell its caller
             if not self._is_closed:  # where it closes, whoever asked for children has no use for them
                 _log.warning("%s", e.message)
         finally:
-            for child in idle:
-                self._put_back(child)
+            self._put_back(child)
 
     def _put_back(self, child: _Child) -> None:
         self.children.put(child)
@@ -217,10 +204,7 @@ class MediaPool:
 
 
 class ChildSlot:
-    """One call's place in the pool.
-
-    `cpu_seconds`: what its files have taken so far, also those that could not be hashed.
-    """
+    """One call's place in the pool. `cpu_seconds`: of its files so far, also those that could not be hashed."""
 
     def __init__(self, pool: MediaPool) -> None:
         self._pool = pool
@@ -264,8 +248,8 @@ class ChildSlot:
 class _Child:
     """One child process and its successors. For one file at a time."""
 
-    def __init__(self, template: _Template) -> None:
-        self.template = template
+    def __init__(self, template: _Template, is_closed: Callable[[], bool]) -> None:
+        self.template, self._is_closed = template, is_closed
         self._socket: socket.socket | None = None
         self.id: tuple[int, int] = (0, 0)
         self.cpu_seconds = 0.0  # of this process so far
@@ -310,11 +294,12 @@ class _Child:
         return self._ended(error, seconds)
 
     def _ended(self, error: HashHubError | None, seconds: float) -> protocol.ChildResult:
-        """Kill the process, put another in its place, and say what became of the file. `error`: why it was killed;
-        None if it ended by itself.
-        """
+        """Kill and replace the process; say what became of the file. `error`: why; None if it ended by itself."""
         self.disconnect()
         ending = self.template.end(self.id)
+        if error is None and self._is_closed():  # by the end of the pool, which is no fault of the file's
+            ended = Unavailable("the processes that hash media were ended; treat the file as not checked")
+            return protocol.ChildResult(None, protocol.ChildFailure.of(ended), 0.0)
         if error is None:
             error = _too_costly(seconds) if ending.signal_number == protocol.TIME_IS_UP else _died()
         _log.warning(
@@ -338,9 +323,7 @@ class _UnwantedError(EOFError):
 def _exchange(
     child: socket.socket, content: Content, task: protocol.Task, until: float, is_wanted: Callable[[], bool]
 ) -> protocol.ChildResult:
-    """Send a file and return what the child answers. Raises TimeoutError, _UnwantedError, or OSError or EOFError where
-    the child has ended.
-    """
+    """Send a file and return the answer. Raises TimeoutError, _UnwantedError; OSError, EOFError for a lost child."""
     header = msgspec.msgpack.encode(task)
     if isinstance(content, (bytes, tuple)):
         pieces = [content] if isinstance(content, bytes) else content
@@ -397,10 +380,7 @@ def _is_ready(child: socket.socket, event: int, seconds: float) -> bool:
 
 
 class _Template:
-    """The process that children are forked from: started when one is needed, and again after it ended.
-
-    Children are named by their process id and by how many templates there were before theirs.
-    """
+    """The process that children are forked from, started when needed. A child's name: pid, number of its template."""
 
     def __init__(self, seconds: float, memory_bytes: int) -> None:
         self._arguments = (str(seconds), str(memory_bytes))

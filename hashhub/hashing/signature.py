@@ -96,10 +96,8 @@ _BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 
 def media_type_of(head: bytes) -> str:
-    """Return the media type of a file that begins with `head`, its first SIGNATURE_BYTES or all of it.
-
-    Every `image/` type is a picture, every `video/` type may hold a video; `application/octet-stream` is what is not
-    known.
+    """Return the media type of a file by its first SIGNATURE_BYTES. Every `image/` is a picture, every `video/` may
+    hold a video; what is not known is `application/octet-stream`.
     """
     signatures = _SIGNATURES if head[4:8] in _FIRST_BOXES else _SIGNATURES + _ICONS
     for signature, media_type in signatures:
@@ -175,9 +173,7 @@ def _of_remnant(head: bytes) -> str | None:
 
 
 def stray_bytes(head: bytes) -> int:
-    """Return how many bytes stand before a picture that a file holds behind a few that do not belong to it; 0 for any
-    other file.
-    """
+    """Return how many stray bytes stand before a picture; 0 for any other file."""
     if any(head.startswith(signature) for signature, _ in _SIGNATURES):
         return 0
     picture = _STRAY.search(head, 0, _MAX_STRAY_BYTES + 12)

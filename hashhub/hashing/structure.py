@@ -33,10 +33,8 @@ _MAX_TAGS: Final = 500_000
 
 
 def frame_count(picture: Image.Image, data: bytes, limits: Limits) -> int:
-    """Return the frames or pages in the file without decoding them; stop counting beyond `max_source_frames`.
-
-    Pillow counts frames of GIF and pages of TIFF one by one and without end, so a file of millions would keep it busy
-    for minutes. The other formats declare their number; if they declare too many, seeking fails.
+    """Return the frames or pages, up to beyond `max_source_frames`. Pillow counts those of GIF and TIFF one by one, for
+    minutes if there are millions; other formats declare them, and seeking fails beyond.
     """
     most = limits.max_source_frames
     match picture.format:
@@ -103,9 +101,7 @@ _FTYP_BYTES: Final = range(16, 1024)
 
 
 def has_picture_behind(picture: Image.Image, data: bytes, film: int, limits: Limits) -> bool:
-    """Return whether another picture stands behind the end of this one, or of its last frame, before the `film` if
-    there is one.
-    """
+    """Return whether another picture stands behind the last frame, before the `film` if there is one."""
     until = len(data) if film < 0 else film
     end = _tiff(data, limits)[1] if picture.format == "TIFF" else _end(picture, data)
     behind = data[end:until]
@@ -120,7 +116,9 @@ def has_picture_behind(picture: Image.Image, data: bytes, film: int, limits: Lim
         while (at := behind.find(signature, at + 1)) >= 0:
             begin = at - _BRAND_AT if signature == b"ftyp" else at - _WEBP_AT if signature == b"WEBP" else at
             is_picture = begin >= 0 and media_type_of(behind[begin : begin + SIGNATURE_BYTES]).startswith("image/")
-            if is_picture and (signature != _JPEG or _has_two_segments(behind, at)):
+            # Three bytes alone stand in much by accident: another segment follows a JPEG's first.
+            after = behind[at + 4 + _segment_bytes(behind, at + 4) :][:1]
+            if is_picture and (signature != _JPEG or after == b"\xff"):
                 return True
     return False
 
@@ -165,9 +163,7 @@ def _end(picture: Image.Image, data: bytes) -> int:
 
 
 def _boxes_end(data: bytes) -> int:
-    """Return where boxes end that follow one another; what is longer than the file is none, and a second `ftyp` begins
-    another file.
-    """
+    """Return where boxes end that follow one another, before any that is cut off and before a second `ftyp`."""
     at = 0
     while at + 8 <= len(data) and (at == 0 or data[at + 4 : at + 8] != b"ftyp"):
         size = int.from_bytes(data[at : at + 4])
@@ -183,11 +179,6 @@ def _boxes_end(data: bytes) -> int:
 
 _OS2_HEADER: Final = 12
 _PACKED: Final = frozenset({1, 2})  # by run lengths, so that only the header says how long it is
-
-
-def _has_two_segments(data: bytes, begin: int) -> bool:
-    """Return whether a JPEG's first segment is followed by another one: three bytes alone stand in much by accident."""
-    return data[begin + 4 + _segment_bytes(data, begin + 4) :][:1] == b"\xff"
 
 
 def is_raw(data: bytes, limits: Limits) -> bool:
@@ -315,10 +306,7 @@ def _check_png_chunks(data: bytes) -> None:
 
 
 def _check_jpeg_2000_blocks(data: bytes) -> None:
-    """Raise LimitExceeded for more boxes, or more segments of a codestream's header, than are read.
-
-    ISO/IEC 15444-1, annex I.4 (boxes: length, type, data) and A.1 (segments: marker, length, data).
-    """
+    """Raise LimitExceeded for too many boxes or header segments (ISO/IEC 15444-1, annexes I.4 and A.1)."""
     at = 0
     is_codestream = data.startswith(b"\xff\x4f")
     if is_codestream:
@@ -346,9 +334,7 @@ def _check_jpeg_2000_blocks(data: bytes) -> None:
 
 
 def _page_count(picture: Image.Image, most: int) -> int:
-    """Return the pages of a TIFF, at most `most + 1`, one step at a time: asked for a page too far, Pillow
-    miscounts.
-    """
+    """Return the pages of a TIFF, at most `most + 1`, step by step: Pillow miscounts when it leaps too far."""
     count = 1
     while count <= most:
         try:

@@ -4,9 +4,8 @@
                                                   ├─ the rectangle of a photograph ── content-box
                                                   └─ a grid of windows onto either ── crop, mirror-pad
 
-PDQ forgives no border (3 % moves 70 bits of 256), so the photograph is looked for in the upload and hashed again, on
-the reduced picture, whose PDQ is within a few bits of the whole one's. Rectangles that are small, mostly one flat
-colour, or in which PDQ finds too little are refused. docs/match/variants.md says what each variant finds and costs.
+PDQ forgives no border (3 % moves 70 bits of 256), so the photograph is looked for in the upload and hashed again.
+Rectangles that are small, mostly flat, or in which PDQ finds too little are refused. docs/match/variants.md.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Box(NamedTuple):
         return self.bottom - self.top
 
 
-class Derived(NamedTuple):
+class DerivedHash(NamedTuple):
     """One picture that was derived from a frame: how, its PDQ hash and PDQ's quality."""
 
     name: str
@@ -78,7 +77,7 @@ class Derived(NamedTuple):
     quality: int
 
 
-def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
+def derive(shown: Image.Image, windows: int = 0) -> Iterator[DerivedHash]:
     """Yield what an 8-bit RGB frame may stand for, with PDQ qualities of at least MIN_PDQ_QUALITY.
 
     At most `MOST_BOXES`, each with its seven turns, and with `windows`, at most MOST_WINDOWS, at most so many more onto
@@ -88,7 +87,8 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
         return
     factor = max(1, round(math.sqrt(shown.width * shown.height / _PIXELS)))
     factor = min(factor, max(1, min(shown.size) // _LEAST_SIDE))
-    pixels, halved = _reduced(shown, factor)
+    of_pillow = shown.reduce(factor) if factor > 1 else shown
+    pixels, halved = np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
     whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
     boxes: list[tuple[str, Box]] = []
     if (border := _border(pixels, halved)) != whole:
@@ -107,17 +107,8 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
             yield from _onto(reduced, box, WINDOWS[:share])
 
 
-def _reduced(shown: Image.Image, factor: int) -> tuple[_Bytes, _Bytes]:
-    """Return the pixels of a frame that is reduced by a factor, (height, width, 3), and by 2 again."""
-    of_pillow = shown.reduce(factor) if factor > 1 else shown
-    return np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
-
-
 def common_border(least: _Levels, most: _Levels) -> Box:
-    """Return what is left of grey pictures without the border that all of them have: flat, and of one level in each.
-
-    `least`, `most`: of each pixel how far it is above its own picture's edge, in any of them: int16[height, width].
-    """
+    """Return grey pictures' common part without their border. `least`, `most`: of a pixel above its picture's edge."""
     if min(least.shape) < _LEAST_SIDE:
         return Box(0, 0, least.shape[1], least.shape[0])
     pixels = np.stack((least, most, least), axis=2)
@@ -125,18 +116,14 @@ def common_border(least: _Levels, most: _Levels) -> Box:
 
 
 def windows_a_frame(frames: int) -> int:
-    """Return how many windows may be laid onto each frame of a file of which `frames` are hashed, so that all hashes of
-    the file stay within a query.
-    """
+    """Return how many windows each of so many frames may have, so that all hashes of the file fit in a query."""
     algorithms, turns, readings = 3, 8, 2
     others = algorithms * (turns + readings) + turns * MOST_BOXES
     return max(0, min(MOST_WINDOWS, _MOST_IN_A_FILE // frames, (MAX_HASHES_PER_QUERY - _DIGESTS) // frames - others))
 
 
 def _squared(pixels: _Bytes) -> _Bytes:
-    """Return what a box holds with corners that were rounded filled from beside them: the ground in them moves some 15
-    of PDQ's bits.
-    """
+    """Return a box with rounded corners filled from beside them: the ground in them moves 15 of PDQ's bits."""
     longest = min(pixels.shape[:2]) // _ROUNDEST
     filled = pixels
     for down, across in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
@@ -159,12 +146,12 @@ def _squared(pixels: _Bytes) -> _Bytes:
     return filled
 
 
-def _hashed(name: str, pixels: _Bytes) -> list[Derived]:
+def _hashed(name: str, pixels: _Bytes) -> list[DerivedHash]:
     """Return the hash of what a box holds, then those of its turns; none of too little."""
     hashes, quality = pdq_hashes_of(pixels, is_turned=True)
     if quality < MIN_PDQ_QUALITY:
         return []
-    return [Derived(name if turn is None else TURNED_BOX, value, quality) for turn, value in hashes.items()]
+    return [DerivedHash(name if turn is None else TURNED_BOX, value, quality) for turn, value in hashes.items()]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -179,10 +166,7 @@ _PIECE: Final = 16  # lines looked at together
 
 
 def _border(pixels: _Bytes | _Levels, halved: _Bytes | _Levels) -> Box:
-    """Return what is left of a picture, (height, width, 3), without a frame of one colour a side, of any width.
-
-    `halved`: the same picture, reduced by 2.
-    """
+    """Return a picture without a frame of one colour a side, of any width. `halved`: it, reduced by 2."""
     height, width, _ = halved.shape
     left, top, right, bottom = 0, 0, width, height
     least = _LEAST_SIDE // _HALVES
@@ -215,9 +199,7 @@ def _flat_lines(lines: _Bytes | _Levels) -> int:
 
 
 def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Return the largest of the three colours, (…, 3) to (…): many times faster than NumPy's own way along a short
-    axis.
-    """
+    """Return the largest of the three colours, (…, 3) to (…), faster than NumPy's way along a short axis."""
     away = np.abs(differences)
     largest = np.maximum(away[..., 0], away[..., 1])
     return np.maximum(largest, away[..., 2], out=largest)
@@ -230,9 +212,7 @@ def _colour(line: _Bytes | _Levels) -> npt.NDArray[np.int16]:
 
 
 def _sharpened(pixels: _Bytes | _Levels, box: Box, within: tuple[int, ...]) -> Box:
-    """Return a box that was found on the halved picture, (height, width, …) = `within`, with the edges that the picture
-    itself has there; an edge of the picture stays one.
-    """
+    """Return a box of the halved picture, of size `within`, at the picture's own edges; its borders stay."""
     rows, columns = within[:2]
     height, width, _ = pixels.shape
     left, right, top, bottom = (at * _HALVES for at in (box.left, box.right, box.top, box.bottom))
@@ -325,9 +305,8 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
 
 
 def _bands(halved: _Bytes) -> _Mask | None:
-    """Return which pixels, bool[height, width], are of the colour that their line has at both ends: a ground whose
-    colour changes from above to below, as behind stories. None if too few lines begin and end alike, or it does not
-    change.
+    """Return which pixels have the colour of both ends of their line: a ground that changes downwards, as in stories
+    (None: too few lines do, or it does not change).
     """
     lines = halved[..., :3].astype(np.int16)
     alike = _largest(lines[:, 0] - lines[:, -1]) <= _BAND_NOISE
@@ -380,10 +359,7 @@ def _across(ground: _Sums, top: int, bottom: int) -> npt.NDArray[np.float64]:
 
 
 def _photographs(ground: _Sums, size: int, most: int = _PHOTOGRAPHS) -> list[Box]:
-    """Return the heaviest rectangles of cells of so many pixels, their edges where ground begins.
-
-    `ground`: of `_table`. `most`: rectangles.
-    """
+    """Return at most so many heaviest rectangles of cells, their edges where `ground` (`_table`) begins."""
     corners = ground[::size, ::size]
     cells = np.diff(np.diff(corners, axis=0), axis=1) / size**2
     score = 1 - _GROUND_COSTS * cells
@@ -398,10 +374,7 @@ def _photographs(ground: _Sums, size: int, most: int = _PHOTOGRAPHS) -> list[Box
 
 
 def _parts(ground: _Sums, box: Box) -> list[Box]:
-    """Return the pictures that stand side by side, or one above the other, in a rectangle; mostly itself alone.
-
-    `ground`: of `_table`.
-    """
+    """Return the pictures side by side, or one above the other, in a rectangle. `ground`: of `_table`."""
     across = _runs(_across(ground, box.top, box.bottom)[box.left : box.right] > _GAP)
     if len(across) > 1:
         parts = [box._replace(left=box.left + begin, right=box.left + end) for begin, end in across]
@@ -442,10 +415,8 @@ def _rim(lines: _Bytes) -> int:
 
 
 def _ground(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
-    """Return red + 2 green + blue, (height, width), which pixels are flat, and which of those have a colour of the
-    ground; None if no colour is a ground's.
-
-    Dark and light parts of photographs have such colours, but are not flat.
+    """Return red + 2 green + blue, (height, width), the flat pixels, and those of a ground's colour, if any: dark and
+    light parts of photographs have such colours, but are not flat.
     """
     channels = [np.ascontiguousarray(pixels[..., channel]) for channel in range(3)]
     red, green, blue = (channel.astype(np.int16) for channel in channels)
@@ -535,10 +506,8 @@ def _shares(lines: _Lines, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int
 
 
 def _edge_lines(light: _Levels) -> tuple[_Lines, _Lines]:
-    """Return the columns in which a left side and in which a right side is most likely.
-
-    An edge is a step between two pixels, of which the outer one is like its neighbour along the edge: what lies around
-    a photograph is flat or changes slowly, and the texture within it is neither.
+    """Return the columns in which a left and a right side are most likely: steps between two pixels of which the outer
+    is like its neighbour along the edge, as grounds are and textures are not.
     """
     rows = (len(light) - 1) // _POOLED
     sides: list[_Lines] = []
@@ -551,9 +520,7 @@ def _edge_lines(light: _Levels) -> tuple[_Lines, _Lines]:
 
 
 def _edge_counts(light: _Levels, rows: int) -> tuple[_Sums, _Sums]:
-    """Return for each column but the first and the last how many of its pixels are on a left side, and how many on a
-    right one, added up from above by `_POOLED` rows: int32[rows + 1, columns].
-    """
+    """Return for each inner column how many pixels are on a left and a right side, summed from above by `_POOLED`."""
     lefts, rights = (np.zeros((rows + 1, light.shape[1] - 2), np.int32) for _ in range(2))
     step = np.abs(light[1:, 2:] - light[1:, :-2]) > _STEP
     even = np.abs(light[1:] - light[:-1]) <= _EVEN
@@ -565,9 +532,7 @@ def _edge_counts(light: _Levels, rows: int) -> tuple[_Sums, _Sums]:
 
 
 def _gains(counts: _Sums) -> npt.NDArray[np.float64]:
-    """Return for each column by how many pixels more are an edge, between the two rows where that is most, than have to
-    be. `counts`: of `_edge_counts`.
-    """
+    """Return for each column by how many pixels, at best, its edge exceeds what is needed. `counts`: edges above."""
     enough = np.arange(len(counts), dtype=np.float32) * np.float32(_EDGED * _POOLED)
     gains = counts - enough[:, None]
     most: npt.NDArray[np.float64] = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
@@ -575,14 +540,11 @@ def _gains(counts: _Sums) -> npt.NDArray[np.float64]:
 
 
 def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
-    """Return (top, bottom, left, right), ends exclusive, of the rectangle of the largest sum.
-
-    Kadane's algorithm in two dimensions, for all pairs of rows at once: some 56,000 sums for a grid of 48 x 48.
-    """
+    """Return (top, bottom, left, right), ends exclusive, of the largest sum: Kadane's, for all row pairs at once."""
     rows, columns = score.shape
     until = np.zeros((columns + 1, rows + 1), np.float32)
     np.cumsum(np.cumsum(score, axis=0), axis=1, out=until[1:, 1:].T)
-    first, last = _pairs(rows + 1)
+    first, last = np.triu_indices(rows + 1, 1)
     sums = until.take(last, axis=1)  # (columns + 1, pairs): the pairs lie side by side, and are compared so
     sums -= until.take(first, axis=1)
     gains = np.minimum.accumulate(sums, axis=0)
@@ -591,12 +553,6 @@ def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
     right = int(np.argmax(gains[:, pair]))
     left = int(np.argmin(sums[: right + 1, pair]))
     return int(first[pair]), int(last[pair]), left, right
-
-
-@lru_cache(maxsize=64)
-def _pairs(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    first, last = np.triu_indices(count, 1)
-    return first, last
 
 
 def _grown(ground: _Sums, box: Box) -> Box:
@@ -638,11 +594,11 @@ class CropWindow(NamedTuple):
     bottom: int
 
 
-def _onto(reduced: Image.Image, box: Box, windows: tuple[CropWindow, ...]) -> Iterator[Derived]:
+def _onto(reduced: Image.Image, box: Box, windows: tuple[CropWindow, ...]) -> Iterator[DerivedHash]:
     bits, qualities = window_hashes(reduced, box, windows)
     for window, digest, quality in zip(windows, bits, qualities, strict=True):
         if quality >= MIN_PDQ_QUALITY:
-            yield Derived(MIRROR_PAD if min(window) < 0 else CROP, Hash("PDQ", digest.tobytes()), int(quality))
+            yield DerivedHash(MIRROR_PAD if min(window) < 0 else CROP, Hash("PDQ", digest.tobytes()), int(quality))
 
 
 def window_hashes(
@@ -672,9 +628,7 @@ def window_hashes(
 
 
 def _qualities(samples: _Floats) -> npt.NDArray[np.int64]:
-    """Return PDQ's quality of each of (n, 64, 64) samples: the whole steps of 2.55 levels between neighbours, in 90ths,
-    at most 100.
-    """
+    """Return PDQ's quality of (n, 64, 64) samples: whole steps of 2.55 levels, in 90ths, at most 100."""
     scaled = samples * np.float32(100 / 255)
     steps = np.zeros(len(samples), np.int64)
     for of_axis in (scaled[:, 1:] - scaled[:, :-1], scaled[:, :, 1:] - scaled[:, :, :-1]):
@@ -697,10 +651,8 @@ def _grid(
 
 @lru_cache(maxsize=256)
 def _weights(taken_before: int, taken_after: int) -> _Floats:
-    """Return how the pixels of the padded square make the 64 samples of a range, float32[64, side].
-
-    Two box filters of a 128th each make a tent of a 64th on either side of the sample. It is cut off where the window
-    ends, as PDQ's boxes are.
+    """Return how the padded square's pixels make a range's 64 samples, float32[64, side]: two box filters of a 128th
+    make a tent of a 64th on either side, cut off where the window ends.
     """
     at = np.arange(_SIDE + 2 * _MARGIN + 1, dtype=np.float64)  # where pixels meet
     begin = _MARGIN + _SIDE * taken_before / 1000

@@ -3,12 +3,10 @@
     container within the file ── the one demuxer of its type ── the default video stream
         ── frames by their time ── decode errors counted ── PDQ of each at full size
 
-Frames are hashed as vPDQ's reference does (facebook/ThreatExchange, vpdq/cpp): as decoded, at full size, by BT.601's
-coefficients, neither turned nor deinterlaced, without alpha. The reference counts frames where here times count, and
-takes none at cuts.
-
-Edit lists are not followed, so that they hide no frames. A time that is missing, goes back or leaps by more than an
-hour counts as one frame's length. Damage is an error unless its second has a sound frame (`_Progress`).
+Frames are hashed as vPDQ's reference does (facebook/ThreatExchange, vpdq/cpp): as decoded, by BT.601's coefficients,
+neither turned nor deinterlaced, without alpha. Edit lists are not followed, so that they hide no frames. A time that is
+missing, goes back or leaps by an hour counts as one frame's length. Damage is an error unless its second has a sound
+frame (`_Progress`).
 """
 
 from __future__ import annotations
@@ -94,11 +92,8 @@ _MAX_BOXES: Final = 1_000_000  # of an ISO base media file, at its top level: tw
 
 
 class Video(NamedTuple):
-    """What was hashed of a video.
-
-    `asked`: frames that the interval and the cuts ask for, of which `frames` may be fewer. `skipped`: what was not
-    looked at, as a sentence. `without_border`: frames without the border that all of them have, if they have one.
-    `variants_skipped`: which of those were left out, as a sentence.
+    """What was hashed of a video. `asked`: frames that interval and cuts ask for. `skipped`: what was not looked at.
+    `without_border`: frames without their common border, if any. `variants_skipped`: which were left out.
     """
 
     width: int
@@ -161,9 +156,7 @@ def _unreadable(what: str, **metadata: str) -> InvalidArgument:
 
 
 class _Window:
-    """A seekable stream from where it stands, as a file of its own. FFmpeg gets no more than this of it: no name, no
-    descriptor.
-    """
+    """A seekable stream from where it stands, as a file. FFmpeg gets no name and no descriptor."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -574,10 +567,7 @@ class _Progress:
             self._ask(self._since_origin(time))
 
     def wants_packet(self, time: float | None, duration: float) -> bool:
-        """Return whether a frame is hashed that no other may build on: it is skipped otherwise.
-
-        By key frames: whether this one is hashed.
-        """
+        """Return whether a frame is hashed that no other may build on; by key frames, whether this one is."""
         at = self._since_origin(time) + 0.5  # times are rounded to the file's own unit
         if self._by_key_frames:
             if 0 <= at < self._packet_due and at >= self._packet_due - self._interval:
@@ -750,10 +740,7 @@ class _Border:
 
 
 def _patches(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
-    """Return the frame's brightness in patches, float32[rows, columns], 0 to 255: each the mean of a few of its pixels.
-
-    Reading all pixels would take longer than decoding them.
-    """
+    """Return the frame's brightness in patches, 0 to 255: of a few pixels, as all take longer than decoding."""
     import numpy as np
 
     rows, columns = _PATCHES

@@ -1,45 +1,74 @@
 """What was uploaded before the hook stood in the way: every object of a place is checked, and nothing is moved.
 
-    scan_storage(hook, place_of("s3://app/media/", settings.bucket))
-
-An object is downloaded once: what was asked about it is remembered (`scan_memory`), and asked again in the next scan
-while the object is as it was. A scan that is cut short is continued by another, which downloads only what the first has
-not. An object that is held or blocked anew, for the same reasons, is the same upload in the records.
+An object is downloaded once: what was asked about it is remembered (`DATA/scan.db`), and asked again in the next scan
+while it is as it was, so that a scan that is cut short is continued. An object that is held or blocked anew, for the
+same reasons, is the same upload in the records.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
 from hashhub.desk.decision import Decision, NoAnswer
+from hashhub.desk.settings import HashingSite
 from hashhub.errors import Conflict, HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hook.places import ObjectPlace, StoredObject
-from hashhub.hook.scan_memory import Hashed, HookMemory, gaps_among
+from hashhub.model import Query, ReasonLine
 from hashhub.scans.engine import ScanEngine
-from hashhub.scans.memory import KnownFile, ListedFile, Unlisted
+from hashhub.scans.memory import KnownFile, ListedFile, ScanMemory, UnreadableItem
+from hashhub.trust import ReasonCode
+from hashhub.writing import make_directory
 
 if TYPE_CHECKING:
     from hashhub.desk.records import UploadState
     from hashhub.hook.core import Hook
     from hashhub.hook.settings import HookSettings
-    from hashhub.model import Query
 
 DOOR: Final = "scan"
 _LOCK: Final = "scan.lock"
+FILE_NAME: Final = "scan.db"
+"""What is remembered, by this and by the search for copies of a case, which may go on side by side."""
 _AWAY_AFTER: Final = 3
 
 
-class Scanned(msgspec.Struct, frozen=True, kw_only=True):
+class RememberedQuery(msgspec.Struct, frozen=True):
+    """What to ask about an object. `gaps`: what of it was not looked at when its hashes were computed."""
+
+    query: Query
+    gaps: tuple[ReasonLine, ...] = ()
+
+
+HookMemory: TypeAlias = ScanMemory[RememberedQuery]
+
+
+def scan_memory(settings: HookSettings) -> HookMemory:
+    """Open the memory of one scan. Raises HashHubError when the file cannot be used."""
+    from hashhub.hashing.software import software
+
+    directory = Path(settings.data)
+    make_directory(directory, field="data")
+    at_hub = ", at the hub" if settings.hashing is HashingSite.HUB else ""
+    return ScanMemory(
+        directory / FILE_NAME, RememberedQuery, hashed_by=f"{software()}, {settings.effort}{at_hub}", is_shared=True
+    )
+
+
+def gaps_among(lines: Iterable[ReasonLine]) -> tuple[ReasonLine, ...]:
+    """Return the lines that say what of an object was not looked at."""
+    return tuple(line for line in lines if line.code == ReasonCode.FRAMES_SKIPPED)
+
+
+class ScannedObject(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one object. Either `decision` or `error`: why it could not be read. `is_remembered`: it was not
     downloaded, since it is as it was. `state`: where the upload stands in the records; RELEASED and REMOVED are what a
     person has decided over this very object, for these reasons, and change nothing about the decision.
@@ -72,7 +101,7 @@ def only_scan(settings: HookSettings) -> Iterator[None]:
 
 def scan_storage(
     hook: Hook, place: ObjectPlace, *, memory: HookMemory | None = None, jobs: int = 4
-) -> Iterator[Scanned]:
+) -> Iterator[ScannedObject]:
     """Check every object of a place, in the order in which they are done.
 
     Nothing is written but what `memory` remembers, and moved nothing at all. Objects beyond the hook's limit of bytes
@@ -102,21 +131,21 @@ def scan_storage(
                 )
 
 
-def listed_in(place: ObjectPlace) -> Iterator[ListedFile[StoredObject | Unlisted]]:
+def listed_in(place: ObjectPlace) -> Iterator[ListedFile[StoredObject | UnreadableItem]]:
     """Yield the objects of a place for a scan."""
     for item in place.objects():
         address = f"{place.url.rstrip('/')}/{item.name}"
-        if isinstance(item, Unlisted):
+        if isinstance(item, UnreadableItem):
             yield ListedFile(item, address)
         else:
             yield ListedFile(item, address, item.stamp, item.modified)
 
 
 def _scanned(
-    hook: Hook, place: ObjectPlace, stored: StoredObject | Unlisted, known: KnownFile[Hashed]
-) -> tuple[Scanned, Hashed | None]:
-    scanned = Scanned(name=stored.name, where=f"{place.url.rstrip('/')}/{stored.name}")
-    if isinstance(stored, Unlisted):
+    hook: Hook, place: ObjectPlace, stored: StoredObject | UnreadableItem, known: KnownFile[RememberedQuery]
+) -> tuple[ScannedObject, RememberedQuery | None]:
+    scanned = ScannedObject(name=stored.name, where=f"{place.url.rstrip('/')}/{stored.name}")
+    if isinstance(stored, UnreadableItem):
         return replace(scanned, error=stored.error), None
     scanned = replace(scanned, size=stored.size)
     try:
@@ -138,7 +167,7 @@ def _scanned(
     except HashHubError as e:
         return replace(scanned, error=e), None
     scanned = replace(scanned, decision=decision, is_remembered=known.hashes is not None, state=state)
-    return scanned, None if query is None else Hashed(query, gaps_among(decision.reasons))
+    return scanned, None if query is None else RememberedQuery(query, gaps_among(decision.reasons))
 
 
 def _is_whole(query: Query, decision: Decision) -> bool:

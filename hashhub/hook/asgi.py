@@ -160,9 +160,7 @@ class UploadHook:
         await _send(answer, send)
 
     async def _take_in(self, intake: RequestIntake, receive: Receive) -> list[CheckedFile] | None:
-        """Return what was decided over each file; None when the sender has gone before the end. Raises BodyRefused when
-        the sender is too slow.
-        """
+        """Return the decisions; None when the sender has gone. Raises BodyRefused when it is too slow."""
         pace, is_more = SenderPace(self._limits, asyncio.get_running_loop().time), True
         files: list[CheckedFile] = []
         try:

@@ -1,7 +1,5 @@
-"""Events of a bucket: what a queue of SQS says has been put into the quarantine.
-
-An event is only a hint to look at a name sooner. Anybody who can write to the queue can forge one, and none has to
-come, or once, or in order: what is there, and what is done with it, is known by looking.
+"""Events of a bucket: what a queue of SQS says has been put into the quarantine. Each is only a hint:
+anybody who can write to the queue can forge one, and none has to come.
 
 Sources: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html (in a queue directly,
 or by SNS) and .../ev-events.html (by EventBridge, where keys are not encoded).
@@ -55,9 +53,7 @@ class _Message(msgspec.Struct):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `keys`: of objects of the bucket, each once; None: it is not understood. `receipt`: by which it is
-    deleted.
-    """
+    """One message. `keys`: of objects of the bucket; None: not understood. `receipt`: deletes it."""
 
     id: str
     receipt: str
@@ -86,11 +82,7 @@ def keys_of(text: str, bucket: str) -> tuple[str, ...] | None:
 
 
 class EventQueue:
-    """A queue of SQS. Safe to be shared by threads.
-
-    Every method raises Unavailable when it cannot be reached, PermissionDenied or FailedPrecondition when it may not be
-    used or is not there.
-    """
+    """A queue of SQS. Thread-safe. Methods raise Unavailable, PermissionDenied and FailedPrecondition."""
 
     def __init__(self, url: str, *, region: str = "", bucket: str) -> None:
         """Raises FailedPrecondition when botocore is missing, InvalidArgument for what cannot be a queue's URL."""

@@ -5,8 +5,7 @@
                                        │                                      └─ BLOCK ── held/block/REFERENCE/NAME
                                        └─ no answer from the hub: stays, and is checked again
 
-The place of an upload is its state, so that workers can share the places, and a killed one resumes. Each step copies
-before it removes. The copy that was read is the one that is published.
+The place of an upload is its state: workers share the places, and a killed one resumes. What was read is published.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from hashhub.hook.bucket_events import EventQueue, Notice
 from hashhub.hook.places import PARTIAL, ObjectPlace, S3Place, StoredObject, is_folder, mark, place_of
 from hashhub.hook.settings import is_inside
 from hashhub.model import ReasonLine, now
-from hashhub.scans.memory import Unlisted
+from hashhub.scans.memory import UnreadableItem
 
 if TYPE_CHECKING:
     from hashhub.hashes import Hash
@@ -80,7 +79,7 @@ class ObjectOutcome(StrEnum):
     FAILED = "FAILED"
 
 
-class Handled(msgspec.Struct, frozen=True, kw_only=True):
+class HandledUpload(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one upload. `name`: below the quarantine. `where`: its address now."""
 
     name: str
@@ -126,13 +125,11 @@ class BucketWorker:
     def __init__(
         self,
         hook: Hook,
-        on_handled: Callable[[Handled], None],
+        on_handled: Callable[[HandledUpload], None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_handled` is called from several threads, one at a time. Raises InvalidArgument for places that cannot
-        be used together.
-        """
+        """`on_handled`: called by one thread at a time. Raises InvalidArgument for places that do not fit."""
         structs.prepare()
         self.hook = hook
         self._settings = settings = hook.settings.bucket
@@ -157,7 +154,7 @@ class BucketWorker:
         self._waiting: dict[str, _Try] = {}
         self._failed: OrderedDict[tuple[str, str], _Try] = OrderedDict()
         self.resting: dict[str, _Resting] = {}
-        self._listing: Iterator[StoredObject | Unlisted] | None = None
+        self._listing: Iterator[StoredObject | UnreadableItem] | None = None
         self._listed_since = float("-inf")  # by the clock, when the last listing began
         self._hears = False  # whether the queue of events could be asked the last time
         self._deletes = True  # whether it has not been said yet that messages may not be deleted
@@ -184,10 +181,8 @@ class BucketWorker:
         end(self._id)
 
     def run(self, *, wake: threading.Event, on_trouble: Callable[[HashHubError, float], None]) -> None:
-        """Look again and again until `stop` is called from elsewhere. `wake`: set when there is something new.
-
-        `on_trouble` is told, by any thread, of an error of a place or of events, and after how many seconds it is tried
-        again; 0: it is not. Raises HashHubError if the first look fails: what is wrong then is the settings.
+        """Look again and again until `stop`. `wake`: set when there is something new. `on_trouble`: told, by any
+        thread, of an error and of the seconds before a next try; 0: none. Raises HashHubError if the first look fails.
         """
         self._listen(on_trouble)
         has_begun = False
@@ -229,7 +224,7 @@ class BucketWorker:
         self.drain()
 
     def drain(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until what was handed out is done."""
         for _ in range(2 * self._settings.jobs):
             self._room.acquire()
         for _ in range(2 * self._settings.jobs):
@@ -260,7 +255,7 @@ class BucketWorker:
         """Go on with what was taken and not decided, by this worker or by one that has ended."""
         with contextlib.suppress(NotFound):
             for taken in self.held.objects(_CHECKING):
-                if isinstance(taken, Unlisted):
+                if isinstance(taken, UnreadableItem):
                     continue
                 folder, _, name = taken.name.removeprefix(_CHECKING).partition("/")
                 if name.rpartition("/")[2].startswith(PARTIAL):  # a copy that was cut short; its source is there
@@ -276,14 +271,11 @@ class BucketWorker:
                 if not self._may_ask():
                     return
                 self._note_try(has_waited=waiting is not None)
-                self._end_taking(folder, name)
+                # It is still in the quarantine if a worker ended in between.
+                stored = self.quarantine.look(name)
+                if stored is not None and folder.split("-")[1:2] == [mark(self.quarantine, stored)]:
+                    self.quarantine.remove(stored)
                 self._hand_out(taken.name, functools.partial(self._check, taken, name, is_resumed=waiting is None))
-
-    def _end_taking(self, folder: str, name: str) -> None:
-        """Remove the upload that was taken from the quarantine, if it is still there: a worker ended in between."""
-        stored = self.quarantine.look(name)
-        if stored is not None and folder.split("-")[1:2] == [mark(self.quarantine, stored)]:
-            self.quarantine.remove(stored)
 
     def _is_abandoned(self, folder: str, taken: StoredObject) -> bool:
         """Return whether nobody is at work on what was taken."""
@@ -318,7 +310,7 @@ class BucketWorker:
                 return False
             if self._is_held_up(item.name):
                 continue
-            if isinstance(item, Unlisted):
+            if isinstance(item, UnreadableItem):
                 self._fail(item.name, item.error)
             elif self._is_settled(item):
                 self._note_try(has_waited=False)
@@ -328,9 +320,7 @@ class BucketWorker:
     # What events tell of
 
     def _listen(self, on_trouble: Callable[[HashHubError, float], None]) -> None:
-        """Begin to take what the queue of events tells of, where there is one. Raises HashHubError if it cannot be
-        asked: what is wrong then is the settings.
-        """
+        """Begin to take what the queue of events tells of. Raises HashHubError if it cannot be asked at all."""
         if not self._settings.events or not isinstance(self.quarantine, S3Place):
             return
         place = self.quarantine
@@ -351,9 +341,7 @@ class BucketWorker:
         notices: list[Notice],
         on_trouble: Callable[[HashHubError, float], None],
     ) -> None:
-        """Take what is told of, until the worker ends. A message is deleted once all that it names was looked at; any
-        other comes again, and after some times goes where the queue's owner wants it.
-        """
+        """Take what is told of, until the worker ends. A message is deleted once what it names was looked at."""
         pause = self._settings.poll_seconds
         while True:
             try:
@@ -460,11 +448,9 @@ class BucketWorker:
                 self._next_probe = self.clock() + self._settings.retry_seconds
 
     def _hand_out(
-        self, key: str, work: Callable[[], Handled | None], *, on_done: Callable[[], None] = lambda: None
+        self, key: str, work: Callable[[], HandledUpload | None], *, on_done: Callable[[], None] = lambda: None
     ) -> bool:
-        """Have a thread do it, once there is room. `key`: of what no two threads work on at once; return False if one
-        does. `on_done` is called when it was done.
-        """
+        """Have a thread do it, then call `on_done`; False where one works on this `key`. Waits for room."""
         with self._lock:
             if key in self._under_way:
                 return False
@@ -495,7 +481,7 @@ class BucketWorker:
 
     # One upload
 
-    def take(self, stored: StoredObject) -> Handled | None:
+    def take(self, stored: StoredObject) -> HandledUpload | None:
         """Take an upload out of the quarantine and check it."""
         refused = self.held.refuses(stored.name, prefix=_LONGEST_PREFIX) or self.public.refuses(stored.name)
         if refused:
@@ -519,14 +505,14 @@ class BucketWorker:
             with self._lock:
                 self._under_way.discard(name)
 
-    def _check(self, taken: StoredObject, name: str, *, is_resumed: bool = False) -> Handled:
+    def _check(self, taken: StoredObject, name: str, *, is_resumed: bool = False) -> HandledUpload:
         """Decide over what was taken, and bring it where it belongs."""
         earlier = self._recorded_before(taken, name) if is_resumed else ""
         decision, hashes = self._decide(self.held, taken, name, asks_again=True, earlier=earlier)
         if decision.no_answer is NoAnswer.HUB_AWAY and decision.action is not Action.ALLOW:
             if self._wait(taken.name):
                 text = decision.reasons[0].text if decision.reasons else ""
-                return Handled(
+                return HandledUpload(
                     name=name,
                     outcome=ObjectOutcome.WAITING,
                     where=f"{self.held.url.rstrip('/')}/{taken.name}",
@@ -547,13 +533,13 @@ class BucketWorker:
         if not is_published:
             self._queue_name_taken(taken, name, decision, hashes)
             return self.keep(taken, name, decision, _FOLDERS[Action.HOLD], reason=_NAME_TAKEN)
-        return Handled(
+        return HandledUpload(
             name=name, outcome=ObjectOutcome.PUBLISHED, where=self._address(self.public, name), decision=decision
         )
 
     def _recorded_before(self, taken: StoredObject, name: str) -> str:
-        """Return the reference under which a worker recorded this upload before it was killed, and did not bring it
-        where that says; empty where none did. Without it persons would have the upload twice, once of nowhere.
+        """Return the reference of this upload from a worker that was killed before it brought it there; empty where
+        none did. Without it persons would have the upload twice.
         """
         since = datetime.fromtimestamp(taken.modified - _CLOCKS_SECONDS, UTC).isoformat()
         rows = self.records.rows(
@@ -584,7 +570,9 @@ class BucketWorker:
         self.held.remove(taken)
         return True
 
-    def keep(self, taken: StoredObject, name: str, decision: Decision, folder: str, *, reason: str = "") -> Handled:
+    def keep(
+        self, taken: StoredObject, name: str, decision: Decision, folder: str, *, reason: str = ""
+    ) -> HandledUpload:
         """Keep an upload where only the worker and who decides over it can see it."""
         kept_as = f"{folder}/{decision.reference}/{name}"
         where = self._address(self.held, kept_as)
@@ -603,12 +591,10 @@ class BucketWorker:
         if reason:
             outcome = ObjectOutcome.NAME_TAKEN
         text = _TAKEN_TEXT if reason else (decision.reasons[0].text if decision.reasons else "")
-        return Handled(name=name, outcome=outcome, where=where, decision=decision, reason=text)
+        return HandledUpload(name=name, outcome=outcome, where=where, decision=decision, reason=text)
 
     def _queue_name_taken(self, taken: StoredObject, name: str, decision: Decision, hashes: tuple[Hash, ...]) -> None:
-        """Let persons see, and release, an upload that was allowed and could not be published. One that had no answer
-        is in the queue already.
-        """
+        """Queue an upload that was allowed and not published, unless it is in the queue for want of an answer."""
         line = ReasonLine(code=_NAME_TAKEN, text=f"allowed, but {_TAKEN_TEXT}")
         held = msgspec.structs.replace(decision, action=Action.HOLD, reasons=(line, *decision.reasons))
         checked = DecisionRecord(
@@ -686,9 +672,7 @@ class BucketWorker:
                 self.records.write(sql, (now().isoformat(), self.public.url, name, time_published))
 
     def _has_answer(self, name: str) -> bool:
-        """Check again what was published under this name, and take back what was not to be; False: no answer yet.
-        Raises Conflict for what changed meanwhile.
-        """
+        """Check again what was published; False: no answer yet. Raises Conflict for what changed meanwhile."""
         stored = self.public.look(name)
         if stored is None:
             return True
@@ -715,12 +699,10 @@ class BucketWorker:
         )
         if not is_gone:
             raise Conflict(f"{name!r} has changed; it is checked again")
-        self._tell(Handled(name=name, outcome=ObjectOutcome.TAKEN_BACK, where=where, decision=decision))
+        self._tell(HandledUpload(name=name, outcome=ObjectOutcome.TAKEN_BACK, where=where, decision=decision))
 
     def _release(self) -> None:
-        """Publish what people have released. What they have removed stays where it is: it may have to be kept. What
-        cannot have its name, since another object has it, waits for them again.
-        """
+        """Publish what people have released; what another object's name hinders waits for them again."""
         rows = self.records.rows(
             "SELECT reference, upload_id FROM bucket_to_release JOIN upload USING (reference) "
             "ORDER BY upload.time, reference LIMIT ?",
@@ -739,7 +721,8 @@ class BucketWorker:
     def _release_one(self, reference: str, name: str) -> None:
         where = left = ""
         # Looked at for each by itself: those before it took their time, and it may have been removed meanwhile.
-        is_released = self._is_released(reference) and self._is_kept(reference)
+        sql = "SELECT 1 FROM upload WHERE reference = ? AND state = ?"
+        is_released = bool(self.records.rows(sql, (reference, UploadState.RELEASED))) and self._is_kept(reference)
         for folder in _FOLDERS.values() if is_released else ():
             taken = self.held.look(f"{folder}/{reference}/{name}")
             if taken is None:
@@ -756,18 +739,14 @@ class BucketWorker:
                     (UploadState.HELD, reference, UploadState.RELEASED),
                 ):
                     self.records.note("bucket.not_released", reference, _NAME_TAKEN, actor=_ACTOR)
-            self._tell(Handled(name=name, outcome=ObjectOutcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
+            self._tell(HandledUpload(name=name, outcome=ObjectOutcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
             return
         with self.records.transaction():
             self.records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
             if is_released:
                 self.records.note("bucket.released", reference, "" if where else "NOT_PUBLISHED", actor=_ACTOR)
         if where:
-            self._tell(Handled(name=name, outcome=ObjectOutcome.RELEASED, where=where))
-
-    def _is_released(self, reference: str) -> bool:
-        sql = "SELECT 1 FROM upload WHERE reference = ? AND state = ?"
-        return bool(self.records.rows(sql, (reference, UploadState.RELEASED)))
+            self._tell(HandledUpload(name=name, outcome=ObjectOutcome.RELEASED, where=where))
 
     def _is_kept(self, reference: str) -> bool:
         """Whether it was kept under this reference; what was published at once, without an answer, was not."""
@@ -784,9 +763,7 @@ class BucketWorker:
         return failed is not None and failed.due > self.clock()
 
     def _fail(self, key: str, error: HashHubError, *, of: str = "", name: str = "", where: str = "") -> None:
-        """Remember what could not be handled, and tell of it the first time. `key`: its name, unless that is given;
-        `of`: what was done, so that no name of an upload stands for something else.
-        """
+        """Remember and tell once what could not be handled. `key`: its name, unless given; `of`: what was done."""
         with self._lock:
             before = self._failed.pop((of, key), None)
             tries = before.tries if before else 0
@@ -796,9 +773,9 @@ class BucketWorker:
                 self._failed.popitem(last=False)
         if before is None:
             where = where or self._address(self.held if key.startswith(_CHECKING) else self.quarantine, key)
-            self._tell(Handled(name=name or key, outcome=ObjectOutcome.FAILED, where=where, reason=error.message))
+            self._tell(HandledUpload(name=name or key, outcome=ObjectOutcome.FAILED, where=where, reason=error.message))
 
-    def _tell(self, handled: Handled) -> None:
+    def _tell(self, handled: HandledUpload) -> None:
         with self._lock:
             self.outcomes[handled.outcome] += 1
             if handled.outcome not in {ObjectOutcome.FAILED, ObjectOutcome.WAITING}:

@@ -8,6 +8,7 @@ as looked at in part.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
@@ -19,16 +20,13 @@ from hashhub.desk.cases.index import CaseIndex
 from hashhub.desk.cases.item import CaseItem, item_of
 from hashhub.desk.cases.life import Cases
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
-from hashhub.hook.archive import listed_in
+from hashhub.hook.archive import RememberedQuery, gaps_among, listed_in, scan_memory
 from hashhub.hook.hashing import limits_of
-from hashhub.hook.places import shown
-from hashhub.hook.scan_memory import Hashed, gaps_among, scan_memory
-from hashhub.model import Effort, Query, ReasonLine, now
+from hashhub.model import Effort, Query, now
 from hashhub.scans.engine import ScanEngine
-from hashhub.scans.memory import KnownFile, ListedFile, Unlisted
+from hashhub.scans.memory import KnownFile, ListedFile, UnreadableItem
 
 if TYPE_CHECKING:
-    from hashhub.hashing.media import MediaHashes
     from hashhub.hashing.pool import MediaPool
     from hashhub.hook.places import ObjectPlace, StoredObject
     from hashhub.hook.settings import HookSettings
@@ -50,14 +48,11 @@ class ScanOutcome(NamedTuple):
 
 
 def stored_in(place: ObjectPlace, max_bytes: int) -> Iterator[ListedFile[Source]]:
-    """Yield the objects of a bucket or folder. One of more than `max_bytes` is not downloaded, and is unread.
-
-    Raises HashHubError when the place cannot be listed.
-    """
+    """Yield the objects of a place; one of more than `max_bytes` is unread. Raises HashHubError for the listing."""
     for listed in listed_in(place):
         item = listed.item
         source: Source
-        if isinstance(item, Unlisted):
+        if isinstance(item, UnreadableItem):
             source = item.error.message
         elif item.size > max_bytes:
             source = f"larger than {max_bytes} bytes (max_bytes): it was not downloaded"
@@ -91,12 +86,12 @@ def scan_for_case(
     progress: Callable[[int, str], None] | None = None,
 ) -> ScanOutcome:
     """Look for copies of a case's item, list them in the case, and record the look. No hub is asked, nothing is moved.
-
-    `place`: what was looked through, as the record names it. Files may be of any kind of storage. Raises HashHubError
-    where the records cannot be written, FailedPrecondition where the case ends meanwhile; what was listed until then
-    stays.
+    `place`: as the record names it. Raises HashHubError; FailedPrecondition where the case ends meanwhile.
     """
-    look = _Look(cases, case, actor)
+    index = CaseIndex(cases, only=case)
+    counts: Counter[str] = Counter()
+    unread: list[Partial] = []
+    partly: list[Partial] = []
     children = settings.hashing_processes or 2
     begin_time = now()
     with (
@@ -104,65 +99,43 @@ def scan_for_case(
         closing(_pool(settings, children, max_queued=2 * children)) as pool,
         ScanEngine(listing, partial(_read, pool, settings.effort), memory=memory, jobs=children) as engine,
     ):
-        for done in engine:
-            if done is None:
-                continue
-            name = shown(done.listed.address)
+        for done in filter(None, engine):
+            name = os.fsencode(done.listed.address).decode("utf-8", "backslashreplace")
             hashed, why = done.result
-            look.looked += 1
-            look.remembered += done.known.hashes is not None
+            counts["looked"] += 1
+            counts["remembered"] += done.known.hashes is not None
             if progress is not None:
-                progress(look.looked, name)
+                progress(counts["looked"], name)
             if hashed is not None:
-                look.compare(name, hashed.query, hashed.gaps)
+                if hashed.gaps:
+                    counts["partly"] += 1
+                    _name(partly, name, "; ".join(line.text for line in hashed.gaps))
+                hits = index.hits(hashed.query)
+                if not index.has_cases():  # there is nothing any more to compare with
+                    raise FailedPrecondition(
+                        f"{case} ended while copies of it were sought, and its digests are gone: this look is not "
+                        "recorded; copies that were noticed before stay listed"
+                    )
+                if hits:
+                    counts["copies"] += 1
+                    counts["new copies"] += cases.copies.add(case, name, hits[0].how, actor=actor)
             if why:
-                look.unread_count += 1
-                _name(look.unread, name, why)
+                counts["unread"] += 1
+                _name(unread, name, why)
             elif done.known.hashes is None:
                 memory.remember(done.listed, hashed, begun=done.begun)
     scan = Scan(
         place=place,
         begin_time=begin_time,
         end_time=now(),
-        looked=look.looked,
-        unread=look.unread_count,
-        copies=look.copies,
-        partly=look.partly,
-        partial=tuple(look.partial),
+        looked=counts["looked"],
+        unread=counts["unread"],
+        copies=counts["copies"],
+        partly=counts["partly"],
+        partial=tuple(partly),
     )
     cases.copies.add_scan(case, scan, actor=actor)
-    return ScanOutcome(scan, look.new_copies, look.remembered, tuple(look.unread))
-
-
-class _Look:
-    """What a look through for a case has come to so far. For one thread."""
-
-    def __init__(self, cases: Cases, case: str, actor: str) -> None:
-        self._cases = cases
-        self._case = case
-        self._actor = actor
-        self._index = CaseIndex(cases, only=case)
-        self.looked = self.remembered = self.copies = self.new_copies = self.unread_count = self.partly = 0
-        self.unread: list[Partial] = []
-        self.partial: list[Partial] = []
-
-    def compare(self, place: str, query: Query, gaps: tuple[ReasonLine, ...]) -> None:
-        """List the file in the case if it is a copy, and note if not all of it was looked at.
-
-        Raises FailedPrecondition when the case has ended meanwhile: there is nothing any more to compare with.
-        """
-        if gaps:
-            self.partly += 1
-            _name(self.partial, place, "; ".join(line.text for line in gaps))
-        hits = self._index.hits(query)
-        if not self._index.has_cases():
-            raise FailedPrecondition(
-                f"{self._case} ended while copies of it were sought, and its digests are gone: this look is not "
-                "recorded; copies that were noticed before stay listed"
-            )
-        if hits:
-            self.copies += 1
-            self.new_copies += self._cases.copies.add(self._case, place, hits[0].how, actor=self._actor)
+    return ScanOutcome(scan, counts["new copies"], counts["remembered"], tuple(unread))
 
 
 def _name(files: list[Partial], place: str, why: str) -> None:
@@ -170,11 +143,12 @@ def _name(files: list[Partial], place: str, why: str) -> None:
         files.append(Partial(place=place, why=why))
 
 
-def _read(pool: MediaPool, effort: Effort, source: Source, known: KnownFile[Hashed]) -> tuple[Hashed | None, str]:
-    """Return what is to be known of a file, and why it was not read as what it is; of what can be opened there are
-    exact digests in any case.
-    """
+def _read(
+    pool: MediaPool, effort: Effort, source: Source, known: KnownFile[RememberedQuery]
+) -> tuple[RememberedQuery | None, str]:
+    """Return a file's hashes, exact ones where it can be opened, and why it was not read as what it is."""
     from hashhub.hashing.coverage import coverage
+    from hashhub.hashing.media import can_read_videos
 
     if known.hashes is not None:
         return known.hashes, ""
@@ -187,20 +161,15 @@ def _read(pool: MediaPool, effort: Effort, source: Source, known: KnownFile[Hash
                     media = room.hash(content, effort=effort)
             except HashHubError as e:
                 content.seek(0)
-                return Hashed(_digests(content)), e.message
+                return RememberedQuery(_digests(content)), e.message
     except HashHubError as e:
         return None, e.message
     query = media.query()
     gaps = coverage(media, effort, query=query).gaps
     # A video is looked at without its frames where nothing reads them. Of what is neither picture nor video there is
     # nothing else to be looked for.
-    return Hashed(query, gaps_among(gaps) or (gaps if _lacks_reader(media) else ())), ""
-
-
-def _lacks_reader(media: MediaHashes) -> bool:
-    from hashhub.hashing.media import can_read_videos
-
-    return media.media_type.startswith("video/") and not media.video_frames and not can_read_videos()
+    lacks_reader = media.media_type.startswith("video/") and not media.video_frames and not can_read_videos()
+    return RememberedQuery(query, gaps_among(gaps) or (gaps if lacks_reader else ())), ""
 
 
 def _pool(settings: HookSettings, children: int, *, max_queued: int) -> MediaPool:
@@ -226,9 +195,7 @@ def _digests(content: IO[bytes]) -> Query:
 
 
 def item_of_file(settings: HookSettings, path: Path) -> CaseItem:
-    """Hash a file that a complaint is about in a process of its own, and return what stops its copies. Nothing is kept
-    of the file. Raises HashHubError for one that cannot be read.
-    """
+    """Hash a complaint's file in a child process; nothing of it is kept. Raises HashHubError if it is unreadable."""
     pool = _pool(settings, 1, max_queued=1)
     try:
         with path.open("rb") as content, pool.room() as room:

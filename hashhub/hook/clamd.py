@@ -3,12 +3,9 @@
     a client ── INSTREAM, in chunks ──┬── the hook's decision, recorded before it is answered ──┬── FOUND, OK or ERROR
                                       └── the real clamd (`clamd_chain`), of the whole upload ──┘
 
-A connection to the real clamd is held only while an upload is passed on and scanned. An upload that does not fit in
-memory is passed on as it comes.
-
-Products delete and notify on FOUND, so the upload is decided over and kept before any answer, also where the real clamd
-found a virus. What could not be kept is answered with ERROR. Of clamd(8)'s protocol in ClamAV 1.4, commands that read
-paths, take descriptors, reload or shut down are refused.
+Products delete and notify on FOUND, so the upload is decided over and kept before any answer; what could not be kept is
+answered with ERROR. Of clamd(8)'s protocol in ClamAV 1.4, commands that read paths, take descriptors, reload or shut
+down are refused.
 """
 
 from __future__ import annotations
@@ -27,11 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub import __version__
+from hashhub.addresses import bind, shown, taken
 from hashhub.client import is_loopback
 from hashhub.desk.decision import Action, Decision
 from hashhub.desk.records import Records
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
-from hashhub.hook.clamd_chain import LENGTH, Chain, ChainAnswer, ChainScan, ReplyKind, host_and_port
+from hashhub.errors import HashHubError, InvalidArgument
+from hashhub.hook.clamd_chain import LENGTH, Chain, ChainAnswer, ChainScan, ReplyKind
 from hashhub.hook.core import START_SECONDS
 from hashhub.hook.settings import HeldStream, WithoutClamd
 
@@ -72,6 +70,10 @@ _SIZE_LIMIT: Final = b"INSTREAM size limit exceeded. ERROR"  # to the letter: cl
 _COMMAND_TIMED_OUT: Final = b"COMMAND READ TIMED OUT"
 _STREAM_TIMED_OUT: Final = b"INSTREAM read timed out. ERROR"
 _NO_ANSWER: Final = b"stream: no answer can be given now, the log of hashhub hook clamd says why. ERROR"
+_COUNT_TOO_LONG: Final = (
+    "INSERT INTO tally VALUES (date('now'), 'clamd', 'REFUSED', 'UNAVAILABLE', 'TOO_LARGE', 1) "
+    "ON CONFLICT DO UPDATE SET count = count + 1"
+)
 _SCANNER_AWAY: Final = b"stream: the virus scanner does not answer. ERROR"
 
 
@@ -93,8 +95,8 @@ class _NotTakenError(Exception):
 class ClientWait:
     """For how long a client is waited for: to send, or to take an answer. Belongs to one connection.
 
-    While others wait for a place, who is behind by `BEHIND_SECONDS` is cut off, as if its time were over, and so is
-    the slowest of those who are only slow where they have more than their share of the places.
+    While others wait for a place, who is behind by `BEHIND_SECONDS` is cut off, and so is the slowest where those who
+    are slow have more than their share of the places.
     """
 
     def __init__(self) -> None:
@@ -166,9 +168,8 @@ class ClientWait:
 
 
 class IncomingCommands:
-    """What a client sends: commands, and streams between them. At most 200 KiB of it wait in memory.
-
-    What it raises: TimeoutError, EOFError where the client is gone, SizeLimitError, OSError.
+    """What a client sends: commands, and streams between them. At most 200 KiB wait in memory. Raises TimeoutError,
+    EOFError where the client is gone, SizeLimitError, OSError.
     """
 
     def __init__(self, reader: asyncio.StreamReader, waits: ClientWait | None = None) -> None:
@@ -239,9 +240,7 @@ class IncomingCommands:
                 await self._more()
 
     async def discard(self) -> None:
-        """Take in what a client still sends, so that the answer reaches it: a connection that is closed over unread
-        bytes is reset, and an answer on its way is lost.
-        """
+        """Read what a client still sends: a connection closed over unread bytes is reset, and its answer is lost."""
         self._buffer.clear()
         with contextlib.suppress(OSError):
             async with self._waits.up_to(_LINGER_SECONDS):
@@ -261,9 +260,7 @@ def _command(line: bytes, end: bytes | None) -> _Command:
 
 
 def _may_go_on(begun: bytes) -> bool:
-    """Whether a command without prefix, of which no line's end has come, needs further bytes. A whole one does not: old
-    clients send `PING` and nothing else.
-    """
+    """Whether a command without prefix and line's end is incomplete: old clients send `PING` and nothing else."""
     names = [name.encode() for name in _BARE] + [name.encode() + b" " for name in _PATHS]
     return begun.decode("ascii", "replace") not in _BARE and any(name.startswith(begun) for name in names)
 
@@ -300,9 +297,7 @@ class ClamdDoor:
     """Serves clients until it is told to stop. Belongs to one event loop; the hook works in threads."""
 
     def __init__(self, hook: Hook) -> None:
-        """Raises InvalidArgument for settings with which the door must not open, HashHubError when the hook's records
-        cannot be used.
-        """
+        """Raises InvalidArgument for unsafe settings, HashHubError when the hook's records cannot be used."""
         self._hook = hook
         self._settings = settings = hook.settings.clamd
         _check(settings.chained, settings.listen, settings.socket, may_leave=settings.beyond_this_machine)
@@ -320,16 +315,16 @@ class ClamdDoor:
     # The connections
 
     async def serve(self, on_ready: Callable[[str, str], None], stop: asyncio.Event) -> None:
-        """Listen until `stop`; then end what was begun. `on_ready`: is given HOST:PORT and the socket's path, each
-        empty where there is none. Raises FailedPrecondition when an address is taken.
-        """
+        """Listen until `stop`, then end. `on_ready`: given HOST:PORT and the socket. Raises FailedPrecondition."""
         with contextlib.ExitStack() as listening:
             listeners: list[socket.socket] = []
             address = ""
             if self._settings.listen:
-                listeners.append(listening.enter_context(_tcp(self._settings.listen)))
-                host, port = listeners[0].getsockname()[:2]
-                address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                listener = listening.enter_context(bind("clamd.listen", self._settings.listen))
+                listener.listen(_BACKLOG)
+                listener.setblocking(False)
+                listeners.append(listener)
+                address = shown(*listener.getsockname()[:2])
             if self._settings.socket:
                 listeners.append(
                     listening.enter_context(_unix(self._settings.socket, int(self._settings.socket_mode, 8)))
@@ -441,9 +436,7 @@ class ClamdDoor:
             await client.say(await self._said(command), command.end)
 
     async def _session(self, incoming: IncomingCommands, client: _Client, waits: ClientWait) -> None:
-        """Carry the commands of a session out, until it ends or one is refused. An answer bears its command's number,
-        and comes when it is there: streams are decided over while the next is received.
-        """
+        """Carry a session's commands out. An answer bears its command's number and comes when it is there."""
         room = asyncio.Semaphore(_SESSION_SCANS)
         answering: set[asyncio.Task[None]] = set()
 
@@ -543,9 +536,8 @@ class ClamdDoor:
     # The streams
 
     async def _receive(self, incoming: IncomingCommands) -> tuple[Upload, ChainScan | None]:
-        """Return an upload as it came in; with what the real clamd was given of it, where not all of it is kept.
-
-        Raises TimeoutError, SizeLimitError, _NotTakenError, and what a client that is gone raises.
+        """Return an upload, and what the real clamd was given of it, where not all is kept. Raises TimeoutError,
+        SizeLimitError, _NotTakenError, and what a client that is gone raises.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -582,16 +574,9 @@ class ClamdDoor:
             self._settings.stream_max_length,
         )
         try:
-            await asyncio.get_running_loop().run_in_executor(self._writers, self._count_too_long)
+            await asyncio.get_running_loop().run_in_executor(self._writers, self._records.write, _COUNT_TOO_LONG)
         except HashHubError as e:
             _log.error("clamd: the refusal could not be counted: %s", e.message)
-
-    def _count_too_long(self) -> None:
-        self._records.write(
-            "INSERT INTO tally VALUES (date('now'), ?, 'REFUSED', 'UNAVAILABLE', 'TOO_LARGE', 1) "
-            "ON CONFLICT DO UPDATE SET count = count + 1",
-            (DOOR,),
-        )
 
     async def _answer(self, upload: Upload, scan: ChainScan | None) -> bytes:
         """Return what an upload is answered with, once it has been decided over and recorded."""
@@ -679,10 +664,8 @@ def serve(hook: Hook, on_ready: Callable[[str, str], None]) -> None:
 
 
 def slowest_beyond_share(conversations: Iterable[ClientWait], places: int, at: float) -> ClientWait | None:
-    """Return who has sent least in its time, where those who are slow have more than half of the places.
-
-    A client that sends just fast enough would keep its place for as long as a stream may take, and a few hundred of
-    them would keep everybody else out for that time.
+    """Return who has sent least in its time, where those who are slow have more than half of the places: a few hundred
+    that are just fast enough would keep everybody out.
     """
     slow = [waits for waits in conversations if not waits.is_cut_off and waits.waited(at) >= SLOW_SECONDS]
     return min(slow, key=lambda waits: waits.rate(at)) if len(slow) > max(1, places // 2) else None
@@ -736,36 +719,6 @@ def _check(chained: str, listen: str, path: str, *, may_leave: bool) -> None:
         )
 
 
-def _taken(field: str, address: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        f"cannot listen on {address} ({field}): another program uses it, or it cannot be made here; stop the other "
-        "program or choose another",
-        reason=Reason.ADDRESS_IN_USE,
-        metadata={"address": address},
-    )
-
-
-@contextlib.contextmanager
-def _tcp(address: str) -> Iterator[socket.socket]:
-    host, port = host_and_port("clamd.listen", address)
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as e:
-        raise _taken("clamd.listen", address) from e
-    with listener:
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(where)
-            listener.listen(_BACKLOG)
-        except OSError as e:
-            raise _taken("clamd.listen", address) from e
-        listener.setblocking(False)
-        yield listener
-
-
 @contextlib.contextmanager
 def _unix(path: str, mode: int) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -778,7 +731,7 @@ def _unix(path: str, mode: int) -> Iterator[socket.socket]:
                 os.umask(before)
             listener.listen(_BACKLOG)
         except OSError as e:
-            raise _taken("clamd.socket", path) from e
+            raise taken("clamd.socket", path) from e
         listener.setblocking(False)
         try:
             yield listener

@@ -3,10 +3,7 @@
 FOUND     it found something; passed on unchanged
 OK        it has read the whole stream and found nothing
 ERROR     it reported one, could not be understood, broke off a stream that it had begun to read, or is full
-AWAY      it could not be reached, and has read nothing of the stream
-
-Only after AWAY may the caller choose. What happens after the first byte may be the upload's doing: one that is too long
-resets the connection, and others slow clamd down or crash it.
+AWAY      it could not be reached, and has read nothing of the stream: only then may the caller choose
 """
 
 from __future__ import annotations
@@ -21,12 +18,11 @@ from typing import Any, Final
 
 import msgspec
 
-from hashhub.errors import InvalidArgument
+from hashhub.addresses import parse_address
 
 _log = logging.getLogger("hashhub.hook")
 
 LENGTH: Final = struct.Struct("!L")  # before each chunk of a stream; 0 ends it
-_LAST_PORT: Final = 0xFFFF
 CONNECT_SECONDS: Final = 5.0
 _FULL_SECONDS: Final = 0.02  # between tries while as many connections wait for it as may
 _STALL_SECONDS: Final = 30.0  # it writes a stream to disk as it comes, so that only one in trouble takes none for long
@@ -63,14 +59,12 @@ class Chain:
     """The way to the real clamd: a connection for each stream, as its other clients do."""
 
     def __init__(self, address: str, *, seconds: float) -> None:
-        """`address`: HOST:PORT, or the path of a UNIX socket, which begins with a slash. `seconds`: for its answer,
-        from a stream's end. Raises InvalidArgument for another address.
-        """
+        """`address`: HOST:PORT or an absolute path. `seconds`: for its answer, from a stream's end."""
         self.seconds = seconds
         self._asking: asyncio.Task[str] | None = None
         self._version_time = 0.0
         self._path = address if address.startswith("/") else ""
-        self._host, self._port = ("", 0) if self._path else host_and_port("clamd.chained", address)
+        self._host, self._port = ("", 0) if self._path else parse_address("clamd.chained", address, usual_port=3310)
 
     async def _connect(self) -> socket.socket:
         """Return a new connection, which does not block. Raises OSError, or TimeoutError (which is one)."""
@@ -94,10 +88,7 @@ class Chain:
             raise error
 
     async def version(self) -> str:
-        """Return what it answers to VERSION, or has within the last second; empty where it is away.
-
-        It is asked once for all who ask meanwhile: each question is a connection, which a scan could have had.
-        """
+        """Return its VERSION, at most a second old, asked for once for all; empty where it is away."""
         age = asyncio.get_running_loop().time() - self._version_time
         if self._asking is None or (self._asking.done() and age >= VERSION_AGE_SECONDS):
             self._asking = asyncio.create_task(self._ask_version())
@@ -139,11 +130,8 @@ class Chain:
 
 
 class ChainScan:
-    """A stream to the real clamd. Written to by one task; nothing of it raises for what the real clamd does.
-
-    The socket is used as it is: asyncio's transports close once a write fails, with what could still be read. The real
-    clamd may answer in the middle (its own limit is lower than ours) and close, and the answer is there to be read
-    while every write fails.
+    """A stream to the real clamd, by one task; nothing raises for what that does. It may answer in the middle and
+    close: asyncio's transports would close once a write fails, with the answer unread, so the socket is used as it is.
     """
 
     def __init__(self, connection: socket.socket | None, *, seconds: float, without: ChainAnswer = _AWAY) -> None:
@@ -218,9 +206,7 @@ class ChainScan:
 
 
 async def _connected_to_path(path: str, until: float) -> socket.socket:
-    """Return a connection to a UNIX socket; wait while no more may wait for it: asyncio takes that for a connection.
-    Raises BlockingIOError where none was taken by then, by the loop's time.
-    """
+    """Return a connection to a UNIX socket, waiting while it is full. Raises BlockingIOError past that time."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
@@ -259,16 +245,3 @@ async def _read_answer(connection: socket.socket) -> bytes:
             raise EOFError
         text += piece
     return bytes(text[:end])
-
-
-def host_and_port(field: str, address: str) -> tuple[str, int]:
-    """Return both parts of HOST:PORT ([HOST]:PORT for IPv6). Raises InvalidArgument."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
-        raise InvalidArgument.field(field, f"must be HOST:PORT, or the path of a socket; got {address!r}")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        host.encode("idna")  # as it is when it is looked up, which nobody expects to fail so
-    except UnicodeError:
-        raise InvalidArgument.field(field, f"has a host that is no name of one: {address!r}") from None
-    return host, int(port)

@@ -32,23 +32,18 @@ from hashhub.hashes import SEARCHED, VPDQ, Hash
 from hashhub.matcher.owners import ANY
 from hashhub.model import (
     MAX_NUMBER,
-    TLP,
     Classification,
     Contributor,
-    ContributorKind,
     Entry,
     EntryState,
     Flags,
     HashSet,
     Marking,
     Provenance,
-    Purpose,
-    Reliability,
     Review,
     ReviewKind,
     Role,
     SchemeStatus,
-    Unclassified,
     VideoFrame,
     id_in_set,
     now,
@@ -155,9 +150,7 @@ class ListCopy:
                 self._idle.put((file, db))
 
     def _connection(self) -> tuple[int, sqlite3.Connection]:
-        """Return a connection to the file that is there now, and that file's number: another one may have been put in
-        its place.
-        """
+        """Return a connection to the file that is there now, and its number: it may have been replaced."""
         try:
             status = self.path.stat()
         except FileNotFoundError as e:
@@ -213,9 +206,7 @@ class ListCopy:
 
 
 def copied_lists(data: Path) -> list[tuple[HashSet, Mapping[str, Contributor]]]:
-    """Return the lists of the copy in this directory, each with the contributors by id. Raises Unavailable unless the
-    copy is complete.
-    """
+    """Return the copy's lists, each with the contributors by id. Raises Unavailable unless it is complete."""
     copy = ListCopy(data / COPY)
     try:
         with copy.look() as look:
@@ -228,9 +219,7 @@ def copied_lists(data: Path) -> list[tuple[HashSet, Mapping[str, Contributor]]]:
 
 
 class CopyReader:
-    """One look at the copy: reads entries for answers (`answering.lists.Lists` and its `Entries`), and what an index
-    follows.
-    """
+    """One look at the copy: entries for answers (`answering.lists`), and what an index follows."""
 
     def __init__(self, copy: ListCopy, db: sqlite3.Connection) -> None:
         self._copy, self._db = copy, db
@@ -251,10 +240,14 @@ class CopyReader:
         """Return what a statement gives."""
         return self._db.execute(sql, values).fetchall()
 
+    def records(self, sql: str) -> Iterator[dict[str, Any]]:
+        """Yield what a statement gives, by the names of its columns."""
+        rows = self._db.execute(sql)
+        names = [column[0] for column in rows.description]
+        return (dict(zip(names, row, strict=True)) for row in rows)
+
     def by_keys(self, sql: str, keys: Iterable[Any], values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a statement that has `{keys}` in place of `IN (…)`, for so many keys at a time; they
-        come behind the other values.
-        """
+        """Yield the rows of a statement with `{keys}` in place of `IN (…)`, so many at a time, behind `values`."""
         listed = sorted(set(keys))
         for start in range(0, len(listed), _KEYS):
             part = listed[start : start + _KEYS]
@@ -287,9 +280,7 @@ class CopyReader:
                 yield sequence, algorithm, _digests(algorithm, packed)
 
     def holders(self, algorithm: str, digests: NDArray[np.uint8]) -> dict[int, NDArray[np.bool_]]:
-        """Return which of the digests some entry of each hash set has, bool[n] by the set's key. For frames: one that
-        matches.
-        """
+        """Return which digests some entry has, bool[n] by its hash set's key; of frames, those that match."""
         width = digests.shape[1]
         flat = np.ascontiguousarray(digests).tobytes()
         listed = [flat[at : at + width] for at in range(0, len(flat), width)]
@@ -312,9 +303,7 @@ class CopyReader:
         }
 
     def all_digests(self) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield the digests of all entries, (algorithm, uint8[n, digest_bytes], the hash sets' keys int64[n]), in no
-        order; they may repeat.
-        """
+        """Yield all digests: algorithm, uint8[n, digest_bytes], keys of hash sets int64[n]; some may repeat."""
         parts: dict[str, list[tuple[bytes, int]]] = {name: [] for name in SEARCHED}
         rows = self._db.execute("SELECT algorithm, digest, entry >> 32 FROM hash")
         while page := rows.fetchmany(_CHUNK):
@@ -339,11 +328,7 @@ class CopyReader:
         return self
 
     def seen(self) -> VisibleSets:
-        """Return what is seen now: all but what terms have ended for.
-
-        What the hub still gave when they had ended belongs to whom it gave it to: its own contributor, an operator, an
-        auditor.
-        """
+        """Return what is seen now. What the hub still gave when terms had ended is its receiver's own."""
         registry = self._copy.registry(self)
         at = now()
         given_at = self.moment.complete_time or at
@@ -375,9 +360,7 @@ class CopyReader:
         return entry
 
     def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[CopyHit]:
-        """Yield entries that have a digest, unread, for each (digest, key of a hash set, most), as
-        `answering.lists.Entries` says.
-        """
+        """Yield entries by (digest, key of a hash set, most), unread, as `answering.lists.Entries` says."""
         # What was set aside has an id that says nothing of its hash set.
         aside = {(digest, set_key_of(SET_ASIDE), most) for digest, _, most in wanted} if self._has_set_aside else ()
         for digest, key, most in (*wanted, *aside):
@@ -455,50 +438,25 @@ class CopyReader:
 
 
 def _read_registry(look: CopyReader) -> _Registry:
-    contributors = {
-        row[0]: Contributor(
-            id=row[0],
-            display_name=row[1],
-            kind=ContributorKind(row[2]),
-            jurisdiction=row[3],
-            reliability=Reliability(row[4]),
-            takes_from=_texts(row[5]),
-            retire_time=_time(row[6]),
-            objections_accepted_revision=row[7],
-        )
-        for row in look.rows(
-            "SELECT id, display_name, kind, jurisdiction, reliability, takes_from, retire_time, "
-            "objections_accepted_revision FROM contributor"
-        )
-    }
+    contributors: dict[str, Contributor] = {}
+    for record in look.records(
+        "SELECT id, display_name, kind, jurisdiction, reliability, takes_from, retire_time, "
+        "objections_accepted_revision FROM contributor"
+    ):
+        record["takes_from"] = _texts(record["takes_from"])
+        contributors[record["id"]] = msgspec.convert(record, Contributor, strict=False)
     hash_sets, keys = {}, {}
-    for row in look.rows(
+    for record in look.records(
         "SELECT key, name, display_name, scheme, purpose, review_depth, unclassified, accepted_revision, tlp, "
         "permitted_purposes, legal_basis, redistribution, recipients, disclose_existence, bulk, expire_time "
         "FROM hash_set"
     ):
-        contributor, _, set_id = row[1].partition("/")
-        keys[row[0]] = row[1]
-        hash_sets[row[1]] = HashSet(
-            contributor=contributor,
-            id=set_id,
-            display_name=row[2],
-            scheme=row[3],
-            purpose=Purpose(row[4]),
-            review_depth=row[5],
-            unclassified=Unclassified(row[6]),
-            accepted_revision=row[7],
-            marking=Marking(
-                tlp=TLP(row[8]),
-                permitted_purposes=_texts(row[9]),
-                legal_basis=row[10],
-                redistribution=bool(row[11]),
-                recipients=_texts(row[12]),
-                disclose_existence=bool(row[13]),
-                bulk=bool(row[14]),
-                expire_time=_time(row[15]),
-            ),
-        )
+        marking = {field: record.pop(field) for field in Marking.__struct_fields__ if field in record}
+        marking |= {field: _texts(marking[field]) for field in ("permitted_purposes", "recipients")}
+        keys[record.pop("key")] = name = record.pop("name")
+        contributor, _, set_id = name.partition("/")
+        record |= {"contributor": contributor, "id": set_id, "marking": marking}
+        hash_sets[name] = msgspec.convert(record, HashSet, strict=False)
     with_entries = look.rows("SELECT name FROM hash_set h WHERE EXISTS (SELECT 1 FROM entry WHERE hash_set = h.key)")
     return _Registry(contributors, hash_sets, keys, frozenset(name for (name,) in with_entries))
 

@@ -5,8 +5,7 @@ bytes, as they come ── digests ── remembered? ── who knows the diges
    └── memory that no file system has               └ no answer: HUB_AWAY, in half a second; hashing goes on for
        (TOO_LARGE, or no room: digests only)          the record, and it is asked again later (`rechecks`)
 
-`examiner` collects the evidence; the decision is recorded and handed to listeners (`OnChecked`) before the app gets it.
-Deciding blocks a thread: the caller's, or for an event loop one of `max_waiting` of the hook's own.
+The decision is recorded and handed to listeners (`OnChecked`) before the app gets it. Deciding blocks a thread.
 """
 
 from __future__ import annotations
@@ -175,13 +174,13 @@ class Hook:
             self.records.close()
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
-        """Begin to start the processes that hash and to connect to the hub, so that the first upload is decided over as
-        fast as the next. With `wait_seconds`, return once they hash and the hub has answered, for which it has so many
-        seconds. Call it after a fork, as often as you like: it begins once.
+        """Begin to start the children and to connect to the hub, once in each process. With `wait_seconds`, return once
+        they hash and the hub has answered, for which it has so many seconds.
         """
         with self._lock:
             if self._starting is None or self._starting[0] != os.getpid():
-                warming = threading.Thread(target=self._warm_up, name="hook-warm", daemon=True)
+                warm_up = self.hashing.warm_up if self.hashing is not None else None
+                warming = threading.Thread(target=warm_up, name="hook-warm", daemon=True)
                 connecting = threading.Thread(target=self._go_along, args=(warming,), name="hook-connect", daemon=True)
                 warming.start()
                 connecting.start()
@@ -192,9 +191,7 @@ class Hook:
             connecting.join(wait_seconds)
 
     def connect(self) -> bool:
-        """Wait until the hub has answered once, for up to 10 seconds, and return whether it has; without one that is
-        asked, return at once. What goes wrong is logged, and left to the first upload.
-        """
+        """Wait up to 10 seconds for the hub's first answer; return whether it came. Errors are logged and left."""
         if self._connect is None:
             return False
         try:
@@ -204,10 +201,6 @@ class Hook:
                 _log.warning("uploads have no answer yet: %s", e.message)
             return False
         return True
-
-    def _warm_up(self) -> None:
-        if self.hashing is not None:
-            self.hashing.warm_up()
 
     def _go_along(self, warming: threading.Thread) -> None:
         """Take a picture the whole way of an upload but its record, once there is somebody to ask."""
@@ -224,8 +217,8 @@ class Hook:
         return bool(self.listeners)
 
     def probe(self) -> bool:
-        """Ask about a digest that nobody has, as a look whether answers can be had, and return whether there is a list
-        behind them. Raises HashHubError when there are none. Nothing is decided, counted or recorded.
+        """Ask about a digest that nobody has; return whether there is a list behind the answer. Raises HashHubError.
+        Nothing is decided, counted or recorded.
         """
         judged = self.judge.judge(query_of_nothing())
         if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit or judged.without_lists:
@@ -238,9 +231,7 @@ class Hook:
         return self.memory.taken
 
     def recheck(self) -> int:
-        """Ask again about uploads without an answer whose time it is, in this thread; the hook does so by itself.
-        Return how many have one now.
-        """
+        """Ask again about uploads whose time it is, as the hook does by itself; return how many got an answer."""
         return self._rechecks.round() if self._rechecks is not None else 0
 
     def state_of(self, reference: str) -> UploadState | None:
@@ -267,27 +258,24 @@ class Hook:
         settings say. Raises InvalidArgument for what cannot be an upload: a path that is no readable file, a stream of
         text, no hashes; and what reading a stream raises.
         """
-        if isinstance(upload, Query):
-            return self._decide_hashes(upload, _Call(door=door, upload_id=upload_id, earlier=earlier), gaps)
         if isinstance(upload, Path):
             with _opened(upload) as file:
-                return self._receive_all(partial(_read_file, file), upload_id=upload_id, door=door, earlier=earlier)
+                return self._receive_all(file.read, upload_id=upload_id, door=door, earlier=earlier)
         if isinstance(upload, (bytes, bytearray, memoryview)):
             with self.receive(upload_id=upload_id, door=door, earlier=earlier) as receiving:
                 receiving.write(upload)
                 return receiving.decide()
         if isinstance(upload, Readable):
             return self._receive_all(upload.read, upload_id=upload_id, door=door, earlier=earlier)
-        query = Query(hashes=_hashes(upload))
-        return self._decide_hashes(query, _Call(door=door, upload_id=upload_id, earlier=earlier))
+        query = upload if isinstance(upload, Query) else Query(hashes=_hashes(upload))
+        call = _Call(door=door, upload_id=upload_id, earlier=earlier)
+        return self._decided(self.examiner.examine_hashes(query, gaps), call, None)
 
     async def acheck(
         self, upload: Checkable | AsyncIterable[bytes] | Any, *, upload_id: str = "", door: str = _API
     ) -> Decision:
-        """Decide over one upload as `check` does, without blocking the event loop. `upload` may also be an asynchronous
-        iterable of pieces, or a stream whose `read` is awaited.
-
-        When the task is cancelled, hashing ends, nothing is recorded and the bytes are freed.
+        """Decide as `check` does, without blocking the event loop; also over an asynchronous iterable of pieces, or a
+        stream whose `read` is awaited. A task that is cancelled leaves nothing.
         """
         if isinstance(upload, AsyncIterable) and not isinstance(upload, Readable):
             pieces: AsyncIterable[bytes] = upload
@@ -323,14 +311,8 @@ class Hook:
                 receiving.write(piece)
             return receiving.decide()
 
-    def _decide_hashes(self, query: Query, call: _Call, gaps: tuple[ReasonLine, ...] = ()) -> Decision:
-        return self._decided(self.examiner.examine_hashes(query, gaps), call, None)
-
     def _weighed(self, examined: UploadEvidence) -> tuple[Action, Verdict, NoAnswer | None]:
-        """Return what becomes of the upload, by which verdict, and why that says less than it could.
-
-        A verdict stands above the choices: they never weaken it.
-        """
+        """Return the action, the verdict, and why that says less than it could. No choice weakens a verdict."""
         settings, judged = self.settings, examined.judged
         causes = list(examined.causes)
         actions: list[Action] = []
@@ -362,14 +344,6 @@ class Hook:
             verdict = Verdict.UNAVAILABLE  # something was not looked at
         return severest(Action.ALLOW, *actions), verdict, cause
 
-    def _is_by_choice(self, examined: UploadEvidence, action: Action, cause: NoAnswer | None) -> bool:
-        """Whether this becomes of the upload because something is not known of it, rather than by what is known."""
-        if cause is None or examined.judged is None:
-            return False
-        is_for_review = examined.judged.result.verdict is Verdict.REVIEW
-        by_answer = severest(examined.judged.at_least, self.settings.on_review if is_for_review else Action.ALLOW)
-        return action is not by_answer
-
     def _decided(self, examined: UploadEvidence, call: _Call, content: UploadBytes | None) -> Decision:
         action, verdict, cause = self._weighed(examined)
         judged = examined.judged
@@ -377,8 +351,15 @@ class Hook:
         if examined.lines or examined.coverage.gaps:
             codes = {line.code for line in reasons}
             gaps = dict.fromkeys(line for line in (*examined.lines, *examined.coverage.gaps) if line.code not in codes)
-            # What decides comes first.
-            reasons = (*gaps, *reasons) if self._is_by_choice(examined, action, cause) else (*reasons, *gaps)
+            is_by_choice = False  # because something is not known of it, rather than by what is known
+            if cause is not None and judged is not None:
+                is_for_review = judged.result.verdict is Verdict.REVIEW
+                is_by_choice = action is not severest(
+                    judged.at_least, self.settings.on_review if is_for_review else Action.ALLOW
+                )
+            reasons = (*gaps, *reasons) if is_by_choice else (*reasons, *gaps)  # what decides comes first
+        # Whether the app's own code has the bytes alone, although what is held is to be kept.
+        is_to_be_kept = action is Action.HOLD and call.door == _API and self.settings.app.on_hold is OnHold.KEEP
         decision = Decision(
             action=action,
             verdict=verdict,
@@ -389,13 +370,13 @@ class Hook:
             revision=judged.revision if judged else 0,
             stale_since=judged.stale_since if judged else None,
             coverage=examined.coverage,
-            is_kept=action is not Action.HOLD or not self._leaves_to_its_caller(call, content),
+            is_kept=not is_to_be_kept or (content is not None and bool(self.listeners)),
         )
         state = _state(decision)
         if call.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
             return decision
         if state is None and not (call.earlier or self.listeners):  # most uploads: all that is kept is a number
-            self._count(call.door, decision, now().date().isoformat())
+            self._count(call.door, decision)
             return decision
         checked = DecisionRecord(
             decision=decision,
@@ -409,22 +390,15 @@ class Hook:
             result=judged.result if judged else None,
         )
         if call.earlier and self._is_recorded_as(call.earlier, checked):
-            self._count(call.door, checked.decision, checked.time.date().isoformat())
+            self._count(call.door, checked.decision)
             return msgspec.structs.replace(checked.decision, reference=call.earlier)
         checked = self._told(checked, content)
         if self._cases is not None and self.records is not None:
             self._cases.note(checked)
         return self._recorded(checked, examined).decision
 
-    def _leaves_to_its_caller(self, call: _Call, content: UploadBytes | None) -> bool:
-        """Return whether the app's own code has the bytes alone, although what is held is to be kept."""
-        is_to_be_kept = call.door == _API and self.settings.app.on_hold is OnHold.KEEP
-        return is_to_be_kept and (content is None or not self.listeners)
-
     def _is_recorded_as(self, reference: str, checked: DecisionRecord) -> bool:
-        """Return whether an upload is recorded already, with the same decision for the same reasons, and kept; see
-        `receive`.
-        """
+        """Return whether the same decision for the same reasons is recorded already, and kept; see `receive`."""
         if self.records is None:
             return False
         try:
@@ -459,36 +433,26 @@ class Hook:
             try:
                 with self.records.transaction():
                     self.records.add_upload(checked, state, max_records=self.settings.max_records)
-                    pending = self._pending(examined, decision)
-                    if pending is not None:
-                        seconds = 0.0
+                    is_allowed, cause = decision.action is Action.ALLOW, decision.no_answer
+                    if cause is NoAnswer.HUB_AWAY or (cause in _OF_THE_FILE and is_allowed):
+                        pending = Pending(query=examined.query, if_unknown=examined.if_unknown, cause=cause)
+                        seconds = 0.0 if cause is NoAnswer.HUB_AWAY else _DAY
                         if examined.late is not None:
                             seconds = _LATE_SECONDS
-                        elif pending.cause is not NoAnswer.HUB_AWAY:
-                            seconds = _DAY
                         self._rechecks.add(decision.reference, pending, seconds=seconds)
             except HashHubError as e:
                 checked = _held_at_least(checked, e, "it could not be recorded")
             else:
                 if examined.late is not None:
                     examined.late.add_done_callback(partial(self._complete, self._rechecks, checked, examined))
-        self._count(checked.door, checked.decision, checked.time.date().isoformat())
+        self._count(checked.door, checked.decision)
         return checked
 
-    def _count(self, door: str, decision: Decision, day: str) -> None:
-        if self.records is None:
-            return
-        key = (day, door, decision.action, decision.verdict, decision.no_answer or "")
-        with self._lock:
-            self.counts[key] += 1
-
-    def _pending(self, examined: UploadEvidence, decision: Decision) -> Pending | None:
-        cause = decision.no_answer
-        if cause is NoAnswer.HUB_AWAY or (
-            cause in {NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE} and decision.action is Action.ALLOW
-        ):
-            return Pending(query=examined.query, if_unknown=examined.if_unknown, cause=cause)
-        return None
+    def _count(self, door: str, decision: Decision) -> None:
+        if self.records is not None:
+            key = (now().date().isoformat(), door, decision.action, decision.verdict, decision.no_answer or "")
+            with self._lock:
+                self.counts[key] += 1
 
     def _complete(
         self, rechecks: Rechecks, checked: DecisionRecord, examined: UploadEvidence, late: Future[MediaHashes]
@@ -529,10 +493,7 @@ class Hook:
 
 
 class Upload:
-    """An upload as it streams in. Its bytes are in memory that no file system has, until it is closed.
-
-    To be written to by one thread at a time. `query`: what was asked about it, once it is decided over.
-    """
+    """An upload as it streams in, for one thread at a time. `query`: what was asked, once it is decided over."""
 
     def __init__(self, hook: Hook, call: _Call) -> None:
         self._hook = hook
@@ -554,9 +515,7 @@ class Upload:
         return self._content.size
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
-        """Take in the next bytes. What is beyond the limit is digested and not kept. Raises InvalidArgument for what is
-        no bytes.
-        """
+        """Take in the next bytes; beyond the limit they are only digested. Raises InvalidArgument for others."""
         self._content.write(piece)
 
     def reserve(self, size: int) -> bool:
@@ -565,9 +524,7 @@ class Upload:
 
     @contextmanager
     def read_back(self) -> Iterator[Iterator[Piece]]:
-        """Give what was written and is kept, once more; it stays until the end of this, also when it is decided over
-        and closed meanwhile. Reading raises OSError.
-        """
+        """Give what was written and is kept, also when it is closed meanwhile. Reading raises OSError."""
         self._content.hold()
         try:
             yield self._content.read_back()
@@ -575,9 +532,7 @@ class Upload:
             self._content.drop()
 
     def pass_over(self, count: int) -> None:
-        """Count bytes that are not read, since the upload has more than the limit by what its store says. Nothing is
-        then known of it, not even a digest.
-        """
+        """Count bytes that are not read: the upload is too large, and nothing is known of it, not a digest."""
         self._content.pass_over(count)
 
     def decide(self) -> Decision:
@@ -599,10 +554,8 @@ class Upload:
         examiner.examine(self._content, is_wanted=lambda: not examiner.is_closing)
 
     async def adecide(self) -> Decision:
-        """Decide as `decide` does, without blocking the event loop. A task that is cancelled abandons it.
-
-        One file that takes long can be sent many times: while it is decided over once, the others wait here, and leave
-        the threads to other files.
+        """Decide as `decide` does, without blocking the event loop. A task that is cancelled abandons it. While a file
+        is decided over, the same file waits here, and leaves the threads to others.
         """
         hook, key = self._hook, self._content.key
         loop = asyncio.get_running_loop()
@@ -634,6 +587,7 @@ class Upload:
 
 
 _CAUSES: Final = (NoAnswer.HUB_AWAY, NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE, NoAnswer.NO_PERCEPTUAL_HASH)
+_OF_THE_FILE: Final = frozenset({NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE})
 _DAY: Final = 86_400.0
 
 
@@ -684,14 +638,10 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             "upload", f"cannot be opened: {why}; give the path of one, or an open stream"
         ) from e
     with file:
-        yield file
-
-
-def _read_file(file: IO[bytes], size: int) -> bytes:
-    try:
-        return file.read(size)
-    except OSError as e:  # of a disk that fails
-        raise InvalidArgument.field("upload", f"cannot be read: {e.strerror or type(e).__name__}") from e
+        try:
+            yield file
+        except OSError as e:  # of a disk that fails
+            raise InvalidArgument.field("upload", f"cannot be read: {e.strerror or type(e).__name__}") from e
 
 
 async def _pieces(stream: Any) -> Any:

@@ -41,10 +41,7 @@ class RequestRefused(BodyRefused, RequestDataTooBig):
 
 
 class CheckedUpload(UploadedFile):
-    """A file of `request.FILES`, in memory that no file system has, with what was decided over it.
-
-    `decision` is None for a file without a byte.
-    """
+    """A file of `request.FILES`, in memory, with its `decision`; None for a file without a byte."""
 
     def __init__(self, body: UploadBytes, decision: Decision | None, handler: FileUploadHandler) -> None:
         super().__init__(
@@ -65,9 +62,7 @@ class CheckedUpload(UploadedFile):
 
 
 class UploadHookHandler(FileUploadHandler):
-    """Decides over each file as it comes. It must be the last of FILE_UPLOAD_HANDLERS, and makes the file itself: those
-    before it must make none.
-    """
+    """Decides over each file, and makes it. It must be the last of FILE_UPLOAD_HANDLERS, and alone make files."""
 
     chunk_size = PIECE_BYTES
 
@@ -221,9 +216,7 @@ class AllowedImageField(django_forms.ImageField):
 
 
 def start(*, wait_seconds: float = 0.0) -> None:
-    """Begin to start in this process, rather than with the first request of any kind. `wait_seconds`: see `Hook.start`.
-    Raises HashHubError when the settings or what they name cannot be used.
-    """
+    """Begin to start before the first request. `wait_seconds`: see `Hook.start`. Raises HashHubError."""
     process, _ = process_hook()
     process.get().start(wait_seconds=wait_seconds)
 
@@ -244,9 +237,7 @@ def process_hook() -> tuple[ProcessHook, ByteBudget]:
 
 
 def _let_make_no_file(handler: FileUploadHandler) -> None:
-    """Have a handler before ours raise ImproperlyConfigured for a file that it makes: Django then asks no other, and
-    nobody would have decided over the file.
-    """
+    """Have a handler before ours raise ImproperlyConfigured for a file: Django would then not ask ours."""
     complete = handler.file_complete
 
     def completed(file_size: int) -> None:

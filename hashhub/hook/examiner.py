@@ -74,9 +74,8 @@ class UploadEvidence(msgspec.Struct, kw_only=True):
 
 
 class AnswerCache:
-    """Evidence about uploads that had an answer, by the SHA-256 digest that was computed here, never one that a caller
-    states: else somebody could say of one file what is true of another. An answer holds for `seconds`, at the revision
-    that it was given at: the first answer of a newer one ends all. Safe to be shared by threads.
+    """Evidence about uploads that had an answer, by the SHA-256 digest computed here, never one that a caller states.
+    It holds for `seconds`, and at the revision of the answer. Safe to be shared by threads.
     """
 
     def __init__(self, *, most: int, seconds: float) -> None:
@@ -116,9 +115,7 @@ class AnswerCache:
 
 
 class Examiner:
-    """Finds out what can be known of uploads, one after another or side by side. `hashing` and the judges are the
-    hook's; `is_closing`, set from any thread: no upload waits for its turn any more.
-    """
+    """Finds out what can be known of uploads. `is_closing`, set from any thread: none waits any more."""
 
     def __init__(self, settings: HookSettings, *, judge: Judge, hashing: UploadHasher | None) -> None:
         """See `Hook`."""
@@ -138,9 +135,7 @@ class Examiner:
         self.is_closing = False
 
     def examine_hashes(self, query: Query, gaps: tuple[ReasonLine, ...] = ()) -> UploadEvidence:
-        """Return what is known by hashes that were computed before, or by somebody else. `gaps`: what was not looked
-        at then.
-        """
+        """Return what is known by hashes that others computed. `gaps`: what was not looked at then."""
         effort = self._settings.effort if query.variants else Effort.PLAIN
         covered = Coverage(effort=effort, gaps=gaps, unsearched=self._unsearched(effort, is_video=bool(query.frames)))
         examined = UploadEvidence(query=query, coverage=covered, if_unknown=if_skipped(self._settings, covered))
@@ -154,10 +149,7 @@ class Examiner:
         return examined
 
     def examine_late(self, query: Query, late: Future[MediaHashes]) -> UploadEvidence | None:
-        """Return what hashes tell that came after the decision, of which nobody was asked; None if they never came.
-
-        `query`: what is known without them.
-        """
+        """Return what hashes tell that came after the decision; None if they never came. `query`: without them."""
         examined = UploadEvidence(query=query)
         try:
             self._hashed(examined, late.result(timeout=0))

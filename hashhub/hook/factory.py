@@ -149,9 +149,7 @@ def _watched(hub: HubJudge, settings: HookSettings, records: Records | None) -> 
 
 
 class ProcessHook:
-    """The hook of an adapter: one that it was given, or one for each process, since servers fork once the app is
-    loaded. Safe to be shared by threads.
-    """
+    """An adapter's hook: the given one, or one for each process, since servers fork. Safe to be shared by threads."""
 
     def __init__(
         self, hook: Hook | None, settings: HookSettings | Path | str | None, on_held: OnChecked | None = None

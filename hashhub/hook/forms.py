@@ -1,10 +1,9 @@
 """A request's body as it streams in: which parts of it are files, and what is decided over each. No framework, no
 network: the ASGI and WSGI adapters feed it, and hand the buffered body on once everything is decided.
 
-What an app reads as a file and this module does not would pass unseen, and parsers differ in what they accept. So only
-bodies that all of them read alike are accepted: everything ambiguous is refused (`BodyRefused`), as browsers and HTTP
-libraries never send it. What is looked at does not rest on what the sender says of it: a part or body that is not plain
-text is a file, whatever its headers call it.
+What an app reads as a file and this module does not would pass unseen, and parsers differ. So only bodies that all of
+them read alike are accepted (`BodyRefused`), and a part or body that is not plain text is a file, whatever its headers
+call it.
 """
 
 from __future__ import annotations
@@ -74,10 +73,8 @@ class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Uploads(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided over a request.
-
-    `unchecked`: form fields with files that the adapter was told not to look at.
-    `app`: the settings by which it is answered.
+    """What was decided over a request. `unchecked`: form fields with files that were not to be looked at. `app`: by
+    which it is answered.
     """
 
     files: tuple[CheckedFile, ...] = ()
@@ -151,10 +148,7 @@ def answer_to_refused(refused: BodyRefused) -> RefusalResponse:
 
 
 class SenderPace:
-    """Whether a sender is fast enough. One that sends next to nothing would hold memory that others need.
-
-    `seconds`: of a window.
-    """
+    """Whether a sender is fast enough, by windows of `seconds`: a slow one would hold memory that others need."""
 
     def __init__(self, app: AppSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds, self._least = app.slow_seconds, app.slow_bytes
@@ -350,10 +344,8 @@ def _boundary(content_type: str) -> str:
 
 
 def _parameters(value: str) -> tuple[str, dict[str, str]]:
-    """Return a header's value and its parameters by name in lower case, quotes and escapes removed.
-
-    Raises BodyRefused unless the grammar is kept to the letter, with no name twice and none of RFC 2231's continued or
-    encoded ones but `filename*`: which of two a parser takes differs.
+    """Return a header's value and its parameters by name in lower case. Raises BodyRefused unless the grammar is kept
+    to the letter, no name comes twice and none is of RFC 2231 but `filename*`: parsers differ in which they take.
     """
     kind, semicolon, _ = value.partition(";")
     position = len(kind) if semicolon else len(value)
@@ -428,10 +420,8 @@ class _Whole:
 
 
 class FormReader:
-    """A body of multipart/form-data as it streams: `write` each piece, decide over what `take` returns, then `end`;
-    close it in any case. All of them raise BodyRefused.
-
-    `unchecked`: fields with files that are not looked at. `not_files`: fields that are text, or were left empty.
+    """A form as it streams: `write` each piece, decide over what `take` returns, then `end`; close it in any case. All
+    raise BodyRefused. `unchecked`: fields with files not looked at. `not_files`: text, or left empty.
     """
 
     def __init__(
@@ -682,9 +672,7 @@ def _headers(lines: bytes) -> dict[str, str]:
 
 
 class _Text:
-    """Whether bytes are text: UTF-8 without control characters. Nothing that shows a picture is, except by encoding and
-    `_is_text_picture`.
-    """
+    """Whether bytes are UTF-8 without control characters: no picture is, but for `_is_text_picture`."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -721,11 +709,8 @@ def _begun(data: bytes, begin: int, needle: bytes) -> int:
 
 
 def is_looked_at(path: str, prefixes: Collection[str] | None, *, mount: str = "") -> bool:
-    """Whether a request's path is one of the prefixes or below one; None: every path is. Upper and lower case, doubled
-    and final slashes make no difference, since frameworks differ in whether they do.
-
-    `mount`: the path that the app is mounted at. Servers and frameworks differ in whether it begins the path, and
-    prefixes may be written with it or without: each of these is looked at.
+    """Whether a request's path is one of the prefixes or below one, in any case and with any slashes, since frameworks
+    differ; None: every path is. `mount`: of the app; prefixes and paths may begin with it or not.
     """
     if prefixes is None:
         return True

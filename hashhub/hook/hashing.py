@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from hashhub.hook.settings import HookSettings
 
 _FAILURE_SECONDS: Final = 60.0
+# The content is why: then it fails the next time, too. What else went wrong is tried again.
+_OF_CONTENT: Final = frozenset({Reason.UNREADABLE_MEDIA, Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY})
 END_SECONDS: Final = 10.0  # within what a service manager leaves a process to end
 _REMEMBERED_BYTES: Final = 32 << 20
 _SIDE: Final = 64
@@ -86,10 +88,8 @@ class UploadHasher:
             place.hash(A_PICTURE, effort=self._effort)
 
     def submit(self, content: UploadBytes) -> Future[MediaHashes]:
-        """Return what the content's hashes will be, or which HashHubError will say why there are none.
-
-        The content is held until then. A future that was given up by all who asked (`give_up`) may be cancelled.
-        Raises LimitExceeded when as many wait as may.
+        """Return what the content's hashes will be, or which HashHubError. The content is held until then. `give_up`
+        may cancel the future. Raises LimitExceeded when as many wait as may.
         """
         key = content.key
         with self._lock:
@@ -159,16 +159,14 @@ class UploadHasher:
     def _finish(
         self, key: bytes, content: UploadBytes, media: MediaHashes | None = None, error: BaseException | None = None
     ) -> bool:
-        """Let go of a content, and remember what became of it; neither `media` nor `error`: nobody wants it. Return
-        False, and do nothing, where hashing it was stopped because nobody wanted it, and somebody does now.
-        """
+        """Let go of a content, and remember its outcome; False, and nothing is done, if it is wanted again."""
         is_stopped = isinstance(error, HashHubError) and error.reason is Reason.DEADLINE_EXCEEDED
         with self._lock:
             if is_stopped and self.wanted.get(key, 0) > 0:
                 return False
             self.in_hand.pop(key, None)
             self.wanted.pop(key, None)
-            if isinstance(error, HashHubError) and _is_of_content(error):
+            if isinstance(error, HashHubError) and error.reason in _OF_CONTENT:
                 self._failed[key] = (time.monotonic() + _FAILURE_SECONDS, error)
                 while len(self._failed) > self._most * 16:
                     self._failed.popitem(last=False)
@@ -192,11 +190,6 @@ def _size(media: MediaHashes) -> int:
         for variant in frame.variants:
             count += len(variant.hashes)
     return _A_HASH * count
-
-
-def _is_of_content(error: HashHubError) -> bool:
-    """Whether the content is why: then it fails the next time, too. What else went wrong is tried again."""
-    return error.reason in {Reason.UNREADABLE_MEDIA, Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY}
 
 
 def _done(outcome: MediaHashes | HashHubError) -> Future[MediaHashes]:

@@ -4,8 +4,8 @@
     copy/index/snapshots/   the matcher's; written by the process that syncs, mapped by all
     copy/index/mark         the last page of the copy of which the snapshots may know anything
 
-A surplus digest costs a look-up in the copy; a missing one would be a missed match. So an index is used only if the
-copy has been at the page of its mark and has a journal of all later pages. Otherwise it is built anew from the entries.
+A missing digest would be a missed match. So an index is used only if the copy has been at the page of its mark and has
+a journal of all later pages; otherwise it is built anew.
 """
 
 from __future__ import annotations
@@ -37,14 +37,10 @@ _NOWHERE: Final = (0, b"")
 
 
 class Index:
-    """A matcher that follows a copy. One process publishes; the others read what it published, and follow from there
-    in memory.
-    """
+    """A matcher that follows a copy: one process publishes, the others read that and follow in memory."""
 
     def __init__(self, copy: ListCopy, directory: Path, *, publisher: bool) -> None:
-        """Raises FailedPrecondition (DATA_IN_USE) when another process publishes here, Unavailable when the directory
-        cannot be used.
-        """
+        """Raises FailedPrecondition (DATA_IN_USE) beside another publisher, Unavailable for a bad directory."""
         self._copy = copy
         self._path = directory
         self._is_publisher = publisher
@@ -58,10 +54,8 @@ class Index:
         self.matcher.close()
 
     def catch_up(self, look: CopyReader) -> bool:
-        """Bring the index to the moment of this look; False when the copy was never complete. Only `fresh` looks: the
-        snapshot must not be newer.
-
-        Raises Unavailable where another process has to publish first.
+        """Bring the index to a fresh look's moment; False when it was never complete. Raises Unavailable if another
+        process has to publish first.
         """
         moment = look.moment
         if moment.complete_time is None:
@@ -72,9 +66,7 @@ class Index:
         return True
 
     def look(self, then: Callable[[CopyReader], None] = lambda _: None) -> bool:
-        """Look at the copy, bring the index to that moment, and then do something with the look; False when the copy
-        was never complete, and then nothing is done.
-        """
+        """Bring the index to the moment of a look, and pass that on; False when the copy was never complete."""
         with self._lock:
             self.matcher.refresh()  # before the look: a publisher's snapshot is never ahead of what it committed
             with self._copy.look() as look:
@@ -176,9 +168,9 @@ class Index:
             return _NOWHERE
 
     def _write_mark(self, page: tuple[int, bytes]) -> None:
-        """Write the mark before what it is of: it is never behind a snapshot. In one write of fixed length; one that a
-        crash cut in two is no page of any copy. Where it cannot be written it is removed, and the next start indexes
-        anew. Raises Unavailable where neither can be done.
+        """Write the mark before what it is of, in one write of fixed length; a torn one is no page of any copy. Where
+        it cannot be written it is removed, and the next start indexes anew. Raises Unavailable where neither can be
+        done.
         """
         if not self._is_publisher:
             self._page = page

@@ -30,7 +30,8 @@ _log = logging.getLogger("hashhub.hook")
 _A = TypeVar("_A")
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SHARE: Final = 0.75  # of `answer_seconds`; in the rest a hub that has not answered shows whether it is up
-# The question is why, and not the hub: who is slow about one upload answers others.
+# The question is why, and not the hub: who is slow about one upload answers others. Uploads that the hub refuses must
+# not cut off everybody.
 _OF_THE_QUERY: Final = frozenset(
     {Reason.TOO_LARGE, Reason.UNKNOWN_ALGORITHM, Reason.DISTANCE_REQUIRED, Reason.HUB_SLOW}
 )
@@ -57,9 +58,7 @@ _is_hub_passed_over: ContextVar[bool] = ContextVar("is_hub_passed_over", default
 
 @contextlib.contextmanager
 def without_hub() -> Iterator[None]:
-    """Let questions to the hub fail at once within: it has just not answered about this upload, and waiting for it once
-    more would take as long again. Judges that need no hub answer as ever.
-    """
+    """Let questions to the hub fail at once within: it has just not answered about this upload."""
     before = _is_hub_passed_over.set(True)
     try:
         yield
@@ -108,9 +107,7 @@ class HubJudge:
         self.client = client_of(settings, timeout=settings.answer_seconds, retry_seconds=0.0)
 
     def judge(self, query: Query) -> HubAnswer:
-        """Answer one query. Raises HashHubError when the hub does not answer in time, or refuses; with the reason
-        HUB_SLOW when it answers others meanwhile.
-        """
+        """Answer one query. Raises HashHubError; with HUB_SLOW when the hub answers others meanwhile."""
         try:
             answer = self.client.match(query, self._options, seconds=_ANSWER_SHARE * self._answer_seconds)
         except Unavailable as e:
@@ -123,9 +120,7 @@ class HubJudge:
         return judged
 
     def _ask_slow(self, query: Query) -> Matched:
-        """Ask again with patience, if the hub is up: it answers at once about what nobody has. Raises Unavailable,
-        with the reason HUB_SLOW if it is.
-        """
+        """Ask again with patience if the hub answers about nothing at once. Raises Unavailable, then HUB_SLOW."""
         self.client.match(query_of_nothing(), self._options, seconds=(1 - _ANSWER_SHARE) * self._answer_seconds)
         try:
             return self.client.match(query, self._options, seconds=self._slow_seconds)
@@ -138,9 +133,7 @@ class HubJudge:
             ) from e
 
     def connect(self) -> None:
-        """Connect, and wait for a first answer for up to 10 seconds: on a busy machine that takes longer than an upload
-        waits. Raises HashHubError when there is none; at once where nothing listens at the hub's address.
-        """
+        """Connect, and wait up to 10 seconds for an answer. Raises HashHubError; at once where nothing listens."""
         until = time.monotonic() + _CONNECT_SECONDS
         while True:
             try:
@@ -169,9 +162,7 @@ class HubJudge:
 
 
 class HubBreaker:
-    """Asks another judge, until that fails so often in a row that it is not asked for some seconds: who waits for a hub
-    that is away would else wait for each upload. One question is let through then, and its answer decides.
-
+    """Asks a judge, until it fails so often in a row that it is not asked for some seconds; then one question tries it.
     `on_change` is told when asking ends (the error) and begins again (None); what it raises is logged.
     """
 
@@ -230,7 +221,7 @@ class HubBreaker:
         try:
             answer = question()
         except HashHubError as e:
-            if not _is_of_query(e):
+            if not isinstance(e, InvalidArgument) and e.reason not in _OF_THE_QUERY:
                 self._count_failure(e)
             raise
         with self._lock:
@@ -262,13 +253,6 @@ class HubBreaker:
             self._on_change(error)
         except HashHubError as e:
             _log.warning("that the hub went away or came back could not be recorded: %s", e.message)
-
-
-def _is_of_query(error: HashHubError) -> bool:
-    """Whether the question is why. Then it says nothing about the hub, and an uploader must not cut everybody off by
-    uploads that it refuses.
-    """
-    return isinstance(error, InvalidArgument) or error.reason in _OF_THE_QUERY
 
 
 class CaseJudge:

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -19,8 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import msgspec
 
 from hashhub import cancellation, trust
-from hashhub.answering.answer import answers, check_queries, nothing
-from hashhub.answering.lookup import hits_nothing
+from hashhub.answering.answer import answers, check_queries
 from hashhub.background import Background
 from hashhub.client.mirror import KeptPolicy
 from hashhub.desk.hub import HubAnswer, client_of
@@ -111,16 +111,12 @@ class Sync:
                 "itself; end it, or let it do the work",
                 reason=e.reason,
             ) from e
-        try:
+        with ExitStack() as opened:
+            opened.callback(self.index.close)
             self._client = client or client_of(settings, timeout=_CALL_SECONDS)
-            try:
-                self.mirror = self._client.mirror(directory, journal=True)
-            except BaseException:
-                self._client.close()
-                raise
-        except BaseException:
-            self.index.close()
-            raise
+            opened.callback(self._client.close)
+            self.mirror = self._client.mirror(directory, journal=True)
+            opened.pop_all()  # `close` closes them
 
     def __enter__(self) -> Self:
         return self
@@ -149,9 +145,7 @@ class Sync:
         self.index.rebuild()
 
     def update(self, on_page: OnPage | None = None) -> None:
-        """Bring policy, copy and index up to date. Raises InvalidArgument for a policy that there is not or by which a
-        copy cannot decide, and what else the hub answers.
-        """
+        """Bring policy, copy and index up to date. Raises InvalidArgument for a policy that cannot be used."""
         _readable(self.fetch_policy())
         self.mirror.update(self._then(on_page))
 
@@ -230,23 +224,17 @@ class _Ready(NamedTuple):
     moment: CopyMoment
     heard: datetime  # by the hub's copy: when it was last complete
     heard_at: float  # the same in seconds since 1970
-    born: float  # by `running_seconds`, when the copy was last complete, as the clock said when this was first seen
+    born: float  # by `running_seconds`, when the copy was complete last, as the clock said at first sight
     policy: Policy | None
     policy_name: str  # NAME@VERSION
     fault: str  # why there is none
-    is_listed: bool  # whether there is an entry that an upload can be compared with
 
 
 class LocalJudge:
-    """Answers by the copy. Of the hub it needs nothing while it answers.
-
-    Where nobody keeps the copy (`hashhub hook sync --follow`), and the settings allow it, this process does so.
-    """
+    """Answers by the copy, without the hub; keeps it up to date if the settings say so and no other process does."""
 
     def __init__(self, settings: HookSettings) -> None:
-        """Raises Unavailable when there is no policy yet and the hub cannot be asked for it; InvalidArgument for one
-        by which a copy cannot decide.
-        """
+        """Raises Unavailable without a policy and a hub, InvalidArgument for one that a copy cannot use."""
         self._options = options_of(settings)
         check_queries((query_of_nothing(),), self._options)  # from here on it is the query that may be wrong
         self._stale_after = settings.local.stale_after_seconds
@@ -261,7 +249,7 @@ class LocalJudge:
         self._looked = time.monotonic()
         self.process_id = os.getpid()
         make_directories(directory)
-        self._index = Index(self._copy, directory / DIRECTORY, publisher=False)
+        self.index = Index(self._copy, directory / DIRECTORY, publisher=False)
         self._following = _Following(settings) if settings.local.follow else None
         self._thread = Background(
             "hook-copy",
@@ -280,23 +268,16 @@ class LocalJudge:
             self._following.start()
 
     def judge(self, query: Query) -> HubAnswer:
-        """Answer one query.
-
-        Raises Unavailable while the copy was never complete, or cannot be read; InvalidArgument for hashes that no hub
-        takes.
-        """
+        """Answer one query. Raises Unavailable without a copy, InvalidArgument for hashes that no hub takes."""
         cancellation.check()
         _check_digests(query)
         check_queries((query,), self._options)
         state = self._ready()
         if state.policy is None:
             raise Unavailable(state.fault, reason=Reason.POLICY_UNREADABLE)
-        matcher = self._index.matcher
-        if hits_nothing(matcher, query, self._options, caller=_CALLER):
-            result = nothing(query, is_listed=state.is_listed)
-        else:
-            with self._copy.look() as look:
-                [result] = answers(look, matcher, [query], self._options, state.policy, caller=_CALLER).results
+        matcher = self.index.matcher
+        with self._copy.look() as look:
+            [result] = answers(look, matcher, [query], self._options, state.policy, caller=_CALLER).results
         stale_since, is_past_limit = self._age(state)
         return HubAnswer(
             result=result,
@@ -316,13 +297,13 @@ class LocalJudge:
         if self._following is not None:
             self._following.close()
         self._thread.close()
-        self._index.close()
+        self.index.close()
         self._copy.close()
 
     def catch_up(self) -> None:
         """Take in what the copy has now, which otherwise happens within a tenth of a second. Raises Unavailable."""
         looked = time.monotonic()
-        if self._index.look(self._take_in):
+        if self.index.look(self._take_in):
             self._looked = looked
             self._failure = None
         else:
@@ -350,9 +331,8 @@ class LocalJudge:
         before, heard_at = self._state, heard.timestamp()
         is_known = before is not None and before.heard == heard
         born = before.born if before is not None and is_known else running_seconds() - max(0.0, wall_clock() - heard_at)
-        is_listed = look.has_any()
-        self._state = _Ready(look.moment, heard, heard_at, born, policy, name, fault, is_listed)
-        self._emptiness.note(is_listed=is_listed)
+        self._state = _Ready(look.moment, heard, heard_at, born, policy, name, fault)
+        self._emptiness.note(is_listed=look.has_any())
 
     def _ready(self) -> _Ready:
         """Return the state to answer by. Raises Unavailable where that may lack something."""
@@ -502,9 +482,7 @@ def _readable(stored: KeptPolicy) -> None:
 
 
 def _check_digests(query: Query) -> None:
-    """Raise InvalidArgument for an algorithm that is not known, or digests of another length: at a hub the wire refuses
-    them.
-    """
+    """Raise InvalidArgument for unknown algorithms and lengths, which at a hub the wire refuses."""
     for h in (*query.hashes, *(h for variant in query.variants for h in variant.hashes)):
         of = SEARCHED.get(h.algorithm)
         if of is None or len(h.digest) != of.digest_bytes:

@@ -1,11 +1,8 @@
 """Places where objects are: a prefix of an S3-compatible bucket, or a folder.
 
-    place_of("s3://app/incoming/", settings)  ── S3Place, by s3fs
-    place_of("/srv/uploads", settings)        ── FolderPlace
-
 What is taken from a place that others write to is first copied to where only this program writes (`take`), read there
-and published from there: what is published is what was read, on any store. Conditions on ETags would not say so much.
-An ETag is mostly an MD5 digest, and two files with the same one are made in seconds.
+and published from there: what is published is what was read, on any store. Conditions on ETags would not say so much:
+they are mostly MD5 digests, and two files with the same one are made in seconds.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ import stat
 from collections.abc import Iterator
 from datetime import UTC
 from http import HTTPStatus
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -38,7 +36,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.scans.memory import Unlisted
+from hashhub.scans.memory import UnreadableItem
 from hashhub.scans.tree import stamp_of
 from hashhub.sqlite_files import open_regular
 
@@ -79,18 +77,14 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectPlace(Protocol):
-    """Objects below one prefix. Safe to be shared by threads.
-
-    Every method raises Unavailable when the store cannot be reached or refuses the credentials, and PermissionDenied
-    when it refuses this object.
+    """Objects below one prefix. Safe to be shared by threads. Every method raises Unavailable when the store cannot be
+    reached or refuses the credentials, and PermissionDenied when it refuses this object.
     """
 
     url: str
 
-    def objects(self, below: str = "") -> Iterator[StoredObject | Unlisted]:
-        """Yield what is there, as it is listed. Raises NotFound when the folder is not there, FailedPrecondition when
-        the bucket is not.
-        """
+    def objects(self, below: str = "") -> Iterator[StoredObject | UnreadableItem]:
+        """Yield what is listed. Raises NotFound without the folder, FailedPrecondition without the bucket."""
         ...
 
     def look(self, name: str) -> StoredObject | None:
@@ -98,22 +92,17 @@ class ObjectPlace(Protocol):
         ...
 
     def read(self, stored: StoredObject) -> Iterator[bytes]:
-        """Yield its bytes. Raises Conflict when it is not, or not any more, what was looked at, InvalidArgument for an
-        object of which readers are shown other bytes.
-        """
+        """Yield its bytes. Raises Conflict for what has changed, InvalidArgument for encoded content."""
         ...
 
     def take(self, stored: StoredObject, into: Any, name: str) -> bool:
-        """Copy the object to another place of the same kind under a name that was never used before. Return False when
-        it is not there any more, or not what was looked at. `read` and `publish` of the copy see its bytes as they are.
-        Raises InvalidArgument as `read` does.
+        """Copy the object to another place under a new name, for `read` and `publish`. Return False when it is not
+        there any more, or has changed. Raises InvalidArgument as `read` does.
         """
         ...
 
     def publish(self, name: str, into: Any, as_name: str, *, overwrite: bool) -> bool:
-        """Copy what was taken to another place; at once or not at all. Return False when the name is taken by another
-        object; True also when this copy is there already.
-        """
+        """Copy what was taken, at once or not at all; False when another object has the name."""
         ...
 
     def move(self, name: str, to: str) -> bool:
@@ -125,9 +114,7 @@ class ObjectPlace(Protocol):
         ...
 
     def remove(self, stored: StoredObject) -> bool:
-        """Remove the object if it still is what was looked at; return whether this did. Of several that remove a file
-        at once one is told so; of several that remove an object of a bucket mostly one.
-        """
+        """Remove the object if it still is what was looked at; return whether this did, and mostly no other one."""
         ...
 
     def refuses(self, name: str, *, prefix: str = "") -> str:
@@ -136,10 +123,7 @@ class ObjectPlace(Protocol):
 
 
 def place_of(where: str, settings: BucketSettings) -> ObjectPlace:
-    """Return the place of an address: `s3://BUCKET/PREFIX`, or a folder. Nothing is asked yet.
-
-    Raises InvalidArgument for another address, FailedPrecondition when s3fs is missing.
-    """
+    """Return the place of `s3://BUCKET/PREFIX` or a folder. Raises InvalidArgument, FailedPrecondition."""
     scheme, separator, rest = where.partition("://")
     if not separator:
         return FolderPlace(where)
@@ -152,11 +136,6 @@ def mark(place: ObjectPlace, stored: StoredObject) -> str:
     """Return what one upload is known by: its place, name and stamp, in 32 hex digits that tell none of them."""
     text = f"{place.url}\0{stored.name}\0{stored.stamp}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-
-
-def shown(name: str) -> str:
-    """Return a name that can be printed and stand in records, whatever bytes it holds."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def is_folder(name: str, size: int) -> bool:
@@ -178,7 +157,7 @@ class S3Place:
         """Begin a new session: credentials are looked for anew."""
         self._store.refresh()
 
-    def objects(self, below: str = "") -> Iterator[StoredObject | Unlisted]:
+    def objects(self, below: str = "") -> Iterator[StoredObject | UnreadableItem]:
         """Yield what is there, in the store's order, a page of the listing at a time."""
         last = ""
         token: dict[str, str] = {}
@@ -371,7 +350,7 @@ class FolderPlace:
         self._root = Path(path).absolute()
         self.url = str(self._root)
 
-    def objects(self, below: str = "") -> Iterator[StoredObject | Unlisted]:
+    def objects(self, below: str = "") -> Iterator[StoredObject | UnreadableItem]:
         """Yield the files, a folder's entries as they are read."""
         try:
             top = self._folder(Path(below).parts)
@@ -400,12 +379,12 @@ class FolderPlace:
                 except NotFound:
                     continue  # it went since it was listed
                 except HashHubError as e:
-                    yield Unlisted(name=name, error=e)
+                    yield UnreadableItem(name=name, error=e)
                     continue
                 if stat.S_ISREG(status.st_mode):
                     yield of_file(name, status)
                 else:
-                    yield Unlisted(name=name, error=InvalidArgument("is a link or no file, and is not read"))
+                    yield UnreadableItem(name=name, error=InvalidArgument("is a link or no file, and is not read"))
         finally:
             for _, folder, entries in open_folders:
                 _close(folder, entries)
@@ -450,7 +429,7 @@ class FolderPlace:
                 os.lseek(source, 0, os.SEEK_SET)
                 try:
                     with into._opened(as_name) as there:
-                        return _are_equal(source, there)
+                        return all(a == b for a, b in zip_longest(_pieces(source), _pieces(there)))
                 except HashHubError:
                     return False  # a folder, or a link
         return True
@@ -488,7 +467,7 @@ class FolderPlace:
     def refuses(self, name: str, *, prefix: str = "") -> str:
         """Refuse names of which no file can be made."""
         parts = f"{prefix}{name}".split("/")
-        if shown(name) != name:
+        if os.fsencode(name).decode("utf-8", "replace") != name:
             return "it is not UTF-8, and no record could hold it"
         if any(part in {"", ".", ".."} for part in parts):
             return "it has a part that is empty, . or .."
@@ -567,9 +546,8 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _nameless(folder: int, stack: contextlib.ExitStack) -> tuple[int, str]:
-    """Open a file of which nothing is left if we are killed before it is whole and linked; return it, and by what it is
-    linked. On a file system that has no such files (NFS) it has a name that others do not guess; one that is left in
-    `checking/` is removed by it.
+    """Open a file of which nothing is left if we are killed; return it, and by what it is linked. File systems without
+    such files (NFS) get a secret name.
     """
     try:
         file = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
@@ -614,23 +592,11 @@ def of_file(name: str, status: os.stat_result) -> StoredObject:
 
 
 def _pieces(file: int) -> Iterator[bytes]:
-    while piece := os.read(file, _PIECE):
-        yield piece
-
-
-def _are_equal(one: int, other: int) -> bool:
-    while True:
-        piece = os.read(one, _PIECE)
-        if piece != os.read(other, _PIECE):
-            return False
-        if not piece:
-            return True
+    return iter(functools.partial(os.read, file, _PIECE), b"")
 
 
 def _refuse_encoded(head: dict[str, Any]) -> None:
-    """Raise InvalidArgument for an object with a Content-Encoding, which whoever uploads by a presigned request may
-    add: browsers decode it, and show what nobody has read.
-    """
+    """Raise InvalidArgument for a Content-Encoding, which uploaders may add: browsers show what nobody read."""
     encoding = str(head.get("ContentEncoding") or "")
     if not {word.strip().lower() for word in encoding.split(",")} <= _PLAIN_ENCODINGS:
         raise InvalidArgument(
@@ -674,15 +640,9 @@ class _Store:
 
 
 @functools.lru_cache(maxsize=8)
-def _session(endpoint: str, region: str, path_style: bool, jobs: int) -> _Store:  # noqa: FBT001 - of settings
-    from hashhub.hook.settings import BucketSettings
-
-    return _Store(BucketSettings(endpoint=endpoint, region=region, path_style=path_style, jobs=jobs))
-
-
 def _store(settings: BucketSettings) -> _Store:
     """Return the session of these settings: to begin one takes a second, and a worker has three places."""
-    return _session(settings.endpoint, settings.region, settings.path_style, settings.jobs)
+    return _Store(settings)
 
 
 async def _closed(body: Any) -> None:

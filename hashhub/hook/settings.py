@@ -394,10 +394,7 @@ def is_inside(inner: str, outer: str) -> bool:
 
 
 def load(file: Path | None, environment: Mapping[str, str]) -> HookSettings:
-    """Return the settings from `file` and `environment`.
-
-    Raises InvalidArgument for an unreadable file, an unknown key, a missing choice or a value of the wrong type.
-    """
+    """Return the settings from `file` and `environment`. Raises InvalidArgument for all that is wrong with them."""
     text = ""
     if file is not None:
         try:
@@ -418,9 +415,7 @@ def load(file: Path | None, environment: Mapping[str, str]) -> HookSettings:
 
 
 def parse(text: str, environment: Mapping[str, str], *, file: str = "settings") -> HookSettings:
-    """Return the settings of a file's text and `environment`; `file` is what errors call it. Raises InvalidArgument as
-    `load` does.
-    """
+    """Return the settings of a file's text and `environment`. `file`: what errors call it. Raises as `load`."""
     try:
         values: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))  # which Windows writes
     except ValueError as e:

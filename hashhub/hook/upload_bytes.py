@@ -131,17 +131,12 @@ class UploadBytes:
 
     @property
     def key(self) -> bytes:
-        """The SHA-256 digest, under which what was learnt of the content is remembered: MD5 can be made to
-        collide. Empty where something was passed over.
-        """
+        """The SHA-256 digest, by which contents are known: MD5 collides. Empty where bytes were passed over."""
         digests = self.digests
         return digests[-1].digest if digests else b""
 
     def open(self) -> IO[bytes] | None:
-        """Return the bytes, to be read from their begin and closed by the caller; None where they were not kept.
-
-        Each caller has a place in them of its own.
-        """
+        """Return the bytes as a file of the caller's own, to be closed by it; None where they were not kept."""
         with self._lock:
             if not self.is_kept:
                 return None

@@ -69,9 +69,7 @@ class WSGIUploadHook:
         self.memory = ByteBudget(self._limits.max_total_bytes)
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
-        """Begin to start in this process, rather than with the first request of any kind. `wait_seconds`: see
-        `Hook.start`.
-        """
+        """Begin to start before the first request. `wait_seconds`: see `Hook.start`."""
         self.process.get().start(wait_seconds=wait_seconds)
 
     def close(self) -> None:
@@ -160,9 +158,7 @@ class WSGIUploadHook:
 
 
 def _is_ended(environ: Environ) -> bool:
-    """Whether the server shows where the body ends, so that an app reads to there, whatever its length is said to be.
-    Behind the end of a body of another server a read can wait for ever.
-    """
+    """Whether the server shows where the body ends. Elsewhere a read behind the end can wait for ever."""
     return bool(environ.get("wsgi.input_terminated"))
 
 

@@ -20,7 +20,7 @@ _R = TypeVar("_R")  # what reading gives
 _PAUSE: Final = 0.25  # for which nothing is done until who waits is told so
 
 
-class Done(msgspec.Struct, Generic[_T, _H, _R], frozen=True):
+class ScannedItem(msgspec.Struct, Generic[_T, _H, _R], frozen=True):
     """An object that was read. `begun`: when, in seconds since 1970."""
 
     listed: ListedFile[_T]
@@ -41,15 +41,13 @@ class ScanEngine(Generic[_T, _H, _R]):
         jobs: int,
         ahead: int = 2,
     ) -> None:
-        """`read`: called in threads, so many at a time, also for what is known. `ahead`: objects handed out for each,
-        so that none is idle while somebody answers about others.
-        """
+        """`read`: called in `jobs` threads, also for what is known. `ahead`: objects handed out for each thread."""
         self._listing = iter(listing)
         self._read = read
         self._memory = memory
         self._most = jobs * ahead
         self._threads = ThreadPoolExecutor(jobs, "hashhub-scan")
-        self._done: SimpleQueue[Done[_T, _H, _R] | BaseException] = SimpleQueue()
+        self._done: SimpleQueue[ScannedItem[_T, _H, _R] | BaseException] = SimpleQueue()
         self.under_way = 0
 
     def __enter__(self) -> Self:
@@ -58,10 +56,8 @@ class ScanEngine(Generic[_T, _H, _R]):
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def __iter__(self) -> Iterator[Done[_T, _H, _R] | None]:
-        """Yield objects that are done; None when there is none for a while, and at the end, when others may still be
-        submitted.
-        """
+    def __iter__(self) -> Iterator[ScannedItem[_T, _H, _R] | None]:
+        """Yield objects that are done; None when none is for a while, and at the end before it stops."""
         is_at_end = False
         while True:
             while not is_at_end and self.under_way < self._most:
@@ -69,7 +65,9 @@ class ScanEngine(Generic[_T, _H, _R]):
                 if listed is None:
                     is_at_end = True
                 else:
-                    self.submit(listed, self._recall(listed))
+                    if self._memory is not None:
+                        self._memory.see(listed.address)
+                    self.submit(listed, self._memory.recall(listed) if self._memory is not None else KnownFile())
             if not self.under_way:
                 yield None
             if not self.under_way:
@@ -89,15 +87,9 @@ class ScanEngine(Generic[_T, _H, _R]):
         self.under_way += 1
         self._threads.submit(self._work, listed, known)
 
-    def _recall(self, listed: ListedFile[_T]) -> KnownFile[_H]:
-        if self._memory is None:
-            return KnownFile()
-        self._memory.see(listed.address)
-        return self._memory.recall(listed)
-
     def _work(self, listed: ListedFile[_T], known: KnownFile[_H]) -> None:
         begun = time.time()
         try:
-            self._done.put(Done(listed, known, begun, self._read(listed.item, known)))
+            self._done.put(ScannedItem(listed, known, begun, self._read(listed.item, known)))
         except BaseException as e:  # noqa: BLE001 - raised where the object is taken
             self._done.put(e)

@@ -65,7 +65,7 @@ class ListedFile(msgspec.Struct, Generic[_I], frozen=True):
     modified: float = 0.0
 
 
-class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
+class UnreadableItem(msgspec.Struct, frozen=True, kw_only=True):
     """What a listing came upon and cannot be read: a folder that may not be listed, a link, a device."""
 
     name: str
@@ -85,10 +85,8 @@ class ScanMemory(Generic[_T]):
     """The memory of one scan. For one thread; use it as a context manager."""
 
     def __init__(self, path: Path, kind: Any, *, hashed_by: str, is_shared: bool) -> None:
-        """`kind`: the type of the hashes. `hashed_by`: what hashes here; hashes by anything else are not given.
-        `is_shared`: whether other scans may have the file open.
-
-        Raises HashHubError when the file cannot be used.
+        """`kind`: the type of the hashes. `hashed_by`: other software's are not given. `is_shared`: whether other scans
+        may have the file open. Raises HashHubError when it cannot be used.
         """
         self._name = path.name
         self._hashed_by = hashed_by
@@ -161,9 +159,7 @@ class ScanMemory(Generic[_T]):
         return row[0][0] if row else 0
 
     def end(self, place: str, objects: int) -> int:
-        """Note that the scan of a place came to its end, with so many objects; forget what is gone, and return how many
-        that were.
-        """
+        """Note that the scan of a place ended; forget what is gone, and return how many objects that were."""
         with self._mapped():
             gone = self._database.execute(f"DELETE {_UNSEEN}", self._below(place)).rowcount
         self._run("INSERT OR REPLACE INTO place VALUES (?, ?)", _key(place), objects)

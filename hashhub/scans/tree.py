@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from hashhub.errors import InvalidArgument, NotFound, Reason
-from hashhub.scans.memory import ListedFile, Unlisted
+from hashhub.scans.memory import ListedFile, UnreadableItem
 from hashhub.sqlite_files import open_regular
 
 _T = TypeVar("_T")
@@ -27,11 +27,7 @@ BATCH: Final = 65_536  # names of a directory held at a time; in between, a larg
 
 
 class Tree:
-    """The files at and below some paths. Links to files are followed, links to directories are not, except for one that
-    is given.
-
-    `skipped`: what was left out so far, by what it is.
-    """
+    """The files at and below some paths. Links are followed to files, and if given. `skipped`: left out, by kind."""
 
     def __init__(
         self,
@@ -40,25 +36,21 @@ class Tree:
         own: tuple[int, int] | None = None,
         on_link: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`own`: device and inode of a directory that is left out. `on_link`: is told of each link to a directory that
-        is not followed.
-        """
+        """`own`: device and inode of a directory to leave out. `on_link`: told of links that are not followed."""
         self._paths = tuple(paths)
         self._own = own
         self._on_link = on_link
         self.skipped: Counter[str] = Counter()
 
-    def __iter__(self) -> Iterator[Path | Unlisted]:
-        """Yield files, sorted within each directory, and directories that cannot be listed. A path that does not exist
-        is yielded as well: opening it says so.
-        """
+    def __iter__(self) -> Iterator[Path | UnreadableItem]:
+        """Yield files, sorted in each directory, and what cannot be listed or found: opening it says why."""
         for given in self._paths:
             if os.path.isdir(given):  # noqa: PTH112 - Path.is_dir raises for some paths that cannot be looked at
                 yield from self._below(given)
             else:
                 yield Path(given)
 
-    def _below(self, top: str) -> Iterator[Path | Unlisted]:
+    def _below(self, top: str) -> Iterator[Path | UnreadableItem]:
         way = [(top, self._entries(top))]  # not recursive: a path has room for more directories than Python has frames
         while way:
             path, entries = way[-1]
@@ -103,12 +95,10 @@ def listed(path: Path, item: _T) -> ListedFile[_T]:
 
 
 def opened(path: Path) -> BinaryIO:
-    """Open a regular file for reading. What could be read for ever, such as a pipe or a device, is refused unopened.
-
-    Raises NotFound, or InvalidArgument (UNREADABLE_MEDIA).
-    """
+    """Open a regular file for reading; a pipe or device never. Raises NotFound, InvalidArgument (UNREADABLE_MEDIA)."""
     try:
-        _check_regular(os.stat(path))  # noqa: PTH116 - with the next line
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - with the next line
+            raise InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
         return os.fdopen(open_regular(path), "rb", buffering=0)
     except FileNotFoundError as e:
         raise NotFound("there is no file at this path any more, or none that a link points to; check the path") from e
@@ -119,19 +109,13 @@ def opened(path: Path) -> BinaryIO:
         ) from e
 
 
-def _check_regular(status: os.stat_result) -> None:
-    """Raise InvalidArgument (UNREADABLE_MEDIA) for anything but a regular file."""
-    if not stat.S_ISREG(status.st_mode):
-        raise InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
-
-
-def _unlisted(path: str, error: OSError) -> Unlisted:
+def _unlisted(path: str, error: OSError) -> UnreadableItem:
     why = InvalidArgument(
         f"the directory cannot be listed ({type(error).__name__}), so files in it may not have been looked at; "
         "expected one that this user can read",
         reason=Reason.UNREADABLE_MEDIA,
     )
-    return Unlisted(name=path, error=why)
+    return UnreadableItem(name=path, error=why)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

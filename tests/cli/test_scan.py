@@ -40,7 +40,7 @@ from hashhub.model import (
     VideoFrame,
 )
 from hashhub.scans import tree as scan_tree
-from hashhub.scans.memory import Unlisted
+from hashhub.scans.memory import UnreadableItem
 from hashhub.scans.tree import LINKED_DIRECTORIES, Tree
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
@@ -336,7 +336,7 @@ class TestTree:
         scandir = os.scandir
         shut = str(tmp_path / "shut")
         monkeypatch.setattr(os, "scandir", lambda path: Broken() if path == shut else scandir(path))
-        (unlisted,) = (one for one in Tree([str(tmp_path)]) if isinstance(one, Unlisted))
+        (unlisted,) = (one for one in Tree([str(tmp_path)]) if isinstance(one, UnreadableItem))
         assert unlisted.error.reason is Reason.UNREADABLE_MEDIA
         done = run("scan", str(tmp_path), "--json")
         assert done.exit_code == UNAVAILABLE

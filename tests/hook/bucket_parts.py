@@ -9,7 +9,7 @@ from hashhub.desk.hub import HubAnswer
 from hashhub.desk.records import Records
 from hashhub.errors import Unavailable
 from hashhub.hook import Hook, HookSettings
-from hashhub.hook.buckets import BucketWorker, Handled, ObjectOutcome
+from hashhub.hook.buckets import BucketWorker, HandledUpload, ObjectOutcome
 from hashhub.hook.settings import BucketSettings
 from hashhub.model import MatchResult, Query, Verdict
 from tests.hook import bucket_server
@@ -108,7 +108,7 @@ class Bench:
         self.scene, self.data, self._hashers = scene, data, hashers
         self.judge = Answers()
         self.now = 0.0
-        self.handled: list[Handled] = []
+        self.handled: list[HandledUpload] = []
         self._open: list[Any] = []
 
     def worker(self, *, data: Path | None = None, is_recording: bool = False, **changed: Any) -> BucketWorker:

@@ -28,10 +28,9 @@ from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
-from hashhub.hook.archive import Scanned, only_scan, scan_storage
+from hashhub.hook.archive import ScannedObject, only_scan, scan_memory, scan_storage
 from hashhub.hook.case_scan import scan_for_case, stored_in
 from hashhub.hook.places import FolderPlace, S3Place, StoredObject, place_of
-from hashhub.hook.scan_memory import scan_memory
 from hashhub.model import (
     TLP,
     Contributor,
@@ -75,7 +74,7 @@ class Archive:
         if self.scene.kind == "folder":
             os.utime(self.scene.root / "incoming" / name, (OLD, OLD))
 
-    def scan(self) -> dict[str, Scanned]:
+    def scan(self) -> dict[str, ScannedObject]:
         with only_scan(self.hook.settings), scan_memory(self.hook.settings) as memory:
             scanned = {s.name: s for s in scan_storage(self.hook, self.place, memory=memory, jobs=2)}
             self.gone = memory.end(self.place.url, len(scanned))
@@ -214,13 +213,13 @@ def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
         lines = "".join(f"{h.text}\n" for h in hash_media(content).hashes if h.algorithm == "MD5").encode()
         listed.operator.import_source(io.BytesIO(lines), hash_set=f"{contributor}/known", connector="hash-lines")
 
-    def scan() -> dict[str, Scanned]:
+    def scan() -> dict[str, ScannedObject]:
         with open_hook(settings) as hook, scan_memory(settings) as memory:
             scanned = {s.name: s for s in scan_storage(hook, place, memory=memory, jobs=2)}
             memory.end(place.url, len(scanned))
             return scanned
 
-    def decision(scanned: dict[str, Scanned], name: str = "a.jpg") -> Decision:
+    def decision(scanned: dict[str, ScannedObject], name: str = "a.jpg") -> Decision:
         given = scanned[name].decision
         assert given is not None
         return given
@@ -273,7 +272,7 @@ def test_what_a_later_answer_released_is_not_said_to_be_released_by_a_person(
     (folder / "new.jpg").write_bytes(listed.unknown)
     records = Records(Path(make_settings().data))
 
-    def scan(**changes: Any) -> Scanned:
+    def scan(**changes: Any) -> ScannedObject:
         settings = make_settings(**changes)
         with open_hook(settings) as hook, scan_memory(settings) as memory:
             [scanned] = scan_storage(hook, FolderPlace(str(folder)), memory=memory, jobs=1)
@@ -330,7 +329,7 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     settings = make_settings()
     place = FolderPlace(str(folder))
 
-    def scan() -> Scanned:
+    def scan() -> ScannedObject:
         with open_hook(settings) as hook, scan_memory(settings) as memory:
             [scanned] = scan_storage(hook, place, memory=memory, jobs=1)
             memory.end(place.url, 1)
@@ -343,7 +342,7 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     [stored] = stored_in(place, settings.max_bytes)
     read = stored.item
     assert not isinstance(read, str)
-    scans: list[Scanned] = []
+    scans: list[ScannedObject] = []
 
     def opened_beside_a_scan() -> IO[bytes]:
         scans.append(scan())
@@ -487,9 +486,9 @@ def test_the_page_escapes_names_and_does_not_grow(make_settings: Callable[..., H
             "state": UploadState.REMOVED if number % 2 else None,
         }
         if number % 5:
-            findings.add(Scanned(**given, decision=decision))
+            findings.add(ScannedObject(**given, decision=decision))
         else:
-            findings.add(Scanned(**given, error=PermissionDenied(hostile)))
+            findings.add(ScannedObject(**given, error=PermissionDenied(hostile)))
 
     def size() -> int:
         return len(repr([vars(findings)[name] for name in ("hits", "unread", "codes", "lists", "counts")]))

@@ -13,7 +13,7 @@ from hashhub.hook import Action, WithoutAnswer
 from hashhub.hook.buckets import BucketWorker, ObjectOutcome
 from hashhub.hook.places import FolderPlace, S3Place, StoredObject
 from hashhub.model import Query
-from hashhub.scans.memory import Unlisted
+from hashhub.scans.memory import UnreadableItem
 from tests.hook.bucket_parts import Bench, digest_of
 from tests.hook.conftest import HELD
 
@@ -77,7 +77,7 @@ def test_no_name_of_an_upload_that_fails_keeps_another_from_being_checked_again(
     at_work.judge.know(pictures[0])
     at_work.now += 700
     where = f"{worker.public.url.rstrip('/')}/known.jpg"
-    refused = Unlisted(name=where, error=PermissionDenied("access is denied"))
+    refused = UnreadableItem(name=where, error=PermissionDenied("access is denied"))
     monkeypatch.setattr(worker.quarantine, "objects", lambda *_: iter([refused]))
     for _ in range(2):
         worker.look_once()

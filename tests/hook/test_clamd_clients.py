@@ -391,7 +391,7 @@ def test_the_real_clamd_gets_each_byte_once_whatever_can_be_kept(
 
 @pytest.mark.parametrize("host", ["clamd..internal", "c" * 64, "clamd\ud800"])
 def test_a_host_that_cannot_be_looked_up_is_refused_before_the_first_upload(host: str) -> None:
-    with pytest.raises(InvalidArgument, match="host"):
+    with pytest.raises(InvalidArgument, match="must be HOST:PORT"):
         Chain(f"{host}:3310", seconds=1)
 
 

@@ -26,10 +26,10 @@ from hashhub.desk.vault import Vault
 from hashhub.desk.vault_keys import make_key
 from hashhub.errors import HashHubError
 from hashhub.hook import HookSettings, factory, load_settings, open_hook
-from hashhub.hook.buckets import BucketWorker, Handled
+from hashhub.hook.archive import FILE_NAME as SCAN_FILE
+from hashhub.hook.archive import scan_memory
+from hashhub.hook.buckets import BucketWorker, HandledUpload
 from hashhub.hook.places import FolderPlace, StoredObject
-from hashhub.hook.scan_memory import FILE_NAME as SCAN_FILE
-from hashhub.hook.scan_memory import scan_memory
 from hashhub.model import MatchResult, Query, Verdict
 from tests.hook.clamd_parts import stream, until_closed
 from tests.hook.web import File, ask, form, serving_asgi, serving_wsgi
@@ -101,7 +101,7 @@ def serve(kind: str, settings: str) -> None:
         # What has no answer yet is asked about again, and on record only then.
         with mock.patch.object(factory, "HubJudge", Doubting), open_hook(load_settings(Path(settings), {})) as hook:
 
-            def tell(handled: Handled) -> None:
+            def tell(handled: HandledUpload) -> None:
                 assert handled.decision is not None
                 _write(handled.decision.reference)
 

@@ -13,9 +13,8 @@ import pytest
 
 from hashhub.errors import LimitExceeded, Reason, Unavailable
 from hashhub.hook.settings import SidecarSettings
-from hashhub.hook.sidecar.bodies import RequestBody
 from hashhub.hook.sidecar.counts import SidecarMetrics
-from hashhub.hook.sidecar.turns import Turns
+from hashhub.hook.sidecar.turns import Turns, UploadBody
 from tests.hook.test_sidecar_adversaries import HEAD, connected, memory_bytes, until
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class Place:
         """Receive an upload and decide over it; return how long that took."""
         began = asyncio.get_running_loop().time()
         with self.turns.turn() as turn:
-            body = RequestBody(receive, self.settings, most=1 << 30, turn=turn)
+            body = UploadBody(receive, self.settings, most=1 << 30, turn=turn)
             async for _ in body.pieces():
                 self.most_at_once = max(self.most_at_once, self.counts.in_progress)
                 assert turn.has_place

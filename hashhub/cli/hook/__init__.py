@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from hashhub.desk.records import Records
     from hashhub.hook import HookSettings
 
-_PARTS: Final = (
-    "cases", "check", "evidence", "init", "queue", "reports", "serve", "storage", "sync", "trial", "vault",
-)  # fmt: skip
+_PARTS: Final = ("cases", "evidence", "init", "queue", "serve", "storage", "trial", "vault")
 SETTINGS: Final = click.option(
     "--settings",
     "settings_file",

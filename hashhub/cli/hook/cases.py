@@ -21,7 +21,7 @@ from hashhub.desk.cases.life import Case, CaseOutcome, Cases, CaseState
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
-from hashhub.scans.memory import ListedFile, Unlisted
+from hashhub.scans.memory import ListedFile, UnreadableItem
 from hashhub.scans.tree import Tree, listed
 from hashhub.scans.tree import opened as opened_file
 from hashhub.writing import written
@@ -290,7 +290,7 @@ def _listing(paths: tuple[str, ...], settings: HookSettings) -> Iterator[ListedF
     links: deque[str] = deque()  # to directories, which are not followed
     for path in Tree(map(str, tops), on_link=links.append):
         yield from _behind(links, tops)
-        if isinstance(path, Unlisted):
+        if isinstance(path, UnreadableItem):
             yield ListedFile(path.error.message, path.name)
         else:
             yield listed(path, partial(opened_file, path))

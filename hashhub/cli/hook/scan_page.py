@@ -6,14 +6,14 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from hashhub.cli.terminal import show_path
 from hashhub.desk.decision import Action, NoAnswer
 from hashhub.desk.records import UploadState
-from hashhub.hook.places import shown
 from hashhub.scans.findings import GREY, MOST_ROWS, RED, VIOLET, YELLOW, Findings, tally
 
 if TYPE_CHECKING:
     from hashhub.desk.decision import Decision
-    from hashhub.hook.archive import Scanned
+    from hashhub.hook.archive import ScannedObject
     from hashhub.hook.settings import HookSettings
 
 UNREAD: Final = "UNREAD"
@@ -44,7 +44,7 @@ class ObjectFindings(Findings):
         self.stale_since: datetime | None = None
         self.hits: dict[Action, list[tuple[str, ...]]] = {action: [] for action in _RESTRICTED}
 
-    def add(self, scanned: Scanned) -> None:
+    def add(self, scanned: ScannedObject) -> None:
         """Count one object."""
         if scanned.is_remembered:
             self.known += 1
@@ -53,7 +53,7 @@ class ObjectFindings(Findings):
         decision = scanned.decision
         if decision is None:
             self.count(UNREAD)
-            self.leave(shown(scanned.name), scanned.error.message if scanned.error else "")
+            self.leave(show_path(scanned.name), scanned.error.message if scanned.error else "")
             return
         self.count(decision.action, decision.policy, decision.revision)
         if decision.no_answer is not None:
@@ -71,7 +71,7 @@ class ObjectFindings(Findings):
             tally(self.lists, hash_set, _OTHERS)
         rows = self.hits[decision.action]
         if len(rows) < MOST_ROWS:
-            rows.append((shown(scanned.name), decision.reference, *_why(decision), said(scanned.state)))
+            rows.append((show_path(scanned.name), decision.reference, *_why(decision), said(scanned.state)))
 
     def page(self) -> str:
         """Return the page."""
@@ -81,7 +81,7 @@ class ObjectFindings(Findings):
             "objects by answer",
             _COLOURS,
             command="hook scan",
-            place=shown(self._place),
+            place=show_path(self._place),
             actions=[f"#{action}" for action in Action],
             codes=[(code, *(by := [self.codes[a, code] for a in Action]), sum(by)) for code in codes],
             lacking=[(name, self.counts[name]) for name in (*NoAnswer, UNREAD) if self.counts[name]],

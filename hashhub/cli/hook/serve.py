@@ -1,4 +1,4 @@
-"""`hashhub hook serve` and `hashhub hook clamd`: the sidecar, and the same for what has uploads scanned by ClamAV."""
+"""`hashhub hook serve`, `clamd`, `sync` and `check`: sidecar, clamd door, copy for local mode, single files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import logging
 import resource
 import sys
 from contextlib import suppress
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
 
 from hashhub.cli.hook import SETTINGS, hook, settings_of
-from hashhub.cli.session import Session, command, private_files
-from hashhub.cli.terminal import note, say
-from hashhub.errors import missing_extra
+from hashhub.cli.interrupts import Interrupts
+from hashhub.cli.session import REFUSED, Session, command, private_files
+from hashhub.cli.terminal import copy_progress, note, plain, print_json, say, table
+from hashhub.errors import InvalidArgument, missing_extra
+from hashhub.model import Verdict
+from hashhub.trust import ReasonCode
+
+if TYPE_CHECKING:
+    from hashhub.hook import Decision
+    from hashhub.hook.local import Sync
 
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _DESCRIPTORS: Final = 8192  # a connection has up to 12: its own, and two for each upload of a session
@@ -83,3 +91,100 @@ def serve_clamd(session: Session, *, settings_file: str | None) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     with open_hook(settings) as checks:
         serve(checks, ready)
+
+
+@command(hook, "sync", local=True)
+@SETTINGS
+@click.option(
+    "--follow/--once",
+    default=False,
+    help="Keep the copy up to date until interrupted, or end once it is.  [default: once]",
+)
+@click.option("--start-over", is_flag=True, help="Replace what the copy holds, for another token or another hub.")
+@click.option("--reindex", is_flag=True, help="Write the index anew; nothing of what was dropped is left in it.")
+def sync_copy(session: Session, *, settings_file: str | None, follow: bool, start_over: bool, reindex: bool) -> None:
+    """Keep a copy of what the token may hold, with an index, for hooks in the mode LOCAL.
+
+    It goes on where the last run ended, wherever that was. The token must have been made with --may-mirror. One process
+    keeps the copy; any number read it, also while it is kept.
+    """
+    with Interrupts() as interrupts:
+        from hashhub.hook.local import Sync
+
+        with Sync(settings_of(settings_file)) as sync:
+            interrupts.call(sync.stop)
+            if start_over:
+                sync.start_over()
+            with copy_progress((lambda: _tell(session, sync)) if follow else None) as on_page:
+                if follow:
+                    sync.follow(on_page)
+                sync.update(on_page)
+            if reindex:
+                sync.reindex()
+            _tell(session, sync)
+
+
+def _tell(session: Session, sync: Sync) -> None:
+    from hashhub.hook.local import IN_BULK
+
+    state = sync.state()
+    if not state.entries:
+        note(f"note: the copy has no entry, so that no upload matches by it. {IN_BULK}")
+    if session.print_if_json(state):
+        return
+    say(
+        f"complete at revision {state.revision}; entries: {state.entries}, hash sets: {state.hash_sets}, "
+        f"digests: {state.index_digests}; policy {state.policy}; {state.lines} changes in {state.seconds:.1f} s"
+    )
+
+
+def _why(decision: Decision) -> str:
+    """Return the reason that weighs most; of a file that nobody knows, what was not looked for."""
+    texts = [reason.text for reason in decision.reasons]
+    unsought = [reason.text for reason in decision.reasons if reason.code != ReasonCode.NOTHING_KNOWN]
+    if decision.verdict == Verdict.NO_MATCH and unsought:
+        return "; ".join(unsought)
+    return texts[0] if texts else ""
+
+
+@command(hook, "check", local=True)
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@SETTINGS
+@click.option("--fail-on-block", is_flag=True, help="Exit with 1 unless every file is allowed.")
+def check_files(session: Session, *, files: tuple[str, ...], settings_file: str | None, fail_on_block: bool) -> None:
+    """Decide over files as over uploads, and say why. Nothing is kept of them."""
+    from hashhub.hook import Action, open_hook
+
+    rows = []
+    unread: list[str] = []
+    is_allowed = True
+    unsearched: dict[str, None] = {}
+    with open_hook(settings_of(settings_file), keeps_records=False) as checks:
+        checks.connect()
+        try:
+            for file in files:
+                try:
+                    decision = checks.check(Path(file), upload_id=Path(file).name, door="cli")
+                except InvalidArgument as e:
+                    unread.append(file)
+                    if session.json:
+                        print_json({"file": file, "error": {"reason": e.reason, "message": e.message, "hint": ""}})
+                    else:
+                        rows.append((file, "-", "-", e.message))
+                    continue
+                is_allowed &= decision.action is Action.ALLOW
+                unsearched |= dict.fromkeys(decision.coverage.unsearched)
+                if session.json:
+                    print_json({"file": file, "decision": plain(decision)})
+                else:
+                    rows.append((file, decision.action, decision.verdict, _why(decision)))
+        finally:
+            if rows:
+                table(("file", "action", "verdict", "reason"), rows)
+            if unsearched and not session.json:
+                note(f"note: not looked for: {'; '.join(unsearched)}")
+    if unread:
+        note(f"error: {len(unread)} of {len(files)} files could not be read: nothing is known of them")
+        raise click.exceptions.Exit(REFUSED)
+    if fail_on_block and not is_allowed:
+        raise click.exceptions.Exit(REFUSED)

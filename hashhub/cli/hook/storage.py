@@ -13,16 +13,15 @@ import click
 from hashhub.cli.hook import SETTINGS, hook, settings_of
 from hashhub.cli.scan_directory import REPORT, RESULTS
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
-from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say
-from hashhub.hook.places import shown
+from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say, show_path
 from hashhub.signals import stopping_on_signals
 from hashhub.writing import check, make_directory, text_written
 
 if TYPE_CHECKING:
     from hashhub.cli.hook.scan_page import ObjectFindings
     from hashhub.errors import HashHubError
-    from hashhub.hook.archive import Scanned
-    from hashhub.hook.buckets import BucketWorker, Handled
+    from hashhub.hook.archive import ScannedObject
+    from hashhub.hook.buckets import BucketWorker, HandledUpload
 
 _SUMMARY = "summary.json"
 
@@ -40,24 +39,21 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
     from hashhub.hook import open_hook
     from hashhub.hook.buckets import BucketWorker, ObjectOutcome
 
-    def told(handled: Handled) -> None:
+    def told(handled: HandledUpload) -> None:
         if session.json:
             print_json(
                 {
-                    "name": shown(handled.name),
+                    "name": show_path(handled.name),
                     "outcome": handled.outcome,
-                    "where": shown(handled.where),
+                    "where": show_path(handled.where),
                     "reason": handled.reason,
                     "decision": None if handled.decision is None else plain(handled.decision),
                 }
             )
         elif handled.outcome is not ObjectOutcome.PUBLISHED:
             reference = handled.decision.reference if handled.decision else ""
-            say(
-                "  ".join(
-                    clean(shown(part)) for part in (handled.outcome, reference, handled.name, handled.reason) if part
-                )
-            )
+            parts = (handled.outcome, reference, handled.name, handled.reason)
+            say("  ".join(clean(show_path(part)) for part in parts if part))
 
     with open_hook(settings_of(settings_file)) as checks, BucketWorker(checks, told) as worker:
         if once:
@@ -130,9 +126,8 @@ def scan(
     """
     from hashhub.cli.hook.scan_page import UNREAD, ObjectFindings
     from hashhub.hook import Action, open_hook
-    from hashhub.hook.archive import only_scan, scan_storage
+    from hashhub.hook.archive import only_scan, scan_memory, scan_storage
     from hashhub.hook.places import place_of
-    from hashhub.hook.scan_memory import scan_memory
 
     settings = settings_of(settings_file)
     place = place_of(where, settings.bucket)
@@ -196,10 +191,10 @@ def _tell(findings: ObjectFindings) -> None:
         note(f"{released:,} of them were released by a person, and {removed:,} confirmed: those are still there.")
 
 
-def _line(scanned: Scanned) -> dict[str, object]:
+def _line(scanned: ScannedObject) -> dict[str, object]:
     return {
-        "name": shown(scanned.name),
-        "where": shown(scanned.where),
+        "name": show_path(scanned.name),
+        "where": show_path(scanned.where),
         "size": scanned.size,
         "is_remembered": scanned.is_remembered,
         "state": scanned.state,
@@ -208,16 +203,16 @@ def _line(scanned: Scanned) -> dict[str, object]:
     }
 
 
-def _words(scanned: Scanned) -> Iterator[str]:
+def _words(scanned: ScannedObject) -> Iterator[str]:
     from hashhub.cli.hook.scan_page import UNREAD, said
 
     if scanned.decision is None:
         yield UNREAD
-        yield shown(scanned.name)
+        yield show_path(scanned.name)
         yield scanned.error.message if scanned.error else ""
         return
     yield scanned.decision.action
     yield scanned.decision.reference
-    yield shown(scanned.name)
+    yield show_path(scanned.name)
     yield scanned.decision.reasons[0].text if scanned.decision.reasons else ""
     yield said(scanned.state)

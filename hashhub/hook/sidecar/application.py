@@ -49,10 +49,9 @@ from hashhub.hook.core import START_SECONDS
 from hashhub.hook.forms import BodyRefused, FormReader, ReceivedFile
 from hashhub.hook.settings import StatusRule
 from hashhub.hook.sidecar import pages, shapes
-from hashhub.hook.sidecar.bodies import RequestBody
 from hashhub.hook.sidecar.counts import SidecarMetrics
 from hashhub.hook.sidecar.guard import Guard
-from hashhub.hook.sidecar.turns import Turns
+from hashhub.hook.sidecar.turns import Turns, UploadBody
 from hashhub.model import Query, now
 
 if TYPE_CHECKING:
@@ -288,7 +287,7 @@ class Sidecar:
                 decision = await self._decided(request, None, upload, "tusd")
         return _json(200, shapes.tusd_answer(decision))
 
-    def _body(self, request: Request, turn: Turn | None = None) -> RequestBody:
+    def _body(self, request: Request, turn: Turn | None = None) -> UploadBody:
         encodings = request.headers.getlist("content-encoding")
         if any(encoding.strip().lower() not in {"", "identity"} for encoding in encodings):
             raise InvalidArgument.field("Content-Encoding", "is not read; send the file's bytes as they are")
@@ -296,12 +295,10 @@ class Sidecar:
         is_larger = announced.isdecimal() and int(announced) > self._most
         # One that says so itself is read until it is too large for the hook, and no further.
         most = self._hook.settings.max_bytes if is_larger else self._most
-        return RequestBody(request.receive, self._settings, most=most, turn=turn)
+        return UploadBody(request.receive, self._settings, most=most, turn=turn)
 
-    async def _decided(self, request: Request, body: RequestBody | None, upload: Upload, door: str) -> Decision:
-        """Decide in a thread. Raises Cancelled when the caller goes meanwhile, as far as that can be seen: while the
-        body still comes, going shows at the next piece.
-        """
+    async def _decided(self, request: Request, body: UploadBody | None, upload: Upload, door: str) -> Decision:
+        """Decide in a thread. Raises Cancelled when the caller goes meanwhile, as far as that can be seen."""
         deciding = asyncio.ensure_future(self._timed(request, door, upload.decide))
         waits: set[asyncio.Future[Any]] = {deciding}
         if body is None or body.is_whole:

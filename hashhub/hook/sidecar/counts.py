@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 _BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds, inclusive
 
 
+def _head(name: str, kind: str, what: str) -> list[str]:
+    return [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
+
+
 class _Times:
     def __init__(self) -> None:
         self._counts = [0] * (len(_BOUNDS) + 1)
@@ -23,7 +27,7 @@ class _Times:
         self._sum += seconds
 
     def lines(self, name: str, what: str) -> list[str]:
-        lines = [f"# HELP {name} {what}", f"# TYPE {name} histogram"]
+        lines = _head(name, "histogram", what)
         total = 0
         for bound, count in zip((*_BOUNDS, "+Inf"), self._counts, strict=True):
             total += count
@@ -56,32 +60,25 @@ class SidecarMetrics:
 
     def text(self, *, memory_bytes: int) -> str:
         """Return all of it as a scrape reads it. `memory_bytes`: of uploads that are in memory now."""
+        name = "hashhub_hook"
         with self._lock:
-            lines = [
-                "# HELP hashhub_hook_decisions_total Decisions, by door, action, verdict and why there was no answer.",
-                "# TYPE hashhub_hook_decisions_total counter",
-            ]
+            lines = _head(
+                f"{name}_decisions_total", "counter", "Decisions, by door, action, verdict and why there was no answer."
+            )
             for (door, action, verdict, no_answer), count in sorted(self._decisions.items()):
                 labels = f'door="{door}",action="{action}",verdict="{verdict}",no_answer="{no_answer}"'
-                lines.append(f"hashhub_hook_decisions_total{{{labels}}} {count}")
-            lines += [
-                "# HELP hashhub_hook_responses_total Answers, by path and status.",
-                "# TYPE hashhub_hook_responses_total counter",
-            ]
+                lines.append(f"{name}_decisions_total{{{labels}}} {count}")
+            lines += _head(f"{name}_responses_total", "counter", "Answers, by path and status.")
             for (path, status), count in sorted(self._responses.items()):
-                lines.append(f'hashhub_hook_responses_total{{path="{path}",status="{status}"}} {count}')
-            lines += self._requests.lines("hashhub_hook_request_seconds", "How long requests took, sending included.")
+                lines.append(f'{name}_responses_total{{path="{path}",status="{status}"}} {count}')
+            lines += self._requests.lines(f"{name}_request_seconds", "How long requests took, sending included.")
             lines += self._decided.lines(
-                "hashhub_hook_decision_seconds", "How long decisions took once the upload was there."
+                f"{name}_decision_seconds", "How long decisions took once the upload was there."
             )
-            for name, kind, what, value in (
+            for key, kind, what, value in (
                 ("received_bytes_total", "counter", "Bytes of bodies that were read.", self.bytes_received),
                 ("upload_memory_bytes", "gauge", "Bytes of uploads that are in memory.", memory_bytes),
                 ("uploads_in_progress", "gauge", "Uploads that are received or decided over.", self.in_progress),
             ):
-                lines += [
-                    f"# HELP hashhub_hook_{name} {what}",
-                    f"# TYPE hashhub_hook_{name} {kind}",
-                    f"hashhub_hook_{name} {value}",
-                ]
+                lines += [*_head(f"{name}_{key}", kind, what), f"{name}_{key} {value}"]
         return "\n".join(lines) + "\n"

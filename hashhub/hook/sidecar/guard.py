@@ -30,9 +30,8 @@ class Guard:
     """Lets requests through, or raises."""
 
     def __init__(self, settings: SidecarSettings, *, for_persons: str = "") -> None:
-        """`for_persons`: a path that needs no secret, nor do those below it, since persons' own tokens are asked for.
-        Raises InvalidArgument for a secret that cannot be read or is short, and for an address that others reach
-        without one.
+        """`for_persons`: a path below which persons' own tokens are asked for. Raises InvalidArgument for a secret that
+        is bad, or missing on an address that others reach.
         """
         self._secret = _secret(settings.secret_file)
         self._for_persons = for_persons
@@ -46,9 +45,7 @@ class Guard:
             )
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
-        """Raise PermissionDenied for a web page, Unauthenticated without the secret, InvalidArgument for a body whose
-        end is told twice: a proxy in front may believe the other one.
-        """
+        """Raise PermissionDenied for web pages, Unauthenticated, or InvalidArgument for two ends of a body."""
         if "content-length" in headers and "transfer-encoding" in headers:
             raise InvalidArgument.field("Content-Length", "must not stand beside Transfer-Encoding; send one of them")
         own = headers.get("sec-fetch-site", "").lower() in _OWN_PAGES

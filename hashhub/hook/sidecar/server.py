@@ -23,9 +23,8 @@ _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-
 
 
 def serve(hook: Hook, *, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then let what is being decided end, for `end_seconds`. `on_ready` gets HOST:PORT.
-
-    Raises InvalidArgument for settings under which anybody could ask, FailedPrecondition when the address is taken.
+    """Serve until SIGTERM or SIGINT, then for `end_seconds`. `on_ready` gets HOST:PORT. Raises InvalidArgument for
+    unsafe settings, FailedPrecondition when the address is taken.
     """
     import uvicorn
 
@@ -40,7 +39,7 @@ def serve(hook: Hook, *, on_ready: Callable[[str], None]) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             if self.started:
-                on_ready(_shown(listening))
+                on_ready(shown(*listening.getsockname()[:2]))
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             sidecar.is_ending = True
@@ -122,8 +121,3 @@ def _protocol(settings: SidecarSettings) -> type[asyncio.Protocol]:
                 self._reader_is_slow = None
 
     return Protocol
-
-
-def _shown(listening: socket.socket) -> str:
-    host, port, *_ = listening.getsockname()
-    return shown(host, port)

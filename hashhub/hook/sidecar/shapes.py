@@ -46,9 +46,7 @@ class TusdHook(msgspec.Struct, frozen=True):
 
     @property
     def is_finished(self) -> bool:
-        """Whether it announces an upload whose bytes are all there, before its client is answered. Pieces of an upload
-        that will be put together count, too: tusd serves each of them.
-        """
+        """Whether it announces an upload whose bytes are all there, or a piece of one: tusd serves each of them."""
         return self.kind == "pre-finish"
 
 
@@ -61,11 +59,8 @@ def tusd_hook(body: bytes) -> TusdHook:
 
 
 def open_tusd_upload(hook: TusdHook, directory: str) -> IO[bytes]:
-    """Open the file that tusd stored, inside `directory` only: no link is followed, nothing is fetched, and what is no
-    regular file is refused.
-
-    Raises FailedPrecondition without a directory, InvalidArgument for another store or a path outside, NotFound for
-    a file that is not there.
+    """Open the file that tusd stored in `directory`; links and other kinds of files are refused. Raises
+    FailedPrecondition without a directory, InvalidArgument for another store or path, NotFound.
     """
     if not directory:
         raise FailedPrecondition("sidecar.tusd_directory is not set; name the directory that tusd stores uploads in")
@@ -106,11 +101,7 @@ def _open_below(root: Path, names: tuple[str, ...]) -> IO[bytes]:
 
 
 def tusd_answer(decision: Decision) -> dict[str, Any]:
-    """Return what tusd reads: nothing for ALLOW; otherwise the answer that its client gets, which tells of the
-    decision only what an uploader may know.
-
-    RejectUpload is read at `pre-create` only; it is there for versions that read it here, too.
-    """
+    """Return what tusd reads: nothing for ALLOW, else its client's answer. Some read RejectUpload here, too."""
     if decision.action is Action.ALLOW:
         return {}
     body = msgspec.json.encode({"action": decision.action, "reference": decision.reference}).decode()

@@ -1,4 +1,5 @@
-"""Whose upload is received or decided over: as many at once as the sidecar takes, and no place for who sends nothing.
+"""What a request brings, and whose upload is received or decided over: as many at once as the sidecar takes, and no
+place for who sends nothing.
 
 A place is taken with an upload's first bytes. While others wait, one whose sender is behind lends its place, and takes
 one again with its next bytes; what has come of it stays. So senders that stall hold nobody up, and one that is only
@@ -8,17 +9,20 @@ slow loses nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hashhub.byte_budget import ByteBudget
-from hashhub.errors import LimitExceeded
+from hashhub.errors import Cancelled, LimitExceeded, Reason, Unavailable
 
 if TYPE_CHECKING:
+    from starlette.types import Receive
+
     from hashhub.hook.settings import SidecarSettings
     from hashhub.hook.sidecar.counts import SidecarMetrics
 
+_SLOWEST: Final = 16  # a sender for whose place nobody waits may be so many times slower than others
 _RETRY_SECONDS: Final = 1
 _BEHIND_SECONDS: Final = 0.25
 """So far behind `slow_bytes_a_second` a sender lends its place. An answer from the other side of the world takes as
@@ -33,10 +37,10 @@ class Turns:
     def __init__(self, settings: SidecarSettings, counts: SidecarMetrics, *, most_lent_bytes: int) -> None:
         """`most_lent_bytes`: of uploads that have lent their places; one that would be beyond is cut off instead."""
         self._settings = settings
-        self._counts = counts
-        self._free = asyncio.Semaphore(settings.max_uploads)
+        self.counts = counts
+        self.free = asyncio.Semaphore(settings.max_uploads)
         self.lent = ByteBudget(most_lent_bytes)
-        self._receiving: set[Turn] = set()  # with a place, while their senders are waited for
+        self.receiving: set[Turn] = set()  # with a place, while their senders are waited for
         self._waiting = 0
         self._look: asyncio.TimerHandle | None = None
 
@@ -47,28 +51,16 @@ class Turns:
         try:
             yield turn
         finally:
-            self._end(turn)
+            turn.end()
 
-    async def take(self, turn: Turn) -> None:
-        """Take a place. Raises LimitExceeded when that takes too long."""
-        if turn.has_place:
-            return
-        if self._free.locked():
-            await self._wait()
-        else:
-            await self._free.acquire()  # at once
-        self.lent.give_back(turn.lent_bytes)
-        turn.lent_bytes = 0
-        turn.has_place = True
-        self._counts.in_progress += 1
-
-    async def _wait(self) -> None:
+    async def wait(self) -> None:
+        """Wait for a free place. Raises LimitExceeded when that takes too long."""
         self._waiting += 1
         if self._look is None:
             self._look_later()
         try:
             async with asyncio.timeout(self._settings.wait_seconds):
-                await self._free.acquire()
+                await self.free.acquire()
         except TimeoutError as e:
             raise LimitExceeded(
                 f"{self._settings.max_uploads} uploads are being checked, as many as this sidecar takes; send it again",
@@ -77,35 +69,15 @@ class Turns:
         finally:
             self._waiting -= 1
 
-    def begin(self, turn: Turn, patience: asyncio.Timeout) -> None:
-        """Say that the upload's sender is waited for. `patience`: brought to its end where it is to be cut off."""
-        turn.patience = patience
-        turn.since = asyncio.get_running_loop().time()
-        if turn.has_place:
-            self._receiving.add(turn)
-
-    def came(self, turn: Turn, count: int) -> None:
-        """Say that so many bytes have come; 0 where none will."""
-        turn.debt = max(0.0, turn.behind(asyncio.get_running_loop().time()) - count / turn.bytes_a_second)
-        turn.patience = None
-        turn.size += count
-        self._receiving.discard(turn)
-
     def _reclaim(self) -> None:
         """Have as many places lent as others wait for, by those who are behind, the slowest first."""
         self._look = None
         if not self._waiting:
             return
         at = asyncio.get_running_loop().time()
-        behind = [turn for turn in self._receiving if turn.behind(at) > _BEHIND_SECONDS]
+        behind = [turn for turn in self.receiving if turn.behind(at) > _BEHIND_SECONDS]
         for turn in sorted(behind, key=lambda turn: turn.behind(at), reverse=True)[: self._waiting]:
-            self._receiving.discard(turn)
-            if not self.lent.take(turn.size):
-                if turn.patience is not None:
-                    turn.patience.reschedule(at)
-                continue
-            turn.lent_bytes = turn.size
-            self._give_back(turn)
+            turn.lend(at)
         self._look_later()
 
     def _look_later(self) -> None:
@@ -113,44 +85,132 @@ class Turns:
         # A step after the timer: what came while the loop stood still is taken in before anybody is held to be behind.
         self._look = loop.call_later(_LOOK_SECONDS, loop.call_soon, self._reclaim)
 
-    def _give_back(self, turn: Turn) -> None:
-        turn.has_place = False
-        self._counts.in_progress -= 1
-        self._free.release()
-
-    def _end(self, turn: Turn) -> None:
-        self._receiving.discard(turn)
-        self.lent.give_back(turn.lent_bytes)
-        turn.lent_bytes = 0
-        if turn.has_place:
-            self._give_back(turn)
-
 
 class Turn:
     """One upload's turn: whether it has a place, how much has come, and how far its sender is behind."""
 
     def __init__(self, turns: Turns, bytes_a_second: float) -> None:
         self._turns = turns
-        self.bytes_a_second = bytes_a_second
+        self._bytes_a_second = bytes_a_second
         self.has_place = False
-        self.size = 0
-        self.lent_bytes = 0
-        self.debt = 0.0  # seconds; what came fast before excuses no stall
-        self.since = 0.0
-        self.patience: asyncio.Timeout | None = None
+        self._size = 0
+        self._lent_bytes = 0
+        self._debt = 0.0  # seconds; what came fast before excuses no stall
+        self._since = 0.0
+        self._patience: asyncio.Timeout | None = None
 
     def behind(self, at: float) -> float:
         """Return by how many seconds the sender is behind, while it is waited for."""
-        return self.debt + at - self.since
+        return self._debt + at - self._since
 
     async def take(self) -> None:
         """Take a place, if it has none. Raises LimitExceeded when that takes too long."""
-        await self._turns.take(self)
+        if self.has_place:
+            return
+        if self._turns.free.locked():
+            await self._turns.wait()
+        else:
+            await self._turns.free.acquire()  # at once
+        self._repay()
+        self.has_place = True
+        self._turns.counts.in_progress += 1
 
     def begin(self, patience: asyncio.Timeout) -> None:
-        """Say that the sender is waited for, as `Turns.begin`."""
-        self._turns.begin(self, patience)
+        """Say that the sender is waited for. `patience`: brought to its end where it is to be cut off."""
+        self._patience = patience
+        self._since = asyncio.get_running_loop().time()
+        if self.has_place:
+            self._turns.receiving.add(self)
 
     def came(self, count: int) -> None:
-        """Say that so many bytes have come."""
-        self._turns.came(self, count)
+        """Say that so many bytes have come; 0 where none will."""
+        self._debt = max(0.0, self.behind(asyncio.get_running_loop().time()) - count / self._bytes_a_second)
+        self._patience = None
+        self._size += count
+        self._turns.receiving.discard(self)
+
+    def lend(self, at: float) -> None:
+        """Let others have the place; where too much was lent already, the sender is cut off."""
+        self._turns.receiving.discard(self)
+        if self._turns.lent.take(self._size):
+            self._lent_bytes = self._size
+            self._give_back()
+        elif self._patience is not None:
+            self._patience.reschedule(at)
+
+    def end(self) -> None:
+        """Let go of the place, and of what came."""
+        self._turns.receiving.discard(self)
+        self._repay()
+        if self.has_place:
+            self._give_back()
+
+    def _repay(self) -> None:
+        self._turns.lent.give_back(self._lent_bytes)
+        self._lent_bytes = 0
+
+    def _give_back(self) -> None:
+        self.has_place = False
+        self._turns.counts.in_progress -= 1
+        self._turns.free.release()
+
+
+class UploadBody:
+    """A request's body. `size`: bytes so far; `is_whole`: it came to its end."""
+
+    def __init__(self, receive: Receive, settings: SidecarSettings, *, most: int, turn: Turn | None = None) -> None:
+        """`most`: bytes that are read, and one piece beyond. `turn`: has a place whenever a piece is given."""
+        self._receive = receive
+        self._most = most
+        self._turn = turn
+        self._settings = settings
+        self.size = 0
+        self.is_whole = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give the pieces as they come, until there are more bytes than may be read. Raises Cancelled without a caller,
+        Unavailable when it is slow, LimitExceeded without a place.
+        """
+        waited = 0.0
+        while not self.is_whole and self.size <= self._most:
+            # Only the time that the sender takes counts, not what is done with a piece.
+            least = self._settings.slow_bytes_a_second / _SLOWEST
+            allowed = self._settings.slow_seconds + self.size / least - waited
+            began = asyncio.get_running_loop().time()
+            message = await self._next(min(self._settings.slow_seconds, max(allowed, 0.0)))
+            waited += asyncio.get_running_loop().time() - began
+            if message["type"] == "http.disconnect":
+                raise Cancelled("the caller has gone", reason=Reason.CALLER_GONE)
+            piece: bytes = message.get("body", b"")
+            self.is_whole = not message.get("more_body", False)
+            self.size += len(piece)
+            if self._turn is not None and (piece or self.is_whole):
+                await self._turn.take()
+            if piece:
+                yield piece
+
+    async def _next(self, seconds: float) -> Any:
+        message: Any = {}
+        try:
+            async with asyncio.timeout(seconds) as patience:
+                if self._turn is not None:
+                    self._turn.begin(patience)
+                message = await self._receive()
+        except TimeoutError as e:
+            raise Unavailable(
+                f"the body came slower than {self._settings.slow_bytes_a_second} bytes a second; send it again",
+                reason=Reason.SLOW_SENDER,
+            ) from e
+        finally:
+            if self._turn is not None:
+                self._turn.came(len(message.get("body", b"")))
+        return message
+
+    async def all(self, most: int) -> bytes:
+        """Return a body that may have so many bytes at most. Raises LimitExceeded, and what `pieces` raises."""
+        content = bytearray()
+        async for piece in self.pieces():
+            content += piece
+            if len(content) > most:
+                raise LimitExceeded(f"the body has more than {most} bytes; send less", reason=Reason.TOO_LARGE)
+        return bytes(content)

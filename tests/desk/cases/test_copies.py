@@ -24,8 +24,8 @@ from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
+from hashhub.hook.archive import RememberedQuery, scan_memory
 from hashhub.hook.case_scan import ScanOutcome, Source, scan_for_case
-from hashhub.hook.scan_memory import Hashed, scan_memory
 from hashhub.model import Effort
 from hashhub.scans.memory import KnownFile, ListedFile
 from hashhub.testing.pictures import picture
@@ -306,9 +306,9 @@ def test_what_was_remembered_before_gaps_were_is_read_again(tmp_path: Path) -> N
     asked = query(jpeg(7, (96, 64)))
     listed = ListedFile(None, "a.jpg", "1")
     with scan_memory(settings) as memory:
-        memory.remember(listed, Hashed(asked), reference="upload-1")
+        memory.remember(listed, RememberedQuery(asked), reference="upload-1")
     with scan_memory(settings) as memory:
-        assert memory.recall(listed) == KnownFile(Hashed(asked), "upload-1")
+        assert memory.recall(listed) == KnownFile(RememberedQuery(asked), "upload-1")
     with sqlite3.connect(tmp_path / "scan.db") as database:
         database.execute("UPDATE object SET hashes = ?", (msgspec.msgpack.encode(asked),))
     database.close()
