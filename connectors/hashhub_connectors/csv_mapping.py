@@ -196,22 +196,12 @@ class _RowReader:
         self._mapping = mapping
         self._width = width
         self._is_ragged = is_ragged
-        place = {field: at[column] for field, column in mapping.columns.items()}
+        self._places = {field: at[column] for field, column in mapping.columns.items()}
         self._digests = [(name, HEX_LENGTHS.get(name, 0), at[column]) for name, column in mapping.digests]
-        self._value = place.get("value")
-        self._external_id = place.get("external_id")
-        self._algorithm = place.get("algorithm")
-        self._size = place.get("media_size")
-        self._quality = place.get("quality")
-        self._expires = place.get("expire_time")
-        self._media_type = place.get("media_type")
-        self._series = place.get("series")
-        self._time = place.get("source_time")
         self._tags = [at[column] for column in mapping.tags]
         self._flags = [(field, at[column]) for field, column in mapping.flags.items()]
         self._flags_read: dict[tuple[str, ...], tuple[Flags, tuple[HashFault, ...]]] = {}
         self._filled = {**mapping.defaults, **mapping.constants}
-        self._expire_text = self._filled.get("expire_time", "")
         self._fixed_flags = Flags(**mapping.flags_stated)
 
     def read(self, position: str, cells: list[str]) -> Record | Reject:
@@ -228,14 +218,14 @@ class _RowReader:
             cells = cells + [""] * (self._width - len(cells))
         faults: list[HashFault] = []
         pairs = self._pairs(cells, faults)
-        external_id = cells[self._external_id].strip() if self._external_id is not None else ""
+        external_id = self._cell("external_id", cells)
         if external_id.startswith('="'):
             external_id = _bare(external_id)
         if external_id and (refused := items.bad_id(position, external_id)):
             return refused
         filled = self._filled
-        if self._value is not None:
-            value = cells[self._value].strip()
+        if "value" in self._places:
+            value = self._cell("value", cells)
             if value.startswith('="'):
                 value = _bare(value)
             value = self._mapping.values.get(value, value)
@@ -244,8 +234,7 @@ class _RowReader:
         if len(value) > MAX_TEXT:
             return Reject(position, "BAD_FIELD", f"the value has {len(value)} characters; expected at most {MAX_TEXT}")
         expire_time = None
-        until = cells[self._expires].strip() if self._expires is not None else ""
-        if until := until or self._expire_text:
+        if until := self._cell("expire_time", cells) or filled.get("expire_time", ""):
             expire_time = self._end(until)
             if expire_time is None:  # leaving it out would say: never
                 expected = (
@@ -257,13 +246,9 @@ class _RowReader:
         if self._flags:
             flags, unread = self._flags_of(tuple(cells[i] for _, i in self._flags))
             faults += unread
-        media_type = cells[self._media_type].strip() if self._media_type is not None else ""
-        series = cells[self._series].strip() if self._series is not None else ""
-        stated = cells[self._time].strip() if self._time is not None else ""
-        if filled:
-            media_type = media_type or filled.get("media_type", "")
-            series = series or filled.get("series", "")
-            stated = stated or filled.get("source_time", "")
+        media_type = self._cell("media_type", cells) or filled.get("media_type", "")
+        series = self._cell("series", cells) or filled.get("series", "")
+        stated = self._cell("source_time", cells) or filled.get("source_time", "")
         tags = ",".join([cells[i] for i in self._tags]) if self._tags else ""
         if "tags" in filled and not tags.strip(", \t"):
             tags = filled["tags"]
@@ -276,13 +261,18 @@ class _RowReader:
             scheme=self._mapping.scheme,
             flags=flags,
             media_type=items.text(media_type, "media_type", faults).lower() if media_type else "",
-            media_size=self._size_of(cells[self._size].strip(), faults) if self._size is not None else None,
+            media_size=self._size_of(self._cell("media_size", cells), faults),
             series=items.text(series, "series", faults) if series else "",
             tags=items.tags(tags, "tags", faults) if tags else (),
-            quality=self._quality_of(cells[self._quality].strip(), faults) if self._quality is not None else None,
+            quality=self._quality_of(self._cell("quality", cells), faults),
             source_time=items.text(self._iso(stated), "source_time", faults) if stated else "",
             expire_time=expire_time,
         )
+
+    def _cell(self, field: str, cells: list[str]) -> str:
+        """Return what stands in the column of a field; nothing where there is none."""
+        place = self._places.get(field)
+        return "" if place is None else cells[place].strip()
 
     def _pairs(self, cells: list[str], faults: list[HashFault]) -> list[tuple[str, str]]:
         """Return the (algorithm, digest) pairs of a row, and add a fault for each digest that cannot be one."""
@@ -310,9 +300,8 @@ class _RowReader:
 
     def _labelled(self, cells: list[str], digest: str) -> tuple[str, str]:
         """Return the algorithm of a digest in a mixed column, empty where nothing tells it, and the digest."""
-        name = cells[self._algorithm].strip() if self._algorithm is not None else ""
-        if name:
-            return _algorithm(name, self._mapping), digest
+        if name := self._cell("algorithm", cells):
+            return _known(name, self._mapping) or name, digest
         if (match := _PREFIXED.fullmatch(digest)) and (label := _known(match[1], self._mapping)):
             return label, match[2].strip()
         if told := self._filled.get("algorithm"):
@@ -445,11 +434,6 @@ _REMEMBERED: Final = 4096
 
 def _known(name: str, mapping: Columns) -> str:
     return mapping.algorithms.get(word(name), "") or canonical(name)
-
-
-def _algorithm(name: str, mapping: Columns) -> str:
-    """Return the algorithm that a cell names; one that the hub does not know as the cell has it."""
-    return _known(name, mapping) or name
 
 
 def _whole(cell: str, decimal: str) -> str:

@@ -36,19 +36,14 @@ class UnreadColumns:
 
 
 class Rows:
-    """The rows of a source: `header`, then an iteration of (position, cells), or a Reject for a row that is no
-    delimited text.
+    """The rows of a source: `header`, then (position, cells) of each row, or a Reject for one that cannot be parsed.
 
-    A quoted cell may span lines; the position is the line where the row begins. Without `has_header` there is no
-    header, and the first row is one like the others. `skip` lines at the beginning are passed over, and so is Excel's
-    `sep=;`, which decides the delimiter where None is given, or else must not contradict it.
+    A row's position is its first line. `skip` lines at the beginning are skipped, and so is Excel's `sep=;`, which sets
+    the delimiter where None is given and must not contradict it otherwise. With `keeps_raw`, `raw` is the text of the
+    last row without its line end, `begin` what precedes the header, and blank lines come as rows without cells.
 
-    Where `keeps_raw`, `raw` is the text of the row that came last as it stands in the source, without its last line
-    end, `begin` what stands before the header, and blank lines come as rows without cells.
-
-    Raises MalformedSource for an empty file, a quote that is never closed (a cut-off file ends like that), a wrong
-    encoding, and a line or a row of more than `longest` characters, by default MAX_LINE. Where that is given, a cell
-    may be as long; else it has at most the 128 KiB of `csv`.
+    Raises MalformedSource for an empty file, a quote that is never closed (the file may be cut off), a wrong encoding,
+    and a line or row longer than `longest` characters (MAX_LINE). A cell has at most 128 KiB unless `longest` is given.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, TypeVar, cast
 
 import msgspec
 
-from hashhub.connector import Exported, Loss, partial, read_flag
+from hashhub.connector import Exported, Loss, Option, partial, read_flag
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import (
@@ -51,6 +51,26 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _Read = TypeVar("_Read")
 
 
+class OptionallyClassified:
+    """What connectors have in common whose format has a place for classifications that only hashhub uses."""
+
+    options: tuple[Option, ...] = (
+        Option(
+            "classified",
+            "no: being in the file is the statement, as in a plain list of hashes; items that state a classification "
+            "or call themselves benign are refused; yes unless given",
+        ),
+    )
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:
+        """Return what the option `classified` says: yes unless it says no. Raises InvalidArgument for other words."""
+        stated = options.get("classified", "yes")
+        flag = read_flag(stated)
+        if flag is None:
+            raise InvalidArgument.field("options.classified", f"must be yes or no, got {stated[:20]!r}", "PATTERN")
+        return flag
+
+
 # --- What may be written ----------------------------------------------------------------------------------------------
 
 
@@ -66,15 +86,6 @@ def harm(entry: Entry, hash_set: HashSet | None) -> frozenset[str]:
         return _PURPOSES[hash_set.purpose]
     verdicts = frozenset(entry.classification.dimensions.get("verdict", ()))
     return verdicts if verdicts <= _HARM else frozenset()
-
-
-def is_classified(options: Mapping[str, str]) -> bool:
-    """Return what the option `classified` says: yes unless it says no. Raises InvalidArgument where it says neither."""
-    stated = options.get("classified", "yes")
-    flag = read_flag(stated)
-    if flag is None:
-        raise InvalidArgument.field("options.classified", f"must be yes or no, got {stated[:20]!r}", "PATTERN")
-    return flag
 
 
 def hash_set_of(entry: Entry, exported: Exported) -> HashSet | None:

@@ -1,12 +1,12 @@
 """One hash a line, as sum tools, hashdeep, PDQ's tool, The Sleuth Kit, PowerShell and plain lists write it; items may
 end in NUL (md5sum -z).
 
-The algorithm is never guessed: the line, a header or the option `algorithm` says it; without them 32 hexadecimal digits
-are MD5 and 40 SHA-1, which no other algorithm here has, and 64 digits must be told. A last line without its end may be
-cut off, so it is refused unless all items before it have its shape.
+The algorithm is never guessed: it comes from the line, a header or the option `algorithm`. Otherwise 32 hexadecimal
+digits are MD5, 40 SHA-1, and 64 are refused. A last line without its end may be cut off; it is refused unless all items
+before it look alike.
 
-A line with all frames of a video is one item; lines of vPDQ are refused (VIDEO_FRAME) unless the option
-`frames=pictures` makes each an item. File names are case data: neither kept nor named in messages.
+A line with all frames of a video is one item; single frames are refused (VIDEO_FRAME) unless `frames=pictures`. File
+names are case data: neither kept nor named in messages.
 """
 
 from __future__ import annotations

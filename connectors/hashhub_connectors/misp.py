@@ -92,23 +92,12 @@ _SIGHTING, _FALSE_POSITIVE, _EXPIRATION = "0", "1", "2"
 _EXPECTED: Final = "expected a MISP event, a list of events, or the answer of a search for them"
 
 
-class MISP:
+class MISP(exchange.OptionallyClassified):
     """Reads MISP events. Positions are `Event.Object[3]`, `response[0].Event.Attribute[12]`."""
 
     name = "misp"
     version = "3"
     summary = "MISP events in JSON and event files of a feed: objects and attributes with digests, tags, sightings"
-    options: tuple[Option, ...] = (
-        Option(
-            "classified",
-            "no: being in the event is the statement, as in a plain list of hashes; items that state a classification "
-            "are refused; yes unless given",
-        ),
-    )
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:
-        """Return what the option `classified` says: a tag of hashhub's has a place for them."""
-        return exchange.is_classified(options)
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content is enough
         """Return a guess from names that only MISP uses."""
@@ -127,7 +116,7 @@ class MISP:
         for more than twenty thousand events; InvalidArgument for a wrong option.
         """
         check_options(self, options)
-        return _read(source, is_classified=exchange.is_classified(options))
+        return _read(source, is_classified=self.has_classifications(options))
 
 
 class _Part(NamedTuple):
@@ -139,14 +128,11 @@ class _Part(NamedTuple):
     value: object
 
 
-class _Event:
+class _Event(NamedTuple):
     """What an event says of all its items."""
 
-    __slots__ = ("organisation", "tags")
-
-    def __init__(self) -> None:
-        self.tags: tuple[str, ...] = ()
-        self.organisation = ""
+    tags: tuple[str, ...] = ()
+    organisation: str = ""
 
 
 def _read(source: BinaryIO, *, is_classified: bool) -> Items:
@@ -184,11 +170,12 @@ def _note(events: dict[int, _Event], part: _Part) -> None:
         return
     if part.event not in events and len(events) >= _MAX_EVENTS:
         raise MalformedSource(f"the file has more than {_MAX_EVENTS} events; split it", position=part.position)
-    event = events.setdefault(part.event, _Event())
+    event = events.get(part.event, _NO_EVENT)
     if part.kind == "Tag":
-        event.tags = _tag_names(part.value, [])[:_MAX_EVENT_TAGS]
+        event = event._replace(tags=_tag_names(part.value, [])[:_MAX_EVENT_TAGS])
     elif isinstance(part.value, dict):
-        event.organisation = items.text(part.value.get("name"), "Orgc", [])[:200]
+        event = event._replace(organisation=items.text(part.value.get("name"), "Orgc", [])[:200])
+    events[part.event] = event
 
 
 class _EventStream:

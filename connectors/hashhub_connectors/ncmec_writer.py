@@ -77,23 +77,16 @@ class NCMECWriter:
                 f'<?xml version="1.0" encoding="UTF-8"?>\n<queryResult xmlns="{NAMESPACE}">\n<images {newest}>\n'
             )
             for entry in entries:
+                identity = _identity(entry, number)
                 refused = outgoing.withheld(entry, exported, has_withdrawals=True)
-                identity = None if refused else _identity(entry, number)
-                if refused is None and identity is None:
-                    refused = Loss(
-                        entry.name,
-                        "entry",
-                        "UNKNOWN_MEDIA_TYPE",
-                        "the format says whether an item is a picture or a video, and the entry does not",
-                    )
-                if refused is None and entry.state is EntryState.ACTIVE:
-                    refused = listing.refuses(entry)
-                    if refused is None and not any(h.algorithm in _FINGERPRINTS for h in entry.hashes):
-                        names = ", ".join(_FINGERPRINTS)
-                        refused = Loss(entry.name, "entry", "NO_HASH", f"the entry has no digest of {names}")
-                if refused is not None or identity is None:
-                    if refused is not None:
-                        yield refused
+                if refused is None and identity is not None and entry.state is EntryState.ACTIVE:
+                    refused = listing.refuses(entry) or _no_fingerprint(entry)
+                if refused is not None:
+                    yield refused
+                    continue
+                if identity is None:
+                    detail = "the format says whether an item is a picture or a video, and the entry does not"
+                    yield Loss(entry.name, "entry", "UNKNOWN_MEDIA_TYPE", detail)
                     continue
                 output = outputs[identity.kind]
                 if entry.state is EntryState.WITHDRAWN:
@@ -165,6 +158,12 @@ def _time(entry: Entry) -> str:
     return f"<timestamp>{escape(time)}</timestamp>" if time and is_plain(time) else ""
 
 
+def _no_fingerprint(entry: Entry) -> Loss | None:
+    if any(h.algorithm in _FINGERPRINTS for h in entry.hashes):
+        return None
+    return Loss(entry.name, "entry", "NO_HASH", f"the entry has no digest of {', '.join(_FINGERPRINTS)}")
+
+
 def _put(output: Output, entry: Entry, identity: _Identity, value: str) -> None:
     first: dict[str, str] = {}
     for h in entry.hashes:
@@ -178,10 +177,7 @@ def _put(output: Output, entry: Entry, identity: _Identity, value: str) -> None:
 
 
 def _losses(entry: Entry, identity: _Identity) -> Iterator[Loss]:
-    algorithms = [h.algorithm for h in entry.hashes]
-    if len(set(algorithms) & _FINGERPRINTS.keys()) < len(algorithms):
-        yield from outgoing.no_place_for_hash(entry, _WHAT, (a for a in algorithms if a not in _FINGERPRINTS))
-        yield from outgoing.only_one_hash(entry, _WHAT, (a for a in _FINGERPRINTS if algorithms.count(a) > 1))
+    yield from outgoing.no_place_for_others(entry, _WHAT, _FINGERPRINTS)
     if not identity.is_own:
         yield _rewritten(entry)
         yield Loss(

@@ -187,11 +187,7 @@ class PurposeCheck:
         """`allowed`: purposes the format can mean; none: any. Raises InvalidArgument for others, or several."""
         purposes = sorted({s.purpose for s in exported.hash_sets.values()})
         if len(purposes) > 1:
-            raise InvalidArgument.field(
-                "hash_sets",
-                f"have the purposes {', '.join(purposes)}, which {what} cannot tell apart; export them to a file each",
-                "PURPOSES",
-            )
+            raise _mixed(purposes, what)
         self.purpose = purposes[0] if purposes else None
         if self.purpose is not None and allowed and self.purpose not in allowed:
             raise InvalidArgument.field(
@@ -382,8 +378,9 @@ def refuse_mixed_purposes(exported: Exported, what: str) -> None:
     """Refuse benign or test items beside others: a value would say of the one what holds of the other."""
     purposes = sorted({s.purpose for s in exported.hash_sets.values()})
     if len(purposes) > 1 and {Purpose.BENIGN, Purpose.TEST} & set(purposes):
-        raise InvalidArgument.field(
-            "hash_sets",
-            f"have the purposes {', '.join(purposes)}, which {what} cannot tell apart; export them to a file each",
-            "PURPOSES",
-        )
+        raise _mixed(purposes, what)
+
+
+def _mixed(purposes: Iterable[str], what: str) -> InvalidArgument:
+    detail = f"have the purposes {', '.join(purposes)}, which {what} cannot tell apart; export them to a file each"
+    return InvalidArgument.field("hash_sets", detail, "PURPOSES")

@@ -134,23 +134,12 @@ _LOOKS: Final = re.compile(
 )
 
 
-class STIX:
+class STIX(exchange.OptionallyClassified):
     """Reads STIX 2.1. Positions are `objects[12]`, `objects[3].objects.0` in observed data, `[12]` in a bare array."""
 
     name = "stix"
     version = "3"
     summary = "STIX 2.1 bundles and TAXII envelopes: file objects, indicators of file hashes, opinions, revocations"
-    options: tuple[Option, ...] = (
-        Option(
-            "classified",
-            "no: being in the file is the statement, as in a plain list of hashes; items that state a classification "
-            "or call themselves benign are refused; yes unless given",
-        ),
-    )
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:
-        """Return what the option `classified` says: hashhub's extension has a place for them."""
-        return exchange.is_classified(options)
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content is enough
         """Return a guess from the ids and types that STIX objects have."""
@@ -168,7 +157,7 @@ class STIX:
         thousand opinions, sightings, markings and identities; InvalidArgument for a wrong option.
         """
         check_options(self, options)
-        return _read(source, is_classified=exchange.is_classified(options))
+        return _read(source, is_classified=self.has_classifications(options))
 
 
 def _read(source: BinaryIO, *, is_classified: bool) -> Items:

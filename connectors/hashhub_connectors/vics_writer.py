@@ -82,15 +82,13 @@ class VICSWriter:
         output.put("{" + (_CONTEXT_20.format(region) if is_20 else _CONTEXT_13) + ',"value":[')
         number = 0
         for entry in entries:
-            refused = outgoing.withheld(entry, exported, has_withdrawals=False)
+            if (refused := outgoing.withheld(entry, exported, has_withdrawals=False)) is not None:
+                yield refused
+                continue
             md5 = next((h for h in entry.hashes if h.algorithm == "MD5"), None)
-            if refused is None and md5 is None:
-                refused = Loss(
-                    entry.name, "entry", "NO_HASH", "VICS knows items by their MD5, and the entry has no such digest"
-                )
-            if refused is not None or md5 is None:
-                if refused is not None:
-                    yield refused
+            if md5 is None:
+                detail = "VICS knows items by their MD5, and the entry has no such digest"
+                yield Loss(entry.name, "entry", "NO_HASH", detail)
                 continue
             number += 1
             media: dict[str, Any] = {"MediaID": number}

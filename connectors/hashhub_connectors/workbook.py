@@ -67,15 +67,14 @@ Value = str | Number | bool | datetime | date | time | None
 
 
 class SheetRows:
-    """The rows of a sheet, with the face of `delimited.Rows`. Positions are `row 12`.
+    """The rows of a sheet, with the interface of `delimited.Rows`. Positions are `row 12`.
 
-    `begin` holds the values of the rows before the header, `header_values` those of the header, `sheet` the sheet's
-    name, `sheets` those of all, `comments` how many parts of the workbook hold comments. The one given may be empty:
-    the first sheet, or the only one with a cell of which `is_item` is true, where the first has none. Close it, or use
-    it as a context manager.
+    `begin` and `header_values` are the values of the rows before the header and of the header, `sheets` the names of
+    all sheets, `comments` the number of parts with comments. Without `sheet`, the first is read, or the only one with a
+    cell for which `is_item` is true where the first has none. Use it as a context manager.
 
-    Raises MalformedSource where the source is no workbook or beyond the limits, InvalidArgument where it has no such
-    sheet, or several may be meant.
+    Raises MalformedSource for what is no workbook or exceeds the limits, InvalidArgument for an unknown or unclear
+    sheet.
     """
 
     def __init__(

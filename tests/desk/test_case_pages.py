@@ -56,15 +56,13 @@ def test_reports_are_as_told(reader: Reader) -> None:
 
 @pytest.mark.parametrize("country", COUNTRIES, ids=lambda text: text.partition("\n")[0])
 def test_each_country_has_the_headings_and_each_claim_a_source(country: str) -> None:
-    parts = re.split(r"^### ", country, flags=re.MULTILINE)
-    assert tuple(part.partition("\n")[0] for part in parts[1:]) == HEADINGS
-    for part in parts[1:]:
-        heading, _, body = re.sub(r"\n +", " ", part).partition("\n")
-        lines = [line for line in body.splitlines() if line]
-        assert lines, heading
-        for line in lines:
-            assert line.startswith("- "), line
-            if heading != "Not verified" and not line.startswith("- Nothing was found with a source"):
+    _, *parts = re.split(r"^- \*\*(.*?)\*\*: ", re.sub(r"\n +", " ", country), flags=re.MULTILINE)
+    assert tuple(parts[::2]) == HEADINGS
+    for heading, body in zip(parts[::2], parts[1::2], strict=True):
+        first, *others = [line for line in body.splitlines() if line]
+        assert all(line.startswith("- ") for line in others)
+        for line in (first, *others):
+            if heading != "Not verified" and not line.startswith("Nothing was found with a source"):
                 assert re.search(r"\]\((https?://\S+|reports\.md\S*)\)$", line), line
 
 
