@@ -35,8 +35,7 @@ from hashhub.cli.terminal import ShowProgress, clean, is_terminal, json_line, no
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
-from hashhub.scans.engine import ScanEngine, ScannedItem
-from hashhub.scans.memory import KnownFile, ListedFile, ScanMemory, UnreadableItem
+from hashhub.scans.engine import KnownFile, ListedFile, ScanEngine, ScanMemory, ScannedItem, UnreadableItem
 from hashhub.scans.tree import Tree, listed, opened
 from hashhub.trust import ReasonCode
 from hashhub.writing import text_written

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
 from hashhub.errors import InvalidArgument
 from hashhub.model import Effort
-from hashhub.scans.memory import ScanMemory
+from hashhub.scans.engine import ScanMemory
 from hashhub.writing import put
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def scan_directory(directory: Path) -> Iterator[ScanMemory[FileHashes]]:
         HashHubError: the memory cannot be used.
     """
     from hashhub.hashing import MediaHashes
-    from hashhub.hashing.software import software
+    from hashhub.hashing.coverage import software
 
     _check_directory(directory)
     for name in (STATE, RESULTS, REPORT):  # before hours of hashing

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from hashhub.hashing.limits import Limits, too_large
+from hashhub.hashing.limits import Limits, check_size, too_large
 
 _MAX_BOXES: Final = 100_000  # and items, extents, NAL units and OBUs likewise; a photograph has some hundred
 _MAX_SHARING: Final = 4  # bytes that all items and descriptions name together, as multiples of the file's
@@ -55,13 +55,8 @@ class Contents(NamedTuple):
 
 
 def check_boxes(data: bytes, limits: Limits, parts_coded_as: frozenset[bytes]) -> Contents:
-    """Return what the file holds.
-
-    `parts_coded_as`: item types that the decoder reads. A picture that is made of another kind is damaged.
-
-    Raises:
-        LimitExceeded: MEDIA_TOO_LARGE.
-        ValueError, IndexError: a part of a picture is not in the file, or is no such thing.
+    """Return what the file holds. `parts_coded_as`: item types that the decoder reads; a picture of another kind is
+    damaged. Raises LimitExceeded (MEDIA_TOO_LARGE); ValueError or IndexError for a part that is missing.
     """
     budget = _Budget()
     boxes = list(_boxes(data, 0, len(data), budget))
@@ -244,7 +239,7 @@ def _check_items(
         raise too_large("shared_bytes", _MAX_SHARING, "times the file", "more pictures share the same metadata")
     for item in pictures.values():
         for width, height in _sizes(data, item):
-            _check_size(width, height, limits)
+            check_size(limits, width, height)
         match item.kind:
             case b"hvc1" | b"hev1":
                 _check_hevc(data, item, budget)
@@ -273,14 +268,6 @@ def _sizes(data: bytes, item: _Item) -> Iterator[tuple[int, int]]:
         # Version, flags; then rows and columns, or four 16-bit values of the ground's colour.
         at = 4 if item.kind == b"grid" else 10
         yield _number(payload, at, wide), _number(payload, at + wide, wide)
-
-
-def _check_size(width: int, height: int, limits: Limits) -> None:
-    size = f"the picture is {width} x {height}"
-    if max(width, height) > limits.max_side:
-        raise too_large("max_side", limits.max_side, "pixels", f"{size}, longer")
-    if width * height > limits.max_pixels:
-        raise too_large("max_pixels", limits.max_pixels, "pixels", f"{size}, larger")
 
 
 def _cost(
@@ -351,7 +338,7 @@ def _check_av1(units: bytes, limits: Limits, budget: _Budget) -> None:
         if at + size > len(units):
             raise ValueError("cut off")
         if kind == 1:
-            _check_size(*_av1_size(_Bits(units[at : at + min(size, 1024)])), limits)
+            check_size(limits, *_av1_size(_Bits(units[at : at + min(size, 1024)])))
         at += size
 
 

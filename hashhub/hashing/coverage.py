@@ -1,11 +1,14 @@
-"""What was looked for of a file, and what was not: said alike by whoever hashes files and matches them."""
+"""What was looked for of a file, by which software, and what was not: said alike by whoever hashes and matches."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from hashhub import __version__
 from hashhub.hashes import ALGORITHMS
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import Coverage, Effort, MatchResult, Query, ReasonLine
@@ -124,3 +127,15 @@ def effort_reduced(effort: Effort, asked: Effort) -> list[ReasonLine]:
         return []
     text = f"effort {asked.lower()} was asked for, and this token may have {effort.lower()} at most"
     return [ReasonLine(code=ReasonCode.EFFORT_REDUCED.value, text=text)]
+
+
+_LIBRARIES: Final = ("pillow", "pillow-heif", "av", "imagehash")  # what can be hashed, and to what, depends on them
+
+
+def software() -> str:
+    """Return what hashes here, by name and version: of two runs with the same, a file has the same hashes."""
+    versions = [f"hashhub {__version__}"]
+    for name in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            versions.append(f"{name} {metadata.version(name)}")
+    return ", ".join(versions)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashing import compiled
 from hashhub.hashing.boxes import Contents, check_boxes
-from hashhub.hashing.limits import Limits, too_large
+from hashhub.hashing.limits import Limits, check_size, too_large
 from hashhub.hashing.perceptual import Transform
 from hashhub.hashing.structure import (
     check_blocks,
@@ -71,10 +71,8 @@ class Frame:
 
 
 class Picture:
-    """An opened picture whose header is within the limits. Nothing of it has been decoded yet.
-
-    `frame_count`: frames in the file. `skipped`: what else the file holds that is not looked at, as a sentence for
-    people; None if it holds nothing else that is known here.
+    """An opened picture whose header is within the limits; nothing is decoded yet. `frame_count`: frames in the file.
+    `skipped`: what else of it is not looked at, as a sentence; None for nothing.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class Picture:
         self._opened, self._data, self._limits = opened, data, limits
         self._has_tiles = has_tiles
         self.skipped = skipped
-        _check_pixels(opened, limits)
+        check_size(limits, *opened.size, counts=_counts(opened))
         self.frame_count = frame_count(opened, data, limits)
         if self.frame_count * opened.width * opened.height > limits.max_total_pixels:
             raise too_large(
@@ -97,7 +95,8 @@ class Picture:
     def frames(self, *, with_readings: bool = False) -> Iterator[Frame]:
         """Decode and yield the frames to hash: all, or evenly spaced ones of a long or large animation."""
         opened, limits = self._opened, self._limits
-        sampled = sample(self.frame_count, min(limits.max_frames, max(1, limits.max_pixels // _pixels(opened))))
+        pixels = max(1, opened.width * opened.height * _counts(opened))
+        sampled = sample(self.frame_count, min(limits.max_frames, max(1, limits.max_pixels // pixels)))
         clock = 0.0
         spent = _Spent(limits)
         for index in range(self.frame_count):
@@ -105,7 +104,7 @@ class Picture:
                 continue
             if self.frame_count > 1:
                 opened.seek(index)
-                _check_pixels(opened, limits)  # pages and GIF frames have sizes of their own
+                check_size(limits, *opened.size, counts=_counts(opened))  # pages and GIF frames have sizes of their own
             if index in sampled:
                 spent.add(opened, self._data)
                 if opened.format == "TIFF":
@@ -126,13 +125,7 @@ class Picture:
 
 @contextmanager
 def opened_picture(data: bytes, media_type: str, limits: Limits) -> Iterator[Picture]:
-    """Open a picture; whatever is raised while it is open leaves as an error of the family.
-
-    Raises:
-        InvalidArgument: UNREADABLE_MEDIA.
-        LimitExceeded: MEDIA_TOO_LARGE.
-        FailedPrecondition: MISSING_EXTRA.
-    """
+    """Open a picture; what is raised meanwhile is UNREADABLE_MEDIA, MEDIA_TOO_LARGE or MISSING_EXTRA."""
     _require_extra()
     from PIL import Image
 
@@ -276,17 +269,9 @@ def _errors_of_the_family(media_type: str) -> Iterator[None]:
 _JPEG_2000_COUNTS: Final = 4
 
 
-def _pixels(picture: Image.Image) -> int:
-    """Return the pixels of the current frame, as `Limits.max_pixels` counts them; at least 1."""
-    return max(1, picture.width * picture.height * (_JPEG_2000_COUNTS if picture.format == "JPEG2000" else 1))
-
-
-def _check_pixels(picture: Image.Image, limits: Limits) -> None:
-    size = f"the picture is {picture.width} x {picture.height}"
-    if max(picture.size) > limits.max_side:
-        raise too_large("max_side", limits.max_side, "pixels", f"{size}, longer")
-    if _pixels(picture) > limits.max_pixels:
-        raise too_large("max_pixels", limits.max_pixels, "pixels", f"{size}, larger")
+def _counts(picture: Image.Image) -> int:
+    """Return how many times `Limits.max_pixels` counts a pixel."""
+    return _JPEG_2000_COUNTS if picture.format == "JPEG2000" else 1
 
 
 # TIFF 6.0: rows of a strip, places of strips, planes; width, length and places of tiles; compression.

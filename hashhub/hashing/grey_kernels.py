@@ -25,22 +25,33 @@ _TALLEST: Final = 1.5  # height to width; Pillow 13 changes the order from 1.7 o
 _LEAST_SIDE: Final = 64  # smaller pictures are resized in microseconds anyway, and perhaps enlarged
 
 
-def resized(grey: Image.Image, columns: int, rows: int) -> Image.Image | None:
+def grey_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return RGB pixels in grey, as Pillow does (libImaging/Convert.c, L24)."""
+    grey = np.empty(pixels.shape[:2], np.uint8)
+    to_grey(_read_only(np.ascontiguousarray(pixels)).reshape(-1), grey.reshape(-1))
+    return grey
+
+
+def resized(grey: NDArray[np.uint8], columns: int, rows: int) -> Image.Image | None:
     """Return an 8-bit grey picture after Pillow's LANCZOS; None for one that is left to Pillow."""
-    if min(grey.size) < _LEAST_SIDE or grey.height > grey.width * _TALLEST or not agrees_with_pillow():
+    height, width = grey.shape
+    if min(height, width) < _LEAST_SIDE or height > width * _TALLEST or not agrees_with_pillow():
         return None
-    return Image.fromarray(_resized(np.asarray(grey), columns, rows))
+    return Image.fromarray(_resized(grey, columns, rows))
 
 
 @functools.cache
 def agrees_with_pillow() -> bool:
-    """Whether the installed Pillow resizes as the kernels do."""
+    """Whether the installed Pillow makes grey and resizes as the kernels do."""
     random = np.random.default_rng(0)
     for height, width in ((100, 150), (180, 120)):
-        pixels = random.integers(0, 2, (height, width), np.uint8) * np.uint8(255)
+        pixels = random.integers(0, 2, (height, width, 3), np.uint8) * np.uint8(255)
+        grey = Image.fromarray(pixels).convert("L")
+        if not np.array_equal(grey_of(pixels), np.asarray(grey)):
+            return False
         for size in ((32, 32), (9, 8)):
-            pillows = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-            if not np.array_equal(_resized(pixels, *size), np.asarray(pillows)):
+            pillows = grey.resize(size, Image.Resampling.LANCZOS)
+            if not np.array_equal(_resized(np.asarray(grey), *size), np.asarray(pillows)):
                 return False
     return True
 
@@ -48,12 +59,16 @@ def agrees_with_pillow() -> bool:
 def _resized(grey: NDArray[np.uint8], columns: int, rows: int) -> NDArray[np.uint8]:
     height, width = grey.shape
     narrow = np.empty((height, columns), np.uint8)
-    read = grey.view()
-    read.flags.writeable = False  # one kind of array, so that there is one kernel
-    along_rows(read, *_weights(width, columns), narrow)
+    along_rows(_read_only(grey), *_weights(width, columns), narrow)
     small = np.empty((rows, columns), np.uint8)
     down_columns(narrow, *_weights(height, rows), small)
     return small
+
+
+def _read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    read = array.view()
+    read.flags.writeable = False  # one kind of array, so that there is one kernel
+    return read
 
 
 @functools.lru_cache(maxsize=16)  # most pictures have one of few sizes
@@ -63,6 +78,14 @@ def _weights(count: int, fewer: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     weights = np.zeros((fewer, math.ceil(_SUPPORT * count / fewer) * 2 + 1), np.int32)
     weigh(count, starts, lengths, weights)
     return starts, lengths, weights
+
+
+@jit
+def to_grey(pixels: NDArray[np.uint8], grey: NDArray[np.uint8]) -> None:
+    """Write RGB, uint8[3 * n], in grey, uint8[n]."""
+    for i in range(grey.shape[0]):
+        r, g, b = np.int32(pixels[3 * i]), np.int32(pixels[3 * i + 1]), np.int32(pixels[3 * i + 2])
+        grey[i] = np.int32(19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16
 
 
 @jit
@@ -148,7 +171,9 @@ def down_columns(
 _bytes = types.Array(types.uint8, 2, "C")
 _places = types.Array(types.int64, 1, "C")
 _of_pixels = types.Array(types.int32, 2, "C")
+_read = types.Array(types.uint8, 1, "C", readonly=True)
 SIGNATURES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
+    (to_grey, (_read, types.Array(types.uint8, 1, "C"))),
     (weigh, (types.int64, _places, _places, _of_pixels)),
     (along_rows, (types.Array(types.uint8, 2, "C", readonly=True), _places, _places, _of_pixels, _bytes)),
     (down_columns, (_bytes, _places, _places, _of_pixels, _bytes)),

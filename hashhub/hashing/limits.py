@@ -80,6 +80,15 @@ def video_pixels(cpu_seconds: float) -> int:
     return max(1, int(cpu_seconds * VIDEO_PIXELS))
 
 
+def check_size(limits: Limits, width: int, height: int, what: str = "picture", *, counts: int = 1) -> None:
+    """Raise LimitExceeded (MEDIA_TOO_LARGE) for a frame beyond the limits, of which a pixel counts so many times."""
+    size = f"the {what} is {width} x {height}"
+    if max(width, height) > limits.max_side:
+        raise too_large("max_side", limits.max_side, "pixels", f"{size}, longer", what)
+    if width * height * counts > limits.max_pixels:
+        raise too_large("max_pixels", limits.max_pixels, "pixels", f"{size}, larger", what)
+
+
 def too_large(limit: str, bound: int, unit: str, measured: str, what: str = "picture") -> LimitExceeded:
     """Return the error for a picture beyond `limit`; `measured` is a comparative: "the picture has more frames"."""
     return LimitExceeded(

@@ -262,8 +262,8 @@ def _hash_video(
     limits: Limits,
     effort: Effort,
 ) -> MediaHashes:
-    """Return digests, in one pass, and then frames. `read`: bytes that were read already. What cannot be read again is
-    taken into memory.
+    """Return digests, in one pass, then frames. `read`: bytes read already. A stream that cannot seek is kept in
+    memory.
     """
     counter = _Counter()
     if _is_seekable(stream):

@@ -111,10 +111,8 @@ def _transpose(bits: int) -> int:
 def perceptual_hashes(
     picture: Image.Image, wanted: frozenset[str], turned: Collection[str] = ()
 ) -> tuple[dict[Transform | None, tuple[Hash, ...]], int | None]:
-    """Return the hashes of an 8-bit RGB picture, and PDQ's quality (0 to 100; None without PDQ).
-
-    None is the picture as it is; of the algorithms in `turned` all seven transforms follow. `wanted`: names, of which
-    those in `PERCEPTUAL_ALGORITHMS` count; the hashes are in that order.
+    """Return the hashes of an 8-bit RGB picture in the order of PERCEPTUAL_ALGORITHMS, of those in `turned` also after
+    the seven transforms, and PDQ's quality (0 to 100; None without PDQ).
     """
     import numpy as np
 
@@ -131,12 +129,13 @@ def perceptual_hashes(
         from PIL import Image
 
         turned_imagehashes = wanted.intersection(turned) - {"PDQ"}
-        grey = picture.convert("L")  # what imagehash would do first, once for all
+        grey = _grey(picture, pixels)  # what imagehash would do first, once for all
         for transform, of_transform in hashes.items():
             if transform is None:
                 of_transform.extend(_imagehashes(grey, wanted))
             elif turned_imagehashes:
-                of_transform.extend(_imagehashes(grey.transpose(Image.Transpose[transform.name]), turned_imagehashes))
+                turned_grey = Image.fromarray(grey).transpose(Image.Transpose[transform.name])
+                of_transform.extend(_imagehashes(np.asarray(turned_grey), turned_imagehashes))
     return {transform: tuple(of_transform) for transform, of_transform in hashes.items()}, quality
 
 
@@ -151,7 +150,7 @@ def pdq_hashes_of(pixels: npt.NDArray[np.uint8], *, is_turned: bool) -> tuple[di
     return {t: Hash("PDQ", b.to_bytes(_PDQ_BYTES)) for t, b in bits.items()}, computed[_MIRRORS[None]][1]
 
 
-def _imagehashes(grey: Image.Image, wanted: frozenset[str]) -> Iterator[Hash]:
+def _imagehashes(grey: npt.NDArray[np.uint8], wanted: frozenset[str]) -> Iterator[Hash]:
     import imagehash
     import numpy as np
 
@@ -161,7 +160,18 @@ def _imagehashes(grey: Image.Image, wanted: frozenset[str]) -> Iterator[Hash]:
             yield Hash.of(name, np.packbits(function(resized(grey, *size)).hash.flatten()).tobytes())
 
 
-def resized(grey: Image.Image, columns: int, rows: int) -> Image.Image:
+def _grey(picture: Image.Image, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    import numpy as np
+
+    if compiled.are_used():
+        from hashhub.hashing import grey_kernels
+
+        if grey_kernels.agrees_with_pillow():
+            return grey_kernels.grey_of(pixels)
+    return np.asarray(picture.convert("L"))
+
+
+def resized(grey: npt.NDArray[np.uint8], columns: int, rows: int) -> Image.Image:
     """Return an 8-bit grey picture after Pillow's LANCZOS, by the kernels where they are used."""
     from PIL import Image
 
@@ -170,4 +180,4 @@ def resized(grey: Image.Image, columns: int, rows: int) -> Image.Image:
 
         if (small := grey_kernels.resized(grey, columns, rows)) is not None:
             return small
-    return grey.resize((columns, rows), Image.Resampling.LANCZOS)
+    return Image.fromarray(grey).resize((columns, rows), Image.Resampling.LANCZOS)

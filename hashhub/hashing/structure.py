@@ -61,13 +61,9 @@ def check_blocks(data: bytes, media_type: str) -> None:
 
 
 def scan_count(data: bytes, begin: int, limits: Limits) -> int:
-    """Return the scans of the JPEG that begins at `begin`.
-
-    Every one is decoded before the first pixel is there, and each costs time for the whole picture, however few bytes
-    it has. Marker codes are those of ITU-T T.81, table B.1; as libjpeg does, the walk passes over stray bytes between
-    segments, and a marker within a scan's data ends it.
-
-    Raises LimitExceeded (MEDIA_TOO_LARGE): more than `max_scans`, or too many blocks before the first.
+    """Return the scans of the JPEG that begins at `begin` (ITU-T T.81, table B.1): each costs time for the whole
+    picture. As libjpeg does, the walk passes over stray bytes, and a marker ends a scan's data. Raises LimitExceeded
+    (MEDIA_TOO_LARGE).
     """
     count = 0
     for code, _, _ in _segments(data, _check_jpeg_header(data, begin)):
@@ -182,13 +178,9 @@ _PACKED: Final = frozenset({1, 2})  # by run lengths, so that only the header sa
 
 
 def is_raw(data: bytes, limits: Limits) -> bool:
-    """Return whether a TIFF is a camera's raw file, or else holds a full picture that is no page of it.
-
-    Digital Negative 1.7, tag 50706 (DNGVersion); Canon's CR2 by its signature; Nikon's, Sony's and others' because
-    their pages have further pictures (TIFF supplement 1, tag 330: SubIFDs) that are no reduced copies (TIFF 6.0, tag
-    254: NewSubfileType, bit 0).
-
-    Raises LimitExceeded (MEDIA_TOO_LARGE).
+    """Return whether a TIFF is a camera's raw file or holds a full picture that is no page of it: Digital Negative 1.7,
+    tag 50706; Canon's CR2; Nikon's, Sony's and others' by SubIFDs (tag 330) that are no reduced copies (tag 254, bit
+    0). Raises LimitExceeded (MEDIA_TOO_LARGE).
     """
     return data[8:11] == b"CR\x02" or _tiff(data, limits)[0]
 
@@ -347,13 +339,8 @@ def _page_count(picture: Image.Image, most: int) -> int:
 
 
 def _gif_frames(data: bytes, most: int) -> tuple[int, int]:
-    """Return the image descriptors in a GIF (the blocks of GIF89a, section 12 on), at most `most + 1`, and where it
-    ends.
-
-    Raises:
-        IndexError: where a descriptor is cut off.
-        ValueError: if there is no trailer: between frames, a file that was cut off looks like a whole one.
-        LimitExceeded: MEDIA_TOO_LARGE, if there are more than a million blocks.
+    """Return the image descriptors in a GIF (GIF89a, section 12 on), at most `most + 1`, and where it ends. Raises
+    IndexError or ValueError for one that is cut off, LimitExceeded (MEDIA_TOO_LARGE) for a million blocks.
     """
 
     def table_bytes(flags: int) -> int:

@@ -78,10 +78,9 @@ class DerivedHash(NamedTuple):
 
 
 def derive(shown: Image.Image, windows: int = 0) -> Iterator[DerivedHash]:
-    """Yield what an 8-bit RGB frame may stand for, with PDQ qualities of at least MIN_PDQ_QUALITY.
-
-    At most `MOST_BOXES`, each with its seven turns, and with `windows`, at most MOST_WINDOWS, at most so many more onto
-    the whole frame and onto the first of those boxes together. Some hashes may come twice.
+    """Yield what an 8-bit RGB frame may stand for, with PDQ qualities of at least MIN_PDQ_QUALITY: at most
+    `MOST_BOXES`, each with its turns, and as many `windows` onto the frame and the first box together. Some hashes may
+    come twice.
     """
     if min(shown.size) < _LEAST_SIDE:
         return

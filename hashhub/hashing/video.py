@@ -20,7 +20,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
-from hashhub.hashing.limits import Limits, too_large
+from hashhub.hashing.limits import Limits, check_size, too_large
 from hashhub.hashing.signature import SIGNATURE_BYTES, packet_bytes
 from hashhub.model import VideoFrame
 
@@ -405,7 +405,7 @@ class _Reading:
         self._media_type = media_type
         self._border = _Border() if cuts_border else None
         self._size = (codec.width, codec.height)
-        self._check_size(*self._size)
+        check_size(limits, *self._size, "video")
         codec.thread_count = 1
         # Errors end the frame, instead of being painted over by the decoder.
         codec.options = {"err_detect": "explode", "max_pixels": str(limits.max_pixels)}
@@ -487,7 +487,7 @@ class _Reading:
                 self._take(frame, progress, by_key_frames=by_key_frames)
 
     def _take(self, frame: av.VideoFrame, progress: _Progress, *, by_key_frames: bool) -> None:
-        self._check_size(frame.width, frame.height)
+        check_size(self._limits, frame.width, frame.height, "video")
         pixels = frame.width * frame.height
         self._spend(pixels)
         is_sound = progress.step(self._milliseconds(frame.pts), is_key=frame.key_frame, is_corrupt=frame.is_corrupt)
@@ -503,14 +503,6 @@ class _Reading:
         if self._spent > _SLACK * self._limits.max_video_pixels:  # it is longer than it was said to be
             bound = self._limits.max_video_pixels
             raise too_large("max_video_pixels", bound, "pixels", "the video has more pixels in all its frames", "video")
-
-    def _check_size(self, width: int, height: int) -> None:
-        limits = self._limits
-        size = f"the video is {width} x {height}"
-        if max(width, height) > limits.max_side:
-            raise too_large("max_side", limits.max_side, "pixels", f"{size}, longer", "video")
-        if width * height > limits.max_pixels:
-            raise too_large("max_pixels", limits.max_pixels, "pixels", f"{size}, larger", "video")
 
     def _milliseconds(self, pts: int | None) -> float | None:
         return None if pts is None else float(pts * _time_base(self._video)) * 1000
@@ -680,11 +672,9 @@ class _Progress:
 
 
 class _Border:
-    """Cuts off the border that all frames have, and hashes what is left: letterboxes, bars, frames around a video.
-
-    A dark scene does not show where it ends. So small grey pictures are kept until there are many, and then cut by the
-    border that all frames have had so far. What counts is how far a pixel is from its own frame's edge: borders fade
-    with the frame, and a frame of one colour says nothing of a border.
+    """Cuts off the border that all frames have, and hashes what is left. Small grey pictures are kept until there are
+    many, and cut by the border of all so far, since dark scenes show none. What counts is how far a pixel is from its
+    own frame's edge: borders fade with the frame.
     """
 
     def __init__(self) -> None:

@@ -24,8 +24,7 @@ from hashhub.errors import Conflict, HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hook.places import ObjectPlace, StoredObject
 from hashhub.model import Query, ReasonLine
-from hashhub.scans.engine import ScanEngine
-from hashhub.scans.memory import KnownFile, ListedFile, ScanMemory, UnreadableItem
+from hashhub.scans.engine import KnownFile, ListedFile, ScanEngine, ScanMemory, UnreadableItem
 from hashhub.trust import ReasonCode
 from hashhub.writing import make_directory
 
@@ -53,7 +52,7 @@ HookMemory: TypeAlias = ScanMemory[RememberedQuery]
 
 def scan_memory(settings: HookSettings) -> HookMemory:
     """Open the memory of one scan. Raises HashHubError when the file cannot be used."""
-    from hashhub.hashing.software import software
+    from hashhub.hashing.coverage import software
 
     directory = Path(settings.data)
     make_directory(directory, field="data")
@@ -69,9 +68,8 @@ def gaps_among(lines: Iterable[ReasonLine]) -> tuple[ReasonLine, ...]:
 
 
 class ScannedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one object. Either `decision` or `error`: why it could not be read. `is_remembered`: it was not
-    downloaded, since it is as it was. `state`: where the upload stands in the records; RELEASED and REMOVED are what a
-    person has decided over this very object, for these reasons, and change nothing about the decision.
+    """What is known of one object: a `decision`, or the `error` of reading it. `is_remembered`: it was not downloaded
+    again. `state`: in the records; RELEASED and REMOVED are a person's, and change no decision.
     """
 
     name: str
@@ -102,13 +100,9 @@ def only_scan(settings: HookSettings) -> Iterator[None]:
 def scan_storage(
     hook: Hook, place: ObjectPlace, *, memory: HookMemory | None = None, jobs: int = 4
 ) -> Iterator[ScannedObject]:
-    """Check every object of a place, in the order in which they are done.
-
-    Nothing is written but what `memory` remembers, and moved nothing at all. Objects beyond the hook's limit of bytes
-    are not downloaded: TOO_LARGE, and not even their digests are known.
-
-    Raises Unavailable when the place cannot be reached, or the hub has not answered several times in a row: what was
-    not scanned then must not look as if it was.
+    """Check every object of a place, as they are done; nothing is moved. Objects beyond the hook's limit are not
+    downloaded. Raises Unavailable when the place cannot be reached, or the hub has not answered several times: what was
+    not scanned must not look as if it was.
     """
     misses = 0
     with ScanEngine(listed_in(place), partial(_scanned, hook, place), memory=memory, jobs=jobs) as engine:

@@ -10,15 +10,12 @@ comes over a WebSocket, or over anything else that is no HTTP request, is not lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Decision
-from hashhub.errors import HashHubError
-from hashhub.hook.core import START_SECONDS, Hook, OnChecked
-from hashhub.hook.factory import ProcessHook
+from hashhub.hook.core import START_SECONDS, Hook
+from hashhub.hook.factory import UploadMiddleware
 from hashhub.hook.forms import (
     BodyRefused,
     CheckedFile,
@@ -31,7 +28,6 @@ from hashhub.hook.forms import (
     is_looked_at,
     too_large,
 )
-from hashhub.hook.settings import HookSettings
 from hashhub.hook.upload_bytes import UploadBytes
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -43,43 +39,21 @@ _OWN_HEADERS: Final = b"hashhub-"
 _BODY_HEADERS: Final = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
 
 
-class UploadHook:
-    """ASGI middleware that decides over uploads before the app gets them."""
+class UploadHook(UploadMiddleware):
+    """ASGI middleware that decides over uploads before the app gets them.
 
-    def __init__(
-        self,
-        app: App,
-        *,
-        hook: Hook | None = None,
-        settings: HookSettings | Path | str | None = None,
-        paths: Collection[str] | None = None,
-        fields: Collection[str] | None = None,
-        on_held: OnChecked | None = None,
-        upload_id: Callable[[Mapping[str, Any]], str] | None = None,
-    ) -> None:
-        """Give either `hook`, which stays yours to close, or `settings` or the path of their file: the hook that they
-        make is closed when the server tells the app to end; where the app has no lifespan, it ends with the process.
-        `on_held`: see `open_hook`. `upload_id`: gives the app's own name for the files of a request, by its scope:
-        ACCOUNT/UPLOAD, as the queue and `upload.rechecked` have it.
+    Its own hook is closed when the server tells the app to end; where the app has no lifespan, it ends with the
+    process. What is wrong with settings in a running event loop, where FastAPI and Starlette make their middleware, the
+    server is told at its start, and each request raises it. Where no start is told (`--lifespan off`, an app mounted in
+    another), wrap the app instead: `UploadHook(app, settings=…)`.
+    """
 
-        `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
-        fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used; in a
-        running event loop, where FastAPI and Starlette make their middleware, the server is told at its start, and each
-        request raises it. Where no start is told (`--lifespan off`, an app mounted in another), wrap the app instead:
-        `UploadHook(app, settings=…)`.
-        """
-        self._app = app
-        self._paths, self._fields, self._upload_id = paths, fields, upload_id
-        self._error: HashHubError | None = None
+    def _is_told_later(self) -> bool:
         try:
-            self.process = ProcessHook(hook, settings, on_held)
-        except HashHubError as e:
-            if not _is_on_loop():
-                raise
-            self._error = e
-            return
-        self._limits = self.process.settings.app
-        self.memory = ByteBudget(self._limits.max_total_bytes)
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
@@ -186,14 +160,6 @@ class UploadHook:
                 raise pace.ran_out() from e
             raise
         return files
-
-
-def _is_on_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 class _Replay:

@@ -34,7 +34,7 @@ from hashhub.hook.bucket_events import EventQueue, Notice
 from hashhub.hook.places import PARTIAL, ObjectPlace, S3Place, StoredObject, is_folder, mark, place_of
 from hashhub.hook.settings import is_inside
 from hashhub.model import ReasonLine, now
-from hashhub.scans.memory import UnreadableItem
+from hashhub.scans.engine import UnreadableItem
 
 if TYPE_CHECKING:
     from hashhub.hashes import Hash

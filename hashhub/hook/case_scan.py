@@ -21,10 +21,9 @@ from hashhub.desk.cases.item import CaseItem, item_of
 from hashhub.desk.cases.life import Cases
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.archive import RememberedQuery, gaps_among, listed_in, scan_memory
-from hashhub.hook.hashing import limits_of
+from hashhub.hook.hashing import media_pool
 from hashhub.model import Effort, Query, now
-from hashhub.scans.engine import ScanEngine
-from hashhub.scans.memory import KnownFile, ListedFile, UnreadableItem
+from hashhub.scans.engine import KnownFile, ListedFile, ScanEngine, UnreadableItem
 
 if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
@@ -96,7 +95,7 @@ def scan_for_case(
     begin_time = now()
     with (
         scan_memory(settings) as memory,
-        closing(_pool(settings, children, max_queued=2 * children)) as pool,
+        closing(media_pool(settings, children, max_queued=2 * children)) as pool,
         ScanEngine(listing, partial(_read, pool, settings.effort), memory=memory, jobs=children) as engine,
     ):
         for done in filter(None, engine):
@@ -172,18 +171,6 @@ def _read(
     return RememberedQuery(query, gaps_among(gaps) or (gaps if lacks_reader else ())), ""
 
 
-def _pool(settings: HookSettings, children: int, *, max_queued: int) -> MediaPool:
-    from hashhub.hashing.pool import MediaPool
-
-    return MediaPool(
-        children=children,
-        max_queued=max_queued,
-        seconds=settings.media_seconds,
-        memory_bytes=settings.media_memory_bytes,
-        limits=limits_of(settings),
-    )
-
-
 def _digests(content: IO[bytes]) -> Query:
     from hashhub.hashing import hash_media
     from hashhub.hashing.media import DIGEST_ALGORITHMS
@@ -196,7 +183,7 @@ def _digests(content: IO[bytes]) -> Query:
 
 def item_of_file(settings: HookSettings, path: Path) -> CaseItem:
     """Hash a complaint's file in a child process; nothing of it is kept. Raises HashHubError if it is unreadable."""
-    pool = _pool(settings, 1, max_queued=1)
+    pool = media_pool(settings, 1, max_queued=1)
     try:
         with path.open("rb") as content, pool.room() as room:
             return item_of(room.hash(content, effort=Effort.STANDARD))

@@ -93,10 +93,9 @@ class _NotTakenError(Exception):
 
 
 class ClientWait:
-    """For how long a client is waited for: to send, or to take an answer. Belongs to one connection.
-
-    While others wait for a place, who is behind by `BEHIND_SECONDS` is cut off, and so is the slowest where those who
-    are slow have more than their share of the places.
+    """For how long one connection's client is waited for. While others wait for a place, who is behind by
+    `BEHIND_SECONDS` is cut off, and so is the slowest where those who are slow have more than their share of the
+    places.
     """
 
     def __init__(self) -> None:

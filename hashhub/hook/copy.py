@@ -8,12 +8,11 @@ entries) ends here, too.
 from __future__ import annotations
 
 import itertools
-import queue
 import sqlite3
 import stat
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import itemgetter
@@ -119,38 +118,23 @@ class ListCopy:
     def __init__(self, directory: Path) -> None:
         """Nothing is opened before the first look."""
         self.path = directory / FILE_NAME
-        self._idle: queue.LifoQueue[tuple[int, sqlite3.Connection]] = queue.LifoQueue()
         self._registry: tuple[tuple[int, bytes] | None, _Registry] = (None, _Registry({}, {}, {}, frozenset()))
-        self._is_closed = False
-
-    def close(self) -> None:
-        """Close the file; a look that is going on closes its own connection."""
-        self._is_closed = True
-        while True:
-            try:
-                self._idle.get_nowait()[1].close()
-            except queue.Empty:
-                return
 
     @contextmanager
     def look(self) -> Iterator[CopyReader]:
         """Look at the copy as it is now. Raises Unavailable when it is not there, DataLoss when it is damaged."""
-        with _mapped():
-            file, db = self._connection()
-            try:
-                db.execute("BEGIN")
-                yield CopyReader(self, db)
-                db.execute("COMMIT")
-            except BaseException:
-                db.close()
-                raise
-            if self._is_closed:
-                db.close()
-            else:
-                self._idle.put((file, db))
+        with _mapped(), closing(self._opened()) as db:
+            db.execute("PRAGMA mmap_size = 1073741824").close()  # look-ups go straight to the page cache
+            if db.execute("SELECT schema_version FROM meta").fetchall() != [(JOURNAL_VERSION,)]:
+                raise Unavailable(
+                    f"the copy was not made by `hashhub hook sync`, or by one of another version; {SYNC}",
+                    reason=Reason.MATCHER_NOT_READY,
+                )
+            db.execute("BEGIN")
+            yield CopyReader(self, db)
 
-    def _connection(self) -> tuple[int, sqlite3.Connection]:
-        """Return a connection to the file that is there now, and its number: it may have been replaced."""
+    def _opened(self) -> sqlite3.Connection:
+        """Return a connection to the file that is there now: it may have been replaced."""
         try:
             status = self.path.stat()
         except FileNotFoundError as e:
@@ -167,33 +151,7 @@ class ListCopy:
                 f"the copy of the hub's lists cannot be read: {misplaced(self.path, 'the hook', 'file')}; move it away",
                 reason=Reason.MATCHER_NOT_READY,
             )
-        file = status.st_ino
-        while True:
-            try:
-                known, db = self._idle.get_nowait()
-            except queue.Empty:
-                return file, self._open()
-            if known == file:
-                return file, db
-            db.close()
-
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(
-            f"file:{self.path.absolute()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-        )
-        try:
-            db.execute("PRAGMA cache_size = -16384").close()  # KiB, of each connection
-            db.execute("PRAGMA mmap_size = 1073741824").close()  # look-ups go straight to the page cache
-            rows = db.execute("SELECT schema_version FROM meta").fetchall()
-            if rows != [(JOURNAL_VERSION,)]:
-                raise Unavailable(
-                    f"the copy was not made by `hashhub hook sync`, or by one of another version; {SYNC}",
-                    reason=Reason.MATCHER_NOT_READY,
-                )
-        except BaseException:
-            db.close()
-            raise
-        return db
+        return sqlite3.connect(f"file:{self.path.absolute()}?mode=ro", uri=True, isolation_level=None)
 
     def registry(self, look: CopyReader) -> _Registry:
         """Return contributors and hash sets; read anew only when a page was applied."""
@@ -207,15 +165,11 @@ class ListCopy:
 
 def copied_lists(data: Path) -> list[tuple[HashSet, Mapping[str, Contributor]]]:
     """Return the copy's lists, each with the contributors by id. Raises Unavailable unless it is complete."""
-    copy = ListCopy(data / COPY)
-    try:
-        with copy.look() as look:
-            if look.moment.complete_time is None:
-                raise Unavailable("the copy of the hub's lists is not complete yet")
-            seen = look.seen()
-            return [(seen.hash_sets[name], seen.contributors) for name in sorted(look.lists())]
-    finally:
-        copy.close()
+    with ListCopy(data / COPY).look() as look:
+        if look.moment.complete_time is None:
+            raise Unavailable("the copy of the hub's lists is not complete yet")
+        seen = look.seen()
+        return [(seen.hash_sets[name], seen.contributors) for name in sorted(look.lists())]
 
 
 class CopyReader:

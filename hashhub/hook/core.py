@@ -217,9 +217,7 @@ class Hook:
         return bool(self.listeners)
 
     def probe(self) -> bool:
-        """Ask about a digest that nobody has; return whether there is a list behind the answer. Raises HashHubError.
-        Nothing is decided, counted or recorded.
-        """
+        """Ask about a digest that nobody has; return whether a list is behind the answer. Raises HashHubError."""
         judged = self.judge.judge(query_of_nothing())
         if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit or judged.without_lists:
             raise Unavailable("the hub answers, but cannot say who knows an upload; look at its own health")
@@ -289,12 +287,10 @@ class Hook:
             return await receiving.adecide()
 
     def receive(self, *, upload_id: str = "", door: str = _API, asks_again: bool = False, earlier: str = "") -> Upload:
-        """Return an upload to be written as it streams in, and decided over at its end.
-
-        `asks_again`: the caller keeps what is held without an answer, and has it decided over anew later: it is not
-        recorded, nor kept, each time. `earlier`: reference of the last decision over this object, which has not
-        changed. If it is recorded, and the same is decided for the same reasons, the decision has this reference again,
-        and nothing is recorded, kept or told; further reasons are recorded with one that waits for a person.
+        """Return an upload to be written as it streams in, and decided over at its end. `asks_again`: the caller keeps
+        what has no answer and asks anew; it is not recorded each time. `earlier`: reference of the last decision over
+        this unchanged object: the same one again is not recorded, kept or told; further reasons are added to one that
+        waits for a person.
         """
         return Upload(self, _Call(door=door, upload_id=upload_id, asks_again=asks_again, earlier=earlier))
 

@@ -86,7 +86,7 @@ class UploadHookHandler(FileUploadHandler):
                 "UploadHookHandler must be the last of FILE_UPLOAD_HANDLERS: those behind it would get no file"
             )
         if content_length > self._limits.max_request_bytes:
-            raise _too_large(self._limits.max_request_bytes)
+            raise RequestRefused(413, forms.too_large(self._limits.max_request_bytes).message)
         for handler in self.request.upload_handlers[:-1]:
             _let_make_no_file(handler)
         self.request.hashhub = Uploads()
@@ -250,8 +250,3 @@ def _let_make_no_file(handler: FileUploadHandler) -> None:
             )
 
     handler.file_complete = completed
-
-
-def _too_large(most: int) -> RequestRefused:
-    refused = forms.too_large(most)
-    return RequestRefused(refused.status, refused.message)

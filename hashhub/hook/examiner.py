@@ -82,8 +82,7 @@ class AnswerCache:
         self._most = most
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._answers: OrderedDict[bytes, tuple[float, UploadEvidence]] = OrderedDict()
-        self._revision = 0
+        self._answers: OrderedDict[bytes, tuple[float, int, UploadEvidence]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -91,27 +90,17 @@ class AnswerCache:
     def get(self, key: bytes, revision: int) -> UploadEvidence | None:
         """Return the evidence that holds at the revision, None without one."""
         with self._lock:
-            self._at(revision)
-            until, answer = self._answers.get(key, (0.0, None))
-            return answer if time.monotonic() < until else None
+            until, at, answer = self._answers.get(key, (0.0, 0, None))
+            return answer if at == revision and time.monotonic() < until else None
 
     def put(self, key: bytes, answer: UploadEvidence, revision: int, *, asked: float) -> None:
         """Remember what was answered at a revision. `asked`: when it was asked for, by the monotonic clock."""
-        if not self._most or not self._seconds:
-            return
-        with self._lock:
-            if revision < self._revision:
-                return
-            self._at(revision)
-            self._answers[key] = (asked + self._seconds, answer)
-            self._answers.move_to_end(key)
-            while len(self._answers) > self._most:
-                self._answers.popitem(last=False)
-
-    def _at(self, revision: int) -> None:
-        if revision > self._revision:
-            self._revision = revision
-            self._answers.clear()
+        if self._most and self._seconds:
+            with self._lock:
+                self._answers[key] = (asked + self._seconds, revision, answer)
+                self._answers.move_to_end(key)
+                while len(self._answers) > self._most:
+                    self._answers.popitem(last=False)
 
 
 class Examiner:

@@ -9,27 +9,28 @@ import os
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.desk.app_webhook import AppUrl
 from hashhub.desk.decision import Action
 from hashhub.desk.records import FILE_NAME, Records
 from hashhub.desk.rounds import QueueRounds
 from hashhub.desk.settings import Encryption, HashingSite, Mode
-from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.judges import CaseJudge, HubBreaker, HubJudge
 from hashhub.hook.settings import HookSettings, OnHold, load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from typing import IO
 
     from hashhub.desk.decision import DecisionRecord
     from hashhub.desk.hub import Judge
     from hashhub.desk.rechecks import OnRecheck
     from hashhub.desk.vault import Vault
-    from hashhub.errors import HashHubError
 
 _log: Final = logging.getLogger("hashhub.hook")
 SETTINGS_VARIABLE: Final = "HASHHUB_HOOK_SETTINGS"
@@ -43,11 +44,9 @@ def open_hook(
     keeps_records: bool = True,
 ) -> Hook:
     """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used.
-
-    `on_held`: keeps each upload that is HELD in the app's own store, before the app has the decision. `on_recheck`: is
-    told what an upload without an answer turned out to be, and what persons decided, in whichever process of those that
-    share the records finds out; the URL of the settings is called besides. `keeps_records`: False for a look that
-    leaves nothing behind.
+    `on_held`: keeps each upload that is HELD in the app's own store, before the decision is given. `on_recheck`: is
+    told later answers and persons' decisions, in any process that shares the records; the settings' URL is called
+    besides. `keeps_records`: False for a look that leaves nothing behind.
     """
     if settings.hashing is HashingSite.HERE and find_spec("PIL") is None:  # known now rather than at each upload
         raise FailedPrecondition(
@@ -154,9 +153,8 @@ class ProcessHook:
     def __init__(
         self, hook: Hook | None, settings: HookSettings | Path | str | None, on_held: OnChecked | None = None
     ) -> None:
-        """Take a hook, settings, the path of their file, or else the file that HASHHUB_HOOK_SETTINGS names. Settings
-        are tried here, and nothing stays open. Raises HashHubError when the hook cannot be opened, or would lose what
-        is held.
+        """Take a hook, settings, their file, or else the file that HASHHUB_HOOK_SETTINGS names, and try them. Raises
+        HashHubError when the hook cannot be opened, or would lose what is held.
         """
         if hook is not None:
             if settings is not None or on_held is not None:
@@ -190,6 +188,45 @@ class ProcessHook:
         """Close the hook of this process unless it was given."""
         if (hook := self._opened.get(os.getpid())) is not None:
             hook.close()
+
+
+class UploadMiddleware:
+    """What the ASGI and the WSGI middleware are made of."""
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        hook: Hook | None = None,
+        settings: HookSettings | Path | str | None = None,
+        paths: Collection[str] | None = None,
+        fields: Collection[str] | None = None,
+        on_held: OnChecked | None = None,
+        upload_id: Callable[[Any], str] | None = None,
+    ) -> None:
+        """Give either `hook`, which stays yours to close, or `settings` or the path of their file; of the hook that
+        they make each process has its own. `on_held`: see `open_hook`. `upload_id`: gives the app's own name for the
+        files of a request, by its scope or environ: ACCOUNT/UPLOAD, as the queue and `upload.rechecked` have it.
+
+        `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
+        fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
+        """
+        self._app = app
+        self._paths, self._fields, self._upload_id = paths, fields, upload_id
+        self._error: HashHubError | None = None
+        try:
+            self.process = ProcessHook(hook, settings, on_held)
+        except HashHubError as e:
+            if not self._is_told_later():
+                raise
+            self._error = e
+            return
+        self._limits = self.process.settings.app
+        self.memory = ByteBudget(self._limits.max_total_bytes)
+
+    def _is_told_later(self) -> bool:
+        """Whether the server can be told what is wrong once it starts."""
+        return False
 
 
 def refuse_to_lose(hook: Hook) -> None:

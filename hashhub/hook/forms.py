@@ -73,8 +73,8 @@ class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Uploads(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided over a request. `unchecked`: form fields with files that were not to be looked at. `app`: by
-    which it is answered.
+    """What was decided over a request. `unchecked`: fields that were not to be looked at. `app`: by which it is
+    answered.
     """
 
     files: tuple[CheckedFile, ...] = ()
@@ -239,9 +239,8 @@ class RequestIntake:
         fields: Collection[str] | None = None,
         upload_id: str = "",
     ) -> None:
-        """`content_types`, `content_encodings`: the values of the request's headers of these names, decoded as latin-1.
-        `fields`: names of form fields whose files are looked at; None: all. `upload_id`: the app's own name for them.
-        Raises BodyRefused.
+        """`content_types`, `content_encodings`: the values of these headers. `fields`: whose files are looked at; None:
+        all. `upload_id`: the app's own name for them. Raises BodyRefused.
         """
         if any(encoding.strip().lower() not in {"", "identity"} for encoding in content_encodings):
             raise BodyRefused(415, "a body with a Content-Encoding is not taken; send it as it is")

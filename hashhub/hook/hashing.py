@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -22,8 +22,8 @@ from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hook.upload_bytes import UploadBytes
 
 if TYPE_CHECKING:
-    from hashhub.hashing.limits import Limits
     from hashhub.hashing.media import MediaHashes
+    from hashhub.hashing.pool import MediaPool
     from hashhub.hook.settings import HookSettings
 
 _FAILURE_SECONDS: Final = 60.0
@@ -38,14 +38,22 @@ A_PICTURE: Final = struct.pack("<2sIII", b"BM", 54 + 3 * _SIDE**2, 0, 54) + stru
 """A file with a picture that nobody has uploaded: a bitmap."""
 
 FEW_BYTES: Final = 4 << 20  # that are sent to a child; more are read by it, from memory that the system gives pages to
-_A_HASH: Final = 200  # bytes that one remembered hash takes, roughly
+_IN_MEMORY: Final = 4  # times the bytes of a message, roughly
 
 
-def limits_of(settings: HookSettings) -> Limits:
-    """Return what one upload may cost."""
+def media_pool(settings: HookSettings, children: int, *, max_queued: int, **how: Any) -> MediaPool:
+    """Return child processes that hash within the settings. `how`: further arguments of the pool."""
     from hashhub.hashing.limits import Limits, video_pixels
+    from hashhub.hashing.pool import MediaPool
 
-    return Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds))
+    return MediaPool(
+        children=children,
+        max_queued=max_queued,
+        seconds=settings.media_seconds,
+        memory_bytes=settings.media_memory_bytes,
+        limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
+        **how,
+    )
 
 
 class UploadHasher:
@@ -53,19 +61,12 @@ class UploadHasher:
 
     def __init__(self, settings: HookSettings) -> None:
         from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS
-        from hashhub.hashing.pool import MediaPool
 
         self._children = children = settings.hashing_processes or len(os.sched_getaffinity(0))
         self._effort = settings.effort
         self._most = children + settings.max_waiting
-        self.pool = MediaPool(
-            children=children,
-            max_queued=children,  # for `warm_up` beside the first uploads
-            seconds=settings.media_seconds,
-            memory_bytes=settings.media_memory_bytes,
-            limits=limits_of(settings),
-            algorithms=PERCEPTUAL_ALGORITHMS,
-        )
+        # As many may wait: for `warm_up` beside the first uploads.
+        self.pool = media_pool(settings, children, max_queued=children, algorithms=PERCEPTUAL_ALGORITHMS)
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="hook-hashing")
         self._lock = threading.RLock()  # to cancel a future finishes it
         self._is_closed = False
@@ -184,12 +185,7 @@ class UploadHasher:
 
 
 def _size(media: MediaHashes) -> int:
-    count = len(media.video_frames) + 8
-    for frame in media.frames:
-        count += len(frame.hashes)
-        for variant in frame.variants:
-            count += len(variant.hashes)
-    return _A_HASH * count
+    return _IN_MEMORY * len(msgspec.msgpack.encode(media))
 
 
 def _done(outcome: MediaHashes | HashHubError) -> Future[MediaHashes]:

@@ -168,9 +168,8 @@ class Index:
             return _NOWHERE
 
     def _write_mark(self, page: tuple[int, bytes]) -> None:
-        """Write the mark before what it is of, in one write of fixed length; a torn one is no page of any copy. Where
-        it cannot be written it is removed, and the next start indexes anew. Raises Unavailable where neither can be
-        done.
+        """Write the mark before what it is of, at once; a torn one is no page of any copy. Where it cannot be written
+        it is removed, and the next start indexes anew. Raises Unavailable where neither can be done.
         """
         if not self._is_publisher:
             self._page = page

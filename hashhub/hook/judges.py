@@ -256,10 +256,8 @@ class HubBreaker:
 
 
 class CaseJudge:
-    """Cases before another judge: who is stopped because of an open case, whatever the hub says, and without it.
-
-    A case is no statement about an item, so it never makes a verdict MATCH. A copy is REVIEW, which a person decides,
-    and `at_least` says what is done with it until then.
+    """Open cases before another judge, whatever that says. A case is no statement about an item: a copy is REVIEW,
+    never MATCH by it, and `at_least` says what is done with it.
     """
 
     def __init__(self, behind: Judge, records: Records, settings: HookSettings, *, owns_records: bool = False) -> None:

@@ -90,9 +90,8 @@ class Sync:
     """Keeps copy, index and policy up to date; one process at a time. Use it as a context manager, or close it."""
 
     def __init__(self, settings: HookSettings, *, client: Client | None = None) -> None:
-        """`client`: one to use in place of its own, closed with it all the same.
-
-        Raises FailedPrecondition (DATA_IN_USE) when another process syncs, and what opening a copy raises.
+        """`client`: one to use in place of its own, closed with it. Raises FailedPrecondition (DATA_IN_USE) beside
+        another process, and what opening a copy raises.
         """
         directory = Path(settings.data) / COPY
         self._reference = settings.policy
@@ -133,7 +132,6 @@ class Sync:
         """Close the files and the connection."""
         self.mirror.close()
         self.index.close()
-        self._copy.close()
         self._client.close()
 
     def start_over(self) -> None:
@@ -298,7 +296,6 @@ class LocalJudge:
             self._following.close()
         self._thread.close()
         self.index.close()
-        self._copy.close()
 
     def catch_up(self) -> None:
         """Take in what the copy has now, which otherwise happens within a tenth of a second. Raises Unavailable."""
@@ -384,7 +381,6 @@ class _Following:
 
     def __init__(self, settings: HookSettings) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
         self._sync: Sync | None = None
         self._is_stopping = False
         self._thread = Background(
@@ -399,10 +395,9 @@ class _Following:
 
     def close(self) -> None:
         self._thread.tell_to_stop()
-        with self._lock:
-            self._is_stopping = True
-            if self._sync is not None:
-                self._sync.stop()
+        self._is_stopping = True
+        if (sync := self._sync) is not None:
+            sync.stop()
         self._thread.close()
 
     def _round(self) -> None:
@@ -413,18 +408,15 @@ class _Following:
                 return  # another process does it
             raise
         with sync:
-            with self._lock:
-                if self._is_stopping:
-                    return
-                self._sync = sync
+            self._sync = sync  # before the look: `close` stops what it finds
             try:
-                sync.follow()
+                if not self._is_stopping:
+                    sync.follow()
             except HashHubError:
                 if not self._is_stopping:
                     raise
             finally:
-                with self._lock:
-                    self._sync = None
+                self._sync = None
 
 
 def make_directories(directory: Path) -> None:

@@ -36,7 +36,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.scans.memory import UnreadableItem
+from hashhub.scans.engine import UnreadableItem
 from hashhub.scans.tree import stamp_of
 from hashhub.sqlite_files import open_regular
 
@@ -66,9 +66,7 @@ _CREDENTIALS: Final = frozenset(
 
 
 class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object as it was when it was looked at. `name`: below its place. `stamp`: another one where it has changed.
-    `modified`: seconds since 1970.
-    """
+    """An object as it was. `name`: below its place. `stamp`: tells changes. `modified`: seconds since 1970."""
 
     name: str
     size: int
@@ -546,9 +544,7 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _nameless(folder: int, stack: contextlib.ExitStack) -> tuple[int, str]:
-    """Open a file of which nothing is left if we are killed; return it, and by what it is linked. File systems without
-    such files (NFS) get a secret name.
-    """
+    """Open a file that is lost if we are killed, or on NFS has a secret name; return it and its path to link."""
     try:
         file = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
     except OSError as e:

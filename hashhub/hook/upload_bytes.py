@@ -28,12 +28,9 @@ _HEAD_BYTES: Final = 4096  # enough for every signature
 
 
 class UploadBytes:
-    """The bytes of one upload or request, as they come: digested all, and kept as long as they stay within the bounds.
+    """The bytes of an upload or request, digested as they come, and kept within bounds until the last holder lets go.
 
-    Several may hold them (the upload, and who still hashes it): they are freed when the last lets go.
-
-    `size`: bytes that came. `is_too_large`: more than `most` came; `is_crowded_out`: all together had no room for them.
-    Of either there are digests only. `is_kept`: they can be read.
+    `is_too_large`: more than `most` came; `is_crowded_out`: there was no room; of either there are digests only.
     """
 
     def __init__(self, budget: ByteBudget, most: int, *, is_digested: bool = True) -> None:

@@ -8,15 +8,12 @@ The app gets a request once each of its files is decided over, and never one tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from itertools import chain
-from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-from hashhub.byte_budget import ByteBudget
-from hashhub.hook.core import Hook, OnChecked
-from hashhub.hook.factory import ProcessHook
+from hashhub.hook.factory import UploadMiddleware
 from hashhub.hook.forms import (
     BodyRefused,
     CheckedFile,
@@ -29,7 +26,6 @@ from hashhub.hook.forms import (
     is_looked_at,
     too_large,
 )
-from hashhub.hook.settings import HookSettings
 from hashhub.hook.upload_bytes import PIECE_BYTES
 
 Environ: TypeAlias = dict[str, Any]
@@ -40,33 +36,10 @@ KEY: Final = "hashhub"
 """Where in the environ the decisions are."""
 
 
-class WSGIUploadHook:
+class WSGIUploadHook(UploadMiddleware):
     """WSGI middleware that decides over uploads before the app gets them."""
 
-    def __init__(
-        self,
-        app: App,
-        *,
-        hook: Hook | None = None,
-        settings: HookSettings | Path | str | None = None,
-        paths: Collection[str] | None = None,
-        fields: Collection[str] | None = None,
-        on_held: OnChecked | None = None,
-        upload_id: Callable[[Environ], str] | None = None,
-    ) -> None:
-        """Give either `hook`, or `settings` or the path of their file; `close` ends the hook that they make, of which
-        each process has its own: it may be forked yet. `on_held`:
-        see `open_hook`. `upload_id`: gives the app's own name for the files of a request, by its environ:
-        ACCOUNT/UPLOAD, as the queue and `upload.rechecked` have it.
-
-        `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
-        fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
-        """
-        self._app = app
-        self.process = ProcessHook(hook, settings, on_held)
-        self._paths, self._fields, self._upload_id = paths, fields, upload_id
-        self._limits = self.process.settings.app
-        self.memory = ByteBudget(self._limits.max_total_bytes)
+    _app: App
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
         """Begin to start before the first request. `wait_seconds`: see `Hook.start`."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from hashhub.errors import InvalidArgument, NotFound, Reason
-from hashhub.scans.memory import ListedFile, UnreadableItem
+from hashhub.scans.engine import ListedFile, UnreadableItem
 from hashhub.sqlite_files import open_regular
 
 _T = TypeVar("_T")

@@ -40,7 +40,7 @@ from hashhub.model import (
     VideoFrame,
 )
 from hashhub.scans import tree as scan_tree
-from hashhub.scans.memory import UnreadableItem
+from hashhub.scans.engine import UnreadableItem
 from hashhub.scans.tree import LINKED_DIRECTORIES, Tree
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
@@ -582,7 +582,7 @@ class TestRunAgain:
             variants.append(one["coverage"]["variants"])
         assert set(variants[1]) >= set(Transform)
         assert variants[0] == variants[5] == []  # what an earlier run had more is left out
-        monkeypatch.setattr("hashhub.hashing.software.__version__", "another")
+        monkeypatch.setattr("hashhub.hashing.coverage.__version__", "another")
         handed_out.clear()
         assert run(*plain).exit_code == DONE
         assert len(handed_out) == 1
@@ -613,7 +613,7 @@ KILL = """
 import os, signal, sys
 from hashhub.cli import main
 from hashhub.cli.scan_report import FileFindings
-from hashhub.scans.memory import ScanMemory
+from hashhub.scans.engine import ScanMemory
 owner, name, count = {owner}, {name!r}, {count}
 original = getattr(owner, name)
 def killing(*arguments, **options):

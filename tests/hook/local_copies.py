@@ -65,6 +65,5 @@ class Local:
             opened.look(count)
             return lacking
         finally:
-            copy.close()
             if index is None:
                 opened.close()

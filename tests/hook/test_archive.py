@@ -84,7 +84,7 @@ class Archive:
 @pytest.fixture
 def archive(scene: Scene, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.MonkeyPatch) -> Archive:
     if scene.kind != "folder":
-        monkeypatch.setattr("hashhub.scans.memory.YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
+        monkeypatch.setattr("hashhub.scans.engine.YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
     return Archive(scene, tmp_path / "data", hashers)
 
 

@@ -13,7 +13,7 @@ from hashhub.hook import Action, WithoutAnswer
 from hashhub.hook.buckets import BucketWorker, ObjectOutcome
 from hashhub.hook.places import FolderPlace, S3Place, StoredObject
 from hashhub.model import Query
-from hashhub.scans.memory import UnreadableItem
+from hashhub.scans.engine import UnreadableItem
 from tests.hook.bucket_parts import Bench, digest_of
 from tests.hook.conftest import HELD
 

@@ -75,8 +75,8 @@ class TestNobodyLosesWithoutAWord:
             opening: tuple[Callable[[], object], ...] = (
                 lambda: AsgiHook(never, settings=settings),
                 lambda: AsgiHook(never, hook=hook),
-                lambda: WsgiHook(never, settings=settings),  # type: ignore[arg-type]
-                lambda: WsgiHook(never, hook=hook),  # type: ignore[arg-type]
+                lambda: WsgiHook(never, settings=settings),
+                lambda: WsgiHook(never, hook=hook),
                 lambda: checked("file", hook=hook),
                 lambda: checked_upload(argument="file", hook=hook),
                 lambda: checked_upload(argument="file", hook=lambda: hook)(lambda file: file)(b"an upload"),
@@ -88,7 +88,7 @@ class TestNobodyLosesWithoutAWord:
     @pytest.mark.parametrize("on_hold", [OnHold.REFUSE, OnHold.APP])
     def test_what_was_chosen_opens(self, settings: HookSettings, on_hold: OnHold) -> None:
         chosen = HookSettings(policy="block", data=settings.data, without_answer=HELD, app=AppSettings(on_hold=on_hold))
-        with closing(WsgiHook(never, settings=chosen)):  # type: ignore[arg-type]
+        with closing(WsgiHook(never, settings=chosen)):
             pass
 
     def test_init_says_it_in_capitals(self, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ class TestTheAppsOwnStore:
 
     def test_it_has_what_is_held_in_every_other_way(self, settings: HookSettings) -> None:
         store = Store()
-        wrapped = WsgiHook(never, settings=settings, on_held=store)  # type: ignore[arg-type]
+        wrapped = WsgiHook(never, settings=settings, on_held=store)
         with closing(wrapped), serving_wsgi(wrapped) as address:
             assert ask(address, form(File("file", "a.bin", UPLOAD, "application/octet-stream"))).status == 202
         with open_hook(settings, on_held=store) as hook:

@@ -570,10 +570,8 @@ def test_a_plain_mirror_of_a_hooks_copy_goes_on_with_its_journal(site: Site, loc
     with site.client(f"hh_{_WHO.name}") as client, client.mirror(local.directory) as plain:
         plain.update()
     assert local.missing() == 0
-    copy = ListCopy(local.directory)
-    with copy.look() as look:
+    with ListCopy(local.directory).look() as look:
         assert [n for n, _, _ in look.touched(0)]
-    copy.close()
 
 
 def _rows(local: Local, sql: str) -> list[tuple[Any, ...]]:

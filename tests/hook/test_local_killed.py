@@ -62,7 +62,7 @@ def syncing() -> Iterator[Killable]:
 def digests_of(directory: Path) -> dict[str, set[bytes]]:
     """Every digest of a copy, read from its tables."""
     digests: dict[str, set[bytes]] = {}
-    with closing(ListCopy(directory)) as copy, copy.look() as look:
+    with ListCopy(directory).look() as look:
         for name, rows, _ in look.all_digests():
             digests.setdefault(name, set()).update(row.tobytes() for row in rows)
     return digests
@@ -72,7 +72,8 @@ def lacks_nothing(directory: Path) -> bool:
     """Whether who reads the copy now is given all that it holds; False where it is told that it cannot be read."""
     make_directories(directory)
     lacking = 0
-    with closing(ListCopy(directory)) as copy, ExitStack() as stack:
+    copy = ListCopy(directory)
+    with ExitStack() as stack:
         try:
             index = stack.enter_context(closing(Index(copy, directory / DIRECTORY, publisher=False)))
 

@@ -112,9 +112,7 @@ def by_person(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def account() -> str:
-    """Return the account of this machine that runs the command, as an actor: no person, and no option and no variable
-    changes it.
-    """
+    """Return the account that runs the command, as an actor, which no option and no variable changes."""
     from hashhub.desk.people import ACCOUNT
 
     try:

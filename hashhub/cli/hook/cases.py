@@ -21,7 +21,7 @@ from hashhub.desk.cases.life import Case, CaseOutcome, Cases, CaseState
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
-from hashhub.scans.memory import ListedFile, UnreadableItem
+from hashhub.scans.engine import ListedFile, UnreadableItem
 from hashhub.scans.tree import Tree, listed
 from hashhub.scans.tree import opened as opened_file
 from hashhub.writing import written
@@ -307,9 +307,7 @@ def _behind(links: deque[str], tops: Sequence[Path]) -> Iterator[ListedFile[Sour
 
 
 def _check_there(paths: Sequence[str], settings: HookSettings) -> None:
-    """Raise NotFound for a place where nothing is, which may be mistyped: a look through it would call the record
-    complete, or be a gap for ever.
-    """
+    """Raise NotFound for a place where nothing is: a look through it would call the record complete."""
     from hashhub.hook.places import place_of
 
     for path in paths:

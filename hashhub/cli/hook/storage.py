@@ -156,7 +156,16 @@ def scan(
         findings.gone = memory.end(place.url, findings.total)
         if directory is not None:
             with text_written(directory / _SUMMARY) as file:
-                file.write(json_line({"place": place.url, **_summary(findings)}) + "\n")
+                summary = {
+                    "place": place.url,
+                    "objects": findings.total,
+                    "counts": dict(sorted(findings.counts.items())),
+                    "states": dict(sorted(findings.states.items())),
+                    "not_downloaded": findings.known,
+                    "bytes": findings.size,
+                    "gone": findings.gone,
+                }
+                file.write(json_line(summary) + "\n")
             with text_written(directory / REPORT, encoding="ascii") as file:
                 file.write(findings.page())
     _tell(findings)
@@ -164,17 +173,6 @@ def scan(
         raise click.exceptions.Exit(REFUSED)
     if findings.counts[UNREAD]:
         raise click.exceptions.Exit(UNAVAILABLE)
-
-
-def _summary(findings: ObjectFindings) -> dict[str, object]:
-    return {
-        "objects": findings.total,
-        "counts": dict(sorted(findings.counts.items())),
-        "states": dict(sorted(findings.states.items())),
-        "not_downloaded": findings.known,
-        "bytes": findings.size,
-        "gone": findings.gone,
-    }
 
 
 def _tell(findings: ObjectFindings) -> None:

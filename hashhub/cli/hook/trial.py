@@ -156,9 +156,7 @@ def _listing(hub: RunningHub, listed: bytes) -> str:
 
 
 def _outcome(sidecar: str, body: bytes, content_type: str, upload: str = "") -> _Outcome:
-    """Return the sidecar's answer in words, that by which it was hit first; of several files in a form, that of the
-    severest. Raises Unavailable where it gives none.
-    """
+    """Return the sidecar's answer in words, that of the severest file. Raises Unavailable where it gives none."""
     headers = {"Content-Type": content_type}
     request = urllib.request.Request(f"{sidecar}/check", data=body, headers=headers)  # noqa: S310 - ours
     try:

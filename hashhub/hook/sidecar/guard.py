@@ -30,9 +30,7 @@ class Guard:
     """Lets requests through, or raises."""
 
     def __init__(self, settings: SidecarSettings, *, for_persons: str = "") -> None:
-        """`for_persons`: a path below which persons' own tokens are asked for. Raises InvalidArgument for a secret that
-        is bad, or missing on an address that others reach.
-        """
+        """`for_persons`: a path of persons' own tokens. Raises InvalidArgument for a bad or missing secret."""
         self._secret = _secret(settings.secret_file)
         self._for_persons = for_persons
         self._is_loopback = is_loopback(settings.listen)

@@ -27,7 +27,7 @@ from hashhub.hook import HookSettings
 from hashhub.hook.archive import RememberedQuery, scan_memory
 from hashhub.hook.case_scan import ScanOutcome, Source, scan_for_case
 from hashhub.model import Effort
-from hashhub.scans.memory import KnownFile, ListedFile
+from hashhub.scans.engine import KnownFile, ListedFile
 from hashhub.testing.pictures import picture
 from tests.desk.cases.parts import SEED, encoded, opened, query
 from tests.hashing.assets import MP4
@@ -174,7 +174,7 @@ class TestScan:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         monkeypatch.setattr("hashhub.hashing.media.can_read_videos", lambda: False)  # as without the extra
-        monkeypatch.setattr("hashhub.hook.case_scan._pool", lambda *_, **__: InThisProcess())
+        monkeypatch.setattr("hashhub.hook.case_scan.media_pool", lambda *_, **__: InThisProcess())
         archive = tmp_path / "archive"
         archive.mkdir()
         (archive / "film.mp4").write_bytes(MP4)
@@ -247,7 +247,7 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
 ) -> None:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("hashhub.scans.memory.YOUNG_SECONDS", -60.0)  # the files are of this moment
+    monkeypatch.setattr("hashhub.scans.engine.YOUNG_SECONDS", -60.0)  # the files are of this moment
     app = bucket_server.client(bucket_store)
     app.create_bucket(Bucket="cases")
     contents = {

@@ -26,7 +26,7 @@ from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hook import Action
 from hashhub.hook.case_scan import Source, scan_for_case
 from hashhub.model import Effort, Query, Verdict, VideoFrame
-from hashhub.scans.memory import ListedFile
+from hashhub.scans.engine import ListedFile
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import ALTERATIONS, clip
 from tests.desk.cases.parts import SEED, encoded, film, filmed, footage, opened, query, still
