@@ -10,7 +10,7 @@ import msgspec
 from hashhub import frames
 from hashhub.model import EntryState, Record
 from hashhub.store import EntryColumns
-from hashhub.store.packing import (
+from hashhub.store.entry_codec import (
     STATEMENT_BYTES,
     pack_details,
     pack_flags,

@@ -40,6 +40,7 @@ from hashhub.model import (
 )
 from hashhub.schemes.dimensions import words
 from hashhub.store import ConflictQuery, ConflictScope, ConflictSide, FoundConflict, etag_of, no_conflict
+from hashhub.store.entry_codec import unpack_flags, unpack_hashes
 from hashhub.trust.contradiction import (
     Assertion,
     contradictions,
@@ -132,7 +133,7 @@ class ConflictFinder:
         """
         by_set: dict[int, dict[_Position, list[DigestStatement]]] = {}
         for stated in statements:
-            exact = tuple(sorted(exact_digests(self._store.conflict_pass.hashes(stated.packed)), key=strength))
+            exact = tuple(sorted(exact_digests(unpack_hashes(stated.packed)), key=strength))
             position = _Position(stated.classification, stated.flags, stated.is_undecided, exact)
             by_set.setdefault(stated.hash_set, {}).setdefault(position, []).append(stated)
         ranked = _in_turn(by_set, sets)[:SETS]
@@ -173,13 +174,10 @@ class ConflictFinder:
     def _says(self, position: _Position, purpose: Purpose) -> Assertion | None:
         key = (position.classification, position.flags, position.is_undecided, purpose)
         if key not in self._said:
-            conflict_pass = self._store.conflict_pass
-            self._said[key] = said(
-                conflict_pass.classification(position.classification),
-                conflict_pass.flags(position.flags),
-                purpose,
-                is_undecided=position.is_undecided,
-            )
+            stored = position.classification
+            classification = None if stored is None else self._store.entries.classification(stored)
+            flags = unpack_flags(position.flags)
+            self._said[key] = said(classification, flags, purpose, is_undecided=position.is_undecided)
         return self._said[key]
 
 

@@ -48,8 +48,8 @@ from hashhub.model import (
     Role,
     now,
 )
-from hashhub.store import EntryColumns, Origin, Overtaken, trace_of
-from hashhub.store.packing import unpack_hashes
+from hashhub.store import EntryColumns, Origin, StaleCommit, trace_of
+from hashhub.store.entry_codec import unpack_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -201,7 +201,7 @@ class Contribute:
                         principal, import_, hash_set, allow_shrinking=allow_shrinking, validate_only=validate_only
                     )
                     break
-                except Overtaken:
+                except StaleCommit:
                     if times == _TIMES:
                         raise
             if done.state is ImportState.COMMITTED:
@@ -213,7 +213,7 @@ class Contribute:
     def _commit(
         self, principal: Principal, import_: Import, hash_set: HashSet, *, allow_shrinking: bool, validate_only: bool
     ) -> Import:
-        """Take the steps (5) to (7) of `commit` once. Raises Overtaken when what was decided on moved before (7)."""
+        """Take the steps (5) to (7) of `commit` once. Raises StaleCommit when what was decided on moved before (7)."""
         import_id = import_.id
         if self._store.commits.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED:
             return self._store.imports.get_import(import_id)  # by another process meanwhile

@@ -328,12 +328,12 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
             place = ExaminationPlace() if is_full else msgspec.json.decode(path.read_bytes(), type=ExaminationPlace)
         except (OSError, msgspec.MsgspecError):
             place = ExaminationPlace()
-        before, began, look = store.revision(), time.monotonic(), store.examining(place)
+        before, began, look = store.revision(), time.monotonic(), store.examination(place)
         most = None if is_full else MOST
         # Of what stood in a broken part nothing is known any more: who mends it has looked at that.
         different = [] if mend else list(islice(look.differences(most), _TOLD + 1))
         if different and store.revision() > before:  # a hub that runs has written between one read and the next
-            look = store.examining(place)
+            look = store.examination(place)
             again = set(islice(look.differences(most), 10 * _TOLD))
             different = [line for line in different if line in again]
         lines += different[:_TOLD]

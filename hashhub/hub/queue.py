@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hashhub.hub.conflicts import Conflicts
     from hashhub.hub.health import Renewals
     from hashhub.hub.webhooks import Webhooks
-    from hashhub.store import PendingItems, Store
+    from hashhub.store import BacklogItems, Store
 
 _LATE: Final = 1.0  # age over usual interval from which on a list is told to be overdue
 _CONFLICTS: Final = 1_000  # that are counted; of more it is told that there are more
@@ -54,13 +54,13 @@ class Queue:
             *self._assigned_conflicts(principal, of),
         ]
         if sees_all:
-            items += [_item(QueueKind.AWAITS_ACCEPTANCE, line) for line in self._store.waiting.unaccepted(of)]
+            items += [_item(QueueKind.AWAITS_ACCEPTANCE, line) for line in self._store.backlog.unaccepted(of)]
         order = list(QueueKind)
         return sorted(items, key=lambda item: (order.index(item.kind), item.contributor, item.hash_set, item.reason))
 
     def _about_entries(self, of: str) -> Iterator[QueueItem]:
         """Yield what entries wait for: in quarantine, to be withdrawn, objected to."""
-        waiting = self._store.waiting
+        waiting = self._store.backlog
         for name, has_quarantined, has_requests, has_reviews in waiting.hash_sets(of):
             cancellation.check()
             if has_quarantined:
@@ -77,7 +77,7 @@ class Queue:
 
     def _open_imports(self, of: str) -> Iterator[QueueItem]:
         """Yield the imports that were left open."""
-        for line in self._store.waiting.open_imports(of):
+        for line in self._store.backlog.open_imports(of):
             if line.since is not None and line.since < now() - PREPARING:
                 yield _item(QueueKind.OPEN_IMPORT, line)
 
@@ -131,7 +131,7 @@ def _of_set(kind: QueueKind, name: str, since: datetime | None, *, actor: str = 
     return QueueItem(kind=kind, hash_set=name, contributor=contributor, name=name, actor=actor, since=since)
 
 
-def _item(kind: QueueKind, line: PendingItems, *, is_capped: bool = False) -> QueueItem:
+def _item(kind: QueueKind, line: BacklogItems, *, is_capped: bool = False) -> QueueItem:
     contributor, slash, _ = line.hash_set.partition("/")
     return QueueItem(
         kind=kind,

@@ -19,7 +19,7 @@ import numpy as np
 
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Event, EventKind, Retention, RevertedEvent, Review, ReviewKind, now
-from hashhub.store import EntriesMoved, IdSet, Origin, TransitionCommand
+from hashhub.store import IdSet, Origin, StaleEntries, TransitionCommand
 from hashhub.trust.statement import set_aside
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Revert:
             try:
                 with self._run.undoing(event.revision):
                     return self._undo(event), untold
-            except EntriesMoved:  # its first write, or it would count less the second time: see `_move`
+            except StaleEntries:  # its first write, or it would count less the second time: see `_move`
                 continue
 
     def _learn(self) -> None:
@@ -358,7 +358,7 @@ class Revert:
                         moved = write(chosen)
                     done += moved
                     left += len(chosen) - moved
-                except EntriesMoved:
+                except StaleEntries:
                     self._learn()
                     also_done, also_left = self._move([IdSet.of(chosen)], states, to, write)
                     done += also_done

@@ -129,7 +129,7 @@ class Webhooks:
         outcome = self._outbound.post(call.webhook.url, *_request(call, {}, at=now()))
         state = DeliveryState.GIVEN_UP if outcome.error else DeliveryState.DELIVERED
         self._store.webhooks.end_attempt(call.key, state, status=outcome.status, error=outcome.error, due=None)
-        return self._store.webhooks.get_delivery(call.key, contributor, webhook)
+        return self._store.webhooks.get_call(call.key).delivery
 
     def deliveries(
         self, principal: Principal, contributor: str, webhook: str, page_size: int, before: int

@@ -189,7 +189,7 @@ class _Writer:
 
     def _drop_changed(self, after_revision: int) -> None:
         """Drop the files in which something changed since a revision."""
-        for changed in self._store.extracting.changed(after_revision, self._position.revision):
+        for changed in self._store.extract.changed(after_revision, self._position.revision):
             touched = _blocks_of(changed.ids)
             for key in [k for k in self._files if k[1] in touched and changed.hash_set in {"", k[0]}]:
                 del self._files[key]
@@ -199,7 +199,7 @@ class _Writer:
         wanted = {
             (name, block)
             for name, hash_set in self._registry.hash_sets.items()
-            for block in self._store.extracting.blocks(hash_set.contributor, hash_set.id, BLOCK_BITS)
+            for block in self._store.extract.blocks(hash_set.contributor, hash_set.id, BLOCK_BITS)
         }
         self._files = {
             key: file
@@ -221,7 +221,7 @@ class _Writer:
     def _write_block(self, hash_set: str, block: int) -> ExtractFile | None:
         """Write what stands in one block of a hash set; None where that is nothing."""
         contributor, set_id = hash_set.split("/")
-        pages = self._store.extracting.standing_entries(
+        pages = self._store.extract.standing_entries(
             contributor, set_id, block << BLOCK_BITS, (block + 1 << BLOCK_BITS) - 1, revision=self._position.revision
         )
         rows = _Rows(self._store, hash_set, self._contributor(hash_set).jurisdiction)
@@ -370,7 +370,7 @@ class _Rows:
             pa.array(column("is_active").astype(np.int8)), [EntryState.QUARANTINED.value, EntryState.ACTIVE.value]
         )
         imports, made = np.unique(column("imports"), return_inverse=True)
-        times = [self._store.extracting.commit_of(key)[1] for key in imports.tolist()]
+        times = [self._store.extract.commit_of(key)[1] for key in imports.tolist()]
         committed = pa.array(times, pa.timestamp("ms", "UTC")).take(pa.array(made))
         columns = {
             "number": pa.array(ids[order] & MAX_NUMBER),

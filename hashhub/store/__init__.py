@@ -14,7 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from hashhub.store.commits import BY_SOURCE, Commits, Overtaken
+from hashhub.store.backlog import COUNTED as WAITING_COUNTED
+from hashhub.store.backlog import Backlog, BacklogItems
+from hashhub.store.commits import BY_SOURCE, Commits, StaleCommit
 from hashhub.store.comparison import EntryComparison, StatedEntries
 from hashhub.store.conflict_pass import (
     ConflictPass,
@@ -38,6 +40,7 @@ from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import DeletionTable
 from hashhub.store.drivers import locate
 from hashhub.store.entries import OBJECTIONS, EntryTable, HitRow, SelectedEntries
+from hashhub.store.entry_codec import EntryColumns
 from hashhub.store.entry_selector import EntrySelector, Scope
 from hashhub.store.entry_transitions import (
     DailyLimit,
@@ -47,7 +50,7 @@ from hashhub.store.entry_transitions import (
     WithdrawalByHand,
 )
 from hashhub.store.entry_writes import DeferredWithdrawals, EntryWrites
-from hashhub.store.event_effects import EntriesMoved, EventEffect, EventEffects
+from hashhub.store.event_effects import EventEffect, EventEffects, StaleEntries
 from hashhub.store.events import Events, Position
 from hashhub.store.examination import ExaminationPlace, RowExamination
 from hashhub.store.extract import ChangedIds, ExtractRows, StandingEntries
@@ -57,9 +60,6 @@ from hashhub.store.idset import IdSet
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
 from hashhub.store.operations import OperationTable
-from hashhub.store.packing import EntryColumns
-from hashhub.store.pending import COUNTED as WAITING_COUNTED
-from hashhub.store.pending import PendingItems, PendingWork
 from hashhub.store.requests import IdempotentRequest, WriteOptions
 from hashhub.store.resources import Registry, Resources
 from hashhub.store.retention import RetentionTable
@@ -71,6 +71,7 @@ __all__ = [
     "BY_SOURCE",
     "OBJECTIONS",
     "WAITING_COUNTED",
+    "BacklogItems",
     "ChangedIds",
     "ConflictQuery",
     "ConflictRow",
@@ -78,7 +79,6 @@ __all__ = [
     "ConflictSide",
     "DailyLimit",
     "DigestStatement",
-    "EntriesMoved",
     "EntryColumns",
     "EventEffect",
     "ExaminationPlace",
@@ -92,14 +92,14 @@ __all__ = [
     "MatcherChange",
     "Neighbourhood",
     "Origin",
-    "Overtaken",
     "PairCount",
     "PassPiece",
-    "PendingItems",
     "Position",
     "Registry",
     "Scope",
     "SelectedEntries",
+    "StaleCommit",
+    "StaleEntries",
     "StandingEntries",
     "StatedEntries",
     "Store",
@@ -141,7 +141,7 @@ class Store:
         self.transitions: Final = EntryTransitions(database, outstanding, writes, self.entries, self.resources)
         self.holds: Final = Holds(database)
         self.comparison: Final = EntryComparison(database, outstanding, self.entries)
-        self.extracting: Final = ExtractRows(database, outstanding, self.entries)
+        self.extract: Final = ExtractRows(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
         reports = Reports(database, self.leases)
         self.stage: Final = Stage(database, writes, self.leases, reports)
@@ -150,15 +150,15 @@ class Store:
         self.feeds: Final = Feeds(database, outstanding, self.entries)
         self.history: Final = Events(database)
         self.event_effects: Final = EventEffects(database, outstanding)
-        self.waiting: Final = PendingWork(database, self.resources)
+        self.backlog: Final = Backlog(database, self.resources)
         self.operations: Final = OperationTable(database)
         self.webhooks: Final = WebhookTable(database)
         self.deletions: Final = DeletionTable(database, outstanding, writes, self.secret, self.leases)
         self.retention: Final = RetentionTable(database, self.history, self.secret)
-        self.conflict_pass: Final = ConflictPass(database, self.entries, outstanding, self.secret)
+        self.conflict_pass: Final = ConflictPass(database, outstanding, self.secret)
         self.conflicts: Final = ConflictTable(database)
 
-    def examining(self, place: ExaminationPlace) -> RowExamination:
+    def examination(self, place: ExaminationPlace) -> RowExamination:
         """Return a look, from a place on, at whether rows are what the history says of them."""
         return RowExamination(self.database, self.secret, place)
 

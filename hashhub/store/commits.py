@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -41,6 +42,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
+from hashhub.store.entry_codec import pack_reasons, unpack_hashes
 from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss, take_ids
 from hashhub.store.events import EventBody, append_event, decoded, facts_of, is_in
 from hashhub.store.hash_sets import refuse_looser_than_list
@@ -49,7 +51,6 @@ from hashhub.store.idset import IdSet, are_among, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.imprints import touch
 from hashhub.store.leases import LEASE, PIECE, Commit, Leases
-from hashhub.store.packing import pack_reasons, unpack_hashes
 from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW, WITHDRAWN
 from hashhub.store.stage import FindingRun, Stage
@@ -70,28 +71,20 @@ BY_SOURCE: Final = "by_source"
 _DOUBTS: Final = "doubts"
 
 
-class Overtaken(Conflict):
+class StaleCommit(Conflict):
     """What a list was compared with has moved before the list became visible: the commit must be begun again."""
 
 
+@dataclass(eq=False)
 class Commits:
     """The part of the Store that makes imports visible."""
 
-    def __init__(
-        self,
-        database: Database,
-        outstanding: DeferredWithdrawals,
-        writes: EntryWrites,
-        leases: Leases,
-        stage: Stage,
-        imports: Imports,
-    ) -> None:
-        self._db = database
-        self._outstanding = outstanding
-        self._writes = writes
-        self._leases = leases
-        self._stage = stage
-        self._imports = imports
+    _db: Database
+    _outstanding: DeferredWithdrawals
+    _writes: EntryWrites
+    _leases: Leases
+    _stage: Stage
+    _imports: Imports
 
     def begin_commit(self, import_id: str, *, by: Actor = SYSTEM) -> Import:
         """Take an OPEN import to COMMITTING, or take over an unfinished commit and purge what that staged; return it.
@@ -166,7 +159,7 @@ class Commits:
         of how many items each may be; beyond `daily_doubts` items a day they get the remark AWAITS_ACCEPTANCE.
         `unchanged`: entries that the list states again as they are.
 
-        Raises Conflict when another process took the commit over; Overtaken when what it was decided on has moved, so
+        Raises Conflict when another process took the commit over; StaleCommit when what it was decided on has moved, so
         that it must begin again; FailedPrecondition when its contributor was retired, or the set's terms became looser.
         """
         commit = self._leases.commit_of(import_id)
@@ -308,7 +301,7 @@ class Commits:
         )
 
     def _refuse_overtaken(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> None:
-        """Raise Overtaken when, since the commit began, another list of the hash set was committed, an entry that the
+        """Raise StaleCommit when, since the commit began, another list of the hash set was committed, an entry that the
         list states again was withdrawn, or somebody held, restored or released an item that the list states anew.
         """
         if (
@@ -317,7 +310,7 @@ class Commits:
             or self._is_held(c, commit)
             or self._states(c, commit, self._put_back(c, commit))
         ):
-            raise Overtaken(
+            raise StaleCommit(
                 f"entries about items of import {commit.import_id} were moved, or another list of its hash set was "
                 "committed, while it was being committed; commit it again",
                 retry_after=1.0,

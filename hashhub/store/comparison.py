@@ -18,11 +18,7 @@ from hashhub.hygiene import Code
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable
-from hashhub.store.entry_rows import unpacked_page
-from hashhub.store.entry_writes import DeferredWithdrawals
-from hashhub.store.hash_sets import key_of_set
-from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
-from hashhub.store.packing import (
+from hashhub.store.entry_codec import (
     STATEMENT_BYTES,
     Shapes,
     compared_details,
@@ -32,6 +28,10 @@ from hashhub.store.packing import (
     statement,
     unpack_reasons,
 )
+from hashhub.store.entry_rows import unpacked_page
+from hashhub.store.entry_writes import DeferredWithdrawals
+from hashhub.store.hash_sets import key_of_set
+from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
 from hashhub.store.schema import ACTIVE, WITHDRAWN
 
 PAGE: Final = 2_000  # rows at a time: a few milliseconds, between which other threads go on
@@ -63,7 +63,7 @@ class StatedEntries(NamedTuple):
 
     ids, imports (keys): int64[n]; states: codes, uint8[n]; statements: uint8[n, STATEMENT_BYTES]; meanings: (scheme,
     value) or None; meaning_of: the number of each one's, int64[n]; are_undecided: bool[n]; shapes: packed hashes by
-    `packing.cut`.
+    `entry_codec.cut`.
 
     Of those whose rows were not read, which are ACTIVE, there are no `reasons`, `external_ids` and `shapes`: `keys_of`
     reads them, and in turn gives no `statements`, meanings and `are_undecided`.

@@ -22,14 +22,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.hashes import Hash, is_exact
-from hashhub.model import Classification, ConflictKind, ConflictState, Flags, Severity, now
+from hashhub.model import ConflictKind, ConflictState, Severity, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import EntryTable
+from hashhub.store.entry_codec import digests_by_algorithm, unpack_reasons
 from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.holds import trace_of
 from hashhub.store.idset import IdSet
-from hashhub.store.packing import digests_by_algorithm, unpack_flags, unpack_hashes, unpack_reasons
 from hashhub.store.schema import ACTIVE, QUARANTINED, STAGED_AROUND, UPSERT, WITHDRAW
 
 EACH: Final = 8  # entries of one hash set and classification that are looked at for one digest, and kept on each side
@@ -142,11 +141,8 @@ _SELECT: Final = f"SELECT {_COLUMNS} FROM conflict t"  # noqa: S608 - our own co
 class ConflictPass:
     """The part of the Store that finds what may contradict, and writes what does."""
 
-    def __init__(
-        self, database: Database, entries: EntryTable, outstanding: DeferredWithdrawals, secret: bytes
-    ) -> None:
+    def __init__(self, database: Database, outstanding: DeferredWithdrawals, secret: bytes) -> None:
         self._db = database
-        self._entries = entries
         self._outstanding = outstanding
         self._secret = secret
 
@@ -257,18 +253,6 @@ class ConflictPass:
                 ),
             )
 
-    def classification(self, key: int | None) -> Classification | None:
-        """Return what is stored under an id; None for None."""
-        return None if key is None else self._entries.classification(key)
-
-    def hashes(self, packed: bytes) -> tuple[Hash, ...]:
-        """Return the hashes of `DigestStatement.packed`."""
-        return unpack_hashes(packed)
-
-    def flags(self, packed: int) -> Flags:
-        """Return the flags of `DigestStatement.flags`."""
-        return unpack_flags(packed)
-
     def apply(self, piece: PassPiece, neighbourhood: Neighbourhood, conflicts: Iterable[FoundConflict]) -> bool:
         """Let the conflicts about a piece's items be exactly these; False, and nothing, after another pass."""
         wanted = {self._key(conflict): conflict for conflict in conflicts}
@@ -323,8 +307,6 @@ class ConflictPass:
                 "name": secrets.token_hex(_NAME_BYTES),
                 **self._key(conflict)._asdict(),
                 "state": OPEN,
-                "assignee": "",
-                "resolved_grounds": b"",
                 "sequence": sequence,
                 "open_time": at,
                 "update_time": at,

@@ -106,8 +106,6 @@ class ConflictTable:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    # Reading
-
     def list_conflicts(
         self,
         query: ConflictQuery,
@@ -277,8 +275,6 @@ class ConflictTable:
             )
         return conditions
 
-    # What people do
-
     def assign(
         self, name: str, assignee: str, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
     ) -> ConflictRow:
@@ -340,10 +336,7 @@ class ConflictTable:
                     contributor=by.contributor,
                     actor=by.name,
                     role=s.ROLES[by.role],
-                    reason=resolution.reason,
-                    comment=resolution.comment,
-                    decided_for=resolution.decided_for,
-                    closes=resolution.closes,
+                    **{name: getattr(resolution, name) for name in ("reason", "comment", "decided_for", "closes")},
                     grounds=row.grounds,
                     time=s.to_millis(at),
                     revision=revision,
@@ -454,13 +447,8 @@ Preview = dict[str, tuple[ConflictRow, frozenset[int]]]
 """Conflicts by name, and the revisions at which what closes each was said."""
 
 
-_PLAIN: Final = set(ConflictRow._fields) & set(s.conflict.c.keys()) - {
-    "kind",
-    "gravity",
-    "state",
-    "open_time",
-    "update_time",
-}
+_CONVERTED: Final = {"kind", "gravity", "state", "open_time", "update_time"}
+_PLAIN: Final = set(ConflictRow._fields) & set(s.conflict.c.keys()) - _CONVERTED
 
 
 def _conflict(row: Any, db: Database) -> ConflictRow:

@@ -307,11 +307,11 @@ class Database:
     @contextmanager
     def write_in_order(self, *, dry: bool = False) -> Iterator[Connection]:
         """Open a transaction as `write` does, and `lock` it: for a visible write. `dry`: roll it back in the end."""
-        with suppress(_TriedError), self.write() as c:
+        with suppress(_DryRunError), self.write() as c:
             self.lock(c)
             yield c
             if dry:
-                raise _TriedError
+                raise _DryRunError
 
     def has_room(self) -> bool:
         """Whether writes fit on the disk and are taken; after one that did not, another is tried every few seconds."""
@@ -336,12 +336,12 @@ class Database:
         """Write a row as it is. PostgreSQL's disk may be another machine's, and what is small still fits into its files
         when that is full: there, take as much room as an import's batch needs, and give it back.
         """
-        with suppress(_TriedError), self.write() as c:
+        with suppress(_DryRunError), self.write() as c:
             c.execute(metadata.update().values(key=metadata.c.key))
             if not self.is_sqlite:
                 content = os.urandom(ROOM_BYTES)  # which is not compressed
                 c.execute(request.insert().values(id="", content_digest=b"", result=content, create_time=0))
-                raise _TriedError
+                raise _DryRunError
 
     def lock(self, c: Connection) -> None:
         """Wait until no other visible write is in progress; they then go on one after the other until this one ends."""
@@ -498,5 +498,5 @@ def _copy_type(column_type: sa.types.TypeEngine[Any]) -> str:
     return next(_COPY_TYPES[t] for t in type(column_type).__mro__ if t in _COPY_TYPES)
 
 
-class _TriedError(Exception):
+class _DryRunError(Exception):
     """A write was tried, and is rolled back. Never leaves this module."""

@@ -24,6 +24,7 @@ from hashhub.errors import Conflict, FailedPrecondition, Reason
 from hashhub.model import Actor, Deletion, EventKind, HashSet, ImportState, Retention, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
+from hashhub.store.entry_codec import pack_reasons
 from hashhub.store.entry_rows import PURGED_AT_ONCE, PurgeResult, deletable, purge_entries
 from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss
 from hashhub.store.events import append_event, decoded, is_in, last_before
@@ -31,7 +32,6 @@ from hashhub.store.hash_sets import key_of_set
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch, touch_resource, touched
 from hashhub.store.leases import Leases
-from hashhub.store.packing import pack_reasons
 from hashhub.store.requests import forget_results
 from hashhub.store.resources import to_json
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
@@ -163,8 +163,8 @@ class DeletionTable:
     def unfinished(self) -> list[tuple[int, str]]:
         """Return the keys and names of the hash sets whose rows are not all deleted yet."""
         t = s.hash_set
-        query = sa.select(t.c.key, t.c.contributor, t.c.id).where(t.c.deletion.is_not(None)).order_by(t.c.key)
-        return [(row[0], f"{row[1]}/{row[2]}") for row in self._db.select(query)]
+        query = sa.select(t.c.key).where(t.c.deletion.is_not(None)).order_by(t.c.key)
+        return [(row.key, self._db.hash_set_name(row.key)) for row in self._db.select(query)]
 
     def is_deleted(self, contributor: str, hash_set: str) -> bool:
         """Whether there was a hash set of this name."""
@@ -179,8 +179,6 @@ class DeletionTable:
         self._finish(key)
         self._db.scrub()
         return False
-
-    # The parts
 
     def _live(self, c: Connection, key: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the hash set's visible entries that are not withdrawn, as far as their rows say so yet."""
@@ -253,21 +251,20 @@ class DeletionTable:
         with self._db.write() as c:
             of_set = sa.or_(t.c.left_set == key, t.c.right_set == key)
             ids = c.execute(sa.select(t.c.id).where(of_set).limit(DETAILS)).scalars().all()
-            for table in (s.conflict_entry, s.conflict_resolution):
-                sql = f'DELETE FROM "{table.name}" WHERE conflict = ?'  # noqa: S608 - our own names
+            for sql in (
+                "DELETE FROM conflict_entry WHERE conflict = ?",
+                "DELETE FROM conflict_resolution WHERE conflict = ?",
+                "DELETE FROM conflict WHERE id = ?",
+            ):
                 if ids:
                     self._db.execute(c, sql, [(conflict,) for conflict in ids])
-            if ids:
-                self._db.execute(c, "DELETE FROM conflict WHERE id = ?", [(i,) for i in ids])
             return bool(ids)
 
     def _step_entries(self, key: int) -> bool:
         sql = "SELECT id, external_id, hashes FROM entry WHERE hash_set = ? ORDER BY state, id LIMIT ?"
         with self._db.write() as c:
             progress = _progress(c, key)
-            rows = (
-                [tuple(row) for row in self._db.execute(c, sql, (key, PURGED_AT_ONCE))] if progress is not None else []
-            )
+            rows = [tuple(row) for row in self._db.execute(c, sql, (key, PURGED_AT_ONCE))]
             if progress is None or not rows:
                 return False
             rows = list(deletable(self._db, rows))
@@ -313,8 +310,8 @@ class DeletionTable:
     def _step_details(self, key: int) -> bool:
         t, h, d = s.event, s.hash_set, s.event_detail
         with self._db.write() as c:
-            row = c.execute(sa.select(h.c.contributor, h.c.id, h.c.delete_revision).where(h.c.key == key)).one()
-            name = f"{row.contributor}/{row.id}"
+            name = self._db.hash_set_name(key)
+            deleted: int = c.execute(sa.select(h.c.delete_revision).where(h.c.key == key)).scalar_one()
             about = sa.or_(
                 is_in(f"entries/{name}"),
                 is_in(f"imports/{name}"),
@@ -323,7 +320,7 @@ class DeletionTable:
             revisions = (
                 sa.select(t.c.revision)
                 .join(d, d.c.revision == t.c.revision)
-                .where(about, t.c.revision < row.delete_revision)
+                .where(about, t.c.revision < deleted)
                 .limit(DETAILS)
             )
             chosen = c.execute(revisions).scalars().all()
@@ -337,8 +334,8 @@ class DeletionTable:
             if progress is None:  # another process was quicker
                 return
             h = s.hash_set
-            row = c.execute(sa.select(h.c.contributor, h.c.id).where(h.c.key == key)).one()
-            self._forget_answers(c, row.contributor, row.id)
+            name = self._db.hash_set_name(key)
+            self._forget_answers(c, name)
             counts = {f: getattr(progress, f) for f in progress.__struct_fields__ if f not in {"actor", "touched"}}
             for table, leads in progress.touched.items():
                 touch(c, table, leads)
@@ -346,12 +343,12 @@ class DeletionTable:
                 c,
                 progress.actor,
                 EventKind.HASH_SET_ERASED,
-                subject=f"hash-sets/{row.contributor}/{row.id}",
+                subject=f"hash-sets/{name}",
                 facts={name: n for name, n in counts.items() if n},
             )
             c.execute(sa.update(h).where(h.c.key == key).values(deletion=None))
 
-    def _forget_answers(self, c: Connection, contributor: str, hash_set: str) -> None:
+    def _forget_answers(self, c: Connection, hash_set: str) -> None:
         """Forget the remembered answers to calls that hold an entry of the hash set, or a review of one."""
         e = s.entry
 
@@ -361,7 +358,7 @@ class DeletionTable:
             reviewed = {x["entry_id"] for x in answers.values() if "entry_id" in x}
             gone = reviewed - set(c.execute(sa.select(e.c.id).where(e.c.id.in_(reviewed))).scalars())
             for request, answer in answers.items():
-                is_of_set = (answer.get("contributor"), answer.get("hash_set")) == (contributor, hash_set)
+                is_of_set = f"{answer.get('contributor')}/{answer.get('hash_set')}" == hash_set
                 if is_of_set or answer.get("entry_id", 0) in gone:
                     yield request
 

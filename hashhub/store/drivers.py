@@ -436,19 +436,14 @@ def postgresql_engines(url: URL) -> tuple[Engine, Engine]:
     try:
         # Writes test their connection; reads instead retry, which costs nothing when all is well.
         # A host that is gone must not hold a thread for the minutes that TCP would wait.
-        url = url.update_query_dict(
-            {
-                name: value
-                for name, value in {
-                    "connect_timeout": str(_CONNECT_SECONDS),
-                    "tcp_user_timeout": str(1000 * _CONNECT_SECONDS),
-                    "keepalives_idle": str(_CONNECT_SECONDS),
-                    # A probe that is not answered is looked after with the next one, by default after 75 s.
-                    "keepalives_interval": "1",
-                }.items()
-                if name not in url.query
-            }
-        )
+        defaults = {
+            "connect_timeout": str(_CONNECT_SECONDS),
+            "tcp_user_timeout": str(1000 * _CONNECT_SECONDS),
+            "keepalives_idle": str(_CONNECT_SECONDS),
+            # A probe that is not answered is looked after with the next one, by default after 75 s.
+            "keepalives_interval": "1",
+        }
+        url = url.update_query_dict({**defaults, **url.query})
         writer = sa.create_engine(url, pool_size=8, max_overflow=24, pool_timeout=QUEUE_SECONDS, pool_pre_ping=True)
         readers = sa.create_engine(
             url,

@@ -43,13 +43,7 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row, array_of
-from hashhub.store.entry_rows import FrameCount, frame_counts, frames_of
-from hashhub.store.entry_writes import PENDING, DeferredWithdrawals, EntryWrites, WithdrawalPart, take_ids
-from hashhub.store.events import MAX_REVISION, append_event
-from hashhub.store.hash_sets import key_of_set, no_entry
-from hashhub.store.idset import IdSet, ascending
-from hashhub.store.imprints import touch
-from hashhub.store.packing import (
+from hashhub.store.entry_codec import (
     pack_reasons,
     reasons_before,
     unpack_details,
@@ -57,6 +51,12 @@ from hashhub.store.packing import (
     unpack_hashes,
     unpack_reasons,
 )
+from hashhub.store.entry_rows import FrameCount, frame_counts, frames_of
+from hashhub.store.entry_writes import PENDING, DeferredWithdrawals, EntryWrites, WithdrawalPart, take_ids
+from hashhub.store.events import MAX_REVISION, append_event
+from hashhub.store.hash_sets import key_of_set, no_entry
+from hashhub.store.idset import IdSet, ascending
+from hashhub.store.imprints import touch
 from hashhub.store.requests import IdempotentRequest
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED_AROUND, WITHDRAWN
 
@@ -82,8 +82,7 @@ NOT_STAGED: Final = f"NOT EXISTS ({STAGED_AROUND})"
 
 REVIEW_SQL: Final = (
     "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, r.actor, r.role, r.sets_aside, "
-    "r.awaits_acceptance, e.id "
-    "FROM entry e "
+    "r.awaits_acceptance, e.id FROM entry e "
     "JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id JOIN review r ON r.id = a.review"
 )
 
@@ -251,8 +250,7 @@ class EntryTable:
         # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
         sql = (
             f"{ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND "
-            "h.algorithm = ? "
-            f"AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
+            f"h.algorithm = ? AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
         )
         before = (self._db.read(lambda c: key_of_set(c, contributor, hash_set)), s.ALGORITHM_CODES[algorithm])
         entries: dict[bytes, list[Entry]] = {}
@@ -415,7 +413,7 @@ class EntryTable:
                 c,
                 by,
                 EventKind.ENTRIES_REVIEWED,
-                subject=self._writes.subject(c, review.entry_id),
+                subject=self._writes.subject(review.entry_id),
                 reason=review.kind,
                 facts={
                     **({"sets_aside": number_of(review.sets_aside)} if review.sets_aside else {}),
@@ -659,8 +657,7 @@ class EntryTable:
         condition, order, parameters = self._db.state_page(set_key, code, 0)
         sql = (
             "SELECT e.id, e.update_revision, "  # noqa: S608 - our own text
-            "(SELECT outstanding FROM metadata) FROM entry e "
-            f"WHERE {condition} {visible} ORDER BY {order} LIMIT ?"
+            f"(SELECT outstanding FROM metadata) FROM entry e WHERE {condition} {visible} ORDER BY {order} LIMIT ?"
         )
         while rows := self._db.fetch(sql, (*parameters, _ID_PAGE)):
             _, _, parameters = self._db.state_page(set_key, code, rows[-1][0])
@@ -699,19 +696,14 @@ class EntryTable:
 
 def review_row(review: Review) -> dict[str, Any]:
     """Return a row of the table `review`."""
-    return {
-        "id": review.id,
+    converted = {
         "entry": review.entry_id,
-        "author": review.author,
         "kind": s.REVIEW_KINDS[review.kind],
-        "comment": review.comment,
         "create_time": s.to_millis(review.create_time or now()),
-        "revision": review.revision,
-        "actor": review.actor,
         "role": s.ROLES[review.role],
-        "sets_aside": review.sets_aside,
-        "awaits_acceptance": review.awaits_acceptance,
     }
+    same = ("id", "author", "comment", "revision", "actor", "sets_aside", "awaits_acceptance")
+    return {name: getattr(review, name) for name in same} | converted
 
 
 def review_of_row(row: Row) -> Review:

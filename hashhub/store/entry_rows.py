@@ -6,7 +6,7 @@ A page says what the entries of one piece of an import state, so that a list is 
 Each id from the first to the last has a place in it; one of zeros says nothing: the entry must be read. Whatever
 changes what an entry states clears its place: a digest tells whoever has the item that it was listed.
 
-    content   digests (packing.statement), then classifications as little-endian int32, 0 for none
+    content   digests (entry_codec.statement), then classifications as little-endian int32, 0 for none
     imprints  of the rows of entries as they were staged, WHOLE bytes each (store.imprints)
     form      which fields, and how, the digests are of; a page of another form is read as zeros
 """
@@ -28,10 +28,10 @@ from hashhub.item import COMPARED
 from hashhub.model import MAX_FRAMES
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
+from hashhub.store.entry_codec import STATEMENT_BYTES, EntryColumns, unpack_hashes
 from hashhub.store.holds import Origin, hold_without_entries, traces_of
 from hashhub.store.idset import runs
 from hashhub.store.imprints import WHOLE, touch
-from hashhub.store.packing import STATEMENT_BYTES, EntryColumns, unpack_hashes
 
 VIDEOS_AT_ONCE: Final = 50  # videos whose frames are read together: at most 37 MB of them
 MOST_FRAMES: Final = 5 * MAX_FRAMES  # deleted in one transaction: some 200 ms
@@ -93,7 +93,7 @@ def delete_frames(c: Connection, db: Database, ids: Sequence[int]) -> int:
     return count
 
 
-_VERSION: Final = 1  # raise it when `packing.statement` says the same fields otherwise
+_VERSION: Final = 1  # raise it when `entry_codec.statement` says the same fields otherwise
 FORM: Final = zlib.crc32(repr((_VERSION, [f.name for f in COMPARED])).encode()) >> 1  # a new field is another form
 
 

@@ -1,7 +1,7 @@
 """Moves entries after their import: withdrawal and its undoing, quarantine and release, expiry, erasure.
 
     ACTIVE ──quarantine──> QUARANTINED ──release──> ACTIVE
-       └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (after the entry's reasons, see packing)
+       └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (after the reasons, see entry_codec)
 
 A transition takes a set of entries, a single one as a set of one, in one transaction, event and revision; a request
 for a withdrawal is an event of its own. What moved since it was read is read again under the lock. A withdrawal by hand
@@ -12,6 +12,7 @@ and an operator's quarantine write a hold, so that no list undoes them. Withdraw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -39,6 +40,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import ENTRY_SQL, EntryTable, SelectedEntries
+from hashhub.store.entry_codec import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.entry_rows import clear_places, delete_frames
 from hashhub.store.entry_writes import (
     CHANGE_IDS,
@@ -56,19 +58,9 @@ from hashhub.store.hash_sets import key_of_set, no_entry, refuse_restoring
 from hashhub.store.holds import HeldItem, Origin, hold_without_entries, lift_holds, put_holds, traces_of
 from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.imprints import touch
-from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.requests import IdempotentRequest, forget_results
 from hashhub.store.resources import Resources
-from hashhub.store.schema import (
-    ACTIVE,
-    QUARANTINED,
-    REVIEWED,
-    STAGED,
-    STAGED_AROUND,
-    UPSERT,
-    WITHDRAW,
-    WITHDRAWN,
-)
+from hashhub.store.schema import ACTIVE, QUARANTINED, REVIEWED, STAGED, STAGED_AROUND, UPSERT, WITHDRAW, WITHDRAWN
 
 MOST: Final = 50_000
 """Entries that one call moves other than by withdrawing them: their rows are written in one transaction."""
@@ -151,22 +143,15 @@ class _Withdrawals(NamedTuple):
     reason: WithdrawalReason
 
 
+@dataclass(eq=False)
 class EntryTransitions:
     """The part of the Store that moves entries by hand or by time, given by id or as a selection hit them."""
 
-    def __init__(
-        self,
-        database: Database,
-        outstanding: DeferredWithdrawals,
-        writes: EntryWrites,
-        entries: EntryTable,
-        resources: Resources,
-    ) -> None:
-        self._db = database
-        self._outstanding = outstanding
-        self._writes = writes
-        self._entries = entries
-        self._resources = resources
+    _db: Database
+    _outstanding: DeferredWithdrawals
+    _writes: EntryWrites
+    _entries: EntryTable
+    _resources: Resources
 
     def withdraw_by_hand(
         self,
@@ -375,7 +360,7 @@ class EntryTransitions:
                 c,
                 by,
                 kind,
-                subject=subject or (self._writes.subject(c, int(live[0])) if len(live) == 1 else ""),
+                subject=subject or (self._writes.subject(int(live[0])) if len(live) == 1 else ""),
                 reason=reason or code,
                 facts={"entries": len(live), **({"origin": str(origin)} if origin else {}), **(facts or {})},
                 at=at,
@@ -428,7 +413,7 @@ class EntryTransitions:
                 raise no_entry(str(number_of(entry_id)))
             if unpack_reasons(row[2]) == (Code.ERASED,):
                 return self._read(c, entry_id)
-            subject = self._writes.subject(c, entry_id)
+            subject = self._writes.subject(entry_id)
             stored = c.execute(sa.select(s.entry.c.external_id, s.entry.c.hashes).where(s.entry.c.id == entry_id)).one()
             hashes = unpack_hashes(stored.hashes)
             comments = self._comments(c, entry_id)
@@ -481,8 +466,6 @@ class EntryTransitions:
         counts = self._db.read(self._wishes_counted)
         return {contributor: n for contributor, n in counts.items() if n > WISHES_A_DAY}
 
-    # The parts
-
     def _run(
         self,
         entries: SelectedEntries | Sequence[int],
@@ -531,9 +514,9 @@ class EntryTransitions:
         self, c: Connection, kind: EventKind, ids: Ids, command: TransitionCommand, facts: Facts, **options: Any
     ) -> int:
         """Append a transition's event, about the smallest thing that holds the entries, and return its revision."""
-        names = self._names_of_sets(c, ids) if len(ids) > 1 else []
+        names = sorted(map(self._db.hash_set_name, sets_of(ids))) if len(ids) > 1 else []
         if not names:
-            subject = self._writes.subject(c, int(ids[0]))
+            subject = self._writes.subject(int(ids[0]))
         else:
             subject = f"hash-sets/{names[0]}" if len(names) == 1 else f"contributors/{names[0].partition('/')[0]}"
         numbers: Facts = {} if command.is_single else {"entries": len(ids)}
@@ -568,7 +551,7 @@ class EntryTransitions:
         with_them = _without(self._live(c, also), live)
         replaced = self._replaced(c, gone.tolist()) if len(gone) else {}
         if replaced and command.is_single:
-            raise self._superseded(c, *next(iter(replaced.items())))
+            raise self._superseded(*next(iter(replaced.items())))
         held = self._held(c, gone, EntryState.WITHDRAWN)
         is_firmer = command.is_single and len(with_them)
         again = _array(
@@ -656,7 +639,7 @@ class EntryTransitions:
             facts["again" if command.is_single else "held_again"] = len(plan.again)
         if len(plan.also):
             facts["entries"] = len(every)
-            facts["also"] = tuple(self._writes.subject(c, i) for i in plan.also[:_TOLD].tolist())
+            facts["also"] = tuple(self._writes.subject(i) for i in plan.also[:_TOLD].tolist())
         if origin is Origin.PERSON_SHOWN and command.by.role is Role.CONTRIBUTOR:
             today = self._wishes_counted(c).get(command.by.contributor, 0) + len(every)
             if today > WISHES_A_DAY:
@@ -772,18 +755,12 @@ class EntryTransitions:
         rows = self._writes.visible_rows(c, sorted(set(ids)))
         return _array(sorted(row[0] for row in rows if row[1] != WITHDRAWN))
 
-    def _names_of_sets(self, c: Connection, ids: Ids) -> list[str]:
-        """Return the names (CONTRIBUTOR/SET) of the hash sets that entries are in, in order."""
-        t = s.hash_set
-        rows = c.execute(sa.select(t.c.contributor, t.c.id).where(t.c.key.in_(sets_of(ids)))).all()
-        return sorted(f"{row[0]}/{row[1]}" for row in rows)
-
-    def _superseded(self, c: Connection, entry_id: int, successor: int) -> FailedPrecondition:
-        name = self._writes.subject(c, successor).removeprefix("entries/")
+    def _superseded(self, entry_id: int, successor: int) -> FailedPrecondition:
+        name = self._writes.subject(successor).removeprefix("entries/")
         return FailedPrecondition(
             f"the entry was superseded by {name}, which stands; withdraw that one",
             reason=Reason.ENTRY_WITHDRAWN,
-            metadata={"entry": self._writes.subject(c, entry_id).removeprefix("entries/"), "successor": name},
+            metadata={"entry": self._writes.subject(entry_id).removeprefix("entries/"), "successor": name},
         )
 
     def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:

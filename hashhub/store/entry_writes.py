@@ -31,10 +31,10 @@ from hashhub.hashes import Hash
 from hashhub.model import MAX_NUMBER, EntryState, Role, Withdrawal, WithdrawalReason, id_in_set, number_of, set_key_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row, array_of
+from hashhub.store.entry_codec import EXACT, pack_reasons, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.holds import Origin, put_holds
 from hashhub.store.idset import IdSet, runs
 from hashhub.store.imprints import touch
-from hashhub.store.packing import EXACT, pack_reasons, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.schema import ACTIVE, STAGED_AROUND
 
 PIECE: Final = 5_000  # rows in one transaction: some 50 ms
@@ -44,7 +44,8 @@ MOST: Final = 4
 """Revisions of one hash set that may be outstanding: with more than these the next commit writes them first."""
 
 
-# What stood before goes behind the reasons (see packing).
+_SAME_COLUMNS: Final = ("revision", "ordinal", "hash_set", "code", "origin", "withdraw_time")  # of a WithdrawalPart
+# What stood before goes behind the reasons (see entry_codec).
 _MOVE: Final = (
     "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
     "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, state = ?, update_revision = ? WHERE"
@@ -103,17 +104,12 @@ class DeferredWithdrawals:
             sa.insert(t),
             [
                 {
-                    "revision": revision,
-                    "ordinal": p.ordinal,
-                    "hash_set": p.hash_set,
-                    "code": p.code,
+                    **{name: getattr(p, name) for name in _SAME_COLUMNS},
                     "first_entry": p.ids.first,
                     "last_entry": p.ids.last,
                     "ids": p.ids.packed,
-                    "origin": p.origin,
                     "source_times": msgspec.msgpack.encode(p.source_times) if any(p.source_times) else None,
                     "withdrawal": None if p.withdrawal is None else msgspec.json.encode(p.withdrawal),
-                    "withdraw_time": p.withdraw_time,
                 }
                 for p in parts
             ],
@@ -288,8 +284,7 @@ def put_withdrawals(
     sql = (
         "INSERT INTO withdrawal (entry, hash_set, reason, comment, actor, role, revision, time, pending) "
         "SELECT e.id, e.hash_set, CAST(? AS SMALLINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS SMALLINT), "
-        "CAST(? AS BIGINT), "
-        "CAST(? AS BIGINT), CAST(? AS BOOLEAN) FROM entry e WHERE e.id BETWEEN ? AND ?"
+        "CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BOOLEAN) FROM entry e WHERE e.id BETWEEN ? AND ?"
     )
     row = (
         s.WITHDRAWAL_REASONS[withdrawal.reason],
@@ -335,7 +330,7 @@ class EntryWrites:
     def push_state(
         self, c: Connection, ranges: Sequence[tuple[int, int]], state: int, reasons: tuple[str, ...], revision: int
     ) -> None:
-        """Move the ranges' entries to another state, keeping what stood before behind the reasons (see packing)."""
+        """Move the ranges' entries to another state, keeping what stood before behind the reasons (see entry_codec)."""
         sql = f"{_MOVE} id BETWEEN ? AND ? AND state <> ?"
         packed = pack_reasons(reasons) or "[]"
         touch(c, "entry", chain.from_iterable(range(first, last + 1) for first, last in ranges))
@@ -363,13 +358,9 @@ class EntryWrites:
             ],
         )
 
-    def subject(self, c: Connection, entry: int) -> str:
+    def subject(self, entry: int) -> str:
         """Return what an event calls the entry with this id."""
-        e, h = s.entry, s.hash_set
-        row = c.execute(
-            sa.select(h.c.contributor, h.c.id).join_from(e, h, h.c.key == e.c.hash_set).where(e.c.id == entry)
-        ).one()
-        return f"entries/{row[0]}/{row[1]}/{number_of(entry)}"
+        return f"entries/{self._db.hash_set_name(set_key_of(entry))}/{number_of(entry)}"
 
     def inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> list[int]:
         """Let reviews of pairs' first entries count for the second, int64[n, 2]; return those that gain, sorted."""
@@ -455,8 +446,7 @@ class EntryWrites:
             yield from ((other, entry) for entry in named[external_id])
         by_digest = (
             "SELECT h.digest, e.id, e.hashes FROM hash h CROSS JOIN entry e "  # noqa: S608 - likewise
-            "WHERE e.id = h.entry AND e.hash_set = ? "
-            f"AND {is_reviewed} AND h.algorithm = ? AND h.digest {{keys}}"
+            f"WHERE e.id = h.entry AND e.hash_set = ? AND {is_reviewed} AND h.algorithm = ? AND h.digest {{keys}}"
         )
         for code, entries_by_digest in having.items():
             rows = self._db.by_keys(by_digest, "bytea", (set_key, code), sorted(entries_by_digest), c)
@@ -505,7 +495,7 @@ class EntryWrites:
             self.set_reasons(c, later, replace_reasons(packed, (*unpack_reasons(packed), PENDING)))
 
     def set_reasons(self, c: Connection, entry_id: int, packed: str | None, revision: int | None = None) -> None:
-        """Replace an entry's packed reasons (see packing); with `revision` it counts as moved then."""
+        """Replace an entry's packed reasons (see entry_codec); with `revision` it counts as moved then."""
         values: dict[str, Any] = {"reasons": packed}
         touch(c, "entry", [entry_id])
         if revision is not None:

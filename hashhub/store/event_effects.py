@@ -48,7 +48,7 @@ class EventEffect(NamedTuple):
     entries: int
 
 
-class EntriesMoved(Conflict):
+class StaleEntries(Conflict):
     """Somebody moved one of the entries between a run's look at them and its write: look again."""
 
 
@@ -85,7 +85,7 @@ class RevertRun:
     def undoing(self, revision: int, entries: Sequence[int] = ()) -> Iterator[None]:
         """Let every event that this thread appends meanwhile tell that it undoes the one of this revision, 0: none.
 
-        `entries`: to be moved, ascending, as looked at after the last `learn`. The write raises EntriesMoved when one
+        `entries`: to be moved, ascending, as looked at after the last `learn`. The write raises StaleEntries when one
         moved since, Conflict when another run undid something.
         """
 
@@ -119,7 +119,7 @@ class RevertRun:
             if revision in self._own:
                 continue
             if any(np.isin(entries, piece, assume_unique=True).any() for piece in IdSet(*ids).pieces(_PIECE)):
-                raise EntriesMoved("the entries were moved meanwhile; look at them again")
+                raise StaleEntries("the entries were moved meanwhile; look at them again")
 
 
 class EventEffects:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -226,7 +225,7 @@ class Events:
             about = _of_subjects(subjects, low, before)
             # Not plainly by the revision, along which PostgreSQL could walk instead.
             last = sa.select(about.c.revision).order_by((about.c.revision + 0).desc()).limit(limit)
-            revisions = self._db.read(partial(_first_column, last))
+            revisions = [row[0] for row in self._db.select(last)]
             if revisions:
                 events += self._events(query.where(s.event.c.revision.in_(revisions)).limit(limit - len(events)))
             if len(revisions) < limit:
@@ -385,10 +384,6 @@ def last_before(c: Connection, millis: int) -> int:
         else:
             high = middle
     return low - 1
-
-
-def _first_column(query: sa.Select[Any], c: Connection) -> list[int]:
-    return [row[0] for row in c.execute(query)]
 
 
 def _is_about(subjects: Sequence[str], column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

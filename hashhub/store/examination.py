@@ -20,12 +20,7 @@ from hashhub.hashes import VPDQ
 from hashhub.model import ConflictState, EventKind, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
-from hashhub.store.entry_rows import unpacked_page
-from hashhub.store.entry_writes import LARGE
-from hashhub.store.holds import Origin
-from hashhub.store.idset import IdSet
-from hashhub.store.imprints import WHOLE, differing, imprint, lead_of, names_of, rows_of, unpacked, whole
-from hashhub.store.packing import (
+from hashhub.store.entry_codec import (
     NAMES,
     compared_details,
     ordered_hashes,
@@ -34,6 +29,11 @@ from hashhub.store.packing import (
     statement,
     unpack_hashes,
 )
+from hashhub.store.entry_rows import unpacked_page
+from hashhub.store.entry_writes import LARGE
+from hashhub.store.holds import Origin
+from hashhub.store.idset import IdSet
+from hashhub.store.imprints import WHOLE, differing, imprint, lead_of, names_of, rows_of, unpacked, whole
 from hashhub.store.schema import COMMITTED, UPSERT, WITHDRAW, WITHDRAWN
 
 _PAGE: Final = 5_000
@@ -77,7 +77,6 @@ class RowExamination:
                 self._known[table].update({lead: (known, revision) for lead, known in of_table.items()})
         t, e, h = s.change, s.event, s.hash_set
         self._deleted = dict(self._db.select(sa.select(h.c.key, h.c.deletion).where(h.c.delete_revision > 0)))
-        self._names = {key: f"{a}/{b}" for key, a, b in self._db.select(sa.select(h.c.key, h.c.contributor, h.c.id))}
         changes = self._db.select(
             sa.select(t.c.revision, t.c.kind, t.c["import"], t.c.first_entry, t.c.last_entry, t.c.ids)
             .where(t.c.kind.in_((UPSERT, WITHDRAW)))
@@ -230,7 +229,8 @@ class RowExamination:
                 continue
             known, revision = self._known["entry"].get(entry, (imprints.get(entry, b""), 0))
             if row is None:
-                if known and page is not None and page.hash_set not in self._deleted and self._is_committed(entry):
+                is_committed = any(first <= entry <= end for first, end, _ in self._committed)
+                if known and page is not None and page.hash_set not in self._deleted and is_committed:
                     yield f"{self._called('entry', entry)} is gone: no event deleted it"
             elif not known:
                 yield f"{self._called('entry', entry)} was added: no event tells of it"
@@ -245,9 +245,6 @@ class RowExamination:
             fields = ", ".join(differing("statement_page", known, now, [tuple(page)])) or "what it holds"
             name = self._called("statement_page", page.first_entry)
             yield f"{name}: {fields} differs from what revision {revision} left"
-
-    def _is_committed(self, entry: int) -> bool:
-        return any(first <= entry <= last for first, last, _ in self._committed)
 
     def _entry(self, entry: int, row: _Row, known: bytes, revision: int, late: int, page: Any) -> Iterator[str]:
         if whole(self._secret, [row]) == known[:WHOLE]:
@@ -334,13 +331,12 @@ class RowExamination:
             if not page:
                 return
 
-    # Reading
-
     def _called(self, table: str, lead: int | str) -> str:
         collection = {"contributor": "contributors", "hash_set": "hash-sets", "contributor_group": "groups"}
         if table in {"entry", "hash", "hold", "reviewed", "withdrawal"} and int(lead) > 0:
             rows = self._db.select(sa.select(s.entry.c.hash_set).where(s.entry.c.id == lead))
-            name = f"entries/{self._names.get(rows[0][0], '?')}/{number_of(int(lead))}" if rows else f"entry {lead}"
+            hash_set = self._db.hash_set_names().get(rows[0][0], "?") if rows else ""
+            name = f"entries/{hash_set}/{number_of(int(lead))}" if rows else f"entry {lead}"
             return name if table == "entry" else f"{name} in the table {table}"
         return f"{collection.get(table, table)}/{lead}"
 

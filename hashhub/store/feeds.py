@@ -19,10 +19,10 @@ from hashhub.store import entry_rows
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable, code_list
+from hashhub.store.entry_codec import WIDTHS, digests_by_algorithm, distinct
 from hashhub.store.entry_rows import frame_counts
 from hashhub.store.entry_writes import LARGE, PAGE, DeferredWithdrawals
 from hashhub.store.idset import IdSet
-from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
 from hashhub.store.schema import ACTIVE, STAGED, WITHDRAW
 
 LAST_REVISION: Final = 2**63 - 1
@@ -118,11 +118,7 @@ class Feeds:
             'SELECT revision, kind, first_entry, last_entry, ids, "import" FROM change '  # noqa: S608 - our own number
             f"WHERE revision > ? AND revision <= ? AND kind <> {s.REVIEWED} ORDER BY revision, ordinal LIMIT ?"
         )
-        rows = list(self._db.fetch(sql, (after_revision, LAST_REVISION, limit)))
-        if len(rows) == limit:
-            last = rows[-1][0]
-            rows = [row for row in rows if row[0] < last]
-            rows += self._db.fetch(sql, (last - 1, last, LAST_REVISION))
+        rows = self._whole_revisions(sql, (), after_revision, LAST_REVISION, limit)
         return _marked(
             MatcherChange(r, _CHANGE_KINDS[kind], IdSet(first, end, ids), key) for r, kind, first, end, ids, key in rows
         )
@@ -135,19 +131,23 @@ class Feeds:
         )
         settled = self._outstanding.settled_revision()
         while after_revision < settled:
-            rows = list(self._db.fetch(sql, (WITHDRAW, after_revision, settled, _CHANGE_PAGE)))
-            is_last = len(rows) < _CHANGE_PAGE
-            if not is_last:  # whole revisions only
-                last = rows[-1][0]
-                rows = [row for row in rows if row[0] != last]
-                rows += self._db.fetch(sql, (WITHDRAW, last - 1, last, LAST_REVISION))
+            rows = self._whole_revisions(sql, (WITHDRAW,), after_revision, settled, _CHANGE_PAGE)
             changes = _marked(
                 MatcherChange(r, ChangeKind.WITHDRAW, IdSet(a, b, ids), key) for r, a, b, ids, key in rows
             )
             if large := [change for change in changes if change.is_large]:
                 return large[0].revision, [change for change in large if change.revision == large[0].revision]
-            after_revision = settled if is_last else rows[-1][0]
+            after_revision = settled if len(rows) < _CHANGE_PAGE else rows[-1][0]
         return after_revision, []
+
+    def _whole_revisions(self, sql: str, before: Row, after: int, upto: int, limit: int) -> list[Row]:
+        """Return some `limit` rows, of which each begins with its revision, behind one revision: all of the last."""
+        rows = list(self._db.fetch(sql, (*before, after, upto, limit)))
+        if len(rows) == limit:
+            last = rows[-1][0]
+            rows = [row for row in rows if row[0] != last]
+            rows += self._db.fetch(sql, (*before, last - 1, last, LAST_REVISION))
+        return rows
 
     def is_staging(self) -> bool:
         """Whether entries are staged that are not visible yet."""

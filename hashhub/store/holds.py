@@ -20,10 +20,10 @@ from hashhub.hashes import Hash, is_exact
 from hashhub.model import EntryState, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
+from hashhub.store.entry_codec import unpack_hashes
 from hashhub.store.hash_sets import key_of_set
 from hashhub.store.idset import runs
 from hashhub.store.imprints import touch
-from hashhub.store.packing import unpack_hashes
 
 TRACE_BYTES: Final = 16
 _PAGE: Final = 10_000  # entries read at a time

@@ -16,28 +16,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import (
-    Conflict,
-    FailedPrecondition,
-    LimitExceeded,
-    NotFound,
-    Reason,
-    Unavailable,
-)
+from hashhub.errors import Conflict, FailedPrecondition, LimitExceeded, NotFound, Reason, Unavailable
 from hashhub.holders import new_holder
 from hashhub.hygiene import Code
-from hashhub.model import (
-    SYSTEM,
-    ChangeKind,
-    Counts,
-    Disposition,
-    EventKind,
-    Finding,
-    Import,
-    ImportState,
-    Marking,
-    now,
-)
+from hashhub.model import SYSTEM, ChangeKind, Counts, Disposition, EventKind, Finding, Import, ImportState, Marking, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
@@ -48,6 +30,8 @@ from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import CANCELLED, COMMITTED
 from hashhub.store.stage import FindingRun, Reports, Stage
 
+# Of an import that has just been opened, as its contributor has them.
+_SAME_COLUMNS: Final = ("connector", "connector_version", "source_digest", "replace", "has_classifications", "actor")
 _MOMENT: Final = timedelta(seconds=2)  # longer than a sender takes between two batches
 _SWEPT: Final = 8  # batches deleted in one transaction: some 10 MB, which take 50 ms
 
@@ -72,18 +56,8 @@ class Imports:
         Raises NotFound; FailedPrecondition where the set's terms are looser than the list's; LimitExceeded beyond
         `most_open` of its contributor that are not committed.
         """
-        fresh = Import(
-            id="",
-            contributor=new.contributor,
-            hash_set=new.hash_set,
-            connector=new.connector,
-            connector_version=new.connector_version,
-            source_digest=new.source_digest,
-            replace=new.replace,
-            has_classifications=new.has_classifications,
-            terms=new.terms,
-            actor=new.actor,
-        )
+        kept = ("contributor", "hash_set", *_SAME_COLUMNS, "terms")
+        fresh = Import(id="", **{name: getattr(new, name) for name in kept})
         request = IdempotentRequest(request_id, "create_import", fresh, new.actor)
         t = s.imports
         with self._db.write_in_order() as c:
@@ -115,21 +89,11 @@ class Imports:
                 sa.insert(t).values(
                     id=created.id,
                     hash_set=set_key,
-                    connector=created.connector,
-                    connector_version=created.connector_version,
-                    source_digest=created.source_digest,
-                    replace=created.replace,
                     state=s.OPEN,
-                    batch_count=0,
-                    finding_count=0,
                     counts=to_json(created.counts),
-                    revision=0,
                     create_time=s.to_millis(at),
-                    lease="",
-                    lease_until=0,
-                    has_classifications=created.has_classifications,
                     terms=terms,
-                    actor=created.actor,
+                    **{name: getattr(created, name) for name in _SAME_COLUMNS},
                     open_revision=sa.select(s.metadata.c.revision).scalar_subquery(),
                 )
             )

@@ -29,9 +29,10 @@ from hashhub.holders import end, has_ended
 from hashhub.model import Actor, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.packing import EntryColumns, Shapes, columns_of, heads_of
+from hashhub.store.entry_codec import EntryColumns, Shapes, columns_of, heads_of
 
 _encode: Final = msgspec.msgpack.Encoder().encode
+_COMMITTED_TO: Final = ("ids", "positions", "external_ids", "flags", "hashes", "details")
 PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that other writers do not wait long
 
 Piece = tuple[int, NDArray[np.uint8], NDArray[np.int64]]
@@ -75,15 +76,7 @@ class Commit:
 
     def gather(self, entries: EntryColumns, shapes: Shapes) -> None:
         """Keep the hashes of packed entries (`shapes`) for the next run, and commit to what the entries say."""
-        stated = zip(
-            entries.ids,
-            entries.positions,
-            entries.external_ids,
-            entries.flags,
-            entries.hashes,
-            entries.details,
-            strict=True,
-        )
+        stated = zip(*(getattr(entries, name) for name in _COMMITTED_TO), strict=True)
         self._content.update(_elements(list(stated)))
         ids = np.asarray(entries.ids, np.int64)
         for shape, rows, matrix in shapes:

@@ -71,17 +71,8 @@ class OperationTable:
                     actor=by.name,
                     contributor=by.contributor,
                     role=s.ROLES[by.role],
-                    hash_sets=b"[]",
-                    done=0,
-                    total=0,
-                    doing="",
                     create_time=at,
                     update_time=at,
-                    response=b"",
-                    size=0,
-                    is_cancelled=False,
-                    lease="",
-                    lease_until=0,
                 )
             )
             replay.remember(c, operation_id)

@@ -5,9 +5,9 @@ a whole, a Registry, which is kept until one changes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -54,8 +54,7 @@ _NAMES_SHOWN: Final = 20  # of the hash sets that stand in a deletion's way
 _REGISTRY: Final = (
     "SELECT 0, registry_revision, NULL FROM metadata UNION ALL SELECT 1, 0, content FROM contributor "
     "UNION ALL SELECT 2, 0, content FROM hash_set WHERE delete_revision = 0 "
-    "UNION ALL SELECT 3, 0, content FROM contributor_group "
-    "UNION ALL SELECT 4, 0, content FROM definition"
+    "UNION ALL SELECT 3, 0, content FROM contributor_group UNION ALL SELECT 4, 0, content FROM definition"
 )
 
 
@@ -204,13 +203,10 @@ class Resources:
             if known is not None and known.retire_time is None:
                 return own
             taken = set(c.execute(sa.select(s.contributor.c.id)).scalars())
-            own = next(x for x in _numbered(OWN_CONTRIBUTOR) if x not in taken)
-            contributor = Contributor(
-                id=own,
-                display_name="This hub's operators",
-                kind=ContributorKind.CLEARINGHOUSE,
-                jurisdiction="ZZ",
-            )
+            names = chain([OWN_CONTRIBUTOR], (f"{OWN_CONTRIBUTOR}-{number}" for number in count(2)))
+            own = next(name for name in names if name not in taken)
+            kind, name = ContributorKind.CLEARINGHOUSE, "This hub's operators"
+            contributor = Contributor(id=own, display_name=name, kind=kind, jurisdiction="ZZ")
             _create(c, SYSTEM, EventKind.CONTRIBUTOR_CREATED, contributor)
             c.execute(sa.update(s.metadata).values(own_contributor=own))
             return own
@@ -583,21 +579,9 @@ def _working_operators(c: Connection) -> list[Principal]:
     ]
 
 
-def _numbered(wanted: str) -> Iterator[str]:
-    yield wanted
-    for number in count(2):
-        yield f"{wanted}-{number}"
-
-
 def _plain(value: object) -> str:
     """Return a field as the history shows it."""
-    return (
-        ""
-        if value is None
-        else value
-        if isinstance(value, str)
-        else msgspec.json.encode(value, order="deterministic").decode()
-    )
+    return value or "" if value is None or isinstance(value, str) else to_json(value).decode()
 
 
 def to_json(value: object) -> bytes:

@@ -124,8 +124,7 @@ class RetentionTable:
             "SELECT e.id, e.external_id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? "
             "AND e.update_revision > 0 AND e.update_revision <= ? "
             "AND NOT EXISTS (SELECT 1 FROM reviewed r WHERE r.hash_set = e.hash_set AND r.entry = e.id) "
-            "AND NOT EXISTS (SELECT 1 FROM hold x WHERE x.entry = e.id AND x.traces IS NOT NULL) "
-            "ORDER BY e.id LIMIT ?"
+            "AND NOT EXISTS (SELECT 1 FROM hold x WHERE x.entry = e.id AND x.traces IS NOT NULL) ORDER BY e.id LIMIT ?"
         )
         with self._db.write_in_order() as c:
             key = key_of_set(c, contributor, own)

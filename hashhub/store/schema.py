@@ -219,20 +219,20 @@ operation: Final = _table(
     sa.Column("actor", _Name, nullable=False),
     sa.Column("contributor", _Name, nullable=False, index=True),
     sa.Column("role", sa.SmallInteger, nullable=False),
-    sa.Column("hash_sets", sa.LargeBinary, nullable=False),  # JSON: names
-    sa.Column("done", sa.BigInteger, nullable=False),
-    sa.Column("total", sa.BigInteger, nullable=False),
-    sa.Column("doing", sa.Text, nullable=False),
+    sa.Column("hash_sets", sa.LargeBinary, nullable=False, default=b"[]"),  # JSON: names
+    sa.Column("done", sa.BigInteger, nullable=False, default=0),
+    sa.Column("total", sa.BigInteger, nullable=False, default=0),
+    sa.Column("doing", sa.Text, nullable=False, default=""),
     sa.Column("create_time", sa.BigInteger, nullable=False),
     sa.Column("update_time", sa.BigInteger, nullable=False),
     sa.Column("end_time", sa.BigInteger),
     sa.Column("expire_time", sa.BigInteger),
-    sa.Column("response", sa.LargeBinary, nullable=False),  # JSON; empty: none
+    sa.Column("response", sa.LargeBinary, nullable=False, default=b""),  # JSON; empty: none
     sa.Column("failure", sa.LargeBinary),  # JSON of model.Failure; NULL: none
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("is_cancelled", sa.Boolean, nullable=False),
-    sa.Column("lease", sa.Text, nullable=False),  # who runs it; empty: nobody
-    sa.Column("lease_until", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False, default=0),
+    sa.Column("is_cancelled", sa.Boolean, nullable=False, default=False),
+    sa.Column("lease", sa.Text, nullable=False, default=""),  # who runs it; empty: nobody
+    sa.Column("lease_until", sa.BigInteger, nullable=False, default=0),
 )
 
 webhook: Final = _table(
@@ -258,11 +258,11 @@ delivery: Final = _table(
     sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of store.webhooks.NotificationSummary
     sa.Column("create_time", sa.BigInteger, nullable=False),
     sa.Column("due_time", sa.BigInteger, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("first_attempt_time", sa.BigInteger),
     sa.Column("last_attempt_time", sa.BigInteger),
-    sa.Column("status", sa.SmallInteger, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("status", sa.SmallInteger, nullable=False, default=0),
+    sa.Column("error", sa.Text, nullable=False, default=""),
     sa.Index("delivery_webhook", "webhook", "key"),
 )
 _partial_index("delivery_pending", delivery.c.webhook, delivery.c.key, where=delivery.c.state == sa.literal_column("1"))
@@ -294,14 +294,14 @@ imports: Final = _table(
     sa.Column("source_digest", sa.Text, nullable=False),
     sa.Column("replace", sa.Boolean, nullable=False),
     sa.Column("state", sa.SmallInteger, nullable=False),
-    sa.Column("batch_count", sa.Integer, nullable=False),
-    sa.Column("finding_count", sa.Integer, nullable=False),
+    sa.Column("batch_count", sa.Integer, nullable=False, default=0),
+    sa.Column("finding_count", sa.Integer, nullable=False, default=0),
     sa.Column("counts", sa.LargeBinary, nullable=False),  # JSON of model.Counts
-    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False, default=0),
     sa.Column("create_time", sa.BigInteger, nullable=False),
     sa.Column("commit_time", sa.BigInteger),
-    sa.Column("lease", sa.Text, nullable=False),  # who commits it; empty: nobody
-    sa.Column("lease_until", sa.BigInteger, nullable=False),
+    sa.Column("lease", sa.Text, nullable=False, default=""),  # who commits it; empty: nobody
+    sa.Column("lease_until", sa.BigInteger, nullable=False, default=0),
     sa.Column("has_classifications", sa.Boolean),  # NULL: the contributor did not say
     sa.Column("terms", sa.LargeBinary),  # JSON of model.Marking, several; NULL: the source states none
     sa.Column("actor", sa.Text, nullable=False, server_default=""),  # the token that opened it
@@ -360,9 +360,9 @@ entry: Final = _table(
     sa.Column("position", sa.Text, nullable=False),
     sa.Column("external_id", _Name),  # NULL: the source has none
     sa.Column("classification", sa.Integer),
-    sa.Column("flags", sa.SmallInteger, nullable=False),  # see packing
-    sa.Column("hashes", sa.LargeBinary, nullable=False),  # see packing
-    sa.Column("details", sa.LargeBinary),  # see packing; NULL: nothing beyond the columns
+    sa.Column("flags", sa.SmallInteger, nullable=False),  # see entry_codec
+    sa.Column("hashes", sa.LargeBinary, nullable=False),  # see entry_codec
+    sa.Column("details", sa.LargeBinary),  # see entry_codec; NULL: nothing beyond the columns
     sa.Column("reasons", sa.Text),  # JSON; NULL: none
     sa.Column("update_revision", sa.BigInteger, nullable=False),  # 0: unchanged since its import was committed
     sa.Column("expire_time", sa.BigInteger),
@@ -546,8 +546,8 @@ conflict: Final = _table(
     sa.Column("right_count", sa.Integer, nullable=False),
     sa.Column("grounds", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.SmallInteger, nullable=False),
-    sa.Column("assignee", _Name, nullable=False),
-    sa.Column("resolved_grounds", sa.LargeBinary, nullable=False),  # empty: no operator has closed it
+    sa.Column("assignee", _Name, nullable=False, default=""),
+    sa.Column("resolved_grounds", sa.LargeBinary, nullable=False, default=b""),  # empty: no operator has closed it
     sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),  # of its last opening
     sa.Column("open_time", sa.BigInteger, nullable=False),
     sa.Column("update_time", sa.BigInteger, nullable=False),

@@ -33,13 +33,13 @@ from hashhub.model import Classification, Disposition, EventKind, Finding, numbe
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.drivers import mapped
+from hashhub.store.entry_codec import EntryColumns, cut, unpack_hashes
 from hashhub.store.entry_rows import delete_frames, frame_rows, page_of
 from hashhub.store.entry_writes import PAGE, EntryWrites, take_ids
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
 from hashhub.store.imprints import touch, whole
 from hashhub.store.leases import PIECE, Commit, Leases
-from hashhub.store.packing import EntryColumns, cut, unpack_hashes
 from hashhub.store.resources import to_json
 from hashhub.store.schema import STAGED
 
@@ -62,7 +62,7 @@ class FindingRun(NamedTuple):
             yield Finding(position, self.disposition, self.reason, f"{self.before}{number_of(entry)}{self.after}")
 
 
-class _Packed(msgspec.Struct, array_like=True, frozen=True):
+class _RunContent(msgspec.Struct, array_like=True, frozen=True):
     reason: str
     before: str
     after: str
@@ -71,7 +71,7 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True):
 
 
 _RUNS: Final = 4  # rows of runs read at a time, each of up to PIECE lines
-_decode: Final = msgspec.msgpack.Decoder(_Packed).decode
+_decode: Final = msgspec.msgpack.Decoder(_RunContent).decode
 
 
 class Reports:
@@ -161,7 +161,7 @@ def named_entries(c: Connection, import_key: int, disposition: Disposition) -> I
 
 def _packed(run: FindingRun) -> bytes:
     entries = run.entries.astype("<i8").tobytes()
-    content = msgspec.msgpack.encode(_Packed(run.reason, run.before, run.after, run.positions, entries))
+    content = msgspec.msgpack.encode(_RunContent(run.reason, run.before, run.after, run.positions, entries))
     return zlib.compress(content, 1)
 
 

@@ -17,16 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import AlreadyExists, LimitExceeded, NotFound, Reason
-from hashhub.model import (
-    Actor,
-    DeliveryError,
-    DeliveryState,
-    EventKind,
-    Webhook,
-    WebhookDelivery,
-    WebhookEvent,
-    now,
-)
+from hashhub.model import Actor, DeliveryError, DeliveryState, EventKind, Webhook, WebhookDelivery, WebhookEvent, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import OBJECTIONS
@@ -376,13 +367,6 @@ class WebhookTable:
         with self._db.write() as c:
             c.execute(sa.update(t).where(t.c.key == key).values(values))
 
-    def get_delivery(self, key: int, contributor: str, webhook: str) -> WebhookDelivery:
-        """Return a call as it is now. Raises NotFound when it was deleted with its webhook."""
-        row = self._db.read(lambda c: c.execute(sa.select(s.delivery).where(s.delivery.c.key == key)).first())
-        if row is None:
-            raise _no_webhook(contributor, webhook)
-        return _delivery(row, contributor, webhook)
-
     def failing(self, since: datetime) -> list[FailingWebhook]:
         """Return the webhooks whose oldest call has failed, or whose last finished one was given up after `since`."""
         t, w = s.delivery, s.webhook
@@ -415,8 +399,6 @@ class WebhookTable:
         old = sa.select(t.c.key).where(t.c.state != _PENDING, t.c.create_time < s.to_millis(before)).limit(limit)
         with self._db.write() as c:
             return c.execute(sa.delete(t).where(t.c.key.in_(old.scalar_subquery()))).rowcount
-
-    # The parts
 
     def _note(self, c: Connection, disputes: Sequence[NotifiableEvent], wait: timedelta) -> None:
         for row in c.execute(sa.select(s.webhook).order_by(s.webhook.c.key)).all():
@@ -463,9 +445,6 @@ def _new(webhook: int, event: str, told: NotificationSummary, at: datetime, due:
         "content": msgspec.json.encode(told),
         "create_time": s.to_millis(at),
         "due_time": s.to_millis(due),
-        "attempts": 0,
-        "status": 0,
-        "error": "",
     }
 
 

@@ -36,7 +36,7 @@ from hashhub.model import (
 from hashhub.schemes import load
 from hashhub.store import FindingRun, trace_of
 from hashhub.store.comparison import Keys
-from hashhub.store.packing import pack_hashes, unpack_hashes, unpack_reasons
+from hashhub.store.entry_codec import pack_hashes, unpack_hashes, unpack_reasons
 from hashhub.store.schema import ENTRY_STATES, to_millis
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 from tests.hub.record_by_record import Model

@@ -37,7 +37,7 @@ from tests.hub.test_videos import listed
 
 
 def differences(hub: Hub) -> list[str]:
-    return list(hub.store.examining(ExaminationPlace()).differences(None))
+    return list(hub.store.examination(ExaminationPlace()).differences(None))
 
 
 class Underneath:

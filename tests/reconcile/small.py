@@ -42,7 +42,7 @@ class SmallStore:
         purposes: Mapping[str, Purpose] | None = None,
         hash_sets: Sequence[str] = (),
     ) -> None:
-        self.entries = list(entries)
+        self.listed = list(entries)
         names = sorted({*hash_sets, *(e.hash_set for e in entries)})
         contributors = {
             c: Contributor(id=c, display_name=c, kind=ContributorKind.HOTLINE, jurisdiction=jurisdictions[c])
@@ -58,17 +58,17 @@ class SmallStore:
         }
         self.resources = SimpleNamespace(registry=lambda: SimpleNamespace(contributors=contributors, hash_sets=sets))
         self.history = SimpleNamespace(position=lambda: Position(7, bytes(32)), has_been_at=lambda _: True)
-        self.extracting = self
+        self.extract = self.entries = self
 
     def blocks(self, contributor: str, hash_set: str, bits: int) -> list[int]:
         name = f"{contributor}/{hash_set}"
-        return sorted({n >> bits for n, e in enumerate(self.entries, 1) if e.hash_set == name})
+        return sorted({n >> bits for n, e in enumerate(self.listed, 1) if e.hash_set == name})
 
     def commit_of(self, _key: int) -> tuple[int, datetime]:
         return 1, TIME
 
     def classification(self, key: int) -> Classification:
-        dimensions = self.entries[key - 1].dimensions
+        dimensions = self.listed[key - 1].dimensions
         assert dimensions is not None
         return Classification(
             scheme="s", version="1", region="ZZ", value="x", status=SchemeStatus.DRAFT, dimensions=dict(dimensions)
@@ -78,7 +78,7 @@ class SmallStore:
         self, contributor: str, hash_set: str, first: int, last: int, *, revision: int
     ) -> Iterator[StandingEntries]:
         name = f"{contributor}/{hash_set}"
-        chosen = [(n, e) for n, e in enumerate(self.entries, 1) if e.hash_set == name and first <= n <= last]
+        chosen = [(n, e) for n, e in enumerate(self.listed, 1) if e.hash_set == name and first <= n <= last]
         yield StandingEntries(
             ids=np.array([n for n, _ in chosen], np.int64),
             is_active=np.array([e.is_active for _, e in chosen], np.bool_),

@@ -640,10 +640,10 @@ def test_changes_are_read_page_by_page(filled: Store, fill: Filler, monkeypatch:
     ids = [i for n in range(5) for i in fill.contribute(filled, [n, n + 100])]
     upto = filled.revision()
     fill.contribute(filled, [7])
-    changed = list(filled.extracting.changed(start, upto))
+    changed = list(filled.extract.changed(start, upto))
     assert {c.hash_set for c in changed} == {"alpha/list"}
     assert {int(i) for c in changed for piece in c.ids.pieces(10) for i in piece} == set(ids)
-    assert not list(filled.extracting.changed(upto, upto))
+    assert not list(filled.extract.changed(upto, upto))
 
 
 def test_a_manifest_round_trips() -> None:

@@ -32,7 +32,7 @@ from hashhub.store import FindingRun, Store, TransitionCommand, comparison, entr
 from hashhub.store import schema as s
 from hashhub.store import stage as module
 from hashhub.store.database import Database
-from hashhub.store.packing import pack_hashes
+from hashhub.store.entry_codec import pack_hashes
 from tests.rows import EntryRow, pack_entries
 from tests.store.conftest import entries_by_digests
 

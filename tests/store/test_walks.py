@@ -77,8 +77,8 @@ def _plans_of(store: Store, monkeypatch: pytest.MonkeyPatch, read: Callable[[Sto
 
 
 READS: list[Callable[[Store], object]] = [
-    lambda store: store.extracting.blocks("alpha", "behind", 16),
-    lambda store: list(store.extracting.standing_entries("alpha", "behind", 1, 20_100, revision=9)),
+    lambda store: store.extract.blocks("alpha", "behind", 16),
+    lambda store: list(store.extract.standing_entries("alpha", "behind", 1, 20_100, revision=9)),
     lambda store: list(store.holds.live_items("alpha", "behind")),
 ]
 

@@ -24,7 +24,7 @@ from hashhub.hub.intake.source import SourceItems
 from hashhub.hygiene import ABOUT_SOURCE, Code
 from hashhub.model import Counts, Disposition, EntryState, Finding, HashSet, Marking, Purpose, ReviewKind, Unclassified
 from hashhub.store import EntryColumns
-from hashhub.store.packing import pack_reasons
+from hashhub.store.entry_codec import pack_reasons
 from hashhub.store.schema import ENTRY_STATES
 
 if TYPE_CHECKING:

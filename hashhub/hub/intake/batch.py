@@ -18,7 +18,7 @@ from hashhub.connector import NCII_TAG, PURPOSE_TAG
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.item import stored_time
 from hashhub.model import Action, Disposition, Purpose, Record, RecordReview, Reject
-from hashhub.store.packing import (
+from hashhub.store.entry_codec import (
     STATEMENT_BYTES,
     columns_of,
     pack_details,

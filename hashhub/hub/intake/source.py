@@ -29,7 +29,7 @@ from hashhub.hygiene import ABOUT_SOURCE, MAX_UNLIKE, Code, unlike_hashes
 from hashhub.item import FieldKind, of_kind, union
 from hashhub.model import MAX_HASHES_PER_ENTRY, Record, Reject
 from hashhub.store.comparison import EXTERNAL_ID
-from hashhub.store.packing import (
+from hashhub.store.entry_codec import (
     KEY_BYTES,
     STATEMENT_BYTES,
     keys_of_texts,

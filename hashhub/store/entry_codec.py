@@ -100,17 +100,10 @@ def pack_hashes(hashes: Iterable[Hash]) -> bytes:
 
 def unpack_hashes(packed: bytes) -> tuple[Hash, ...]:
     """Return the hashes in the order they were packed. Raises DataLoss when the bytes are not whole hashes."""
-    hashes = []
-    at, end = 0, len(packed)
-    try:
-        while at < end:
-            code = packed[at]
-            start, at = at + 1, at + 1 + WIDTHS[code]
-            hashes.append(Hash(NAMES[code], packed[start:at]))
-    except KeyError:
-        at = -1
-    if at != end:
-        raise _unreadable()
+    hashes, at = [], 0
+    for code in shape_of(packed):
+        start, at = at + 1, at + 1 + WIDTHS[code]
+        hashes.append(Hash(NAMES[code], packed[start:at]))
     return tuple(hashes)
 
 
@@ -202,7 +195,7 @@ def shape_of(packed: bytes) -> bytes:
     except KeyError:
         at = -1
     if at != end:
-        raise _unreadable()
+        raise DataLoss("an entry's stored hashes cannot be read: restore the database from a backup")
     return bytes(codes)
 
 
@@ -285,10 +278,6 @@ def digests_by_algorithm(packed: Iterable[bytes]) -> dict[str, NDArray[np.uint8]
             parts.setdefault(code, []).append(digests)
     parts.pop(FRAMES.code, None)
     return {NAMES[code]: distinct(np.concatenate(digests)) for code, digests in parts.items()}
-
-
-def _unreadable() -> DataLoss:
-    return DataLoss("an entry's stored hashes cannot be read: restore the database from a backup")
 
 
 def distinct(digests: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,8 +13,8 @@ from hashhub.model import EventKind, ImportState, Purpose, ReviewKind, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import OBJECTIONS
+from hashhub.store.entry_codec import unpack_reasons
 from hashhub.store.events import facts_of
-from hashhub.store.packing import unpack_reasons
 from hashhub.store.resources import Resources
 from hashhub.store.schema import QUARANTINED, STAGED_AROUND, WITHDRAWN
 
@@ -22,7 +22,7 @@ COUNTED: Final = 100_000  # entries of one hash set that are counted; of more it
 _IMPORTS: Final = 1_000
 
 
-class PendingItems(NamedTuple):
+class BacklogItems(NamedTuple):
     """So many things of one kind in one hash set (`CONTRIBUTOR/SET`); `name`: one of them, as commands write it."""
 
     hash_set: str
@@ -33,7 +33,7 @@ class PendingItems(NamedTuple):
     since: datetime | None = None
 
 
-class PendingKinds(NamedTuple):
+class BacklogKinds(NamedTuple):
     """What may wait in a hash set: entries in quarantine, withdrawals for a second person, reviews for an answer."""
 
     hash_set: str
@@ -42,14 +42,14 @@ class PendingKinds(NamedTuple):
     has_reviews: bool
 
 
-class PendingWork:
+class Backlog:
     """The part of the Store that knows what waits."""
 
     def __init__(self, database: Database, resources: Resources) -> None:
         self._db = database
         self._resources = resources
 
-    def hash_sets(self, contributor: str = "") -> list[PendingKinds]:
+    def hash_sets(self, contributor: str = "") -> list[BacklogKinds]:
         """Return by name where something may wait, by one statement; `contributor` empty: of all."""
         sql = (
             "SELECT w.contributor, w.id, w.quarantined, w.requested, w.reviewed "  # noqa: S608 - our own text
@@ -61,9 +61,9 @@ class PendingWork:
             "WHERE w.quarantined OR w.requested OR w.reviewed"
         )
         rows = self._db.fetch(sql, (contributor, contributor))
-        return sorted(PendingKinds(f"{row[0]}/{row[1]}", *(bool(has) for has in row[2:])) for row in rows)
+        return sorted(BacklogKinds(f"{row[0]}/{row[1]}", *(bool(has) for has in row[2:])) for row in rows)
 
-    def quarantined(self, hash_set: str) -> list[PendingItems]:
+    def quarantined(self, hash_set: str) -> list[BacklogItems]:
         """Return a hash set's quarantined entries by first reason; beyond COUNTED those of the lowest ids."""
         sql = (
             "SELECT q.reasons, count(*), min(q.id) FROM (SELECT e.reasons, e.id FROM entry e "  # noqa: S608 - our own
@@ -76,22 +76,22 @@ class PendingWork:
             before = by_reason.get(reason, (0, first))
             by_reason[reason] = (before[0] + count, min(before[1], first))
         return [
-            PendingItems(hash_set, why, n, f"{hash_set}/{number_of(first)}")
+            BacklogItems(hash_set, why, n, f"{hash_set}/{number_of(first)}")
             for why, (n, first) in sorted(by_reason.items())
         ]
 
-    def requests(self, hash_set: str) -> list[PendingItems]:
+    def requests(self, hash_set: str) -> list[BacklogItems]:
         """Return the withdrawals that wait for a second person, by who asked for them."""
         sql = (
             "SELECT w.actor, count(*), min(w.entry), min(w.time) FROM withdrawal w WHERE w.hash_set = ? AND w.pending "
             "GROUP BY w.actor ORDER BY w.actor"
         )
         return [
-            PendingItems(hash_set, "", n, f"{hash_set}/{number_of(first)}", actor, s.from_millis(since))
+            BacklogItems(hash_set, "", n, f"{hash_set}/{number_of(first)}", actor, s.from_millis(since))
             for actor, n, first, since in self._db.fetch(sql, (self._db.hash_set_key(hash_set),))
         ]
 
-    def objections(self, hash_set: str) -> list[PendingItems]:
+    def objections(self, hash_set: str) -> list[BacklogItems]:
         """Return the objections of others against entries that stand, and that nobody set aside, by their kind."""
         contributor = hash_set.partition("/")[0]
         kinds = ", ".join(str(s.REVIEW_KINDS[kind]) for kind in sorted(OBJECTIONS))
@@ -109,13 +109,13 @@ class PendingWork:
         key = self._db.hash_set_key(hash_set)
         rows = self._db.fetch(sql, (key, contributor, len(own), own, key))
         return [
-            PendingItems(
+            BacklogItems(
                 hash_set, s.REVIEW_KINDS.members[kind], n, f"{hash_set}/{number_of(first)}", "", s.from_millis(since)
             )
             for kind, n, first, since in rows
         ]
 
-    def open_imports(self, contributor: str = "") -> list[PendingItems]:
+    def open_imports(self, contributor: str = "") -> list[BacklogItems]:
         """Return the imports that were never committed, the oldest first; empty: of all contributors."""
         t, h = s.imports, s.hash_set
         query = (
@@ -129,13 +129,13 @@ class PendingWork:
             query = query.where(h.c.contributor == contributor)
         rows = self._db.select(query)
         return [
-            PendingItems(f"{row[0]}/{row[1]}", "", row[3], f"{row[0]}/{row[1]}/{row[2]}", row[4], s.from_millis(row[5]))
+            BacklogItems(f"{row[0]}/{row[1]}", "", row[3], f"{row[0]}/{row[1]}/{row[2]}", row[4], s.from_millis(row[5]))
             for row in rows
         ]
 
-    def unaccepted(self, contributor: str = "") -> list[PendingItems]:
+    def unaccepted(self, contributor: str = "") -> list[BacklogItems]:
         """Return objections (`hash_set`: a contributor), harmless verdicts and benign sets still to be accepted."""
-        lines: list[PendingItems] = []
+        lines: list[BacklogItems] = []
         accepted = {x.id: x.objections_accepted_revision for x in self._resources.contributors().values()}
         for row in self._db.fetch("SELECT DISTINCT author FROM review WHERE awaits_acceptance"):
             author: str = row[0]
@@ -147,7 +147,7 @@ class PendingWork:
             )
             count, since = self._db.fetch(later, (author, accepted.get(own, 0)))[0]
             if count:
-                lines.append(PendingItems(own, ReviewKind.FALSE_POSITIVE, count, own, "", s.from_millis(since)))
+                lines.append(BacklogItems(own, ReviewKind.FALSE_POSITIVE, count, own, "", s.from_millis(since)))
         for x in self._resources.hash_sets().values():
             if contributor and x.contributor != contributor:
                 continue
@@ -160,7 +160,7 @@ class PendingWork:
             waiting = [(n, time) for n, time in counts if isinstance(n, int) and n]
             if waiting:
                 total = sum(n for n, _ in waiting)
-                lines.append(PendingItems(x.name, "", total, x.name, "", s.from_millis(waiting[0][1])))
+                lines.append(BacklogItems(x.name, "", total, x.name, "", s.from_millis(waiting[0][1])))
         return lines
 
     def _imports_since(self, hash_set: str, revision: int) -> list[tuple[bytes, int]]:
