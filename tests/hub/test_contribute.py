@@ -304,6 +304,17 @@ class TestWithinOneList:
         assert (done.counts.accepted, done.counts.quarantined) == (0, 3)
         assert {r for reasons in desk.reasons(done).values() for r in reasons} == {"CONTRADICTORY_BINDING"}
 
+    def test_what_contradicts_another_item_is_not_merged_with_its_own_id(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        done = desk.contribute(
+            "alpha/list",
+            item(1, external_id="x", hashes=(digest("MD5", 1), digest("SHA1", 1))),
+            item(2, external_id="x", hashes=(digest("MD5", 1),)),
+            item(3, external_id="y", hashes=(digest("MD5", 1), digest("SHA1", 2))),
+        )
+        assert (done.counts.quarantined, done.counts.accepted) == (3, 0)
+        assert desk.reasons(done).keys() == {"line 1", "line 2", "line 3"}
+
     def test_one_id_for_two_files_quarantines_both(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
         done = desk.contribute("alpha/list", item(1, external_id="x"), item(2, external_id="x"))
