@@ -45,7 +45,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Address of the gRPC service. Anything but loopback needs TLS, or `insecure_listen`."""
 
     http: str = "127.0.0.1:8471"
-    """Address of the HTTP door: the Connect protocol and plain JSON. Empty: none."""
+    """Address of the HTTP listener: the Connect protocol and plain JSON. Empty: none."""
 
     insecure_listen: bool = False
     """Says that a proxy in front terminates TLS, so that a non-loopback address without TLS is intended."""
@@ -71,8 +71,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     max_connections: int = 1024
-    """Connections to each door of one process; beyond them, new ones are refused (gRPC) or wait (HTTP, where it is at
-    most half of the files that the process may open).
+    """Connections to each listener of one process; beyond them, new ones are refused (gRPC) or wait (HTTP, where it
+    is at most half of the files that the process may open).
     """
 
     max_message_bytes: int = 32 * 1024 * 1024

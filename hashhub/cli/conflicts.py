@@ -128,10 +128,10 @@ def summarise_conflicts(session: Session, *, wait: bool, **wanted: Any) -> None:
 
 @command(conflicts, "assign")
 @_NAMES
-@click.option("--to", "assignee", default="", metavar="NAME", help="A person, or contributors/ID. Empty: nobody.")
+@click.option("--to", "assignee", default="", metavar="NAME", help="A person, or contributors/ID. Empty: unassigned.")
 @dry_run()
 def assign_conflict(session: Session, *, names: tuple[str, ...], assignee: str, validate_only: bool) -> None:
-    """Give conflicts to somebody: a person at your desk, or a party of them (contributors/ID), who is told.
+    """Assign conflicts to a person at your desk, or to a party (contributors/ID), which then sees them.
 
     Needs an operator's token. Several are given one after the other: when one is refused, those before it are given.
     """

@@ -101,7 +101,7 @@ def get_contributor(session: Session, *, id: str) -> None:
 @click.option("--jurisdiction", metavar="CC", help="ISO 3166-1 alpha-2 code in capitals; ZZ for none.")
 @click.option("--reliability", type=choice(Reliability), help="Admiralty grade.")
 @click.option("--takes-from", multiple=True, metavar="ID", help="Replaces all of those named before; repeatable.")
-@click.option("--takes-from-nobody", is_flag=True, help="Removes all of those named before.")
+@click.option("--takes-from-nobody", is_flag=True, help="Remove all that were named before.")
 def update_contributor(
     session: Session, *, id: str, takes_from: tuple[str, ...], takes_from_nobody: bool, **options: Any
 ) -> None:
@@ -121,12 +121,12 @@ def update_contributor(
     "--entries",
     type=click.Choice(["keep", "withdraw"]),
     required=True,
-    help="Whether what it stated stands and goes on to match, or is withdrawn, which needs a comment.",
+    help="Keep its entries, which go on to match, or withdraw them, which needs a comment.",
 )
 @COMMENT
 @click.confirmation_option(prompt="Its tokens stop working, and this cannot be undone. Retire it?")
 def retire_contributor(session: Session, *, id: str, entries: str, comment: str) -> None:
-    """Retire the contributor ID, for good. Its tokens stop working, and its webhooks are told nothing more. Needs an
+    """Retire the contributor ID, for good. Its tokens stop working, and its webhooks are called no more. Needs an
     operator's token.
     """
     with session.connect() as hub:
@@ -158,7 +158,7 @@ def group() -> None:
 @click.option("--display-name", default="", metavar="TEXT", help="The name that people read.")
 @click.option("--member", "members", multiple=True, metavar="ID", help="A contributor; repeatable.")
 def create_group(session: Session, *, id: str, display_name: str, members: tuple[str, ...]) -> None:
-    """Create the group ID. An empty one admits nobody. Needs an operator's token."""
+    """Create the group ID. An empty one admits no one. Needs an operator's token."""
     with session.connect() as hub:
         _show_groups(session, [hub.create_group(Group(id=id, display_name=display_name, members=members))])
 
@@ -226,7 +226,11 @@ _marking_options: Final = options(
         metavar="NAME",
         help="contributors/ID, groups/ID or tokens/ID: the only ones that may see the entries; repeatable.",
     ),
-    click.option("--clear-recipients", is_flag=True, help="Names nobody: all that the label allows may see them."),
+    click.option(
+        "--clear-recipients",
+        is_flag=True,
+        help="Name no recipients: everyone whom the label allows may see the entries.",
+    ),
     click.option(
         "--permitted-purpose",
         "permitted_purposes",

@@ -116,7 +116,9 @@ _question: Final = as_one(
         help="Start it and tell its name; `hashhub operation get NAME` shows what came of it.",
     ),
 )
-_near_option = click.option("--near", is_flag=True, help="Also by near perceptual hashes, told apart from exact ones.")
+_near_option = click.option(
+    "--near", is_flag=True, help="Also by near perceptual hashes, counted apart from exact ones."
+)
 
 
 def _note_left_out(left_out: Sequence[Omission]) -> None:
@@ -243,13 +245,13 @@ def gaps(session: Session, question: _Question, *, jurisdiction: str, near: bool
 
 @command(reconcile, "report")
 @click.option("--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Where the page goes.")
-@click.option("--title", default="", metavar="TEXT", help="What stands above it.")
+@click.option("--title", default="", metavar="TEXT", help="Title of the page.")
 @click.option(
     "--jurisdiction",
     "jurisdictions",
     multiple=True,
     metavar="CC",
-    help="Whose gaps are told; repeatable. Default: all.",
+    help="Whose gaps are listed; repeatable. Default: all.",
 )
 @_near_option
 @_question

@@ -141,7 +141,7 @@ def diff_schemes(session: Session, *, old: str, new: str) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="Print it as CSV, for a spreadsheet.")
 @click.option("--force", is_flag=True, help="Replace a picture that exists.")
 def crosswalk(session: Session, *, first: str, second: str, svg: str | None, as_csv: bool, force: bool) -> None:
-    """Say how every value of the scheme FIRST stands to every value of SECOND, and why.
+    """Compare every value of the scheme FIRST with every value of SECOND, and say why.
 
     Each is a scheme of the hub, ID or ID@VERSION, or a file that ends in .toml. A value corresponds to another, is
     broader or narrower, overlaps or conflicts with it, or cannot be compared. An export writes a value of another

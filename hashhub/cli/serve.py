@@ -28,7 +28,7 @@ _WORTH_TELLING: Final = 0.1  # seconds; shorter steps are left out of the sum
 @click.option("--data", metavar="DIR", help="Directory for the embedded database, snapshots and the first token.")
 @click.option("--database", metavar="URL", help="PostgreSQL database: postgresql+psycopg://… Otherwise SQLite in DIR.")
 @click.option("--listen", metavar="HOST:PORT", help="Address of the gRPC service. Port 0: any free one.")
-@click.option("--http", metavar="HOST:PORT", help="Address of the HTTP door (Connect, JSON). Empty: none.")
+@click.option("--http", metavar="HOST:PORT", help="Address of the HTTP listener (Connect, JSON). Empty: none.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes that share the ports.")
 @click.option("--tls-certificate", metavar="FILE", help="PEM file with the server's certificate chain.")
 @click.option("--tls-key", metavar="FILE", help="PEM file with the certificate's private key.")

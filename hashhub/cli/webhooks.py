@@ -19,7 +19,7 @@ _events_option: Final = click.option(
     "events",
     type=choice(WebhookEvent),
     multiple=True,
-    help="What it is told of; repeatable. Default of a new one: entry-disputed, when others object to an entry.",
+    help="Events to call for; repeatable. Default of a new one: entry-disputed, when others object to an entry.",
 )
 _url_help: Final = "Where it is called: https, on a public address."
 
@@ -88,7 +88,7 @@ def update_webhook(session: Session, *, name: str, events: tuple[WebhookEvent, .
 @command(webhook, "delete")
 @click.argument("name", metavar="CONTRIBUTOR/WEBHOOK")
 def delete_webhook(session: Session, *, name: str) -> None:
-    """Delete a webhook: it is called no more, and told of nothing that waits."""
+    """Delete a webhook: it is called no more, and calls that wait are dropped."""
     with session.connect() as hub:
         hub.delete_webhook(name)
     session.show_deleted(name)

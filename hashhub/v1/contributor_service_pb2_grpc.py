@@ -166,7 +166,7 @@ class ContributorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetireContributor(self, request, context):
-        """Retires a contributor, for good: its tokens stop working, its webhooks are told nothing more, what it stated stands
+        """Retires a contributor, for good: its tokens stop working, its webhooks are called no more, what it stated stays
         or is withdrawn, as the call says. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

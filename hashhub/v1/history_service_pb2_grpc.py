@@ -73,7 +73,7 @@ class HistoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevertActor(self, request, context):
-        """Undoes what a token wrote since a time, as far as nobody has changed it since. Role: operator.
+        """Undoes what a token wrote since a time, except what was changed again since. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -101,7 +101,7 @@ class SchemeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareSchemes(self, request, context):
-        """Lays two schemes side by side: how every value of one stands to every value of the other, and why.
+        """Compares two schemes: how every value of one relates to every value of the other, and why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -29,7 +29,7 @@ from hashhub.writing import written
 if TYPE_CHECKING:
     from hashhub.hook.case_scan import Source
 
-_REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; stands in the record.")
+_REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; kept in the record.")
 
 
 @hook.group("case", cls=CommandGroup)

@@ -77,7 +77,7 @@ def serve_clamd(session: Session, *, settings_file: str | None) -> None:
         with suppress(OSError):  # a closed pipe is no reason not to serve
             if session.print_if_json({"listen": address, "socket": socket, "chained": settings.clamd.chained}):
                 return
-            say(f"the clamd door is open on {' and '.join(filter(None, (address, socket)))}")
+            say(f"listening as clamd on {' and '.join(filter(None, (address, socket)))}")
             if settings.clamd.is_chained:
                 note(f"uploads go on to the real clamd at {settings.clamd.chained}")
             else:

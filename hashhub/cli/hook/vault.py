@@ -31,7 +31,7 @@ def vault() -> None:
 @command(vault, "key", local=True)
 @click.option("--out", required=True, metavar="FILE", help="New file for the key, for its owner only.")
 def make_key(session: Session, *, out: str) -> None:
-    """Make a key file. Keep a copy of it elsewhere: without it nobody opens anything."""
+    """Make a key file. Keep a copy of it elsewhere: without it nothing can be opened."""
     from hashhub.desk import vault_keys
 
     vault_keys.make_key(Path(out))
