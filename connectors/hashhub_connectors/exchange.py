@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import BinaryIO, Final, TypeVar, cast
+from typing import BinaryIO, Final, cast
 
 import msgspec
 
@@ -48,7 +48,6 @@ _MAX_QUALITY: Final = 100  # of PDQ
 _PICKLE: Final = re.compile(rb"\x80[\x00-\x05]|[\]})]q\x00|(?:\(dp|\(lp|ccopy_reg\n|c__builtin__\n|c__main__\n)")
 _ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
-_Read = TypeVar("_Read")
 
 
 class OptionallyClassified:
@@ -230,11 +229,11 @@ def refuse_pickle(head: bytes) -> None:
         )
 
 
-def elements(reader: JSONReader, position: str, take: Callable[[object, str], Iterator[_Read]]) -> Iterator[_Read]:
-    """Yield what `take` makes of each element of the array at the cursor; one longer than the window comes as LARGE."""
+def elements(reader: JSONReader, array: str) -> Iterator[tuple[str, object]]:
+    """Yield (position, element) of the array at the cursor; an element longer than the window comes as LARGE."""
     for index in reader.elements():
-        reader.where = f"{position}[{index}]"
-        yield from take(reader.read(), reader.where)
+        reader.where = position = f"{array}[{index}]"
+        yield position, reader.read()
 
 
 def changes_only() -> Reject:

@@ -149,18 +149,11 @@ class TextReader:
         except UnicodeDecodeError as e:
             byte = self._taken - held + e.start
             cut = not block and e.end == len(e.object)
-            what = "ends in the middle of a character" if cut else f"is not {self._encoding.upper()}"
-            self._bad = (
-                byte,
-                (
-                    f"the text {what}; expected {self._encoding.upper()} throughout; "
-                    + (
-                        "the file is cut off"
-                        if cut
-                        else "convert the file, or declare its encoding where the format has an option for it"
-                    )
-                ),
-            )
+            name = self._encoding.upper()
+            what, advice = f"is not {name}", "convert it, or declare its encoding where the format has an option for it"
+            if cut:
+                what, advice = "ends in the middle of a character", "the file is cut off"
+            self._bad = byte, f"the text {what}; expected {name} throughout; {advice}"
             return e.object[: e.start].decode(self._encoding)
         self._taken += len(block)
         self._ended = not block

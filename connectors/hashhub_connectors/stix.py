@@ -183,7 +183,7 @@ def _read(source: BinaryIO, *, is_classified: bool) -> Items:
 def _objects(reader: JSONReader, more: list[str], left_out: LeftOut) -> Iterator[tuple[str, object]]:
     """Yield (position, object) of each STIX object, and add to `more` what says that the file is only a part."""
     if reader.peek() == "[":
-        yield from exchange.elements(reader, "", lambda one, position: iter([(position, one)]))
+        yield from exchange.elements(reader, "")
         reader.end()
         return
     if reader.peek() != "{":

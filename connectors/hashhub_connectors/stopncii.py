@@ -79,13 +79,10 @@ class StopNCII(ClassifiedFormat):
 def _read(reader: JSONReader) -> Items:
     left_out = LeftOut()
 
-    def read(one: object, position: str) -> Iterator[Record | Reject]:
-        left_out.beyond(one, _RECORD)
-        return _record(one, position, left_out)
-
     has_more = has_records = is_delta = False
     if reader.peek() == "[":
-        yield from exchange.elements(reader, "", read)
+        for position, one in exchange.elements(reader, ""):
+            yield _record(one, position, left_out)
         reader.end()
         return left_out
     if reader.peek() != "{":
@@ -97,7 +94,8 @@ def _read(reader: JSONReader) -> Items:
             if reader.peek() != "[":
                 reader.fail("hashRecords is not an array; expected an array of records")
             has_records = True
-            yield from exchange.elements(reader, "hashRecords", read)
+            for position, one in exchange.elements(reader, "hashRecords"):
+                yield _record(one, position, left_out)
             reader.where = "top level"
             continue
         value = reader.read()
@@ -115,31 +113,30 @@ def _read(reader: JSONReader) -> Items:
     return left_out
 
 
-def _record(one: object, position: str, left_out: LeftOut) -> Iterator[Record | Reject]:
+def _record(one: object, position: str, left_out: LeftOut) -> Record | Reject:
+    left_out.beyond(one, _RECORD)
     if not isinstance(one, dict):
-        yield Reject(position, "NOT_AN_OBJECT", f"expected an object with a hashValue, found {items.kind(one)}")
-        return
+        return Reject(position, "NOT_AN_OBJECT", f"expected an object with a hashValue, found {items.kind(one)}")
     if refused := items.given_twice(position, one, _FIELDS):
-        yield refused
-        return
+        return refused
     wrong = next((key for key in sorted(_FIELDS) if not isinstance(one.get(key), str | None)), "")
     status = one.get("hashStatus") or ""
     if wrong or len(status) > MAX_TEXT:
-        yield Reject(position, "BAD_FIELD", f"{wrong or 'hashStatus'} is {items.kind(one.get(wrong))}; expected a word")
-        return
+        return Reject(
+            position, "BAD_FIELD", f"{wrong or 'hashStatus'} is {items.kind(one.get(wrong))}; expected a word"
+        )
     faults: list[HashFault] = []
     kind = (one.get("signalType") or "").strip()
     algorithm, media_type = _TYPES.get(kind.casefold(), (kind[:40] or "signalType", ""))
     pairs = [(algorithm, one.get("hashValue") or "")] if one.get("hashValue") else []
     value = items.text(status, "hashStatus", faults)
     if value.casefold() in _GONE:
-        yield items.withdrawal(position, pairs, faults)
-        return
+        return items.withdrawal(position, pairs, faults)
     reviews, unread = _feedback(one.get("CSPFeedbacks"), faults)
     beyond: dict[str, object] = {"CSPFeedbacks": unread} if unread else {}
     if one.get("hashRegions"):
         beyond["hashRegions"] = one["hashRegions"]
-    yield items.finish(
+    return items.finish(
         position,
         pairs,
         faults,

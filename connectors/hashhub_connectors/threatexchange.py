@@ -1,11 +1,11 @@
 """ThreatExchange dumps: `threat_updates` and descriptors in JSON, and the text forms of the `threatexchange` package.
 
-One record is one indicator, about which several owners hold opinions. The opinion of the option `owner`, else of the
-first who calls it MALICIOUS, else the first, is the item's value; the others are reviews. No other status is a claim of
-harm. Withdrawn is what `should_delete` says or what has no `descriptors` at all.
+One record is one indicator with the opinions of several owners. The item's value is the opinion of the option `owner`,
+else the first MALICIOUS one, else the first; the others are reviews. Only MALICIOUS claims harm. `should_delete`, or no
+`descriptors` at all, is a withdrawal.
 
-Only hashes are read; URLs and texts are refused one by one. The frames of a video are one item; those whose times go
-back may be of several, and are refused (VIDEO_FRAME). Pickles are never opened.
+URLs and texts are refused one by one. The frames of a video are one item, unless their times go back (VIDEO_FRAME).
+Pickles are never opened.
 """
 
 from __future__ import annotations
@@ -208,9 +208,8 @@ def _read_page(reader: JSONReader, position: str, owner: str, left_out: LeftOut)
             if is_page:
                 reader.fail("data is given twice; expected it once")
             is_page = True
-            yield from exchange.elements(
-                reader, f"{prefix}data", lambda te, where: iter([_record(where, te, owner, left_out)])
-            )
+            for where, te in exchange.elements(reader, f"{prefix}data"):
+                yield _record(where, te, owner, left_out)
             reader.where = position or "top level"
             continue
         value = reader.read()

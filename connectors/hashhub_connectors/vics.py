@@ -203,7 +203,7 @@ def _region(reader: JSONReader, key: str) -> str:
 
 def _read_items(reader: JSONReader, name: str, region: str, left_out: LeftOut) -> Iterator[Record | Reject]:
     """Yield the items of the array at the cursor, which is called `name`."""
-    scheme = _scheme(region)
+    scheme = scheme_of(region)
     for index in reader.elements():
         position = f"{name}[{index}]"
         reader.where = position
@@ -235,7 +235,7 @@ def _no_media(position: str, media: object) -> Iterator[Reject]:
 
 def _read_large(reader: JSONReader, position: str, region: str, left_out: LeftOut) -> Iterator[Record | Reject]:
     """Read an element of `value` that is longer than the window: a case, or one Media with a great many files."""
-    scheme = _scheme(region)
+    scheme = scheme_of(region)
     if reader.peek() != "{":
         reader.skip()
         yield _record(position, [], region, scheme, left_out)
@@ -290,7 +290,7 @@ def _keep(reader: JSONReader, key: str, fields: Object, left_out: LeftOut) -> No
     fields[key] = value
 
 
-def _scheme(region: str) -> str:
+def scheme_of(region: str) -> str:
     """Return what the categories of a context's region are of, or nothing where the context does not name a region.
 
     Each region has a table of its own. That of the United Kingdom are CAID's numbers, which are neither the levels of

@@ -22,7 +22,7 @@ from hashhub.hashes import Hash
 from hashhub.model import NO_FLAGS, Entry
 from hashhub_connectors import outgoing
 from hashhub_connectors.outgoing import NoPlace, Output, Speller, is_plain
-from hashhub_connectors.vics import EXTRA
+from hashhub_connectors.vics import EXTRA, scheme_of
 
 _WHAT: Final = "VICS"
 _CONTEXT_20: Final = (
@@ -32,10 +32,8 @@ _CONTEXT_13: Final = '"odata.metadata":"http://github.com/ICMEC/ProjectVic/DataM
 _VERSIONS: Final = ("2.0", "1.3")
 _REGION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _UNNAMED: Final = "Default"  # a region that names no table
-_CAID: Final = "uk-caid"
-_UNITED_KINGDOM: Final = frozenset({"uk", "gb"})
 # What entries of a scheme go out under, where that is not its id without `vic-`, in capitals.
-_REGION_OF: Final = {_CAID: "UK"}
+_REGION_OF: Final = {"uk-caid": "UK"}
 _FLAGS: Final = (
     ("victim_identified", "VictimIdentified"),
     ("offender_identified", "OffenderIdentified"),
@@ -74,7 +72,7 @@ class VICSWriter:
         check_options(self, options)
         version, region = _version(options), _region(options, exported)
         outgoing.refuse_mixed_purposes(exported, _WHAT)
-        scheme = _scheme(region)
+        scheme = scheme_of(region)
         values = Speller(_WHAT, scheme, exported, _is_category)
         is_20 = version == "2.0"
         output = Output(target)
@@ -195,14 +193,6 @@ def _region(options: Mapping[str, str], exported: Exported) -> str:
         return region
     scheme = outgoing.only_scheme(exported).partition("@")[0]
     for candidate in (_REGION_OF.get(scheme, ""), scheme.removeprefix("vic-").upper()):
-        if candidate and _REGION.fullmatch(candidate) and _scheme(candidate) == scheme and "-" not in candidate:
+        if candidate and _REGION.fullmatch(candidate) and scheme_of(candidate) == scheme and "-" not in candidate:
             return candidate
     return _UNNAMED
-
-
-def _scheme(region: str) -> str:
-    """Return the id of the scheme that `vics` takes a region's categories for, or nothing."""
-    name = region.casefold()
-    if name in {"default", "custom", "unknown"}:
-        return ""
-    return _CAID if name in _UNITED_KINGDOM else f"vic-{name}"
