@@ -17,8 +17,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import NO_FLAGS, Entry, Flags
 from hashhub_connectors import outgoing
 from hashhub_connectors.csv_mapping import Columns, read_mapping
-from hashhub_connectors.outgoing import NoPlace, Output, Speller, is_plain, unwritable
-from hashhub_connectors.tables import Cells, keeps_formulas
+from hashhub_connectors.outgoing import Cells, NoPlace, Output, Speller, is_plain, keeps_formulas, unwritable
 
 _WHAT: Final = "the table"
 _DIGESTS: Final = ("md5", "sha1", "sha256", "pdq", "phash", "dhash", "photodna")

@@ -143,9 +143,6 @@ def unspell(word: str) -> tuple[str, str] | None:
     return None if _UNSTORABLE.search(value) or len(value) > MAX_TEXT else (scheme, value)
 
 
-# --- Items -----------------------------------------------------------------------------------------------------------
-
-
 def with_terms(read: Record, label: str, new: Iterable[str]) -> Record:
     """Return the record with a note of the terms that the file states from it on, where there are any."""
     words = "; ".join(sorted(new))[:200]

@@ -251,22 +251,17 @@ class _Lines:
     def _ask(self, position: str, layout: _Line) -> Reject:
         """Refuse a digest that may be of several algorithms: the whole file, if it is the first item."""
         count = len(layout.digest)
-        named = "alone" if layout.layout == "bare" else "with a file name"
+        what = f"a digest of {count} characters {'alone' if layout.layout == 'bare' else 'with a file name'}"
+        hint = " (SHA-256 and PDQ have 64 digits)" if count == _AMBIGUOUS else ""
         if not self._begun:
             raise InvalidArgument.field(
                 "options.algorithm",
-                f"is needed: {position} is a digest of {count} characters {named}, which does not say its algorithm"
-                + (" (SHA-256 and PDQ have 64 digits); " if count == _AMBIGUOUS else "; ")
-                + f"give algorithm=NAME with one of {', '.join(ALGORITHMS)}, or several for a mixed list",
+                f"is needed: {position} is {what}, which does not say its algorithm{hint}; give algorithm=NAME with "
+                f"one of {', '.join(ALGORITHMS)}, or several for a mixed list",
                 "REQUIRED",
             )
-        return Reject(
-            position,
-            "UNPARSABLE_LINE",
-            f"a digest of {count} characters {named} does not say its algorithm"
-            + (" (SHA-256 and PDQ have 64 digits)" if count == _AMBIGUOUS else "")
-            + "; give the option algorithm, for a mixed list as algorithm=MD5,SHA1,SHA256",
-        )
+        advice = "give the option algorithm, for a mixed list as algorithm=MD5,SHA1,SHA256"
+        return Reject(position, "UNPARSABLE_LINE", f"{what} does not say its algorithm{hint}; {advice}")
 
     def _frame(self, position: str, layout: _Line) -> Record | Reject:
         if not self._takes_frames:

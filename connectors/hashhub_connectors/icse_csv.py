@@ -54,8 +54,7 @@ class ICSECSV(ClassifiedFormat):
         if missing:
             raise MalformedSource(
                 f"the header lacks {', '.join(missing)}; found {len(names)} columns: {items.listing(rows.header)}; "
-                "expected ICSE's "
-                "columns with the delimiter ;",
+                "expected ICSE's columns with the delimiter ;",
                 position=rows.header_position,
             )
         twice = [name for name in _HEADER if names.count(name) > 1]

@@ -15,8 +15,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.model import Entry, Purpose
 from hashhub_connectors import outgoing
 from hashhub_connectors.icse_csv import SCHEME
-from hashhub_connectors.outgoing import ClaimList, NoPlace, PurposeCheck, Speller
-from hashhub_connectors.tables import Cells, keeps_formulas
+from hashhub_connectors.outgoing import Cells, ClaimList, NoPlace, PurposeCheck, Speller, keeps_formulas
 
 _WHAT: Final = "ICSE's CSV"
 _HEADER: Final = (

@@ -1,11 +1,9 @@
 """MISP events in JSON: one event, a list, the answer of a search (`response`), an event file of a feed.
 
-Items are objects and single attributes that hold digests of files; MISP has no type for perceptual hashes, so free text
-counts whose `object_relation` names an algorithm. Tags become tags, `deleted` a withdrawal, sightings of type 1 reviews
-and others counts in `extra`. Only the tag `hashhub:classification="SCHEME@VERSION=VALUE"` gives a value. Terms in tags
-are told (TERMS_STATED) and change nothing. File names and comments are case data and are not kept.
-
-An event is read attribute by attribute, and not with `pymisp`, which takes it whole.
+Items are objects and single attributes with digests of files; perceptual hashes are free text whose `object_relation`
+names an algorithm. Tags stay tags, `deleted` is a withdrawal, sightings of type 1 are reviews, others are counted.
+Only the tag `hashhub:classification="SCHEME@VERSION=VALUE"` gives a value. Terms in tags are noted (TERMS_STATED) and
+change nothing. File names and comments are not kept. An event is streamed; `pymisp` would hold it whole.
 """
 
 from __future__ import annotations
@@ -262,11 +260,10 @@ class _ItemReader:
 
     def attribute(self, part: _Part, event: _Event) -> Record | Reject:
         """Read an attribute outside objects."""
-        one = part.value
-        self._left_out.beyond(one, _ATTRIBUTE, "Attribute.")
-        if refused := _refused(part.position, one, "an attribute"):
-            return refused
-        assert isinstance(one, dict)  # noqa: S101 - for the type checker; _refused has looked
+        self._left_out.beyond(part.value, _ATTRIBUTE, "Attribute.")
+        one = _object(part, "an attribute")
+        if isinstance(one, Reject):
+            return one
         faults: list[HashFault] = []
         pairs = _pairs(one, faults, self._left_out)
         if not pairs and not faults:
@@ -280,11 +277,10 @@ class _ItemReader:
 
     def object(self, part: _Part, event: _Event) -> Record | Reject:
         """Read an object: its hashes are those of one file."""
-        one = part.value
-        self._left_out.beyond(one, _OBJECT, "Object.")
-        if refused := _refused(part.position, one, "an object"):
-            return refused
-        assert isinstance(one, dict)  # noqa: S101 - for the type checker; _refused has looked
+        self._left_out.beyond(part.value, _OBJECT, "Object.")
+        one = _object(part, "an object")
+        if isinstance(one, Reject):
+            return one
         faults: list[HashFault] = []
         listed = one.get("Attribute")
         if not isinstance(listed, list):
@@ -362,10 +358,11 @@ class _ItemReader:
         return exchange.with_terms(read, "Tag", new)
 
 
-def _refused(position: str, one: object, expected: str) -> Reject | None:
+def _object(part: _Part, expected: str) -> dict[str, Any] | Reject:
+    one = part.value
     if not isinstance(one, dict):
-        return Reject(position, "NOT_AN_OBJECT", f"expected {expected} of an event, found {items.kind(one)}")
-    return items.given_twice(position, one)
+        return Reject(part.position, "NOT_AN_OBJECT", f"expected {expected} of an event, found {items.kind(one)}")
+    return items.given_twice(part.position, one) or one
 
 
 def _pairs(attribute: Mapping[str, Any], faults: list[HashFault], left_out: LeftOut) -> list[tuple[str, str]]:
@@ -623,7 +620,7 @@ class _Events:
 
         def attribute(kind: str, category: str, relation: str, value: str) -> dict[str, Any]:
             is_digest = kind != "text"
-            made: dict[str, Any] = {
+            return {
                 "uuid": str(uuid5(own_id, f"{relation} {value}")),
                 "type": kind,
                 "category": category,
@@ -636,7 +633,6 @@ class _Events:
                 "deleted": is_deleted,
                 "comment": "",
             }
-            return made
 
         attributes: list[dict[str, Any]] = []
         for h in entry.hashes:

@@ -194,9 +194,8 @@ class NCMECXML(ClassifiedFormat):
         Option(
             "environment",
             "the NCMEC environment that the file comes from: csam or exploitative, or a name that ends in -csam or "
-            "-exploitative, such as "
-            "generative-ai-csam; kept as the tag environment:NAME, and its entries wait in quarantine in a hash set of "
-            "another purpose",
+            "-exploitative, such as generative-ai-csam; kept as the tag environment:NAME, and its entries wait in "
+            "quarantine in a hash set of another purpose",
         ),
     )
 

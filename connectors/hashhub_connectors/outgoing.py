@@ -1,12 +1,10 @@
 """What our writers share: output in pieces, which entries may be written, which value is given, and losses.
 
-    state     ACTIVE; WITHDRAWN ones as withdrawals of a delta, where the format has them; QUARANTINED never
-    claim     where being in the file is a claim (`PurposeCheck`), only entries that make it
-    value     the entry's own in the file's scheme, or what `translate` allows; otherwise none
-    text      as it is, or not at all: what the connector would read as another text is left out
-    extra     only in the format that it came from
-
-Whatever is left out is a `Loss` with a reason.
+state     ACTIVE; WITHDRAWN ones as withdrawals of a delta, where the format has them; QUARANTINED never
+claim     where being in the file is a claim (`PurposeCheck`), only entries that make it
+value     the entry's own in the file's scheme, or what `translate` allows; otherwise none
+text      as it is, or not at all: what the connector would read as another text is left out
+extra     only in the format that it came from
 """
 
 from __future__ import annotations
@@ -65,6 +63,8 @@ _FIELDS: Final = {
     "extra": ("", "what the source said beyond the hub's fields"),
 }
 _PATHS: Final = {"member": "provenance.member"}
+# With what spreadsheets begin a formula.
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Output:
@@ -102,6 +102,43 @@ def unwritable(entry: Entry, field: str) -> Loss:
         "UNWRITABLE_TEXT",
         "it has line breaks or other control characters, white space around it, or what the format separates with",
     )
+
+
+class Cells:
+    """Texts for the cells of one delimited file: quoted where they must be, and no formulas."""
+
+    def __init__(self, delimiter: str, *, keeps_formulas: bool = False) -> None:
+        """`keeps_formulas`: texts that a spreadsheet would calculate are written all the same."""
+        self._delimiter = delimiter
+        self._keeps_formulas = keeps_formulas
+
+    def text(self, entry: Entry, field: str, text: str) -> tuple[str, Loss | None]:
+        """Return the cell of a text of the entry, or an empty one and why it cannot be written."""
+        if not text:
+            return "", None
+        if not is_plain(text):
+            return "", unwritable(entry, field)
+        if text.startswith(FORMULA) and not self._keeps_formulas:
+            return "", Loss(
+                entry.name,
+                field,
+                "FORMULA",
+                "a spreadsheet would calculate a text that begins with = + - or @; the option formulas=keep writes it",
+            )
+        return self.quoted(text), None
+
+    def quoted(self, text: str) -> str:
+        """Return the text as a cell."""
+        if '"' in text or self._delimiter in text or "\n" in text or "\r" in text:
+            return '"' + text.replace('"', '""') + '"'
+        return text
+
+
+def keeps_formulas(given: str) -> bool:
+    """Return what the option `formulas` says. Raises InvalidArgument."""
+    if given not in {"", "keep", "drop"}:
+        raise InvalidArgument.field("options.formulas", f"is {given[:40]!r}; expected keep or drop", "WORD")
+    return given == "keep"
 
 
 def with_known_extra(entry: Entry) -> tuple[Entry, Loss | None]:

@@ -5,8 +5,8 @@ reviews, `revoked` a withdrawal, `valid_until` the end; sightings and statements
 tags (TERMS_STATED) that change no terms. Only hashhub's own extension gives a value. File names, paths and payloads are
 case data and are not kept.
 
-A bundle is read twice, since references point anywhere: first what refers to others, in bounded memory, then the items.
-The library `stix2` takes a bundle whole, so it only makes and checks what is written.
+A bundle is read twice, first what refers to other objects, then the items, in bounded memory. The library `stix2` would
+hold it whole; it only makes and checks what is written.
 """
 
 from __future__ import annotations

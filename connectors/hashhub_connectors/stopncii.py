@@ -133,9 +133,7 @@ def _record(one: object, position: str, left_out: LeftOut) -> Record | Reject:
     if value.casefold() in _GONE:
         return items.withdrawal(position, pairs, faults)
     reviews, unread = _feedback(one.get("CSPFeedbacks"), faults)
-    beyond: dict[str, object] = {"CSPFeedbacks": unread} if unread else {}
-    if one.get("hashRegions"):
-        beyond["hashRegions"] = one["hashRegions"]
+    beyond = {"CSPFeedbacks": unread, "hashRegions": one.get("hashRegions")}
     return items.finish(
         position,
         pairs,
@@ -305,7 +303,5 @@ def _own_extra(entry: Entry) -> dict[str, Any] | None:
         return None
     faults: list[HashFault] = []
     reviews, unread = _feedback(own.get("CSPFeedbacks"), faults)
-    read = ({"CSPFeedbacks": unread} if unread else {}) | (
-        {"hashRegions": own["hashRegions"]} if own.get("hashRegions") else {}
-    )
-    return own if not reviews and not faults and items.extra_of(read, LeftOut(), []) == entry.extra else None
+    read = items.extra_of({"CSPFeedbacks": unread, "hashRegions": own.get("hashRegions")}, LeftOut(), [])
+    return own if not reviews and not faults and read == entry.extra else None

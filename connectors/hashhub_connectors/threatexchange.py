@@ -10,8 +10,6 @@ Pickles are never opened.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
@@ -48,9 +46,8 @@ from hashhub.model import (
 from hashhub_connectors import exchange, items
 from hashhub_connectors.delimited import Rows, UnreadColumns
 from hashhub_connectors.json_stream import JSONReader, Object
-from hashhub_connectors.outgoing import NoPlace, Output, no_place_for_hash, withheld
+from hashhub_connectors.outgoing import FORMULA, Cells, NoPlace, Output, no_place_for_hash, withheld
 from hashhub_connectors.source import READ_SIZE, ClassifiedFormat, lines, look_at
-from hashhub_connectors.tables import FORMULA
 from hashhub_connectors.vpdq import read_video
 
 SCHEME: Final = "threatexchange"
@@ -721,9 +718,8 @@ def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, 
 
 def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> Iterator[Loss]:
     sink = Output(target)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(["signal_type", "signal_str", "collab", "category", "tags"])
+    quoted = Cells(",").quoted
+    sink.put("signal_type,signal_str,collab,category,tags\r\n")
     is_first = True
     for entry in entries:
         if (loss := withheld(entry, exported, has_withdrawals=False)) is not None:
@@ -749,9 +745,5 @@ def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -
             category = _SEED
             tags += [f"{_CLASSIFICATION}{exchange.spell(entry.classification)}"] if entry.classification else []
         for kind, digest in written.signals:
-            writer.writerow([kind, digest, collab, category, " ".join(tags)])
-        sink.put(text.getvalue().encode())
-        text.seek(0)
-        text.truncate()
-    sink.put(text.getvalue().encode())
+            sink.put(",".join(map(quoted, (kind, digest, collab, category, " ".join(tags)))) + "\r\n")
     sink.flush()

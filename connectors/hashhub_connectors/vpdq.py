@@ -22,10 +22,9 @@ from hashhub.errors import MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import Entry, Record, Reject, VideoFrame
 from hashhub_connectors import outgoing
-from hashhub_connectors.source import UnclassifiedFormat
+from hashhub_connectors.source import UnclassifiedFormat, read_block
 
 MAX_BYTES: Final = 8 << 20  # of one video: 20,000 frames have at most 130 bytes each, in the widest form
-_PIECE: Final = 1 << 16
 _SHOWN: Final = 4  # lines that are looked at to recognise a file
 _LINE: Final = re.compile(rb"[0-9]{1,10},[0-9]{1,3},[0-9A-Fa-f]{64},[0-9][0-9.eE+-]*")
 _HEADER: Final = re.compile(rb"frame_?(?:number)?,quality,\w*hash,time_?stamp", re.IGNORECASE)
@@ -145,12 +144,9 @@ def _line(source: BinaryIO, number: int) -> bytes:
 
 
 def _rest(source: BinaryIO, first: bytes) -> bytes:
-    parts, size = [first], len(first)
-    while piece := source.read(_PIECE):
-        parts.append(piece)
-        size += len(piece)
-        if size > MAX_BYTES:
-            raise MalformedSource(
-                f"the file has more than {MAX_BYTES} bytes; expected the frames of one video", position="line 1"
-            )
-    return b"".join(parts)
+    content = first + read_block(source, MAX_BYTES + 1 - len(first))
+    if len(content) > MAX_BYTES:
+        raise MalformedSource(
+            f"the file has more than {MAX_BYTES} bytes; expected the frames of one video", position="line 1"
+        )
+    return content
