@@ -9,26 +9,109 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from hashhub import cancellation, trust
-from hashhub.answering.evidence import gather
+from hashhub.answering.lookup import Hit, QueryHits, SearchedBefore, look_up
 from hashhub.answering.videos import FRAME, matching_frames, picture_in
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.hashes import ALGORITHMS, SEARCHED
 from hashhub.model import READINGS, TURNS, EntryMatch, MatchResult, Purpose, ReasonLine, Verdict, now
+from hashhub.trust import HitPath, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from hashhub.answering.evidence import Evidence
-    from hashhub.answering.lists import Lists
-    from hashhub.answering.lookup import Hit, QueryHits, SearchedBefore
+    from hashhub.answering.lists import Lists, PlayedVideo
     from hashhub.matcher import Matcher
-    from hashhub.model import Entry, MatchOptions, Query, Review
+    from hashhub.model import Contributor, Entry, MatchOptions, Query, Review
     from hashhub.trust import Policy
 
 MAX_MATCHES: Final = 1000  # entries in one answer
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 _WITHOUT_DEFAULT: Final = frozenset(n for n, of in ALGORITHMS.items() if of.default_max_distance is None)
+
+
+class Evidence(NamedTuple):
+    """What the caller may see of what each query hit, by the query's number; one that hit nothing is left out.
+
+    nearest: the hits to judge, the nearest first: all of them, or of a flood the nearest of each contributor.
+    stated_times: of entries, where a policy asks for them.
+    """
+
+    hits: Mapping[int, QueryHits]
+    nearest: Mapping[int, Sequence[Hit]]
+    entries: Mapping[int, Entry]
+    reviews: Mapping[int, Sequence[Review]]
+    contributors: Mapping[str, Contributor]
+    stated_times: Mapping[int, datetime]
+
+    def among(self, entries: Collection[int]) -> Evidence:
+        """Return what of it is about these entries."""
+        nearest = {i: [hit for hit in hits if hit.entry_id in entries] for i, hits in self.nearest.items()}
+        return self._replace(nearest=nearest)
+
+    def seen(self, query: int) -> list[tuple[Hit, Entry]]:
+        """Return the hits of a query with their entries, the nearest first."""
+        return [(hit, self.entries[hit.entry_id]) for hit in self.nearest.get(query, ())]
+
+    def statements(self, query: int) -> list[Statement]:
+        """Return what a policy judges about a query."""
+        return [
+            Statement(
+                entry,
+                self.contributors[entry.contributor],
+                hit.hash_set,
+                hit.algorithm,
+                hit.distance,
+                tuple(self.reviews.get(entry.id, ())),
+                variant=hit.variant,
+                also=tuple([HitPath(name, distance, variant) for (name, variant), distance in sorted(hit.also.items())])
+                if hit.also
+                else (),
+                stated_time=self.stated_times.get(entry.id),
+            )
+            for hit, entry in self.seen(query)
+        ]
+
+
+def gather(
+    lists: Lists,
+    matcher: Matcher,
+    queries: Sequence[Query],
+    options: MatchOptions,
+    *,
+    stated_times: bool,
+    caller: str | None,
+    among_frames: bool | None = None,
+    played: Mapping[int, PlayedVideo] | None = None,
+    searched: SearchedBefore | None = None,
+) -> Evidence:
+    """Return what the queries hit among what the caller may see. The other parameters: as in `look_up`."""
+    hits, contributors = look_up(
+        lists,
+        matcher,
+        queries,
+        options,
+        caller=caller,
+        among_frames=among_frames,
+        played=played or {},
+        searched=searched or {},
+    )
+    if not hits:
+        return Evidence({}, {}, {}, {}, contributors, {})
+    nearest = {i: of_query.nearest() for i, of_query in hits.items()}
+    read = [
+        lists.entries.read_entry(entry_hit)
+        for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
+    ]
+    entries = {entry.id: entry for entry in lists.entries.with_frame_counts(read)}
+    return Evidence(
+        hits,
+        nearest,
+        entries,
+        lists.entries.reviews_of(entries),
+        contributors,
+        lists.entries.stated_times(entries.values()) if stated_times else {},
+    )
 
 
 class AnsweredQueries(NamedTuple):
@@ -49,10 +132,7 @@ def answers(
     among_frames: bool | None = None,
     searched: SearchedBefore | None = None,
 ) -> AnsweredQueries:
-    """Answer queries that `check_queries` has let through: search and look up, read, decide, answer.
-
-    `caller`, `among_frames`, `searched`: as in `lookup.look_up`.
-    """
+    """Answer queries that `check_queries` let through. `caller`, `among_frames`, `searched`: as in `look_up`."""
     evidence = gather(
         lists,
         matcher,
@@ -88,9 +168,7 @@ def answers(
 
 
 def standing(evidence: Evidence, query: int, at: datetime) -> list[tuple[Hit, Entry]]:
-    """Return what a query hit without what has expired: that is named by the judgement, and not handed out, for it is
-    withdrawn in a moment.
-    """
+    """Return what a query hit without what has expired, which the judgement names and nobody gets."""
     return [(h, e) for h, e in evidence.seen(query) if e.expire_time is None or e.expire_time > at]
 
 
@@ -114,9 +192,7 @@ _NOTHING: Final = {  # by whether there was a list, and whether turns were looke
 
 
 def nothing(query: Query, *, is_listed: bool) -> MatchResult:
-    """Return the answer to a query that hit nothing its caller may know of. `is_listed`: whether there was a list to
-    hit (`Lists.has_any`).
-    """
+    """Return the answer to a query that hit nothing. `is_listed`: whether there was a list to hit."""
     result = _NOTHING[is_listed, _is_turned(query)]
     return msgspec.structs.replace(result, label=query.label) if query.label else result
 
@@ -138,9 +214,7 @@ def answer(
     reviews: Mapping[int, Sequence[Review]],
     match_limit: int,
 ) -> MatchResult:
-    """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH
-    and BENIGN.
-    """
+    """Put the answer together. What was left out of the judgement makes REVIEW of NO_MATCH and BENIGN."""
     reasons = [*judgement.reasons, *remarks(hits), *shown_as(seen)]
     verdict = seen_in_part(judgement.verdict, hits)
     if verdict is Verdict.NO_MATCH and not _is_turned(query):

@@ -22,23 +22,18 @@ class EntryHit(Protocol):
     @property
     def digest(self) -> bytes:
         """The digest; empty where the entry was asked for by id."""
-        ...
 
     @property
     def entry_id(self) -> int:
         """The entry's id."""
-        ...
 
     @property
     def hash_set(self) -> str:
         """Where it stands."""
-        ...
 
 
 class VisibleSets(NamedTuple):
-    """Contributors and hash sets, by name, and which hash sets are seen; `disclosed`: those that are not, but of which
-    it may be known that they know something.
-    """
+    """Contributors and hash sets by name, which sets are seen, and of which others it may be known that they know."""
 
     contributors: Mapping[str, Contributor]
     hash_sets: Mapping[str, HashSet]
@@ -54,38 +49,30 @@ class EntryReader(Protocol):
         have it there the first `most` and the last, by id. Where there may be more between them, an EntryHit without an
         id (0) follows.
         """
-        ...
 
     def hits_by_ids(self, ids: Iterable[int]) -> Iterator[EntryHit]:
         """Yield those of the entries that are active, unread, by id."""
-        ...
 
     def entries_sharing_frames(self, pairs: Sequence[tuple[bytes, int]], most: int) -> Iterator[tuple[bytes, int, int]]:
         """Yield (digest, entry id, how many distinct digests its frames have) of entries which have a frame that
         matches with a digest, for each (digest, key of a hash set): of those that have it there the first `most` and
         the last; -1 in place of an id where there may be more.
         """
-        ...
 
     def frames_of(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield the entries that have frames, ascending by id, with these, packed (`hashhub.frames`)."""
-        ...
 
     def read_entry(self, hit: Any, /) -> Entry:
         """Return the entry as it was when it was hit; `hit` is one that this reader gave."""
-        ...
 
     def with_frame_counts(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return the entries with how many frames those have that are videos."""
-        ...
 
     def reviews_of(self, entry_ids: Iterable[int]) -> Mapping[int, Sequence[Review]]:
         """Return the reviews that count for the entries by entry id, the oldest first."""
-        ...
 
     def stated_times(self, entries: Collection[Entry]) -> Mapping[int, datetime]:
         """Return when each entry was last stated, by id; one of which that is not known is left out."""
-        ...
 
 
 class Lists(Protocol):
@@ -94,23 +81,18 @@ class Lists(Protocol):
     @property
     def entries(self) -> EntryReader:
         """Reads them."""
-        ...
 
     def seen(self) -> VisibleSets:
         """Return what is seen now."""
-        ...
 
     def has_any(self) -> bool:
         """Return whether there is a list of which the caller may know anything, as of the last look. Never waits."""
-        ...
 
     def hash_set_keys(self, names: Collection[str]) -> Mapping[int, str]:
         """Return the names (`CONTRIBUTOR/SET`) of hash sets, these among them, by the keys that `EntryReader` takes."""
-        ...
 
     def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:
         """Return the entry as it may be read by who asked about these hashes."""
-        ...
 
 
 class PlayedVideo(Protocol):
@@ -119,14 +101,11 @@ class PlayedVideo(Protocol):
     @property
     def nearest(self) -> tuple[int, bytes]:
         """The least distance, and the stream's digest at it."""
-        ...
 
     @property
     def variant(self) -> str:
         """What of the stream it is."""
-        ...
 
     @property
     def match(self) -> VideoMatch:
         """How far stream and video agree."""
-        ...

@@ -1,8 +1,5 @@
-"""What queries hit among what their caller may see.
-
-Nothing that the caller may not see counts towards a limit, or shows in what comes out; its only trace is `withheld`,
-where the terms of its hash set allow that. The limits are on the rest, and fair: no contributor's entries push out
-those of another.
+"""What queries hit among what their caller may see. Nothing else counts towards a limit, or shows in what comes out;
+its only trace is `withheld`, where terms allow that. The limits are fair: no contributor's entries push out another's.
 """
 
 from __future__ import annotations
@@ -134,9 +131,7 @@ class QueryHits:
             self._by_contributor[hit.hash_set.contributor] = {h.entry_id: h for h in nearest}
 
     def nearest(self, limit: int | None = None) -> list[Hit]:
-        """Return the hits, the nearest first: of each contributor the nearest ones, and beyond the limit an equal share
-        of it. `limit`: a smaller one than that of all.
-        """
+        """Return the hits, the nearest first; beyond the limit an equal share of each contributor's."""
         limit = self._limit if limit is None else limit
         ranked = [sorted(own.values(), key=_rank) for own in self._by_contributor.values()]
         hits = [hit for own in ranked for hit in own[: self._share]]
@@ -156,9 +151,7 @@ def _rank(hit: Hit) -> _Rank:
 
 
 class _AskedDigests(NamedTuple):
-    """The digests of one algorithm that are asked about, each with the query that it is of, the variants of the upload
-    that it is of, and the digest that it stands for where the circuit breaker counts.
-    """
+    """The digests of one algorithm that are asked about: of which query and variants, and counted as which digest."""
 
     digests: list[bytes]
     askers: list[int]
@@ -204,9 +197,7 @@ def _asked(queries: Sequence[Query]) -> dict[str, _AskedDigests]:
 
 
 def variants_by_hash(query: Query) -> dict[tuple[str, bytes], tuple[str, ...]]:
-    """Return the hashes of a query's variants, each once with the names of those that have it, without what the upload
-    itself has. Readings come first.
-    """
+    """Return the hashes of a query's variants that are not the upload's, each with its variants, readings first."""
     names: dict[tuple[str, bytes], tuple[str, ...]] = {}
     if not query.variants:
         return names
@@ -343,9 +334,7 @@ class _HitsByQuery(dict[int, QueryHits]):
 
 
 class _Keys(NamedTuple):
-    """Keys of hash sets: of all, of those that a caller may know of, and these by whether it sees them and
-    contributor.
-    """
+    """Keys of hash sets: all, those that a caller may know of, and these by whether it sees them and contributor."""
 
     of_all: Mapping[int, str]
     names: Mapping[int, str]
@@ -357,9 +346,7 @@ _MOST_HELD: Final = 64
 
 
 class _View:
-    """Which hash sets the caller sees, by one look at the registry, behind what was found: what an entry belongs to was
-    there before it.
-    """
+    """Which hash sets the caller sees, by one look at the registry, made after the entries were looked up."""
 
     def __init__(self, lists: Lists) -> None:
         self.entries = lists.entries
@@ -408,9 +395,7 @@ class _View:
         return list(self._keys.by_contributor.values())
 
     def of(self, name: str) -> tuple[HashSet | None, bool, bool]:
-        """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not; None
-        for one that was deleted.
-        """
+        """Return a hash set, whether the caller sees its entries, whether it may know of them; None: it was deleted."""
         return self._seen.hash_sets.get(name), name in self._seen.visible, name in self._seen.disclosed
 
 
@@ -510,9 +495,7 @@ def _wanted(
     hits: _HitsByQuery,
     taken: Mapping[tuple[int, str], int],
 ) -> list[tuple[bytes, int, int]]:
-    """Return of which hash sets the entries with a digest are looked at, and how many: each contributor has its share,
-    until so many nearer ones were taken in that it is full.
-    """
+    """Return of which hash sets entries with a digest are looked at, and how many, by each contributor's share."""
     keys_of: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
     for key in view.names if owners is None else owners:
         keys_of[view.names[key].partition("/")[0], view.is_visible(key)].append(key)
@@ -537,10 +520,7 @@ def _take_in_pictures(
     hits: _HitsByQuery,
     searched: SearchedBefore,
 ) -> None:
-    """Add the videos that have a frame near a picture and that the caller may see.
-
-    What may be seen and what may only be known of are looked for apart: neither counts towards the other's bounds.
-    """
+    """Add the videos with a frame near a picture. What is seen and what is disclosed have bounds of their own."""
     asked = _AskedDigests([], [], [], [])
     for i, query in enumerate(queries):
         own = _picture_digests(query)
@@ -604,10 +584,7 @@ def _take_in_videos(
     hits: _HitsByQuery,
     variant: str = "",
 ) -> None:
-    """Add the videos that share enough frames with a queried one, or a variant of one, and that the caller may see.
-
-    What may be seen and what may only be known of are looked for apart: neither counts towards the other's bounds.
-    """
+    """Add the videos that share enough frames with a queried one or a variant. Bounds: as of pictures."""
     near = videos.near_frames(matcher, query, options.max_distances.get(VPDQ.name), caller, view.known)
     if near is None:
         return

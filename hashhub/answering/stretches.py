@@ -1,9 +1,8 @@
 """Which stretches of two videos are alike, from pairs of frames that are. Pure: it knows no store and no matcher.
 
-Frames that belong together advance together: of such pairs the difference of times stays about the same. So the
-difference that most pairs have comes first; its pairs make runs, broken where there is a gap; what lies within a run is
-done with; and so on with the rest. A video that was slowed down drifts from one difference to the next: runs that go on
-from each other are joined.
+Frames that belong together advance together: the difference of their times stays about the same. The difference that
+most pairs have comes first; its pairs make runs, broken where there is a gap; what lies within a run is done with; and
+so on. A video that was slowed down drifts: runs that go on from each other are joined.
 """
 
 from __future__ import annotations
@@ -158,9 +157,7 @@ def _runs(query_times: NDArray[np.int64], entry_times: NDArray[np.int64], gap_ms
 
 
 def _joined(runs: list[_Run], gap_ms: int) -> list[_Run]:
-    """Return the runs by their size, the largest first, with those joined that go on from each other in both videos,
-    and without those that lie within another.
-    """
+    """Return the runs by size, the largest first, those joined that go on from each other, without nested ones."""
     joined: list[_Run] = []
     for run in sorted(runs):
         before = next((at for at, other in enumerate(joined) if _goes_on(other, run, gap_ms)), None)

@@ -1,12 +1,9 @@
 """What a query hits among the frames of videos: a queried video by the share of frames, a picture as a frame.
 
-A video is hit where one side has 80 % or more of the other's frames, which finds a clip of a listed video and a listed
-clip in a compilation, or where both go on together for a stretch (`stretches.goes_on`). Frames are counted by distinct
-digests, so that a still scene weighs no more than its pictures.
-
-Where only a part of the query was hit, that counts as its variant `frame`, which clears nothing. Benign sets clear an
-upload only if an entry has all of its frames and few are blank. A picture near a frame of a listed video hits by the
-variant `frame`, too.
+A video is hit where one side has 80 % or more of the other's frames, by distinct digests, or where both go on together
+for a stretch (`stretches.goes_on`). Where only a part of the query was hit, or a picture near a frame, that is the
+variant `frame`, which clears nothing. Benign sets clear an upload only if an entry has all of its frames and few are
+blank.
 
 Work is bounded however many videos share a frame, and nothing that the caller may not see counts towards a bound.
 """
@@ -79,9 +76,7 @@ class FrameOverlap(NamedTuple):
 
 
 class _Pairs:
-    """Which of the query's digests are near which listed ones, by the listed ones' bytes. Arrays: a still scene is near
-    itself all over.
-    """
+    """Which of the query's digests are near which listed ones, by their bytes; arrays, for still scenes' sake."""
 
     def __init__(self) -> None:
         self._places: dict[bytes, int] = {}
@@ -164,10 +159,8 @@ def overlaps(
     entries: EntryReader, query: NearFrames, hash_sets: Iterable[Sequence[int]]
 ) -> tuple[list[FrameOverlap], bool]:
     """Return the entries of these hash sets (their keys, by contributor) that share enough frames with a query, nearest
-    first, and whether there may be more.
-
-    Where there are too many to look at them all, each contributor has an equal share, so that none pushes another's
-    out. They may not be visible any more: ask `EntryReader.hits_by_ids`.
+    first, and whether there may be more. Of too many each contributor has an equal share. They may not be visible any
+    more: ask `EntryReader.hits_by_ids`.
     """
     parts = [sorted(keys) for keys in hash_sets]
     chosen, cut_short = _overlaps(entries, query, sorted(key for keys in parts for key in keys), 1)
@@ -292,9 +285,7 @@ def matching_frames(query: Query) -> FrameColumns:
 
 
 def picture_in(columns: FrameColumns, digest: bytes) -> VideoMatch | None:
-    """Return where a queried video, of which these frames match, has the one with this digest, which hit a still
-    picture.
-    """
+    """Return where a queried video, of which these frames match, has the one that hit a still picture."""
     is_it = (columns.digests == np.frombuffer(digest, np.uint8)).all(axis=1)
     if not is_it.any():
         return None
@@ -340,11 +331,8 @@ def shown_in(
     hash_sets: Iterable[Sequence[int]],
 ) -> tuple[dict[int, list[FramesNearPicture]], set[int]]:
     """Return by the number of a query the entries of these hash sets (their keys, by contributor) that have a frame
-    which is near it, the nearest first; and the numbers of those for which there may be more. `near`, `owners`: by
-    the listed digest.
-
-    Each contributor has an equal share of the work, as in `overlaps`. They may not be visible any more: ask
-    `EntryReader.hits_by_ids`.
+    near it, the nearest first; and the numbers of those for which there may be more. `near`, `owners`: by the listed
+    digest. Shares and visibility: as in `overlaps`.
     """
     parts = [sorted(keys) for keys in hash_sets]
     best, cut_short = _shown_in(entries, near, owners, sorted(key for keys in parts for key in keys), 1)
@@ -420,9 +408,7 @@ def _runs(offsets: NDArray[np.int64], chosen: NDArray[np.bool_]) -> list[tuple[i
 
 
 def frame_digests(query: Query) -> list[bytes]:
-    """Return the distinct digests of a queried video's frames that match, in the order of their times, and then those
-    of its variants.
-    """
+    """Return the distinct digests of a video's frames that match, by time, and then those of its variants."""
     every = [query.frames, *[variant.frames for variant in query.variants]]
     if not any(every):
         return []
@@ -480,9 +466,7 @@ def _search(
 
 
 def _overlap(entry_id: int, own: Sequence[slice], digest_count: int, query: NearFrames) -> FrameOverlap | None:
-    """Return how far an entry overlaps with the query, if far enough or perhaps in an excerpt; `own`: the pairs of its
-    digests that were hit.
-    """
+    """Return how far an entry overlaps with the query, if far enough; `own`: the pairs of its digests that were hit."""
     pairs, complete = query.pairs, int(query.is_complete.sum())
     part: FrameOverlap | None = None
     for with_tripped in (False, True):

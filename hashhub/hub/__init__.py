@@ -1,9 +1,8 @@
-"""The application: one module per use case, put together here.
+"""The application: one module per use case, put together here. Every use case takes the Principal that asks, and
+authorises it before anything else (`access`). The hub knows no wire.
 
-Every use case takes the Principal that asks, and authorises it before anything else (`access`). The hub knows no wire:
-server and tests call it alike. Two paths run through it: `contribute` (with `intake`, which decides about each item of
-an import) and `match`. `follow` keeps the matcher at the store's revision; `housekeeping`, `retention` and `operations`
-work in the background; `withdrawal_log` and `backup` keep a record outside the database.
+Two paths run through it: `contribute` (with `intake`) and `match`. `follow` keeps the matcher at the store's revision;
+`housekeeping` works in the background; `withdrawal_log` and `backup` keep a record outside the database.
 """
 
 from __future__ import annotations
@@ -23,11 +22,10 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.backup import last_backup
-from hashhub.hub.catalogue import Catalogue
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.disclosure import DisclosureCounter
-from hashhub.hub.entries import Entries
+from hashhub.hub.entries import Entries, Reviews
 from hashhub.hub.exchange import Changes
 from hashhub.hub.exports import Exports
 from hashhub.hub.follow import Follower, SnapshotMark
@@ -41,8 +39,7 @@ from hashhub.hub.policies import Policies
 from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.resources import Contributors, Groups, HashSets
-from hashhub.hub.reviews import Reviews
-from hashhub.hub.schemes import Schemes
+from hashhub.hub.schemes import Catalogue, Schemes
 from hashhub.hub.selections import Selections
 from hashhub.hub.webhooks import Webhooks, WebhookSender
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
@@ -110,9 +107,9 @@ class Hub:
         self.history = History(store, self.follower)
         self.learned = DisclosureCounter(store, config)
         self.match = Match(store, matcher, self.catalogue, self.follower, config, self.tally, self.learned)
-        self.live = Live(store, matcher, self.follower, self.match, self.tally, config)
+        self.live = Live(self.match, config)
         self.policies = Policies(store, matcher, self.catalogue, self.follower, self.learned)
-        self.changes = Changes(store, self.follower)
+        self.changes = Changes(store)
         self.schemes = Schemes(store, self.catalogue)
         self.exports = Exports(store, self.changes, self.catalogue)
         self.reconciliation = Reconciliation(store, config)
@@ -133,12 +130,12 @@ class Hub:
         publisher: bool = True,
         phase: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> Self:
-        """Open the store and the matcher that the configuration names. `publisher`: this process compacts and publishes
-        snapshots; it first verifies the history, and withdraws again what a restored backup brought back. `phase`: told
-        of each step that can take time, around it.
+        """Open the store and the matcher that the configuration names. `publisher`: this process publishes snapshots;
+        it first verifies the history, and withdraws again what a restored backup brought back. `phase`: entered around
+        long steps.
 
-        Raises Unavailable when the database is away, DataLoss when it is damaged or its history was changed outside
-        hashhub, InvalidArgument for bad settings.
+        Raises Unavailable when the database is away, DataLoss when it or its history is damaged, InvalidArgument for
+        settings.
         """
         data = Path(config.data)
         try:
@@ -170,7 +167,9 @@ class Hub:
             hub = cls(store, matcher, SnapshotMark(directory / "POSITION", publisher=publisher), config)
             if publisher:
                 with phase("verifying the history"):
-                    hub._check_the_past()
+                    store.history.verify_history(store.database_id)
+                    hub._withdrawal_log.reapply()
+                    hub._withdrawal_log.follow()
         except BaseException:
             if matcher is not None:
                 matcher.close()
@@ -178,17 +177,8 @@ class Hub:
             raise
         return hub
 
-    def _check_the_past(self) -> None:
-        """Refuse a history that was tampered with; withdraw again what a restored backup brought back."""
-        self.store.history.verify_history(self.store.database_id)
-        self._withdrawal_log.reapply()
-        self._withdrawal_log.follow()
-
     def take_over(self) -> None:
-        """Let commits that a killed hub left unfinished begin again at once. Only for the first process of a hub.
-
-        In PostgreSQL a lease may belong to a hub on another machine.
-        """
+        """Let commits that a killed hub left begin again at once; only for a hub's first process, and on SQLite."""
         if self.store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
             try:
                 self.store.leases.expire_leases()

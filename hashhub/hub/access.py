@@ -36,7 +36,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.model import SYSTEM, TLP, Actor, EventKind, HashSet, Marking, Principal, Role, now
+from hashhub.model import SYSTEM, TLP, Actor, EventKind, HashSet, Principal, Role, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -158,7 +158,11 @@ def permits(
         return True
     if not marking.bulk:  # (5)
         return False
-    return way_out is not DisclosureChannel.EXPORT or _may_leave(marking)  # (6)
+    if way_out is not DisclosureChannel.EXPORT:
+        return True
+    if marking.tlp in {TLP.AMBER_STRICT, TLP.RED}:  # (6)
+        return False
+    return marking.redistribution or (marking.tlp is TLP.CLEAR and not marking.recipients)
 
 
 def may_export(
@@ -173,9 +177,9 @@ def may_export(
     """Whether the hash set's terms let the principal hand its entries on in a file, for `member`, or for somebody
     outside.
 
-    Its own contributor's always. Of others, whatever its role, as `permits` says of EXPORT to somebody who oversees
-    nothing: an operator's hand makes nobody a recipient. For a member it is enough that one of its working tokens
-    (`receivers`) may list them itself; who hands them on must be an operator, an auditor, or somebody who may export.
+    Its own contributor's always. Of others as `permits` says of EXPORT to a consumer: an operator's hand makes nobody a
+    recipient. For a member it is enough that one of its working tokens (`receivers`) may list them; who hands them on
+    must oversee, or be somebody who may export.
     """
     if principal.contributor and principal.contributor == hash_set.contributor:
         return True
@@ -202,17 +206,10 @@ def _is_meant(principal: Principal, recipient: str, groups: Mapping[str, Group])
     return {"contributors": principal.contributor, "tokens": principal.name}.get(collection) == name
 
 
-def _may_leave(marking: Marking) -> bool:
-    if marking.tlp in {TLP.AMBER_STRICT, TLP.RED}:
-        return False
-    return marking.redistribution or (marking.tlp is TLP.CLEAR and not marking.recipients)
-
-
 class Visibility(NamedTuple):
-    """What a principal may see through one channel: names (CONTRIBUTOR/SET) of hash sets.
-
-    `disclosed`: not visible, but it may know that something is known. `closed`: those of both that it may not list.
-    `until`: when some terms expire next, in seconds since 1970.
+    """What a principal may see through one channel: names (CONTRIBUTOR/SET) of hash sets. `disclosed`: of which it may
+    only know that they know something. `closed`: those of both that it may not list. `until`: when some terms expire,
+    in seconds since 1970.
     """
 
     visible: frozenset[str]
@@ -226,10 +223,7 @@ _sights: WeakKeyDictionary[Registry, dict[tuple[object, ...], Visibility]] = Wea
 
 
 def sight(principal: Principal, registry: Registry, way_out: DisclosureChannel) -> Visibility:
-    """Return what `permits` says now of every hash set, once for each registry, principal and channel.
-
-    Existence is disclosed beyond the expiry of terms, too: those that may not see an entry are whom that term is for.
-    """
+    """Return what `permits` says now of every hash set. Existence is disclosed beyond the expiry of terms."""
     held = _sights.setdefault(registry, {})
     p = principal
     key = (way_out, p.name, p.role, p.contributor, p.purposes, p.acts_for_others)
@@ -349,10 +343,7 @@ class Tokens:
             raise
 
     def bootstrap(self, keep: Callable[[str], None] = lambda _: None) -> str | None:
-        """Create an operator's token and return its secret when none works; None when one does.
-
-        `keep` gets the secret before the token exists, so that no token exists whose secret nobody has.
-        """
+        """Create an operator's token and return its secret when none works, else None. `keep` gets the secret first."""
         if any(t.role is Role.OPERATOR and works(self._store, t) for t in self._store.tokens.list_tokens()):
             return None
         own = self._store.resources.own_contributor()
@@ -365,10 +356,9 @@ class Tokens:
             number += 1
 
     def create(self, principal: Principal, token: Principal) -> tuple[Principal, str]:
-        """Create a token and return it with its secret, which is not kept.
-
-        An operator's or auditor's token that names no contributor belongs to this hub's operators. Raises
-        InvalidArgument when another one names none; NotFound, FailedPrecondition (CONTRIBUTOR_RETIRED), AlreadyExists.
+        """Create a token and return it with its secret, which is not kept. An operator's or auditor's token that names
+        no contributor belongs to this hub's operators. Raises InvalidArgument, NotFound, FailedPrecondition,
+        AlreadyExists.
         """
         allow(principal, Role.OPERATOR)
         _check_name(token.name)
@@ -410,10 +400,8 @@ class Tokens:
 
     def rotate(self, principal: Principal, name: str, grace: timedelta | None = None) -> tuple[Principal, str]:
         """Give a token another secret, and return both. The one before works for `grace`, by default a day; older ones
-        stop.
-
-        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument;
-        Unauthenticated when the caller itself uses an old secret, which would outlive its grace.
+        stop. Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument;
+        Unauthenticated for a caller with an old secret, which would outlive its grace.
         """
         if name != principal.name:
             allow(principal, Role.OPERATOR)

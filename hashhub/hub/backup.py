@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import secrets
 import shutil
 import stat
@@ -32,7 +31,7 @@ from hashhub.hub.history import head_text
 from hashhub.hub.withdrawal_log import FILE_NAME as WITHDRAWALS
 from hashhub.model import now
 from hashhub.store import database_copy
-from hashhub.writing import written
+from hashhub.writing import sync, written
 
 MANIFEST: Final = "manifest.json"
 SETTINGS: Final = "settings.toml"
@@ -81,10 +80,8 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def back_up(config: Config, target: Path, progress: OnProgress) -> BackupManifest:
-    """Write a backup of the hub that the configuration names to `target`, which must not exist; the hub may run.
-
-    Nothing stands at `target` before all of it is on the disk. Raises FailedPrecondition when `target` exists, there is
-    no hub, or a program of PostgreSQL is missing; LimitExceeded when the disk is full.
+    """Write a backup of the configured hub, which may run, to `target`, where nothing stands before all is on the disk.
+    Raises FailedPrecondition when `target` exists, there is no hub, or a program is missing; LimitExceeded.
     """
     if target.exists() or target.is_symlink():
         raise FailedPrecondition(
@@ -118,8 +115,8 @@ def back_up(config: Config, target: Path, progress: OnProgress) -> BackupManifes
             (aside / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
             for path in (*_paths(aside), aside / MANIFEST):
                 path.chmod(0o600)
-                _to_disk(path)
-            _to_disk(aside)
+                sync(path)
+            sync(aside)
             _publish(aside, target)
             with (
                 suppress(OSError, LimitExceeded, InvalidArgument),
@@ -142,10 +139,7 @@ def last_backup(data: Path, database_id: str) -> datetime | None:
 
 
 def verify(directory: Path, progress: OnProgress) -> BackupManifest:
-    """Return the manifest of a backup after checking every file and the database.
-
-    Raises NotFound when there is no backup, DataLoss that says what is damaged, missing or too much.
-    """
+    """Return the manifest of a backup after checking all of it. Raises NotFound; DataLoss that says what is wrong."""
     with _filesystem("the backup cannot be read"):
         manifest = _manifest(directory)
         told = {f.name: f for f in manifest.files}
@@ -166,9 +160,8 @@ def verify(directory: Path, progress: OnProgress) -> BackupManifest:
 def restore(directory: Path, config: Config, withdrawals: Path | None, progress: OnProgress) -> BackupManifest:
     """Write a verified backup to the data directory, and the empty database, that the configuration names.
 
-    `withdrawals`: a newer withdrawals.log, saved from the hub that was lost; one in the data directory counts as well.
-    Together with the backup's they say what the first start withdraws again. Raises FailedPrecondition when there is a
-    database already; as `verify` besides.
+    `withdrawals`: a newer withdrawals.log of the lost hub; one in the data directory counts as well. The first start
+    withdraws again what they say. Raises FailedPrecondition when there is a database; as `verify` besides.
     """
     if withdrawals is not None and not withdrawals.is_file():
         raise NotFound(f"there is no file {str(withdrawals)!r}; --withdrawals names a saved {WITHDRAWALS}")
@@ -184,7 +177,7 @@ def restore(directory: Path, config: Config, withdrawals: Path | None, progress:
         database_copy.bring_back(
             directory, config.database_url() or data, lambda done, total: progress("database", done, total)
         )
-        _to_disk(data)
+        sync(data)
     return manifest
 
 
@@ -276,15 +269,7 @@ def _publish(aside: Path, target: Path) -> None:
         aside.rename(target)
     except OSError as e:
         raise FailedPrecondition(f"{str(target)!r} was made by somebody else meanwhile: name another directory") from e
-    _to_disk(target.parent)
-
-
-def _to_disk(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    sync(target.parent)
 
 
 @contextmanager

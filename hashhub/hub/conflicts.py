@@ -1,9 +1,8 @@
 """Conflicts: two statements about one item that cannot both hold. They inform people and decide nothing.
 
-`ConflictFinder` looks for them after commits, on a thread of the process that publishes snapshots: no commit waits for
-it, or tells by its time what others hold. A contributor knows of a conflict when one of its own entries is a party and
-the other's terms let it list the other one; of anything else it learns nothing, a number neither. It can say what it
-thinks; only an operator closes a conflict, and that changes no statement and no verdict.
+`ConflictFinder` looks for them after commits: no commit waits for it, or tells by its time what others hold. A
+contributor knows of a conflict when one of its own entries is a party and the other's terms let it list the other one;
+of others not even a number. Only an operator closes a conflict, and that changes no statement and no verdict.
 """
 
 from __future__ import annotations
@@ -126,10 +125,9 @@ class ConflictFinder:
     def _about(
         self, item: Hash, statements: Sequence[DigestStatement], sets: Mapping[int, HashSet]
     ) -> Iterator[FoundConflict]:
-        """Yield the conflicts of entries that all have one digest.
-
-        Every pair of hash sets. In a flood the first hash sets of each contributor come first, and each has so many
-        counterparties of a kind: nobody crowds others out, and the work is bounded.
+        """Yield the conflicts of entries that all have one digest, of every pair of hash sets. In a flood each
+        contributor's first hash sets come first, with so many counterparties of a kind: the work is bounded, and nobody
+        is crowded out.
         """
         by_set: dict[int, dict[_Position, list[DigestStatement]]] = {}
         for stated in statements:
@@ -282,19 +280,19 @@ class Conflicts:
                     total[one] += pair.number
                     others.setdefault(one, set()).add(other)
         items = self._store.conflicts.item_counts(scope)
-        contributors = []
-        for contributor, conflicts in sorted(total.items(), key=lambda x: (-x[1], x[0]))[:_SUMMED]:
-            if scope is not None and contributor != principal.contributor:
-                continue  # of others it knows only what they have with itself, which the counts say
-            contributors.append(
-                ConflictingContributor(
-                    contributor=contributor,
-                    reliability=_contributor(registry, contributor)[1],
-                    conflicts=conflicts,
-                    items=items.get(contributor, 0),
-                    others=len(others[contributor] - {contributor}),
-                )
+        most = sorted(total.items(), key=lambda x: (-x[1], x[0]))[:_SUMMED]
+        contributors = [
+            ConflictingContributor(
+                contributor=contributor,
+                reliability=_contributor(registry, contributor)[1],
+                conflicts=conflicts,
+                items=items.get(contributor, 0),
+                others=len(others[contributor] - {contributor}),
             )
+            for contributor, conflicts in most
+            # Of others a contributor knows only what they have with itself, which the counts say.
+            if scope is None or contributor == principal.contributor
+        ]
         return ConflictSummary(
             counts=tuple(
                 ConflictCount(left=left, right=right, kind=kind, severity=severity, state=state, count=n)
@@ -305,10 +303,8 @@ class Conflicts:
         )
 
     def assign(self, principal: Principal, name: str, assignee: str, **options: Unpack[WriteOptions]) -> Conflict:
-        """Give a conflict to a contributor (`contributors/ID`), or to somebody by any name; empty: to nobody.
-
-        Raises NotFound, also for a contributor that does not exist; FailedPrecondition for one that is no party of it,
-        and when the conflict is RESOLVED or has ENDED.
+        """Give a conflict to a contributor (`contributors/ID`), or to somebody by any name; empty: to nobody. Raises
+        NotFound; FailedPrecondition for a contributor that is no party of it, and for a RESOLVED or ENDED conflict.
         """
         access.allow(principal, Role.OPERATOR)
         row = self._visible(principal, name)
@@ -365,9 +361,7 @@ class Conflicts:
         return self._told(principal, done)
 
     def reopen(self, principal: Principal, name: str, comment: str, **options: Unpack[WriteOptions]) -> Conflict:
-        """Take back what closed a conflict. One that is open stays so. Raises NotFound; InvalidArgument without a
-        comment; FailedPrecondition when it has ENDED.
-        """
+        """Take back what closed a conflict. Raises NotFound; InvalidArgument without a comment; FailedPrecondition."""
         access.allow(principal, Role.OPERATOR)
         _check_text("comment", comment, required=True)
         done = self._store.conflicts.reopen(name, comment, by=access.actor(principal), **options)

@@ -1,13 +1,13 @@
-"""The contribute path: from a connector's records to entries that match.
+"""The contribute path, `Contribute.commit`: from a connector's records to entries that match.
 
-`Contribute.commit` is the path's one function; its numbered steps are those of ARCHITECTURE.md. Two passes over the
-staged batches keep memory flat: the first collects digests and values as columns and decides what becomes of every
-item, the second writes.
+Two passes over the staged batches keep memory flat: the first collects digests and values as columns and decides what
+becomes of every item, the second writes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import threading
 from collections.abc import Sequence
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
 
     from hashhub.config import Config
     from hashhub.hashes import Hash
-    from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
     from hashhub.hub.health import Tally
+    from hashhub.hub.schemes import Catalogue
     from hashhub.matcher import Matcher
     from hashhub.schemes import Scheme
     from hashhub.store import Store
@@ -72,6 +72,7 @@ the first so many are counted.
 Each counts when it is stated, whether or not anybody lists the item: then no order of statements makes more of them
 weigh, and the remark on an entry tells its contributor nothing of what it may not see.
 """
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 _FRAMES_BYTES: Final = 4096  # of frames that take about as long to write as an entry
 _TIMES: Final = 3  # that a commit is decided anew before its caller is told to come again
 _LOOK_SECONDS: Final = 0.2  # between two looks whether the hub is ready
@@ -99,10 +100,8 @@ class Contribute:
         self, principal: Principal, import_: Import, *, validate_only: bool = False, request_id: str = ""
     ) -> Import:
         """Open an import, or return the one of the same source (OPEN: go on at `batch_count`; COMMITTED: nothing is
-        left to do).
-
-        A source that was contributed before is a new import once entries of its hash set have been withdrawn since;
-        what was withdrawn by hand stays so. Raises NotFound, PermissionDenied, InvalidArgument.
+        left to do), unless entries of its hash set have been withdrawn since. What was withdrawn by hand stays so.
+        Raises NotFound, PermissionDenied, InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
         self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
@@ -112,10 +111,9 @@ class Contribute:
             if not getattr(import_, field)
         ]
         digest = import_.source_digest.lower()
-        if len(digest) != 64 or any(c not in "0123456789abcdef" for c in digest):  # noqa: PLR2004 - hexadecimal
-            wrong.append(
-                Violation("import.source_digest", "must be the source's SHA-256 as 64 hexadecimal digits", "PATTERN")
-            )
+        if not _SHA256.fullmatch(digest):
+            text = "must be the source's SHA-256 as 64 hexadecimal digits"
+            wrong.append(Violation("import.source_digest", text, "PATTERN"))
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
         opened = msgspec.structs.replace(
@@ -133,10 +131,9 @@ class Contribute:
     def add(
         self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
     ) -> Import:
-        """Check the records of one batch and stage it, atomically.
-
-        Raises FailedPrecondition (IMPORT_CLOSED, or IMPORT_INCOMPLETE when a batch was left out), Conflict when another
-        batch is stored under this index, LimitExceeded for more than MAX_BATCH items.
+        """Check the records of one batch and stage it, atomically. Raises FailedPrecondition (IMPORT_CLOSED;
+        IMPORT_INCOMPLETE: a batch was left out), Conflict for another batch under this index, LimitExceeded beyond
+        MAX_BATCH items.
         """
         self._mine(principal, import_id)
         if len(records) + len(rejects) > MAX_BATCH:
@@ -347,8 +344,7 @@ class Contribute:
         if live and remaining < self._config.shrink_guard * live:
             raise FailedPrecondition(
                 f"the replacing list keeps {remaining} of {live} entries, less than {self._config.shrink_guard:.0%}; "
-                "check that "
-                "the file is complete, then commit again with allow_shrinking if it is",
+                "check that the file is complete, then commit again with allow_shrinking if it is",
                 reason=Reason.LIST_SHRANK,
                 metadata={"kept": str(remaining), "active": str(live)},
             )
@@ -356,11 +352,7 @@ class Contribute:
     def _write(
         self, principal: Principal, import_: Import, intake: Intake, first: int
     ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], Sequence[tuple[int, int]]]:
-        """Write entries, hashes and findings in pieces.
-
-        Return the reviews that the source carries, by entry id, and the active entries that claim no harm, each with
-        of how many items it may be.
-        """
+        """Write entries, hashes and findings in pieces; return the source's reviews, and who claims no harm."""
         import_id, harmless = import_.id, list[int]()
         counted: list[tuple[Sequence[Hash], bytes]] = []
         reviews = list(intake.compared.reviews)

@@ -1,7 +1,5 @@
-"""What one caller is shown, and how much callers learn by asking.
-
-`VisibleLists` is what answers are made from (`hashhub.answering`). A distance that takes in a whole list would give all
-of it to somebody who sees its entries in answers and may not list it, so what is beyond a bound is refused.
+"""What one caller is shown (`VisibleLists`), and how much callers learn by asking: a distance that takes in a whole
+list would give it to somebody who may not list it, so it is refused.
 """
 
 from __future__ import annotations
@@ -48,10 +46,9 @@ TOLD: Final = frozenset({WithdrawalReason.FALSE_POSITIVE, WithdrawalReason.NOT_I
 
 
 def disclosed(principal: Principal, entry: Entry) -> Entry:
-    """Return the entry as the principal may read it; every channel that shows an entry uses this.
-
-    Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked
-    for, nor by which token one was made or in which words; and of the reasons only those that correct the entry.
+    """Return the entry as the principal may read it; every channel that shows an entry uses this. Outsiders are not
+    told that a withdrawal was asked for, nor who made one in which words; of the reasons only those that correct the
+    entry.
     """
     if access.reads_all_of(principal, entry.contributor):
         return entry
@@ -88,10 +85,7 @@ class VisibleLists:
         return VisibleSets(registry.contributors, registry.hash_sets, sight.visible, sight.disclosed)
 
     def has_any(self) -> bool:
-        """Return whether terms let the principal know of a hash set, as of this process's last look at the database.
-
-        Of entries nothing is asked: that one is there must not show in who may not see it.
-        """
+        """Return whether terms let the principal know of a hash set; nothing is asked of entries, which would show."""
         sight = access.sight(self._principal, self._store.resources.held, access.DisclosureChannel.ANSWER)
         return bool(sight.visible or sight.disclosed)
 
@@ -116,11 +110,9 @@ def caller(principal: Principal) -> str:
 def items_doubted(
     lists: Lists, matcher: Matcher, contributor: str, statements: Sequence[tuple[Sequence[Hash], bytes]]
 ) -> list[int]:
-    """Return of how many items each statement (hashes and packed frames) of a contributor may be.
-
-    As many as its digests of one algorithm can be of (`frames.reach`), or as entries that reliable others list have
-    some of its hashes and none of each other's. `lists`: as the contributor sees them, so that the number tells nothing
-    of others.
+    """Return of how many items each statement (hashes and packed frames) of a contributor may be: as many as its
+    digests of one algorithm (`frames.reach`), or as entries that reliable others list with some of its hashes and none
+    of each other's. `lists`: as the contributor sees them, so that the number tells nothing of others.
     """
     asked = [
         (at, h)

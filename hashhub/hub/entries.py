@@ -1,21 +1,21 @@
-"""Entries after their import: read, withdraw, restore, quarantine, release, erase.
+"""Entries after their import, and reviews of them.
 
-`EntryRules` says what may be done, whether one entry was named or a selection hit many. Where a single entry is refused
-the call is; one of many stays as it is and is counted under its reason.
+Where a single entry is refused the call is; one of many stays as it is and is counted under its reason.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 
 import msgspec
 
 from hashhub import cancellation
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Reason
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.frames import known_by
 from hashhub.hub import access
-from hashhub.hub.disclosure import disclosed
+from hashhub.hub.disclosure import VisibleLists, disclosed, items_doubted
 from hashhub.hub.intake.identity import HeldItems, same_items
 from hashhub.hygiene import Code
 from hashhub.model import (
@@ -24,12 +24,16 @@ from hashhub.model import (
     EntryAction,
     EntryState,
     Principal,
+    Review,
+    ReviewKind,
     Role,
     Withdrawal,
     WithdrawalReason,
+    now,
     number_of,
 )
 from hashhub.store import (
+    OBJECTIONS,
     DailyLimit,
     IdempotentRequest,
     Origin,
@@ -40,16 +44,23 @@ from hashhub.store import (
     trace_of,
 )
 from hashhub.store.comparison import EXTERNAL_ID
+from hashhub.store.hash_sets import no_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hashhub.hub.follow import Follower
+    from hashhub.matcher import Matcher
     from hashhub.store import Store, WriteOptions
     from hashhub.store.holds import Hold
 
 WITHDRAWALS_A_DAY: Final = DailyLimit(entries=1000, share=0.05)
 """What a contributor's tokens may withdraw by hand from a hash set in a day before a second person must agree."""
+OBJECTIONS_A_DAY: Final = 100
+"""Of how many items a contributor's objections against others' entries weigh by themselves; those beyond wait for the
+operator's acceptance. One counts as often as its entry's hashes may be of different items (`items_doubted`)."""
+REVIEWS_A_DAY: Final = 20
+"""How often one contributor reviews one entry within a day: whoever is asked about its item reads all that was said."""
 _PIECE: Final = 1_000
 
 
@@ -97,10 +108,7 @@ class EntryRules:
         *,
         reason: WithdrawalReason | None = None,
     ) -> TransitionResult:
-        """Do to entries of one contributor what an action says. `reason`: of a withdrawal.
-
-        Of a single entry it raises FailedPrecondition or PermissionDenied where it stays as it is.
-        """
+        """Do to entries of one contributor what an action says. Where a single entry is refused it raises why."""
         transitions = self._store.transitions
         ids = [entries.id] if isinstance(entries, Entry) else entries
         match action:
@@ -169,10 +177,7 @@ class EntryRules:
         return moves
 
     def _held(self, entries: Sequence[Entry]) -> dict[int, list[Hold]]:
-        """Return the holds that cover each of some entries, by id.
-
-        Only what is near these entries is read: a hash set of which all was withdrawn has a hold for each entry.
-        """
+        """Return the holds that cover each of some entries, by id; only what is near these entries is read."""
         by_set: dict[tuple[str, str], list[Entry]] = {}
         for entry in entries:
             if Code.ERASED not in entry.reasons:
@@ -190,10 +195,8 @@ class EntryRules:
     def _refusal(
         self, principal: Principal, entry: Entry, same: Sequence[Entry], covering: Sequence[Hold], holds: Sequence[Hold]
     ) -> tuple[Code | Reason, HashHubError] | None:
-        """Return why an entry does not stand again, as many are told and as one is; None where it does.
-
-        `same`: the live entries about its item; `covering`: the holds that cover it; `holds`: those that keep it where
-        it is.
+        """Return why an entry does not stand again, as many are told and as one is; None where it does. `same`: live
+        entries about its item; `covering`: the holds on it; `holds`: those that keep it where it is.
         """
         erased = [hold for hold in holds if hold.is_of_erased]
         where = {"entry": entry.name}
@@ -277,10 +280,9 @@ class Entries:
         """Withdraw an entry: it stops matching before this returns, and no list brings it back. Idempotent.
 
         Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an
-        operator or another token of the contributor withdraws it too. A wish of the person shown is not limited, and
-        withdraws the contributor's other entries of the same item, in all of its hash sets. Raises NotFound;
-        InvalidArgument for OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's
-        place.
+        operator or another token of the contributor withdraws it too. A wish of the person shown has no limit, and
+        withdraws the contributor's other entries of the item. Raises NotFound; InvalidArgument for OTHER without a
+        comment; FailedPrecondition when a newer statement has taken the entry's place.
         """
         access.allow_writing(principal, contributor)
         check_comment(comment, required=reason is WithdrawalReason.OTHER)
@@ -303,11 +305,9 @@ class Entries:
         comment: str = "",
         **options: Unpack[WriteOptions],
     ) -> Entry:
-        """Take a withdrawal, or a request for one, back; lists may state the item again.
-
-        What an operator withdrew, or the person shown asked for, only an operator restores. An entry that stands is
-        returned as it is. Raises NotFound, PermissionDenied; FailedPrecondition when another entry states the item and
-        stands, or when it was erased.
+        """Take a withdrawal, or a request for one, back; lists may state the item again. What an operator withdrew, or
+        the person shown asked for, only an operator restores. Idempotent. Raises NotFound, PermissionDenied;
+        FailedPrecondition when another entry states the item and stands, or when it was erased.
         """
         access.allow_writing(principal, contributor)
         check_comment(comment, required=False)
@@ -322,10 +322,7 @@ class Entries:
     def quarantine(
         self, principal: Principal, contributor: str, hash_set: str, number: int, **options: Unpack[WriteOptions]
     ) -> Entry:
-        """Keep an entry from matching until it is released, and what its contributor states of the item next, too.
-
-        Raises NotFound, FailedPrecondition.
-        """
+        """Keep an entry, and what its contributor states of the item next, from matching until it is released."""
         access.allow(principal, Role.OPERATOR)
         current = self._standing(contributor, hash_set, number)
         if options.get("validate_only"):
@@ -339,11 +336,8 @@ class Entries:
     def release(
         self, principal: Principal, contributor: str, hash_set: str, number: int, **options: Unpack[WriteOptions]
     ) -> Entry:
-        """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a
-        withdrawn one.
-
-        It replaces, at the same revision, what its import would have replaced. One without a classification stays
-        undecided: that it was released is no claim of harm.
+        """Let a quarantined entry match: it does before this returns, and replaces what its import would have replaced.
+        One without a classification stays undecided, which is no claim of harm. Raises NotFound, FailedPrecondition.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._standing(contributor, hash_set, number)
@@ -357,10 +351,8 @@ class Entries:
     def erase(
         self, principal: Principal, contributor: str, hash_set: str, number: int, *, validate_only: bool = False
     ) -> Entry:
-        """Clear everything that an entry says about its item, for ever. Idempotent. Raises NotFound.
-
-        Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back. The
-        entries that it replaced are erased with it.
+        """Clear everything that an entry, and those that it replaced, say about their item, for ever. Idempotent. Its
+        name stays, withdrawn, and a keyed trace that keeps lists from bringing the item back. Raises NotFound.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._store.entries.get_entry(contributor, hash_set, number)
@@ -421,3 +413,124 @@ class Entries:
                 metadata={"entry": current.name},
             )
         return current
+
+
+class Reviews:
+    """Append-only statements about entries, by others than their contributor. They count for the entries by which it
+    states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
+    """
+
+    def __init__(self, store: Store, matcher: Matcher) -> None:
+        self._store, self._matcher = store, matcher
+
+    def create(
+        self,
+        principal: Principal,
+        contributor: str,
+        hash_set: str,
+        number: int,
+        kind: ReviewKind,
+        comment: str = "",
+        **options: Unpack[WriteOptions],
+    ) -> Review:
+        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it;
+        LimitExceeded beyond REVIEWS_A_DAY of one entry. Objections beyond OBJECTIONS_A_DAY await acceptance.
+        """
+        access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
+        if kind is ReviewKind.SET_ASIDE:
+            raise InvalidArgument.field("review.kind", "is made by setting a review aside", "NOT_ALLOWED")
+        entry = self._visible(principal, contributor, hash_set, number)
+        review = self._of(principal, entry.id, kind, comment)
+        if options.get("validate_only"):
+            return review
+        # The entry may have been replaced since the author was shown it.
+        newer = same_items(self._store, [entry]).get(entry.id, []) if entry.state is EntryState.WITHDRAWN else []
+        return self._store.entries.add_review(
+            review,
+            also=[e.id for e in newer],
+            items=self._items(principal, entry) if kind in OBJECTIONS else 0,
+            daily=None if principal.role is Role.OPERATOR else OBJECTIONS_A_DAY,
+            most=None if principal.role is Role.OPERATOR else REVIEWS_A_DAY,
+            by=access.actor(principal),
+            request_id=options.get("request_id", ""),
+        )
+
+    def set_aside(
+        self,
+        principal: Principal,
+        contributor: str,
+        hash_set: str,
+        number: int,
+        review: int,
+        comment: str,
+        **options: Unpack[WriteOptions],
+    ) -> Review:
+        """Let an objection weigh no more, by a statement of the operator's with a reason; it stays on record. Raises
+        NotFound; InvalidArgument when the review is no objection, or without a reason.
+        """
+        access.allow(principal, Role.OPERATOR)
+        if not comment.strip():
+            raise InvalidArgument.field("comment", "must say why the objection weighs no more", "REQUIRED")
+        entry = self._visible(principal, contributor, hash_set, number)
+        reviews = self._store.entries.reviews_of([entry.id]).get(entry.id, [])
+        target = next((r for r in reviews if number_of(r.id) == review), None)
+        if target is None:
+            name = f"{contributor}/{hash_set}/{number}/{review}"
+            raise NotFound(f"there is no review {name[:150]!r}", kind="Review", name=name)
+        if target.kind not in OBJECTIONS:
+            raise InvalidArgument.field(
+                "name", f"only an objection can be set aside, this review is {target.kind}", "NOT_ALLOWED"
+            )
+        made = msgspec.structs.replace(
+            self._of(principal, entry.id, ReviewKind.SET_ASIDE, comment), sets_aside=target.id
+        )
+        if options.get("validate_only"):
+            return made
+        return self._store.entries.add_review(
+            made, by=access.actor(principal), request_id=options.get("request_id", "")
+        )
+
+    def list(
+        self, principal: Principal, contributor: str, hash_set: str, number: int, page_size: int, after: int
+    ) -> tuple[list[Review], int]:
+        """Return an entry's reviews after id `after`, the oldest first, as outsiders see them, and where to go on."""
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        entry = self._visible(principal, contributor, hash_set, number)
+        reviews = self._store.entries.list_reviews(entry.id, page_size + 1, after)
+        page = [disclosed_review(principal, r) for r in reviews[:page_size]]
+        return page, reviews[page_size - 1].id if len(reviews) > page_size else 0
+
+    def _items(self, principal: Principal, entry: Entry) -> int:
+        if entry.contributor == principal.contributor:
+            return 0
+        frames = b"".join(packed for _, packed in self._store.entries.frames_of([entry.id]))
+        lists = VisibleLists(self._store, principal)
+        return items_doubted(lists, self._matcher, principal.contributor, [(entry.hashes, frames)])[0]
+
+    def _of(self, principal: Principal, entry_id: int, kind: ReviewKind, comment: str) -> Review:
+        return Review(
+            id=0,
+            entry_id=entry_id,
+            author=principal.contributor,
+            kind=kind,
+            comment=comment,
+            actor=principal.name,
+            role=principal.role,
+            create_time=now(),
+        )
+
+    def _visible(self, principal: Principal, contributor: str, hash_set: str, number: int) -> Entry:
+        """Return the entry. Raises NotFound, in the same words where the caller may not know of it."""
+        visible = access.sight(principal, self._store.resources.registry(), access.DisclosureChannel.ANSWER).visible
+        with suppress(NotFound):
+            entry = self._store.entries.get_entry(contributor, hash_set, number)
+            if f"{contributor}/{hash_set}" in visible:
+                return entry
+        raise no_entry(f"{contributor}/{hash_set}/{number}")
+
+
+def disclosed_review(principal: Principal, review: Review) -> Review:
+    """Return the review without its token unless the principal oversees, or is of its author's contributor."""
+    if access.reads_all_of(principal, review.author.partition("/")[0]):
+        return review
+    return msgspec.structs.replace(review, actor="")

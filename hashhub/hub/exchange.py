@@ -1,12 +1,11 @@
 """The change feed: what a receiver may hold, and every change of it.
 
-A position says which changes a receiver has taken in, and which hash sets it holds. A page compares these with what it
-may see now, in these steps, each once the one before has nothing left:
+A page compares what its receiver holds, by its position, with what it may see now, in these steps:
 
     losses      hash sets that it may not see any more
     registry    hash sets and contributors, when what it sees of them changed
-    log         changes behind the position in the hash sets that it holds, with their entries as they are now
-    filling     hash sets that it gained, one after the other, by entry id, as they are now
+    log         changes behind the position in the hash sets that it holds
+    filling     hash sets that it gained, one after the other, by entry id
 
 Entries are given as they are when the page is read, so each line can be applied twice. A page is complete when nothing
 is left to say and the database did not move.
@@ -45,7 +44,6 @@ from hashhub.store import Position
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from hashhub.hub.follow import Follower
     from hashhub.store import FeedChange, Store
 
 MAX_PAGE: Final = 1000  # lines
@@ -78,38 +76,34 @@ class _Place(msgspec.Struct, array_like=True):
 class Changes:
     """The feed, as the terms of each hash set let its reader have it."""
 
-    def __init__(self, store: Store, follower: Follower) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._follower = follower
         self._key = hmac.digest(store.secret, b"hashhub feed position", "sha256")
         self._last = Position(0, b"")
 
     def page(
         self, principal: Principal, position: str = "", *, from_now: bool = False, page_size: int = MAX_PAGE
     ) -> FeedPage:
-        """Return up to `page_size` lines behind a position, and the position to go on from; it never expires.
+        """Return up to `page_size` lines behind a position, perhaps none, and the position to go on from; it never
+        expires. An empty position: everything that the caller may hold; with `from_now` only the hash sets and
+        contributors.
 
-        An empty position: everything that the caller may hold, as it is now; with `from_now` only the hash sets and
-        contributors. A page may hold nothing and still move on.
-
-        Raises PermissionDenied when the token may not read the feed; InvalidArgument for a position that is damaged,
-        forged, or was given to another token or by another hub; FailedPrecondition (POSITION_UNKNOWN) when the database
-        was restored from a backup made before the position.
+        Raises PermissionDenied when the token may not read the feed; InvalidArgument for a position that is damaged, or
+        of another token or hub; FailedPrecondition (POSITION_UNKNOWN) after a restore from an older backup.
         """
-        _allow_mirroring(principal)
+        if not principal.may_mirror:
+            raise PermissionDenied(
+                f"token {principal.name} may not read the change feed; ask the operator for one that may mirror",
+                reason=Reason.ROLE_NOT_ALLOWED,
+                metadata={"token": principal.name},
+            )
         here = self._check_history()
         if position:
-            place = self._open(principal, position)
-            if not self._store.history.has_been_at(Position(*place.seen)):
-                raise FailedPrecondition(
-                    "the hub's database was restored from a backup made before this position; "
-                    "start again from an empty position, and drop in the end what was not given again",
-                    reason=Reason.POSITION_UNKNOWN,
-                )
-            page = ChangePage(self._store, principal, place, page_size)
+            advice = "start again from an empty position, and drop in the end what was not given again"
+            place = self._open(principal, position, advice)
         else:
             place = _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, b"")
-            page = ChangePage(self._store, principal, place, page_size, from_now=from_now)
+        page = ChangePage(self._store, principal, place, page_size, from_now=from_now and not position)
         at, is_complete = page.read()
         return FeedPage(
             changes=tuple(page.lines),
@@ -129,17 +123,9 @@ class Changes:
 
     def opened(self, principal: Principal, position: str) -> tuple[tuple[int, int], list[str]]:
         """Return the first change (revision, ordinal) that the reader at a position lacks, and the hash sets that it
-        holds.
-
-        Raises InvalidArgument for a position that `page` would refuse, or from the midst of the feed;
-        FailedPrecondition (POSITION_UNKNOWN) as `page` does.
+        holds. Raises as `page`, and InvalidArgument for a position from the midst of the feed.
         """
-        place = self._open(principal, position)
-        if not self._store.history.has_been_at(Position(*place.seen)):
-            raise FailedPrecondition(
-                "the hub's database was restored from a backup made before this position; export the full list again",
-                reason=Reason.POSITION_UNKNOWN,
-            )
+        place = self._open(principal, position, "export the full list again")
         if place.missing:
             raise InvalidArgument.field(
                 "position",
@@ -148,10 +134,6 @@ class Changes:
             )
         names, held = self._store.feeds.hash_set_keys(), _unpacked(place.held)
         return (place.revision, place.ordinal), [name for key, name in names.items() if key in held]
-
-    def wait(self, after_revision: int, timeout: float) -> bool:
-        """Wait until the hub is past `after_revision`; False after `timeout` seconds."""
-        return self._follower.wait(after_revision, timeout)
 
     def _check_history(self) -> Position:
         """Return where the store is. Raises Unavailable when it was restored under this process."""
@@ -168,7 +150,8 @@ class Changes:
         body = msgspec.msgpack.encode(place)
         return base64.urlsafe_b64encode(body + self._mac(principal, body)).decode().rstrip("=")
 
-    def _open(self, principal: Principal, position: str) -> _Place:
+    def _open(self, principal: Principal, position: str, advice: str) -> _Place:
+        """Return what a position holds. `advice`: to whom the hub's database does not know it any more."""
         if len(position) <= _MAX_POSITION and position.isascii():
             try:
                 sealed = base64.b64decode(position + "=" * (-len(position) % 4), altchars=b"-_", validate=True)
@@ -181,7 +164,12 @@ class Changes:
                 except msgspec.DecodeError:  # another version's
                     place = None
                 if place is not None and place.format == _FORMAT:
-                    return place
+                    if self._store.history.has_been_at(Position(*place.seen)):
+                        return place
+                    raise FailedPrecondition(
+                        f"the hub's database was restored from a backup made before this position; {advice}",
+                        reason=Reason.POSITION_UNKNOWN,
+                    )
         raise InvalidArgument.field(
             "position",
             "is damaged, or was given to another token or by another hub; start again from an empty position",
@@ -281,9 +269,7 @@ class ChangePage:
         return True
 
     def _registry(self, sight: Mapping[int, HashSet]) -> list[HashSet | Contributor]:
-        """Return the hash sets in sight, after whom a policy must know to weigh them: their contributors, who reviewed
-        their entries, and whom these take material from.
-        """
+        """Return the hash sets in sight, after those whom a policy must know to weigh them."""
         contributors = self._store.resources.contributors()
         ids: set[str] = set()
         rest = [h.contributor for h in sight.values()]
@@ -327,23 +313,17 @@ class ChangePage:
                 piece = [i for i in piece if i <= place.filled]
                 if not piece:
                     return True
-            done = piece[-1]
+            place.entry = piece[-1]
             if change.kind is ChangeKind.WITHDRAW:
-                name = self._store.feeds.hash_set_keys()[change.hash_set]
+                hash_set = self._store.feeds.hash_set_keys()[change.hash_set]
                 for entry_id in piece:
-                    self._add(
-                        ChangedEntry(
-                            revision=change.revision,
-                            kind=ChangeKind.WITHDRAW,
-                            entry_name=f"{name}/{number_of(entry_id)}",
-                        )
-                    )
+                    name = f"{hash_set}/{number_of(entry_id)}"
+                    self._add(ChangedEntry(revision=change.revision, kind=ChangeKind.WITHDRAW, entry_name=name))
             else:
                 # One that is not active any more is left out: the change that made it so follows.
                 entries = [e for e in self._store.entries.get_entries(piece).values() if e.state is EntryState.ACTIVE]
                 stopped = self._upsert(change.hash_set, entries, change.revision)
-                done = done if stopped is None else stopped
-            place.entry = done
+                place.entry = place.entry if stopped is None else stopped
             if self._is_full() or self._is_late():
                 return False
         return not self._is_full()
@@ -433,12 +413,3 @@ def _size(entry: Entry) -> int:
     own: Iterable[str] = (entry.external_id, entry.media_type, entry.series, entry.source_time, entry.extra)
     texts = (*own, *entry.tags)
     return 500 + 40 * len(entry.hashes) + 45 * len(entry.frames) + 2 * sum(map(len, texts))
-
-
-def _allow_mirroring(principal: Principal) -> None:
-    if not principal.may_mirror:
-        raise PermissionDenied(
-            f"token {principal.name} may not read the change feed; ask the operator for one that may mirror",
-            reason=Reason.ROLE_NOT_ALLOWED,
-            metadata={"token": principal.name},
-        )

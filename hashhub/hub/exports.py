@@ -1,9 +1,8 @@
 """Exports: entries on their way to a file that is handed on.
 
-An export is of the revision at which it begins. What a newer statement replaces meanwhile is still in it as it was;
-what is withdrawn, quarantined, erased or expired meanwhile is left out. The next export of changes goes on at that
-revision. Each export is an event in the history of every hash set that it takes from, written before the first entry
-leaves. The terms are asked again before each piece.
+An export is of the revision at which it begins, without what is withdrawn, quarantined, erased or expired meanwhile;
+the next export of changes goes on there. It is an event in the history of every hash set that it takes from, written
+before the first entry leaves. The terms are asked again before each piece.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ from hashhub.store import IdSet
 from hashhub.trust import HitPath, Statement
 
 if TYPE_CHECKING:
-    from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.exchange import Changes
+    from hashhub.hub.schemes import Catalogue
     from hashhub.store import Store
     from hashhub.trust import Policy
 
@@ -61,10 +60,9 @@ class ExportSelection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartedExport(msgspec.Struct, frozen=True, kw_only=True):
-    """An export that has begun.
-
-    `left_out`: hash sets of which nothing may leave, with how many active entries each has. `entry_count`: at most so
-    many entries follow. `pieces` yields them, for a function that returns the caller as it is now.
+    """An export that has begun. `left_out`: hash sets of which nothing may leave, each with its number of active
+    entries. `entry_count`: the most that follow. `pieces` yields them, for a function that returns the caller as it is
+    now.
     """
 
     revision: int
@@ -88,13 +86,12 @@ class Exports:
         self, principal: Principal, selection: ExportSelection, *, file_format: str = "", recipient: str = ""
     ) -> StartedExport:
         """Begin an export: (1) what of the selection may leave, (2) which entries those are, (3) the events that say
-        so; (4) the entries follow with `pieces`.
+        so; (4) the entries follow with `pieces`. `recipient`: `contributors/ID`, whose terms then count, too, or
+        anybody else.
 
-        `recipient`: `contributors/ID`, whom the terms are then asked about as well; anything else is somebody outside.
-
-        Raises PermissionDenied where the terms let nothing leave; InvalidArgument (not exactly one selection, unknown
-        policy, a damaged position); NotFound for a hash set that the caller may not see, and for an unknown recipient;
-        FailedPrecondition for a retired recipient, and for a position of another history.
+        Raises PermissionDenied where the terms let nothing leave; InvalidArgument for a selection that cannot be read;
+        NotFound for a hash set that the caller may not see, or a recipient; FailedPrecondition for a retired one, or a
+        position of another history.
         """
         access.allow(principal, *Role)
         for field, text in (("format", file_format), ("recipient", recipient)):
@@ -115,9 +112,7 @@ class Exports:
                 reason=Reason.EXPORT_NOT_ALLOWED,
             )
         ids = self._ids(allowed, here.revision, since)  # (2)
-        position = ""
-        if policy is None:
-            position = self._changes.position_at(principal, here, list(allowed))
+        position = self._changes.position_at(principal, here, allowed) if policy is None else ""
         facts: dict[str, str | int | tuple[str, ...]] = {"format": file_format, "revision": here.revision}
         facts |= {"recipient": recipient} if member else {}
         facts |= {"policy": selection.policy} if selection.policy else {}
@@ -174,7 +169,8 @@ class Exports:
     ) -> tuple[tuple[int, int] | None, dict[str, HashSet]]:
         """Return since which change, if only changes are wanted, and the hash sets that the caller may see."""
         sets = self._store.resources.registry().hash_sets
-        seen = self._seen(principal)
+        # Those that the caller may be told of.
+        seen = access.sight(principal, self._store.resources.registry(), access.DisclosureChannel.LIST).visible
         if selection.position:
             since, names = self._changes.opened(principal, selection.position)
             return since, {name: sets[name] for name in sorted(names) if name in seen}
@@ -192,16 +188,10 @@ class Exports:
                 )
         return None, {name: sets[name] for name in selection.hash_sets}
 
-    def _seen(self, principal: Principal) -> frozenset[str]:
-        """Return the hash sets that the caller may be told of: those that it may list."""
-        return access.sight(principal, self._store.resources.registry(), access.DisclosureChannel.LIST).visible
-
     def _ids(
         self, names: Collection[str], revision: int, since: tuple[int, int] | None
     ) -> dict[str, pyroaring.BitMap64]:
-        """Return by hash set the entries that the export may have: those that stand, and those withdrawn since
-        `revision`; of changes, all that changed.
-        """
+        """Return by hash set the entries that stand or were withdrawn since `revision`; of changes, all changed."""
         if since is not None:
             return changed_ids(self._store, names, since)
         standing = {name: pyroaring.BitMap64() for name in names}

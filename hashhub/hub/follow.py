@@ -1,8 +1,7 @@
 """Keeps this process's matcher at the store's revision, whoever commits.
 
-The matcher holds distinct digests, and which hash sets may have them; the store decides about entries. So the digests
-of a staged import may go in before it is committed, and a million entries match the moment their import commits.
-Likewise digests that a large withdrawal left without an entry are dropped afterwards, a piece at a time (`sweep`).
+The matcher holds distinct digests; the store decides about entries. So the digests of a staged import may go in before
+it is committed, and those that a large withdrawal left are dropped afterwards, a piece at a time (`sweep`).
 
 A restored database counts its revisions on, but they mean something else. So the follower keeps the position up to
 which the matcher may know anything, and trusts neither it nor a snapshot once the database has not been there.
@@ -35,9 +34,7 @@ if TYPE_CHECKING:
     from hashhub.store import MatcherChange, Store
 
 _PAGE: Final = 1000  # change rows read at a time
-PIECE: Final = (
-    50_000  # entries whose digests are read at a time: bounds memory, and how long the matcher's writer is busy
-)
+PIECE: Final = 50_000  # entries whose digests are read at a time: bounds memory, and the matcher's writer
 GATHERED_SECONDS: Final = 5.0  # for which staged entries, which nobody sees, wait until there are a PIECE of them
 MOST_GATHERED: Final = 200_000  # digests of them that the matcher takes in at once
 SWEEP_PIECE: Final = 1_000  # entries of a large withdrawal whose digests are looked after at a time: some 20 ms
@@ -73,9 +70,8 @@ class SnapshotMark:
     def write(self, position: Position, swept: int) -> None:
         """Replace what is there; remove it where that cannot be written, so that the next start rebuilds.
 
-        In place and in a line of fixed length, so that a full disk is no reason to rebuild. Not synchronised to the
-        disk: after a power cut it may be some seconds old, which matters only if a backup of those very seconds is then
-        restored.
+        In place and in a line of fixed length, so that a full disk is no reason to rebuild. Not synchronised: after a
+        power cut it may be seconds old, which matters only to a restored backup of those seconds.
         """
         if not self.is_ours:
             return
@@ -162,9 +158,7 @@ class Follower:
         return time.monotonic() - self._looked
 
     def require_ready(self) -> None:
-        """Raise Unavailable unless the matcher has caught up, now: one that lacks entries must not say that there is
-        nothing. While the database is away others may be committing where this process cannot see it.
-        """
+        """Raise Unavailable unless the matcher has caught up: one that lacks entries must not answer NO_MATCH."""
         if self._matcher.is_damaged:
             why = "the index that answers is damaged, and is rebuilt from the database; retry in a moment"
         elif not self._ready.is_set():
@@ -185,10 +179,8 @@ class Follower:
         return self._matcher.revision > after_revision
 
     def catch_up(self) -> int:
-        """Apply all changes committed so far and return the matcher's revision.
-
-        Called after every write of this process, so that what a call committed is matchable before the call returns. A
-        snapshot that is not of this database's history is replaced by what the database holds.
+        """Apply all changes committed so far and return the matcher's revision. Every write of this process does it
+        before it returns. A snapshot of another history is replaced by what the database holds.
 
         Raises Unavailable when the database is away, or a backup was restored under the running hub: the matcher then
         must not answer any more, even when the database has got as far as it was.
@@ -249,9 +241,7 @@ class Follower:
         return position
 
     def _refuse_other_history(self, target: int, *, is_foreign: bool) -> None:
-        """Raise Unavailable where the database, at revision `target`, has not been where the matcher has, unless the
-        matcher only opened snapshots that this process may replace (`is_foreign`).
-        """
+        """Raise Unavailable where the database has not been where the matcher has, and this process cannot rebuild."""
         self._restored |= target < self._matcher.revision or (is_foreign and self._position is not None)
         if self._restored:
             self._ready.clear()
@@ -306,9 +296,8 @@ class Follower:
                 self._looked = looked
 
     def _may_gather(self, changes: Sequence[MatcherChange], target: int) -> bool:
-        """Whether changes, the first that the matcher lacks, can wait for more: each piece taken in by itself costs a
-        look-up and a merge of its own. Not once anything else happened up to `target`: who waits for that revision must
-        not wait for the pieces before it.
+        """Whether changes, the first that the matcher lacks, can wait for more, each costing a look-up and a merge; not
+        once anything else happened up to `target`: who waits for that must not wait for the pieces before it.
         """
         if not self._ready.is_set():
             return False
@@ -328,10 +317,8 @@ class Follower:
 
     def sweep(self) -> bool:
         """Drop digests that a piece of a large withdrawal left without an active entry; return whether there may be
-        more.
-
-        The store cannot tell yet who has a digest that is staged. So a sweep waits until nothing is staged, for a
-        minute; then it spares what is. Only the publisher of snapshots sweeps; others adopt what it publishes.
+        more. Since the store cannot tell who has a staged digest, a sweep waits until nothing is staged, for a minute,
+        and then spares what is. Only the publisher of snapshots sweeps; others adopt what it publishes.
         """
         with self._lock:
             if not self.mark.is_ours or not self._ready.is_set():
@@ -365,8 +352,7 @@ class Follower:
             return False
         if self._spared is not None:  # before the store is asked: what is committed in between is in one of both
             digests = {name: rows[~self._spared.has(name, rows)] for name, rows in digests.items()}
-        gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
-        self._matcher.apply(self._matcher.revision, withdraw=gone)
+        self._matcher.apply(self._matcher.revision, withdraw=self._listed(digests, still=False))
         return True
 
     def _is_held_up(self) -> bool:
@@ -421,26 +407,28 @@ class Follower:
             if change.is_large:
                 return  # `sweep` follows
             for digests in self._store.feeds.digests_of(change.ids, PIECE, states=_GONE):
-                gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
-                self._matcher.apply(before, withdraw=gone)
+                self._matcher.apply(before, withdraw=self._listed(digests, still=False))
         elif change.kind == ChangeKind.UPSERT and change.import_key:
             # Its digests came with the STAGED rows. One that was dropped since, when its last other entry was
             # withdrawn, comes back.
             withdrawn = self._store.feeds.withdrawn_while_staged(change.import_key, change.revision)
             if not all(map(self._store.feeds.have_digests, withdrawn)):
                 # What was erased or deleted since does not say any more what was dropped with it.
-                for digests in self._store.feeds.digests_of(change.ids, PIECE, states=_ACTIVE):
-                    self._matcher.apply(before, add=digests, hash_set=set_key_of(change.ids.first))
+                self._add(before, change)
                 return
             for ids in withdrawn:
                 for digests in self._store.feeds.digests_of(ids, PIECE, states=_GONE):
-                    still_listed = {
-                        name: rows[self._store.feeds.still_active(name, rows)] for name, rows in digests.items()
-                    }
-                    self._matcher.apply(before, add=still_listed)
+                    self._matcher.apply(before, add=self._listed(digests, still=True))
         else:
-            for digests in self._store.feeds.digests_of(change.ids, PIECE, states=_ACTIVE):
-                self._matcher.apply(before, add=digests, hash_set=set_key_of(change.ids.first))
+            self._add(before, change)
+
+    def _add(self, revision: int, change: MatcherChange) -> None:
+        for digests in self._store.feeds.digests_of(change.ids, PIECE, states=_ACTIVE):
+            self._matcher.apply(revision, add=digests, hash_set=set_key_of(change.ids.first))
+
+    def _listed(self, digests: Mapping[str, NDArray[np.uint8]], *, still: bool) -> dict[str, NDArray[np.uint8]]:
+        """Return those of the digests that an active entry has, or none."""
+        return {name: rows[self._store.feeds.still_active(name, rows) == still] for name, rows in digests.items()}
 
     def _apply_staged(self, changes: Sequence[MatcherChange]) -> None:
         """Take in the digests of staged entries, as many as may be together."""
@@ -481,9 +469,7 @@ def _joined(parts: Mapping[str, Sequence[NDArray[np.uint8]]]) -> dict[str, NDArr
 
 
 class _RetainedDigests:
-    """Digests that a sweep spares because what is staged has them, by their first eight bytes: those that are staged
-    when it is made, which `read` takes in piece by piece, and what is added.
-    """
+    """Digests that a sweep spares because what is staged has them, by their first eight bytes."""
 
     def __init__(self, staged: Iterator[Mapping[str, NDArray[np.uint8]]]) -> None:
         self._unread = staged

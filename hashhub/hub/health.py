@@ -1,7 +1,4 @@
-"""How the hub is: what it can do now, what it has done since its start, and which lists are overdue.
-
-It knows no library of metrics and no wire.
-"""
+"""How the hub is: what it can do now, what it has done since its start, which lists are overdue."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -78,11 +75,9 @@ class Condition:
             needs.add(Need.DATABASE)
         if self._has_room:
             needs.add(Need.ROOM)
-        try:
+        with suppress(HashHubError):
             self._follower.require_ready()
             needs.add(Need.MATCHER)
-        except HashHubError:
-            pass
         return frozenset(needs)
 
 

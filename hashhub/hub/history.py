@@ -64,12 +64,11 @@ class History:
         self, principal: Principal, subject: str, actor: str, since: datetime | None, page_size: int, before: int
     ) -> tuple[list[Event], int]:
         """Return events, the newest first, before the revision `before` (0: from the newest on), and where to go on (0:
-        no more).
+        no more). A page may be short, even empty, and go on. `subject`: only about this resource, or what is in it.
 
-        `subject`: only about this resource, or what is in it. Operators and auditors read everything. A contributor
-        reads what concerns its own resources and those that its terms name, and what its tokens wrote; of others'
-        entries that it may see, what happened to them. A page may be short, even empty, and go on all the same. Raises
-        NotFound for an entry that the caller may not see.
+        Operators and auditors read everything. A contributor reads what concerns its own resources and those that its
+        terms name, what its tokens wrote, and what happened to others' entries that it may see. Raises NotFound for an
+        entry.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         reader = _Reader(self._store, principal)
@@ -135,9 +134,7 @@ class History:
         validate_only: bool = False,
     ) -> Sequence[RevertedEvent]:
         """Undo what a token wrote since a time, the newest first, as far as nobody else has changed it since; say what
-        became, or with `validate_only` would become, of each.
-
-        Running it again goes on where it was cut off. Raises InvalidArgument without a comment.
+        became, or with `validate_only` would become, of each. It goes on where it was cut off. Raises InvalidArgument.
         """
         access.allow(principal, Role.OPERATOR)
         if not validate_only and not comment.strip():
@@ -165,10 +162,8 @@ class _EntryRevisions:
             self._last = max(entry.create_revision, entry.update_revision)
 
     def before(self, before: int) -> tuple[Sequence[int], int]:
-        """Return the last revisions of the entry's history before one (0: of all), the newest first, PIECE at most,
-        and below which one to go on (0: there are no more).
-
-        They are all those since the time, and perhaps others.
+        """Return the last revisions of the entry's history before one (0: of all), the newest first, PIECE at most and
+        perhaps some others, and below which one to go on (0: there are no more).
         """
         store, entry = self._store, self._entry
         low = 0 if self._since is None else store.history.first_since(self._since) - 1
@@ -287,10 +282,8 @@ def head_text(position: Position) -> str:
 
 def examine(config: Config, *, head: str | None = None, mend: str = "", is_full: bool = False) -> Examination:
     """Verify the history of the configured database, and compare the rows that decide with it: MOST entries and digests
-    from where the last look ended, or with `is_full` all. `head`: it must have been there once.
-
-    `mend`: begin the chain anew behind a break, for this reason. Raises NotFound or FailedPrecondition without a
-    database.
+    from where the last look ended, or with `is_full` all. `head`: it must have been there once. `mend`: begin the chain
+    anew behind a break, for this reason. Raises NotFound, FailedPrecondition without a database.
     """
     expected = None
     if head is not None:

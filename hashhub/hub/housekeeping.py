@@ -1,13 +1,12 @@
-"""What a hub does by itself, and how long it keeps things: retention of hash sets, their deletion, what goes by age.
-
-Deleting takes two: a contributor's token asks, and beyond ALONE entries a second person agrees. A hold by an operator
-stops both deletion and age. The history keeps names, codes and counts of what was deleted.
+"""What a hub does by itself, and how long it keeps things. Deleting a hash set takes two persons beyond ALONE entries;
+an operator's hold stops both deletion and age. The history keeps names, codes and counts of what was deleted.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -47,11 +46,9 @@ _DELIVERIES: Final = 10_000  # calls of webhooks deleted at a time
 
 
 class Housekeeping:
-    """What is due every few seconds, in the process that publishes the matcher's snapshots.
-
-    Leftovers of ended processes are handed on, entries and terms expire, abandoned imports are cancelled, and after an
-    erasure or deletion the snapshots are written anew. Once a day the history's head goes to the log, out of reach of
-    whoever can rewrite the database.
+    """What is due every few seconds, in the process that publishes the matcher's snapshots: leftovers of ended
+    processes, expired entries and terms, abandoned imports, snapshots without what was erased; and once a day the
+    history's head in the log, out of reach of whoever can rewrite the database.
     """
 
     def __init__(
@@ -99,12 +96,11 @@ class Housekeeping:
             _log.info("%d entries and the terms of %d hash sets have expired", expired, len(told))
             self._follower.catch_up()
         for import_ in self._store.imports.expire_imports(now() - self.open_import_time):
-            source = import_.source
+            of = import_.source
             _log.warning(
-                "import %s into %s/%s has expired: its %d records, in %d batches, were never committed",
-                source.id,
-                source.contributor,
-                source.hash_set,
+                "import %s into %s has expired: its %d records, in %d batches, were never committed",
+                of.id,
+                f"{of.contributor}/{of.hash_set}",
                 import_.items,
                 import_.batches,
             )
@@ -170,10 +166,8 @@ class Retentions:
         drop_request: bool = False,
         comment: str = "",
     ) -> Retention:
-        """Change what is given. `drop_request`: take a request for the hash set's deletion back.
-
-        A contributor's token keeps entries for longer; only an operator shortens how long those that are there are
-        kept, and only an operator holds. Raises NotFound, PermissionDenied, InvalidArgument.
+        """Change what is given. `drop_request`: take a request for the hash set's deletion back. Only an operator
+        holds, or shortens how long entries that are there are kept. Raises NotFound, PermissionDenied, InvalidArgument.
         """
         access.allow_writing(principal, contributor)
         if hold is not None:
@@ -202,9 +196,8 @@ class Retentions:
         self, principal: Principal, contributor: str, hash_set: str, *, comment: str = "", validate_only: bool = False
     ) -> Deletion:
         """Delete a hash set with everything that hangs on it, or ask for it; with `validate_only` say what would go.
-
-        Nobody sees it any more when the call returns; its rows are deleted in the background. Raises NotFound,
-        PermissionDenied; FailedPrecondition (RETENTION_HOLD); Conflict while an import into it is being committed.
+        Nobody sees it any more when the call returns. Raises NotFound, PermissionDenied; FailedPrecondition
+        (RETENTION_HOLD); Conflict.
         """
         access.allow_writing(principal, contributor)
         if contributor not in self._store.resources.contributors():
@@ -299,9 +292,7 @@ class RetentionJob:
 
     def _repeat(self, purge: Callable[[], int]) -> int:
         gone = 0
-        try:
+        with suppress(NotFound):  # it was deleted meanwhile
             while (count := purge()) and not self.thread.wait(_PAUSE):
                 gone += count
-        except NotFound:  # it was deleted meanwhile
-            pass
         return gone

@@ -1,14 +1,12 @@
 """Live streams: each frame is looked up as a picture, and as one that a listed video goes on with; the policy judges.
 
-What is shown is judged anew when it changes, when the hub's revision or the policy does, and every _AGAIN_SECONDS: a
-withdrawn entry goes, and changed terms hold, in the middle of a stream. The circuit breaker does not count frames:
-thousands of one stream are near one listed digest, and must not lower what it is worth.
+What is shown is judged anew when it, the hub's revision or the policy changes, and every _AGAIN_SECONDS. The circuit
+breaker does not count frames: thousands of one stream are near one listed digest.
 """
 
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -44,12 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hashhub.config import Config
-    from hashhub.hub.follow import Follower
-    from hashhub.hub.health import Tally
     from hashhub.hub.match import Match
     from hashhub.hub.playback import VideoPlay
-    from hashhub.matcher import Matcher
-    from hashhub.store import Store
     from hashhub.trust import Policy
 
 _MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
@@ -68,11 +62,8 @@ _CUT_SHORT: Final = -2  # more than HITS, or than is looked at of videos
 class Live:
     """The use case: streams are opened here. `rate`: frames a second of one that may be looked up."""
 
-    def __init__(
-        self, store: Store, matcher: Matcher, follower: Follower, match: Match, tally: Tally, config: Config
-    ) -> None:
+    def __init__(self, match: Match, config: Config) -> None:
         self._match = match
-        self._stream = partial(LiveStream, store, matcher, follower, match, tally)
         self.rate = config.live_frames_per_second
 
     def open(self, principal: Principal, options: LiveOptions) -> LiveStream:
@@ -81,34 +72,26 @@ class Live:
         check_queries([Query(hashes=(Hash("PDQ", bytes(32)),))], options.match)
         self._match.learned.check(principal, options.match.max_distances)
         policy = self._match.policy(principal, options.match.policy)
-        return self._stream(options, policy)
+        return LiveStream(self._match, options, policy)
 
 
 class LiveStream:
-    """One stream that is watched, by one thread.
-
-    A frame must be later than the one before it: one that is not counts as unread, so that a repeated frame is not two
-    hits, and a clock that was set back is noticed.
+    """One stream that is watched, by one thread. A frame that is not later than the one before counts as unread: a
+    repeated frame is not two hits, and a clock that was set back is noticed.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        matcher: Matcher,
-        follower: Follower,
-        match: Match,
-        tally: Tally,
-        options: LiveOptions,
-        policy: Policy,
-    ) -> None:
-        self._store, self._matcher, self._follower = store, matcher, follower
-        self._match, self._tally = match, tally
+    def __init__(self, match: Match, options: LiveOptions, policy: Policy) -> None:
+        self._store, self._matcher, self._follower = match.store, match.matcher, match.follower
+        self._match, self._tally = match, match.tally
         self._options, self._policy = options, policy
         gap = _GAP_FRAMES * 1000 / options.frames_per_second
         self._shown: SightingTracker[int] = SightingTracker(options.hysteresis, longest_gap_ms=gap, most=_TRACKED)
         self.nearest: dict[int, tuple[Hit, Query]] = {}  # of what is tracked: the closest hit, and its frame
         self.window = StreamWindow(
-            store, matcher, max_distance=options.match.max_distances.get(VPDQ.name), longest_gap_ms=gap
+            self._store,
+            self._matcher,
+            max_distance=options.match.max_distances.get(VPDQ.name),
+            longest_gap_ms=gap,
         )
         self._played: dict[int, VideoPlayback] = {}  # of what is tracked: the videos
         self._judged: MatchResult | None = None
@@ -137,11 +120,10 @@ class LiveStream:
         check_media: Callable[[], None] = lambda: None,
         charge_media: Callable[[float], None] = lambda _: None,
     ) -> LiveAnswer | None:
-        """Look a frame up and answer, unless there is nothing to say.
-
-        `check_media` raises when the caller may have no picture hashed now; `charge_media` is told the CPU seconds of
-        each. A frame that cannot be looked for is answered with the reason. Raises Unavailable when nobody waits for
-        the answer, InvalidArgument when the policy was retired, PermissionDenied.
+        """Look a frame up and answer, unless there is nothing to say. A frame that cannot be looked for is answered
+        with the reason. `check_media` raises when the caller may have no picture hashed now; `charge_media` is told the
+        CPU seconds. Raises Unavailable when nobody waits, InvalidArgument when the policy was retired,
+        PermissionDenied.
         """
         access.allow(principal, *_MAY_MATCH)
         quality: int | None = None
@@ -150,7 +132,13 @@ class LiveStream:
         plays: Mapping[int, VideoPlay] = {}
         unread: ReasonLine | None = None
         try:
-            self._check_order(frame)
+            if frame.offset_ms <= self._offset_ms:
+                raise InvalidArgument.field(
+                    "offset_ms",
+                    f"must be later than that of the frame before, {self._offset_ms}, got {frame.offset_ms}; the frame "
+                    "was not looked for",
+                    "OUT_OF_ORDER",
+                )
             query, quality = self._hash(principal, frame, check_media, charge_media)
             hits, sure = self._look_up(principal, query)
             plays, beside = self._look_up_video(principal, frame.offset_ms, query, quality)
@@ -208,15 +196,6 @@ class LiveStream:
     def _counts(self) -> tuple[int, int, int]:
         return self._hashed, self._unreadable, self._skipped
 
-    def _check_order(self, frame: LivePicture | VideoFrame) -> None:
-        if frame.offset_ms <= self._offset_ms:
-            raise InvalidArgument.field(
-                "offset_ms",
-                f"must be later than that of the frame before, {self._offset_ms}, got {frame.offset_ms}; the frame was "
-                "not looked for",
-                "OUT_OF_ORDER",
-            )
-
     def _hash(
         self,
         principal: Principal,
@@ -251,9 +230,7 @@ class LiveStream:
             caller=None,
             among_frames=False,
         )
-        of_frame: QueryHits | None = by_query.get(0)
-        if of_frame is None:
-            return {}, {}
+        of_frame = by_query.get(0, QueryHits(0))
         hits = {hit.entry_id: hit for hit in of_frame.nearest(HITS)}
         # What is not an entry first, so that there is room for it.
         sure = {_WITHHELD: False} if of_frame.withheld else {}

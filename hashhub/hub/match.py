@@ -1,7 +1,4 @@
-"""The match path: who knows this item, what do they say it is, and does that satisfy the policy?
-
-`Match.hashes` is the path's one function; its numbered steps are those of ARCHITECTURE.md.
-"""
+"""The match path, `Match.hashes`: who knows this item, what do they say it is, does that satisfy the policy?"""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from hashhub import cancellation, trust
-from hashhub.answering.answer import answer, answers, check_queries, nothing, standing
-from hashhub.answering.evidence import gather
+from hashhub.answering.answer import answer, answers, check_queries, gather, nothing, standing
 from hashhub.answering.lookup import QueryHits, hits_nothing
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import SEARCHED
@@ -41,11 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hashhub.config import Config
-    from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.disclosure import DisclosureCounter
     from hashhub.hub.follow import Follower
     from hashhub.hub.health import Tally
     from hashhub.hub.playback import VideoPlayback
+    from hashhub.hub.schemes import Catalogue
     from hashhub.matcher import Matcher, SegmentHits
     from hashhub.store import Store
     from hashhub.trust import Policy
@@ -78,10 +74,10 @@ class Match:
         self.tally = tally
         self.learned = learned
         self._max_effort = Effort(config.max_effort.upper())
-        self._store = store
-        self._matcher = matcher
+        self.store = store
+        self.matcher = matcher
         self._catalogue = catalogue
-        self._follower = follower
+        self.follower = follower
         self.media_pool = MediaPool(
             children=config.media_children(),
             max_queued=config.max_queued_media,
@@ -97,20 +93,18 @@ class Match:
     def miss(
         self, principal: Principal, query: Query, options: MatchOptions, searched: SearchedAt | None = None
     ) -> tuple[MatchResult, int] | None:
-        """Answer as `hashes` where nothing is hit at usual distances; None otherwise. Never waits.
-
-        `searched` takes in what was searched, for `hashes`.
-        """
+        """Answer as `hashes` where nothing is hit at usual distances; else None, and fill `searched`. Never waits."""
         access.allow(principal, *_MAY_MATCH)
         check_queries((query,), options)
-        self._follower.require_ready()
+        self.follower.require_ready()
         searched = searched or SearchedAt()
-        revision = searched.revision = self._matcher.revision
-        if not _are_usual(options.max_distances) or not hits_nothing(
-            self._matcher, query, options, caller=caller(principal), searched=searched.by_algorithm
+        revision = searched.revision = self.matcher.revision
+        is_wide = any(d > (SEARCHED[name].default_max_distance or 0) for name, d in options.max_distances.items())
+        if is_wide or not hits_nothing(
+            self.matcher, query, options, caller=caller(principal), searched=searched.by_algorithm
         ):
             return None
-        result = nothing(query, is_listed=VisibleLists(self._store, principal).has_any())
+        result = nothing(query, is_listed=VisibleLists(self.store, principal).has_any())
         self.tally.answered((result,), ())
         return result, revision
 
@@ -120,10 +114,7 @@ class Match:
         return self._catalogue.held().policies.known(reference)
 
     def policy(self, principal: Principal, reference: str) -> Policy:
-        """Return the policy that `NAME` (the newest version) or `NAME@VERSION` means.
-
-        Raises InvalidArgument when there is none or it was retired; Unavailable when its text cannot be read.
-        """
+        """Return the policy that `NAME` or `NAME@VERSION` means. Raises InvalidArgument; Unavailable if unreadable."""
         held = self.held_policy(principal, reference)  # what another process puts or retires counts here after a poll
         return self._catalogue.now().policies.get(reference) if held is None else held
 
@@ -175,11 +166,11 @@ class Match:
         """Take the steps of `hashes` from (2) on, and return besides by which algorithms each query hit entries."""
         check_queries(queries, options)
         self.learned.check(principal, options.max_distances)
-        self._follower.require_ready()
-        revision = searched.revision if searched and searched.by_algorithm else self._matcher.revision
+        self.follower.require_ready()
+        revision = searched.revision if searched and searched.by_algorithm else self.matcher.revision
         results, hit_by = answers(  # (2) to (6)
-            VisibleLists(self._store, principal),
-            self._matcher,
+            VisibleLists(self.store, principal),
+            self.matcher,
             queries,
             options,
             policy,
@@ -224,17 +215,22 @@ class Match:
                 f"a call takes at most {MAX_MEDIA} files, got {len(media)}; send several", reason=Reason.TOO_LARGE
             )
         effort = self.effort(principal, options)
+        until = time.monotonic() + MEDIA_SECONDS
+        files = [_File(label, content) for label, content in media]
         with self.media_pool.room() as place:
-            hasher = _Hasher(place, single=single, charge=charge)
-            files = [_File(label, content) for label, content in media]
-            for file in files:
-                hasher.hash(file, least(effort, Effort.STANDARD))
-            revision = self._match_files(principal, files, options, policy)
+
+            def hash_all(chosen: Sequence[_File], given: Effort) -> int:
+                for file in chosen:
+                    charged = place.cpu_seconds
+                    try:
+                        file.hash(place, given, until=until, single=single)
+                    finally:
+                        charge(place.cpu_seconds - charged)
+                return self._match_files(principal, chosen, options, policy)
+
+            revision = hash_all(files, least(effort, Effort.STANDARD))
             if effort is Effort.THOROUGH:
-                again = [file for file in files if file.is_unknown]
-                for file in again:
-                    hasher.hash(file, Effort.THOROUGH)
-                self._match_files(principal, again, options, policy)
+                hash_all([file for file in files if file.is_unknown], Effort.THOROUGH)
         self.tally.answered(
             [file.answer for file in files if file.answer is not None], (name for file in files for name in file.hit_by)
         )
@@ -247,7 +243,7 @@ class Match:
         """Answer for those of the files that were hashed, and return the revision that the answers are true of."""
         hashed = [(file, file.hashed.query(file.label)) for file in files if file.hashed is not None]
         if not hashed:
-            return self._matcher.revision
+            return self.matcher.revision
         # The file itself may be a picture out of a video; with the effort PLAIN nothing but the file is looked for.
         results, revision, hit_by = self._judged(
             principal,
@@ -277,19 +273,17 @@ class Match:
         cut_short: bool,
     ) -> tuple[MatchResult, frozenset[int], int]:
         """Judge again what was hit before: answer as `hashes` would if the query hit these entries alone. Return also
-        which of them it still hits, for this caller, and the revision.
-
-        `played`: those of the entries that are hit as videos. `withheld`, `cut_short`: of hits besides these. Raises as
-        `hashes`. The circuit breaker does not count it.
+        which of them it still hits, for this caller, and the revision. `played`: those hit as videos. `withheld`,
+        `cut_short`: of other hits. Raises as `hashes`. The circuit breaker does not count it.
         """
         access.allow(principal, *_MAY_MATCH)
         self.learned.check(principal, options.max_distances)
-        self._follower.require_ready()
-        revision = self._matcher.revision
-        lists = VisibleLists(self._store, principal)
+        self.follower.require_ready()
+        revision = self.matcher.revision
+        lists = VisibleLists(self.store, principal)
         evidence = gather(
             lists,
-            self._matcher,
+            self.matcher,
             [query] if entries else [],
             options,
             stated_times=policy.reads_statement_times,
@@ -320,11 +314,6 @@ class Match:
         return [(v.name, p.title, trust.explain(p)) if (p := v.policy) else (v.name, "", v.fault) for v in currents]
 
 
-def _are_usual(max_distances: Mapping[str, int]) -> bool:
-    """Whether none of these distances is above its algorithm's default."""
-    return all(distance <= (SEARCHED[name].default_max_distance or 0) for name, distance in max_distances.items())
-
-
 @dataclass(slots=True)
 class _File:
     """A file of a call: what was computed of it and answered, or why nothing was."""
@@ -346,35 +335,22 @@ class _File:
             and bool(self.hashed.frames)
         )
 
-
-class _Hasher:
-    """Hashes the files of one call, until its time is over."""
-
-    def __init__(self, place: ChildSlot, *, single: bool, charge: Callable[[float], None]) -> None:
-        self._place = place
-        self._single = single
-        self._charge = charge
-        self._until = time.monotonic() + MEDIA_SECONDS
-
-    def hash(self, file: _File, effort: Effort) -> None:
-        """Set what is computed of the file, or why nothing is: then what was answered before is void."""
+    def hash(self, place: ChildSlot, effort: Effort, *, until: float, single: bool) -> None:
+        """Set what is computed of the file, or why nothing is. `until`: when the call's time is over."""
         cancellation.check()
-        charged = self._place.cpu_seconds
         try:
-            if time.monotonic() > self._until:
+            if time.monotonic() > until:
                 raise Unavailable(
                     f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller batch",
                     reason=Reason.DEADLINE_EXCEEDED,
                 )
-            file.hashed = self._place.hash(file.content, effort=effort, is_wanted=cancellation.is_wanted)
+            self.hashed = place.hash(self.content, effort=effort, is_wanted=cancellation.is_wanted)
         except HashHubError as e:
-            if self._single or not cancellation.is_wanted():
+            if single or not cancellation.is_wanted():
                 raise
-            file.hashed = file.answer = None
-            file.hit_by = ()
-            file.unreadable = ReasonLine(code=e.reason, text=e.message)
-        finally:
-            self._charge(self._place.cpu_seconds - charged)
+            self.hashed = self.answer = None
+            self.hit_by = ()
+            self.unreadable = ReasonLine(code=e.reason, text=e.message)
 
 
 def _about(file: _File, effort: Effort, options: MatchOptions) -> MediaResult:

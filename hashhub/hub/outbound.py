@@ -17,7 +17,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -84,9 +84,7 @@ class Outbound:
         *,
         resolve: Callable[[str, int], list[str]] | None = None,
     ) -> None:
-        """The settings of the same names, each a list with commas. `resolve` gives a host's addresses; by default the
-        machine's resolver does. Raises InvalidArgument for a setting that cannot be read.
-        """
+        """The settings of the same names, lists with commas. Raises InvalidArgument for one that cannot be read."""
         self._allowed = tuple(_allowed(item, "webhook_allow") for item in _items(allow))
         self._denied = tuple(_network(item, "webhook_deny") for item in _items(deny))
         self.ports = frozenset(_port(item, "webhook_ports") for item in _items(ports))
@@ -109,9 +107,10 @@ class Outbound:
             raise InvalidArgument.field(field, expected, "URL")
         is_tls = parts.scheme == "https"
         port = port if port is not None else 443 if is_tls else 80
-        if not is_tls and not self._is_allowed_here(host, port):
+        # Plain http is tried to a host that is allowed; that it is this machine is seen with the call.
+        if not is_tls and not self._is_named(host, {0, port}):
             raise InvalidArgument.field(field, "must begin with https://: what it tells is for nobody else", "URL")
-        if not self._takes_port(host, port):
+        if port not in self.ports and not self._is_named(host, {port}):
             told = ", ".join(map(str, sorted(self.ports)))
             raise InvalidArgument.field(
                 field, f"must use port {told}, got {port}; the operator's setting webhook_ports allows others", "URL"
@@ -190,19 +189,9 @@ class Outbound:
                 return True
         return False
 
-    def _is_allowed_here(self, host: str, port: int) -> bool:
-        """Whether plain http may be tried: to a host that is allowed; that it is this machine is seen with the call."""
-        return any(
-            item.port in {0, port} and (item.host == host or _is_literal_in(host, item.network))
-            for item in self._allowed
-        )
-
-    def _takes_port(self, host: str, port: int) -> bool:
-        if port in self.ports:
-            return True
-        return any(
-            item.port == port and (item.host == host or _is_literal_in(host, item.network)) for item in self._allowed
-        )
+    def _is_named(self, host: str, ports: Collection[int]) -> bool:
+        """Whether the operator allowed this host, by its name or as an address, with one of the ports."""
+        return any(i.port in ports and (i.host == host or _is_literal_in(host, i.network)) for i in self._allowed)
 
     def call(self, target: Target, address: _Address, request: bytes, deadline: float) -> CallOutcome:
         """Send a request to a checked address of the target, until the deadline."""

@@ -1,11 +1,9 @@
 """Which listed videos a live stream plays, by its frames of the last minute.
 
-Of a stream there is only a window, so a video counts where it and the stream go on together: LEAST_FRAMES different
-frames of each, over LEAST_MS in both, one after another at the same pace (`stretches.ending_at`). One that is too short
-for that counts once the window has MIN_SHARE percent of its frames. It is the variant `frame` until the window has
-WHOLE_MS and MIN_SHARE percent of its frames go on with the video: an intro is never more than a part.
-
-Work is bounded for each frame; what the caller may not see has bounds of its own.
+A video counts where it and the stream go on together: LEAST_FRAMES different frames of each, over LEAST_MS in both, one
+after another at the same pace (`stretches.ending_at`); one that is too short for that, once the window has MIN_SHARE
+percent of its frames. It is the variant `frame` until the window has WHOLE_MS and MIN_SHARE percent of its frames go on
+with the video: an intro is never more than a part. Work is bounded for each frame.
 """
 
 from __future__ import annotations
@@ -46,11 +44,9 @@ _CACHED_FRAMES: Final = 50_000  # of the entries compared last: some 4 MB
 
 
 class VideoPlay(NamedTuple):
-    """A listed video that a stream plays at its newest frame.
-
-    `nearest`: the least distance in the stretch, and the stream's digest at it. `frame_count`: of the stream in the
-    stretch. `query_share`, `entry_share`: percent of the different frames of the window that are in it, and of
-    the entry's that are near any of the window.
+    """A listed video that a stream plays at its newest frame. `nearest`: the least distance in the stretch, and the
+    stream's digest at it. `frame_count`: of the stretch. `query_share`, `entry_share`: percent of the window's
+    different frames in it, and of the entry's near any of the window.
     """
 
     nearest: tuple[int, bytes]
@@ -122,10 +118,8 @@ class StreamWindow:
         self._visible, self._disclosed = _SharedFrames(store), _SharedFrames(store)
 
     def frame(self, frame: VideoFrame, set_keys: Callable[[], tuple[HashSets, HashSets]]) -> FramePlays:
-        """Take in the next frame and return what it goes on with.
-
-        `set_keys`: returns the store's keys, by contributor, of the hash sets that the caller sees now, and of those it
-        may only know of. The entries may not stand any more: ask `Entries.hits_by_ids`.
+        """Take in the next frame and return what it goes on with; the entries may not stand any more. `set_keys`:
+        returns the keys, by contributor, of the hash sets that the caller sees now, and of those it may only know of.
         """
         digest = np.frombuffer(frame.digest, np.uint8).reshape(1, -1)
         if frame.quality < frames.MIN_QUALITY or not frames.are_telling(digest)[0]:
@@ -283,9 +277,7 @@ class _SharedFrames:
 
     @property
     def _is_cut_short(self) -> bool:
-        """Whether frames enough for a video to go on with are shared by more entries than were looked at. A single
-        title is not: whoever plays more than it has other frames, too.
-        """
+        """Whether more entries share the frames than were looked at; a single title that they share is not enough."""
         cut = [seen for seen in self._of if seen.is_cut_short]
         return len({seen.digest for seen in cut}) >= LEAST_FRAMES and cut[-1].offset_ms - cut[0].offset_ms >= LEAST_MS
 

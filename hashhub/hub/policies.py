@@ -1,7 +1,5 @@
-"""Policies: their versions, what one makes of an item and why, and what another one would change.
-
-Whoever tries a policy out asks as much as whoever matches: that is done once for both policies, in small pieces with
-rests between them, so that matching goes on beside it.
+"""Policies: their versions, what one makes of an item and why, and what another one would change. A trial searches once
+for both policies, in small pieces with rests between them, so that matching goes on beside it.
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ import msgspec
 import pyroaring
 
 from hashhub import cancellation, trust
-from hashhub.answering.answer import check_queries, remarks, seen_in_part
-from hashhub.answering.evidence import Evidence, gather
+from hashhub.answering.answer import Evidence, check_queries, gather, remarks, seen_in_part
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
@@ -46,9 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.disclosure import DisclosureCounter
     from hashhub.hub.follow import Follower
+    from hashhub.hub.schemes import Catalogue
     from hashhub.matcher import Matcher
     from hashhub.store import Store, WriteOptions
 
@@ -57,13 +54,14 @@ MAX_TRIED: Final = 1_000  # entries whose hashes one call of a trial looks up
 _PIECE: Final = 50  # queries of a trial between two rests: some milliseconds
 _SHARE: Final = 0.25  # of a core, for all trials of a process together
 _EXAMPLES: Final = 3  # of each change, in one answer
-_NOTHING: Final = ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances")
+_NOTHING: Final = trust.Judgement(
+    Verdict.NO_MATCH,
+    (ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),),
+)
 
 
 class ReplaySelection(msgspec.Struct, frozen=True, kw_only=True):
-    """ACTIVE entries whose own hashes are the queries: visible since behind a revision or a time, of these hash sets
-    (`CONTRIBUTOR/SET`) or of all, with ids behind `after`.
-    """
+    """ACTIVE entries whose own hashes are the queries: visible since a revision or time, with ids behind `after`."""
 
     revision: int = 0
     time: datetime | None = None
@@ -109,14 +107,14 @@ class Policies:
         access.allow(principal, *Role)
         versions = self._catalogue.now().policies.versions(name)
         if not versions:
-            raise _no_policy(name)
+            raise NotFound(
+                f"there is no policy {name[:80]!r}; see `hashhub policy list`", kind="Policy", name=name[:80]
+            )
         return versions
 
     def put(self, principal: Principal, text: str, *, comment: str = "", **options: Unpack[WriteOptions]) -> Version:
-        """Store the next version of the policy that the TOML text names. It holds at once for whoever pins no other.
-
-        The current version's text makes no new one. Raises InvalidArgument for a text that is no policy, or of a wrong
-        version.
+        """Store the next version of the policy that the TOML text names; it holds at once. The current version's text
+        makes no new one. Raises InvalidArgument for a text that is no policy, or of a wrong version.
         """
         access.allow(principal, Role.OPERATOR)
         versions = self._catalogue.now().policies
@@ -146,10 +144,7 @@ class Policies:
     def retire(
         self, principal: Principal, reference: str, *, comment: str = "", **options: Unpack[WriteOptions]
     ) -> Version:
-        """Retire `NAME@VERSION`. Where it was the newest, the one before is current again.
-
-        Raises NotFound; InvalidArgument without a version; FailedPrecondition for a version of a file.
-        """
+        """Retire `NAME@VERSION`; the one before may be current again. Raises NotFound, InvalidArgument."""
         access.allow(principal, Role.OPERATOR)
         if "@" not in reference:
             raise InvalidArgument.field(
@@ -182,10 +177,7 @@ class Policies:
 
     def explain(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[Trace, Verdict, int]:
         """Return how the policy comes to its judgement of what the caller may see, the verdict that matching answers
-        with, and the revision.
-
-        The verdict is REVIEW instead of the judgement's where something is known that that does not know of. Raises as
-        `Match.hashes`.
+        with, and the revision. The verdict is REVIEW where something else is known. Raises as `Match.hashes`.
         """
         access.allow(principal, *Role)
         policy = self._catalogue.now().policies.get(options.policy)
@@ -230,11 +222,9 @@ class Policies:
         since: ReplaySelection | None = None,
         max_distances: Mapping[str, int] | None = None,
     ) -> Trial:
-        """Return what becomes of queries when `after`, or the policy of the TOML `text`, takes the place of `before`.
-        Nothing is stored.
-
-        Of `since` one call takes the next MAX_TRIED entries. Both policies judge what one search finds, at one time.
-        Raises InvalidArgument, LimitExceeded, Unavailable as `Match.hashes`; NotFound for a hash set.
+        """Return what becomes of queries, or of the next MAX_TRIED entries of `since`, when `after`, or the policy of
+        the TOML `text`, takes the place of `before`. Nothing is stored. Raises as `Match.hashes`; NotFound for a hash
+        set.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
         versions = self._catalogue.now().policies
@@ -247,9 +237,7 @@ class Policies:
                 f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
             )
         options = MatchOptions(policy=now_in_force.full_name, max_distances=dict(max_distances or {}))
-        chosen = _TrialQueries(queries)
-        if since is not None:
-            chosen = self._queries_of(principal, since, options)
+        chosen = _TrialQueries(queries) if since is None else self._queries_of(principal, since, options)
         queries = chosen.queries
         check_queries(queries, options)
         self._follower.require_ready()
@@ -382,8 +370,7 @@ def _judged_by_both(
 ) -> tuple[trust.Judgement, trust.Judgement]:
     hits = evidence.hits.get(i)
     if hits is None:
-        nothing = trust.Judgement(Verdict.NO_MATCH, (_NOTHING,))
-        return nothing, nothing
+        return _NOTHING, _NOTHING
     at, statements, more = now(), evidence.statements(i), remarks(hits)
 
     def judged(policy: Policy) -> trust.Judgement:
@@ -413,7 +400,3 @@ def _found(versions: Versions, reference: str) -> Version:
         return versions.version(reference)
     except InvalidArgument as e:
         raise NotFound(e.violations[0].description, kind="Policy", name=reference[:130]) from e
-
-
-def _no_policy(name: str) -> NotFound:
-    return NotFound(f"there is no policy {name[:80]!r}; see `hashhub policy list`", kind="Policy", name=name[:80])

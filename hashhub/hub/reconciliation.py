@@ -1,8 +1,7 @@
 """Reconciliation at the hub: what is asked for, over which hash sets, and the operations that compute it.
 
-Operators and auditors have everything. A contributor has what its terms let it see in a list, and for an extract, which
-holds digests and leaves, what they let it take along; its own hash sets always. Its results are computed from those
-hash sets only, so they are equal whether or not there are others.
+Operators and auditors have everything. A contributor has what its terms let it see in a list, and for an extract take
+along, and its own. Its results are computed from those only, so that they tell nothing of others.
 """
 
 from __future__ import annotations
@@ -166,10 +165,9 @@ class Reconciliation:
         )
 
     def rows(self, principal: Principal, operation_id: str, size: int, after: int) -> tuple[list[Link | Gap], int]:
-        """Return the next rows of a result and the position to go on at; 0 at the end.
-
-        Raises NotFound; FailedPrecondition for an operation without rows, or that has not succeeded, or whose rows are
-        gone; PermissionDenied (RESULT_WITHHELD); InvalidArgument for a position that no earlier answer gave.
+        """Return the next rows of a result and the position to go on at; 0 at the end. Raises NotFound;
+        FailedPrecondition for an operation without rows; PermissionDenied (RESULT_WITHHELD); InvalidArgument for a
+        wrong position.
         """
         operation = self.operations.result(principal, operation_id)
         kind = tasks.ROW_OF.get(operation.method)
@@ -195,10 +193,9 @@ class Reconciliation:
         return [decode(line) for line in lines], end if has_more else 0
 
     def files(self, caller: Callable[[], Principal], operation_id: str, paths: Sequence[str]) -> Iterator[FilePiece]:
-        """Yield files of a result, one after the other; without `paths` all of them, in their order.
-
-        `caller` returns the caller as it is now; terms are asked again before each file. Digests that leave are events,
-        before the first byte. Raises as `rows` does, and NotFound for a path that the result does not have.
+        """Yield files of a result, one after the other; without `paths` all of them. `caller` returns the caller as it
+        is now; terms are asked before each file. Digests that leave are events first. Raises as `rows`; NotFound for a
+        path.
         """
         principal = caller()
         operation = self.operations.result(principal, operation_id)
@@ -274,10 +271,9 @@ def _check_country(code: str, field: str) -> None:
 
 
 class Operations:
-    """Long-running operations, done one at a time for the whole hub.
-
-    Each is done in a child process, with the rights of the token that started it as they are when its turn comes. What
-    it read is kept with it, and whoever reads the result must be allowed to see all of that at that moment.
+    """Long-running operations, one at a time for the whole hub, each in a child process and with the rights that the
+    token which started it has then. Whoever reads a result must be allowed to see all that it was made of at that
+    moment.
     """
 
     def __init__(self, store: Store, config: Config, work: Work) -> None:
@@ -350,10 +346,7 @@ class Operations:
         shutil.rmtree(self.directory(operation_id), ignore_errors=True)
 
     def result(self, principal: Principal, operation_id: str) -> Operation:
-        """Return an operation that succeeded, to a caller that may see its result.
-
-        Raises NotFound, FailedPrecondition (OPERATION_UNFINISHED), PermissionDenied (RESULT_WITHHELD).
-        """
+        """Return an operation that succeeded. Raises NotFound, FailedPrecondition, PermissionDenied."""
         operation = self.get(principal, operation_id)
         if operation.failure is not None and operation.failure.reason == Reason.RESULT_WITHHELD:
             raise PermissionDenied(operation.failure.message, reason=Reason.RESULT_WITHHELD)
@@ -437,13 +430,10 @@ class Operations:
             shutil.rmtree(out, ignore_errors=True)
             _log.warning("operation %s of %s ended: %s", operation.id, operation.actor.name, failure.message)
         try:
+            days = min(self._days, _EXTRACT_DAYS) if operation.method == "ExtractEntries" else self._days
+            expiry = now() + timedelta(days=days)
             self._store.operations.finish(
-                operation.id,
-                lease,
-                response=response,
-                failure=failure,
-                size=size,
-                expire_time=self._expiry(operation.method),
+                operation.id, lease, response=response, failure=failure, size=size, expire_time=expiry
             )
         except Conflict:  # somebody took this process for dead, and ended it
             shutil.rmtree(out, ignore_errors=True)
@@ -477,10 +467,6 @@ class Operations:
             "another",
             reason=Reason.TOKEN_EXPIRED,
         )
-
-    def _expiry(self, method: str) -> datetime:
-        days = min(self._days, _EXTRACT_DAYS) if method == "ExtractEntries" else self._days
-        return now() + timedelta(days=days)
 
     def tidy(self) -> None:
         """Drop results that are too old or too many, files that no operation names, and those with erased digests."""

@@ -29,7 +29,7 @@ from hashhub.model import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hashhub.hub.catalogue import Catalogue
+    from hashhub.hub.schemes import Catalogue
     from hashhub.hub.selections import Selections
     from hashhub.store import Store, WriteOptions
 
@@ -87,12 +87,10 @@ class Contributors:
     def retire(
         self, principal: Principal, contributor: str, comment: str = "", *, withdraw_entries: bool
     ) -> Contributor:
-        """Retire a contributor, for good: its tokens stop working within a second, its webhooks are told nothing more,
-        nothing new comes from it.
+        """Retire a contributor, for good: its tokens stop working within a second, its webhooks are told nothing more.
+        What it stated goes on to match, or, with `withdraw_entries`, is withdrawn, as by an operator. Idempotent.
 
-        What it stated goes on to match, or, with `withdraw_entries`, is withdrawn, as by an operator. Idempotent; it
-        withdraws what the first time left. Raises NotFound; FailedPrecondition (LAST_OPERATOR) when no operator's token
-        would be left; InvalidArgument for a withdrawal without a comment.
+        Raises NotFound; FailedPrecondition (LAST_OPERATOR); InvalidArgument for a withdrawal without a comment.
         """
         access.allow(principal, Role.OPERATOR)
         by = access.actor(principal)
@@ -184,11 +182,9 @@ class HashSets:
         self._most = max_hash_sets
 
     def create(self, principal: Principal, hash_set: HashSet, **options: Unpack[WriteOptions]) -> HashSet:
-        """Create a hash set; its scheme is pinned to a version.
-
-        Raises NotFound, AlreadyExists, LimitExceeded, FailedPrecondition (CONTRIBUTOR_RETIRED, SCHEME_RETIRED),
-        InvalidArgument (UNKNOWN_SCHEME; a recipient that does not exist), PermissionDenied when somebody else than an
-        operator wants unclassified items listed.
+        """Create a hash set; its scheme is pinned to a version. Raises NotFound, AlreadyExists, LimitExceeded,
+        FailedPrecondition, InvalidArgument; PermissionDenied when somebody else than an operator wants unclassified
+        items listed.
         """
         access.allow_writing(principal, hash_set.contributor)
         if hash_set.unclassified is Unclassified.LISTED:
@@ -244,10 +240,8 @@ class HashSets:
     def update(
         self, principal: Principal, hash_set: HashSet, mask: Sequence[str], **options: Unpack[WriteOptions]
     ) -> HashSet:
-        """Take the masked fields over; `marking.X` names one of its terms.
-
-        Raises NotFound; InvalidArgument for a field that cannot change, a recipient that does not exist, or terms that
-        cannot be; FailedPrecondition (TERMS_TOO_LOOSE) for terms looser than those of entries in it.
+        """Take the masked fields over; `marking.X` names one of its terms. Raises NotFound; InvalidArgument;
+        FailedPrecondition (TERMS_TOO_LOOSE) for terms looser than those of entries in it.
         """
         access.allow_writing(principal, hash_set.contributor)
         self._store.commits.settle()  # which entries stand is asked of their rows

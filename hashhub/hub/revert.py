@@ -1,11 +1,9 @@
-"""Undoes what one token wrote: what an insider or a stolen token did, in one go, the newest first.
+"""Undoes what one token wrote: what an insider or a stolen token did, in one go, the newest first. Tokens that it made
+since then count as its own, and those that they made: they are ended first.
 
-Tokens that it made since then count as its own, and those that they made: they are ended first.
-
-Each event is undone by writes of its own, with the reason REVERT, that say which one they undo: running it again goes
-on where it was cut off, and what was undone once is not undone again. What somebody else has changed since stays as it
-is, and is told. Entries are moved in sets, some ten thousand in a transaction. What somebody writes between a look and
-the write that follows it is noticed by that write (store.event_effects.RevertRun).
+Each event is undone by writes of its own that say which one they undo: running it again goes on where it was cut off,
+and nothing is undone twice. What somebody else has changed since stays as it is, and is told. What somebody writes
+between a look and the write that follows it is noticed by that write (store.event_effects.RevertRun).
 """
 
 from __future__ import annotations
@@ -79,6 +77,7 @@ _FINAL: Final = {
     EventKind.HISTORY_MENDED: "that the history was mended stays on record",
     EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
 }
+_SIDES: Final = ("before", "after")  # of what an event changed, as it is on record
 _DONE: Final = "it was undone before"
 _MOVED: Final = "it was moved since"
 _ACTIVE, _QUARANTINED, _WITHDRAWN = 1, 2, 3  # codes of states
@@ -127,7 +126,9 @@ class Revert:
             outcome, before = self._outcome(event, told)
             outcomes.append(outcome)
             events += outcome.reverted or bool(before)
-            entries += outcome.entry_count + sum(map(_entries_of, before))
+            # One that was put into quarantine, or released, alone: its event has no number.
+            alone = {EventKind.ENTRIES_QUARANTINED, EventKind.ENTRIES_RELEASED}
+            entries += outcome.entry_count + sum(past.entries or past.kind in alone for past in before)
         if not self._dry and events:
             with self._run.undoing(0):
                 self._store.event_effects.note(
@@ -204,7 +205,7 @@ class Revert:
             yield from made
         # Read as a whole first: undoing writes events, too.
         rest = [e for actor in self._actors for e in self._read(actor=actor, since=since)]
-        yield from sorted((e for e in rest if e.kind is not EventKind.TOKEN_CREATED), key=_newest_first)
+        yield from sorted((e for e in rest if e.kind is not EventKind.TOKEN_CREATED), key=lambda e: -e.revision)
 
     def _made(self, since: datetime) -> list[Event]:
         """Return by which events the tokens made others, and count these among them."""
@@ -216,7 +217,7 @@ class Revert:
             rest += [name for name in names if name not in self._actors]
             self._actors |= dict.fromkeys(names)
             made += made_by
-        return sorted(made, key=_newest_first)
+        return sorted(made, key=lambda e: -e.revision)
 
     def _read(self, **chosen: Any) -> list[Event]:
         """Return all events that `Events.list_events` gives, the newest first."""
@@ -248,7 +249,7 @@ class Revert:
             fields: dict[str, Any] = (
                 {"members": []} if event.kind is EventKind.GROUP_CREATED else {"retire_time": _text(now())}
             )
-            outcome, reverted = self._end(event, fields, _ENDED[event.kind])
+            outcome, reverted = self._put_back(event, fields, _ENDED[event.kind])
         else:
             undo = {
                 EventKind.ENTRIES_REVIEWED: self._reviews,
@@ -366,9 +367,7 @@ class Revert:
         return done, left
 
     def _standing(self, sets: Iterable[IdSet], states: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-        """Yield, piece by piece, the entries in one of the states that only the token or a revert has moved, and for
-        which the event was not undone before; and how many others moved.
-        """
+        """Yield the entries in one of the states that nobody else moved, and how many others did, piece by piece."""
         for ids in sets:
             for ids_, now_in, revisions in self._store.event_effects.standings(ids):
                 if self._moved:
@@ -391,10 +390,8 @@ class Revert:
     # Reviews and resources
 
     def _reviews(self, event: Event) -> tuple[str, bool]:
-        done = [self._set_aside(r) for r in self._store.event_effects.reviews_at(event.revision)]
-        if any(done):
-            return "the review is set aside", True
-        return "the review was set aside before", False
+        count = sum(map(self._set_aside, self._store.event_effects.reviews_at(event.revision)))
+        return ("the review is set aside", True) if count else ("the review was set aside before", False)
 
     def _set_aside(self, review: Review) -> bool:
         """Set a review aside unless one that weighs does so already; return whether it was done."""
@@ -415,22 +412,17 @@ class Revert:
             self._store.entries.add_review(made, by=self._by)
         return True
 
-    def _put_back(self, event: Event) -> tuple[str, bool]:
-        undo = self._store.history.undo_of(event.revision)
-        if undo is None or undo.get("before") is None:
-            return "what stood before is not on record any more", False
-        before = msgspec.json.decode(undo["before"])
-        after = None if undo.get("after") is None else msgspec.json.decode(undo["after"])
+    def _put_back(
+        self, event: Event, fields: dict[str, Any] | None = None, outcome: str = "what stood before is put back"
+    ) -> tuple[str, bool]:
+        """Put a resource back as it was; one that was made, and cannot be deleted, gets `fields` instead."""
+        undo = self._store.history.undo_of(event.revision) or {}
+        before, after = (None if (text := undo.get(at)) is None else msgspec.json.decode(text) for at in _SIDES)
+        if fields is not None and after is not None:
+            before = after | fields
+        if before is None:
+            return f"what {'stood before' if fields is None else 'it was made as'} is not on record any more", False
         why = self._replace(event, after, before)
-        return (f"left as it is: {why}", False) if why else ("what stood before is put back", True)
-
-    def _end(self, event: Event, fields: dict[str, Any], outcome: str) -> tuple[str, bool]:
-        """Take the effect from a resource that was made, which cannot be deleted."""
-        undo = self._store.history.undo_of(event.revision)
-        if undo is None or undo.get("after") is None:
-            return "what it was made as is not on record any more", False
-        made = msgspec.json.decode(undo["after"])
-        why = self._replace(event, made, made | fields)
         return (f"left as it is: {why}", False) if why else (outcome, True)
 
     def _replace(self, event: Event, after: dict[str, Any] | None, before: dict[str, Any]) -> str:
@@ -456,7 +448,7 @@ class Revert:
 
     def _scheme(self, event: Event) -> tuple[str, bool]:
         """Retire a version that was put. Hash sets that have it go on, and are named."""
-        outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the version is retired")
+        outcome, reverted = self._put_back(event, {"retire_time": _text(now())}, "the version is retired")
         name = event.subject.removeprefix("schemes/")
         users = sorted(x.name for x in self._store.resources.hash_sets().values() if x.scheme == name)
         if users:
@@ -502,7 +494,7 @@ class Revert:
         undo = self._store.history.undo_of(event.revision)
         if undo is None:
             return "how long entries were kept before is not on record", False
-        before, after = (msgspec.json.decode(undo[at], type=Retention) for at in ("before", "after"))
+        before, after = (msgspec.json.decode(undo[at], type=Retention) for at in _SIDES)
         fields = [name for name in ("days", "hold") if getattr(before, name) != getattr(after, name)]
         if not fields:
             return "a request for a deletion was taken back; make it again if it was right", False
@@ -536,17 +528,8 @@ class Revert:
         return "nothing stands in it any more", True
 
 
-def _newest_first(event: Event) -> int:
-    return -event.revision
-
-
 def _millis(time: datetime) -> int:
     return round(time.timestamp() * 1000)
-
-
-def _entries_of(past: EventEffect) -> int:
-    # One that is put into quarantine, or released, alone: its event has no number.
-    return past.entries or int(past.kind in {EventKind.ENTRIES_QUARANTINED, EventKind.ENTRIES_RELEASED})
 
 
 def _entries(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Classification schemes: put, signed off, retired, and laid side by side.
+"""The schemes and policies that hold now; and schemes put, signed off, retired, and laid side by side.
 
 A version's text never changes, and entries keep the classification that they were stated under. Every token may read
 every scheme, for without it a classification cannot be read.
@@ -6,6 +6,8 @@ every scheme, for without it a classification cannot be read.
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -16,20 +18,73 @@ from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, N
 from hashhub.hub import access
 from hashhub.model import Definition, DefinitionKind, EventKind, Role, SchemeStatus, SignOff, now
 from hashhub.schemes import alignment
+from hashhub.trust import PolicyVersions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from hashhub.hub.catalogue import Catalogue, CatalogueState
     from hashhub.model import Actor, Principal
     from hashhub.schemes import Scheme
     from hashhub.schemes.alignment import CrosswalkRow, Difference
-    from hashhub.store import Store, WriteOptions
+    from hashhub.store import Registry, Store, WriteOptions
+    from hashhub.trust import Policy
 
+_log: Final = logging.getLogger(__name__)
 MAX_BYTES: Final = 64 * 1024  # of one scheme's text; the largest that comes with hashhub has 4 KiB
 MAX_VALUES: Final = 500  # of one scheme: a crosswalk compares each with each of another
 MAX_VERSIONS: Final = 100  # of one scheme in the store
 MAX_BYTES_IN_ALL: Final = 4 * 1024 * 1024  # of the texts in the store: every process reads them when one is put
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueState:
+    """The schemes, and all versions of policies, of one moment. `warnings`: what of the store is left out, and why."""
+
+    schemes: schemes.SchemeRegistry
+    policies: PolicyVersions
+    warnings: tuple[str, ...] = ()
+    scheme_definitions: Mapping[str, Definition] = field(default_factory=dict)  # by ID@VERSION: those of the store
+
+
+class Catalogue:
+    """What holds now of hashhub, the operator's directories and the store; safe to use from any thread.
+
+    Files are read once, at the start. What is in the store is a part of its registry, and holds without a restart.
+    """
+
+    def __init__(self, store: Store, scheme_files: schemes.SchemeRegistry, policy_files: Mapping[str, Policy]) -> None:
+        self._store = store
+        self.scheme_files = scheme_files
+        self._policy_files = policy_files
+        start = CatalogueState(scheme_files, PolicyVersions(policy_files))
+        self._built: tuple[Registry | None, CatalogueState] = (None, start)
+
+    def now(self) -> CatalogueState:
+        """Return what holds now, by one small look at the database. Raises Unavailable."""
+        return self._of(self._store.resources.registry())
+
+    def held(self) -> CatalogueState:
+        """Return what held at this process's last look at the database, at most one poll ago: it costs no look."""
+        return self._of(self._store.resources.held)
+
+    def _of(self, registry: Registry) -> CatalogueState:
+        of, known = self._built
+        if of is registry:
+            return known
+        if registry.definitions != (of.definitions if of else ()):  # most writes to the registry change none
+            by_kind: dict[DefinitionKind, list[Definition]] = {kind: [] for kind in DefinitionKind}
+            for definition in registry.definitions:
+                by_kind[definition.kind].append(definition)
+            stored = by_kind[DefinitionKind.SCHEME]
+            usable, warnings = schemes.with_stored(self.scheme_files, stored)
+            policies = PolicyVersions(self._policy_files, by_kind[DefinitionKind.POLICY])
+            warnings += [f"{fault}; queries by it are UNAVAILABLE until then" for fault in policies.faults]
+            for warning in warnings:
+                if warning not in known.warnings:
+                    _log.warning("%s", warning)
+            known = CatalogueState(usable, policies, tuple(warnings), {d.name: d for d in stored})
+        self._built = (registry, known)
+        return known
 
 
 class SchemeListing(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +116,7 @@ class Schemes:
     def put(
         self, principal: Principal, text: str, *, comment: str = "", **options: Unpack[WriteOptions]
     ) -> SchemeListing:
-        """Store a version of a scheme, as a draft until somebody else signs it off.
-
-        Raises InvalidArgument for a text that is no scheme, or too long; AlreadyExists where there is that version.
-        """
+        """Store a version of a scheme, as a draft until signed off. Raises InvalidArgument, AlreadyExists."""
         access.allow(principal, Role.OPERATOR)
         raw = text.encode()
         if len(raw) > MAX_BYTES:
@@ -108,11 +160,9 @@ class Schemes:
         return self._of(put)
 
     def sign_off(self, principal: Principal, name: str, comment: str, **options: Unpack[WriteOptions]) -> SchemeListing:
-        """Answer for a version that somebody else put, which becomes as verified as its text says. Idempotent.
-
-        Raises InvalidArgument without a comment; NotFound where the store has no such version; FailedPrecondition for
-        one that the same person may have put (SECOND_PERSON_NEEDED), a retired one (SCHEME_RETIRED), and one whose text
-        says draft.
+        """Answer for a version that somebody else put, which becomes as verified as its text says. Idempotent. Raises
+        InvalidArgument without a comment; NotFound; FailedPrecondition for one that the same person may have put
+        (SECOND_PERSON_NEEDED), a retired one (SCHEME_RETIRED), and one whose text says draft.
         """
         access.allow(principal, Role.OPERATOR)
         if not comment.strip():

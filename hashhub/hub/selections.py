@@ -1,7 +1,6 @@
-"""Many entries at once: which ones a selection hits, within what the caller may see, and moving them in one go.
-
-What holds for one entry (`entries`) holds for each. Where one would be refused, it stays as it is and is counted under
-its reason, and so is what is not there; a caller that may not see an entry is told of it in none of these numbers.
+"""Many entries at once: which ones a selection hits, within what the caller may see, and moving them in one go. Where
+one entry would be refused (`entries`), it stays as it is and is counted under its reason; what a caller may not see
+shows in none of these numbers.
 """
 
 from __future__ import annotations
@@ -63,10 +62,8 @@ class SearchPage(NamedTuple):
 
 
 class BulkOrder(NamedTuple):
-    """What is to be done to the entries that a selection hits.
-
-    `reason` and `comment`: why, for a withdrawal. `limit`: at most so many, in order of id; 0: all. `expected_count`:
-    refuse when more are hit; None: as many as there are.
+    """What is to be done to the entries that a selection hits, and for a withdrawal why. `limit`: at most so many, in
+    order of id; 0: all. `expected_count`: refuse when more are hit; None: as many as there are.
     """
 
     action: EntryAction
@@ -85,10 +82,7 @@ class Selections:
 
     def search(self, principal: Principal, selection: Selection, page_size: int, after: int) -> SearchPage:
         """Return the entries behind id `after` that fit, by id: the caller's own in any state; of others the active
-        ones that their terms let it list.
-
-        Raises InvalidArgument for a selection that says nothing; NotFound for a hash set or contributor of which the
-        caller may see nothing.
+        ones that it may list. Raises InvalidArgument for a selection that says nothing; NotFound.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         selection = _checked(selection)
@@ -114,11 +108,10 @@ class Selections:
         validate_only: bool = False,
         request_id: str = "",
     ) -> EntryChanges:
-        """Withdraw, restore, quarantine or release all entries that fit, at one revision; say what became of them.
-
-        All of one contributor's. With `validate_only` nothing is written. Raises InvalidArgument for a selection
-        without a criterion, or that hits several contributors; FailedPrecondition (SELECTION_GREW) when more are hit
-        than expected; LimitExceeded; and what the action on one entry raises for the caller's role.
+        """Withdraw, restore, quarantine or release all entries of one contributor that fit, at one revision; say what
+        became of them. Raises InvalidArgument for a selection without a criterion, or that hits several contributors;
+        FailedPrecondition (SELECTION_GREW) when more are hit than expected; LimitExceeded; and as the action on one
+        entry.
         """
         if order.action in {EntryAction.QUARANTINE, EntryAction.RELEASE}:
             access.allow(principal, Role.OPERATOR)

@@ -1,10 +1,8 @@
 """Webhooks: a contributor is called when somebody disputes an entry of its own; and the one process that calls.
 
-A call names entries and counts, and holds no digest, no comment and no author: whoever gets it reads the rest with its
-own token. What it may tell is decided each time that it is made. It is signed as https://www.standardwebhooks.com
-(2023) says, and made at least once; `webhook-id` tells a call that comes a second time.
-
-WORKERS threads make calls, at most MOST_EACH of one contributor: endpoints that never answer hold up nobody else's.
+A call names entries and counts, and holds no digest, no comment and no author; what it may tell is decided each time.
+It is signed as https://www.standardwebhooks.com (2023) says, and made at least once, with one `webhook-id`. WORKERS
+threads make calls, at most MOST_EACH of one contributor: endpoints that never answer hold up nobody else's.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ import logging
 import random
 import secrets
 import threading
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -69,10 +68,9 @@ class Webhooks:
         self._outbound = outbound
 
     def create(self, principal: Principal, webhook: Webhook, *, validate_only: bool = False) -> tuple[Webhook, str]:
-        """Register a webhook, and return it with its secret, which cannot be had again.
-
-        Raises InvalidArgument for a URL that is never called, PermissionDenied, NotFound, FailedPrecondition
-        (CONTRIBUTOR_RETIRED), AlreadyExists, LimitExceeded beyond MOST.
+        """Register a webhook, and return it with its secret, which cannot be had again. Raises InvalidArgument for a
+        URL that is never called, PermissionDenied, NotFound, FailedPrecondition, AlreadyExists, LimitExceeded beyond
+        MOST.
         """
         access.allow_writing(principal, webhook.contributor)
         if webhook.all_contributors:
@@ -104,10 +102,7 @@ class Webhooks:
     def rotate(
         self, principal: Principal, contributor: str, webhook: str, grace: timedelta | None = None
     ) -> tuple[Webhook, str]:
-        """Give a webhook another secret, and return both; for `grace`, by default a day, calls are signed with both.
-
-        Raises NotFound, InvalidArgument.
-        """
+        """Give a webhook another secret, and return both; for `grace`, by default a day, calls are signed with both."""
         self._allowed(principal, contributor, webhook, access.allow_writing)
         grace = _GRACE if grace is None else grace
         if not timedelta(0) <= grace <= _MAX_GRACE:
@@ -176,8 +171,7 @@ class WebhookSender:
         self._has_lease = False
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="webhook")
         self._lock = threading.Lock()
-        self.in_flight: dict[str, str] = {}  # contributor by webhook's name, see `_take`
-        self._calls: set[Future[None]] = set()
+        self.in_flight: dict[str, tuple[str, Future[None]]] = {}  # by webhook's name: its contributor, and the call
         self._renewed: datetime | None = None
         self.thread = Background("webhooks", self.round, complaint="webhooks are not called", pause=ROUND_SECONDS)
 
@@ -191,21 +185,13 @@ class WebhookSender:
         for call in self._store.webhooks.due(now()):
             if self.thread.is_stopping:
                 return
-            if self._take(call):
-                try:
-                    made = self._pool.submit(self._make, call)
-                except BaseException:
-                    self._give_back(call)
-                    raise
-                with self._lock:
-                    self._calls.add(made)
-                made.add_done_callback(self._forget)
+            self._begin(call)
 
     def settle(self) -> None:
         """Wait until the calls that were begun have ended."""
         with self._lock:
-            calls = list(self._calls)
-        for call in calls:
+            calls = list(self.in_flight.values())
+        for _, call in calls:
             call.result()
 
     def close(self) -> None:
@@ -227,23 +213,20 @@ class WebhookSender:
             self._renewed = at if self._has_lease else None
         return self._has_lease
 
-    def _take(self, call: WebhookCall) -> bool:
-        """Whether a call may be made now: one of each webhook, few of each contributor, and all workers at most."""
-        owner = call.webhook.contributor
+    def _begin(self, call: WebhookCall) -> None:
+        """Make a call if it may be made now: one of each webhook, few of each contributor, and all workers at most."""
+        name, owner = call.webhook.name, call.webhook.contributor
         with self._lock:
-            busy = list(self.in_flight.values())
-            if call.webhook.name in self.in_flight or len(busy) >= WORKERS or busy.count(owner) >= MOST_EACH:
-                return False
-            self.in_flight[call.webhook.name] = owner
-        return True
+            busy = [contributor for contributor, _ in self.in_flight.values()]
+            if name in self.in_flight or len(busy) >= WORKERS or busy.count(owner) >= MOST_EACH:
+                return
+            made = self._pool.submit(self._make, call)
+            self.in_flight[name] = owner, made
+        made.add_done_callback(lambda _: self._end(name))
 
-    def _give_back(self, call: WebhookCall) -> None:
+    def _end(self, name: str) -> None:
         with self._lock:
-            self.in_flight.pop(call.webhook.name, None)
-
-    def _forget(self, made: Future[None]) -> None:
-        with self._lock:
-            self._calls.discard(made)
+            self.in_flight.pop(name, None)
 
     def _make(self, call: WebhookCall) -> None:
         try:
@@ -252,8 +235,6 @@ class WebhookSender:
             _log.warning("what came of a call of webhook %s is not noted: %s", call.webhook.name, e.message)
         except Exception:  # noqa: BLE001 - of a thread of a pool, nobody else would say it
             _log.exception("a call of webhook %s failed", call.webhook.name)
-        finally:
-            self._give_back(call)
 
     def attempt(self, call: WebhookCall) -> None:
         """Make a call that is due, and note its outcome and when it is tried again."""
@@ -276,18 +257,11 @@ class WebhookSender:
         state = DeliveryState.PENDING if due < first + GIVE_UP else DeliveryState.GIVEN_UP
         webhooks.end_attempt(call.key, state, status=outcome.status, error=outcome.error, due=due)
         if state is DeliveryState.GIVEN_UP:
-            _log.warning(
-                "a call of webhook %s is given up after %d attempts (%s)",
-                call.webhook.name,
-                call.delivery.attempts,
-                outcome.error,
-            )
+            what = (call.webhook.name, call.delivery.attempts, outcome.error)
+            _log.warning("a call of webhook %s is given up after %d attempts (%s)", *what)
 
     def _may_tell(self, call: WebhookCall) -> dict[str, Any] | None:
-        """Return what a call may tell now, None for nothing.
-
-        Its contributor is there and not retired; each hash set is there, and its own unless the webhook oversees.
-        """
+        """Return what a call may tell now, None for nothing: of hash sets that are there, and its own."""
         registry = self._store.resources.registry()
         owner = registry.contributors.get(call.webhook.contributor)
         if owner is None or owner.retire_time is not None:
@@ -307,14 +281,13 @@ class WebhookSender:
         counts = {place: kinds for place, kinds in told.counts.items() if is_told(place)}
         if not counts:
             return None
-        kinds: dict[str, int] = {}
+        kinds: Counter[str] = Counter()
         for of_place in counts.values():
-            for kind, count in of_place.items():
-                kinds[kind] = kinds.get(kind, 0) + count
+            kinds.update(of_place)
         what = "conflicts" if call.delivery.event is WebhookEvent.CONFLICT_OPENED else "entries"
         return {
             "count": sum(kinds.values()),
-            "kinds": kinds,
+            "kinds": dict(kinds),
             what: [name for place, names in told.names.items() if is_told(place) for name in names],
             "hash_sets": sorted({name for place in counts for name in place.split(" ") if name}),
             "first_revision": told.first_revision,
@@ -344,9 +317,7 @@ class WebhookSender:
 
 
 def _scope(webhook: Webhook, registry: Registry) -> ConflictScope | None:
-    """Return which conflicts a webhook may tell of, None: all. A webhook has stated no purpose, and may pass on what it
-    is told: terms that ask for more hide it.
-    """
+    """Return which conflicts a webhook may tell of, None: all. It has stated no purpose, and acts for others."""
     if webhook.all_contributors:
         return None
     reader = Principal(name="", role=Role.CONTRIBUTOR, contributor=webhook.contributor, acts_for_others=True)

@@ -1,11 +1,9 @@
 """Withdrawals on record outside the database: a start after a restored backup applies again those that it lacks.
 
-`withdrawals.log` in the data directory has one JSON object a line, on the disk before a call that withdrew returns:
-which entries, why, and by which event. Entries are told by ids and keyed commitments, items by keyed traces; no digest
-and no external id stands in the file. Restored entries are written down, too, and tokens and contributors that were
-shut out or changed; of secrets it has SHA-256.
-
-Each process of a hub appends what is missing when it sees that the database moved; the file is locked meanwhile.
+`withdrawals.log` in the data directory has one JSON object a line, on the disk before a call that withdrew returns.
+Entries are told by ids and keyed commitments, items by keyed traces, never by a digest or external id. Restored entries
+are written down, too, and tokens and contributors that were shut out or changed; of secrets SHA-256. Each process of a
+hub appends what is missing when the database moved; the file is locked meanwhile.
 """
 
 from __future__ import annotations
@@ -144,12 +142,10 @@ class WithdrawalLog:
             self._written = max(position.revision, written)
 
     def reapply(self) -> int:
-        """Withdraw again what this database lacks because it was restored from a backup; return how many entries.
-
-        Only for a start, before anybody reads. An entry that the log names is withdrawn again if it exists, is the
-        same, and is not withdrawn. Otherwise the entries that state the same item are, in all the contributor's hash
-        sets where the withdrawal held there; where there is none, the item is held, so that the next list does not
-        bring it back.
+        """Withdraw again what this database lacks because it was restored from a backup; return how many entries. Only
+        for a start. An entry that the log names is withdrawn if it is the same and stands. Otherwise the entries that
+        state the same item are, in all hash sets where the withdrawal held; where there is none, the item is held, so
+        that the next list does not bring it back.
         """
         present = self._store.revision()
         lacking: list[_Line] = []
@@ -342,10 +338,7 @@ class WithdrawalLog:
         return _pack(name, traces_of(secret, entry.external_id, known_by(entry)) - {name})
 
     def _commitment(self, entry: Entry) -> bytes:
-        """Return what tells whether an entry is the same, and nothing else.
-
-        Import ids are random, and outlast an erasure.
-        """
+        """Return what tells whether an entry is the same, and nothing else. Import ids outlast an erasure."""
         parts = [entry.name, entry.provenance.import_id, str(entry.create_revision)]
         return hmac.digest(self._store.secret, "\0".join(["withdrawal", *parts]).encode(), hashlib.sha256)[:_TRACE]
 
@@ -422,10 +415,7 @@ class _Cause(NamedTuple):
 
 
 class _LoggedWithdrawal(NamedTuple):
-    """One entry that a line withdrew.
-
-    `name`, `others`: traces of its item, empty where not known or where the item was restored since.
-    """
+    """One entry that a line withdrew. `name`, `others`: its item's traces; empty where unknown or restored since."""
 
     entry_id: int
     commitment: bytes
@@ -521,7 +511,7 @@ class _WithdrawalReplay:
             name = f"{contributor}/{set_id}"
             done |= {(h.hash_set, h.traces) for h in self._store.holds.of_set(contributor, set_id) if h.entry_id < 0}
             holds = [
-                _hold(number, one)
+                Hold(number, "", EntryState.WITHDRAWN, Origin.OPERATOR, number, traces=one.traces)
                 for number, one in number_of.items()
                 if one.cause.is_everywhere or one.line.hash_set == name
             ]
@@ -547,20 +537,6 @@ class _WithdrawalReplay:
         if not item.external_id or not one.name:
             return False
         return trace_of(self._store.secret, "EXTERNAL_ID", item.external_id.encode()) != one.name
-
-
-def _hold(number: int, one: _LoggedWithdrawal) -> Hold:
-    return Hold(
-        entry_id=number,
-        hash_set="",
-        effect=EntryState.WITHDRAWN,
-        origin=Origin.OPERATOR,
-        revision=number,
-        source_time="",
-        external_id="",
-        hashes=(),
-        traces=one.traces,
-    )
 
 
 def _write_all(file: int, text: bytes) -> None:

@@ -1,7 +1,4 @@
-"""`python -m hashhub.matcher`: compile the kernels into `HASHHUB_KERNEL_CACHE`, so that no start has to.
-
-A container image is built with it.
-"""
+"""`python -m hashhub.matcher`: compile the kernels into `HASHHUB_KERNEL_CACHE`, for container images."""
 
 from __future__ import annotations
 

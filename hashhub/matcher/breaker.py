@@ -1,10 +1,8 @@
-"""The circuit breaker: notices listed digests that are near an outlandish share of all queries, such as a blank picture
-or a placeholder that slipped into a hash set.
+"""The circuit breaker: notices listed digests near an outlandish share of all queries, such as a blank picture.
 
-Hits of such a digest stay, since one left out would be a miss that nobody sees, but are marked, so that they are
-answered as REVIEW at most. Nobody may cause a mark by sending something known again and again: hits at distance 0 count
-nothing, a query digest counts once for a listed one (among PAIRS different pairs), a variant counts as its upload, and
-every caller has counters and marks of its own.
+Hits of such a digest stay, but are marked, so that they are answered as REVIEW at most. Nobody may cause a mark by
+sending something again and again: hits at distance 0 count nothing, a query digest counts once for a listed one (among
+PAIRS different pairs), a variant counts as its upload, and every caller has counters and marks of its own.
 
 Counting follows Misra and Gries ("Finding repeated elements", 1982): every digest that is hit by more than 1 / COUNTERS
 of a window's pairs is among the counters. Memory is bounded for each of CALLERS callers, and searches never wait: one
@@ -54,9 +52,7 @@ class CircuitBreaker:
 
 @dataclass(frozen=True, slots=True)
 class TrippedDigest:
-    """A digest that tripped for a caller. prefix: its first eight hexadecimal digits; hits: different queries near it
-    in the window that tripped it, of `queries`.
-    """
+    """A digest that tripped for a caller: its `prefix` in hex, and `hits` of `queries` that were near it."""
 
     caller: str
     algorithm: str

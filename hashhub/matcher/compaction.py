@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from hashhub.background import Background
 from hashhub.errors import DataLoss, FailedPrecondition, HashHubError, LimitExceeded, Unavailable
-from hashhub.matcher.digests import packed_rows
 from hashhub.matcher.index import (
     Bitmap,
     Progress,
@@ -32,6 +31,7 @@ from hashhub.matcher.index import (
 from hashhub.matcher.owners import ANY, Owners
 from hashhub.matcher.plan import SCAN_BELOW
 from hashhub.matcher.recheck import Recheck, files_of
+from hashhub.matcher.search import packed_rows
 from hashhub.matcher.snapshot import Directory, Snapshot
 from hashhub.matcher.state import LiveState
 from hashhub.model import now
@@ -82,10 +82,7 @@ class Compaction:
     def __init__(
         self, live: LiveState, directory: Directory | None, *, publisher: bool, compact_after: int, threads: int
     ) -> None:
-        """Open the newest sound snapshot, and start the background thread.
-
-        publisher: this process publishes in the directory; the others only adopt what it published.
-        """
+        """Open the newest sound snapshot, and start the background thread. publisher: publishes in the directory."""
         self.damaged = False
         self.damages = 0
         self.last_damage = ""
@@ -255,9 +252,7 @@ class Compaction:
         return self._is_to_publish(is_quiet=is_quiet) or any(map(_crowded, self._live.now.segments.values()))
 
     def _is_to_publish(self, *, is_quiet: bool) -> bool:
-        """Whether a start from the snapshot would have much to read. Where that changes little, a new snapshot is
-        links.
-        """
+        """Whether a start from the snapshot would read much. Where that changes little, a new snapshot is links."""
         if self._publishes_in is None or self.damaged or time.monotonic() < self._retry_at:
             return False
         enough = self._compact_after * (1 if is_quiet else _MOST_PENDING)
@@ -285,9 +280,7 @@ class Compaction:
                 self.thread.wait(min(seconds, _LOOK_SECONDS))
 
     def _attempt(self, task: Callable[[], None]) -> None:
-        """Run a background task; an error is kept for `status` and the task tried again later, searches are
-        unaffected.
-        """
+        """Run a background task; keep an error for `status` and try again later. Searches are unaffected."""
         try:
             task()
         except _ClosingError:
@@ -303,9 +296,7 @@ class Compaction:
             raise _ClosingError
 
     def _tidy(self) -> None:
-        """Publish if the tail is large, which merges it; merge crowded tails otherwise. One core only: the others
-        answer.
-        """
+        """Publish if the tail is large, which merges it; otherwise merge crowded tails, on one core only."""
         with self._live.building:
             is_quiet = self._seconds_to_quiet() <= 0
             if self._publishes_in and self._is_to_publish(is_quiet=is_quiet):
@@ -316,10 +307,7 @@ class Compaction:
                     self._merge(name, run, 1, self._stop_if_closed)
 
     def _merge(self, name: str, run: Sequence[Segment], threads: int, progress: Progress | None) -> None:
-        """Replace some of an algorithm's segments in memory by one, unless `apply` merges one of them away meanwhile.
-
-        The caller holds `building`.
-        """
+        """Replace some of an algorithm's segments in memory by one, unless `apply` did meanwhile. Needs `building`."""
         standing, sources, since = self._live.sources(name, run)
         if len(standing) < 2 and not any(s.withdrawn for s in standing):  # noqa: PLR2004 - one alone is merged already
             return

@@ -1,7 +1,6 @@
 """Immutable segments: the sorted distinct digests of one algorithm, with the tables that search them.
 
-A segment is made once (`build`), from any number of unsorted sources, and then only read; its one mutable part is a
-bitmap of withdrawn rows. It lives in memory or in mapped files; neither the kernels nor the callers can tell.
+A segment is made once (`build`), in memory or in mapped files, and only its bitmap of withdrawn rows changes.
 
     part           dtype, shape                      bytes per digest, 256 bits
     rows           uint64[n, words], sorted          32
@@ -10,8 +9,8 @@ bitmap of withdrawn rows. It lives in memory or in mapped files; neither the ker
     fingerprints   uint16[m * (n + LANES)]           32
     ids            uint32[(m - 1) * n]               60          table 0 is in row order and needs none
 
-Rows hold *permuted* bits. Neighbouring bits of a PDQ hash are correlated, and a chunk of correlated bits has crowded
-groups: contiguous chunks produced 4.0 times the candidates that independent bits would, permuted ones 1.08 times.
+Rows hold *permuted* bits: chunks of neighbouring bits of PDQ, which are correlated, produced 4.0 times the candidates
+that independent bits would, permuted ones 1.08 times.
 """
 
 from __future__ import annotations
@@ -68,9 +67,7 @@ class Hits(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """How digests of one algorithm become rows and back. `permutation[p]` is the digest's bit that stands at bit p of a
-    row.
-    """
+    """How digests of one algorithm become rows and back. `permutation[p]`: the digest's bit at bit p of a row."""
 
     algorithm: Algorithm
     words: int
@@ -116,9 +113,7 @@ class Space:
         return one
 
     def plain(self, digests: NDArray[np.uint8]) -> Rows:
-        """Return the digests as words in their own order of bits, zeros filling the last: uint64[n, words], ordered as
-        bytes are.
-        """
+        """Return the digests as words in their own order of bits, the last one filled with zeros: uint64[n, words]."""
         n, width = digests.shape
         if width % 8:
             padded = np.zeros((n, 8 * self.words), np.uint8)
@@ -140,10 +135,7 @@ def _big_words(words: int) -> struct.Struct:
 
 @cache
 def space(name: str) -> Space:
-    """Return the space of the algorithm with this canonical name.
-
-    The permutation orders bit numbers by SHA-256, so it is the same on every machine and in every version of NumPy.
-    """
+    """Return the space of an algorithm, by name. SHA-256 orders its bits, so that it is the same everywhere."""
     algorithm = SEARCHED[name]
     words = -(-algorithm.digest_bytes // 8)
     nothing = np.zeros((0, 0, 0), np.uint64)
@@ -187,9 +179,7 @@ class _One(NamedTuple):
 
 
 class _Scratch(threading.local):
-    """Each thread's room for matches (query numbers, row numbers and distances), and for one digest that is packed,
-    kept between searches.
-    """
+    """Each thread's memory for matches (queries, rows, distances) and for one packed digest, kept between searches."""
 
     def __init__(self) -> None:
         self.grow(_FIRST_RESULTS)
@@ -203,10 +193,7 @@ _scratch = _Scratch()
 
 
 class Segment:
-    """Sorted distinct rows that only their withdrawn bits change.
-
-    Readers need no lock: one writer at a time flips bits, each in one byte, and a search sees the old or the new one.
-    """
+    """Sorted distinct rows that only their withdrawn bits change, by one writer at a time; readers need no lock."""
 
     def __init__(
         self,
@@ -216,9 +203,7 @@ class Segment:
         name: str | None = None,
         owners: Owners | None = None,
     ) -> None:
-        """Wrap finished arrays. dead: uint8[ceil(n / 8)], bit k % 8 of byte k // 8 for row k. name: of its files, if it
-        has any. owners: None: nothing is said of them yet.
-        """
+        """Wrap finished arrays. dead: uint8[ceil(n / 8)], bit k % 8 of byte k // 8 for row k. name: of its files."""
         self.space = of
         self.parts = parts
         self.name = name
@@ -265,9 +250,7 @@ class Segment:
         return present
 
     def withdraw(self, at: NDArray[np.int64]) -> int:
-        """Stop the rows at these places (negative: none) from matching. Returns how many did match. One writer at a
-        time.
-        """
+        """Stop the rows at these places (negative: none) from matching; return how many did. One writer at a time."""
         changed = int(kernels.set_bits(self.dead, at, True))
         self.owners.forget(at)
         self.withdrawn += changed
@@ -289,15 +272,11 @@ class Segment:
         return self._engine(max_distance).collect(queries)
 
     def search_bounded(self, queries: Rows, max_distance: int, most: int) -> Hits | None:
-        """As `search`; None where several queries have more than `most` hits together, so many that they would have to
-        be asked one after the other.
-        """
+        """As `search`; None where several queries have more than `most` hits together: ask them one by one."""
         return self._engine(max_distance).collect_bounded(queries, most)
 
     def search_few(self, queries: Rows, max_distance: int) -> Hits | None:
-        """As `search`, in fewer steps, None where nothing is hit, as mostly. `queries`: made by `Space`, no part of
-        other rows.
-        """
+        """As `search`, in fewer steps; None where nothing is hit. `queries`: made by `Space`, no part of other rows."""
         return (self._engines.get(max_distance) or self._engine(max_distance)).collect_own(queries)
 
     def look_up_few(self, digests: Sequence[bytes]) -> Hits | None:
@@ -508,9 +487,7 @@ def _flips(bits: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 @dataclass(frozen=True, slots=True)
 class SegmentSource:
-    """Rows to take into a segment; rows whose bit in `dead` is set stay out. is_sorted: they are sorted and distinct,
-    as a segment's are; otherwise they come in any order and with repeats.
-    """
+    """Rows to take into a segment but for those in `dead`. is_sorted: sorted and distinct, as a segment's are."""
 
     rows: Rows
     dead: Bitmap | None = None
@@ -573,10 +550,7 @@ def _dead(source: SegmentSource) -> Bitmap:
 
 
 def _sorted(sources: Sequence[SegmentSource], words: int, threads: int, told: Progress) -> Rows:
-    """Return the distinct living rows of all sources, sorted.
-
-    One counting pass and one scattering pass over prefix buckets, then each bucket by itself: all three in parallel.
-    """
+    """Return the distinct living rows of all sources, sorted by buckets, in parallel."""
     pieces = [
         (source.rows, _dead(source), lo, hi) for source in sources for lo, hi in _slices(len(source.rows), threads)
     ]
@@ -628,9 +602,7 @@ def has_tables(of: Space, count: int) -> DigestLayout | None:
 
 
 def tables(of: DigestLayout, rows: Rows, threads: int, progress: Progress | None = None) -> Iterator[Tables]:
-    """Yield the tables of sorted rows in order, built by `threads` threads, which run at most that many ahead of the
-    consumer.
-    """
+    """Yield the tables of sorted rows in order, built by `threads` threads at most that far ahead of the consumer."""
     told = progress or _silent
     with ThreadPoolExecutor(threads) as pool:
         waiting = [pool.submit(_table, of, rows, number) for number in range(min(threads, of.tables))]

@@ -1,9 +1,8 @@
 """The compiled inner loops. Nothing here knows algorithms, files or revisions: arrays in, arrays out.
 
-Everything is Numba with the GIL released. Two things are said to LLVM directly, through intrinsics: *prefetch*, because
-an index larger than the caches is a list of cache misses that must overlap, and *one compare of 32 fingerprints*,
-because LLVM does not turn a conditional append into vector code. Both are plain LLVM IR, so every CPU that Numba
-supports gets correct code; AVX-512 BITALG makes the compare three instructions.
+Everything is Numba with the GIL released. Two things are said to LLVM directly, in plain IR that every CPU runs:
+*prefetch*, because an index larger than the caches is a list of cache misses that must overlap, and *one compare of 32
+fingerprints*, because LLVM does not turn a conditional append into vector code.
 
 Rows are digests as native `uint64` words that hold the big-endian value of eight bytes each, so comparing words in
 order is comparing bytes in order. Bit 0 of a row is the most significant bit of its first word.
@@ -48,9 +47,7 @@ _INSERTION: Final = 24
 
 @intrinsic
 def _near(_context: Any, array: Any, _index: Any, _wanted: Any, _limit: Any) -> Any:
-    """Return uint32: bit k is set where fingerprint `array[index + k]` is within `limit` bits of `wanted`; reads LANES
-    of them.
-    """
+    """Return uint32: bit k is set where fingerprint `array[index + k]` is within `limit` bits of `wanted`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         values, index, wanted, limit = args
@@ -116,9 +113,7 @@ def _lowest(_context: Any, _value: Any) -> Any:
 
 @jit
 def pack(digests: NDArray[np.uint8], images: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
-    """Write each digest (uint8[n, 8 w], w 1 or 4) as a row, every bit at its place; `images` (uint64[8 w, 256, w]): of
-    each byte value.
-    """
+    """Write each digest (uint8[n, 8 w], w 1 or 4) as a row; `images` (uint64[8 w, 256, w]): of each byte value."""
     n, width = digests.shape
     for k in range(n):
         # Four names instead of an inner loop, so that they stay in registers.
@@ -139,9 +134,7 @@ def pack(digests: NDArray[np.uint8], images: NDArray[np.uint64], out: NDArray[np
 
 @jit
 def unpack(rows: NDArray[np.uint64], at: NDArray[np.int64], images: NDArray[np.uint64], out: NDArray[np.uint8]) -> None:
-    """Write the digests of the rows `at` to `out` (uint8[k, digest_bytes]); `images` undoes `pack`, or is empty where
-    bits were not moved.
-    """
+    """Write the digests of the rows `at` to `out` (uint8[k, digest_bytes]); `images` undoes `pack`, or is empty."""
     width = out.shape[1]
     moved = images.shape[0] > 0
     words = images.shape[2]
@@ -215,9 +208,7 @@ def set_bits(bitmap: NDArray[np.uint8], rows: NDArray[np.int64], value: bool) ->
 def count_prefixes(
     rows: NDArray[np.uint64], dead: NDArray[np.uint8], first: int, last: int, bits: int, counts: NDArray[np.int64]
 ) -> None:
-    """Add to `counts` (int64[2**bits]) the living rows `first` (inclusive) to `last` (exclusive) by their first
-    bits.
-    """
+    """Add to `counts` (int64[2**bits]) living rows `first` (inclusive) to `last` (exclusive) by their first bits."""
     for k in range(first, last):
         if not is_set(dead, k):
             counts[_prefix(rows, k, bits)] += 1
@@ -340,10 +331,7 @@ def _sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
 def sort_buckets(
     rows: NDArray[np.uint64], bounds: NDArray[np.int64], first: int, last: int, distinct_by_bucket: NDArray[np.int64]
 ) -> None:
-    """Sort buckets `first` to `last` (exclusive) in place and drop duplicates.
-
-    `distinct_by_bucket[b]` gets the number of rows that stand at the start of bucket b then.
-    """
+    """Sort buckets `first` to `last` (exclusive) in place, drop duplicates and count in `distinct_by_bucket`."""
     for b in range(first, last):
         low, high = bounds[b], bounds[b + 1]
         _sort(rows, low, high)

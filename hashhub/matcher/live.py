@@ -34,11 +34,19 @@ from hashhub.kernel_cache import is_kept, load
 from hashhub.matcher import kernels, search
 from hashhub.matcher.breaker import CircuitBreaker, QueryBreaker, TrippedDigest
 from hashhub.matcher.compaction import Chunk, Compaction
-from hashhub.matcher.digests import check_widths, checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Progress, SegmentSource, sorted_rows, space
 from hashhub.matcher.owners import ANY
 from hashhub.matcher.plan import SCAN_BELOW, SearchEngine
-from hashhub.matcher.search import HashSets, Matches, Plan, SegmentHits
+from hashhub.matcher.search import (
+    HashSets,
+    Matches,
+    Plan,
+    SegmentHits,
+    check_widths,
+    checked_distance,
+    known_algorithm,
+    packed_rows,
+)
 from hashhub.matcher.snapshot import Directory
 from hashhub.matcher.state import LiveState
 
@@ -50,9 +58,7 @@ _NOTHING: Final[Mapping[str, NDArray[np.uint8]]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """The digests of one algorithm: those that match, those added since the snapshot, those withdrawn but still stored,
-    all bytes.
-    """
+    """The digests of one algorithm: those that match, since the snapshot, withdrawn but stored; all bytes."""
 
     count: int
     tail: int
@@ -64,10 +70,8 @@ class IndexStatus:
 
 @dataclass(frozen=True, slots=True)
 class MatcherStatus:
-    """A matcher's state. damaged: a snapshot was found damaged and nothing replaced it yet: rebuild from the store.
-
-    error: what last went wrong in the background, until the next success. damages: how often damage was found since the
-    start; last_damage: what was found then, and when.
+    """A matcher's state. damaged: a snapshot is damaged and not replaced: rebuild. error: what last went wrong in the
+    background, until the next success. damages: how often since the start; last_damage: what and when.
     """
 
     revision: int
@@ -82,10 +86,9 @@ class MatcherStatus:
 
 
 class Matcher:
-    """Finds the distinct digests that are near others, exactly, while they are added and withdrawn.
-
-    Thread-safe. Searches never lock and never wait. Changes are visible to every search that starts after `apply`
-    returned. Use it as a context manager, or call `close`.
+    """Finds the distinct digests that are near others, exactly, while they are added and withdrawn. Thread-safe:
+    searches never lock, and see every change whose `apply` returned before. Use it as a context manager, or call
+    `close`.
     """
 
     def __init__(
@@ -139,9 +142,7 @@ class Matcher:
         self.close()
 
     def close(self) -> None:
-        """Stop the background thread and release the directory. Mapped pages go when the last search that uses them
-        returns.
-        """
+        """Stop the background thread and release the directory. Mapped pages go when the last search has returned."""
         self._compaction.close()
         if self._pool:
             self._pool.shutdown()
@@ -161,9 +162,7 @@ class Matcher:
 
     @property
     def is_checked(self) -> bool:
-        """Whether the opened snapshot has been verified against its manifest. Only the publishing process verifies;
-        damage is reported by `status`.
-        """
+        """Whether the opened snapshot has been verified against its manifest, by the publishing process only."""
         return self._compaction.checked.is_set()
 
     @property
@@ -241,10 +240,8 @@ class Matcher:
         self._compaction.compact(progress)
 
     def refresh(self) -> bool:
-        """Adopt a newer snapshot that another process published; one `stat` when there is none. Returns whether one was
-        adopted.
-
-        What was applied here beyond the snapshot's revision stays applied.
+        """Adopt a newer snapshot that another process published, and return whether there was one. What was applied
+        here beyond the snapshot's revision stays applied.
         """
         return self._compaction.refresh()
 
@@ -336,9 +333,7 @@ class Matcher:
         return True
 
     def contains(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return, for uint8[n, digest_bytes], whether each digest itself is present: bool[n]. Raises InvalidArgument as
-        `search`.
-        """
+        """Return which of the digests, uint8[n, digest_bytes], are present: bool[n]. Raises as `search`."""
         rows = packed_rows(algorithm, digests)
         present = np.zeros(len(rows), np.bool_)
         for segment in self._live.now.segments.get(algorithm, ()):
@@ -383,10 +378,8 @@ class Matcher:
         )
 
     def verify(self, progress: Progress | None = None) -> None:
-        """Read the current snapshot's files and compare their digests; a publisher also does it in the background after
-        opening.
-
-        Raises DataLoss, after which `status().damaged` stays True until `rebuild`.
+        """Compare the current snapshot's files with their digests; a publisher also does it after opening. Raises
+        DataLoss, after which `status().damaged` stays True until `rebuild`.
         """
         self._compaction.verify(progress)
 
@@ -402,10 +395,8 @@ def _opened(path: Path, *, publisher: bool) -> tuple[Directory | None, str | Non
 
 
 def warm_up(phase: Callable[[bool], AbstractContextManager[None]] = lambda _: nullcontext()) -> None:
-    """Compile, or load from the cache, every kernel, so that no request has to wait for it: seconds at first, then
-    milliseconds; nothing the second time. Of several processes one compiles, and the others wait and load.
-
-    `phase` is told whether there are compiled ones by then, and is entered meanwhile.
+    """Compile, or load from the cache, every kernel, so that no request waits for it. Of several processes one
+    compiles. `phase` is told whether there are compiled ones by then, and is entered meanwhile.
     """
     load([kernels], _warm_up, phase)
 

@@ -1,8 +1,5 @@
 """Which hash sets have each row's digest: what keeps a search from answering with what somebody may not see, or with a
-thousand digests of one contributor.
-
-It may name more hash sets than have the digest now, and never fewer: withdrawing from one set takes nothing back while
-another one has it.
+thousand digests of one contributor. It may name more hash sets than have the digest now, and never fewer.
 """
 
 from __future__ import annotations
@@ -32,9 +29,7 @@ class Owners:
     def stored(
         cls, numbers: NDArray[np.uint32], sets: Iterable[Iterable[int]], as_written: NDArray[np.uint32]
     ) -> Owners:
-        """Return what was written: the rows' numbers, and the sets in their order. `as_written`: the numbers in a
-        mapping that nobody changes.
-        """
+        """Return what was written: the rows' numbers and the sets. `as_written`: the numbers in a fixed mapping."""
         owners = cls(0)
         owners.numbers, owners.sets, owners.as_written = numbers, [frozenset(keys) for keys in sets], as_written
         owners._number_of = {keys: number for number, keys in enumerate(owners.sets)}

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.cancellation import check
-from hashhub.matcher.digests import checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Hits, SegmentSource, build, space
+from hashhub.matcher.search import checked_distance, known_algorithm, packed_rows
 
 _BLOCK: Final = 512  # digests that a thread searches for at once
 _MOST_HITS: Final = 1 << 20  # of one block, some 20 MB; beyond it the block is cut in two, down to one digest
@@ -55,10 +55,8 @@ class NearDigests:
         return apart
 
     def near(self, max_distance: int | None, wanted: NDArray[np.int64] | None = None) -> Iterator[DigestPair]:
-        """Yield what is within `max_distance` (inclusive; None: the algorithm's default) of the digests at the places
-        `wanted`, int64[n] ascending, or of all.
-
-        A part has some million hits at most, or those of one digest where it alone has more.
+        """Yield what is within `max_distance` (inclusive; None: the default) of the digests at the places `wanted`,
+        int64[n] ascending, or of all. A part has some million hits at most, or those of one digest.
         """
         distance = checked_distance(self._algorithm, max_distance)
         places = np.arange(len(self)) if wanted is None else wanted

@@ -1,14 +1,12 @@
 """Which engine answers a search, and with which thresholds. Pure arithmetic: no arrays of digests, no kernels.
 
-A permuted digest is cut into chunks, one table each; chunks are paired into *regions*. A table groups all digests by
-the address bits of its chunk and keeps 16 bits of the partner chunk as a *fingerprint*. A search visits the groups
-whose address is within T_i bits of the query's, and reads a row only where address and fingerprint together are within
-R_j bits.
+A permuted digest is cut into chunks, one table each; chunks are paired into *regions*. A table groups digests by its
+chunk's address bits, and keeps 16 bits of the partner chunk as a *fingerprint*. A search visits the groups within T_i
+bits of the query's address, and reads a row where address and fingerprint together are within R_j bits.
 
 Nothing is missed: if sum(R_j + 1) >= r + 1 over the regions, a digest within r bits has at most R_j differences in some
 region; if sum(T_i + 1) >= R_j + 1 over that region's tables, one of them finds it (the general pigeonhole principle of
-"GPH", ICDE 2018, applied twice). -1 means that a table or region is not used. Units are dealt out where they cost
-least.
+"GPH", ICDE 2018, applied twice). -1: a table or region is not used.
 """
 
 from __future__ import annotations
@@ -90,11 +88,7 @@ def layout_for(bits: int, count: int) -> DigestLayout:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a search at one radius visits.
-
-    in_chunk[i] is T_i, in_region[i] the R_j of table i's region; -1: not used. The expectations are for independent
-    random digests.
-    """
+    """What a search at one radius visits. in_chunk[i]: T_i; in_region[i]: the R_j of table i's region; -1: unused."""
 
     in_chunk: tuple[int, ...]
     in_region: tuple[int, ...]
@@ -177,10 +171,7 @@ class DigestPart:
 
 
 def choose(layout: DigestLayout | None, count: int, max_distance: int, *, scan_only: bool = False) -> DigestPart:
-    """Choose the engine for one segment of `count` digests.
-
-    layout: None when the segment has no tables. scan_only: the metric is not Hamming.
-    """
+    """Choose the engine for a segment of `count` digests. layout: None: it has no tables. scan_only: not Hamming."""
     if max_distance == 0:
         return DigestPart(SearchEngine.SORTED, "distance 0 is a look-up in the sorted digests", count, 200.0)
     scan_ns = count * _COMPARE_NS

@@ -1,8 +1,6 @@
-"""Compares what a matcher answers from with the checksums of its snapshot, again and again: a disk or a memory that
-goes bad after the start would otherwise answer NO_MATCH in silence.
-
-Of the processes that share a directory one compares, whoever holds `recheck.lock`. What it finds damaged it names in
-the file DAMAGED, which all of them look at each second.
+"""Compares what a matcher answers from with its snapshot's checksums, again and again: a disk or memory that goes bad
+would otherwise answer NO_MATCH in silence. Of the processes that share a directory one compares, whoever holds
+`recheck.lock`, and names what is damaged in the file DAMAGED, which all look at each second.
 """
 
 from __future__ import annotations

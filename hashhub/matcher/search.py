@@ -1,4 +1,4 @@
-"""Searching segments: every one by itself, then one answer in order."""
+"""Searching segments: what callers hand in, checked; every segment by itself, then one answer in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.hashes import Algorithm, Metric
+from hashhub.errors import InvalidArgument, Reason, Violation
+from hashhub.hashes import SEARCHED, Algorithm, Metric
 from hashhub.matcher.breaker import QueryBreaker, counted
 from hashhub.matcher.index import Hits, Rows, Segment, space
 from hashhub.matcher.owners import ANY
@@ -74,11 +75,6 @@ class Plan:
     def thresholds(self) -> Thresholds | None:
         """The thresholds of the largest segment, if its tables are used."""
         return self.parts[0].thresholds
-
-    @property
-    def expected_microseconds(self) -> float:
-        """The estimated time of one query on one core."""
-        return sum(p.expected_ns for p in self.parts) / 1_000
 
 
 def search_segment(segment: Segment, rows: Rows, max_distance: int, pool: ThreadPoolExecutor | None) -> Hits:
@@ -226,9 +222,7 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 def _nearest(
     number: NDArray[np.int64], distances: NDArray[np.int32], queries: int, limit: int, *, in_order: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which hits are no further than the `limit`-th nearest of their query, and which queries have more; more
-    than `limit` where distances are equal, unless they come in order.
-    """
+    """Return which hits are among the `limit` nearest of their query, and which queries have more."""
     counts = np.bincount(number, minlength=queries)
     if in_order:
         return np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts) < limit, counts > limit
@@ -237,3 +231,60 @@ def _nearest(
     furthest = np.where(counts > 0, ordered[np.maximum(last, 0)] & 0xFFFFFFFF, 0) if len(ordered) else counts
     near: NDArray[np.bool_] = distances <= furthest[number]
     return near, counts > limit
+
+
+def known_algorithm(algorithm: str) -> Algorithm:
+    """Return the algorithm with this canonical name. Raises InvalidArgument (UNKNOWN_ALGORITHM)."""
+    of = SEARCHED.get(algorithm)
+    if of is None:
+        known = ", ".join(SEARCHED)
+        raise InvalidArgument(
+            f"unknown hash algorithm {algorithm[:40]!r}; known algorithms are {known}",
+            reason=Reason.UNKNOWN_ALGORITHM,
+            violations=(Violation("algorithm", f"must be one of {known}", "UNKNOWN_ALGORITHM"),),
+        )
+    return of
+
+
+def packed_rows(algorithm: str, digests: NDArray[np.uint8]) -> Rows:
+    """Return the digests as rows. Raises InvalidArgument unless they are uint8[n, digest_bytes] of an algorithm."""
+    of = known_algorithm(algorithm)
+    check_shape(of, digests)
+    return space(of.name).pack(digests)
+
+
+def check_shape(of: Algorithm, digests: NDArray[np.uint8]) -> None:
+    """Raise InvalidArgument unless the digests are uint8[n, digest_bytes]."""
+    if digests.dtype != np.uint8 or digests.shape[1:] != (of.digest_bytes,):
+        raise InvalidArgument.field(
+            f"{of.name} digests",
+            f"must be uint8[n, {of.digest_bytes}], got {digests.dtype}{list(digests.shape)}",
+            "WRONG_LENGTH",
+        )
+
+
+def check_widths(of: Algorithm, digests: Sequence[bytes]) -> None:
+    """Raise InvalidArgument unless each digest has `digest_bytes`."""
+    for digest in digests:
+        if len(digest) != of.digest_bytes:
+            raise InvalidArgument.field(
+                f"{of.name} digests", f"must have {of.digest_bytes} bytes, got {len(digest)}", "WRONG_LENGTH"
+            )
+
+
+def checked_distance(of: Algorithm, max_distance: int | None) -> int:
+    """Return the distance to use. Raises InvalidArgument where it is missing or out of range."""
+    if max_distance is None:
+        if of.default_max_distance is None:
+            raise InvalidArgument(
+                f"max_distance: {of.name} has no default distance, because {of.source}",
+                reason=Reason.DISTANCE_REQUIRED,
+                violations=(Violation("max_distance", f"must be given for {of.name}", "DISTANCE_REQUIRED"),),
+            )
+        return of.default_max_distance
+    most = of.max_possible_distance
+    if not 0 <= max_distance <= most:
+        raise InvalidArgument.field(
+            "max_distance", f"must be 0 to {most} for {of.name}, got {max_distance}", "OUT_OF_RANGE"
+        )
+    return max_distance

@@ -11,12 +11,10 @@
         <segment>.owners               numbers of sets of hash sets' keys, which stand in the manifest
 
 A snapshot is a list of segments, oldest first. Segments never change, so a new snapshot hard-links the files of those
-it keeps and writes only what is new: publishing costs what changed, not what exists. The file system counts the links;
-removing an old directory frees just what nobody uses, and processes that still have it mapped keep their pages.
+it keeps: publishing costs what changed. Processes that have an old one mapped keep its pages.
 
 Publishing: (1) write to a temporary name; (2) fsync files and directory; (3) rename; (4) fsync the parent; (5) replace
-CURRENT. Files are written with `write`, never through a mapping: a full disk is then an error that is caught, not a
-signal that kills.
+CURRENT. Files are written with `write`, never through a mapping: a full disk is an error, not a signal that kills.
 """
 
 from __future__ import annotations
@@ -54,6 +52,7 @@ from hashhub.matcher.index import (
 )
 from hashhub.matcher.owners import Owners
 from hashhub.obstacles import is_in_the_way, obstacle, open_file, read_file
+from hashhub.writing import sync
 
 FORMAT: Final = 2
 """Changes whenever an older program could misread the files."""
@@ -116,10 +115,8 @@ class Directory:
     """The snapshots under one path. One publisher at a time, any number of readers, in any number of processes."""
 
     def __init__(self, path: Path, *, publisher: bool) -> None:
-        """Create the directory if needed; a publisher takes its lock and clears what an interrupted one left.
-
-        Raises FailedPrecondition (DATA_IN_USE) when another process publishes here, Unavailable when the path cannot be
-        used.
+        """Create the directory if needed; a publisher takes its lock and clears what was interrupted. Raises
+        FailedPrecondition (DATA_IN_USE) when another process publishes here, Unavailable.
         """
         self._path = path
         self._snapshots = path / "snapshots"
@@ -268,10 +265,8 @@ class Directory:
             (self._snapshots / name).rename(self._snapshots / f"damaged-{name}")
 
     def clear(self) -> None:
-        """Remove all snapshots, on a disk that has no room for another one. Processes that have one mapped keep its
-        pages.
-
-        Raises Unavailable when one cannot be removed: the next start would take it for a sound one.
+        """Remove all snapshots, on a disk that has no room for another one; whoever has one mapped keeps its pages.
+        Raises Unavailable when one stays, which the next start would take for a sound one.
         """
         with disk_errors("removing snapshots"):
             (self._path / "CURRENT").unlink(missing_ok=True)
@@ -311,7 +306,7 @@ class Directory:
         except BaseException:
             pointer.unlink(missing_ok=True)
             raise
-        _sync_directory(self._path)
+        sync(self._path)
 
 
 class SnapshotWriter:
@@ -327,9 +322,7 @@ class SnapshotWriter:
             self._path.mkdir()
 
     def build(self, of: Space, rows: Rows, owners: Owners, threads: int, progress: Progress | None = None) -> None:
-        """Add a segment with these sorted distinct rows and their owners; only `threads` of its tables are in memory at
-        a time.
-        """
+        """Add a segment of these sorted distinct rows and their owners; `threads` tables at most are in memory."""
         layout = has_tables(of, len(rows))
         entry = _entry(of, secrets.token_hex(8), len(rows))
         with disk_errors("writing a snapshot"):
@@ -351,9 +344,7 @@ class SnapshotWriter:
         self._entries.append(entry)
 
     def keep(self, segment: Segment, older: Snapshot, dead: NDArray[np.uint8]) -> None:
-        """Add a segment of an older snapshot as it is, except for its withdrawn bits (uint8[ceil(n / 8)]) and what
-        became known of its owners.
-        """
+        """Add an older snapshot's segment, but for its withdrawn bits (uint8[ceil(n / 8)]) and its owners since."""
         before = next(e for e in older.manifest["segments"] if e["name"] == segment.name)
         entry = _entry(segment.space, str(before["name"]), segment.count)
         with disk_errors("writing a snapshot"):
@@ -383,10 +374,10 @@ class SnapshotWriter:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _sync_directory(self._path)
+        sync(self._path)
         name = f"{self._revision}-{secrets.token_hex(4)}"
         self._path.rename(self._snapshots / name)
-        _sync_directory(self._snapshots)
+        sync(self._snapshots)
         return name
 
     def abandon(self) -> None:
@@ -526,9 +517,7 @@ def _open_segment(path: Path, entry: dict[str, Any], of: Space, known: SegmentPa
 
 
 def _mapped(file: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Map a file, in huge pages where the kernel and the file system have them: a search of ten million digests reads
-    from some 500 pages of 4 kB, and took half as long again with these.
-    """
+    """Map a file, in huge pages where there are some: they save a third of a search of ten million digests."""
     with file.open("rb") as source:
         # Private and never written, so that mapped and other arrays are one type to the compiler.
         mapping = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -548,11 +537,3 @@ def _link(source: Path, target: Path) -> None:
         if e.errno not in {errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK}:
             raise
         shutil.copyfile(source, target)  # a file system without hard links
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -33,10 +33,7 @@ _GATHERED: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Logged operations on one algorithm: rows added, or withdrawn.
-
-    `revisions`, `added`: one for all rows, or one for each.
-    """
+    """Logged operations on one algorithm: rows added, or withdrawn. `revisions`, `added`: one for all, or one each."""
 
     algorithm: str
     rows: Rows
@@ -72,11 +69,7 @@ class StateMoment:
 
 
 class LiveState:
-    """The one reference that searches read, and all that may change it.
-
-    building: held by whoever builds segments aside, for long. It is always taken before the lock of changes, which is
-    held for short.
-    """
+    """The one reference that searches read. building: held by whoever builds segments aside, taken first."""
 
     def __init__(self, *, keeps_log: bool) -> None:
         """keeps_log: a snapshot will hold the changes; without one the log is needed only while something is built."""
@@ -97,9 +90,7 @@ class LiveState:
         self.logged_from = snapshot.revision
 
     def apply(self, revision: int, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows], hash_set: int) -> None:
-        """Apply a change of the store, unless the state is beyond its revision. added: sorted and distinct, of this
-        hash set.
-        """
+        """Apply a change of the store unless the state is beyond it. added: sorted, distinct, of this hash set."""
         with self._changing:
             if revision < self.now.revision:
                 return
@@ -116,9 +107,7 @@ class LiveState:
                 self.logged_from = revision
 
     def _log(self, changes: Iterable[Change]) -> None:
-        """Append to the log, and put small changes at its end together unless somebody counts them. The caller holds
-        the lock of changes.
-        """
+        """Append to the log, and put small changes at its end together unless counted. Needs the lock of changes."""
         for change in changes:
             self._changes.append(change)
             self._small += len(change.rows) < SCAN_BELOW
@@ -142,10 +131,8 @@ class LiveState:
             return StateMoment(state, len(self._changes), dead, self.pending)
 
     def sources(self, name: str, run: Sequence[Segment]) -> tuple[list[Segment], list[SegmentSource], int]:
-        """Return those of a run of an algorithm's segments that still stand, their rows for a merge, and the first
+        """Return those of a run of segments that `apply` has not merged away, their rows for a merge, and the first
         logged change that these lack. The caller holds `building`.
-
-        A small segment may have been merged into another by `apply` since the run was chosen.
         """
         with self._changing:
             present = self.now.segments[name]
@@ -153,9 +140,7 @@ class LiveState:
             return standing, [s.source(s.dead.copy()) for s in standing], len(self._changes)
 
     def exchange(self, name: str, run: Sequence[Segment], merged: Segment, since: int) -> None:
-        """Put a segment in the place of those it was merged from, unless `apply` merged a small one of them away
-        meanwhile. The caller holds `building`.
-        """
+        """Put a segment in the place of those it was merged from, unless `apply` did meanwhile. Needs `building`."""
         with self._changing:
             present = self.now.segments[name]
             if any(s not in present for s in run):
@@ -170,10 +155,8 @@ class LiveState:
                 self.logged_from = self.now.revision
 
     def replace(self, segments: Segments, snapshot: Snapshot | None, revision: int, since: int | None) -> None:
-        """Swap in segments that hold the store at `revision`, after applying to them what was logged since then.
-
-        since: the first logged change that they lack; None: the first of that revision or a later one. The caller holds
-        `building`.
+        """Swap in segments that hold the store at `revision`, with what was logged since applied to them. since: the
+        first logged change that they lack; None: of that revision or later. Needs `building`.
         """
         with self._changing:
             later = self._changes[since:] if since is not None else [c.since(revision) for c in self._changes]
@@ -188,9 +171,7 @@ class LiveState:
 def _applied(
     segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows], hash_set: int | None
 ) -> tuple[Segments, int]:
-    """Return the segments after a change, and how many digests it touched. added: sorted and distinct, of this hash
-    set; None: nothing is said of their owners. Withdrawing comes first.
-    """
+    """Return the segments after a change, and how many digests it touched. added: sorted, distinct, of the set."""
     changed = 0
     for name, rows in withdrawn.items():
         for segment in segments.get(name, ()):
@@ -219,9 +200,7 @@ def _applied(
 
 
 def _outcome(changes: Sequence[Change]) -> Change:
-    """Return the last one of each digest of logged changes of one algorithm: all that matters to whoever lacks them,
-    or those from one revision on.
-    """
+    """Return the last outcome of each digest of logged changes of one algorithm, or those from one revision on."""
     rows = np.concatenate([c.rows for c in changes])
     revisions = np.concatenate([np.broadcast_to(c.revisions, len(c.rows)) for c in changes])
     added = np.concatenate([np.broadcast_to(c.added, len(c.rows)) for c in changes])
@@ -246,9 +225,7 @@ def _gathered(changes: Sequence[Change]) -> list[Change]:
 
 
 def _caught_up(segments: Segments, changes: Sequence[Change], known: Segments) -> Segments:
-    """Return the segments after the outcome of logged changes, so that nothing shows what was undone. known: those that
-    these changes were applied to, with the owners of what was added.
-    """
+    """Return the segments after the outcome of logged changes. known: those that were there before, with owners."""
     added, withdrawn = {}, {}
     for name, of_one in _by_algorithm(changes).items():
         outcome = _outcome(of_one)

@@ -9,11 +9,8 @@
          │             └── Marking                    handling terms; they travel with every entry
          └── takes_from                               whom it takes material from: decides who counts as independent
 
-    Import: one act of ingestion. A connector turns bytes into Records and Rejects; the hub turns Records into Entries
-    and accounts for every item in Findings. Change: one row of the change feed.
-
-The types are `msgspec` structs rather than dataclasses: an import builds several million of them, and msgspec builds
-them five to ten times faster and gives them their JSON form (docs/decisions/0001).
+A connector turns bytes into Records and Rejects; the hub turns Records into Entries and accounts for every item in
+Findings. The types are `msgspec` structs (docs/decisions/0001).
 """
 
 from __future__ import annotations

@@ -52,10 +52,8 @@ class ConflictState(StrEnum):
 
 
 class ConflictReason(StrEnum):
-    """What a conflict comes to, as somebody sees it.
-
-    LEFT_STANDING: both stand, their criteria differ. CORRECTED: a party has corrected its statement, or will.
-    NOT_THE_SAME_ITEM: they are about different media. DECIDED_FOR: one party is right.
+    """What a conflict comes to, as somebody sees it. LEFT_STANDING: both stand, their criteria differ. CORRECTED: a
+    party corrects its statement. NOT_THE_SAME_ITEM: they are about different media. DECIDED_FOR: one party is right.
     """
 
     LEFT_STANDING = "LEFT_STANDING"
@@ -66,9 +64,7 @@ class ConflictReason(StrEnum):
 
 
 class ConflictStatement(msgspec.Struct, frozen=True, kw_only=True):
-    """What one entry of a conflict states. `entry` is its name, `scheme` ID@VERSION, empty where it is not classified;
-    `digests`: of exact algorithms.
-    """
+    """What one entry of a conflict states: `entry` its name, `scheme` ID@VERSION or empty, `digests` exact ones."""
 
     entry: str
     state: EntryState
@@ -141,12 +137,9 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConflictFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which conflicts are meant: those that fit every criterion that is given, each by any of its values.
-
-    `contributor`, `hash_set` (`CONTRIBUTOR/SET`), `entry` (`CONTRIBUTOR/SET/ENTRY`) and `jurisdiction` fit by either
-    party, `jurisdiction` also by the law that a LEGAL_STATUS conflict is about. `other`: with `contributor`, the other
-    party. `states` empty: all that have not ended. `since_revision`: opened, or their ground changed, at this revision
-    or later.
+    """Which conflicts are meant: those that fit every criterion that is given, each by any of its values, as a party's
+    or, for `jurisdiction`, as the law that a LEGAL_STATUS conflict is about. `other`: with `contributor`, the other
+    party. `states` empty: all that have not ended. `since_revision`: opened, or their ground changed, since.
     """
 
     kinds: tuple[ConflictKind, ...] = ()
@@ -185,9 +178,7 @@ class ConflictingContributor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConflictSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Conflicts, counted. `contributors`: those with most conflicts first. `looked_upto`: the revision up to which
-    conflicts were looked for; None where that is not told.
-    """
+    """Conflicts, counted. `contributors`: those with most first. `looked_upto`: a revision; None: not told."""
 
     counts: tuple[ConflictCount, ...]
     contributors: tuple[ConflictingContributor, ...]

@@ -37,12 +37,10 @@ class Reliability(StrEnum):
 
 
 class Contributor(msgspec.Struct, frozen=True, kw_only=True):
-    """An organisation that states something.
-
-    `takes_from` names the contributors whose material it passes on: two entries count as independent only when neither
-    contributor takes from the other, directly or through others, and they share no common source. Once retired its
-    tokens do not work; what it stated stands. `objections_accepted_revision`: its objections beyond the daily number
-    weigh up to this revision.
+    """An organisation that states something. `takes_from`: whose material it passes on; two entries are independent
+    only when neither contributor takes from the other, directly or through others, and they share no source. Once
+    retired its tokens do not work; what it stated stands. `objections_accepted_revision`: up to which those beyond the
+    daily number weigh.
     """
 
     id: str

@@ -20,10 +20,7 @@ MAX_SELECTED: Final = 50_000  # entries named one by one in one call, by name, h
 
 
 class WithdrawalReason(StrEnum):
-    """Why somebody withdrew an entry by hand.
-
-    REQUESTED_BY_PERSON_SHOWN is told to the contributor and the hub's operators only.
-    """
+    """Why an entry was withdrawn by hand. REQUESTED_BY_PERSON_SHOWN is told to contributor and operators only."""
 
     FALSE_POSITIVE = "FALSE_POSITIVE"
     NOT_ILLEGAL_HERE = "NOT_ILLEGAL_HERE"
@@ -43,9 +40,7 @@ def set_key_of(id_: int) -> int:
 
 
 def number_of(id_: int) -> int:
-    """Return the number in its hash set of an entry or a review: all of its id that anybody is told, since numbers that
-    all hash sets share would count what others contribute.
-    """
+    """Return the number of an entry or review in its hash set: all that is told, since ids count others', too."""
     return id_ & MAX_NUMBER
 
 
@@ -59,13 +54,9 @@ class EntryAction(StrEnum):
 
 
 class QueueKind(StrEnum):
-    """What waits for somebody.
-
-    QUARANTINED: entries that do not match until they are released. WITHDRAWAL_PENDING: entries whose withdrawal waits
-    for a second person. OBJECTION: entries that others object to. AWAITS_ACCEPTANCE: what waits for the operator's
-    acceptance. OPEN_IMPORT: an import that was never committed. OVERDUE: a list that was not renewed when it usually
-    is. WEBHOOK_FAILING: calls of a webhook that do not get through. DELETION_PENDING: a hash set whose deletion waits
-    for a second person. CONFLICT: conflicts that were given to somebody.
+    """What waits for somebody: entries in quarantine, withdrawals and deletions (WITHDRAWAL_PENDING, DELETION_PENDING)
+    for a second person, entries that others object to, what the operator must accept, imports that were never
+    committed, lists that were not renewed as usual (OVERDUE), webhooks that are not reached, assigned conflicts.
     """
 
     QUARANTINED = "QUARANTINED"
@@ -80,9 +71,7 @@ class QueueKind(StrEnum):
 
 
 class EntryState(StrEnum):
-    """ACTIVE entries match. QUARANTINED ones are stored and visible but never match until released. WITHDRAWN ones are
-    history.
-    """
+    """ACTIVE entries match. QUARANTINED ones are visible and match once released. WITHDRAWN ones are history."""
 
     ACTIVE = "ACTIVE"
     QUARANTINED = "QUARANTINED"
@@ -101,10 +90,7 @@ class ReviewKind(StrEnum):
 
 
 class ChangeKind(StrEnum):
-    """UPSERT: the entries match from this revision on, or what is said of them changed.
-
-    WITHDRAW: they no longer match.
-    """
+    """UPSERT: the entries match from this revision on, or what is said of them changed. WITHDRAW: they do not."""
 
     UPSERT = "UPSERT"
     WITHDRAW = "WITHDRAW"
@@ -132,11 +118,7 @@ class VideoFrame(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Classification(msgspec.Struct, frozen=True, kw_only=True):
-    """A raw value in its scheme, and what it implies.
-
-    `dimensions` maps a dimension's name to the sorted values that are possible; a missing dimension is unknown. See
-    hashhub.schemes.
-    """
+    """A raw value in its scheme, and what it implies: the sorted values that are possible in each dimension."""
 
     scheme: str
     version: str
@@ -265,9 +247,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SkippedEntries(msgspec.Struct, frozen=True, kw_only=True):
-    """Entries that a selection hit and that stay as they are: why (a reason code), how many, and some of their
-    names.
-    """
+    """Entries that a selection hit and that stay as they are: why (a reason code), how many, some of their names."""
 
     reason: str
     count: int
@@ -355,11 +335,7 @@ class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of the feed. `position`: where to go on, opaque. `is_complete`: the reader now has everything up to
-    `revision`.
-
-    `head`: the history's last revision and the chain's head there.
-    """
+    """A stretch of the feed, with the history's `head`; `is_complete`: the reader has all up to `revision`."""
 
     changes: tuple[ChangedEntry, ...]
     position: str

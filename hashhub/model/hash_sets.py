@@ -44,10 +44,8 @@ class TLP(StrEnum):
 
 
 class Unclassified(StrEnum):
-    """What an item without a classification becomes when its source's format carries classifications.
-
-    QUARANTINED waits for a person. LISTED is active and undecided: being listed is all that is known, which is no claim
-    of harm.
+    """What an item without a classification becomes where its source's format carries them. QUARANTINED waits for a
+    person. LISTED is active and undecided: being listed is all that is known, which is no claim of harm.
     """
 
     QUARANTINED = "QUARANTINED"
@@ -103,10 +101,8 @@ class Marking(msgspec.Struct, frozen=True, kw_only=True):
         refuse("marking", wrong)
 
     def looser_than(self, floor: Marking, owner: str) -> dict[str, str]:
-        """Return the terms that let more than `floor`, with what each must be, as options of the command line.
-
-        Recipients of a floor may be named by another hub: of those here it allows the ones of the same name and the
-        owner of the entries, who has them.
+        """Return the terms that let more than `floor`, with what each must be, as options of the command line. Of
+        recipients here a floor allows those of the same name, and the owner of the entries.
         """
         must: dict[str, str] = {}
         levels = list(TLP)
@@ -193,10 +189,8 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deletion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a deletion of a hash set does, or with a dry run would do: its rows, by what they are.
-
-    `revision`: at which it was deleted, or its deletion was asked for (`pending`: a second person must agree); 0: a dry
-    run. `holds`: what stays of withdrawals and quarantines that hold beyond the hash set.
+    """What a deletion of a hash set does, or with a dry run would do: its rows, by what they are. `revision`: of it, or
+    of the request (`pending`: a second person must agree); 0: a dry run. `holds`: those that go on elsewhere.
     """
 
     hash_set: str

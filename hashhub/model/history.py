@@ -85,9 +85,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RevertedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one event in a revert: what is done, in a sentence, or why nothing is; how many entries that
-    changes.
-    """
+    """What became of one event in a revert, or why nothing did, in a sentence; how many entries that changes."""
 
     event: Event
     outcome: str

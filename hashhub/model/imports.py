@@ -40,11 +40,7 @@ class Disposition(StrEnum):
 
 
 class Action(StrEnum):
-    """What a record asks for.
-
-    REVIEW: its reviews are added to the hash set's live entries with its external id or one of its hashes; it never
-    becomes an entry itself.
-    """
+    """What a record asks for. REVIEW: that its reviews are added to the entries of its item; it becomes none."""
 
     CONTRIBUTE = "CONTRIBUTE"
     WITHDRAW = "WITHDRAW"
@@ -52,9 +48,7 @@ class Action(StrEnum):
 
 
 class HashFault(msgspec.Struct, frozen=True, array_like=True):
-    """A hash that a source gave but that cannot be one: the label the source used, a hygiene reason code, a
-    sentence.
-    """
+    """A hash that a source gave and that cannot be one: the source's label, a hygiene reason code, a sentence."""
 
     algorithm: str
     reason: str
@@ -102,9 +96,7 @@ class Reject(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):
-    """One line of an import's report: what became of the item at `position`, and why. `entry_id` is 0 when there is no
-    entry.
-    """
+    """One line of an import's report: what became of the item at `position`, and why. `entry_id`: 0 for no entry."""
 
     position: str
     disposition: Disposition
@@ -162,7 +154,5 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_only_checked(self) -> bool:
-        """Whether its report is of a commit with `validate_only`: what would have become of its items. An import that
-        was cancelled otherwise has no counts.
-        """
+        """Whether its report is of a commit with `validate_only`: what would have become of its items."""
         return self.state is ImportState.CANCELLED and self.counts.items > 0

@@ -68,10 +68,7 @@ VARIANTS: Final = (
 
 
 class VariantHashes(msgspec.Struct, frozen=True):
-    """The hashes of a further picture that was derived from an upload.
-
-    `variant`: how, as a policy's `variants` names it: a-z, 0-9 and -. `frames`: of a video that was derived so.
-    """
+    """The hashes of a picture derived from an upload, by `variant`. `frames`: of a video derived so."""
 
     variant: str
     hashes: tuple[Hash, ...]
@@ -79,10 +76,8 @@ class VariantHashes(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """One item to match. Its hashes are alternatives: each is searched. `label` is the caller's own and comes back.
-
-    `variants`: hashes of what was derived from the upload; searched as well, and told apart. `frames`: of a video, in
-    the order of their times.
+    """One item to match by any of its hashes. `label` is the caller's own and comes back. `variants`: hashes of what
+    was derived from the upload, told apart. `frames`: of a video, by time.
     """
 
     hashes: tuple[Hash, ...]
@@ -116,9 +111,7 @@ class ReasonLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimeRange(msgspec.Struct, frozen=True, array_like=True):
-    """A stretch of the query's video that an entry's video has as well, in milliseconds from the start of each. Ends
-    are the times of the last frames that match.
-    """
+    """A stretch that two videos share, in milliseconds of each; it ends with the last frames that match."""
 
     begin_ms: int
     end_ms: int
@@ -127,10 +120,9 @@ class TimeRange(msgspec.Struct, frozen=True, array_like=True):
 
 
 class VideoMatch(msgspec.Struct, frozen=True, kw_only=True):
-    """How far two videos agree, frame by frame.
-
-    `query_share`, `entry_share`: of the distinct frames of quality that each has, those that the other has as well, in
-    percent. `ranges`: where, of the nearest entries; of a still picture's entry where the query shows it.
+    """How far two videos agree. `query_share`, `entry_share`: of the distinct frames of quality that each has, those
+    that the other has, in percent. `ranges`: where, of the nearest entries; of a picture's entry where the query shows
+    it.
     """
 
     query_share: float
@@ -139,10 +131,8 @@ class VideoMatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntryMatch(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry that was found: by which algorithm, at which distance, from which of the query's digests.
-
-    `variant`: of the upload, whose digest that is; empty: the upload as it was sent. `video`: of a hit by frames, of
-    which `distance` is that of the nearest.
+    """An entry that was found: by which algorithm, at which distance, from which of the query's digests. `variant`: of
+    the upload; empty: as it was sent. `video`: of a hit by frames, of which `distance` is the least.
     """
 
     entry: Entry
@@ -190,9 +180,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MediaResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer about one media file, what was computed from it, and what was looked for. `media_type` is empty when
-    it was not decoded.
-    """
+    """The answer about one media file, what was computed, what was looked for. `media_type`: empty if not decoded."""
 
     result: MatchResult
     hashes: tuple[Hash, ...] = ()
@@ -236,11 +224,8 @@ class Hysteresis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to watch a live stream.
-
-    `frames_per_second`: how many frames the caller means to send; a gap between two frames counts as watched for as
-    long as two of them take, and no longer. `changes_only`: answer when the verdict or the matches change, and every
-    10 seconds, instead of to each frame.
+    """How to watch a live stream. `frames_per_second`: as the caller means to send; a longer gap than two of them was
+    not watched. `changes_only`: answer when the verdict or the matches change, and every 10 seconds.
     """
 
     match: MatchOptions
@@ -268,9 +253,7 @@ class LivePicture(msgspec.Struct, frozen=True):
 
 class LiveRange(msgspec.Struct, frozen=True, kw_only=True):
     """When a live stream showed an entry: the times of the first and the last frame that hit it, in milliseconds, and
-    how many did. `is_ended`: it counts as shown no more.
-
-    `video`: of an entry that the stream plays as a video; the shares are of the last minute, the ranges the newest.
+    how many did. `is_ended`: no more. `video`: of one played as a video; shares of the last minute, the newest ranges.
     """
 
     entry: str

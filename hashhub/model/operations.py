@@ -61,9 +61,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The matcher's state for one algorithm: distinct digests, how many of them in the tail, and the planner's
-    choice.
-    """
+    """The matcher's state for one algorithm: distinct digests, how many of them in the tail, the planner's choice."""
 
     algorithm: str
     digest_count: int
@@ -72,9 +70,7 @@ class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a hub, for operators. `revision` is the store's; the matcher has caught up when both are equal.
-    `backup_time`: of the last backup that `hashhub backup` took, None when none is known.
-    """
+    """The state of a hub. `revision`: the store's. `backup_time`: of the last backup, None when none is known."""
 
     version: str
     database: str

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from hashhub import schemes
 from hashhub.errors import missing_extra
-from hashhub.schemes.stored import StoredSchemes
 
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
@@ -23,7 +22,7 @@ def ask(task: Task, directory: Path, out: Path, *, progress: Progress) -> Respon
         from hashhub.reconcile.work import compute
 
         extract = Extract.open(directory)
-        registry = StoredSchemes(schemes.load()).with_stored(extract.manifest.schemes, [])
+        registry, _ = schemes.with_stored(schemes.load(), extract.manifest.schemes)
         return compute(task, extract, out, progress, registry)
     except ModuleNotFoundError as e:
         raise missing_extra(e, "reconcile") from e

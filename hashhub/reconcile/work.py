@@ -24,7 +24,6 @@ from hashhub.reconcile.result_files import mapped
 from hashhub.reconcile.results import By, ConflictTotals, Link, Omission, Progress
 from hashhub.reconcile.tasks import Task
 from hashhub.schemes import alignment
-from hashhub.schemes.stored import StoredSchemes
 from hashhub.writing import digest_of
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def work(job: Job, progress: Progress) -> tasks.Response:
             store.close()
         whole = extract.Extract.open(base / "extract")
         chosen = whole if job.hash_sets is None else whole.restricted(job.hash_sets)
-        registry = StoredSchemes(schemes.load(Path(job.schemes) if job.schemes else None)).with_stored(defined, [])
+        registry, _ = schemes.with_stored(schemes.load(Path(job.schemes) if job.schemes else None), defined)
         return compute(
             job.task,
             chosen,

@@ -106,9 +106,7 @@ class Scheme:
         return self._by_text.get(raw) or self._by_text.get(raw.strip().casefold())
 
     def means_what(self, other: Scheme) -> bool:
-        """Whether they are one and the same to whoever reads lists by them: every spelling means the same, and the same
-        sources fit.
-        """
+        """Whether both mean the same to whoever reads lists by them: in every spelling, and of the same sources."""
 
         def reading(scheme: Scheme) -> tuple[object, ...]:
             spellings = {s: (c.value, c.dimensions) for s, c in scheme._by_text.items()}
@@ -119,19 +117,14 @@ class Scheme:
         return reading(self) == reading(other)
 
     def contradicts_region(self, stated: str) -> bool:
-        """Whether a file that states this region cannot be of this scheme. `Default`, `CUSTOM` and `UNKNOWN` state
-        nothing.
-        """
+        """Whether a file of this region cannot be of this scheme. `Default`, `CUSTOM` and `UNKNOWN` state nothing."""
         text = stated.strip().casefold()
         if self.region == NO_REGION or text in _SAYS_NOTHING:
             return False
         return text not in {r.casefold() for r in (self.region, *self.region_aliases)}
 
     def contradicts_name(self, stated: str) -> bool:
-        """Whether a source that states this scheme, `id` or `id@version`, cannot be of this one.
-
-        An `id` alone names any version.
-        """
+        """Whether a source of this scheme, `id` or `id@version`, cannot be of this one. An `id` names any version."""
         scheme_id, at, version = stated.strip().casefold().partition("@")
         if not scheme_id and not at:
             return False
@@ -292,10 +285,7 @@ def is_signed_off(definition: Definition) -> bool:
 
 
 def read_toml(text: bytes, file: str) -> dict[str, Any]:
-    """Return what a scheme's or policy's text holds, in a time that its length bounds; `file` is what errors call it.
-
-    Raises InvalidArgument for what is no TOML.
-    """
+    """Return what a text holds, in a time that its length bounds. Raises InvalidArgument that names `file`."""
     if max(line.count(b".") for line in text.split(b"\n")) > _MOST_DOTS:
         raise InvalidArgument.field(file, f"has more than {_MOST_DOTS} dots in a line; break it in two", "NOT_TOML")
     try:
@@ -309,9 +299,7 @@ def read_toml(text: bytes, file: str) -> dict[str, Any]:
 
 
 def parse(text: bytes, file: str, *, as_draft: bool = False) -> Scheme:
-    """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and
-    key. `as_draft`: what it says of its status does not count.
-    """
+    """Return the scheme that a TOML file defines. Raises InvalidArgument naming `file` and key."""
     table = converted(read_toml(text, file), _SchemeTable, called=lambda key: f"{file}: {key}", hint=_HINT)
     _check(file, table)
     values = {raw: _value(f"{file}: values.{raw[:40]}", raw, body) for raw, body in table.values.items()}
@@ -369,6 +357,33 @@ def _check(file: str, table: _SchemeTable) -> None:
     ]
     if wrong:
         raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
+def with_stored(of_files: SchemeRegistry, definitions: Iterable[Definition]) -> tuple[SchemeRegistry, list[str]]:
+    """Return the schemes in files and those of the store beside them; and what is left out, and why.
+
+    Left out are a text that this hashhub cannot read, and a version that a file says something else of, in both places:
+    then nobody's values are read by a meaning that their hash set was not made with.
+    """
+    left_out: list[str] = []
+    disputed = set()
+    known = {s.key: s for s in of_files.list()}
+    for definition in sorted(definitions, key=lambda d: d.name):
+        try:
+            scheme = of_definition(definition)
+        except InvalidArgument as e:
+            left_out.append(
+                f"scheme {definition.name} in the store cannot be read and is left out, so that lists of its hash sets "
+                f"are not taken in ({e.message[:200]}); it may be of a newer hashhub: upgrade, or put another version"
+            )
+            continue
+        if not known.setdefault(scheme.key, scheme).means_what(scheme):
+            disputed.add(scheme.key)
+            left_out.append(
+                f"scheme {scheme.name} was put into the store, and a file defines it otherwise: neither is used, and "
+                "lists of its hash sets are not taken in; take the file away, or put another version"
+            )
+    return SchemeRegistry([s for key, s in known.items() if key not in disputed]), left_out
 
 
 def _value(where: str, raw: str, body: object) -> SchemeValue:

@@ -38,9 +38,7 @@ MIRRORED: Final = {
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One dimension of two values: `left` and `right` are what they state in it (empty: nothing), `text` says it in a
-    sentence. INCOMPARABLE: at least one leaves it open.
-    """
+    """One dimension of two values, which state `left` and `right` in it, and the same as a sentence."""
 
     dimension: str
     relation: Correspondence
@@ -102,9 +100,7 @@ class ValueDifference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between two schemes, or two versions of one: in all, and value by value in the old one's order, new
-    ones behind. Without any of both they say the same.
-    """
+    """What differs between two schemes, or two versions of one: in all, and value by value in the old order."""
 
     old: str
     new: str
@@ -139,9 +135,7 @@ def row_count(left: Scheme, right: Scheme) -> int:
 
 
 def rows(left: Scheme, right: Scheme, start: int = 0) -> Iterator[CrosswalkRow]:
-    """Yield the crosswalk: every value of the left with every value of the right, in the order of their schemes, from
-    the row numbered `start` on. Worked out as it is read.
-    """
+    """Yield the crosswalk, every value of the left with every one of the right, from row `start` on, lazily."""
     theirs = [_Value(right, value, besides=left) for value in right.values.values()]
     back: dict[str, str | None] = {}
     first, skipped = divmod(start, len(theirs))

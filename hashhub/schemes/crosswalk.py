@@ -35,9 +35,7 @@ class Relation(StrEnum):
 
 
 class ValueComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The relation, and the dimensions in sorted order by what they contribute; `one_sided` are known to one side
-    only.
-    """
+    """The relation, and the dimensions in sorted order by what they contribute; one side only knows `one_sided`."""
 
     relation: Relation
     conflicting: tuple[str, ...] = ()
@@ -84,11 +82,9 @@ class TranslationLoss(msgspec.Struct, frozen=True):
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
-    """A statement in a foreign scheme.
-
-    `value` may be written into an export; None means that nothing may. `possible` are the values that the statement
-    does not exclude, in the target's order: for people and statistics, never for export. `losses` says why nothing may
-    be written, or what the written value no longer tells.
+    """A statement in a foreign scheme. `value` may be written into an export; None: nothing may. `possible`: the values
+    that the statement does not exclude, in the target's order, for people and statistics only. `losses`: why nothing
+    may be written, or what the written value no longer tells.
     """
 
     value: str | None
@@ -175,9 +171,7 @@ def _clash(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str
 
 
 def is_inside(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str, frozenset[str]]) -> bool:
-    """Whether what is known implies what is asserted under this key of `worlds`: it is known, and at least as narrow.
-    Of a bundle, whose values hold together, every fact that is asserted must be known.
-    """
+    """Whether what is known implies what is asserted under this key of `worlds`; of a bundle, every fact."""
     if name not in known:
         return False
     return asserted[name] <= known[name] if is_bundle(name) else known[name] <= asserted[name]

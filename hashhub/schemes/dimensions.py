@@ -1,16 +1,15 @@
 """The common model of classification: twelve independent dimensions, each with a closed list of values.
 
-A statement about a dimension is a *set of possible values*; a missing dimension is unknown. Two things make sets of
-names differ from sets of meanings, and both are decided here and nowhere else:
+A statement about a dimension is a *set of possible values*; a missing dimension is unknown. Names differ from
+meanings in two ways:
 
-- **Some values overlap.** `prepubescent` and `7-10` do; `prepubescent` and `pubescent` do not, although both allow the
-  band 11-13. So every value stands for a set of *worlds* (ways the item may really be), and sets are compared as unions
-  of worlds.
-- **Some values say what is known, not what is so.** `not-shown` ("not shown to meet the Baseline"), `unclassified` and
-  the `no` of `victim_identified` exclude nothing: somebody else may know more. They never contradict anything.
+- **Some values overlap**, as `prepubescent` and `7-10` do. So every value stands for a set of *worlds* (ways the item
+  may really be), and sets are compared as unions of worlds.
+- **Some values say what is known, not what is so.** `not-shown`, `unclassified` and the `no` of `victim_identified`
+  exclude nothing, and never contradict anything.
 
-`context` is a bundle of facts rather than one fact (a picture can be a meme *and* part of a series), so it never
-contradicts either. `legal_status` holds `JURISDICTION:STATUS` values and is compared within one jurisdiction only.
+`context` is a bundle of facts rather than one fact, so it never contradicts either. `legal_status` holds
+`JURISDICTION:STATUS` values and is compared within one jurisdiction only.
 """
 
 from __future__ import annotations
@@ -218,9 +217,7 @@ def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
 
 
 def words(name: str, values: Collection[str]) -> str:
-    """Return the values of one dimension as people read them: in the dimension's order, a whole group by its name.
-    Those of a bundle hold together.
-    """
+    """Return the values of a dimension as people read them, in its order, a whole group by its name."""
     for word, group in GROUPS.get(name, {}).items():
         if set(values) == set(group):
             return word

@@ -60,10 +60,10 @@ class Hold(NamedTuple):
     effect: EntryState
     origin: Origin
     revision: int
-    source_time: str
-    external_id: str
-    hashes: tuple[Hash, ...]
-    traces: frozenset[bytes]
+    source_time: str = ""
+    external_id: str = ""
+    hashes: tuple[Hash, ...] = ()
+    traces: frozenset[bytes] = frozenset()
 
     @property
     def is_of_erased(self) -> bool:

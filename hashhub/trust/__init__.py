@@ -12,10 +12,7 @@ from __future__ import annotations
 
 from hashhub.trust.decision import AS_THEY_ARE, Judgement, ReasonCode, decide
 from hashhub.trust.demands import Clause
-from hashhub.trust.hysteresis import FrameOutcome, SightingTracker, Span
-from hashhub.trust.policy import Dispute, Policy, check_variants, explain, load, parse
-from hashhub.trust.statement import Closeness, HitPath, Statement
-from hashhub.trust.tracing import (
+from hashhub.trust.explanation import (
     ClauseTrace,
     DemandTrace,
     EntryTrace,
@@ -26,7 +23,9 @@ from hashhub.trust.tracing import (
     VerdictChange,
     trace,
 )
-from hashhub.trust.versions import PolicyVersions, Version
+from hashhub.trust.hysteresis import FrameOutcome, SightingTracker, Span
+from hashhub.trust.policy import Dispute, Policy, PolicyVersions, Version, check_variants, explain, load, parse
+from hashhub.trust.statement import Closeness, HitPath, Statement
 
 __all__ = [
     "AS_THEY_ARE",

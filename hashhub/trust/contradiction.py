@@ -140,9 +140,7 @@ def strength(h: Hash) -> tuple[int, str, bytes]:
 
 
 def contradictory_digests(a: frozenset[Hash], b: frozenset[Hash]) -> tuple[Contradiction, ...]:
-    """Return for each exact algorithm of which both sides have digests, and none in common, that they contradict each
-    other. For entries that share a digest of another algorithm.
-    """
+    """Return the exact algorithms of which both sides have digests and none in common, as contradictions."""
     common = {h.algorithm for h in a & b}
     both = {h.algorithm for h in a} & {h.algorithm for h in b}
     kind = ConflictKind.CONTRADICTORY_DIGESTS
@@ -150,9 +148,7 @@ def contradictory_digests(a: frozenset[Hash], b: frozenset[Hash]) -> tuple[Contr
 
 
 def gravity(kind: ConflictKind, left: frozenset[str] = frozenset(), right: frozenset[str] = frozenset()) -> Severity:
-    """Return how grave a conflict is between parties of good reliability, from its kind and the worlds of its
-    dimension.
-    """
+    """Return how grave a conflict between parties of good reliability is, from its kind and its dimension's worlds."""
     if kind is ConflictKind.VERDICT and any(x and x.isdisjoint(HARMFUL) for x in (left, right)):
         return Severity.HIGH
     if kind is ConflictKind.AGE_BAND and _ADULT in (left, right) and any(x and x <= _CHILD for x in (left, right)):

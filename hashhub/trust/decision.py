@@ -641,9 +641,7 @@ class Origins:
         return self._found[contributor]
 
     def independent(self, verdicts: Mapping[str, set[frozenset[str]]], count: int) -> tuple[str, ...] | None:
-        """Return the first `count` contributors that are pairwise independent and whose verdicts can hold together, or
-        None. `verdicts`: those that each states.
-        """
+        """Return the first `count` pairwise independent contributors whose `verdicts` can hold together, or None."""
         for group in combinations(sorted(verdicts), count):
             if all(
                 self.of(a).isdisjoint(self.of(b)) and agree(verdicts[a], verdicts[b]) for a, b in combinations(group, 2)

@@ -1,16 +1,13 @@
-"""What a live stream shows, out of what each of its frames hit: one frame's flicker neither raises an alarm nor ends
-one.
+"""What a live stream shows, out of what each of its frames hit.
 
     frames ── hits by key ──> tracked ── enough of the last frames, or one that is enough  ──> shown
                                  │                                                                    │
                                  └── none of the last frames ──> forgotten <── quiet for long enough ─┘
 
-Pure: it knows neither hashes nor policies. A key is whatever is to be told apart; the hub takes entries.
+Pure: it knows neither hashes nor policies. A key is what is to be told apart, such as an entry. Silence is not clean:
 
-Three rules keep it from reading silence as clean:
-
-- Only frames that were looked for count. One that could not be looked for is no miss, and no time passes with it.
-- A picture with too little in it to hash, such as a black one, shows what it hits and says nothing of the rest.
+- A frame that could not be looked for is no miss, and no time passes with it.
+- A picture with too little in it to hash shows what it hits and says nothing of the rest.
 - The time between two frames counts as watched for `longest_gap_ms` at most, however far they are apart.
 """
 

@@ -165,9 +165,7 @@ def stated_until(s: Statement) -> datetime | None:
 
 
 def set_aside(reviews: Iterable[Review]) -> set[int]:
-    """Return the ids of the reviews that an operator's statement sets aside which is not itself set aside by a newer
-    one.
-    """
+    """Return the ids of the reviews that an operator's statement sets aside, unless a newer one sets that aside."""
     ignored: set[int] = set()
     for r in sorted(reviews, key=age_of, reverse=True):
         if r.kind is ReviewKind.SET_ASIDE and r.role is Role.OPERATOR and r.id not in ignored:

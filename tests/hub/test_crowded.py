@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from hashhub.errors import LimitExceeded, Reason
-from hashhub.hub import reviews
+from hashhub.hub import entries as entries_module
 from hashhub.model import Event, EventKind, QueueItem, QueueKind, ReviewKind, number_of
 from hashhub.store.database import Database
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
@@ -61,7 +61,7 @@ def _objections(desk: Desk) -> list[QueueItem]:
 def test_the_queue_takes_no_longer_for_each_review_however_many_an_entry_has(
     open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reviews, "REVIEWS_A_DAY", 1_000)  # as many came in together before there was a bound
+    monkeypatch.setattr(entries_module, "REVIEWS_A_DAY", 1_000)  # as many came in together before there was a bound
     desk = Desk(open_hub(start=False))
     desk.hash_set("alpha/list")
     desk.contributor("beta")
@@ -96,7 +96,7 @@ def test_an_objection_waits_until_it_is_set_aside_and_each_entry_by_itself(any_d
 
 def test_nobody_reviews_one_entry_without_end(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each match of the entry reads all that was said of it."""
-    monkeypatch.setattr(reviews, "REVIEWS_A_DAY", 3)
+    monkeypatch.setattr(entries_module, "REVIEWS_A_DAY", 3)
     desk = any_desk
     desk.hash_set("alpha/list")
     desk.contributor("beta")

@@ -195,7 +195,7 @@ class TestTwoProcesses:
 
         def with_something_before(*arguments: Any, **named: Any) -> Import:
             staged = first.hub.store.revision()
-            assert not second.changes.wait(staged - 1, 0.3)  # it gathers
+            assert not second.follower.wait(staged - 1, 0.3)  # it gathers
             match what:
                 case "review":
                     first.hub.reviews.create(writer("alpha"), "alpha", "list", entry.id, ReviewKind.CONFIRMED)
@@ -203,7 +203,7 @@ class TestTwoProcesses:
                     first.recipient("tokens/new")
                 case _:
                     first.contributor("beta")
-            assert second.changes.wait(staged, 30.0)
+            assert second.follower.wait(staged, 30.0)
             return finish_commit(*arguments, **named)
 
         monkeypatch.setattr(commits, "finish_commit", with_something_before)
@@ -227,12 +227,12 @@ class TestTwoProcesses:
         desk.hash_set("alpha/list")
         soon(lambda: desk.hub.matcher.revision == desk.hub.revision())
         now = desk.hub.revision()
-        assert not desk.hub.changes.wait(now, 0.05)
+        assert not desk.hub.follower.wait(now, 0.05)
         desk.contribute("alpha/list", item(1))
-        assert desk.hub.changes.wait(now, 30.0)
+        assert desk.hub.follower.wait(now, 30.0)
         desk.hub.follower.close()
         start = time.monotonic()
-        assert not desk.hub.changes.wait(desk.hub.revision(), 30.0)
+        assert not desk.hub.follower.wait(desk.hub.revision(), 30.0)
         assert time.monotonic() - start < 25
 
 

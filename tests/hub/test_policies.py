@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hashhub.answering.evidence import gather
+from hashhub.answering.answer import gather
 from hashhub.config import Config
 from hashhub.errors import (
     AlreadyExists,

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from hashhub.config import Config
 from hashhub.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied
 from hashhub.hub import Hub
+from hashhub.hub import entries as reviews_module
 from hashhub.hub import history as module
-from hashhub.hub import reviews as reviews_module
 from hashhub.hub.history import examine
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.model import (

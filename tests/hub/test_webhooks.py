@@ -341,7 +341,7 @@ def test_endpoints_that_never_answer_hold_up_nobody_else(hooked: Desk, somebody:
             assert len(hooked.hub.sender.in_flight) <= MOST_EACH + 1
             while not somebody.received:  # it is called while the others' answers are waited for
                 threading.Event().wait(0.01)
-            assert sum(owner == "alpha" for owner in hooked.hub.sender.in_flight.values()) == MOST_EACH
+            assert sum(owner == "alpha" for owner, _ in hooked.hub.sender.in_flight.values()) == MOST_EACH
         finally:
             stuck.set()
         hooked.hub.sender.settle()

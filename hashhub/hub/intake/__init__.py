@@ -1,13 +1,9 @@
-"""Decides what becomes of every item of an import: within its own source, and against its own hash set.
-
-No decision, count or reason depends on what other contributors, or other hash sets, state. docs/reasons.md says what
-each code means.
+"""Decides what becomes of every item of an import: within its own source, and against its own hash set. Nothing depends
+on what other contributors, or other hash sets, state. docs/reasons.md says what each code means.
 
 Two items are the same when they share the contributor's own external id or, where the source has none, an exact digest;
 an item without any exact digest is the same as another with the very same hashes. Items with ids of their own stay
 apart even when they are about one file; whoever states them (`Record.member`) must not give it two categories.
-
-A list is columns here (`batch`, `identity`, `decisions`); `source` and then `hash_set` decide.
 """
 
 from __future__ import annotations
@@ -45,10 +41,7 @@ _SHORT: Final = 8  # lines; fewer take no less room as a run
 
 
 class NewEntries(NamedTuple):
-    """Entries to write, of one batch, as the store keeps them.
-
-    `harmless`: ids of active ones that claim no harm. `reviews`: (entry id, author, kind, comment).
-    """
+    """Entries to write, of one batch. `harmless`: ids of active ones. `reviews`: (entry id, author, kind, comment)."""
 
     columns: EntryColumns
     harmless: list[int]
@@ -56,10 +49,8 @@ class NewEntries(NamedTuple):
 
 
 class Intake:
-    """The decisions about one import. Call `decide` once; then the rest can be asked.
-
-    `overtaken`: ids of entries, ascending, that a deletion message of the source withdrew before and that this newer
-    list states again; `compared`: what the list means for the hash set.
+    """The decisions about one import. Call `decide` once; then the rest can be asked. `overtaken`: ids of entries,
+    ascending, that the source withdrew before and states again; `compared`: what the list means for the hash set.
     """
 
     def __init__(
@@ -113,19 +104,29 @@ class Intake:
         if holds := self._holds(source.keys(batches()) if are_many else None):
             source.ask_holds(holds, batches())
         self._expect_values()
-        source.decide(_later(batches))
+        source.decide(batches())
         self.compared.compare(batches, replace=self._replace)
         accepted = decisions.outcome == ACCEPTED
         overtaken = {e for item, ids in decisions.overtaken.items() if accepted[item] for e in ids}
         self.overtaken = np.array(sorted(overtaken), np.int64)
-        self.counts = _count(source, self.compared)
+        became = np.bincount(decisions.outcome, minlength=WAITS + 1).tolist()
+        self.counts = Counts(
+            items=len(source) + source.reject_count,
+            accepted=became[ACCEPTED],
+            quarantined=became[QUARANTINED] + became[WAITS],
+            rejected=became[REJECTED] + source.reject_count,
+            duplicate=became[CODE[Disposition.DUPLICATE]],
+            unchanged=became[CODE[Disposition.UNCHANGED]],
+            withdrawn=became[CODE[Disposition.WITHDRAWN]],
+            stays_withdrawn=became[CODE[Disposition.STAYS_WITHDRAWN]],
+            noted=source.noted,
+            superseded=len(self.compared.superseded),
+            absent=len(self.compared.absent),
+        )
         source.forget_digests()
 
     def entries(self, batches: Iterable[Batch], first_entry: int) -> Iterator[NewEntries]:
-        """Yield the entries to write, in the order of the source, batch by batch. `first_entry`: id of the first one.
-
-        Classifications are numbers of `classification`.
-        """
+        """Yield the entries to write, batch by batch. `first_entry`: id of the first; classifications are numbers."""
         first, next_entry = 0, first_entry
         for batch in batches:
             places = np.flatnonzero(self.decisions.become_entries[first : first + len(batch)])
@@ -141,8 +142,67 @@ class Intake:
     def findings(self, batches: Iterable[Batch], first_entry: int) -> Iterator[Finding | FindingRun]:
         """Yield what became of every item that was not simply accepted. `first_entry`: id of the first entry."""
         if self.counts.items == self.counts.accepted and not self.counts.noted:
-            return iter(())  # nothing to say: the batches need not be read again
-        return _findings(self._source, self.compared, batches, first_entry)
+            return  # nothing to say: the batches need not be read again
+        decisions = self.decisions
+        raw_from = () if self._source.raw_from is None else (self._source.raw_from,)
+        asides = np.array(sorted({*decisions.asides, *decisions.opinions, *raw_from}), np.int64)
+        first, next_entry = 0, first_entry
+        for batch in batches:
+            outcome = decisions.outcome[first : first + len(batch)]
+            becomes_entry = (outcome == ACCEPTED) | (outcome == QUARANTINED)
+            entry_of = next_entry + np.cumsum(becomes_entry) - becomes_entry
+            is_told = outcome != ACCEPTED
+            here = asides[slice(*np.searchsorted(asides, (first, first + len(batch))))] - first
+            with_more = [*batch.with_remarks, *here.tolist()]
+            is_told[with_more] = True
+            is_only_unchanged = outcome == UNCHANGED
+            is_only_unchanged[with_more] = False
+            is_only_unchanged &= is_told
+            told = np.flatnonzero(is_told)
+            # Nearly all lines of a list that comes again say that an item is unchanged: they go in runs.
+            ends = np.flatnonzero(np.diff(is_only_unchanged[told])) + 1
+            for places in np.split(told, ends) if len(told) else ():
+                if is_only_unchanged[places[0]]:
+                    run = decisions.unchanged(batch.positions.of(places), decisions.refers_to[first + places])
+                    yield from (run,) if len(run.positions) >= _SHORT else run.findings()
+                    continue
+                for place in places.tolist():
+                    entry = int(entry_of[place]) if first_entry and becomes_entry[place] else 0
+                    yield from self._lines(batch, first + place, place, entry)
+            for reject in batch.rejects:
+                disposition = Disposition.NOTED if reject.reason in ABOUT_SOURCE else Disposition.REJECTED
+                yield Finding(reject.position, disposition, reject.reason, reject.detail)
+            first += len(batch)
+            next_entry += int(becomes_entry.sum())
+
+    def _lines(self, batch: Batch, item: int, place: int, entry: int) -> Iterator[Finding]:
+        """Yield what became of one item; `place`: in its batch; `entry`: its id, 0 without one."""
+        decisions = self.decisions
+        waits = decisions.outcome[item] == WAITS
+        disposition = Disposition.QUARANTINED if waits else DISPOSITIONS[decisions.outcome[item]]
+        entry = int(decisions.refers_to[item]) if waits else entry
+        position, said = batch.positions[place], batch.remarks(place)
+        if disposition is not Disposition.ACCEPTED:
+            why = decisions.remarks(item)
+            if disposition in {Disposition.REJECTED, Disposition.QUARANTINED}:
+                why = said.grounds + why
+            details = [detail for _, detail in why]
+            if disposition is Disposition.QUARANTINED and (holding := self.compared.holding(item)):
+                details.append(f"{holding} matches until this one is released")
+            if waits:
+                details.append(f"{self.compared.name_of(entry)} has stated this before, and waits as before")
+            yield Finding(position, disposition, why[0][0], "; ".join(details), entry)
+        for reason, detail in said.asides:
+            yield Finding(position, Disposition.NOTED, reason, detail, entry)
+        if (aside := decisions.asides.get(item)) is not None:
+            yield Finding(position, Disposition.NOTED, *aside, entry)
+        if item == self._source.raw_from:
+            value = batch.kinds[batch.kind_of[place]].value
+            text = (
+                f"the hash set has no scheme, so that {value[:40]!r} says nothing here; "
+                "this value and all further ones are kept as the source gives them"
+            )
+            yield Finding(position, Disposition.NOTED, Code.UNKNOWN_VALUE, text, entry)
 
     def restated(self, first_entry: int) -> NDArray[np.int64]:
         """Return pairs of entries about the same item, the earlier one first, int64[n, 2]."""
@@ -226,11 +286,9 @@ class Intake:
             )
 
     def _expect_values(self) -> None:
-        """Quarantine the items that lack a value where one is due, unless the operator has the hash set list them as
-        undecided.
-
-        A value is due when the scheme demands one, and when the source's format carries classifications; only a benign
-        set without a scheme goes without. A benign set has no undecided entries.
+        """Quarantine the items that lack a value where one is due, unless the hash set lists them as undecided, which a
+        benign set does not. A value is due when the scheme demands one, and when the source's format carries
+        classifications; only a benign set without a scheme goes without.
         """
         scheme, purpose = self._scheme, self._hash_set.purpose
         has_classifications = self._has_classifications
@@ -244,95 +302,3 @@ class Intake:
         if self._hash_set.unclassified is Unclassified.LISTED and purpose is not Purpose.BENIGN:
             waiting = ""  # in a benign set there would be nothing to be undecided about but whether it clears
         self._source.expect_values(waiting)
-
-
-def _later(batches: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
-    """Yield the batches, which are not read before the first one is asked for."""
-    yield from batches()
-
-
-def _count(source: SourceItems, compared: HashSetComparison) -> Counts:
-    """Return how many items became what."""
-    became = np.bincount(source.decisions.outcome, minlength=WAITS + 1).tolist()
-    return Counts(
-        items=len(source) + source.reject_count,
-        accepted=became[ACCEPTED],
-        quarantined=became[QUARANTINED] + became[WAITS],
-        rejected=became[REJECTED] + source.reject_count,
-        duplicate=became[CODE[Disposition.DUPLICATE]],
-        unchanged=became[CODE[Disposition.UNCHANGED]],
-        withdrawn=became[CODE[Disposition.WITHDRAWN]],
-        stays_withdrawn=became[CODE[Disposition.STAYS_WITHDRAWN]],
-        noted=source.noted,
-        superseded=len(compared.superseded),
-        absent=len(compared.absent),
-    )
-
-
-def _findings(
-    source: SourceItems, compared: HashSetComparison, batches: Iterable[Batch], first_entry: int
-) -> Iterator[Finding | FindingRun]:
-    """Yield what became of every item that was not simply accepted, in the order of the source."""
-    decisions = source.decisions
-    raw_from = () if source.raw_from is None else (source.raw_from,)
-    asides = np.array(sorted({*decisions.asides, *decisions.opinions, *raw_from}), np.int64)
-    first, next_entry = 0, first_entry
-    for batch in batches:
-        outcome = decisions.outcome[first : first + len(batch)]
-        becomes_entry = (outcome == ACCEPTED) | (outcome == QUARANTINED)
-        entry_of = next_entry + np.cumsum(becomes_entry) - becomes_entry
-        is_told = outcome != ACCEPTED
-        here = asides[slice(*np.searchsorted(asides, (first, first + len(batch))))] - first
-        with_more = [*batch.with_remarks, *here.tolist()]
-        is_told[with_more] = True
-        is_only_unchanged = outcome == UNCHANGED
-        is_only_unchanged[with_more] = False
-        is_only_unchanged &= is_told
-        told = np.flatnonzero(is_told)
-        # Nearly all lines of a list that comes again say that an item is unchanged: they go in runs.
-        ends = np.flatnonzero(np.diff(is_only_unchanged[told])) + 1
-        for places in np.split(told, ends) if len(told) else ():
-            if is_only_unchanged[places[0]]:
-                run = decisions.unchanged(batch.positions.of(places), decisions.refers_to[first + places])
-                yield from (run,) if len(run.positions) >= _SHORT else run.findings()
-                continue
-            for place in places.tolist():
-                entry = int(entry_of[place]) if first_entry and becomes_entry[place] else 0
-                yield from _lines(source, compared, batch, first + place, place, entry)
-        for reject in batch.rejects:
-            disposition = Disposition.NOTED if reject.reason in ABOUT_SOURCE else Disposition.REJECTED
-            yield Finding(reject.position, disposition, reject.reason, reject.detail)
-        first += len(batch)
-        next_entry += int(becomes_entry.sum())
-
-
-def _lines(
-    source: SourceItems, compared: HashSetComparison, batch: Batch, item: int, place: int, entry: int
-) -> Iterator[Finding]:
-    """Yield what became of one item; `place`: in its batch; `entry`: its id, 0 without one."""
-    decisions = source.decisions
-    waits = decisions.outcome[item] == WAITS
-    disposition = Disposition.QUARANTINED if waits else DISPOSITIONS[decisions.outcome[item]]
-    entry = int(decisions.refers_to[item]) if waits else entry
-    position, said = batch.positions[place], batch.remarks(place)
-    if disposition is not Disposition.ACCEPTED:
-        why = decisions.remarks(item)
-        if disposition in {Disposition.REJECTED, Disposition.QUARANTINED}:
-            why = said.grounds + why
-        details = [detail for _, detail in why]
-        if disposition is Disposition.QUARANTINED and (holding := compared.holding(item)):
-            details.append(f"{holding} matches until this one is released")
-        if waits:
-            details.append(f"{compared.name_of(entry)} has stated this before, and waits as before")
-        yield Finding(position, disposition, why[0][0], "; ".join(details), entry)
-    for reason, detail in said.asides:
-        yield Finding(position, Disposition.NOTED, reason, detail, entry)
-    if (aside := decisions.asides.get(item)) is not None:
-        yield Finding(position, Disposition.NOTED, *aside, entry)
-    if item == source.raw_from:
-        value = batch.kinds[batch.kind_of[place]].value
-        text = (
-            f"the hash set has no scheme, so that {value[:40]!r} says nothing here; "
-            "this value and all further ones are kept as the source gives them"
-        )
-        yield Finding(position, Disposition.NOTED, Code.UNKNOWN_VALUE, text, entry)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, AnyStr, Final, Generic
+from typing import AnyStr, Final, Generic
 
 import msgspec
 import numpy as np
@@ -44,10 +44,7 @@ _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
 class ItemKind(msgspec.Struct, frozen=True, array_like=True):
-    """What the rules look at in an item beside its identity; few items of a list differ in it.
-
-    `purpose`: what the source says its items are, empty where it does not.
-    """
+    """What the rules look at in an item beside its identity. `purpose`: stated by the source; empty: it is not."""
 
     value: str
     region: str
@@ -82,29 +79,21 @@ class Remarks(msgspec.Struct, frozen=True, array_like=True):
 NO_REMARKS: Final = Remarks((), ())
 
 
-class _PackedValues(msgspec.Struct, Generic[AnyStr], frozen=True, array_like=True):
-    """Values, one after the other, and the length of each, uint32."""
+class JoinedValues(msgspec.Struct, Generic[AnyStr], frozen=True, array_like=True, dict=True):
+    """A value of each item of a batch: all of them, one after the other, and the length of each, uint32."""
 
     whole: AnyStr
-    lengths: bytes
+    packed_lengths: bytes
 
     @classmethod
-    def of(cls, values: Sequence[AnyStr], nothing: AnyStr) -> _PackedValues[AnyStr]:
+    def joined(cls, values: Sequence[AnyStr], nothing: AnyStr) -> JoinedValues[AnyStr]:
         """Return the values joined. `nothing`: the empty value of their sort."""
         return cls(nothing.join(values), np.fromiter(map(len, values), "<u4", len(values)).tobytes())
 
-    def parts(self) -> JoinedValues[AnyStr]:
-        """Return the values."""
-        return JoinedValues(self.whole, np.frombuffer(self.lengths, "<u4"))
-
-
-class JoinedValues(Generic[AnyStr]):
-    """A value of each item of a batch, made when it is asked for."""
-
-    def __init__(self, whole: AnyStr, lengths: NDArray[np.integer[Any]]) -> None:
-        """`whole`: all values, one after the other; `lengths`: of each."""
-        self.lengths = lengths
-        self._whole: AnyStr = whole
+    @cached_property
+    def lengths(self) -> NDArray[np.uint32]:
+        """The length of each value."""
+        return np.frombuffer(self.packed_lengths, "<u4")
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
@@ -116,21 +105,21 @@ class JoinedValues(Generic[AnyStr]):
 
     def __getitem__(self, item: int) -> AnyStr:
         end = int(self.ends[item])
-        return self._whole[end - int(self.lengths[item]) : end]
+        return self.whole[end - int(self.lengths[item]) : end]
 
     def of(self, items: NDArray[np.int64]) -> list[AnyStr]:
         """Return the values of these items."""
-        whole, ends = self._whole, self.ends[items]
+        ends = self.ends[items]
         starts = ends - self.lengths[items]
-        return [whole[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        return [self.whole[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
     """The staged bytes. Arrays are little-endian; `expire_times` is empty where no item has one."""
 
     form: int
-    positions: _PackedValues[str]
-    external_ids: _PackedValues[str]
+    positions: JoinedValues[str]
+    external_ids: JoinedValues[str]
     kinds: list[ItemKind]
     kind_of: bytes  # uint32
     dispositions: bytes  # uint8
@@ -139,7 +128,7 @@ class _Columns(msgspec.Struct, frozen=True, array_like=True):
     shapes: list[bytes]
     shape_of: bytes  # uint32
     hashes: bytes
-    details: _PackedValues[bytes]  # empty for None
+    details: JoinedValues[bytes]  # empty for None
     statements: bytes
     remarks: dict[int, Remarks]
     reviews: dict[int, tuple[RecordReview, ...]]
@@ -173,7 +162,8 @@ class Stager:
     def add(self, record: Record) -> None:
         """Append a record, with the hashes and the reviews that hygiene leaves it."""
         item = len(self._positions)
-        record = _stored(record)
+        if record.expire_time is not None and record.expire_time.tzinfo is not None:
+            record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))
         inspection = hygiene.inspect(record)
         hashes = tuple(dict.fromkeys(inspection.hashes))
         if hashes != record.hashes or inspection.reviews != record.reviews:
@@ -207,8 +197,8 @@ class Stager:
         return _ENCODE(
             _Columns(
                 form=_FORM,
-                positions=_PackedValues.of(self._positions, ""),
-                external_ids=_PackedValues.of(self._external_ids, ""),
+                positions=JoinedValues.joined(self._positions, ""),
+                external_ids=JoinedValues.joined(self._external_ids, ""),
                 kinds=list(self._kinds),
                 kind_of=np.array(self._kind_of, "<u4").tobytes(),
                 dispositions=bytes(self._dispositions),
@@ -217,7 +207,7 @@ class Stager:
                 shapes=list(self._shapes),
                 shape_of=np.array(self._shape_of, "<u4").tobytes(),
                 hashes=b"".join(self._hashes),
-                details=_PackedValues.of(self._details, b""),
+                details=JoinedValues.joined(self._details, b""),
                 statements=b"".join(self._statements),
                 remarks=self._remarks,
                 reviews=self._reviews,
@@ -227,22 +217,15 @@ class Stager:
         )
 
 
-def _stored(record: Record) -> Record:
-    """Return a record whose expiry is as the store keeps it."""
-    if record.expire_time is None or record.expire_time.tzinfo is None:
-        return record
-    return msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))
-
-
 class Batch:
     """A staged batch as it is read: arrays, and what single items are. Items are counted from 0 in each batch."""
 
     def __init__(self, columns: _Columns) -> None:
         self._columns = columns
-        self.positions = columns.positions.parts()
-        self.external_ids = columns.external_ids.parts()  # empty for none
+        self.positions = columns.positions
+        self.external_ids = columns.external_ids  # empty for none
         self.kinds = columns.kinds
-        self.details = columns.details.parts()  # empty for none
+        self.details = columns.details  # empty for none
         self.reviews: Mapping[int, tuple[RecordReview, ...]] = columns.reviews
         self.rejects = columns.rejects
         self.frames: Mapping[int, bytes] = columns.frames
@@ -288,8 +271,8 @@ class Batch:
     @cached_property
     def hashes(self) -> JoinedValues[bytes]:
         """Packed hashes."""
-        widths = np.array([shape_width(shape) for shape in self._columns.shapes], np.int64)
-        return JoinedValues(self._columns.hashes, widths[self._shape_of] if len(self) else widths)
+        widths = np.array([shape_width(shape) for shape in self._columns.shapes], "<u4")
+        return JoinedValues(self._columns.hashes, (widths[self._shape_of] if len(self) else widths).tobytes())
 
     def shapes(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
         """Yield each sequence of algorithms that items have, and these items, ascending."""

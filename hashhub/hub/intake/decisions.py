@@ -193,11 +193,9 @@ def listed(names: Sequence[str], total: int | None = None) -> str:
 
 
 class Meaning(NamedTuple):
-    """What a kind of item is in the hash set.
-
-    `ground`: why its items wait, as (code, detail). `is_raw`: its value is kept although nothing says what it means.
-    `spelling`: the value as the scheme spells it. `stated`: its classification's (scheme, value). `is_harmless`: its
-    value leaves no harm possible, in a hash set of which that cannot be told from its purpose.
+    """What a kind of item is in the hash set. `ground`: why its items wait, as (code, detail). `is_raw`: kept although
+    nothing says what its value means. `spelling`: the scheme's. `stated`: (scheme, value). `is_harmless`: its value
+    leaves no harm possible, and the hash set's purpose does not tell that.
     """
 
     ground: tuple[str, str] | None
@@ -239,10 +237,7 @@ class KindMeanings:
         return np.fromiter(of_kinds, np.int64, len(self.kinds))
 
     def classification(self, kind: ItemKind) -> Classification | None:
-        """Return a kind's raw value with what it implies in the hash set's scheme; None without a value.
-
-        One that the scheme lacks, and one that the source says is of another scheme, is kept and implies nothing.
-        """
+        """Return what a kind's raw value is and implies; None without one. What the scheme lacks implies nothing."""
         if not kind.value:
             return None
         scheme_id, version, region = "", "", kind.region

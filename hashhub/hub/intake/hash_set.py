@@ -1,8 +1,7 @@
 """Compares a list with the hash set's own entries: unchanged, replacing, withdrawn before, withdrawn now.
 
-First the entries that state exactly what an item states are found by digests of statements. Keys are compared for the
-others only. What several items and entries with one key mean for each other is decided for the key, not for each pair:
-ten thousand of both take no longer than twenty thousand.
+Entries that state exactly the same are found by digests of statements; keys are compared for the others only. What
+items and entries with one key mean for each other is decided for the key, not for each pair.
 """
 
 from __future__ import annotations
@@ -143,7 +142,9 @@ class HashSetComparison:
         items = candidates[order].astype(np.uint32)
         item_heads = item_heads[order]
         del order, candidates
-        meaning_of = self._meanings_of_kinds()
+        codes = self._meaning_codes
+        codes[None] = 0
+        meaning_of = np.fromiter((codes.setdefault(m.stated, len(codes)) for m in d.values.meanings), np.int64)
         alike = self._alike(items, item_heads, meaning_of)
         if alike:  # hardly ever
             is_first = ~np.isin(items, [item for item, first in alike.items() if item != first])
@@ -258,12 +259,6 @@ class HashSetComparison:
         settles[entries[self._source.is_shared[chosen]]] = False
         return settles
 
-    def _meanings_of_kinds(self) -> NDArray[np.int64]:
-        codes = self._meaning_codes
-        codes[None] = 0
-        stated = (meaning.stated for meaning in self._decisions.values.meanings)
-        return np.fromiter((codes.setdefault(s, len(codes)) for s in stated), np.int64)
-
     def _has_key(self, sort: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return which keys an item of the source may have: nearly all of the others are told apart."""
         if sort not in self._heads:
@@ -312,10 +307,8 @@ class HashSetComparison:
         )
 
     def _weigh(self, others: _KeyedEntries) -> NDArray[np.int64]:
-        """Settle the items that the hash set already has; return the ids of entries that stay or are replaced.
-
-        A quarantined statement replaces quarantined ones only: a careless or hostile item must not end the protection
-        that an earlier one gives.
+        """Settle the items that the hash set already has; return the ids of entries that stay or are replaced. A
+        quarantined statement replaces quarantined ones only: it must not end the protection that an earlier one gives.
         """
         d = self._decisions
         of_items, of_entries = self._links(others)
@@ -456,9 +449,7 @@ class HashSetComparison:
         return RecordReview(review.kind, f"{self._hash_set.contributor}/{review.author}", review.comment)
 
     def _remove(self, accounted: NDArray[np.int64]) -> None:
-        """Find the entries that the source asks to withdraw, but for those that it states again: by external id, or by
-        exact digests, or by the very same hashes.
-        """
+        """Find the entries that the source asks to withdraw and does not state again."""
         withdrawn: set[int] = set()
         for part, by_id, by_hash in self._looked_up(self._source.removals):
             for item, record in part:

@@ -1,7 +1,4 @@
-"""When two items are the same: keys in columns, compared with numpy, the groups that shared keys make, and holds.
-
-A key is an exact digest, an external id, or all hashes of an item that has no exact digest.
-"""
+"""When two items are the same: keys (digests, external ids, all hashes) as columns, their groups, and holds."""
 
 from __future__ import annotations
 

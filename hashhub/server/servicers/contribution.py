@@ -255,4 +255,4 @@ class ChangeService(Service):
                 yield wire.feed_page_to_pb(v1.FollowChangesResponse, page)
                 said, was_complete = time.monotonic(), page.is_complete
             if page.is_complete:
-                self.hub.changes.wait(page.revision, _LOOK_SECONDS)
+                self.hub.follower.wait(page.revision, _LOOK_SECONDS)

@@ -20,7 +20,7 @@ from hashhub.desk.records import Records
 from hashhub.desk.settings import QueueSettings
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Unauthenticated, Unavailable
 from hashhub.hook import HookSettings
-from hashhub.hub.reviews import REVIEWS_A_DAY
+from hashhub.hub.entries import REVIEWS_A_DAY
 from hashhub.model import Contributor, ContributorKind, ReviewKind, Verdict
 from tests.desk.queue.parts import A, B, contributor_token, listed_upload, settings_in, told
 from tests.hook.waiting import checked, hit, put, records_of

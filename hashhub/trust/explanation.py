@@ -121,9 +121,7 @@ def trace(
 
 
 def _claims(w: Assessment) -> dict[AssessedStatement, str]:
-    """Return all statements in the order of their names, and what becomes of each one's claim; nothing is said of
-    those that count.
-    """
+    """Return all statements by name, and what becomes of each one's claim; nothing is said of those that count."""
     becomes: dict[AssessedStatement, str] = {}
     for x in w.passive:
         becomes[x] = f"it is {x.statement.entry.state.lower()}, and counts for nothing"
@@ -188,9 +186,7 @@ def _demand(key: str, text: str, fulfilled: tuple[str, ...], failed: Sequence[Fa
 
 
 def _apart(w: Assessment, fulfilling: Sequence[AssessedStatement]) -> Iterable[str]:
-    """Yield why contributors that fulfil a clause are no two voices. A source of both is not named: whoever asks may
-    not know of it.
-    """
+    """Yield why contributors that fulfil a clause are no two voices. A common source is not named: it may be hidden."""
     verdicts: dict[str, set[frozenset[str]]] = {}
     for x in fulfilling:
         verdicts.setdefault(x.statement.contributor.id, set()).add(x.verdicts)
@@ -245,11 +241,9 @@ class VerdictChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy would change: every query is counted in one of the changes, also where both verdicts are one.
-
-    `before` and `after` are NAME@VERSION. `next_after`: the entry behind which the next call goes on; 0: nothing is
-    left. `total`: entries that a trial of entries goes through, told where it begins. `since_revision`: behind which
-    they became visible.
+    """What a policy (NAME@VERSION) would change: every query is counted in one of the changes, also where both verdicts
+    are one. `next_after`: the entry behind which the next call goes on; 0: nothing is left. `total`: entries in all,
+    told where it begins. `since_revision`: behind which they became visible.
     """
 
     before: str
