@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.hashing import compiled
 from hashhub.hashing.boxes import Contents, check_boxes
-from hashhub.hashing.limits import Limits, check_size, too_large
+from hashhub.hashing.limits import Limits, check_size, errors_of_the_family, too_large
 from hashhub.hashing.perceptual import Transform
 from hashhub.hashing.structure import (
     check_blocks,
@@ -134,7 +134,7 @@ def opened_picture(data: bytes, media_type: str, limits: Limits) -> Iterator[Pic
     # because applications and test runners reset the filters.
     warnings.filterwarnings("ignore", module="PIL")
 
-    with _errors_of_the_family(media_type):
+    with errors_of_the_family("picture", media_type, "decoded"):
         Image.init()
         plugin = _PILLOW_FORMATS.get(media_type)
         if plugin == "HEIF":
@@ -231,37 +231,6 @@ def _require_extra() -> None:
             "perceptual hashes need libraries that are not installed; run: pip install 'hashhub[hashing]'",
             reason=Reason.MISSING_EXTRA,
             metadata={"extra": "hashing"},
-        ) from e
-
-
-@contextmanager
-def _errors_of_the_family(media_type: str) -> Iterator[None]:
-    """Map whatever decoding raises to the family."""
-    from PIL import Image
-
-    try:
-        yield
-    except HashHubError:
-        raise
-    except Image.DecompressionBombError as e:
-        raise LimitExceeded(
-            f"the {media_type} picture has more pixels than Pillow accepts; send a smaller one",
-            reason=Reason.MEDIA_TOO_LARGE,
-            metadata={"limit": "Image.MAX_IMAGE_PIXELS", "mediaType": media_type},
-        ) from e
-    except Exception as e:  # Pillow's plug-ins raise a dozen types on hostile bytes, and none may pass
-        # libheif and libavif say it in words.
-        if isinstance(e, MemoryError) or "memory" in str(e).casefold():
-            raise LimitExceeded(
-                f"the {media_type} picture needs more memory than there is; send a smaller one or lower max_pixels",
-                reason=Reason.MEDIA_TOO_LARGE,
-                metadata={"limit": "memory", "mediaType": media_type},
-            ) from e
-        raise InvalidArgument(
-            f"the {media_type} picture cannot be decoded ({type(e).__name__}): it is truncated, damaged or in an "
-            "unsupported variant; send the complete file",
-            reason=Reason.UNREADABLE_MEDIA,
-            metadata={"mediaType": media_type},
         ) from e
 
 

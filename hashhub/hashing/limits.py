@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
-from hashhub.errors import InvalidArgument, LimitExceeded, Reason, Violation
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Violation
 from hashhub.model import MAX_FRAMES
 
 
@@ -96,3 +98,29 @@ def too_large(limit: str, bound: int, unit: str, measured: str, what: str = "pic
         reason=Reason.MEDIA_TOO_LARGE,
         metadata={"limit": limit, "bound": str(bound)},
     )
+
+
+@contextmanager
+def errors_of_the_family(what: str, media_type: str, cannot: str) -> Iterator[None]:
+    """Map whatever reading hostile bytes raises to the family: decoders have dozens of errors, and none may pass."""
+    try:
+        yield
+    except HashHubError:
+        raise
+    except Exception as e:
+        is_bomb = type(e).__name__ == "DecompressionBombError"  # of Pillow, which may not be there
+        # libheif and libavif say it in words.
+        if is_bomb or isinstance(e, MemoryError) or "memory" in str(e).casefold():
+            has = "has more pixels than Pillow accepts; send a smaller one"
+            needs = "needs more memory than there is; send a smaller one or lower max_pixels"
+            raise LimitExceeded(
+                f"the {media_type} {what} {has if is_bomb else needs}",
+                reason=Reason.MEDIA_TOO_LARGE,
+                metadata={"limit": "Image.MAX_IMAGE_PIXELS" if is_bomb else "memory", "mediaType": media_type},
+            ) from e
+        raise InvalidArgument(
+            f"the {media_type} {what} cannot be {cannot} ({type(e).__name__}): it is truncated, damaged or in an "
+            "unsupported variant; send the complete file",
+            reason=Reason.UNREADABLE_MEDIA,
+            metadata={"mediaType": media_type},
+        ) from e

@@ -20,8 +20,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import IO, Final, Self, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import IO, Final, TypeAlias
 
 import msgspec
 
@@ -125,11 +125,9 @@ class MediaPool:
         """Begin to start a child, from which on others start in milliseconds; return at once."""
         threading.Thread(target=self._start_child, name="media-start", daemon=True).start()
 
-    def room(self) -> ChildSlot:
-        """Return a place for one call, to be entered. That raises LimitExceeded when all are taken."""
-        return ChildSlot(self)
-
-    def _enter(self) -> None:
+    @contextlib.contextmanager
+    def room(self) -> Iterator[ChildSlot]:
+        """Give a place to one call, however many files it has. Raises LimitExceeded when all are taken."""
         with self._lock:
             if self._calls >= self.most_calls:
                 waiting = self._mean * self._calls / self.size
@@ -139,10 +137,11 @@ class MediaPool:
                     retry_after=min(max(waiting, _SHORTEST_RETRY), _LONGEST_RETRY),
                 )
             self._calls += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._calls -= 1
+        try:
+            yield ChildSlot(self)
+        finally:
+            with self._lock:
+                self._calls -= 1
 
     def close(self) -> None:
         """End the children. A file that is being hashed gets Unavailable, and so does any that comes later."""
@@ -209,13 +208,6 @@ class ChildSlot:
     def __init__(self, pool: MediaPool) -> None:
         self._pool = pool
         self.cpu_seconds = 0.0
-
-    def __enter__(self) -> Self:
-        self._pool._enter()  # noqa: SLF001 - its part
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool._leave()  # noqa: SLF001 - its part
 
     def hash(
         self,

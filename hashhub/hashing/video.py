@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
-from hashhub.hashing.limits import Limits, check_size, too_large
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.hashing.limits import Limits, check_size, errors_of_the_family, too_large
 from hashhub.hashing.signature import SIGNATURE_BYTES, packet_bytes
 from hashhub.model import VideoFrame
 
@@ -116,7 +116,7 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits, *, cuts_border
         FailedPrecondition: MISSING_EXTRA.
     """
     require_extra()
-    with _errors_of_the_family(media_type):
+    with errors_of_the_family("file", media_type, "read as a video"):
         window = _Window(stream)
         _check_extent(window, media_type)
         seconds = 0.0
@@ -759,24 +759,3 @@ def _pdq(frame: av.VideoFrame) -> tuple[bytes, int]:
     pixels = cast("npt.NDArray[np.uint8]", rgb.to_ndarray())
     [(bits, quality)] = pdq.compute(pixels, [(False, False)]).values()
     return bits.to_bytes(32), quality
-
-
-@contextmanager
-def _errors_of_the_family(media_type: str) -> Iterator[None]:
-    """Map whatever reading a video raises to the family."""
-    try:
-        yield
-    except HashHubError:
-        raise
-    except MemoryError as e:
-        raise LimitExceeded(
-            f"the {media_type} file needs more memory than there is; send a smaller one or lower max_pixels",
-            reason=Reason.MEDIA_TOO_LARGE,
-            metadata={"limit": "memory", "mediaType": media_type},
-        ) from e
-    except Exception as e:  # FFmpeg has dozens of errors for hostile bytes, and none may pass
-        raise _unreadable(
-            f"the {media_type} file cannot be read as a video ({type(e).__name__}): it is truncated, damaged or in an "
-            "unsupported variant; send the complete file",
-            mediaType=media_type,
-        ) from e

@@ -155,7 +155,8 @@ class Uploads:
             given = import_module("hashhub.hook.settings").load(Path(settings), {})
             self._hooks[settings] = import_module("hashhub.hook").open_hook(given)
             self._hooks[settings].start(wait_seconds=30.0)
-        middleware = import_module(f"hashhub.hook.{door}").UploadHook
+        module = import_module(f"hashhub.hook.{door}")
+        middleware = getattr(module, "WSGIUploadHook", None) or module.UploadHook  # as it is called in an old hook
         made = middleware(getattr(self, f"_{door}"), hook=self._hooks[settings])
         return getattr(self, f"_to_{door}")(made, base64.b64decode(asked["body"]), asked["content_type"])
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -17,7 +18,7 @@ from hashhub.byte_budget import ByteBudget
 from hashhub.errors import Cancelled, Reason, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
-from hashhub.hook import HookSettings
+from hashhub.hook import Action, HookSettings, NoAnswer
 from hashhub.hook.hashing import FEW_BYTES, UploadHasher
 from hashhub.hook.upload_bytes import UploadBytes
 from hashhub.model import Effort
@@ -162,6 +163,20 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
     wait_for(lambda: hook.memory_bytes == 0)
     assert hook.counts.total() == 0
     assert hook.check(jpeg(8)).no_answer is None
+
+
+def test_an_upload_that_is_hashed_when_its_processes_end_is_not_unreadable(
+    make_hook: MakeHook, threads: ThreadPoolExecutor
+) -> None:
+    """It is asked about again: where what cannot be read is allowed, nobody has looked at it yet."""
+    hook = make_hook(without_answer=msgspec.structs.replace(HELD, unreadable=Action.ALLOW))
+    assert hook.hashing is not None
+    stop_child(hook.hashing)
+    deciding = threads.submit(hook.check, large(9))
+    wait_for(lambda: hook.hashing is not None and hook.hashing.hashed == 1)
+    hook.hashing.pool.close()
+    decision = deciding.result(timeout=60)
+    assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.HUB_AWAY)
 
 
 class TestUploadBytes:

@@ -14,7 +14,7 @@ import pytest
 from hashhub.errors import LimitExceeded, Reason, Unavailable
 from hashhub.hook.settings import SidecarSettings
 from hashhub.hook.sidecar.counts import SidecarMetrics
-from hashhub.hook.sidecar.turns import Turns, UploadBody
+from hashhub.hook.sidecar.turns import UploadBody, UploadTurns
 from tests.hook.test_sidecar_adversaries import HEAD, connected, memory_bytes, until
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Place:
     def __init__(self, *, most_lent_bytes: int = 1 << 30, **given: Any) -> None:
         self.settings = SidecarSettings(**given)
         self.counts = SidecarMetrics()
-        self.turns = Turns(self.settings, self.counts, most_lent_bytes=most_lent_bytes)
+        self.turns = UploadTurns(self.settings, self.counts, most_lent_bytes=most_lent_bytes)
         self.most_at_once = 0
 
     async def upload(self, receive: Receive, *, deciding: float = 0.01) -> float:

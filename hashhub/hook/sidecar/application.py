@@ -51,7 +51,7 @@ from hashhub.hook.settings import StatusRule
 from hashhub.hook.sidecar import pages, shapes
 from hashhub.hook.sidecar.counts import SidecarMetrics
 from hashhub.hook.sidecar.guard import Guard
-from hashhub.hook.sidecar.turns import Turns, UploadBody
+from hashhub.hook.sidecar.turns import UploadBody, UploadTurns
 from hashhub.model import Query, now
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Sidecar:
         self._guard = Guard(self._settings, for_persons=_QUEUE if hook.settings.queue.over_http else "")
         self._counts = SidecarMetrics()
         most_lent = hook.settings.max_total_bytes // 4
-        self._turns = Turns(self._settings, self._counts, most_lent_bytes=most_lent)
+        self._turns = UploadTurns(self._settings, self._counts, most_lent_bytes=most_lent)
         self._threads = ThreadPoolExecutor(self._settings.max_uploads, thread_name_prefix="sidecar")
         self._most = max(self._settings.max_body_bytes, hook.settings.max_bytes)
         self._health: dict[str, Any] = {"status": "STARTING"}

@@ -31,7 +31,7 @@ long; it must be short, as each of many new senders can stall for it.
 _LOOK_SECONDS: Final = 0.05  # between looks who is behind, while somebody waits
 
 
-class Turns:
+class UploadTurns:
     """The places, who has them and who waits. Belongs to one event loop."""
 
     def __init__(self, settings: SidecarSettings, counts: SidecarMetrics, *, most_lent_bytes: int) -> None:
@@ -89,7 +89,7 @@ class Turns:
 class Turn:
     """One upload's turn: whether it has a place, how much has come, and how far its sender is behind."""
 
-    def __init__(self, turns: Turns, bytes_a_second: float) -> None:
+    def __init__(self, turns: UploadTurns, bytes_a_second: float) -> None:
         self._turns = turns
         self._bytes_a_second = bytes_a_second
         self.has_place = False
