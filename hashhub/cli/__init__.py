@@ -19,8 +19,8 @@ with ended_by_interrupts():
 __all__ = ["main"]
 
 _PARTS = (
-    "admin", "backup", "catalogue", "changes", "conflicts", "contributors", "entries", "exports", "history", "hook",
-    "imports", "match", "policies", "queue", "reconcile", "sample", "scan", "schemes", "serve", "webhooks",
+    "admin", "catalogue", "conflicts", "contributors", "entries", "exports", "history", "hook",
+    "imports", "match", "policies", "reconcile", "sample", "scan", "schemes", "serve",
 )  # fmt: skip
 
 

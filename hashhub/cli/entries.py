@@ -1,7 +1,8 @@
-"""`hashhub entry …` and `hashhub review …`: statements, one or many at once, and what others say about them."""
+"""`hashhub entry …`, `review …` and `queue`: statements, what others say about them, and what waits for somebody."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
@@ -13,12 +14,13 @@ from hashhub.cli import main
 from hashhub.cli.history import show_events, undo
 from hashhub.cli.selection import ChosenEntries, is_given, one_or_many, selecting, selection_of
 from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, past, spelled
-from hashhub.cli.terminal import clean, note, table
-from hashhub.model import Entry, EntryAction, Review, ReviewKind, Selection, WithdrawalReason
+from hashhub.cli.terminal import clean, note, plain, print_json, say, table
+from hashhub.model import Entry, EntryAction, QueueItem, QueueKind, Review, ReviewKind, Selection, WithdrawalReason
 from hashhub.schemes.dimensions import words as values_in_words
 
 if TYPE_CHECKING:
     from hashhub.client import Client
+
 
 _MANY_LOOKED_AT: Final = 100_000  # from which on a search tells how to ask for less
 
@@ -350,3 +352,90 @@ def _stated(r: Review) -> str:
     if r.sets_aside:
         return f"sets review {r.sets_aside} aside"
     return spelled(r.kind) + (", awaits acceptance" if r.awaits_acceptance else "")
+
+
+_WHAT: Final = {
+    QueueKind.QUARANTINED: "in quarantine",
+    QueueKind.WITHDRAWAL_PENDING: "second person",
+    QueueKind.OBJECTION: "objection",
+    QueueKind.AWAITS_ACCEPTANCE: "acceptance",
+    QueueKind.OPEN_IMPORT: "open import",
+    QueueKind.OVERDUE: "overdue list",
+    QueueKind.WEBHOOK_FAILING: "webhook",
+    QueueKind.DELETION_PENDING: "deletion",
+    QueueKind.CONFLICT: "conflict",
+}
+
+
+_OF_OPERATORS: Final = (
+    "hashhub entry release",
+    "hashhub hash-set accept",
+    "hashhub contributor accept-objections",
+)
+
+
+@command(main, "queue")
+@click.argument("contributor", default="")
+def queue(session: Session, *, contributor: str) -> None:
+    """Show what waits for you, and the command that goes on with it.
+
+    Quarantined entries by reason, withdrawals that need a second person, objections to your entries, imports that were
+    never finished, lists that are not renewed as usual, and conflicts that were assigned to you. Operators and auditors
+    see it for all contributors, or for CONTRIBUTOR, with what waits for acceptance.
+    """
+    with session.connect() as hub:
+        items = list(hub.list_queue(contributor))
+    if session.json:
+        for item in items:
+            fields = plain(item)
+            print_json({**(fields if isinstance(fields, dict) else {}), "next": next_commands(item)})
+        return
+    if not items:
+        say("nothing waits")
+        return
+    table(
+        ("waits for", "where", "count", "why", "since"),
+        [
+            (
+                _WHAT[item.kind],
+                item.hash_set or item.contributor,
+                f"{item.count:,}{'+' if item.is_capped else ''}",
+                item.reason or (f"asked by {item.actor}" if item.actor else "-"),
+                item.since.strftime("%Y-%m-%d") if item.since else "-",
+            )
+            for item in items
+        ],
+    )
+    say()
+    for text in dict.fromkeys(text for item in items for text in next_commands(item)):
+        say(f"{text}    # for an operator" if text.startswith(_OF_OPERATORS) else text)
+
+
+def next_commands(item: QueueItem) -> list[str]:
+    """Return the commands that show what waits, and go on with it; some need an operator's token."""
+    where = f"--hash-set {item.hash_set}"
+    match item.kind:
+        case QueueKind.QUARANTINED:
+            return [
+                f"hashhub entry search {where} --state quarantined --reason {item.reason}",
+                f"hashhub entry release {where} --reason {item.reason} --dry-run",
+            ]
+        case QueueKind.WITHDRAWAL_PENDING:
+            return [
+                f"hashhub entry search {where} --reason WITHDRAWAL_PENDING",
+                f"hashhub entry withdraw {where} --has-reason WITHDRAWAL_PENDING --reason error --dry-run",
+            ]
+        case QueueKind.OBJECTION:
+            return [f"hashhub review list {item.name}"]
+        case QueueKind.AWAITS_ACCEPTANCE if item.hash_set:
+            return [f"hashhub hash-set accept {item.hash_set}"]
+        case QueueKind.AWAITS_ACCEPTANCE:
+            return [f"hashhub contributor accept-objections {item.contributor}"]
+        case QueueKind.WEBHOOK_FAILING:
+            return [f"hashhub webhook deliveries {item.name}", f"hashhub webhook test {item.name}"]
+        case QueueKind.DELETION_PENDING:
+            return [f"hashhub hash-set delete {item.name} --dry-run"]
+        case QueueKind.CONFLICT:
+            return [f"hashhub reconcile conflicts list --assignee {shlex.quote(item.reason)}"]
+        case QueueKind.OPEN_IMPORT | QueueKind.OVERDUE:
+            return [f"hashhub findings {item.hash_set}"]

@@ -19,18 +19,21 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from hashhub.client.administration import AdministrationCalls, HistoryCalls
 from hashhub.client.changes import ChangeCalls
-from hashhub.client.conflicts import ConflictCalls
 from hashhub.client.connection import Connection, ConnectionOptions, is_loopback
-from hashhub.client.contribution import FindingGroup, ImportPhase, ImportProgress, ImportReport
+from hashhub.client.contribution import FindingGroup, ImportCalls, ImportPhase, ImportProgress, ImportReport
 from hashhub.client.contributors import ContributorCalls, HashSetCalls, WebhookCalls
+from hashhub.client.definitions import Explained, PolicyCalls, PolicyVersion, SchemeCalls, SchemeTable
 from hashhub.client.entries import EntryCalls
 from hashhub.client.exports import Export, ExportCalls, ExportReport, LossGroup
-from hashhub.client.imports import ImportCalls
 from hashhub.client.match import MatchCalls, Matched, MatchedMedia, PolicyText
 from hashhub.client.mirror import Mirror, MirrorState
-from hashhub.client.policies import Explained, PolicyCalls, PolicyVersion
-from hashhub.client.reconciliation import Downloaded, OperationCalls, OperationHandle, ReconciliationCalls
-from hashhub.client.schemes import SchemeCalls, SchemeTable
+from hashhub.client.reconciliation import (
+    ConflictCalls,
+    Downloaded,
+    OperationCalls,
+    OperationHandle,
+    ReconciliationCalls,
+)
 from hashhub.client.transport import Transport
 
 if TYPE_CHECKING:

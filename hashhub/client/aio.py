@@ -25,9 +25,8 @@ from hashhub.client.aio_transport import AsyncTransport
 from hashhub.client.calls import Calls
 from hashhub.client.changes import ChangeCalls
 from hashhub.client.connection import Connection, ConnectionOptions
-from hashhub.client.contribution import ImportOptions, ImportProgress, ImportReport
+from hashhub.client.contribution import ImportCalls, ImportOptions, ImportProgress, ImportReport
 from hashhub.client.entries import EntryCalls
-from hashhub.client.imports import ImportCalls
 from hashhub.client.match import MatchCalls, live
 from hashhub.client.transport import Transport
 from hashhub.errors import Unavailable

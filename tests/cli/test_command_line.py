@@ -111,7 +111,7 @@ def test_ctrl_c_while_the_commands_are_loaded_prints_no_traceback() -> None:
         "import os, signal, sys\n"
         "class Interrupting:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'hashhub.cli.webhooks':\n"
+        "        if name == 'hashhub.cli.admin':\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.meta_path.insert(0, Interrupting())\n"

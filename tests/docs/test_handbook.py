@@ -333,7 +333,7 @@ def test_the_wheel_installs_as_written(tmp_path: Path) -> None:
     reader.follow(page[made:])
     assert reader.ran == 3
     assert any(line.startswith("vics") for line in reader.printed or ())
-    assert (site / "hashhub/cli/backup.py").exists(), wheel
+    assert (site / "hashhub/cli/history.py").exists(), wheel
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
