@@ -13,7 +13,6 @@ from hashhub.model import (
     Conflict,
     ConflictFilter,
     ConflictKind,
-    ConflictParty,
     ConflictReason,
     ConflictState,
     Severity,
@@ -221,17 +220,15 @@ def _show(session: Session, conflict: Conflict) -> None:
     say()
     table(
         ("entry", "state", "scheme", "value", "reliability", "of"),
-        [row for party in (conflict.left, conflict.right) for row in _rows(party)],
+        [
+            (*statement, party.reliability, counted(party.entry_count, "entry", "entries"))
+            for party in (conflict.left, conflict.right)
+            for statement in [(s.entry, str(s.state), s.scheme or "-", s.value or "-") for s in party.statements]
+            or [(party.hash_set, "-", "-", "-")]
+        ],
     )
     for r in conflict.resolutions:
         who = f"{r.contributor}{f' ({r.actor})' if r.actor else ''}"
         what = f"{r.reason}{f' {r.decided_for}' if r.decided_for else ''}"
         then = "" if r.stands else ", about earlier statements"
         tell(f"{who} {'resolved' if r.closes else 'says'} {what}{then}: {r.comment}")
-
-
-def _rows(party: ConflictParty) -> list[tuple[object, ...]]:
-    of = f"{party.entry_count:,} entries" if party.entry_count != 1 else "1 entry"
-    if not party.statements:
-        return [(party.hash_set, "-", "-", "-", party.reliability, of)]
-    return [(s.entry, s.state, s.scheme or "-", s.value or "-", party.reliability, of) for s in party.statements]

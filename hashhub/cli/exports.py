@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,7 +13,7 @@ from hashhub.cli.imports import settings_of
 from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import REFUSED, Session, command
 from hashhub.cli.terminal import clean, copy_progress, csv_rows, note, print_json, progress, say, table
-from hashhub.connector import Loss, get_writer
+from hashhub.connector import get_writer
 from hashhub.errors import InvalidArgument
 from hashhub.model import ChangedEntry
 from hashhub.writing import TAKEN, check, whole_file, written
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 
 _OUTSIDE: Final = "somebody outside"
-_HEADER: Final = ("entry", "field", "reason", "detail")
 
 
 @command(main, "export")
@@ -86,18 +84,26 @@ def export(
         whole_file(losses, replace=force, taken=TAKEN, field="losses", held=True) as (told, keep_losses),
         progress(unit_bytes=False) as bar,
     ):
+        write = csv_rows(told)
+        if losses is not None:
+            write(("entry", "field", "reason", "detail"))
         report = hub.export(
             target,
             writer=writer,
             options=settings,
             recipient=recipient,
-            on_loss=_loss_writer(told) if losses is not None else lambda _: None,
+            on_loss=lambda loss: (
+                write([clean(cell) for cell in (loss.entry, loss.field, loss.reason, loss.detail)])
+                if losses is not None
+                else None
+            ),
             progress=lambda done, total: bar(done, total, "exporting"),
             **selected,
         )
         is_refused = strict and not report.is_lossless
         if losses is not None:
-            _tell_left_out(told, report)
+            for name, count in report.left_out:
+                write((name, "entry", "TERMS", f"its terms let none of its {count} entries leave for this recipient"))
             keep_losses()
         if not is_refused:
             keep_file()
@@ -107,19 +113,6 @@ def export(
     _show(session, report, out, recipient, reading, is_refused=is_refused)
     if is_refused:
         raise click.exceptions.Exit(REFUSED)
-
-
-def _loss_writer(target: BinaryIO) -> Callable[[Loss], None]:
-    """Return what writes each loss as a row of CSV."""
-    write = csv_rows(target)
-    write(_HEADER)
-    return lambda loss: write([clean(cell) for cell in (loss.entry, loss.field, loss.reason, loss.detail)])
-
-
-def _tell_left_out(target: BinaryIO, report: ExportReport) -> None:
-    write = csv_rows(target)
-    for name, count in report.left_out:
-        write((name, "entry", "TERMS", f"its terms let none of its {count} entries leave for this recipient"))
 
 
 def _reading(report: ExportReport, out: str, *, force: bool, has_mapping: bool) -> str:

@@ -267,7 +267,13 @@ def undo(
         raise click.UsageError("--since says from when on")
     with session.connect() as hub:
         would = hub.revert_actor(actor, since, withdrawals_only=withdrawals_only, validate_only=True)
-        if not would and not _is_known(hub, actor):
+        is_known = (
+            bool(would)
+            or any(token.name == actor for token in hub.list_tokens())
+            or any(hub.list_events(actor=actor, limit=1))
+            or any(hub.list_events(f"tokens/{actor}", limit=1))
+        )
+        if not is_known:
             raise NotFound(
                 f"no token {actor[:150]!r} was ever here, so nothing is undone; `hashhub token list` lists those that "
                 "there are, `hashhub history` who wrote what"
@@ -288,15 +294,6 @@ def undo(
         _show_outcomes(session, done)
         if any(token.name == actor for token in hub.list_tokens()):
             note(f"the token {clean(actor)} still works: delete it or let it expire, or what it did comes back")
-
-
-def _is_known(hub: Client, actor: str) -> bool:
-    """Whether there is a token of this name, or the history tells of one."""
-    return (
-        any(token.name == actor for token in hub.list_tokens())
-        or any(hub.list_events(actor=actor, limit=1))
-        or any(hub.list_events(f"tokens/{actor}", limit=1))
-    )
 
 
 def show_events(session: Session, hub: Client, name: str, events: Sequence[Event]) -> None:

@@ -110,6 +110,8 @@ def import_file(
     cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or
     every item in it, was refused.
     """
+    from hashhub.client.release import Release
+
     if propose_mapping:
         if len(files) > 1:
             raise click.UsageError("--propose-mapping looks at one FILE")
@@ -141,10 +143,13 @@ def import_file(
 
         try:
             if format_ is None:
-                format_, recognised = _recognised(sources, settings)
+                release = Release(sources)
+                connector, recognised = release.recognise(None, settings)
+                format_ = connector.name
+                note(f"format: {format_} ({clean(release.why)})")
                 if format_ == "csv":
                     _refuse_without_mapping(files[0], settings.get("sheet", ""))
-                settings = recognised
+                settings = dict(recognised)
             report = hub.import_source(
                 sources,
                 connector=format_,
@@ -399,16 +404,6 @@ def settings_of(options: tuple[str, ...], mapping: str | None) -> dict[str, str]
                 "REQUIRED",
             )
     return settings
-
-
-def _recognised(sources: list[BinaryIO], settings: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the format that a list's parts show to be, and the settings they state. Raises as `Release.recognise`."""
-    from hashhub.client.release import Release
-
-    release = Release(sources)
-    connector, options = release.recognise(None, settings)
-    note(f"format: {connector.name} ({clean(release.why)})")
-    return connector.name, dict(options)
 
 
 def _looks_like_another(source: BinaryIO, told: str) -> str:

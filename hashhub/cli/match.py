@@ -6,7 +6,8 @@ Media files are hashed on this machine; only their hashes travel.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,8 +108,9 @@ def match(
     tally = VerdictTally(session, options, fail_on)
     # All of the command line is checked before anything is asked.
     queries = [_query(text) for text in given]
+    of_file = (query for _, query in queries_in(from_file, "from-file")) if from_file is not None else ()
     with session.connect() as hub:
-        for answer in hub.match_hashes(_chain(queries, from_file), options):
+        for answer in hub.match_hashes(chain(queries, of_file), options):
             tally.show(answer.result, answer.policy, answer.revision)
     tally.finish("hash", "hashes")
 
@@ -297,12 +299,6 @@ def _match_line(m: EntryMatch) -> str:
 def _query(text: str) -> Query:
     value = hashes.parse_pair(text)
     return Query(hashes=(value,), label=value.text)
-
-
-def _chain(queries: Iterable[Query], from_file: str | None) -> Iterator[Query]:
-    yield from queries
-    if from_file is not None:
-        yield from (query for _, query in queries_in(from_file, "from-file"))
 
 
 def queries_in(file: str, option: str) -> Iterator[tuple[int, Query]]:

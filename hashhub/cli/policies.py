@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -225,7 +224,9 @@ def simulate_policy(
     if (file is not None) == by_entries:
         raise click.UsageError("say what to judge: --hashes FILE, or --since and --hash-set, not both")
     is_text = after.endswith(".toml")
-    queries = _numbered(file) if file is not None else None
+    queries = None
+    if file is not None:  # labels come back in examples: lines can be found again, and no digest is shown
+        queries = (replace(query, label=f"line {number}") for number, query in queries_in(file, "hashes"))
     max_distances = distances_of(distances)
     with session.connect() as hub, progress(unit_bytes=False) as bar:
         trial = hub.simulate_policy(
@@ -346,11 +347,6 @@ def _read(file: str) -> str:
         raise NotFound(f"cannot read {file!r}: {e.strerror or type(e).__name__}; check the path") from e
     except ValueError as e:
         raise InvalidArgument.field("file", f"{file!r} is not UTF-8 text; save it as UTF-8") from e
-
-
-def _numbered(file: str) -> Iterator[Query]:
-    # Labels come back in examples: lines can be found again, and no digest is shown.
-    return (replace(query, label=f"line {number}") for number, query in queries_in(file, "hashes"))
 
 
 def _query_of(file: str) -> Query:

@@ -265,7 +265,10 @@ def report(
         if answer.handle is not None:
             answer.handle.download(out)
         elif answer.files is not None:
-            _copy(answer.files, out)
+            make_directory(out, mode=0o777)
+            for path in answer.files.iterdir():
+                with written(out / path.name, replace=True, mode=0o666) as file:
+                    file.write(path.read_bytes())
         files = [str(out / f.path) for f in answer.response.files]
     response = answer.response
     if not session.print_if_json({"files": files, "revision": response.revision, "left_out": response.left_out}):
@@ -337,13 +340,6 @@ def _local(task: tasks.Task, directory: Path, out: Path) -> _Answer:
                 yield decode(line)
 
     return _Answer(response, rows, out / tasks.FILES, None)
-
-
-def _copy(source: Path, target: Path) -> None:
-    make_directory(target, mode=0o777)
-    for path in source.iterdir():
-        with written(target / path.name, replace=True, mode=0o666) as file:
-            file.write(path.read_bytes())
 
 
 def _drawn(response: Overlap) -> str:

@@ -169,7 +169,10 @@ def crosswalk(session: Session, *, first: str, second: str, svg: str | None, as_
         tell(clean(f"{b.name}: {b.title}, {spelled(b.status)}"))
         table(
             ("value", "is", "other", "written", "why"),
-            [(r.left, spelled(r.relation), r.right, _written(r), r.why) for r in rows],
+            [
+                (r.left, spelled(r.relation), r.right, ("<" * r.is_written_back + ">" * r.is_written) or "-", r.why)
+                for r in rows
+            ],
         )
         tell("broader: the value takes in whatever the other one does, and more. narrower: the other way.")
         tell("written: > an export into the other scheme writes the other value for it; < the other way.")
@@ -180,10 +183,6 @@ def crosswalk(session: Session, *, first: str, second: str, svg: str | None, as_
         with written(svg, replace=force, taken=TAKEN, field="svg", mode=0o666) as file:
             file.write(chart.encode())
         note(f"drawn into {show_path(Path(svg))}")
-
-
-def _written(row: CrosswalkRow) -> str:
-    return {(True, True): "<>", (True, False): ">", (False, True): "<"}.get((row.is_written, row.is_written_back), "-")
 
 
 def _row(a: Scheme, b: Scheme, row: CrosswalkRow) -> dict[str, object]:

@@ -119,9 +119,7 @@ class AsyncClient:
     def match_live(
         self, frames: AsyncIterable[LivePicture | VideoFrame], options: LiveOptions
     ) -> AsyncGenerator[LiveAnswer, None]:
-        """Send the frames of a live stream, as they come, and yield what the hub says that it shows; see
-        Client.match_live. Roles: all but auditor.
-        """
+        """Send frames as they come and yield what the hub says; see Client.match_live. Roles: all but auditor."""
         return self._transport.stream(live(options), frames, wire.live_frame_to_pb)
 
     async def import_source(

@@ -21,9 +21,7 @@ class Calls:
     def _ask(
         self, request: Any, read: Callable[[Any], R], *, timeout: float | None = None, repeatable: bool = True
     ) -> R:
-        """Make a call and return what its answer means. A write gets an id, by which the hub tells a repeated one from
-        a second one.
-        """
+        """Make a call and return what its answer means; a write gets an id, so that a repetition is known as one."""
         if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
             request.request_id = str(uuid.uuid4())
         return self._transport.ask(Rpc(request=request, read=read, timeout=timeout, repeatable=repeatable))

@@ -79,9 +79,7 @@ class PolicyCalls(Calls):
         return self._list(v1.ListPolicyVersionsRequest(parent=names.policy(name)), "policies", _VERSION.from_pb)
 
     def put_policy(self, text: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
-        """Put the next version of the policy that the TOML text names. It holds at once for whoever pins no other.
-        Role: operator.
-        """
+        """Put the next version of the policy of a TOML text; it holds at once for whoever pins none. Role: operator."""
         return self._ask(v1.PutPolicyRequest(text=text, comment=comment, validate_only=validate_only), _VERSION.from_pb)
 
     def retire_policy(self, reference: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
@@ -222,9 +220,7 @@ _SCHEME: Final = MessageCodec(
 
 
 class SchemeCalls(Calls):
-    """Classification schemes. They are named ID@VERSION; where a version need not be told, ID is the one that a new
-    hash set would get.
-    """
+    """Classification schemes, named ID@VERSION; where only ID is given, the one that a new hash set would get."""
 
     def list_schemes(self) -> Iterator[SchemeTable]:
         """Yield the classification schemes in order of name."""
@@ -251,9 +247,7 @@ class SchemeCalls(Calls):
         return self._ask(request, _SCHEME.from_pb)
 
     def compare_schemes(self, scheme: str, other: str) -> Iterator[CrosswalkRow]:
-        """Yield how every value of one scheme stands to every value of another, in the order of the schemes. Raises
-        NotFound.
-        """
+        """Yield how each value of one scheme stands to each of another, in their order. Raises NotFound."""
         request = v1.CompareSchemesRequest(name=f"schemes/{scheme}", other_name=f"schemes/{other}")
         return self._list(request, "rows", wire.CROSSWALK_ROW.from_pb)
 

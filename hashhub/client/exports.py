@@ -105,6 +105,16 @@ class ExportCalls(Calls):
         head = next(answers, None)
         if head is None:
             raise Unavailable("the hub ended the export before it began; try again")
+
+        def entries() -> Iterator[Entry]:
+            for answer in answers:
+                try:
+                    yield from wire.exported_from_pb(answer)
+                except InvalidArgument as e:
+                    raise Unavailable(
+                        f"the hub's answer cannot be read ({e.message}); is it of another version?"
+                    ) from e
+
         return Export(
             revision=head.revision,
             hash_sets=tuple(wire.HASH_SET.from_pb(s, f"hash_sets[{i}]") for i, s in enumerate(head.hash_sets)),
@@ -115,7 +125,7 @@ class ExportCalls(Calls):
             position=head.next_position,
             entry_count=head.entry_count,
             is_delta=head.delta,
-            entries=_entries(answers),
+            entries=entries(),
         )
 
     def export(
@@ -205,11 +215,3 @@ class ExportCalls(Calls):
                 )
         registry = schemes.SchemeRegistry(known.values())
         return {s.id: registry.get(s.id) for s in registry.list()}
-
-
-def _entries(answers: Iterator[v1.ExportEntriesResponse]) -> Iterator[Entry]:
-    for answer in answers:
-        try:
-            yield from wire.exported_from_pb(answer)
-        except InvalidArgument as e:
-            raise Unavailable(f"the hub's answer cannot be read ({e.message}); is it of another version?") from e

@@ -60,15 +60,11 @@ class MatchCalls(Calls):
     """Matching, and the policies that it goes by."""
 
     def match_hashes(self, queries: Iterable[Query], options: MatchOptions) -> Iterator[Matched]:
-        """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are
-        consumed. Roles: all but auditor.
-        """
+        """Yield an answer for each query, in order; they are sent in batches as consumed. Roles: all but auditor."""
         return self._transport.each(_hash_batches(queries, options))
 
     def match(self, query: Query, options: MatchOptions, *, seconds: float | None = None) -> Matched:
-        """Return the answer to one query. Many are answered faster by `match_hashes`. `seconds`: for the answer; None:
-        as many as for any call. Roles: all but auditor.
-        """
+        """Answer one query, within `seconds` if given; many go faster by `match_hashes`. Roles: all but auditor."""
         request = v1.MatchHashesRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options))
 
         def read(answer: v1.MatchHashesResponse) -> Matched:
@@ -85,7 +81,15 @@ class MatchCalls(Calls):
         The contents travel to the hub, which keeps them in memory only. A file that it cannot read has the verdict
         UNAVAILABLE. `seconds`: for each batch. Roles: all but auditor.
         """
-        return self._transport.each(_media_batches(media, options, seconds))
+        wanted = wire.options_to_pb(options)
+        return self._transport.each(
+            Rpc(
+                request=v1.BatchMatchMediaRequest(media=batch, options=wanted),
+                read=partial(_matched_media, len(batch)),
+                timeout=seconds,
+            )
+            for batch in _cut(media)
+        )
 
     def match_live(self, frames: Iterable[LivePicture | VideoFrame], options: LiveOptions) -> Iterator[LiveAnswer]:
         """Send the frames of a live stream, as they come, and yield what the hub says that it shows.
@@ -111,16 +115,6 @@ def _hash_batches(queries: Iterable[Query], options: MatchOptions) -> Iterator[R
     while batch := list(islice(rest, MATCH_BATCH)):
         request = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch), options=wanted)
         yield Rpc(request=request, read=partial(_matched, len(batch)), timeout=MATCH_TIMEOUT)
-
-
-def _media_batches(
-    media: Iterable[tuple[str, bytes]], options: MatchOptions, timeout: float
-) -> Iterator[Rpc[Iterable[MatchedMedia]]]:
-    """Yield the calls that match media, in order; a file is taken when its batch is."""
-    wanted = wire.options_to_pb(options)
-    for batch in _cut(media):
-        request = v1.BatchMatchMediaRequest(media=batch, options=wanted)
-        yield Rpc(request=request, read=partial(_matched_media, len(batch)), timeout=timeout)
 
 
 def live(options: LiveOptions) -> Rpc[LiveAnswer]:

@@ -37,9 +37,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 def body_budget(total: int, largest: int) -> ByteBudget:
-    """Return a budget of so many bytes, of which one token gets half; both at least `largest`, so that every body fits
-    sometime.
-    """
+    """Return a budget of so many bytes, one token's half; both at least `largest`, so that every body fits."""
     total = max(total, largest)
     return ByteBudget(total, max(total // _SHARE, largest))
 
@@ -116,9 +114,7 @@ class RequestBody:
         patience.reschedule(asyncio.get_running_loop().time() + until - time.monotonic())
 
     def gunzip(self, data: bytes) -> bytes:
-        """Return what was packed; it takes room, too. Raises LimitExceeded when that is too large or finds no room,
-        InvalidArgument for what is not whole members.
-        """
+        """Unpack within the budget. Raises LimitExceeded for too much, InvalidArgument for what is no whole member."""
         return _unpacked(data, self._limit, self._take, "body")
 
     def release(self) -> None:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_exposure(config: Config) -> None:
-    """Raise InvalidArgument when a listener would be open to other machines in clear text and nobody said that this is
-    intended.
-    """
+    """Raise InvalidArgument if other machines could reach a listener in clear text and nobody said so."""
     for field, address, secured in (
         ("listen", config.listen, bool(config.tls_certificate)),
         ("http", config.http, False),

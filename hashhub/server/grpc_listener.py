@@ -156,9 +156,7 @@ def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _following(loop: asyncio.AbstractEventLoop, method: Method, context: Any) -> Iterator[Message]:
-    """Yield the further requests of a call, on a thread. Raises LimitExceeded, InvalidArgument, and Unavailable when
-    the caller has gone.
-    """
+    """Yield further requests, on a thread. Raises LimitExceeded, InvalidArgument, Unavailable for a caller gone."""
     while True:
         try:
             body = _on(loop, context.read())

@@ -101,7 +101,6 @@ class Listeners:
         self._ledger.started(0)
         self.http: HTTPListener | None = None
         self.http_address = ""
-        self._tasks: list[asyncio.Task[None]] = []
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="listeners", daemon=True)
         self._thread.start()
@@ -126,7 +125,8 @@ class Listeners:
         """Take calls over gRPC too (HTTP does already), and say from now on which services can answer."""
         self._condition.thread.start()
         self.health.open()
-        self._run(self._start())
+        self._run(self._grpc.start())
+        self._health_watch = asyncio.run_coroutine_threadsafe(self.probes.watch_health(), self._loop)
 
     def ping(self, answer: Callable[[], None]) -> None:
         """Have the event loop itself call `answer`. Returns at once."""
@@ -134,9 +134,7 @@ class Listeners:
             self._loop.call_soon_threadsafe(answer)
 
     def close(self) -> None:
-        """Drain: take no new calls, give those in progress `drain_seconds`, then cut them off. Closing twice is
-        fine.
-        """
+        """Drain: take no new calls, give others `drain_seconds`, then cut them off. May be called twice."""
         self.stopping.set()
         if self._thread.is_alive():
             self._run(self._close())
@@ -185,10 +183,6 @@ class Listeners:
         )
         self.http.open(listener, connections=self._config.max_connections)
 
-    async def _start(self) -> None:
-        await self._grpc.start()
-        self._tasks.append(asyncio.create_task(self.probes.watch_health()))
-
     async def _close(self) -> None:
         seconds = self._config.drain_seconds
         closing = [asyncio.ensure_future(self._grpc.stop(seconds))]
@@ -198,8 +192,6 @@ class Listeners:
         self.health.close()
         self.probes.tell_watchers()
         await asyncio.wait(closing, timeout=seconds + _LINGER_SECONDS)
-        for task in self._tasks:
-            task.cancel()
 
     def own_metrics(self, metrics: Metrics) -> str:
         """Return metrics of this process alone as the text of a scrape."""

@@ -116,9 +116,7 @@ class Metrics:
         self._processes = ProcessCollector(registry=None)
 
     def observe(self, method: str, code: str, seconds: float, reason: str = "") -> None:
-        """Count one call that ended with `code`, and for `reason`, after `seconds`. All but the last are of closed
-        sets.
-        """
+        """Count a call that ended with `code`, for `reason`, after `seconds`; all labels are of closed sets."""
         self._calls.labels(method, code).observe(seconds)
         if reason:
             self._refusals.labels(reason).inc()

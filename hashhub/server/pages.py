@@ -38,9 +38,7 @@ def size(page_size: int) -> int:
 
 
 def encode(after: int | str, *question: object) -> str:
-    """Return the token to go on behind `after` (empty when that is 0 or empty: no more pages) in the answer to
-    `question`.
-    """
+    """Return the token to go on behind `after` in the answer to `question`; empty for 0 or "": no more pages."""
     if not after:
         return ""
     text = json.dumps([_digest(question), after], separators=(",", ":"))

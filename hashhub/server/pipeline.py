@@ -228,7 +228,7 @@ class Pipeline:
         `receive` reads the request of a token, which is let in. `keeps_budget`: it keeps to a budget of its own, so
         that a slow sender takes no place from others while it sends. `decode` and `encode` may be called on a thread.
         """
-        with self._observed(method.name, envelope, reads=method.reads) as observed:
+        with _CallRecord(self._metrics, self.failures, method.name, envelope, method.reads) as observed:
             principal = await self._let_in(observed, method.roles)
             if keeps_budget:
                 body = await receive(principal.name)
@@ -286,10 +286,8 @@ class Pipeline:
         send: Callable[[bytes], None],
         following: Iterator[Message],
     ) -> None:
-        """Make a streaming call. `send` gives an encoded answer to the caller, and `following` the caller's further
-        requests; both are used on threads.
-        """
-        with self._observed(method.name, envelope, reads=method.reads) as observed:
+        """Make a streaming call. `send` takes encoded answers, `following` gives further requests, both on threads."""
+        with _CallRecord(self._metrics, self.failures, method.name, envelope, method.reads) as observed:
             principal = await self._let_in(observed, method.roles)
             caller = functools.partial(self._caller, envelope.authorization, method.roles)
             async with self._admitted(method, envelope, principal) as admission:
@@ -298,7 +296,13 @@ class Pipeline:
                 def work() -> None:
                     # The bytes that one message may have stay set aside for as long as a caller goes on sending.
                     request = decode(body) if method.listens else _decoded(decode, body, admission)
-                    asked: Any = self._conversation(principal, envelope, following)
+                    asked: Any = Conversation(
+                        following,
+                        envelope.is_wanted,
+                        functools.partial(self.quotas.check_media, principal),
+                        functools.partial(self.quotas.charge_media, principal),
+                        functools.partial(self.quotas.take_frame, principal),
+                    )
                     with contextlib.closing(
                         method.handle(caller, request, asked if method.listens else envelope.is_wanted)
                     ) as answers:
@@ -307,18 +311,9 @@ class Pipeline:
 
                 await self.run(envelope, work)
 
-    def _conversation(self, principal: Principal, envelope: Envelope, following: Iterator[Message]) -> Conversation:
-        return Conversation(
-            following,
-            envelope.is_wanted,
-            functools.partial(self.quotas.check_media, principal),
-            functools.partial(self.quotas.charge_media, principal),
-            functools.partial(self.quotas.take_frame, principal),
-        )
-
     async def metrics(self, envelope: Envelope, scrape: Callable[[], str]) -> str:
         """Return what `scrape` returns, for operators and auditors."""
-        with self._observed("metrics", envelope, reads=True) as observed:
+        with _CallRecord(self._metrics, self.failures, "metrics", envelope, True) as observed:
             await self._let_in(observed, (Role.AUDITOR, Role.OPERATOR))
             return await self._look(envelope, scrape)
 
@@ -327,9 +322,6 @@ class Pipeline:
         for all the same: its thread belongs to the place that the call has.
         """
         return await self._threads.run(functools.partial(_in_scope, envelope, work), envelope.leave)
-
-    def _observed(self, name: str, envelope: Envelope, *, reads: bool) -> _CallRecord:
-        return _CallRecord(self._metrics, self.failures, name, envelope, reads)
 
     def _admitted(self, method: Method, envelope: Envelope, principal: Principal) -> Admission:
         if method.limiter == "media":
@@ -367,9 +359,7 @@ class Pipeline:
         return principal
 
     async def _look(self, envelope: Envelope, work: Callable[[], _T]) -> _T:
-        """Do what may wait for another process and is no call's own work. A token that was seen before waits beside
-        unknown ones, and not behind them.
-        """
+        """Do what may wait for another process; a token that was seen before waits beside unknown ones."""
         limiter, name = self.lookups, self.token_names.name(envelope.authorization)
         await limiter.enter(name)
         try:

@@ -150,9 +150,7 @@ def set_up_logging() -> None:
 
 
 def _write_first_token(hub: Hub, data: Path) -> None:
-    """Make the operator's token if none works: first the file, then the database, so that a process that is killed in
-    between leaves no token that nobody knows.
-    """
+    """Make the operator's token if none works, the file first: a kill in between leaves no unknown token."""
 
     def keep(secret: str) -> None:
         try:

@@ -110,16 +110,12 @@ class TokenQuotas:
             raise self.exceeded(principal.name, "media_seconds", most, min(wait, _LONGEST_RETRY))
 
     def charge_media(self, principal: Principal, seconds: float) -> None:
-        """Count seconds of a core that hashing took: known afterwards, so a token may go into debt by what it has in
-        progress.
-        """
+        """Count seconds of a core that hashing took; a token may go into debt by what it has in progress."""
         paid_in = seconds * _MINUTE / self.most(principal, "media_seconds")
         self._counts.owe(principal.name, "media_seconds", paid_in, self.clock())
 
     def take_frame(self, principal: Principal, own: FrameRate) -> float:
-        """Take a frame of a live stream by the token's pace and the stream's own, or return the seconds until there may
-        be one.
-        """
+        """Take a frame by the pace of the token and of the stream, or return the seconds until there may be one."""
         at_once = max(1.0, self._frames)
         now = self.clock()
         beyond = self._counts.owed(principal.name, "frames", now) - (at_once - 1.0) / self._frames

@@ -206,9 +206,7 @@ class Supervisor:
             self._reserved.close()
 
     def _hear_out(self, workers: list[_Worker], until: float) -> None:
-        """Wait for the ends of the pipes of workers that were told to end. What they say until then must be taken, so
-        that none of them waits.
-        """
+        """Wait until workers that were told to end have; what they say is taken, so that none waits to say it."""
         draining: dict[object, _Worker] = {worker.pipe: worker for worker in workers if not worker.pipe.closed}
         while draining and time.monotonic() < until:
             for pipe in connection.wait(draining, timeout=until - time.monotonic()):  # type: ignore[arg-type]

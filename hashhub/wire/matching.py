@@ -164,9 +164,7 @@ def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
 
 
 def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
-    """Return the match options. A limit of 0 means 100, one over 1000 means 1000. Whether the policy exists is for the
-    hub to say.
-    """
+    """Return the match options; a limit of 0 means 100, one over 1000 means 1000."""
     wrong: list[Violation] = []
     max_distances = {}
     for name, distance in pb.max_distances.items():

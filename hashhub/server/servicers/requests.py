@@ -32,6 +32,7 @@ READERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR, Role.AUDITOR})
 OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 MATCHERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR, Role.CONSUMER})
 EVERYBODY: Final = frozenset(Role)
+_TERMS: Final = tuple(v1.Marking.DESCRIPTOR.fields_by_name)
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -95,9 +96,7 @@ def named(
     *,
     limiter: LimiterName = "calls",
 ) -> Any:
-    """Return the method of a call that only names something: the use-case `do` gets the ids that `parse` reads. `put`:
-    makes the answer of what it returns; None: the answer is empty.
-    """
+    """Return a method that gives the named ids to the use-case `do`; `put` makes the answer, None: it is empty."""
 
     @served(roles, limiter=limiter)
     def call(self: Service, principal: Any, request: Any) -> Any:
@@ -184,7 +183,8 @@ def mask_of(mask: FieldMask, given: Message, fields: tuple[str, ...], fixed: tup
         return tuple(path for path in _paths_set(given) if path.partition(".")[0] in (*fields, *fixed))
     if list(mask.paths) == ["*"]:
         return fields
-    unknown = [path for path in mask.paths if not _is_path(path, (*fields, *fixed))]
+    known = {*fields, *fixed, *(f"marking.{term}" for term in _TERMS if "marking" in fields)}
+    unknown = [path for path in mask.paths if path not in known]
     if unknown:
         expected = f"can name {', '.join(fields)}, or `*` for all of them"
         raise InvalidArgument(
@@ -203,12 +203,6 @@ def _paths_set(given: Message) -> Iterator[str]:
             yield from (f"{field.name}.{term.name}" for term, _ in value.ListFields())
         else:
             yield field.name
-
-
-def _is_path(path: str, fields: tuple[str, ...]) -> bool:
-    """Whether it names one of the fields, or one of the terms."""
-    field, dot, term = path.partition(".")
-    return field in fields and (not dot or (field == "marking" and term in v1.Marking.DESCRIPTOR.fields_by_name))
 
 
 def only_masked(given: Any, mask: tuple[str, ...], otherwise: Any) -> Any:
