@@ -28,8 +28,7 @@ from msgspec.structs import replace
 
 from hashhub.cli import main
 from hashhub.cli.match import FAIL_ON, MATCHING, VerdictTally, as_json
-from hashhub.cli.scan_directory import PARTIAL, REPORT, partial_results, scan_directory
-from hashhub.cli.scan_report import FileFindings
+from hashhub.cli.scan_output import PARTIAL, REPORT, FileFindings, partial_results, scan_directory
 from hashhub.cli.session import Session, choice, command, spelled
 from hashhub.cli.terminal import ShowProgress, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
@@ -41,7 +40,7 @@ from hashhub.trust import ReasonCode
 from hashhub.writing import text_written
 
 if TYPE_CHECKING:
-    from hashhub.cli.scan_directory import FileHashes
+    from hashhub.cli.scan_output import FileHashes
     from hashhub.client import Client
     from hashhub.client.match import Matched
     from hashhub.hashing import MediaHashes

@@ -60,6 +60,8 @@ _HINTS: Final = {
     Reason.MATCHER_NOT_READY: "the hub is still starting; try again in a moment",
 }
 
+_JSON: Final = "hashhub.json"  # in a context: whether JSON is asked for
+
 E = TypeVar("E", bound=StrEnum)
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -154,21 +156,8 @@ class _UsageInJson(click.UsageError):
         super().show(file)
 
 
-class _Command(click.Command):
-    """A command that says in JSON what is wrong with its command line, where JSON was asked for."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        given = list(args)
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as e:
-            if "--json" in given:
-                raise _UsageInJson(e) from e
-            raise
-
-
 class CommandGroup(click.Group):
-    """A group of commands that does the same for a command that does not exist.
+    """A group of commands.
 
     `default`: the command that is meant where none is named: `backup DIR` is `backup create DIR`.
     """
@@ -184,17 +173,6 @@ class CommandGroup(click.Group):
             if args[0] not in named if args else not self.no_args_is_help:
                 args = [self.default, *args]
         return super().parse_args(ctx, args)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the arguments name."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as e:
-            if "--json" in args:
-                raise _UsageInJson(e) from e
-            raise
 
 
 class LazyGroup(CommandGroup):
@@ -218,6 +196,20 @@ class LazyGroup(CommandGroup):
     @commands.setter
     def commands(self, commands: MutableMapping[str, click.Command]) -> None:
         self._commands = commands
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note whether JSON is asked for."""
+        ctx.meta[_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; say in JSON what is wrong with its command line, where JSON was asked for."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as e:
+            if ctx.meta[_JSON]:
+                raise _UsageInJson(e) from e
+            raise
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command of a part, without loading the others."""
@@ -249,10 +241,6 @@ def command(
                 except HashHubError as e:
                     _report(e, session, local=local)
                     raise click.exceptions.Exit(exit_code(e)) from e
-                except click.UsageError as e:
-                    if session.json:
-                        raise _UsageInJson(e) from e
-                    raise
                 except click.Abort:
                     if session.json:
                         print_error(
@@ -265,7 +253,7 @@ def command(
                     note("interrupted")
                     raise click.exceptions.Exit(INTERRUPTED) from e
 
-        made = click.command(name, cls=_Command)(run)
+        made = click.command(name)(run)
         made.params += _common_options(local=local)
         group.add_command(made)
         return made

@@ -17,11 +17,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from hashhub.client.administration import AdministrationCalls, HistoryCalls
+from hashhub.client.administration import (
+    AdministrationCalls,
+    ContributorCalls,
+    HashSetCalls,
+    HistoryCalls,
+    WebhookCalls,
+)
 from hashhub.client.changes import ChangeCalls
 from hashhub.client.connection import Connection, ConnectionOptions, is_loopback
 from hashhub.client.contribution import FindingGroup, ImportCalls, ImportPhase, ImportProgress, ImportReport
-from hashhub.client.contributors import ContributorCalls, HashSetCalls, WebhookCalls
 from hashhub.client.definitions import Explained, PolicyCalls, PolicyVersion, SchemeCalls, SchemeTable
 from hashhub.client.entries import EntryCalls
 from hashhub.client.exports import Export, ExportCalls, ExportReport, LossGroup

@@ -1,8 +1,8 @@
-"""Calls for those who run the hub: tokens, status, and the history."""
+"""Calls about contributors, groups, hash sets, webhooks, tokens, status and the history."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,8 +10,232 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.calls import Calls, secret_of
-from hashhub.model import Event, Principal, RevertedEvent, Status
+from hashhub.client.transport import Calls, secret_of
+from hashhub.model import (
+    Contributor,
+    Deletion,
+    Event,
+    Group,
+    HashSet,
+    Principal,
+    Retention,
+    RevertedEvent,
+    Status,
+    Webhook,
+    WebhookDelivery,
+)
+
+_LARGE: Final = 600.0  # seconds: a million entries are withdrawn or deleted
+
+
+class ContributorCalls(Calls):
+    """Who contributes, and the groups that terms may name."""
+
+    def create_contributor(self, contributor: Contributor, *, validate_only: bool = False) -> Contributor:
+        """Create a contributor. Role: operator."""
+        request = v1.CreateContributorRequest(
+            contributor=wire.CONTRIBUTOR.to_pb(contributor), contributor_id=contributor.id, validate_only=validate_only
+        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
+
+    def get_contributor(self, contributor: str) -> Contributor:
+        """Return the contributor. Raises NotFound. Roles: operator, auditor, contributor."""
+        return self._ask(v1.GetContributorRequest(name=names.contributor(contributor)), wire.CONTRIBUTOR.from_pb)
+
+    def list_contributors(self) -> Iterator[Contributor]:
+        """Yield the contributors in order of name, a page at a time as they are consumed.
+
+        Roles: operator, auditor, contributor.
+        """
+        return self._list(v1.ListContributorsRequest(), "contributors", wire.CONTRIBUTOR.from_pb)
+
+    def update_contributor(
+        self, contributor: Contributor, fields: Sequence[str], *, validate_only: bool = False
+    ) -> Contributor:
+        """Set the named fields of a contributor to the values that `contributor` has. Role: operator."""
+        request = v1.UpdateContributorRequest(
+            contributor=wire.CONTRIBUTOR.to_pb(contributor),
+            update_mask=FieldMask(paths=fields),
+            validate_only=validate_only,
+        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
+
+    def retire_contributor(self, contributor: str, comment: str = "", *, withdraw_entries: bool) -> Contributor:
+        """Retire a contributor, for good: its tokens stop working; what it stated stands, or is withdrawn.
+
+        Role: operator.
+        """
+        stands, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
+        request = v1.RetireContributorRequest(
+            name=names.contributor(contributor), comment=comment, entries=withdrawn if withdraw_entries else stands
+        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb, timeout=_LARGE)
+
+    def accept_objections(self, contributor: str, revision: int, comment: str = "") -> Contributor:
+        """Let a contributor's objections beyond the daily number weigh up to a revision. Role: operator."""
+        request = v1.AcceptObjectionsRequest(
+            name=names.contributor(contributor), accepted_revision=revision, comment=comment
+        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
+
+    def create_group(self, group: Group, *, validate_only: bool = False) -> Group:
+        """Create a group. Role: operator."""
+        request = v1.CreateGroupRequest(group=wire.GROUP.to_pb(group), group_id=group.id, validate_only=validate_only)
+        return self._ask(request, wire.GROUP.from_pb)
+
+    def get_group(self, group: str) -> Group:
+        """Return the group. Raises NotFound. Roles: operator, auditor, contributor."""
+        return self._ask(v1.GetGroupRequest(name=names.group(group)), wire.GROUP.from_pb)
+
+    def list_groups(self) -> Iterator[Group]:
+        """Yield the groups in order of name. Roles: operator, auditor, contributor."""
+        return self._list(v1.ListGroupsRequest(), "groups", wire.GROUP.from_pb)
+
+    def update_group(
+        self,
+        group: Group,
+        fields: Sequence[str] = (),
+        *,
+        add_members: Iterable[str] = (),
+        remove_members: Iterable[str] = (),
+        validate_only: bool = False,
+    ) -> Group:
+        """Set the named fields of a group to the values that `group` has, then add and remove members.
+
+        Role: operator.
+        """
+        request = v1.UpdateGroupRequest(
+            # Without a mask what is set would be taken over.
+            group=wire.GROUP.to_pb(group if fields else Group(id=group.id)),
+            update_mask=FieldMask(paths=fields),
+            add_members=map(wire.contributor_name, add_members),
+            remove_members=map(wire.contributor_name, remove_members),
+            validate_only=validate_only,
+        )
+        return self._ask(request, wire.GROUP.from_pb)
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group, which no terms may name; its name is never used again. Role: operator."""
+        self._transport.call(v1.DeleteGroupRequest(name=names.group(group)), repeatable=False)
+
+
+class HashSetCalls(Calls):
+    """Hash sets and their terms."""
+
+    def create_hash_set(self, hash_set: HashSet, *, validate_only: bool = False) -> HashSet:
+        """Create a hash set of `hash_set.contributor`. Roles: operator, contributor."""
+        request = v1.CreateHashSetRequest(
+            hash_set=wire.HASH_SET.to_pb(hash_set),
+            parent=wire.contributor_name(hash_set.contributor),
+            hash_set_id=hash_set.id,
+            validate_only=validate_only,
+        )
+        return self._ask(request, wire.HASH_SET.from_pb)
+
+    def get_hash_set(self, hash_set: str) -> HashSet:
+        """Return the hash set `CONTRIBUTOR/SET`. Raises NotFound. Roles: operator, auditor, contributor."""
+        return self._ask(v1.GetHashSetRequest(name=names.hash_set(hash_set)), wire.HASH_SET.from_pb)
+
+    def list_hash_sets(self, contributor: str | None = None) -> Iterator[HashSet]:
+        """Yield the hash sets of one contributor, or of all, in order of name.
+
+        Roles: operator, auditor, contributor.
+        """
+        request = v1.ListHashSetsRequest(parent=names.contributor("-" if contributor is None else contributor))
+        return self._list(request, "hash_sets", wire.HASH_SET.from_pb)
+
+    def update_hash_set(self, hash_set: HashSet, fields: Sequence[str], *, validate_only: bool = False) -> HashSet:
+        """Set the named fields (`display_name`, `marking.tlp`, …) of a hash set to the values that `hash_set` has."""
+        request = v1.UpdateHashSetRequest(
+            hash_set=wire.HASH_SET.to_pb(hash_set), update_mask=FieldMask(paths=fields), validate_only=validate_only
+        )
+        return self._ask(request, wire.HASH_SET.from_pb)
+
+    def accept_hash_set(self, hash_set: str, revision: int, comment: str = "") -> HashSet:
+        """Let what `CONTRIBUTOR/SET` says against harm weigh up to a revision. Role: operator."""
+        request = v1.AcceptHashSetRequest(name=names.hash_set(hash_set), accepted_revision=revision, comment=comment)
+        return self._ask(request, wire.HASH_SET.from_pb)
+
+    def delete_hash_set(self, hash_set: str, comment: str = "", *, validate_only: bool = False) -> Deletion:
+        """Delete `CONTRIBUTOR/SET` with everything that hangs on it, or ask for it; with `validate_only` say what would
+        go. Not retried.
+
+        Roles: operator; contributor its own.
+        """
+        request = v1.DeleteHashSetRequest(name=names.hash_set(hash_set), comment=comment, validate_only=validate_only)
+        return self._ask(request, wire.DELETION.from_pb, timeout=_LARGE, repeatable=validate_only)
+
+    def get_retention(self, hash_set: str) -> Retention:
+        """Return how long the entries of `CONTRIBUTOR/SET` are kept. Raises NotFound."""
+        return self._ask(v1.GetRetentionRequest(name=names.hash_set(hash_set)), wire.RETENTION.from_pb)
+
+    def update_retention(
+        self,
+        hash_set: str,
+        *,
+        days: int | None = None,
+        hold: bool | None = None,
+        drop_deletion_request: bool = False,
+        comment: str = "",
+    ) -> Retention:
+        """Change how long the entries of `CONTRIBUTOR/SET` are kept; only operators shorten that, and hold."""
+        request = v1.UpdateRetentionRequest(
+            name=names.hash_set(hash_set),
+            days=days,
+            hold=hold,
+            drop_deletion_request=drop_deletion_request,
+            comment=comment,
+        )
+        return self._ask(request, wire.RETENTION.from_pb)
+
+
+class WebhookCalls(Calls):
+    """Webhooks, and the calls that the hub makes of them."""
+
+    def create_webhook(self, webhook: Webhook) -> str:
+        """Register a webhook and return its secret, `whsec_…`, which cannot be had again. Not retried: see
+        list_webhooks.
+
+        Roles: operator; contributor for itself.
+        """
+        request = v1.CreateWebhookRequest(
+            webhook=wire.WEBHOOK.to_pb(webhook),
+            parent=wire.contributor_name(webhook.contributor),
+            webhook_id=webhook.id,
+        )
+        return self._ask(request, secret_of, repeatable=False)
+
+    def get_webhook(self, webhook: str) -> Webhook:
+        """Return the webhook `CONTRIBUTOR/WEBHOOK`. Raises NotFound."""
+        return self._ask(v1.GetWebhookRequest(name=names.webhook(webhook)), wire.WEBHOOK.from_pb)
+
+    def list_webhooks(self, contributor: str | None = None) -> Iterator[Webhook]:
+        """Yield the webhooks of one contributor, or of all that the token may read, in order of name."""
+        request = v1.ListWebhooksRequest(parent=names.contributor("-" if contributor is None else contributor))
+        return self._list(request, "webhooks", wire.WEBHOOK.from_pb)
+
+    def update_webhook(self, webhook: Webhook, fields: Sequence[str]) -> Webhook:
+        """Set the named fields (`url`, `events`, `description`) of a webhook to the values that `webhook` has."""
+        request = v1.UpdateWebhookRequest(webhook=wire.WEBHOOK.to_pb(webhook), update_mask=FieldMask(paths=fields))
+        return self._ask(request, wire.WEBHOOK.from_pb)
+
+    def rotate_webhook_secret(self, webhook: str, grace: timedelta | None = None) -> str:
+        """Give a webhook a new secret and return it; for `grace` (a day) calls are signed with both. Not retried."""
+        request = v1.RotateWebhookSecretRequest(name=names.webhook(webhook), grace=grace)
+        return self._ask(request, secret_of, repeatable=False)
+
+    def delete_webhook(self, webhook: str) -> None:
+        """Delete a webhook, and what it was to be told."""
+        self._transport.call(v1.DeleteWebhookRequest(name=names.webhook(webhook)), repeatable=False)
+
+    def test_webhook(self, webhook: str) -> WebhookDelivery:
+        """Have a webhook called once, now, and return what came of it."""
+        return self._ask(v1.TestWebhookRequest(name=names.webhook(webhook)), wire.DELIVERY.from_pb, repeatable=False)
+
+    def list_webhook_deliveries(self, webhook: str, limit: int | None = None) -> Iterator[WebhookDelivery]:
+        """Yield the calls of a webhook, the newest first."""
+        request = v1.ListWebhookDeliveriesRequest(parent=names.webhook(webhook))
+        return self._list(request, "deliveries", wire.DELIVERY.from_pb, limit)
 
 
 class AdministrationCalls(Calls):

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hashhub import v1, wire
-from hashhub.client.calls import Calls
 from hashhub.client.mirror import Mirror
-from hashhub.client.rpc import PAGE, Rpc
+from hashhub.client.transport import PAGE, Calls, Rpc
 from hashhub.errors import InvalidArgument
 from hashhub.model import FeedPage
 

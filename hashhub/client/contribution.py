@@ -25,10 +25,8 @@ import msgspec
 from hashhub import connector as connectors
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.calls import Calls
 from hashhub.client.release import Release
-from hashhub.client.rpc import Rpc, listing, unread
-from hashhub.client.transport import SendAhead, Transport
+from hashhub.client.transport import Calls, Rpc, SendAhead, Transport, listing, unread
 from hashhub.connector import Connector, LeftOut, check_options, has_classifications
 from hashhub.errors import (
     Conflict,

@@ -12,7 +12,7 @@ import msgspec
 
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.calls import Calls
+from hashhub.client.transport import Calls
 from hashhub.errors import InvalidArgument
 from hashhub.model import MatchOptions, Query, SchemeStatus, SignOff, Verdict
 from hashhub.schemes import SchemeValue

@@ -9,8 +9,7 @@ import msgspec
 
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.calls import Calls
-from hashhub.client.rpc import listing
+from hashhub.client.transport import Calls, listing
 from hashhub.model import (
     Entry,
     EntryAction,

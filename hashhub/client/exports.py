@@ -15,9 +15,8 @@ import msgspec
 
 from hashhub import schemes, v1, wire
 from hashhub.client import names
-from hashhub.client.calls import Calls
 from hashhub.client.definitions import SchemeCalls
-from hashhub.client.rpc import Rpc, unread
+from hashhub.client.transport import Calls, Rpc, unread
 from hashhub.connector import Exported, Loss, Writer, check_options, get_writer, reading_options
 from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.model import Entry, HashSet, now

@@ -10,8 +10,7 @@ from typing import Final
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.calls import Calls
-from hashhub.client.rpc import Rpc
+from hashhub.client.transport import Calls, Rpc
 from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.model import (
     LiveAnswer,

@@ -28,8 +28,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.rpc import Rpc, unread
-from hashhub.client.transport import Transport
+from hashhub.client.transport import Rpc, Transport, unread
 from hashhub.errors import (
     Cancelled,
     Conflict,

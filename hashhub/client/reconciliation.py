@@ -23,9 +23,7 @@ import msgspec
 
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.calls import Calls
-from hashhub.client.rpc import Rpc, listing, unread
-from hashhub.client.transport import Transport
+from hashhub.client.transport import Calls, Rpc, Transport, listing, unread
 from hashhub.errors import (
     DataLoss,
     FailedPrecondition,

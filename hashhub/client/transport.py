@@ -12,22 +12,87 @@ or whose repetition the contract defines as a success.
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Final, Self, TypeVar
+from types import ModuleType
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import grpc
+import msgspec
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
+from hashhub import v1
 from hashhub.client.connection import CLOSED, OPTIONS, Connection
-from hashhub.client.rpc import Rpc, stub, unread
 from hashhub.errors import Unavailable
+
+R = TypeVar("R")
+PAGE: Final = 1_000  # what the hub gives at most
+_METHODS: Final[dict[str, Any]] = {
+    method.input_type.full_name: method
+    for module in vars(v1).values()
+    if isinstance(module, ModuleType)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+
+
+class PagedRequest(Protocol):
+    """What all requests of List calls share."""
+
+    page_size: int
+    page_token: str
+
+
+class Rpc(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
+    """One remote call, and what its answer means.
+
+    `turn`, of a list: make the request that of the page behind an answer; False at the end. `timeout`: seconds for each
+    attempt, None for the client's. `retry_seconds`: for how long new attempts begin, None for the client's.
+    `repeatable`: False where a second attempt would be a second write.
+    """
+
+    request: Any
+    read: Callable[[Any], R]
+    turn: Callable[[Any], bool] = lambda _: False
+    timeout: float | None = None
+    retry_seconds: float | None = None
+    repeatable: bool = True
+
+
+def unread(answer: Any) -> Any:
+    """Return an answer as it was sent."""
+    return answer
+
+
+def listing(request: PagedRequest, read: Callable[[Any], Iterable[R]], *, size: int | None = None) -> Rpc[Iterable[R]]:
+    """Return a List call, page by page. `size`: of a page, where few of the list are wanted."""
+    request.page_size = min(size or PAGE, PAGE)
+
+    def turn(page: Any) -> bool:
+        request.page_token = page.next_page_token
+        return bool(page.next_page_token)
+
+    return Rpc(request=request, read=read, turn=turn)
+
+
+def stub(channel: Any, request: Message) -> Callable[..., Any]:
+    """Return what makes the call of a request over a channel of grpc or grpc.aio."""
+    method = _METHODS[request.DESCRIPTOR.full_name]
+    ways = ("stream" if streams else "unary" for streams in (method.client_streaming, method.server_streaming))
+    send: Callable[..., Any] = getattr(channel, "_".join(ways))(
+        f"/{method.containing_service.full_name}/{method.name}",
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=GetMessageClass(method.output_type).FromString,
+    )
+    return send
+
 
 IN_FLIGHT: Final = 2  # calls sent ahead at a time; more would only fill memory
 
-R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -158,3 +223,30 @@ class SendAhead:
                 self._in_flight.popleft().result()
         finally:
             self._sender.shutdown(cancel_futures=True)
+
+
+class Calls:
+    """A group of calls over one connection. Groups do not call each other; `Client` is all of them."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def _ask(
+        self, request: Any, read: Callable[[Any], R], *, timeout: float | None = None, repeatable: bool = True
+    ) -> R:
+        """Make a call and return what its answer means; a write gets an id, so that a repetition is known as one."""
+        if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
+            request.request_id = str(uuid.uuid4())
+        return self._transport.ask(Rpc(request=request, read=read, timeout=timeout, repeatable=repeatable))
+
+    def _list(
+        self, request: PagedRequest, field: str, read: Callable[[Any], R], limit: int | None = None
+    ) -> Iterator[R]:
+        """Yield what a field of a list's answers holds, page by page as it is consumed; at most `limit` of it."""
+        pages = listing(request, lambda page: map(read, getattr(page, field)), size=limit)
+        return self._transport.items(pages, limit)
+
+
+def secret_of(answer: Any) -> str:
+    """Return the secret in an answer."""
+    return str(answer.secret)

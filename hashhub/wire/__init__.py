@@ -37,11 +37,9 @@ from hashhub.wire.entries import (
     classification_from_pb,
     classification_to_pb,
     dimensions_from_pb,
-    dimensions_to_pb,
     entry_from_pb,
     entry_to_pb,
 )
-from hashhub.wire.enums import CONFLICT_REASON, DISPOSITION, ENTRY_ACTION, ENTRY_STATE, WITHDRAWAL_REASON
 from hashhub.wire.feed import (
     changed_entry_from_pb,
     changed_entry_to_pb,
@@ -49,7 +47,18 @@ from hashhub.wire.feed import (
     exported_to_pb,
     feed_page_to_pb,
 )
-from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
+from hashhub.wire.fields import (
+    CONFLICT_REASON,
+    DISPOSITION,
+    ENTRY_ACTION,
+    ENTRY_STATE,
+    WITHDRAWAL_REASON,
+    drop_output_only,
+    duration_in,
+    read_text,
+    time_in,
+    timestamp,
+)
 from hashhub.wire.matching import (
     LIVE_ANSWER,
     MATCH_RESULT,

@@ -19,8 +19,7 @@ from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import Hash
 from hashhub.model import Flags
 from hashhub.wire import names
-from hashhub.wire.enums import ENUMS
-from hashhub.wire.fields import Sendable, build, check_text, checked, read_hash, read_time, timestamp
+from hashhub.wire.fields import ENUMS, Sendable, build, check_text, checked, read_hash, read_time, timestamp
 from hashhub.wire.records import flags_from_pb, flags_to_pb
 
 _M = TypeVar("_M")

@@ -23,8 +23,7 @@ from hashhub.model import (
 )
 from hashhub.wire import names
 from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of, names_of
-from hashhub.wire.enums import REVIEW_KIND
-from hashhub.wire.fields import Violations, check_text, checked, refuse, require
+from hashhub.wire.fields import REVIEW_KIND, Violations, check_text, checked, refuse, require
 
 
 def _read_entry(pb: v1.Finding, field: str, at: str, wrong: list[Violation]) -> int:

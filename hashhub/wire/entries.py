@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from hashhub import v1
@@ -17,9 +17,8 @@ from hashhub.model import (
     Withdrawal,
 )
 from hashhub.wire import names
-from hashhub.wire.codec import FieldCodec, MessageCodec, name_of
-from hashhub.wire.enums import ENTRY_STATE, ROLE
-from hashhub.wire.fields import build, checked, collect, read_hash
+from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of
+from hashhub.wire.fields import ENTRY_STATE, ROLE, build, checked, collect, read_hash
 from hashhub.wire.records import ENTRY_FIELDS, put_fields, put_frames, read_entry_fields, read_frames
 
 
@@ -27,37 +26,18 @@ def hash_to_pb(value: Hash) -> v1.Hash:
     return v1.Hash(algorithm=value.algorithm, digest=value.digest)
 
 
-def classification_to_pb(classification: Classification) -> v1.Classification:
-    pb = v1.Classification()
-    put_classification(pb, classification)
-    return pb
-
-
-def put_classification(pb: v1.Classification, classification: Classification) -> None:
-    """Set all of an empty message."""
-    pb.scheme = f"{classification.scheme}@{classification.version}"
-    pb.region = classification.region
-    pb.value = classification.value
-    pb.draft = classification.status is SchemeStatus.DRAFT
-    dimensions = pb.dimensions
-    for name, values in classification.dimensions.items():
-        dimensions[name].values.extend(values)
-
-
-def classification_from_pb(pb: v1.Classification) -> Classification:
-    scheme, _, version = pb.scheme.partition("@")
-    return Classification(
-        scheme=scheme,
-        version=version,
-        region=pb.region,
-        value=pb.value,
-        status=SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED,
-        dimensions=dimensions_from_pb(pb.dimensions),
-    )
-
-
-def dimensions_to_pb(dimensions: Mapping[str, Sequence[str]]) -> dict[str, v1.DimensionValues]:
-    return {name: v1.DimensionValues(values=values) for name, values in dimensions.items()}
+_CLASSIFICATION: Final = MessageCodec(
+    Classification,
+    v1.Classification,
+    ids=Ids(("scheme", "version"), "{}@{}".format, lambda name, _: name.partition("@")[::2], "scheme"),
+    status=FieldCodec(
+        lambda status: status is SchemeStatus.DRAFT,
+        lambda pb, *_: SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED,
+        "draft",
+    ),
+)
+classification_to_pb: Final = _CLASSIFICATION.to_pb
+classification_from_pb: Final = _CLASSIFICATION.from_pb
 
 
 def dimensions_from_pb(dimensions: Mapping[str, v1.DimensionValues]) -> dict[str, tuple[str, ...]]:
@@ -91,7 +71,7 @@ def put_entry(pb: v1.Entry, entry: Entry) -> None:
     for value in entry.hashes:
         add(algorithm=value.algorithm, digest=value.digest)
     if entry.classification is not None:
-        put_classification(pb.classification, entry.classification)
+        pb.classification.CopyFrom(classification_to_pb(entry.classification))
     if entry.withdrawal is not None:
         pb.withdrawal.CopyFrom(_WITHDRAWAL.to_pb(entry.withdrawal))
     if entry.frame_count:

@@ -14,8 +14,7 @@ from hashhub.wire import names
 from hashhub.wire.codec import MessageCodec, name_of
 from hashhub.wire.contribution import REVIEW_IDS, SETS_ASIDE
 from hashhub.wire.entries import entry_from_pb, put_entry
-from hashhub.wire.enums import CHANGE_KIND, REVIEW_KIND
-from hashhub.wire.fields import Sendable, Violations, refuse
+from hashhub.wire.fields import CHANGE_KIND, REVIEW_KIND, Sendable, Violations, refuse
 from hashhub.wire.records import put_reviews
 from hashhub.wire.resources import CONTRIBUTOR, HASH_SET
 

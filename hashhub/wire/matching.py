@@ -38,8 +38,19 @@ from hashhub.model import (
 )
 from hashhub.wire.codec import FieldCodec, MessageCodec, name_of, names_of
 from hashhub.wire.entries import entry_from_pb, entry_to_pb, hash_to_pb
-from hashhub.wire.enums import EFFORT, REVIEW_KIND
-from hashhub.wire.fields import WIDTHS, Sendable, Violations, build, check_text, checked, collect, read_hash, refuse
+from hashhub.wire.fields import (
+    EFFORT,
+    REVIEW_KIND,
+    WIDTHS,
+    Sendable,
+    Violations,
+    build,
+    check_text,
+    checked,
+    collect,
+    read_hash,
+    refuse,
+)
 from hashhub.wire.records import put_frames
 
 DEFAULT_MATCH_LIMIT: Final = 100

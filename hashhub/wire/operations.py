@@ -28,8 +28,7 @@ from hashhub.reconcile import results as r
 from hashhub.reconcile import tasks
 from hashhub.wire import names
 from hashhub.wire.codec import NOT_NEGATIVE, TEXT, FieldCodec, Ids, MessageCodec, messages, name_of, names_of
-from hashhub.wire.enums import BY, RELIABILITY
-from hashhub.wire.fields import refuse
+from hashhub.wire.fields import BY, RELIABILITY, refuse
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error
 
 MessageCodec(ConflictStatement, v1.ConflictStatement, entry=name_of("Entry", is_required=True))

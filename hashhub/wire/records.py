@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from hashhub import cancellation, item, v1
 from hashhub.errors import InvalidArgument, Violation
@@ -19,8 +20,9 @@ from hashhub.model import (
     RecordReview,
     VideoFrame,
 )
-from hashhub.wire.enums import ACTION, REVIEW_KIND
 from hashhub.wire.fields import (
+    ACTION,
+    REVIEW_KIND,
     Violations,
     check_text,
     read_hash,
@@ -78,25 +80,12 @@ def records_from_pb(records: Iterable[v1.Record], at: str = "records") -> list[R
 
 def flags_to_pb(flags: Flags) -> v1.Flags:
     """Return the message of tri-state flags: what is not stated stays absent."""
-    return v1.Flags(
-        victim_identified=flags.victim_identified,
-        offender_identified=flags.offender_identified,
-        distributed=flags.distributed,
-        suspected=flags.suspected,
-        self_generated=flags.self_generated,
-    )
+    return v1.Flags(**msgspec.structs.asdict(flags))
 
 
 def flags_from_pb(pb: v1.Flags) -> Flags:
     """Return the flags: absent is None, not False."""
-    has = pb.HasField
-    return Flags(
-        victim_identified=pb.victim_identified if has("victim_identified") else None,
-        offender_identified=pb.offender_identified if has("offender_identified") else None,
-        distributed=pb.distributed if has("distributed") else None,
-        suspected=pb.suspected if has("suspected") else None,
-        self_generated=pb.self_generated if has("self_generated") else None,
-    )
+    return Flags(**{name: getattr(pb, name) for name in Flags.__struct_fields__ if pb.HasField(name)})
 
 
 def put_frames(pb: v1.Record | v1.Entry | v1.Query | v1.VariantHashes, frames: Iterable[VideoFrame]) -> None:
@@ -117,28 +106,12 @@ def put_reviews(pb: v1.Record | v1.EntryReviews, reviews: Iterable[RecordReview]
         pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
 
 
-def _put(pb: Any, name: str, value: Any) -> None:
-    setattr(pb, name, value)
-
-
-def _put_texts(pb: Any, name: str, value: tuple[str, ...]) -> None:
-    getattr(pb, name).extend(value)
-
-
-def _put_time(pb: Any, name: str, value: datetime) -> None:
-    getattr(pb, name).CopyFrom(timestamp(value))
-
-
-def _put_flags(pb: Any, name: str, value: Flags) -> None:
-    getattr(pb, name).CopyFrom(flags_to_pb(value))
-
-
 _PUT: Final[dict[FieldKind, Callable[[Any, str, Any], None]]] = {
-    FieldKind.TEXT: _put,
-    FieldKind.NUMBER: _put,
-    FieldKind.TEXTS: _put_texts,
-    FieldKind.TIME: _put_time,
-    FieldKind.FLAGS: _put_flags,
+    FieldKind.TEXT: setattr,
+    FieldKind.NUMBER: setattr,
+    FieldKind.TEXTS: lambda pb, name, value: getattr(pb, name).extend(value),
+    FieldKind.TIME: lambda pb, name, value: getattr(pb, name).CopyFrom(timestamp(value)),
+    FieldKind.FLAGS: lambda pb, name, value: getattr(pb, name).CopyFrom(flags_to_pb(value)),
 }
 
 

@@ -29,8 +29,7 @@ from hashhub.model import (
 )
 from hashhub.wire import names
 from hashhub.wire.codec import TEXT, TEXTS, FieldCodec, Ids, MessageCodec, enums, message, name_of, names_of, word
-from hashhub.wire.enums import PURPOSE, ROLE
-from hashhub.wire.fields import Violations, checked, collect, refuse
+from hashhub.wire.fields import PURPOSE, ROLE, Violations, checked, collect, refuse
 
 
 def contributors_from_pb(contributors: Sequence[str], at: str) -> tuple[str, ...]:

@@ -24,8 +24,7 @@ from PIL import Image, ImageOps
 
 from hashhub import v1, vpdq, wire
 from hashhub.cli import scan
-from hashhub.cli.scan_directory import scan_directory
-from hashhub.cli.scan_report import FileFindings
+from hashhub.cli.scan_output import FileFindings, scan_directory
 from hashhub.cli.session import DONE, INTERRUPTED, REFUSED, UNAVAILABLE, USAGE
 from hashhub.client import Client
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
@@ -612,7 +611,7 @@ class TestRunAgain:
 KILL = """
 import os, signal, sys
 from hashhub.cli import main
-from hashhub.cli.scan_report import FileFindings
+from hashhub.cli.scan_output import FileFindings
 from hashhub.scans.engine import ScanMemory
 owner, name, count = {owner}, {name!r}, {count}
 original = getattr(owner, name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hashhub.cli.hook import SETTINGS, hook, settings_of
-from hashhub.cli.scan_directory import REPORT, RESULTS
+from hashhub.cli.scan_output import REPORT, RESULTS
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
 from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say, show_path
 from hashhub.signals import stopping_on_signals
