@@ -57,7 +57,15 @@ class Outcomes:
         self._db.executemany(
             "INSERT INTO finding VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (_sorting(f.position), i, f.position, f.disposition.value, f.reason, f.detail)
+                # Positions are sorted by the numbers in them: `line 9` before `line 10`.
+                (
+                    _NUMBER.sub(lambda m: f"{len(m[0]):03d}{m[0]}", f.position),
+                    i,
+                    f.position,
+                    f.disposition.value,
+                    f.reason,
+                    f.detail,
+                )
                 for i, f in enumerate(findings)
             ),
         )
@@ -78,11 +86,6 @@ class Outcomes:
             lines.append((line[0], line[1], line[2]))
         if lines:
             yield _outcome(position, lines)
-
-
-def _sorting(position: str) -> str:
-    """Return what sorts positions by the numbers in them: `line 9` before `line 10`."""
-    return _NUMBER.sub(lambda m: f"{len(m[0]):03d}{m[0]}", position)
 
 
 def _outcome(position: str, lines: list[tuple[str, str, str]]) -> ItemOutcome:
@@ -247,7 +250,7 @@ def _write_workbook(rows: SheetRows, beside: _OutcomeCursor, target: BinaryIO, l
         ) from e
 
     book = openpyxl.Workbook(write_only=True)
-    page = book.create_sheet(_title(rows.sheet))
+    page = book.create_sheet(re.sub(r"[\\*?:/\[\]]", " ", rows.sheet)[:31] or "Sheet")
 
     def cell(value: object) -> object:
         if isinstance(value, Number):
@@ -282,7 +285,3 @@ def _write_workbook(rows: SheetRows, beside: _OutcomeCursor, target: BinaryIO, l
         book.save(target)
     except (ValueError, TypeError) as e:  # what a cell holds and cannot be written
         raise MalformedSource("the sheet holds what cannot be written; save it as CSV", position="row 1") from e
-
-
-def _title(name: str) -> str:
-    return re.sub(r"[\\*?:/\[\]]", " ", name)[:31] or "Sheet"

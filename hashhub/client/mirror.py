@@ -41,7 +41,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import VPDQ
-from hashhub.model import Contributor, Flags, HashSet, VideoFrame, id_in_set, now, number_of
+from hashhub.model import Flags, HashSet, VideoFrame, id_in_set, now, number_of
 from hashhub.obstacles import is_in_the_way, misplaced, obstacle
 from hashhub.sqlite_files import connect
 
@@ -613,8 +613,12 @@ class Mirror:
         line = wire.changed_entry_from_pb(change)
         if line.hash_set is not None:
             self._put_hash_set(line.hash_set)
-        elif line.contributor is not None:
-            self._put_contributor(line.contributor)
+        elif (c := line.contributor) is not None:
+            values = (
+                c.id, c.display_name, c.kind, c.jurisdiction, c.reliability, _json(c.takes_from), _text(c.retire_time),
+                c.objections_accepted_revision, self._generation,
+            )  # fmt: skip
+            self._db.execute("INSERT OR REPLACE INTO contributor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         elif line.hash_set_name:
             key = self._set_keys.pop(line.hash_set_name, 0)
             self._drop_entries("hash_set = ?", (key,))
@@ -637,13 +641,6 @@ class Mirror:
             values,
         )
         self._set_keys[h.name] = key
-
-    def _put_contributor(self, c: Contributor) -> None:
-        values = (
-            c.id, c.display_name, c.kind, c.jurisdiction, c.reliability, _json(c.takes_from), _text(c.retire_time),
-            c.objections_accepted_revision, self._generation,
-        )  # fmt: skip
-        self._db.execute("INSERT OR REPLACE INTO contributor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _sweep(self) -> None:
         """Drop what was not given again since the last start from nothing."""

@@ -88,7 +88,9 @@ def _keep_from_others(directory: Path) -> None:
     if status.st_uid != os.geteuid():
         # Its owner can read it, and can undo whatever is done to its mode.
         raise _exposed(f"belongs to another user (uid {status.st_uid}); change its owner, or name another directory")
-    if status.st_mode & _OTHERS and (status.st_mode & stat.S_ISVTX or _is_shared(directory)):
+    names = {entry.name: entry.is_dir(follow_symlinks=False) for entry in os.scandir(directory)}
+    is_shared = _FILE not in names and any(is_dir for name, is_dir in names.items() if name != _SNAPSHOTS)  # a home
+    if status.st_mode & _OTHERS and (status.st_mode & stat.S_ISVTX or is_shared):
         raise _exposed(
             "seems to hold other things than a hub's, so its mode is left alone; name a directory of its own, or, if "
             "it is one, run `chmod 700` on it"
@@ -103,12 +105,6 @@ def _keep_from_others(directory: Path) -> None:
         )
     elif closed:
         _log.warning("other users had access to %d files of the data directory; now its owner alone has", len(closed))
-
-
-def _is_shared(directory: Path) -> bool:
-    """Whether the directory looks like one that is not a hub's alone, such as somebody's home."""
-    names = {entry.name: entry.is_dir(follow_symlinks=False) for entry in os.scandir(directory)}
-    return _FILE not in names and any(is_directory for name, is_directory in names.items() if name != _SNAPSHOTS)
 
 
 def _files(directory: Path) -> Iterator[Path]:

@@ -131,6 +131,8 @@ class HTTPListener:
         method = self._methods.get(request.path)
         if method is not None:
             await _Call(self, request, method).make()
+        elif request.path in {"/healthz", "/metrics"} and request.verb not in {"GET", "HEAD"}:
+            await self.refuse_verb(request, "GET, HEAD")
         elif request.path == "/healthz":
             await self._health(request)
         elif request.path == "/metrics":
@@ -141,9 +143,6 @@ class HTTPListener:
             await self.refuse_json(request, NotFound(f"there is no such call; there are {_CALLS}"))
 
     async def _health(self, request: HTTPRequest) -> None:
-        if request.verb not in {"GET", "HEAD"}:
-            await self.refuse_verb(request, "GET, HEAD")
-            return
         is_serving, page = self._health_page()
         if is_serving:
             await self._say(request, 200, page)
@@ -151,9 +150,6 @@ class HTTPListener:
             await self._say(request, 503, page, (b"retry-after", b"1"))
 
     async def _metrics(self, request: HTTPRequest) -> None:
-        if request.verb not in {"GET", "HEAD"}:
-            await self.refuse_verb(request, "GET, HEAD")
-            return
         try:
             text = await self.pipeline.metrics(
                 Envelope(request.header(b"authorization"), request.describe), self._scrape
@@ -348,9 +344,13 @@ class _Call:
     async def _answer(self, read: Callable[[str], Awaitable[bytes]]) -> None:
         """Make the call, whose message `read` reads, and give the answer."""
         envelope = self._envelope
+
+        def encode(answer: Message) -> bytes:
+            return answer.SerializeToString() if self._encoding.media_type == connect.PROTO else _to_json(answer)
+
         try:
             answer = await self._listener.pipeline.call(
-                self._method, envelope, read, self._decode, self._encode, keeps_budget=True
+                self._method, envelope, read, self._decode, encode, keeps_budget=True
             )
         finally:
             if self._watching is not None:
@@ -381,9 +381,6 @@ class _Call:
         allowed = connect.seconds_allowed(self._request.header(b"connect-timeout-ms"))
         if allowed is not None:
             self._envelope.until = time.monotonic() + allowed
-
-    def _encode(self, answer: Message) -> bytes:
-        return answer.SerializeToString() if self._encoding.media_type == connect.PROTO else _to_json(answer)
 
     def _decode(self, body: bytes) -> Message:
         if body and self._encoding.packing == "gzip" and self._body is not None:  # of nothing, nothing is packed

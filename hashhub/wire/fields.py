@@ -274,20 +274,21 @@ def read_duration(pb: Any, field: str, at: str, wrong: list[Violation]) -> timed
     return timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
 
 
+def _read_in(request: Message, field: str, read: Callable[[Any, str, str, list[Violation]], _T]) -> _T:
+    wrong: list[Violation] = []
+    value = read(request, field, "", wrong)
+    refuse(wrong)
+    return value
+
+
 def duration_in(request: Message, field: str) -> timedelta | None:
     """Return the duration in a request's field, None where it has none. Raises InvalidArgument when it is none."""
-    wrong: list[Violation] = []
-    duration = read_duration(request, field, "", wrong)
-    refuse(wrong)
-    return duration
+    return _read_in(request, field, read_duration)
 
 
 def time_in(request: Message, field: str) -> datetime | None:
     """Return the time in a request's field, None where it has none. Raises InvalidArgument when it is none."""
-    wrong: list[Violation] = []
-    time = read_time(request, field, "", wrong)
-    refuse(wrong)
-    return time
+    return _read_in(request, field, read_time)
 
 
 def drop_output_only(request: Message) -> None:

@@ -21,57 +21,34 @@ _NUMBER: Final = "([1-9][0-9]{0,18})"  # 19 digits: what an int64 can hold, and 
 _MAX_INT64: Final = (1 << 63) - 1
 
 _HASH_SET: Final = f"contributors/{_ID}/hashSets/{_ID}"
-_SHAPES: Final = {
-    "contributors/{contributor}": re.compile(f"contributors/{_ID}"),
-    "contributors/{contributor}/hashSets/{hash_set}": re.compile(_HASH_SET),
-    "contributors/{contributor}/hashSets/{hash_set}/imports/{import}": re.compile(f"{_HASH_SET}/imports/{_OPAQUE}"),
-    "contributors/{contributor}/hashSets/{hash_set}/entries/{entry}": re.compile(f"{_HASH_SET}/entries/{_NUMBER}"),
-    "contributors/{contributor}/hashSets/{hash_set}/entries/{entry}/reviews/{review}": re.compile(
-        f"{_HASH_SET}/entries/{_NUMBER}/reviews/{_NUMBER}"
-    ),
-    "contributors/{contributor}[/members/{member}]": re.compile(
-        f"contributors/{_ID}(?:/members/(.{{1,1024}}))?", re.DOTALL
-    ),
-    "contributors/{contributor}/webhooks/{webhook}": re.compile(f"contributors/{_ID}/webhooks/{_ID}"),
-    "conflicts/{conflict}": re.compile(f"conflicts/{_ID}"),
-    "groups/{group}": re.compile(f"groups/{_ID}"),
-    "events/{revision}": re.compile(f"events/{_NUMBER}"),
-    "tokens/{token}": re.compile(f"tokens/{_OPAQUE}"),
-    "policies/{policy}": re.compile(f"policies/{_OPAQUE}"),
-    "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
-    "operations/{operation}": re.compile(f"operations/{_OPAQUE}"),
-}
-(
-    _CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _WEBHOOK, _CONFLICT,
-    _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME,
-    _OPERATION,
-) = _SHAPES  # fmt: skip
-_SUBJECTS: Final = {
-    _CONTRIBUTOR: "contributors/{}",
-    _SET: "hash-sets/{}/{}",
-    _IMPORT: "imports/{}/{}/{}",
-    _ENTRY: "entries/{}/{}/{}",
-    _WEBHOOK: "webhooks/{}/{}",
-    _EVENT: "events/{}",
-    _CONFLICT: "conflicts/{}",
-    _GROUP: "groups/{}",
-    _TOKEN: "tokens/{}",
-    _POLICY: "policies/{}",
-    _SCHEME: "schemes/{}",
-}
+_ENTRY: Final = f"{_HASH_SET}/entries/{_NUMBER}"
+_SET_SHAPE: Final = "contributors/{contributor}/hashSets/{hash_set}"
 _KINDS: Final = {
-    "Contributor": _CONTRIBUTOR,
-    "HashSet": _SET,
-    "Import": _IMPORT,
-    "Entry": _ENTRY,
-    "Webhook": _WEBHOOK,
-    "Conflict": _CONFLICT,
-    "Group": _GROUP,
-    "Token": _TOKEN,
-    "Policy": _POLICY,
-    "Scheme": _SCHEME,
-    "Operation": _OPERATION,
+    "Contributor": ("contributors/{contributor}", f"contributors/{_ID}", "contributors/{}"),
+    "HashSet": (_SET_SHAPE, _HASH_SET, "hash-sets/{}/{}"),
+    "Import": (f"{_SET_SHAPE}/imports/{{import}}", f"{_HASH_SET}/imports/{_OPAQUE}", "imports/{}/{}/{}"),
+    "Entry": (f"{_SET_SHAPE}/entries/{{entry}}", _ENTRY, "entries/{}/{}/{}"),
+    "Webhook": (
+        "contributors/{contributor}/webhooks/{webhook}",
+        f"contributors/{_ID}/webhooks/{_ID}",
+        "webhooks/{}/{}",
+    ),
+    "Event": ("events/{revision}", f"events/{_NUMBER}", "events/{}"),
+    "Conflict": ("conflicts/{conflict}", f"conflicts/{_ID}", "conflicts/{}"),
+    "Group": ("groups/{group}", f"groups/{_ID}", "groups/{}"),
+    "Token": ("tokens/{token}", f"tokens/{_OPAQUE}", "tokens/{}"),
+    "Policy": ("policies/{policy}", f"policies/{_OPAQUE}", "policies/{}"),
+    "Scheme": ("schemes/{scheme}", f"schemes/{_OPAQUE}", "schemes/{}"),
+    "Review": (f"{_SET_SHAPE}/entries/{{entry}}/reviews/{{review}}", f"{_ENTRY}/reviews/{_NUMBER}", ""),
+    "Author": (
+        "contributors/{contributor}[/members/{member}]",
+        f"contributors/{_ID}(?:/members/((?s:.){{1,1024}}))?",
+        "",
+    ),
+    "Operation": ("operations/{operation}", f"operations/{_OPAQUE}", ""),
 }
+"""Of each kind: how its name looks, how it is read, and what events call it, where they are about it."""
+_PATTERNS: Final = {kind: re.compile(pattern) for kind, (_, pattern, _) in _KINDS.items()}
 
 
 contributor_name = "contributors/{}".format
@@ -104,49 +81,42 @@ def author_name(author: str) -> str:
 def subject_name(subject: str) -> str:
     """Return the resource name of what an event is about, which the model calls `entries/alpha/list/7`."""
     collection, _, rest = subject.partition("/")
-    ids = rest.split("/")
-    match collection, ids:
-        case "hash-sets", [contributor, hash_set]:
-            return hash_set_name(contributor, hash_set)
-        case "webhooks", [contributor, webhook]:
-            return webhook_name(contributor, webhook)
-        case "imports", [contributor, hash_set, import_id]:
-            return import_name(contributor, hash_set, import_id)
-        case "entries", [contributor, hash_set, entry_id]:
-            return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}"
-    return subject
+    kind = next((kind for kind, (_, _, called) in _KINDS.items() if called.partition("/")[0] == collection), "")
+    name = resource_name(kind, rest)
+    return subject if name == rest else name
 
 
 def parse_subject(name: str, field: str = "subject") -> str:
     """Return what the model calls the subject with this resource name; empty for an empty name."""
     if not name:
         return ""
-    for shape, subject in _SUBJECTS.items():
-        parts = _SHAPES[shape].fullmatch(name)
+    subjects = {kind: (shape, subject) for kind, (shape, _, subject) in _KINDS.items() if subject}
+    for kind, (_, subject) in subjects.items():
+        parts = _PATTERNS[kind].fullmatch(name)
         if parts is not None:
             return subject.format(*parts.groups())
-    raise _wrong(" or ".join(_SUBJECTS), field, f"got {name[:120]!r}")
+    raise _wrong(" or ".join(shape for shape, _ in subjects.values()), field, f"got {name[:120]!r}")
 
 
 def resource_name(kind: str, name: str) -> str:
     """Return the resource name of what the model calls `name` (`alpha/list/7`), or `name` if it says too little."""
-    collections, ids = _KINDS[kind].split("/")[::2] if kind in _KINDS else [], name.split("/")
+    collections, ids = _KINDS[kind][0].split("/")[::2] if kind in _KINDS else [], name.split("/")
     if len(ids) != len(collections):
         return name
     return "/".join(f"{collection}/{one}" for collection, one in zip(collections, ids, strict=True))
 
 
-def _parse_id(shape: str, name: str, field: str = "name") -> str:
-    return _parse(shape, name, field)[0]
+def _parse_id(kind: str, name: str, field: str = "name") -> str:
+    return _parse(kind, name, field)[0]
 
 
-parse_contributor = partial(_parse_id, _CONTRIBUTOR)
-parse_conflict = partial(_parse_id, _CONFLICT)
-parse_group = partial(_parse_id, _GROUP)
-parse_token = partial(_parse_id, _TOKEN)
-parse_operation = partial(_parse_id, _OPERATION)
-parse_policy = partial(_parse_id, _POLICY)
-parse_scheme = partial(_parse_id, _SCHEME)
+parse_contributor = partial(_parse_id, "Contributor")
+parse_conflict = partial(_parse_id, "Conflict")
+parse_group = partial(_parse_id, "Group")
+parse_token = partial(_parse_id, "Token")
+parse_operation = partial(_parse_id, "Operation")
+parse_policy = partial(_parse_id, "Policy")
+parse_scheme = partial(_parse_id, "Scheme")
 
 
 def parse_contributor_or_all(name: str, field: str = "parent") -> str | None:
@@ -155,52 +125,52 @@ def parse_contributor_or_all(name: str, field: str = "parent") -> str | None:
 
 
 def parse_hash_set(name: str, field: str = "name") -> tuple[str, str]:
-    contributor, hash_set = _parse(_SET, name, field)
+    contributor, hash_set = _parse("HashSet", name, field)
     return contributor, hash_set
 
 
 def parse_import(name: str, field: str = "name") -> tuple[str, str, str]:
-    contributor, hash_set, import_id = _parse(_IMPORT, name, field)
+    contributor, hash_set, import_id = _parse("Import", name, field)
     return contributor, hash_set, import_id
 
 
 def parse_entry(name: str, field: str = "name") -> tuple[str, str, int]:
-    contributor, hash_set, number = _parse(_ENTRY, name, field)
-    return contributor, hash_set, _number(number, _ENTRY, field, MAX_NUMBER)
+    contributor, hash_set, number = _parse("Entry", name, field)
+    return contributor, hash_set, _number(number, "Entry", field, MAX_NUMBER)
 
 
 def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
-    contributor, hash_set, *numbers = _parse(_REVIEW, name, field)
-    entry, review = (_number(digits, _REVIEW, field, MAX_NUMBER) for digits in numbers)
+    contributor, hash_set, *numbers = _parse("Review", name, field)
+    entry, review = (_number(digits, "Review", field, MAX_NUMBER) for digits in numbers)
     return contributor, hash_set, entry, review
 
 
 def parse_webhook(name: str, field: str = "name") -> tuple[str, str]:
-    contributor, webhook = _parse(_WEBHOOK, name, field)
+    contributor, webhook = _parse("Webhook", name, field)
     return contributor, webhook
 
 
 def parse_author(name: str, field: str = "author") -> str:
     """Return who states a review, as `author_name` takes it."""
-    contributor, member = _parse(_AUTHOR, name, field)
+    contributor, member = _parse("Author", name, field)
     return f"{contributor}/{member}" if member else contributor
 
 
 def parse_event(name: str, field: str = "name") -> int:
-    return _number(_parse(_EVENT, name, field)[0], _EVENT, field, _MAX_INT64)
+    return _number(_parse("Event", name, field)[0], "Event", field, _MAX_INT64)
 
 
-def _parse(shape: str, name: str, field: str) -> tuple[str, ...]:
-    parts = _SHAPES[shape].fullmatch(name)
+def _parse(kind: str, name: str, field: str) -> tuple[str, ...]:
+    parts = _PATTERNS[kind].fullmatch(name)
     if parts is None:
-        raise _wrong(shape, field, f"got {name[:120]!r}" if name else "it is missing")
+        raise _wrong(_KINDS[kind][0], field, f"got {name[:120]!r}" if name else "it is missing")
     return parts.groups()
 
 
-def _number(digits: str, shape: str, field: str, most: int) -> int:
+def _number(digits: str, kind: str, field: str, most: int) -> int:
     number = int(digits)
     if number > most:
-        raise _wrong(shape, field, f"its number {digits} is too large")
+        raise _wrong(_KINDS[kind][0], field, f"its number {digits} is too large")
     return number
 
 
