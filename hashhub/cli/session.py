@@ -224,11 +224,8 @@ def print_error(reason: str, message: str, hint: str, **more: object) -> None:
 def command(
     group: click.Group, name: str, *, local: bool = False
 ) -> Callable[[Callable[Concatenate[Session, ...], None]], click.Command]:
-    """Make a function a command of `group`. It gets a Session first; HashHubError ends it with one line and
-    an exit code.
-
-    `local`: the command asks no hub. It takes the same options all the same, so that scripts can give them to every
-    command.
+    """Make a function a command of `group`. It gets a Session first; HashHubError ends it with a line and an exit code.
+    `local`: it asks no hub, and takes the same options all the same, so that scripts can give them to all.
     """
 
     def decorate(function: Callable[Concatenate[Session, ...], None]) -> click.Command:

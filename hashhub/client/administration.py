@@ -157,10 +157,8 @@ class HashSetCalls(Calls):
         return self._ask(request, wire.HASH_SET.from_pb)
 
     def delete_hash_set(self, hash_set: str, comment: str = "", *, validate_only: bool = False) -> Deletion:
-        """Delete `CONTRIBUTOR/SET` with everything that hangs on it, or ask for it; with `validate_only` say what would
-        go. Not retried.
-
-        Roles: operator; contributor its own.
+        """Delete `CONTRIBUTOR/SET` with everything that hangs on it, or ask for it; `validate_only`: say what would go.
+        Not retried. Roles: operator; contributor its own.
         """
         request = v1.DeleteHashSetRequest(name=names.hash_set(hash_set), comment=comment, validate_only=validate_only)
         return self._ask(request, wire.DELETION.from_pb, timeout=_LARGE, repeatable=validate_only)
@@ -194,9 +192,7 @@ class WebhookCalls(Calls):
 
     def create_webhook(self, webhook: Webhook) -> str:
         """Register a webhook and return its secret, `whsec_…`, which cannot be had again. Not retried: see
-        list_webhooks.
-
-        Roles: operator; contributor for itself.
+        list_webhooks. Roles: operator; contributor for itself.
         """
         request = v1.CreateWebhookRequest(
             webhook=wire.WEBHOOK.to_pb(webhook),
@@ -280,9 +276,7 @@ class HistoryCalls(Calls):
     def list_events(
         self, name: str = "", *, actor: str = "", since: datetime | None = None, limit: int | None = None
     ) -> Iterator[Event]:
-        """Yield events, the newest first: about `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTRIBUTOR/SET/ENTRY`,
-        `tokens/TOKEN`, `groups/GROUP`.
-
+        """Yield events, the newest first: about `CONTRIBUTOR[/SET[/ENTRY]]`, `tokens/TOKEN` or `groups/GROUP`; of
         `actor`: only what this token wrote. The facts of an event are text.
         """
         request = v1.ListEventsRequest(
@@ -304,9 +298,7 @@ class HistoryCalls(Calls):
         validate_only: bool = False,
     ) -> list[RevertedEvent]:
         """Undo what a token wrote since a time, as far as nobody has changed it since; return what became of each
-        event. Role: operator.
-
-        Run it again if it was cut off: it goes on where it was. `validate_only` tells what would become of each.
+        event. One that was cut off goes on when it is run again. Role: operator.
         """
         request = v1.RevertActorRequest(
             actor=names.token(actor),

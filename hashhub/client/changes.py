@@ -19,10 +19,9 @@ class ChangeCalls(Calls):
         """Yield the pages of the change feed behind a position, up to the first that is complete. Needs a token that
         may mirror.
 
-        Go on later from the last page's `position`; keep it together with what was applied. Empty: everything that the
-        token may hold, as it is now; with `from_now` no entry of that, only what changes from now on. Raises
-        FailedPrecondition (POSITION_UNKNOWN) when the hub's database was restored from an older backup: start again
-        from nothing.
+        Go on from the last page's `position`, kept with what was applied. Empty: all that the token may hold, as it is
+        now; `from_now`: only what changes from now on. Raises FailedPrecondition (POSITION_UNKNOWN) when the hub's
+        database was restored from an older backup: start again from nothing.
         """
         request = v1.ListChangesRequest(position=_position(position), page_size=PAGE, from_now=from_now)
 
@@ -42,9 +41,7 @@ class ChangeCalls(Calls):
         return self._transport.stream(Rpc(request=request, read=_feed_page))
 
     def mirror(self, directory: Path, *, journal: bool = False) -> Mirror:
-        """Return the local copy in `directory` of what the token may hold; close it in the end. See
-        docs/match/mirror.md.
-
+        """Return the local copy in `directory` of what the token may hold (docs/match/mirror.md); close it in the end.
         `journal`: note which digests change, for an index beside it (docs/hook/local.md).
         """
         return Mirror(directory, self._transport, journal=journal)

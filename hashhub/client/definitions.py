@@ -183,12 +183,10 @@ class _Taken:
 
 
 class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A classification scheme as the hub knows it. `id` is `id@version`; a DRAFT table never leads to an automatic
-    block.
+    """A classification scheme as the hub knows it, `id@version`; a DRAFT table never leads to an automatic block.
 
-    `stored`: somebody put it into the hub's store, where `actor`, `create_time`, `sign_offs` and `retire_time` say who
-    did what with it; which token it was is told to operators and auditors. `text`: its TOML, where one scheme was asked
-    for. The rest is as in its file (docs/reconcile/schemes.md).
+    `stored`: it is of the hub's store; which token put it is told to operators and auditors. `text`: its TOML, where
+    one scheme was asked for. The rest is as in its file (docs/reconcile/schemes.md).
     """
 
     id: str

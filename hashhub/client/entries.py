@@ -45,8 +45,7 @@ class EntryCalls(Calls):
     def withdraw_entry(
         self, name: str, reason: WithdrawalReason, comment: str = "", *, validate_only: bool = False
     ) -> Entry:
-        """Withdraw `CONTRIBUTOR/SET/ENTRY`: it stops matching, its history stays, and no list brings it back. Doing it
-        twice is a success.
+        """Withdraw `CONTRIBUTOR/SET/ENTRY`: it stops matching, its history stays, and no list brings it back.
 
         OTHER needs a comment. Beyond the daily number it is only asked for (`withdrawal.pending`): the entry matches
         until an operator, or another token of the contributor, withdraws it too.

@@ -93,10 +93,9 @@ class MatchCalls(Calls):
     def match_live(self, frames: Iterable[LivePicture | VideoFrame], options: LiveOptions) -> Iterator[LiveAnswer]:
         """Send the frames of a live stream, as they come, and yield what the hub says that it shows.
 
-        `frames` is consumed in another thread, and may wait for its next frame; it ends the stream, and so does closing
-        the generator. The hub answers each frame that it has time for, or changes only, as the options say. A stream
-        that breaks off raises what it broke off with, and is not begun again here: what was shown meanwhile was not
-        watched, so that it is the caller's to open another one, and its verdict starts anew. Roles: all but auditor.
+        Another thread consumes `frames`, which ends the stream, as closing the generator does. A stream that breaks off
+        raises why, and is not begun again here: what was shown meanwhile was not watched, and the verdict starts anew.
+        Roles: all but auditor.
         """
         return self._transport.stream(live(options), frames, wire.live_frame_to_pb)
 

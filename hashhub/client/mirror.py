@@ -223,10 +223,9 @@ class KeptPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
     """How current a copy is.
 
-    `is_complete`: it holds exactly what its token may hold at `revision`. `complete_revision` and `complete_time`: when
-    that was true last. `answer_time`: when the hub answered last; a copy that has heard nothing for long is stale,
-    whatever else it says. `has_started_over`: the hub's database was restored, and the copy is being, or was just,
-    brought in line with it. `lines`: how many changes this run applied.
+    `is_complete`: it holds exactly what its token may hold at `revision`; `complete_revision`, `complete_time`: when
+    that was true last. `answer_time`: when the hub answered last. `has_started_over`: the hub's database was restored,
+    and the copy is, or was just, brought in line with it. `lines`: how many changes this run applied.
     """
 
     revision: int

@@ -77,8 +77,7 @@ def ready(
 ) -> ReadySource:
     """Return how to read `source`, whose first bytes are `head`: by `connector`, or by the one that recognises it.
 
-    Raises InvalidArgument where a file is no list, is a container of other than one list, or may be of several formats;
-    MalformedSource for a damaged container.
+    Raises InvalidArgument for what is no list, not one list, or perhaps of several formats; MalformedSource if damaged.
     """
     if connector is not None:
         return _told(source, head, name, connector, options)

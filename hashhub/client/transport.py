@@ -123,9 +123,7 @@ class Transport:
         retry_seconds: float | None = None,
         repeatable: bool = True,
     ) -> Any:
-        """Make the call of a request and return its answer.
-
-        Each attempt has `timeout` seconds; new attempts begin until `retry_seconds` have passed, see Attempts. Raises
+        """Make the call of a request and return its answer; `timeout` and `retry_seconds`: see Attempts. Raises
         HashHubError.
         """
         send = self._stub(request)

@@ -76,10 +76,8 @@ class RequestBody:
         self._taken = 0
 
     async def read(self) -> bytes:
-        """Return the whole body.
-
-        Raises LimitExceeded, at once for a body that is known to be too large or to find no room; Unavailable for a
-        sender who is too slow; InvalidArgument when it breaks off.
+        """Return the whole body. Raises LimitExceeded, at once for one known to be too large or to find no room;
+        Unavailable for a sender who is too slow; InvalidArgument when it breaks off.
         """
         if self._length == 0:
             return b""

@@ -51,10 +51,9 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 def lock_data(directory: str | Path) -> Iterator[None]:
     """Hold the data directory for this process and its children until the block ends or the process dies.
 
-    It is made if need be, and kept from other users of the machine: access of theirs to it and its files is taken away,
-    and logged. The kernel drops the lock with the process, so a crash leaves nothing to clean up. Raises
-    FailedPrecondition (DATA_IN_USE) when another server holds it, FailedPrecondition (DATA_EXPOSED) when others can
-    read it and that cannot be changed or might not be meant, Unavailable when the directory cannot be written.
+    It is made if need be. Other users' access to it and its files is taken away, and logged. Raises FailedPrecondition:
+    DATA_IN_USE when another server holds it, DATA_EXPOSED when others can read it and that cannot be changed or might
+    be meant; Unavailable when it cannot be written.
     """
     try:
         Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -71,10 +71,8 @@ class Limiter:
         return self._working[token] + len(self._queues.get(token, ()))
 
     async def enter(self, token: str) -> None:
-        """Wait for a place and take it; `leave` gives it back.
-
-        Raises LimitExceeded when as many wait already as may, of all or of this token; Unavailable when the caller goes
-        while it waits.
+        """Wait for a place and take it; `leave` gives it back. Raises LimitExceeded when as many wait as may, of all or
+        of this token; Unavailable when the caller goes while it waits.
         """
         if (
             self._working_count + self._waiting_count >= self.capacity

@@ -129,10 +129,8 @@ class Metrics:
         limiters: Callable[[], Mapping[str, tuple[int, int]]],
         threads: Callable[[], Sequence[Background]],
     ) -> None:
-        """Show the state of a hub, too.
-
-        `is_up`: by service; `limiters`: calls in progress and their limit by limiter; `threads`: what goes on in the
-        background.
+        """Show the state of a hub, too. `is_up`: by service; `limiters`: calls in progress and their limit by limiter;
+        `threads`: what goes on in the background.
         """
         self._hub, self._is_up, self._limiters, self._threads = hub, is_up, limiters, threads
 

@@ -55,12 +55,11 @@ _T = TypeVar("_T")
 class Method:
     """A call that can be made.
 
-    `handle(principal, request)` returns the answer. `at_once(principal, request)` returns it without waiting for
-    anything, or what returns it and may wait; most calls have none. One in the limiter of media has
-    `handle(principal, request, charge)`, where `charge(seconds)` counts CPU seconds to the token. One that `streams`
-    has `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
-    principal as it is now, or raises once its token does not work any more. One that also `listens`, whose caller goes
-    on sending, has `handle(caller, request, conversation)`.
+    `handle(principal, request)` returns the answer; `at_once(principal, request)`, which most calls lack, returns it
+    without waiting, or what returns it and may wait. In the limiter of media it is `handle(principal, request,
+    charge)`, where `charge(seconds)` counts CPU seconds to the token. One that `streams` has `handle(caller, request,
+    is_wanted)`, which yields answers while `is_wanted()`; `caller()` returns the principal as it is now, or raises. One
+    that also `listens` has `handle(caller, request, conversation)`.
     """
 
     name: str  # Service/Method
@@ -106,9 +105,8 @@ class Conversation:
     """What a call that listens has besides its first request.
 
     `requests`: the further ones; reading them waits for the caller, and raises Unavailable when it has gone.
-    `is_wanted`: whether somebody still waits for answers. `check_media` raises while the caller's token has no media
-    seconds left; `charge_media(seconds)` counts some. `take_frame(pace)` takes a frame by the token's pace and
-    this one, or returns the seconds until there may be one.
+    `check_media` raises while the token has no media seconds left; `charge_media(seconds)` counts some.
+    `take_frame(pace)` takes a frame, or returns the seconds until there may be one.
     """
 
     requests: Iterator[Any]

@@ -111,10 +111,9 @@ def serve_here(
 def load_program() -> bool:
     """Import what a hub needs; return whether its kernels are compiled already. For processes that only serve.
 
-    From here on the garbage collector looks less often, and `serve_here` exempts what is there when the hub is ready. A
-    call makes tens of thousands of short-lived objects and no cycles. With Python's defaults the collector took nearly
-    half of an import's commit and a fifth of a start, and a full collection, which walks all modules, stopped every
-    call for as long as hundreds of lookups take.
+    From here on the garbage collector looks less often, and `serve_here` exempts what is there when the hub is ready.
+    With Python's defaults it took nearly half of an import's commit and a fifth of a start, and a full collection
+    stopped every call for as long as hundreds of lookups take.
     """
     gc.set_threshold(50_000, 20, 50)
     import hashhub.hub
@@ -174,12 +173,10 @@ def serve(
 ) -> None:
     """Serve a hub until SIGTERM or SIGINT (or until `stop` is set), then drain.
 
-    `on_ready` is called once, with the actual addresses of gRPC and of HTTP (empty without one), when every
-    worker has caught up and answers; `on_phase` before that, as each step of the start begins and ends. The first start
-    writes the operator's token to `operator.token` in the data directory, for its owner only.
-
-    Raises InvalidArgument for settings that cannot work or would expose tokens, FailedPrecondition when the data or a
-    port is in use or others can read the data, Unavailable when the database is away.
+    `on_ready` is called once, with the addresses of gRPC and of HTTP (empty without one), when every worker has caught
+    up and answers; `on_phase` as each step of the start begins and ends. The first start writes the operator's token to
+    `operator.token` in the data directory. Raises InvalidArgument for settings that cannot work or would expose tokens,
+    FailedPrecondition when the data or a port is in use or others can read the data, Unavailable without a database.
     """
     try:
         _serve(config, on_ready, on_phase, stop or threading.Event())

@@ -142,10 +142,8 @@ def bounds_of(request: Descriptor, max_message_bytes: int) -> Bounds:
 
 
 def parse(request: type[Message], body: bytes, bounds: Bounds) -> Message:
-    """Return the message, within its bounds.
-
-    Raises LimitExceeded (TOO_LARGE), InvalidArgument for a list within it that is too long, DecodeError for bytes that
-    are no such message.
+    """Return the message, within its bounds. Raises LimitExceeded (TOO_LARGE), InvalidArgument for a list that is too
+    long, DecodeError for bytes that are no such message.
     """
     check_body(request, body, bounds)
     message = request.FromString(body)

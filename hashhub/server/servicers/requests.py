@@ -174,10 +174,8 @@ class Page:
 
 
 def mask_of(mask: FieldMask, given: Message, fields: tuple[str, ...], fixed: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the fields to take over: those of the mask; all for `*`; for an empty mask those that are set.
-
-    A field inside one is named by its path, `marking.tlp`: the others stay. `fixed` fields can be named, and the hub
-    refuses them.
+    """Return the fields to take over: those of the mask; all for `*`; for an empty mask those that are set. One inside
+    a field is named by its path, `marking.tlp`. `fixed` fields can be named, and the hub refuses them.
     """
     if not mask.paths:
         return tuple(path for path in _paths_set(given) if path.partition(".")[0] in (*fields, *fixed))
