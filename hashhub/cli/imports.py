@@ -41,32 +41,19 @@ _ALWAYS_TOLD: Final = {"items", "accepted", "quarantined", "rejected"}
 _OUTCOMES: Final = (
     ("items", "", ""),
     ("accepted", "match from now on", "would match"),
-    (
-        "quarantined",
-        "kept, but do not match until an operator releases them",
-        "would be kept, but not match until an operator releases them",
-    ),
+    ("quarantined", "kept, but do not match until an operator releases them",
+     "would be kept, but not match until an operator releases them"),
     ("rejected", "refused, see below", "would be refused, see below"),
     ("duplicate", "stand elsewhere in this list and were merged", "stand elsewhere in this list"),
     ("unchanged", "were there already, or are reviews of entries", "are there already, or are reviews of entries"),
-    (
-        "stays_withdrawn",
-        "were withdrawn by hand; hashhub entry restore brings them back",
-        "were withdrawn by hand, and would stay so",
-    ),
+    ("stays_withdrawn", "were withdrawn by hand; hashhub entry restore brings them back",
+     "were withdrawn by hand, and would stay so"),
     ("withdrawn", "the list asked for their withdrawal", "the list asks for their withdrawal"),
-    (
-        "superseded",
-        "earlier entries that newer statements replaced",
-        "earlier entries that newer statements would replace",
-    ),
-    (
-        "absent",
-        "earlier entries that the full list no longer has, withdrawn",
-        "earlier entries that the full list no longer has, to be withdrawn",
-    ),
-)
-
+    ("superseded", "earlier entries that newer statements replaced",
+     "earlier entries that newer statements would replace"),
+    ("absent", "earlier entries that the full list no longer has, withdrawn",
+     "earlier entries that the full list no longer has, to be withdrawn"),
+)  # fmt: skip
 # What became of items when the list was imported, which later lists may have changed.
 _THEN: Final = {"accepted": "matched from then on, until newer lists replaced or withdrew them"}
 

@@ -44,6 +44,13 @@ def match_options(policy: str, distances: tuple[str, ...], limit: int) -> MatchO
     return MatchOptions(policy=policy, max_distances=distances_of(distances), match_limit=limit)
 
 
+DISTANCES: Final = click.option(
+    "--max-distance",
+    "distances",
+    multiple=True,
+    metavar="ALGORITHM=N",
+    help="Largest distance that still matches, inclusive, in the algorithm's unit; repeatable.",
+)
 MATCHING: Final = as_one(
     match_options,
     ("policy", "distances", "limit"),
@@ -56,13 +63,7 @@ MATCHING: Final = as_one(
         help="What suffices for a verdict; see `hashhub policy list`. This command assumes `any`, because a person "
         "reads its answer and everything known should be shown; programs must choose.",
     ),
-    click.option(
-        "--max-distance",
-        "distances",
-        multiple=True,
-        metavar="ALGORITHM=N",
-        help="Largest distance that still matches, inclusive, in the algorithm's unit; repeatable.",
-    ),
+    DISTANCES,
     click.option(
         "--limit",
         type=click.IntRange(1, 1000),

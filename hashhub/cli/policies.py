@@ -12,8 +12,8 @@ import click
 from msgspec.structs import replace
 
 from hashhub.cli import main
-from hashhub.cli.match import distances_of, queries_in
-from hashhub.cli.session import CommandGroup, Session, command, dry_run, past
+from hashhub.cli.match import DISTANCES, distances_of, queries_in
+from hashhub.cli.session import COMMENT, CommandGroup, Session, command, dry_run, past
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, picked, plain, progress, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import Effort, MatchOptions, Query, Verdict
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 
 _REASONS: Final = 2  # of a verdict in an example; --json has all of them
 _SHOWN: Final = 5  # entries in one cell; --json has all of them
-_COMMENT: Final = click.option("--comment", default="", metavar="TEXT", help="Why, for the history.")
-_DISTANCES: Final = click.option(
-    "--max-distance",
-    "distances",
-    multiple=True,
-    metavar="ALGORITHM=N",
-    help="Largest distance that still hits, inclusive, in the algorithm's unit; repeatable.",
-)
 
 
 def _time_or_revision(text: str) -> datetime | int:
@@ -113,7 +105,7 @@ def diff_policies(session: Session, *, before: str, after: str) -> None:
 
 @command(policy, "put")
 @click.argument("file", metavar="FILE")
-@_COMMENT
+@COMMENT
 @dry_run()
 def put_policy(session: Session, *, file: str, comment: str, validate_only: bool) -> None:
     """Put the policy that FILE describes into the hub, as its next version.
@@ -131,7 +123,7 @@ def put_policy(session: Session, *, file: str, comment: str, validate_only: bool
 
 @command(policy, "retire")
 @click.argument("name", metavar="NAME[@VERSION]")
-@_COMMENT
+@COMMENT
 @dry_run()
 def retire_policy(session: Session, *, name: str, comment: str, validate_only: bool) -> None:
     """Retire a version of a policy, or the current one: nothing is answered by it any more.
@@ -158,7 +150,7 @@ def retire_policy(session: Session, *, name: str, comment: str, validate_only: b
 @click.argument("id", metavar="NAME[@VERSION]")
 @click.option("--hash", "given", multiple=True, metavar="ALGORITHM:DIGEST", help="A hash of the item; repeatable.")
 @click.option("--file", "file", metavar="FILE", help="The item: it is hashed on this machine, and stays there.")
-@_DISTANCES
+@DISTANCES
 def explain_policy(
     session: Session, *, id: str, given: tuple[str, ...], file: str | None, distances: tuple[str, ...]
 ) -> None:
@@ -203,7 +195,7 @@ def explain_policy(
     metavar="CONTRIBUTOR/SET",
     help="Judge the entries of this hash set, by their own hashes; repeatable.",
 )
-@_DISTANCES
+@DISTANCES
 def simulate_policy(
     session: Session,
     *,

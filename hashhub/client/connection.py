@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from typing import Final, NamedTuple, TypedDict, cast
+from typing import Final, TypedDict, cast
 
 import grpc
 
@@ -26,54 +26,29 @@ class Unreachable(Unavailable):
         self.passes = passes
 
 
-class _Cause(NamedTuple):
-    text: re.Pattern[str]
-    meaning: str
-    passes: bool = False
-
-
+# What grpc's text has in it, what that means, and whether it passes by itself.
 _CAUSES: Final = (
-    _Cause(
-        re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST"),
-        "{address} speaks no TLS, and this client does: name the hub's gRPC address; if it is meant to be without TLS, "
-        "say so (--no-tls)",
-    ),
-    _Cause(
-        re.compile("CERTIFICATE_VERIFY_FAILED"),
-        "the certificate of {address} is not of an authority that this machine trusts: name the authority's file "
-        "(--ca-file)",
-    ),
-    _Cause(
-        re.compile("Hostname Verification Check failed"),
-        "the certificate of {address} is for another name: use the name that it was made for",
-    ),
-    _Cause(
-        re.compile(r"Failed parsing HTTP/2|http1\.x server|http2 header with status|invalid content-type"),
-        "{address} does not speak gRPC: it may be the hub's HTTP address (by default port 8471), or another program's; "
-        "name its gRPC address (by default port 8470)",
-    ),
-    _Cause(
-        re.compile("Connection refused|No such file or directory"),
-        "the server cannot be reached: nothing listens on {address}; start the hub (hashhub serve), or correct the "
-        "address",
-        passes=True,
-    ),
-    _Cause(
-        re.compile("lookup failed|[Dd]omain name not found|DNS resolution failed|Name or service not known"),
-        "the server cannot be reached: the host of {address} is not known; correct its name",
-        passes=True,
-    ),
-    _Cause(
-        re.compile("Socket closed|Connection reset|recvmsg"),
-        "the server cannot be reached: {address} closed the connection; {closed}",
-        passes=True,
-    ),
-    _Cause(
-        re.compile("[Nn]etwork is unreachable|[Nn]o route to host|timed out|timeout occurred|FD shutdown"),
-        "the server cannot be reached: {address} does not answer; correct the address, or the firewall between",
-        passes=True,
-    ),
-)
+    ("WRONG_VERSION_NUMBER|HTTP_REQUEST",
+     ("{address} speaks no TLS, and this client does: name the hub's gRPC address; if it is meant to be without TLS, "
+     "say so (--no-tls)"), False),
+    ("CERTIFICATE_VERIFY_FAILED",
+     ("the certificate of {address} is not of an authority that this machine trusts: name the authority's file "
+     "(--ca-file)"), False),
+    ("Hostname Verification Check failed",
+     "the certificate of {address} is for another name: use the name that it was made for", False),
+    (r"Failed parsing HTTP/2|http1\.x server|http2 header with status|invalid content-type",
+     ("{address} does not speak gRPC: it may be the hub's HTTP address (by default port 8471), or another program's; "
+     "name its gRPC address (by default port 8470)"), False),
+    ("Connection refused|No such file or directory",
+     ("the server cannot be reached: nothing listens on {address}; start the hub (hashhub serve), or correct the "
+     "address"), True),
+    ("lookup failed|[Dd]omain name not found|DNS resolution failed|Name or service not known",
+     "the server cannot be reached: the host of {address} is not known; correct its name", True),
+    ("Socket closed|Connection reset|recvmsg",
+     "the server cannot be reached: {address} closed the connection; {closed}", True),
+    ("[Nn]etwork is unreachable|[Nn]o route to host|timed out|timeout occurred|FD shutdown",
+     "the server cannot be reached: {address} does not answer; correct the address, or the firewall between", True),
+)  # fmt: skip
 
 
 def call_error(error: grpc.RpcError, address: str, *, tls: bool) -> HashHubError:
@@ -88,9 +63,9 @@ def call_error(error: grpc.RpcError, address: str, *, tls: bool) -> HashHubError
     # The hub's HTTP door closes what begins as gRPC does, as one with TLS does what has none.
     what = "" if tls else ", or speak TLS (--tls, or --ca-file)"
     closed = f"it may be stopping{what}, or be the hub's HTTP address (by default port 8471)"
-    for cause in _CAUSES:
-        if cause.text.search(said):
-            return Unreachable(cause.meaning.format(address=address, closed=closed), passes=cause.passes)
+    for text, meaning, passes in _CAUSES:
+        if re.search(text, said):
+            return Unreachable(meaning.format(address=address, closed=closed), passes=passes)
     return known
 
 

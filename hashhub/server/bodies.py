@@ -56,8 +56,6 @@ def take_bytes(budget: ByteBudget, token: str, nbytes: int) -> None:
 class RequestBody:
     """The body of one HTTP request: read within the budget, until `release`."""
 
-    __slots__ = ("_budget", "_length", "_limit", "_receive", "_taken", "_token", "_until")
-
     def __init__(
         self,
         receive: Receive,

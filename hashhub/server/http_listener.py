@@ -59,11 +59,6 @@ HEADER_SECONDS: Final = 30.0  # also how long a connection is kept between two r
 _WATCHED_SECONDS: Final = 0.1  # after which a call's sender is looked after; most calls are over by then
 _COMMON: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), (b"server", b"hashhub"))
 _HEADERS: Final = {kind: ((b"content-type", kind.encode()), *_COMMON) for kind in (connect.JSON, connect.PROTO)}
-_ENCODINGS: Final = {
-    (kind, packing): MessageEncoding(kind, packing)
-    for kind in (connect.JSON, connect.PROTO)
-    for packing in ("identity", connect.ACCEPTED_ENCODINGS)
-}
 _CALLS: Final = "POST /hashhub.v1.Service/Method, GET /healthz and GET /metrics; docs/api.md lists the calls"
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -193,8 +188,6 @@ class HTTPListener:
 class HTTPRequest:
     """One request: what stands in its header, and how to answer it."""
 
-    __slots__ = ("_headers", "_scope", "_send", "has_answer", "is_read", "length", "path", "receive", "verb")
-
     def __init__(self, scope: Any, receive: Any, send: Any) -> None:
         """By ASGI."""
         self._scope, self.receive, self._send = scope, receive, send
@@ -252,23 +245,11 @@ class HTTPRequest:
 class _Call:
     """One call, from its header to its answer."""
 
-    __slots__ = (
-        "_body",
-        "_connect",
-        "_encoding",
-        "_envelope",
-        "_listener",
-        "_method",
-        "_request",
-        "_watcher",
-        "_watching",
-    )
-
     def __init__(self, listener: HTTPListener, request: HTTPRequest, method: Method) -> None:
         self._listener, self._request, self._method = listener, request, method
         self._envelope = Envelope(request.header(b"authorization"), request.describe)
         self._connect = False
-        self._encoding = _ENCODINGS[connect.JSON, "identity"]
+        self._encoding = MessageEncoding(connect.JSON, "identity")
         self._body: RequestBody | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -307,7 +288,7 @@ class _Call:
             connect.check_version(version)
             self._set_deadline()
         packing = connect.check_packing(request.header(b"content-encoding"))
-        self._encoding = _ENCODINGS[kind, packing]
+        self._encoding = MessageEncoding(kind, packing)
         await self._answer(self._read)
 
     async def _get(self) -> None:

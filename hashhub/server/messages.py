@@ -8,11 +8,7 @@ The end of the pipe towards a worker tells it to drain; towards the supervisor i
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 from collections.abc import Callable
-from multiprocessing import connection
 from typing import Final
 
 import msgspec
@@ -106,9 +102,3 @@ ToWorker = Assignment | OpenCommand | Ping | MetricsText
 ENCODER: Final = msgspec.msgpack.Encoder()
 TO_WORKER: Final = msgspec.msgpack.Decoder(ToWorker)
 FROM_WORKER: Final = msgspec.msgpack.Decoder(FromWorker)
-
-
-def hang_up(pipe: connection.Connection) -> None:
-    """End the pipe towards its other side, which can go on sending. One that has ended already stays so."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(pipe.fileno())) as end:
-        end.shutdown(socket.SHUT_WR)

@@ -92,12 +92,7 @@ class Method:
     @property
     def reads(self) -> bool:
         """Whether it changes nothing."""
-        return _reads(self.name)
-
-
-@functools.cache  # of the calls that there are
-def _reads(name: str) -> bool:
-    return name.partition("/")[2].startswith(_READS)
+        return self.name.partition("/")[2].startswith(_READS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,8 +387,6 @@ def _in_scope(envelope: Envelope, work: Callable[[], _T]) -> _T:
 
 class _CallRecord:
     """The outer two layers of a call: a line of log, one count, and no foreign exception beyond this point."""
-
-    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "principal")
 
     def __init__(
         self,

@@ -145,8 +145,6 @@ class Admission:
     Entering raises LimitExceeded, and Unavailable when the caller goes while it waits.
     """
 
-    __slots__ = ("_bytes", "_limiter", "_principal", "_quota", "_quotas")
-
     def __init__(
         self, quotas: TokenQuotas, principal: Principal, limiter: Limiter, quota: str, most_bytes: int
     ) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -43,7 +44,6 @@ from hashhub.server.messages import (
     StartFailure,
     StartPhase,
     ToWorker,
-    hang_up,
 )
 from hashhub.server.metrics import MergedMetrics
 from hashhub.server.quotas import QuotaCounts
@@ -149,8 +149,9 @@ class _Worker:
         self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
 
     def tell_to_end(self) -> None:
-        """Let the worker drain."""
-        hang_up(self.pipe)
+        """Let the worker drain: end the pipe towards it, which can go on sending. One that has ended stays so."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.pipe.fileno())) as end:
+            end.shutdown(socket.SHUT_WR)
 
     def end(self, until: float) -> int:
         """See the worker end, and kill it if it goes on `until` then; return its exit code."""

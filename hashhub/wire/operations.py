@@ -31,7 +31,12 @@ from hashhub.wire.codec import NOT_NEGATIVE, TEXT, FieldCodec, Ids, MessageCodec
 from hashhub.wire.fields import BY, RELIABILITY, refuse
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error
 
-MessageCodec(ConflictStatement, v1.ConflictStatement, entry=name_of("Entry", is_required=True))
+_CONTRIBUTOR: Final = name_of("Contributor", is_required=True)
+_CONTRIBUTORS: Final = names_of("Contributor")
+_ENTRY: Final = name_of("Entry", is_required=True)
+_SCHEME: Final = name_of("Scheme", is_required=True)
+
+MessageCodec(ConflictStatement, v1.ConflictStatement, entry=_ENTRY)
 MessageCodec(
     ConflictParty,
     v1.ConflictParty,
@@ -72,16 +77,11 @@ CONFLICT_FILTER: Final = MessageCodec(
     assignee=TEXT,
     entry=name_of("Entry"),
 )
-MessageCodec(
-    ConflictCount,
-    v1.ConflictCount,
-    left=name_of("Contributor", is_required=True),
-    right=name_of("Contributor", is_required=True),
-)
+MessageCodec(ConflictCount, v1.ConflictCount, left=_CONTRIBUTOR, right=_CONTRIBUTOR)
 MessageCodec(
     ConflictingContributor,
     v1.ConflictingContributor,
-    contributor=name_of("Contributor", is_required=True),
+    contributor=_CONTRIBUTOR,
     conflicts="conflict_count",
     items="item_count",
     others="other_count",
@@ -90,11 +90,6 @@ CONFLICT_SUMMARY: Final = MessageCodec(
     ConflictSummary, v1.SummariseConflictsResponse, at="summary", sends="", looked_upto="looked_revision"
 )
 
-
-_CONTRIBUTOR: Final = name_of("Contributor", is_required=True)
-_CONTRIBUTORS: Final = names_of("Contributor")
-_ENTRY: Final = name_of("Entry", is_required=True)
-_SCHEME: Final = name_of("Scheme", is_required=True)
 
 # Requests
 
