@@ -24,16 +24,12 @@ if TYPE_CHECKING:
     from hashhub.client import Client
 
 _NAMES: Final = click.argument("names", metavar="CONFLICT...", nargs=-1, required=True)
-
-
 _WAIT: Final = click.option(
     "--wait",
     is_flag=True,
     help="First wait until the hub has looked for conflicts in all that was committed so far. For operators and "
     "auditors.",
 )
-
-
 _filters: Final = options(
     click.option(
         "--kind",

@@ -92,11 +92,7 @@ def export(
             writer=writer,
             options=settings,
             recipient=recipient,
-            on_loss=lambda loss: (
-                write([clean(cell) for cell in (loss.entry, loss.field, loss.reason, loss.detail)])
-                if losses is not None
-                else None
-            ),
+            on_loss=lambda x: write(map(clean, (x.entry, x.field, x.reason, x.detail))) if losses is not None else None,
             progress=lambda done, total: bar(done, total, "exporting"),
             **selected,
         )
@@ -206,15 +202,9 @@ def changes(session: Session, *, follow: bool, position: str, from_now: bool) ->
 def _show_change(session: Session, change: ChangedEntry) -> None:
     if session.print_if_json(change):
         return
-    name = (
-        change.entry.name
-        if change.entry
-        else change.hash_set.name
-        if change.hash_set
-        else change.contributor.id
-        if change.contributor
-        else change.entry_name or change.hash_set_name
-    )
+    resource = change.entry or change.hash_set
+    own = change.contributor.id if change.contributor else change.entry_name or change.hash_set_name
+    name = resource.name if resource else own
     kind = "entry" if change.entry or change.entry_name else "contributor" if change.contributor else "hash set"
     say(clean(f"{change.revision:>10}  {change.kind:<8}  {kind:<11}  {name}"))
 

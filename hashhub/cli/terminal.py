@@ -65,8 +65,8 @@ def say(text: str = "") -> None:
 
 def tell(text: str) -> None:
     """Print a sentence, broken between words where it is known how wide a line may be."""
-    width = _width(sys.stdout)
-    for line in _wrapped(text, width) if width is not None else [text]:
+    most = width()
+    for line in _wrapped(text, most) if most is not None else [text]:
         click.echo(line)
 
 
@@ -105,23 +105,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         return
     cells = [[clean(str(cell)) for cell in row] for row in rows]
     heads = [column.upper() for column in columns]
-    width = _width(sys.stderr if err else sys.stdout)
+    most = width(sys.stderr if err else sys.stdout)
     natural = [max(_len(line[i]) for line in [heads, *cells]) for i in range(len(columns))]
-    if width is None or sum(natural) + len(_GAP) * (len(columns) - 1) <= width:
+    if most is None or sum(natural) + len(_GAP) * (len(columns) - 1) <= most:
         for line in [heads, *cells]:
             click.echo(_GAP.join(_padded(cell, n) for cell, n in zip(line, natural, strict=True)).rstrip(), err=err)
         return
     least = [
         max(_len(word) for line in [heads, *cells] for word in line[i].split() or [""]) for i in range(len(columns))
     ]
-    room = width - sum(least) - len(_GAP) * (len(columns) - 1)
+    room = most - sum(least) - len(_GAP) * (len(columns) - 1)
     if room < 0:
-        _blocks(columns, cells, width, err=err)
+        _blocks(columns, cells, most, err=err)
         return
     # What is left goes to the columns in their order, names first, as far as they can use it.
     widths = []
-    for n, most in zip(least, natural, strict=True):
-        more = min(room, most - n)
+    for n, full in zip(least, natural, strict=True):
+        more = min(room, full - n)
         widths.append(n + more)
         room -= more
     for line in [heads, *cells]:
@@ -175,13 +175,9 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - _len(text))
 
 
-def width() -> int | None:
-    """Return how many columns a line of stdout may take; None in a pipe, unless COLUMNS says."""
-    return _width(sys.stdout)
-
-
-def _width(stream: IO[str]) -> int | None:
-    """Return how many columns a line may take; None in a pipe, unless COLUMNS says."""
+def width(stream: IO[str] | None = None) -> int | None:
+    """Return how many columns a line may take, of stdout by default; None in a pipe, unless COLUMNS says."""
+    stream = stream or sys.stdout
     stated = os.environ.get("COLUMNS", "")
     if stated.isdecimal() and int(stated) > 0:
         return int(stated)

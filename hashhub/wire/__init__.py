@@ -8,7 +8,7 @@ no `revision`: that belongs to the answer, and the servicer sets it.
 
 from __future__ import annotations
 
-from hashhub.wire.bounds import Bounds, bounds_of, check_json, check_repeated, parse
+from hashhub.wire.bounds import Bounds, bounds_of, check_json, parse
 from hashhub.wire.columns import columns_from_pb, columns_to_pb
 from hashhub.wire.contribution import (
     ENTRY_CHANGES,
@@ -102,7 +102,6 @@ from hashhub.wire.names import (
     policy_name,
     review_name,
     scheme_name,
-    subject_name,
     token_name,
     webhook_name,
 )

@@ -39,11 +39,9 @@ FILES: Final = tuple(
     descriptor_pool.Default().FindServiceByName(f"{v1.__name__}.{service}").file for service in _SERVICERS
 )
 
-_CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
-
 
 def _snake(rpc: str) -> str:
-    return _CAMEL.sub("_", rpc).lower()
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", rpc).lower()
 
 
 ROLES: Final = {
