@@ -23,8 +23,8 @@ from hashhub.errors import InvalidArgument
 from hashhub.hits import how, where
 from hashhub.model import Coverage, Effort, MatchResult, Verdict
 from hashhub.pages import charts
-from hashhub.scans.findings import GREEN, GREY, MOST_COUNTED, MOST_ROWS, RED, VIOLET, YELLOW, Findings
 from hashhub.scans.engine import ScanMemory
+from hashhub.scans.findings import GREEN, GREY, MOST_COUNTED, MOST_ROWS, RED, VIOLET, YELLOW, Findings
 from hashhub.writing import put
 
 if TYPE_CHECKING:
