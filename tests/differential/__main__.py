@@ -58,6 +58,7 @@ def play(player: Player, steps: int) -> None:
     chapters.restored(player)
     chapters.calls(player, max(100, steps - player.steps - 30))
     chapters.everything(player)
+    chapters.resources(player)
 
 
 def _declared() -> list[dict[str, str]]:

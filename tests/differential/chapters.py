@@ -343,6 +343,12 @@ def everything(player: Player) -> None:
     looks(player, 3)
 
 
+def resources(player: Player) -> None:
+    """Make one of each resource, read it, change it and take it away, by valid requests."""
+    for call, request in _VALID:
+        player.call("operator", call, request)
+
+
 def calls(player: Player, count: int) -> None:
     """Make calls at random."""
     for number, (call, who) in enumerate(player.turns(count)):
@@ -387,3 +393,64 @@ _LISTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "MatchService/ListSchemes": {},
     "AdminService/ListTokens": {},
 }
+
+_HASH_SET: Final = "contributors/home/hashSets/spare"
+_WEBHOOK: Final = "contributors/home/webhooks/spare"
+_VALID: Final[tuple[tuple[str, Mapping[str, Any]], ...]] = (
+    (
+        "ContributorService/CreateContributor",
+        {
+            "contributor_id": "leaving",
+            "contributor": {"display_name": "L", "kind": "CONTRIBUTOR_KIND_NGO", "jurisdiction": "GB"},
+        },
+    ),
+    (
+        "ContributorService/UpdateContributor",
+        {"contributor": {"name": "contributors/leaving", "display_name": "M"}, "update_mask": "displayName"},
+    ),
+    (
+        "ContributorService/RetireContributor",
+        {"name": "contributors/leaving", "entries": "RETIRED_ENTRIES_WITHDRAWN", "comment": "closed"},
+    ),
+    ("ContributorService/CreateGroup", {"group_id": "spare", "group": {"display_name": "G"}}),
+    ("ContributorService/GetGroup", {"name": "groups/spare"}),
+    (
+        "ContributorService/UpdateGroup",
+        {"group": {"name": "groups/spare", "members": ["contributors/open"]}, "update_mask": "members"},
+    ),
+    ("ContributorService/DeleteGroup", {"name": "groups/spare"}),
+    (
+        "ContributorService/CreateHashSet",
+        {"parent": "contributors/home", "hash_set_id": "spare", "hash_set": {"purpose": "PURPOSE_CSAM"}},
+    ),
+    (
+        "ContributorService/UpdateHashSet",
+        {"hash_set": {"name": _HASH_SET, "display_name": "S"}, "update_mask": "displayName"},
+    ),
+    ("ContributorService/GetRetention", {"name": _HASH_SET}),
+    ("AdminService/CreateToken", {"token_id": "spare", "token": {"role": "ROLE_AUDITOR"}}),
+    ("AdminService/UpdateToken", {"token": {"name": "tokens/spare", "description": "x"}, "update_mask": "description"}),
+    ("AdminService/RotateToken", {"name": "tokens/spare"}),
+    ("AdminService/DeleteToken", {"name": "tokens/spare"}),
+    (
+        "WebhookService/CreateWebhook",
+        {
+            "parent": "contributors/home",
+            "webhook_id": "spare",
+            "webhook": {"url": "https://hooks.example/x", "events": ["WEBHOOK_EVENT_ENTRY_DISPUTED"]},
+        },
+    ),
+    ("WebhookService/GetWebhook", {"name": _WEBHOOK}),
+    (
+        "WebhookService/UpdateWebhook",
+        {"webhook": {"name": _WEBHOOK, "url": "https://hooks.example/y"}, "update_mask": "url"},
+    ),
+    ("WebhookService/ListWebhookDeliveries", {"parent": _WEBHOOK}),
+    ("WebhookService/RotateWebhookSecret", {"name": _WEBHOOK}),
+    ("WebhookService/DeleteWebhook", {"name": _WEBHOOK}),
+    ("ContributionService/ListQueueItems", {"parent": "contributors/home"}),
+    (
+        "ContributorService/DeleteHashSet",
+        {"name": _HASH_SET, "comment": "no longer needed"},
+    ),  # last: its rows go behind an event whenever there is time
+)
