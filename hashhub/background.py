@@ -1,8 +1,7 @@
 """Threads that go on: what a hub does by itself must not end because one round of it went wrong.
 
-A thread that dies in silence leaves a hub that looks well and no longer follows, tidies or notes anything. So each
-round's failure, MemoryError included, is kept until a round succeeds, for `status`, health and metrics, and the next
-round comes after a pause that grows.
+Each round's failure, MemoryError included, is kept until a round succeeds, for `status`, health and metrics, and the
+next round comes after a pause that grows.
 """
 
 from __future__ import annotations
@@ -33,11 +32,8 @@ class Background:
         pause: float | None = None,
         longest_pause: float = 30.0,
     ) -> None:
-        """Nothing runs before `start`.
-
-        `pause`: seconds between two rounds; None waits for `wake`. `complaint`: what does not happen while rounds fail,
-        such as `cannot follow changes`. `longest_pause`: bounds the growing pause after failures, which no `wake`
-        shortens: whatever wakes the thread also wakes it while it fails.
+        """`pause`: seconds between two rounds; None waits for `wake`. `complaint`: what fails, such as `cannot follow
+        changes`. `longest_pause`: bounds the growing pause after failures, which no `wake` shortens.
         """
         self.name = name
         self._work = work

@@ -1,10 +1,7 @@
-"""Whether whoever made a call still waits for its answer: the one way in which long work learns that it is not wanted
-any more.
+"""Whether whoever made a call still waits for its answer.
 
-A door opens a `scope` around the call. What is deep inside calls `check` between two pieces of work, and need not know
-by which door the call came, or that there is one: outside of a scope `check` does nothing. A piece should take some
-milliseconds, so that a call that was cut off ends soon; and nothing may be checked where stopping would leave something
-half done.
+The server opens a `scope` around a call, in which `check` speaks for it between two pieces of work of some
+milliseconds; outside of one it does nothing. Nothing may be checked where stopping would leave something half done.
 """
 
 from __future__ import annotations
@@ -50,11 +47,7 @@ class scope:  # noqa: N801 - used like a function; as a generator it would cost 
         except ValueError:
             # A stream that nobody takes more of ends where its last reference goes, maybe in another context. Its own
             # may be the call's: let it not hold the call.
-            self._call.is_wanted = _is_over
-
-
-def _is_over() -> bool:
-    return False
+            self._call.is_wanted = lambda: False
 
 
 def check() -> None:

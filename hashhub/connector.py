@@ -1,13 +1,10 @@
-"""The plug-in API for formats: connectors read (bytes in, records and rejects out), writers write (entries in, bytes
-and losses out).
+"""The plug-in API for formats: connectors read bytes into records and rejects, writers entries into bytes and losses.
 
-A connector knows one external format and no network, database or hub. It reads a binary stream once, front to back, and
-yields exactly one `Record` or `Reject` for every item (conservation). When it cannot go on it raises `MalformedSource`,
-and nothing of the import is committed. A writer yields a `Loss` for what its format cannot say, and never writes what
-nobody stated.
-
-Third parties register theirs as entry points in the groups `hashhub.connectors` and `hashhub.writers`, as ours are, and
-check them with `hashhub.testing.connectors.ConnectorContract` and `hashhub.testing.writers.WriterContract`.
+A connector knows one format and no network, database or hub. It reads a stream once, front to back, and yields exactly
+one `Record` or `Reject` for every item (conservation), or raises `MalformedSource`, and nothing of the import is
+committed. A writer yields a `Loss` for what its format cannot say, and never writes what nobody stated. Both are entry
+points, in the groups `hashhub.connectors` and `hashhub.writers`, and checked with `ConnectorContract` and
+`WriterContract` of `hashhub.testing`.
 """
 
 from __future__ import annotations
@@ -133,10 +130,8 @@ class Detector(Protocol):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """What an export does not say of an entry (`entry`: its name; empty: of all of them).
-
-    `field` is what is lost: `value`, a field of the entry, `hash:ALGORITHM`, `terms`, or `entry` when it is left out
-    altogether. `reason` is a code in capitals, for counting; `detail` a sentence.
+    """What an export does not say of an entry (by name; empty: of all). `field`: `value`, a field, `hash:ALGORITHM`,
+    `terms`, or `entry` where it is left out. `reason`: a code in capitals. `detail`: a sentence.
     """
 
     entry: str
@@ -146,10 +141,8 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """What a writer is told of the export as a whole.
-
-    `hash_sets`: by `CONTRIBUTOR/SET`, those that the entries come from. `schemes`: by id, all that the hub knows.
-    `is_delta`: only changes since an earlier export, WITHDRAWN entries among them; without it no entry is WITHDRAWN.
+    """What a writer is told of the export: `hash_sets` by CONTRIBUTOR/SET, all `schemes` by id, and whether it
+    `is_delta`: only changes, with WITHDRAWN entries, which stand in no other export.
     """
 
     hash_sets: Mapping[str, HashSet]
@@ -160,10 +153,8 @@ class Exported(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Writer(Protocol):
-    """What a writer must offer. `version` changes whenever the same entries would give other bytes.
-
-    `reads_back`: the connector that reads what it writes. `has_withdrawals`: whether the format can say that an entry
-    is withdrawn; without it the writer yields a Loss for each. `suffix`: of files of this format, such as `.json`.
+    """What a writer must offer. `version` changes with its bytes. `reads_back`: the connector of its files.
+    `has_withdrawals`: the format has them; otherwise each is a Loss. `suffix`: of its files, such as `.json`.
     """
 
     name: str
@@ -235,9 +226,8 @@ def recognise(head: bytes, name: str = "") -> list[tuple[str, Guess]]:
 
 
 def choose(guesses: list[tuple[str, Guess]], what: str = "") -> tuple[str, Guess]:
-    """Return the guess to act on without asking: the only CERTAIN one, or the only LIKELY one where none is CERTAIN.
-
-    Raises InvalidArgument (UNKNOWN_FORMAT) that says what the file may be, or is (`what`), and how to say it.
+    """Return the guess to act on: the only CERTAIN one, else the only LIKELY one. Raises InvalidArgument
+    (UNKNOWN_FORMAT) that says what the file may be, or is (`what`), and how to say it.
     """
     if guesses:
         best = guesses[0][1].certainty
@@ -284,12 +274,6 @@ def _get(loaded: Mapping[str, _Format], name: str, kind: str) -> _Format:
             violations=(Violation("format", f"must be one of {known}", "UNKNOWN_FORMAT"),),
         )
     return loaded[name]
-
-
-def has_classifications(connector: Connector, options: Mapping[str, str]) -> bool | None:
-    """Return the connector's answer, or None for one that was written before connectors were asked."""
-    answer = getattr(connector, "has_classifications", None)
-    return None if answer is None else answer(options)
 
 
 def check_options(connector: Connector | Writer, given: Mapping[str, str]) -> None:

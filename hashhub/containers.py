@@ -1,8 +1,7 @@
 """Files around a list: gzip and ZIP archives are opened within limits, and what else is no list is named.
 
-A list is unpacked as it is read: nothing is written to disk, and memory does not grow with it. Bounded are the size of
-what comes out, its ratio to what goes in (an archive that is made to exhaust the reader expands a thousandfold), and a
-ZIP archive's directory, which has to be held whole. Containers in containers are not opened.
+A list is unpacked as it is read, not on disk or whole in memory. Bounded are the size of what comes out, its ratio to
+what goes in, and a ZIP archive's directory, which is held whole. Containers in containers are not opened.
 """
 
 from __future__ import annotations

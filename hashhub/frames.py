@@ -70,15 +70,8 @@ def pack(frames: Iterable[VideoFrame]) -> bytes:
 def unpack(packed: bytes) -> tuple[VideoFrame, ...]:
     """Return the frames. Raises DataLoss when the bytes are not whole frames."""
     c = columns(packed)
-    digests = c.digests.tobytes()
-    return tuple(
-        [
-            VideoFrame(offset, quality, digests[at : at + DIGEST_BYTES])
-            for offset, quality, at in zip(
-                c.offsets.tolist(), c.qualities.tolist(), range(0, len(digests), DIGEST_BYTES), strict=True
-            )
-        ]
-    )
+    rows = zip(c.offsets.tolist(), c.qualities.tolist(), c.digests, strict=True)
+    return tuple([VideoFrame(offset, quality, digest.tobytes()) for offset, quality, digest in rows])
 
 
 def columns(packed: bytes) -> FrameColumns:
@@ -107,9 +100,8 @@ def matching_digests(packed: bytes) -> NDArray[np.uint8]:
 
 
 def reach(hashes: Iterable[Hash], packed: bytes, most: int) -> int:
-    """Return of how many items a statement with these hashes and frames may be, counting no further than `most`.
-
-    One item has one digest of each algorithm, so that each further one may be another item's; near ones count once.
+    """Return of how many items a statement may be, up to `most`: one has one digest of each algorithm, near ones count
+    once.
     """
     digests: dict[str, list[bytes]] = {}
     for h in hashes:

@@ -1,10 +1,8 @@
 """The registry of hash algorithms, and hashes as values: parse, format, distance.
 
 A *hash algorithm* is a named function, a *digest* its raw bytes, a *hash* the pair. Inside hashhub digests are bytes;
-text forms exist only at the borders, and this module owns them. One algorithm has several text forms in the field (PDQ:
-64 hex digits or 44 base64 characters; SHA-1: 40 hex or 32 base32; PhotoDNA: 192 base64, 288 hex or 144 comma-separated
-integers), so the text is told apart by its length and alphabet, always within a *declared* algorithm: 64 hex digits may
-be SHA-256 or PDQ.
+this module owns their text forms, of which an algorithm may have several (PDQ: 64 hex digits or 44 base64 characters).
+They are told apart by length and alphabet within a *declared* algorithm: 64 hex digits may be SHA-256 or PDQ.
 """
 
 from __future__ import annotations
@@ -39,14 +37,10 @@ class Encoding(StrEnum):
     INTEGERS = "INTEGERS"
 
 
-class Algorithm(msgspec.Struct, frozen=True, kw_only=True):
-    """A hash algorithm. Everything else that is to know of one follows from its entry in ALGORITHMS.
-
-    Attributes:
-        code: Stands for the algorithm in databases. Never changed, and never given to another.
-        encodings: What `parse` accepts; the first is what `encode` writes unless it is told another.
-        default_max_distance: Inclusive, in the metric's unit (bits for HAMMING). None: the caller must give one.
-        source: Where the default comes from.
+class Algorithm(msgspec.Struct, frozen=True):
+    """A hash algorithm, from which all else follows. `code`: in databases, for good. `encodings`: what `parse` accepts,
+    what `encode` writes first. `default_max_distance`: inclusive, in the metric's unit (bits for HAMMING), by `source`;
+    None: the caller must give one.
     """
 
     name: str
@@ -75,77 +69,39 @@ class Algorithm(msgspec.Struct, frozen=True, kw_only=True):
         return self.bits if self.metric is Metric.HAMMING else 255 * 255 * self.digest_bytes
 
 
-def _exact(name: str, code: int, digest_bytes: int, source: str, *more: Encoding) -> Algorithm:
-    return Algorithm(
-        name=name,
-        code=code,
-        digest_bytes=digest_bytes,
-        metric=Metric.EXACT,
-        encodings=(Encoding.HEX, *more),
-        default_max_distance=0,
-        source=source,
-    )
-
+_PDQ: Final = (
+    "ThreatExchange, 'The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm' (2019), and its "
+    "PdqSignal: match at 31 bits or fewer of 256"
+)
+_VPDQ: Final = (
+    "ThreatExchange, vpdq/README and VPDQ_DISTANCE_THRESHOLD of python-threatexchange: 31 bits or fewer of 256"
+)
+_KRAWETZ: Final = "over 10 of 64 bits is likely a different picture"
+_LOOKS: Final = "N. Krawetz, 'Looks Like It' (2011)"
+_SHA1: Final = "FIPS 180-4; base32 as in Project Arachnid's API"
+_FRAMES: Final = "SHA-256 of a video's frames, as `hashhub.frames` packs them"
+_LICENSED: Final = "thresholds are licensed and implementation-specific; the caller must name one"
+_HEX: Final = (Encoding.HEX,)
+_PHOTODNA_TEXTS: Final = (Encoding.BASE64, Encoding.HEX, Encoding.INTEGERS)
 
 ALGORITHMS: Final[dict[str, Algorithm]] = {
     a.name: a
     for a in (
-        _exact("MD5", 1, 16, "RFC 1321"),
-        _exact("SHA1", 2, 20, "FIPS 180-4; base32 as in Project Arachnid's API", Encoding.BASE32),
-        _exact("SHA256", 3, 32, "FIPS 180-4"),
-        Algorithm(
-            name="PDQ",
-            code=4,
-            digest_bytes=32,
-            metric=Metric.HAMMING,
-            encodings=(Encoding.HEX, Encoding.BASE64),
-            default_max_distance=31,
-            source="ThreatExchange, 'The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm' (2019), "
-            "and its PdqSignal: match at 31 bits or fewer of 256",
-        ),
-        Algorithm(
-            name="PHASH",
-            code=5,
-            digest_bytes=8,
-            metric=Metric.HAMMING,
-            encodings=(Encoding.HEX,),
-            default_max_distance=10,
-            source="phash.org and N. Krawetz, 'Looks Like It' (2011): over 10 of 64 bits is likely a different picture",
-        ),
-        Algorithm(
-            name="DHASH",
-            code=6,
-            digest_bytes=8,
-            metric=Metric.HAMMING,
-            encodings=(Encoding.HEX,),
-            default_max_distance=10,
-            source="N. Krawetz, 'Kind of Like That' (2013): over 10 of 64 bits is likely a different picture",
-        ),
-        Algorithm(
-            name="PHOTODNA",
-            code=7,
-            digest_bytes=144,
-            metric=Metric.SQUARED_EUCLIDEAN,
-            encodings=(Encoding.BASE64, Encoding.HEX, Encoding.INTEGERS),
-            default_max_distance=None,
-            source="thresholds are licensed and implementation-specific; the caller must name one",
-        ),
+        Algorithm("MD5", 1, 16, Metric.EXACT, _HEX, 0, "RFC 1321"),
+        Algorithm("SHA1", 2, 20, Metric.EXACT, (*_HEX, Encoding.BASE32), 0, _SHA1),
+        Algorithm("SHA256", 3, 32, Metric.EXACT, _HEX, 0, "FIPS 180-4"),
+        Algorithm("PDQ", 4, 32, Metric.HAMMING, (*_HEX, Encoding.BASE64), 31, _PDQ),
+        Algorithm("PHASH", 5, 8, Metric.HAMMING, _HEX, 10, f"phash.org and {_LOOKS}: {_KRAWETZ}"),
+        Algorithm("DHASH", 6, 8, Metric.HAMMING, _HEX, 10, f"N. Krawetz, 'Kind of Like That' (2013): {_KRAWETZ}"),
+        Algorithm("PHOTODNA", 7, 144, Metric.SQUARED_EUCLIDEAN, _PHOTODNA_TEXTS, None, _LICENSED),
     )
 }
 """By canonical name, which is what entries, answers and matchers use."""
 
-VPDQ: Final = Algorithm(
-    name="VPDQ",
-    code=8,
-    digest_bytes=32,
-    metric=Metric.HAMMING,
-    encodings=(Encoding.HEX,),
-    default_max_distance=31,
-    source="ThreatExchange, vpdq/README and VPDQ_DISTANCE_THRESHOLD of python-threatexchange: 31 bits or fewer of 256",
-)
+VPDQ: Final = Algorithm("VPDQ", 8, 32, Metric.HAMMING, _HEX, 31, _VPDQ)
 """The PDQ digest of one frame of a video. It belongs to a list of frames, so it is no hash that a record or a query may
 have: a still picture that was hit and a frame that was hit say different things."""
-FRAMES: Final = _exact("FRAMES", 9, 32, "SHA-256 of a video's frames, as `hashhub.frames` packs them")
+FRAMES: Final = Algorithm("FRAMES", 9, 32, Metric.EXACT, _HEX, 0, _FRAMES)
 """Tells lists of frames apart in the store. Nothing is looked up by it."""
 SEARCHED: Final[Mapping[str, Algorithm]] = MappingProxyType({**ALGORITHMS, VPDQ.name: VPDQ})
 """What matchers hold: the algorithms, and the frames of videos."""

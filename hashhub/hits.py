@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hashhub.hashes import VPDQ
-from hashhub.model import READINGS, EntryMatch, TimeRange
+from hashhub.model import READINGS, EntryMatch
 
 _STRETCHES: Final = 3  # of a video told for people; --json has all
 
@@ -25,16 +25,13 @@ def where(m: EntryMatch) -> list[str]:
     is_video = m.algorithm == VPDQ.name
     of_entry = f", {m.video.entry_share:.0f} % of the entry's" if is_video else ""
     lines = [f"{m.video.query_share:.0f} % of the video's frames{of_entry}"]
-    lines += [_stretch(r, is_video=is_video) for r in m.video.ranges[:_STRETCHES]]
+    for r in m.video.ranges[:_STRETCHES]:
+        whose = f"is its {_span(r.entry_begin_ms, r.entry_end_ms)}" if is_video else "shows it"
+        lines.append(f"{_span(r.begin_ms, r.end_ms)} {whose}")
     more = len(m.video.ranges) - _STRETCHES
     if more > 0:
         lines.append(f"… and {more} more")
     return lines
-
-
-def _stretch(r: TimeRange, *, is_video: bool) -> str:
-    shown = _span(r.begin_ms, r.end_ms)
-    return f"{shown} is its {_span(r.entry_begin_ms, r.entry_end_ms)}" if is_video else f"{shown} shows it"
 
 
 def _span(begin_ms: int, end_ms: int) -> str:

@@ -1,9 +1,8 @@
-"""Intake rules: whether one record is accepted, quarantined or rejected, and which of its hashes are kept. `inspect` is
-pure; the hub adds the rules that need the whole import or the store.
+"""Intake rules: whether one record is accepted, quarantined or rejected, and which of its hashes are kept.
 
-A hash that says nothing about any item (of the empty file, all zeros) is left out and noted: the hashes beside it are
-still right. A perceptual hash that would match unrelated pictures (blank, nearly uniform, low quality) quarantines the
-whole entry: the item itself may be blank or broken, and only a person can tell.
+A hash that says nothing about any item (of the empty file, all zeros) is left out and noted: those beside it are still
+right. A perceptual hash that would match unrelated pictures (blank, nearly uniform, low quality) quarantines the whole
+entry: the item itself may be blank or broken, and only a person can tell.
 """
 
 from __future__ import annotations
@@ -195,12 +194,9 @@ ABOUT_SOURCE: Final = frozenset({Code.PARTIAL_SOURCE, Code.FIELD_LEFT_OUT})
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """What intake decided about one record.
-
-    ACCEPTED (for a withdrawal: it can be carried out), QUARANTINED or REJECTED. `reasons` are the codes behind
-    QUARANTINED or REJECTED, distinct, most telling first; empty when ACCEPTED. `hashes` are those to keep, in the
-    record's order. `notes` are (code, detail) pairs: one or more for every reason, naming the algorithm, and one for
-    every hash and review that was left out. `reviews` are those to keep.
+    """What intake decided: ACCEPTED (for a withdrawal: it can be carried out), QUARANTINED or REJECTED for `reasons`,
+    codes, most telling first. `notes`: (code, detail) for every reason and each hash or review left out. `hashes`,
+    `reviews`: to keep.
     """
 
     disposition: Disposition
@@ -251,10 +247,9 @@ PDQ_NOISE_MAX_DISTINCT: Final = 22
 """Distinct bytes that rounding noise has at most."""
 PDQ_NOISE_MAX_SET_BITS: Final = 112
 """Set bits that rounding noise has at most."""
-_PHASH_SET_BITS: Final = range(12, 53)
-_PHASH_MIN_DISTINCT: Final = 3
-_DHASH_SET_BITS: Final = range(8, 57)
-_DHASH_MIN_DISTINCT: Final = 2
+_PLAUSIBLE: Final = {
+    "PDQ": (PDQ_SET_BITS, PDQ_MIN_DISTINCT), "PHASH": (range(12, 53), 3), "DHASH": (range(8, 57), 2),
+}  # fmt: skip
 # imagehash.phash of any picture of one colour but black (black gives all zeros), whatever its size: only the constant
 # term is left.
 _BLANK_PHASH: Final = bytes.fromhex("8000000000000000")
@@ -281,10 +276,8 @@ _ACCEPTED: Final = Disposition.ACCEPTED
 
 
 def inspect(record: Record) -> Inspection:
-    """Decide about one record. Pure; nothing outside the record is looked at, and nothing is raised.
-
-    Rejected: a field that cannot be stored, more hashes than `MAX_HASHES_PER_ENTRY`, no hash left to match, a
-    withdrawal that names nothing. Quarantined: a suspicious perceptual hash, two different digests of one exact
+    """Decide about one record; nothing else is looked at, nothing raised. Rejected: unstorable fields, too many hashes,
+    none left, withdrawals that name nothing. Quarantined: suspicious perceptual hashes, two digests of one exact
     algorithm.
     """
     bad = _bad_field(record)
@@ -471,23 +464,16 @@ def _useless(h: Hash) -> tuple[str, str]:
 
 def _suspicion(name: str, digest: bytes) -> Code | None:
     """Return why a perceptual hash would match unrelated pictures, or None."""
-    match name:
-        case "PHOTODNA":
-            bits = int.from_bytes(digest)
-            # A byte of x ^ (x >> 8) is 0 where a byte equals the one before it; the first has none before it.
-            equal = (bits ^ (bits >> 8)).to_bytes(_PHOTODNA_BYTES).count(0, 1)
-            return Code.LOW_ENTROPY if equal > _PHOTODNA_MAX_EQUAL_PAIRS else None
-        case "PDQ":
-            ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
-            if distinct <= PDQ_NOISE_MAX_DISTINCT and ones <= PDQ_NOISE_MAX_SET_BITS:
-                return Code.BLANK_PICTURE
-            return None if ones in PDQ_SET_BITS and distinct >= PDQ_MIN_DISTINCT else Code.LOW_ENTROPY
-        case "PHASH":
-            if digest == _BLANK_PHASH:
-                return Code.BLANK_PICTURE
-            ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
-            return None if ones in _PHASH_SET_BITS and distinct >= _PHASH_MIN_DISTINCT else Code.LOW_ENTROPY
-        case "DHASH":
-            ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
-            return None if ones in _DHASH_SET_BITS and distinct >= _DHASH_MIN_DISTINCT else Code.LOW_ENTROPY
-    return None  # nothing is measured of what its blank pictures look like
+    bits = int.from_bytes(digest)
+    if name == "PHOTODNA":
+        # A byte of x ^ (x >> 8) is 0 where a byte equals the one before it; the first has none before it.
+        equal = (bits ^ (bits >> 8)).to_bytes(_PHOTODNA_BYTES).count(0, 1)
+        return Code.LOW_ENTROPY if equal > _PHOTODNA_MAX_EQUAL_PAIRS else None
+    if name not in _PLAUSIBLE:
+        return None  # nothing is measured of what its blank pictures look like
+    ones, distinct = bits.bit_count(), len(set(digest))
+    is_noise = name == "PDQ" and distinct <= PDQ_NOISE_MAX_DISTINCT and ones <= PDQ_NOISE_MAX_SET_BITS
+    if is_noise or (name == "PHASH" and digest == _BLANK_PHASH):
+        return Code.BLANK_PICTURE
+    set_bits, least_distinct = _PLAUSIBLE[name]
+    return None if ones in set_bits and distinct >= least_distinct else Code.LOW_ENTROPY

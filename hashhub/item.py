@@ -1,9 +1,7 @@
-"""The fields of an item, each defined once: the wire, hygiene, intake and the store's packed columns follow from this
-table.
+"""The fields of an item, each defined once: the wire, hygiene, intake and the store's packed columns follow from it.
 
 A new field stands in `model.Record` (name, type, default), in `model.Entry` if the hub keeps it, and in the messages
-Record and Entry of the contract. All else follows from its type, but for what `_WIRE_NAMES`, `_MAXIMA`,
-`_ENTRY_PATHS`, `_NOT_COMPARED` and `_MESSAGE_COLUMNS` say here.
+Record and Entry of the contract; what does not follow from its type stands in the tables here.
 """
 
 from __future__ import annotations
@@ -29,11 +27,9 @@ class FieldKind(StrEnum):
 
 
 class Field(NamedTuple):
-    """One field of an item.
-
-    `wire`: its name in messages. `maximum`: of a number, inclusive; the smallest is 0. `entry_path`: where an Entry has
-    it, or empty. `is_compared`: two statements that differ in it are not identical. `is_packed`: the store keeps it in
-    the column `details`. `column`: its name in messages of columns, where it has one: it differs from item to item.
+    """A field of an item. `wire`, `column`: its names in messages and messages of columns, or empty. `maximum`: of a
+    number, from 0. `entry_path`: in an Entry, or empty. `is_compared`: statements that differ in it differ.
+    `is_packed`: kept in `details`.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Where compiled kernels are kept, so that only the first start on a kind of processor has to compile them.
 
-`HASHHUB_KERNEL_CACHE` names directories, separated by colons; by default it is `$XDG_CACHE_HOME/hashhub/kernels`. Numba
-keeps what it compiled in the first that can be written; what the others have, which a container image brings along, is
-copied there. Without such a directory every start compiles: no cache is a reason not to match.
+`HASHHUB_KERNEL_CACHE` names directories, by default `$XDG_CACHE_HOME/hashhub/kernels`. Numba keeps kernels in the first
+that can be written; what others have, such as those of a container image, is copied there. Without one every start
+compiles.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ _FREE_BYTES: Final = 64 << 20  # some ten times what is kept; Numba raises when 
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Return the kernel of a function: without the GIL, compiled or loaded at its first call with arguments of a kind.
-
-    Numba reads its setting when the kernel is made; other packages' kernels keep their own.
+    """Return the kernel of a function, without the GIL, compiled or loaded at its first call; other packages' are
+    untouched.
     """
     directory = _directory(Path(function.__code__.co_filename))
     before = numba.config.CACHE_DIR
@@ -106,9 +105,8 @@ def compiled_for(kernel: Any, arguments: Sequence[Any]) -> Callable[..., Any]:
 
 
 def cache_directories() -> list[Path]:
-    """Return the directories for compiled kernels that are safe, the first of them created with mode 0700 if need be.
-
-    Numba's cache index is a pickle: a directory that others can write would be a way to run code here.
+    """Return the safe directories for kernels, the first made (0700) if need be: Numba's index is a pickle, so whoever
+    can write there can run code here.
     """
     named = os.environ.get(_VARIABLE)
     base = os.environ.get("XDG_CACHE_HOME")

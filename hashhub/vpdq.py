@@ -4,11 +4,8 @@
     array      ["hash,quality,time", ...]             ThreatExchange's signal type `video_vpdq`
     object     {"0": {"quality": 100, "hash": "…", "timestamp": 0.0}, ...}     its earlier form; read only
 
-One text is one video: its times never go back. Frame numbers must grow and are otherwise not kept. ThreatExchange
-writes times with three significant digits; here they are written to the millisecond.
-
-Sources: facebook/ThreatExchange, vpdq/cpp/io/vpdqio.cpp and
-python-threatexchange/threatexchange/extensions/vpdq/vpdq_util.py.
+One text is one video: times never go back, frame numbers grow. Times are written to the millisecond. Sources:
+facebook/ThreatExchange, vpdq/cpp/io/vpdqio.cpp and python-threatexchange's extensions/vpdq/vpdq_util.py.
 """
 
 from __future__ import annotations

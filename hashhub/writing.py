@@ -60,12 +60,10 @@ def whole_file(
     mode: int = 0o600,
     held: bool = False,
 ) -> Iterator[Writing]:
-    """Give a stream, and what makes a file of it once all is written; until then, and if that is never called, there is
-    no such file, whatever ends this process. Without a path it is standard output.
-
-    `taken`: what to do where there is a file that may not be replaced. `field`: the option that names the path.
-    `held`: standard output, a device or a pipe, too, gets nothing before all is written. Raises AlreadyExists,
-    LimitExceeded (DISK_FULL), and InvalidArgument for a path that cannot be written to.
+    """Give a stream (standard output without a path), and what makes a file of it once all is written; otherwise there
+    is no such file, whatever ends this process. `taken`: advice where a file may not be replaced. `field`: the option.
+    `held`: devices and pipes, too, get nothing before. Raises AlreadyExists, LimitExceeded (DISK_FULL),
+    InvalidArgument.
     """
     if path is None:
         with _streamed(cast("BinaryIO", sys.stdout.buffer), held=held) as writing:

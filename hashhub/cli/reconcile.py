@@ -323,12 +323,12 @@ def _answer(session: Session, task: tasks.Task, question: _Question) -> Iterator
 
 
 def _left_out_of(response: Any) -> Sequence[Omission]:
-    left_out: Sequence[Omission] = (response.gaps if isinstance(response, tasks.GapsFound) else response).left_out
+    left_out: Sequence[Omission] = (response.gaps if isinstance(response, tasks.GapsResult) else response).left_out
     return left_out
 
 
 def _local(task: tasks.Task, directory: Path, out: Path) -> _Answer:
-    from hashhub.reconcile.local import ask
+    from hashhub.reconcile.work import ask
 
     with progress(unit_bytes=False) as bar:
         response = ask(task, directory, out, progress=lambda done, total, doing: bar(done, total or None, doing))
@@ -378,7 +378,7 @@ def _write_rows(target: BinaryIO, rows: Iterable[Link | Gap], *, is_csv: bool, k
 def _show(session: Session, answer: _Answer) -> None:
     """Print a response; of rows the first ones, or, as JSON, all."""
     response = answer.response
-    if isinstance(response, tasks.LinksFound | tasks.GapsFound):
+    if isinstance(response, tasks.LinksResult | tasks.GapsResult):
         if session.json:
             for row in answer.rows():
                 print_json(plain(row))
@@ -393,16 +393,16 @@ def _show(session: Session, answer: _Answer) -> None:
         _show_agreement(response)
 
 
-def _summary(response: tasks.LinksFound | tasks.GapsFound) -> dict[str, Any]:
-    if isinstance(response, tasks.LinksFound):
+def _summary(response: tasks.LinksResult | tasks.GapsResult) -> dict[str, Any]:
+    if isinstance(response, tasks.LinksResult):
         fields = picked(response, "revision", "exact", "near")
     else:
         fields = picked(response.gaps, "jurisdiction", "revision", "items", "by_contributor", "by_verdict")
     return {**fields, "cut": response.is_cut, "left_out": plain(_left_out_of(response))}
 
 
-def _say_summary(response: tasks.LinksFound | tasks.GapsFound) -> None:
-    if isinstance(response, tasks.LinksFound):
+def _say_summary(response: tasks.LinksResult | tasks.GapsResult) -> None:
+    if isinstance(response, tasks.LinksResult):
         tell(
             f"as of revision {response.revision}: {counted(response.exact, 'link')} by an exact digest, "
             f"{response.near:,} by a near hash"
@@ -430,7 +430,7 @@ def _show_rows(answer: _Answer) -> None:
     more, shown = len(shown) > _SHOWN, shown[:_SHOWN]
     if not shown:
         return
-    if isinstance(answer.response, tasks.LinksFound):
+    if isinstance(answer.response, tasks.LinksResult):
         table(
             ("entry", "the same as", "why"),
             [(row.left, row.right, row.why) for row in shown if isinstance(row, Link)],

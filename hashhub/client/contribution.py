@@ -27,7 +27,7 @@ from hashhub import v1, wire
 from hashhub.client import names
 from hashhub.client.release import Release
 from hashhub.client.transport import Calls, Rpc, SendAhead, Transport, listing, unread
-from hashhub.connector import Connector, LeftOut, check_options, has_classifications
+from hashhub.connector import Connector, LeftOut, check_options
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -186,7 +186,7 @@ def contribute(
         connector_version=connector.version + _options_mark(options),
         source_digest=digest,
         replace=replace,
-        has_classifications=has_classifications(connector, options),
+        has_classifications=connector.has_classifications(options),
         terms=[wire.MARKING.to_pb(m) for i, m in enumerate(terms) if m not in terms[:i]],
     )
     request = v1.CreateImportRequest(parent=parent, request_id=str(uuid.uuid4()))

@@ -41,9 +41,8 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import VPDQ
+from hashhub.local_files import connect, is_in_the_way, misplaced, obstacle
 from hashhub.model import Flags, HashSet, VideoFrame, id_in_set, now, number_of
-from hashhub.obstacles import is_in_the_way, misplaced, obstacle
-from hashhub.sqlite_files import connect
 
 FILE_NAME: Final = "mirror.db"
 SCHEMA_VERSION: Final = 4

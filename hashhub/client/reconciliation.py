@@ -44,7 +44,7 @@ from hashhub.model import (
 )
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, Backend, By, Gap, Link, Overlap, Progress
-from hashhub.reconcile.tasks import ExtractMade, GapsFound, LinksFound, ReportMade, ResultFile, Task
+from hashhub.reconcile.tasks import ExtractResult, GapsResult, LinksResult, ReportResult, ResultFile, Task
 from hashhub.writing import put
 
 _POLL_SECONDS: Final = 0.2
@@ -214,7 +214,7 @@ class OperationHandle(Calls, Generic[T]):
         off goes on when it is called again. Raises DataLoss when a file is not what the hub said.
         """
         made: Any = self.result()
-        if not isinstance(made, ExtractMade | ReportMade):
+        if not isinstance(made, ExtractResult | ReportResult):
             raise FailedPrecondition(
                 f"the result of {self.operation.method} has no files", reason=Reason.OPERATION_UNFINISHED
             )
@@ -234,7 +234,7 @@ class OperationHandle(Calls, Generic[T]):
                 done += file.size
                 if progress is not None:
                     progress(done, total, "downloading")
-        if isinstance(made, ExtractMade):
+        if isinstance(made, ExtractResult):
             _remove_others(directory, {f.path for f in made.files})
         return Downloaded(fetched=tuple(f.path for f in ordered), unchanged=len(made.files) - len(ordered), size=total)
 
@@ -311,7 +311,7 @@ class Whose(TypedDict, total=False):
 class ReconciliationCalls(Calls):
     """What databases share, and where they differ. Each call starts an operation and returns at once."""
 
-    def extract(self) -> OperationHandle[ExtractMade]:
+    def extract(self) -> OperationHandle[ExtractResult]:
         """Write an extract; `download` brings it here."""
         return self.start(tasks.ExtractEntries())
 
@@ -325,17 +325,17 @@ class ReconciliationCalls(Calls):
         """Compare what several state about the same items."""
         return self.start(tasks.ComputeAgreement(engine=engine, **whose))
 
-    def links(self, *, near: bool = False, **whose: Unpack[Whose]) -> OperationHandle[LinksFound]:
+    def links(self, *, near: bool = False, **whose: Unpack[Whose]) -> OperationHandle[LinksResult]:
         """Find entries about the same media; `rows` gives them."""
         return self.start(tasks.FindLinks(near=near, **whose))
 
-    def gaps(self, jurisdiction: str, *, near: bool = False, **whose: Unpack[Whose]) -> OperationHandle[GapsFound]:
+    def gaps(self, jurisdiction: str, *, near: bool = False, **whose: Unpack[Whose]) -> OperationHandle[GapsResult]:
         """Find what others hold and a jurisdiction lacks; `rows` gives the items."""
         return self.start(tasks.FindGaps(jurisdiction=jurisdiction, near=near, **whose))
 
     def report(
         self, *, title: str = "", jurisdictions: Sequence[str] = (), near: bool = False, **whose: Unpack[Whose]
-    ) -> OperationHandle[ReportMade]:
+    ) -> OperationHandle[ReportResult]:
         """Write a page for people; `download` brings it here."""
         return self.start(tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near, **whose))
 

@@ -1,10 +1,8 @@
 """Guards scheduled erasure against a wrong system clock, since what was erased does not come back.
 
-Readings are recorded. Uptime proves time that passes while the machine runs; a clock that is days ahead of that is
-doubted, and nothing is erased until the machine has run for a day or a person confirms the time.
-
-What was recorded while the clock was behind looks older once it is right again. So a clock that goes back by days is an
-event, by which `Times` tells how late a recorded time may truly be.
+Uptime proves time that passes while the machine runs; a clock that is days ahead of that is doubted, and nothing is
+erased until the machine has run for a day or a person confirms the time. A clock that goes back by days is an event, by
+which `Times` tells how late a recorded time may truly be.
 """
 
 from __future__ import annotations
@@ -99,7 +97,7 @@ def believe(records: Records, *, actor: str) -> None:
         records.note("clock.believed", "clock", "a person says that it is right", actor=actor)
 
 
-class _Behind(NamedTuple):
+class _ClockError(NamedTuple):
     """While the clock was behind, it said times from `begin` to `end`; when it was set forward, `right`."""
 
     begin: datetime
@@ -131,8 +129,8 @@ class Times:
         return datetime.fromisoformat(rows[0][0]) if rows else now()
 
 
-def _times_behind(records: Records) -> list[_Behind]:
-    times: list[_Behind] = []
+def _times_behind(records: Records) -> list[_ClockError]:
+    times: list[_ClockError] = []
     begin = end = before = mistake = None
     most_ahead = timedelta(seconds=_MOST_AHEAD)
     for kind, text, details in records.rows(
@@ -147,7 +145,7 @@ def _times_behind(records: Records) -> list[_Behind]:
         margin = max(_MARGIN, timedelta(seconds=said.get("ran", 0)))
         end = last + margin if end is None else max(end, last + margin)
         if kind == "clock.doubted" and begin is not None and before is not None:
-            times.append(_Behind(begin, end, at))
+            times.append(_ClockError(begin, end, at))
             if at >= before - most_ahead:
                 begin = end = before = None
         elif kind == "clock.doubted":

@@ -92,17 +92,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision with what it rests on, for what comes after it: records, vault, queue, cases.
-
-    Attributes:
-        decision: What was decided.
-        time: When.
-        door: Which way the upload came: `api`, `sidecar`, `clamd`, `bucket`, `asgi` and so on.
-        upload_id: The app's own name for the upload, as it gave it.
-        size_bytes: 0 where only hashes were given.
-        media_type: By signature; empty where unknown.
-        hashes: The upload's own, without variants; exact digests first.
-        result: The answer; None without one.
+    """A decision with what it rests on, for records, vault, queue and cases. `door`: the way it came, such as `sidecar`
+    or `clamd`. `upload_id`: the app's own name. `size_bytes`: 0 for hashes alone. `media_type`: by signature, or empty.
+    `hashes`: without variants; exact digests first. `result`: the answer, if any.
     """
 
     decision: Decision
@@ -131,16 +123,8 @@ def damaged(reference: str) -> DataLoss:
 
 
 class FollowUp(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upload without an answer turned out to be, once there was one; or what a person decided over one.
-
-    Attributes:
-        reference: Of the decision then.
-        upload_id: The app's own name for the upload.
-        door: Which way it came.
-        time: When it was decided over anew.
-        before: What was decided then.
-        action: What is decided now: ALLOW where a person released it, BLOCK where one confirmed it.
-        verdict: The policy's, now.
+    """What an upload without an answer turned out to be, or what a person decided over one: `before` and now, at
+    `time`. `action`: ALLOW where a person released it, BLOCK where one confirmed it. `verdict`: the policy's, now.
     """
 
     reference: str

@@ -5,7 +5,6 @@ was not recorded is said to be unknown, and nothing decided yet is no precision 
 from __future__ import annotations
 
 import heapq
-import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from hashhub.desk.decision import read_checked
 from hashhub.desk.queue.stored_decision import lists_of
 from hashhub.desk.records import broken
 from hashhub.errors import AlreadyExists, DataLoss, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable
+from hashhub.intervals import wilson
 from hashhub.model import Verdict, now
 from hashhub.pages import render
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 ListsOfCopy: TypeAlias = "Callable[[], Iterable[tuple[HashSet, Mapping[str, Contributor]]]]"
 
-_Z: Final = 1.959963984540054  # of the normal distribution, for 95 %
 LAST_RULING: Final = """(SELECT ruling FROM ruling r
     WHERE r.reference = u.reference AND ruling IN ('CONFIRM', 'RELEASE') ORDER BY number DESC LIMIT 1)"""
 """SQL: what persons decided last over the upload `u`."""
@@ -128,23 +127,6 @@ class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[Case, ...]
     case_standings: dict[str, int]
     unknown: tuple[str, ...]
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float] | None:
-    """Return the bounds of the share, 0 to 1, at 95 %; None without a trial.
-
-    Source: E. B. Wilson, 'Probable Inference, the Law of Succession, and Statistical Inference' (1927).
-    """
-    if trials == 0:
-        return None
-    share = successes / trials
-    middle = share + _Z * _Z / (2 * trials)
-    spread = _Z * math.sqrt(share * (1 - share) / trials + _Z * _Z / (4 * trials * trials))
-    scale = 1 + _Z * _Z / trials
-    # Where all or none succeeded a bound is the share itself, which rounding must not miss.
-    low = 0.0 if successes == 0 else (middle - spread) / scale
-    high = 1.0 if successes == trials else (middle + spread) / scale
-    return low, high
 
 
 def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str) -> list[str]:

@@ -1,7 +1,5 @@
-"""The persons who decide over uploads: each has a token of their own, of which the hook keeps a digest only.
-
-A name alone says nothing: who acts is told by the token that they hold, so that nobody is two persons by an option.
-Who may write the hook's database may make persons, and each that is made or removed is an event.
+"""The persons who decide over uploads: each has a token of their own, of which the hook keeps a digest only, so that
+nobody is two persons by an option. Whoever may write the database may make persons; each made or removed is an event.
 """
 
 from __future__ import annotations
@@ -83,29 +81,25 @@ class People:
     def who(self, token: str) -> Person:
         """Return whose token this is. Raises Unauthenticated."""
         if not token:
-            raise Unauthenticated(
+            raise _refused(
                 "this needs a person's token: name the file with yours by --person-file, or by "
                 "HASHHUB_HOOK_PERSON_FILE; `hashhub hook queue people add NAME --out FILE` makes one",
-                reason=Reason.TOKEN_MISSING,
-                metadata=_OF_A_PERSON,
+                Reason.TOKEN_MISSING,
             )
         sql = "SELECT name, add_time, expire_time FROM person WHERE token_digest = ?"
         persons = self._records.structs(Person, sql, (_digest(token),))
         if not persons:
-            raise Unauthenticated(
-                "this token is no person's, or they were removed; "
-                "`hashhub hook queue people add NAME --out FILE` makes one",
-                reason=Reason.TOKEN_UNKNOWN,
-                metadata=_OF_A_PERSON,
-            )
+            text = "is no person's, or they were removed; `hashhub hook queue people add NAME --out FILE` makes one"
+            raise _refused(f"this token {text}", Reason.TOKEN_UNKNOWN)
         [person] = persons
         if person.expire_time <= now():
-            raise Unauthenticated(
-                "this person's token has ended; remove the person and add them again",
-                reason=Reason.TOKEN_EXPIRED,
-                metadata=_OF_A_PERSON,
-            )
+            text = "this person's token has ended; remove the person and add them again"
+            raise _refused(text, Reason.TOKEN_EXPIRED)
         return person
+
+
+def _refused(text: str, reason: Reason) -> Unauthenticated:
+    return Unauthenticated(text, reason=reason, metadata=_OF_A_PERSON)
 
 
 def _digest(token: str) -> bytes:

@@ -3,8 +3,7 @@
     an upload without an answer ── `recheck`: what to ask ── asked again, by a lease ── state, event ── `app_webhook`
                                                                                        the app: a callable, a URL
 
-What is to be asked and told stands in hook.db, so that a restart goes on with it. Several processes share it: each row
-is taken for some time by one of them, and a process that dies lets go of it that way.
+All of it stands in hook.db, so that a restart goes on; of several processes one takes a row, for some time only.
 """
 
 from __future__ import annotations
@@ -59,10 +58,8 @@ _URL: Final = "url"
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked about an upload once it can be.
-
-    `if_unknown`: what is done then with what nobody knows: ALLOW if all was hashed that there is. `cause`: why there
-    was no answer; UNREADABLE and TOO_LARGE have none but by digests, which are looked up each day for a while.
+    """What is asked about an upload once it can be. `if_unknown`: what is done with what nobody knows. `cause`: why
+    there was no answer; UNREADABLE and TOO_LARGE have none but by digests, looked up daily for a while.
     """
 
     query: Query
@@ -78,14 +75,9 @@ class Rechecks:
         self._records = records
         self._should_be_kept = settings.vault.encryption is not Encryption.OFF
         self._judge = judge
-        self._tell = {
-            name: some
-            for name, some in (
-                (_CALLABLE, [one for one in tell if not isinstance(one, AppUrl)]),
-                (_URL, [one for one in tell if isinstance(one, AppUrl)]),
-            )
-            if some
-        }
+        self._tell: dict[str, list[OnRecheck]] = {}
+        for one in tell:
+            self._tell.setdefault(_URL if isinstance(one, AppUrl) else _CALLABLE, []).append(one)
         self._background = Background(
             "hook-rechecks",
             self.round,
@@ -284,7 +276,7 @@ class Rechecks:
             if lacks:
                 reason = "it was allowed at first, so that its bytes were not kept"
                 self._records.note("vault.not_kept", reference, reason)
-            have_told(self._records, self._settings, checked, action, verdict)
+            queue_follow_up(self._records, self._settings, checked, action, verdict)
 
     def _tell_app(self, listener: str, number: int, since: float, attempts: int, rechecked: FollowUp) -> None:
         try:
@@ -305,12 +297,10 @@ class Rechecks:
         self._records.write("DELETE FROM telling WHERE number = ?", (number,))
 
 
-def have_told(
+def queue_follow_up(
     records: Records, settings: DeskSettings, checked: DecisionRecord, action: Action, verdict: Verdict
 ) -> None:
-    """Have the app told what becomes of an upload now. `checked`: as it was before. Belongs into the transaction that
-    records it; whichever process runs a hook tells it.
-    """
+    """Have the app told what becomes of an upload, in the transaction that records it. `checked`: as it was before."""
     told = FollowUp(
         reference=checked.decision.reference,
         upload_id=checked.upload_id,

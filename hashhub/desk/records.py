@@ -1,10 +1,8 @@
-"""What the hook keeps of its own, in `DATA/hook.db`: decisions that a person or a later check must come back to, and
-what was done with them. SQLite, for its owner only.
+"""The hook's own database, `DATA/hook.db`: decisions to come back to, and what was done with them. For its owner only.
 
-Everything that is done is an event, and events are chained: the digest of each covers the one before it, so that one
-that was taken out or changed shows. Events hold codes, references, and what persons gave as their names, reasons and
-comments; never an upload's name, a digest of it, or its bytes: its row can go and its events stay. Of uploads that were
-answered and allowed only their number is kept.
+Everything that is done is an event, chained by digests, so that one taken out or changed shows. Events hold codes,
+references, and what persons gave as names, reasons and comments; nothing of an upload, whose row can go. Of uploads
+that were answered and allowed only their number is kept.
 """
 
 from __future__ import annotations
@@ -32,8 +30,8 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.local_files import connect
 from hashhub.model import Verdict, now
-from hashhub.sqlite_files import connect
 
 FILE_NAME: Final = "hook.db"
 SCHEMA_VERSION: Final = 1
@@ -209,10 +207,8 @@ _STATEMENTS: Final = (*filter(None, map(str.strip, _SCHEMA.split(";"))), *_TRIGG
 
 
 class UploadState(StrEnum):
-    """Where an upload that was not simply allowed stands.
-
-    UNANSWERED: there was no answer; checked again once there can be one. HELD, BLOCKED: so decided, and for people to
-    look at. RELEASED: let through after all. REMOVED: confirmed, and gone.
+    """Where an upload that was not simply allowed stands. UNANSWERED: asked again once there can be an answer. HELD,
+    BLOCKED: for people. RELEASED: let through after all. REMOVED: confirmed, and gone.
     """
 
     UNANSWERED = "UNANSWERED"
@@ -267,9 +263,7 @@ class Records:
                 raise
 
     def _check_layout(self) -> bool:
-        """Return whether the file has its tables; False for an empty one. Raises FailedPrecondition for tables that are
-        not those of this version, whatever number they bear.
-        """
+        """Return whether the file has its tables; False for an empty one. Raises FailedPrecondition for any others."""
         own = {" ".join(statement.split()) for statement in _STATEMENTS}
         # SQLite's own, such as what ANALYZE leaves, change nothing.
         rows = self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*'")
@@ -444,9 +438,8 @@ class Records:
         )
 
     def add_reasons(self, state: UploadState, recorded: DecisionRecord, checked: DecisionRecord) -> bool:
-        """Record with an upload that is in this state what else speaks about it by a later decision; return False where
-        something else is recorded of it meanwhile, or a person has looked at it or said something: whatever they say
-        next is about what they saw.
+        """Record what else speaks about an upload by a later decision; return False where it is recorded otherwise
+        meanwhile, or a person has looked at it: whatever they say next is about what they saw.
         """
         reference = recorded.decision.reference
         with self.transaction():

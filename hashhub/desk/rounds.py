@@ -1,9 +1,8 @@
 """What the desk does by itself, each at its interval: send reviews, ask again, erase what is due.
 
-Rows of uploads that are decided over are deleted once the settings say so (`records.keep_days`): a row has the upload's
-name, its hashes and what it hit. What was done stays in the chain of events, by reference, and what evidence counts in
-the table `forgotten`. Nothing goes that is still to be used: what the vault has, what a case is about that is not
-closed, what a sample has, what a review, a release or an answer waits for.
+Rows of decided uploads are deleted after `records.keep_days`; events stay, and what evidence counts, in `forgotten`.
+Nothing goes that is still needed: in the vault, a sample or an open case, or while a review, a release or an answer is
+awaited.
 """
 
 from __future__ import annotations
@@ -124,9 +123,7 @@ _DROP: Final = f"DELETE FROM upload AS u WHERE reference = :reference AND state 
 def forget(
     records: Records, settings: DeskSettings, *, actor: str = HOOK, is_wanted: Callable[[], bool] = lambda: True
 ) -> int:
-    """Delete the rows that are due, some at a time, and return how many; none while the clock is doubted. Cut off, it
-    goes on where it is called again. `is_wanted`: asked between two pieces.
-    """
+    """Delete rows that are due, piece by piece while `is_wanted`; return how many, none while the clock is doubted."""
     days = settings.records.keep_days
     if not days or not is_believed(records):
         return 0
@@ -144,7 +141,7 @@ def forget(
             begun = time.monotonic()
             values["time"], values["reference"] = rows[-1][:2]
             changes = _case_changes(records)
-            pending = _pending_cases(records)
+            pending = {name for (name,) in records.rows("SELECT id FROM hook_case WHERE state <> 'CLOSED'")}
             due = []
             for time_recorded, reference, stored, ruling, stays in rows:
                 if stays or _last_deed(records, reference, time_recorded, times) > before:
@@ -211,10 +208,6 @@ def _delete(
 def _case_changes(records: Records) -> int:
     [(last,)] = records.rows("SELECT coalesce(max(change), 0) FROM hook_case")
     return int(last)
-
-
-def _pending_cases(records: Records) -> set[str]:
-    return {name for (name,) in records.rows("SELECT id FROM hook_case WHERE state <> 'CLOSED'")}
 
 
 def _is_about(checked: DecisionRecord, queue: ReviewQueue, cases: set[str]) -> bool:

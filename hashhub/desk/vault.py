@@ -1,12 +1,10 @@
-"""The vault: encrypted copies of uploads that were held or blocked. Off unless chosen; no route and no call of any
-server gives out what it holds.
+"""The vault: encrypted copies of held or blocked uploads. Off unless chosen; no route or call gives out what it holds.
 
     DATA/vault/ab/<random>   the content, in chunks (`vault_keys.seal`), by a key of its own
     hook.db, vault_item      that key, wrapped for the operator (`vault_keys`)
 
-Erasing destroys the wrapped key and then the file, so that what a medium or a backup still has of either alone is of no
-use. A file is locked from before its first byte until its row is written: one without row and lock was left by a
-process that died, and nobody has its key.
+Erasing destroys the wrapped key and then the file, so that neither is of use in a backup. A file is locked until its
+row is written: one without row and lock was left by a process that died, and nobody has its key.
 """
 
 from __future__ import annotations

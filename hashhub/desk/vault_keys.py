@@ -4,10 +4,9 @@ AGE       to public keys: the machine that stores cannot read; who has an identi
 KEY_FILE  by a key in a file, which the operator keeps apart from the data
 KMS       by a key that never leaves a key service (`awskms:///alias/NAME?region=…`)
 
-A sealed file is MAGIC, then for each 64 KiB of the upload its ciphertext by AES-256-GCM and tag (16 bytes). The nonce
-is the chunk's number (8 bytes, big-endian), three zeros, and 1 for the last chunk, else 0: the STREAM construction
-(Hoang, Reyhanitabar, Rogaway and Vizár, 2015). No key seals twice, so no nonce is used twice. The additional data is
-MAGIC and the item's name, so that two files cannot be swapped.
+A sealed file is MAGIC, then for each 64 KiB its ciphertext by AES-256-GCM and tag. The nonce is the chunk's number (8
+bytes, big-endian), three zeros, and 1 for the last chunk: STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, 2015). No key
+seals twice, so no nonce is used twice. MAGIC and the item's name are authenticated, so that files cannot be swapped.
 """
 
 from __future__ import annotations
@@ -16,13 +15,23 @@ import base64
 import binascii
 import hashlib
 import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from hashhub.addresses import is_loopback_host
 from hashhub.desk.settings import Encryption
-from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.errors import (
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    LimitExceeded,
+    Reason,
+    Unavailable,
+    missing_extra,
+)
 from hashhub.writing import written
 
 if TYPE_CHECKING:
@@ -30,36 +39,39 @@ if TYPE_CHECKING:
 
     from hashhub.desk.settings import VaultSettings
 
+KEY_BYTES: Final = 32
+CHUNK_BYTES: Final = 1 << 16
+_MAGIC: Final = b"hashhub-vault-1\n"
+_TAG_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _KEY_PREFIX: Final = "hashhub-vault-key-1:"
 _KMS_SECONDS: Final = 2.0
 _MAX_FILE: Final = 1 << 16
 
 
-class Keys(Protocol):
-    """Wraps the keys of uploads. `id` names the wrapping key and tells nothing about it; it is kept with each item."""
+class Keys(ABC):
+    """Wraps the keys of uploads. `id` names the wrapping key and tells nothing about it; it is kept with each item.
+    `can_open`: whether `unwrap` can work here at all.
+    """
 
     id: str
+    can_open: bool = True
 
     def new(self, name: str) -> tuple[bytes, bytes]:
         """Return a fresh key for the item `name`, plain and wrapped. Raises Unavailable when the service is away."""
-        ...
+        key = secrets.token_bytes(KEY_BYTES)
+        return key, self.wrap(key, name)
 
+    @abstractmethod
     def unwrap(self, wrapped: bytes, name: str) -> bytes:
         """Return the plain key. Raises FailedPrecondition (VAULT_KEY_LOST) when this is not who can open it."""
-        ...
 
+    @abstractmethod
     def wrap(self, key: bytes, name: str) -> bytes:
         """Return the key wrapped anew."""
-        ...
-
-    @property
-    def can_open(self) -> bool:
-        """Whether `unwrap` can work here at all."""
-        ...
 
 
-class KeyFile:
+class KeyFile(Keys):
     """AES-256-GCM by the key of a file."""
 
     def __init__(self, path: str, *, data: Path) -> None:
@@ -80,12 +92,6 @@ class KeyFile:
             )
         self._cipher = cipher_of(key)
         self.id = f"file:{hashlib.sha256(b'hashhub-vault-key-id' + key).hexdigest()[:16]}"
-        self.can_open = True
-
-    def new(self, name: str) -> tuple[bytes, bytes]:
-        """Return a fresh key, plain and wrapped."""
-        key = secrets.token_bytes(KEY_BYTES)
-        return key, self.wrap(key, name)
 
     def wrap(self, key: bytes, name: str) -> bytes:
         """Return the key wrapped."""
@@ -102,7 +108,7 @@ class KeyFile:
             raise lost() from e
 
 
-class Age:
+class Age(Keys):
     """age (https://age-encryption.org/v1), X25519 and what else pyrage reads as recipients."""
 
     def __init__(self, recipients_file: str, identity_file: str = "") -> None:
@@ -130,11 +136,6 @@ class Age:
         self.id = f"age:{hashlib.sha256(' '.join(sorted(lines)).encode()).hexdigest()[:16]}"
         self.can_open = bool(self._identities)
 
-    def new(self, name: str) -> tuple[bytes, bytes]:
-        """Return a fresh key, plain and wrapped."""
-        key = secrets.token_bytes(KEY_BYTES)
-        return key, self.wrap(key, name)
-
     def wrap(self, key: bytes, name: str) -> bytes:
         """Return the key wrapped, with the item's name, which age has no place for beside it."""
         wrapped: bytes = self._pyrage.encrypt(key + name.encode(), self._recipients)
@@ -156,10 +157,8 @@ class Age:
         return plain[:KEY_BYTES]
 
 
-class Kms:
+class Kms(Keys):
     """AWS KMS: data keys that the service makes and wraps, for the item's name as encryption context."""
-
-    can_open = True  # where the service's own rules let this machine
 
     def __init__(self, url: str) -> None:
         """Ask for a data key, so that a missing key shows at once. Raises InvalidArgument for a bad address,
@@ -174,16 +173,15 @@ class Kms:
             raise InvalidArgument.field(
                 "vault.kms_key", "must be like awskms:///alias/NAME?region=eu-west-1 (or a key's id or ARN)"
             )
-        if endpoint is not None and not _is_safe(endpoint):
+        at = urlsplit(endpoint or "https:")
+        if at.scheme != "https" and not is_loopback_host(at.hostname or ""):
             raise InvalidArgument.field("vault.kms_key", "has an endpoint that is neither https nor on this machine")
         try:
             import botocore.session
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError, ClientError
         except ImportError as e:
-            raise FailedPrecondition(
-                "a KMS is reached by botocore; pip install 'hashhub[hook-bucket]'", reason=Reason.MISSING_EXTRA
-            ) from e
+            raise missing_extra(e, "hook-bucket", what="a KMS") from e
         self._errors = (BotoCoreError, ClientError)
         try:
             self._client: Any = botocore.session.get_session().create_client(
@@ -206,9 +204,8 @@ class Kms:
 
     def wrap(self, key: bytes, name: str) -> bytes:
         """Return the key wrapped."""
-        wrapped: bytes = self._ask("encrypt", KeyId=self._key, Plaintext=key, EncryptionContext=_context(name))[
-            "CiphertextBlob"
-        ]
+        answer = self._ask("encrypt", KeyId=self._key, Plaintext=key, EncryptionContext=_context(name))
+        wrapped: bytes = answer["CiphertextBlob"]
         return wrapped
 
     def unwrap(self, wrapped: bytes, name: str) -> bytes:
@@ -286,46 +283,28 @@ def _context(name: str) -> dict[str, str]:
     return {"hashhub-vault-item": name}
 
 
-def _is_safe(endpoint: str) -> bool:
-    parts = urlsplit(endpoint)
-    return parts.scheme == "https" or is_loopback_host(parts.hostname or "")
-
-
 def _pyrage() -> Any:
     try:
         import pyrage
     except ImportError as e:
-        raise FailedPrecondition(
-            "age needs the library pyrage; pip install 'hashhub[hook]'", reason=Reason.MISSING_EXTRA
-        ) from e
+        raise missing_extra(e, "hook", what="age") from e
     return pyrage
-
-
-KEY_BYTES: Final = 32
-CHUNK_BYTES: Final = 1 << 16
-_MAGIC: Final = b"hashhub-vault-1\n"
-_TAG_BYTES: Final = 16
 
 
 def seal(content: IO[bytes], target: IO[bytes], key: bytes, name: str, *, max_bytes: int) -> int:
     """Encrypt the rest of `content` into `target`; return its size. Raises LimitExceeded beyond `max_bytes`."""
     cipher = cipher_of(key)
     target.write(_MAGIC)
-    size = number = 0
-    chunk = _read(content, CHUNK_BYTES)
-    while True:
+    size = 0
+    for nonce, chunk in _chunks(content, CHUNK_BYTES):
         size += len(chunk)
         if size > max_bytes:
             raise LimitExceeded(
                 f"the upload is larger than the {max_bytes} bytes that the vault may keep of one",
                 reason=Reason.TOO_LARGE,
             )
-        following = _read(content, CHUNK_BYTES)
-        target.write(cipher.encrypt(_nonce(number, is_last=not following), chunk, _MAGIC + name.encode()))
-        if not following:
-            return size
-        chunk = following
-        number += 1
+        target.write(cipher.encrypt(nonce, chunk, _MAGIC + name.encode()))
+    return size
 
 
 def unseal(source: IO[bytes], target: IO[bytes], key: bytes, name: str) -> int:
@@ -337,20 +316,15 @@ def unseal(source: IO[bytes], target: IO[bytes], key: bytes, name: str) -> int:
     cipher = cipher_of(key)
     if source.read(len(_MAGIC)) != _MAGIC:
         raise _damaged()
-    size = number = 0
-    chunk = _read(source, CHUNK_BYTES + _TAG_BYTES)
-    while True:
-        following = _read(source, CHUNK_BYTES + _TAG_BYTES)
+    size = 0
+    for nonce, chunk in _chunks(source, CHUNK_BYTES + _TAG_BYTES):
         try:
-            piece = cipher.decrypt(_nonce(number, is_last=not following), chunk, _MAGIC + name.encode())
+            piece = cipher.decrypt(nonce, chunk, _MAGIC + name.encode())
         except (InvalidTag, ValueError) as e:
             raise _damaged() from e
         target.write(piece)
         size += len(piece)
-        if not following:
-            return size
-        chunk = following
-        number += 1
+    return size
 
 
 def cipher_of(key: bytes) -> AESGCM:
@@ -358,14 +332,17 @@ def cipher_of(key: bytes) -> AESGCM:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError as e:
-        raise FailedPrecondition(
-            "the vault needs the library cryptography; pip install 'hashhub[hook]'", reason=Reason.MISSING_EXTRA
-        ) from e
+        raise missing_extra(e, "hook", what="the vault") from e
     return AESGCM(key)
 
 
-def _nonce(number: int, *, is_last: bool) -> bytes:
-    return number.to_bytes(8, "big") + bytes((0, 0, 0, is_last))
+def _chunks(stream: IO[bytes], size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield what is left of a stream in chunks, one at least, each after its nonce."""
+    number, chunk = 0, _read(stream, size)
+    while not number or chunk:
+        following = _read(stream, size)
+        yield number.to_bytes(8, "big") + bytes((0, 0, 0, not following)), chunk
+        number, chunk = number + 1, following
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

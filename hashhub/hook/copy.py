@@ -28,6 +28,7 @@ from hashhub.answering.lists import VisibleSets
 from hashhub.client.mirror import FILE_NAME, JOURNAL_VERSION, SET_ASIDE, KeptPolicy
 from hashhub.errors import DataLoss, Reason, Unavailable
 from hashhub.hashes import SEARCHED, VPDQ, Hash
+from hashhub.local_files import misplaced, obstacle
 from hashhub.matcher.owners import ANY
 from hashhub.model import (
     MAX_NUMBER,
@@ -48,7 +49,6 @@ from hashhub.model import (
     now,
     set_key_of,
 )
-from hashhub.obstacles import misplaced, obstacle
 
 COPY: Final = "copy"
 """Directory of the copy, under that of the hook."""

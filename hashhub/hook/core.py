@@ -41,8 +41,8 @@ from hashhub.hook.hashing import A_PICTURE
 from hashhub.hook.judges import CaseJudge, query_of_nothing
 from hashhub.hook.settings import OnHold
 from hashhub.hook.upload_bytes import Piece, UploadBytes
+from hashhub.local_files import open_regular
 from hashhub.model import Query, ReasonLine, Verdict, now
-from hashhub.sqlite_files import open_regular
 
 if TYPE_CHECKING:
     from hashhub.desk.records import Records

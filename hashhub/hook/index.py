@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss, Reason, Unavailable
 from hashhub.hook.copy import SYNC
+from hashhub.local_files import is_in_the_way, obstacle, open_file, read_file, shown
 from hashhub.matcher import Matcher
-from hashhub.obstacles import is_in_the_way, obstacle, open_file, read_file, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,9 +38,9 @@ from hashhub.hashes import SEARCHED
 from hashhub.hook.copy import COPY, SYNC, ListCopy
 from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.judges import EmptyListWarning, options_of, query_of_nothing
+from hashhub.local_files import is_in_the_way, obstacle
 from hashhub.matcher import warm_up
 from hashhub.model import now
-from hashhub.obstacles import is_in_the_way, obstacle
 
 if TYPE_CHECKING:
     from hashhub.client import Client

@@ -36,9 +36,9 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.local_files import open_regular
 from hashhub.scans.engine import UnreadableItem
 from hashhub.scans.tree import stamp_of
-from hashhub.sqlite_files import open_regular
 
 if TYPE_CHECKING:
     from hashhub.hook.settings import BucketSettings

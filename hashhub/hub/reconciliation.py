@@ -51,7 +51,7 @@ from hashhub.model import (
 from hashhub.reconcile import apart, tasks
 from hashhub.reconcile.apart import failure_of
 from hashhub.reconcile.results import Backend, ConflictTotals, Gap, Link, PairConflicts, Progress
-from hashhub.reconcile.tasks import ExtractMade, ReportMade, ResultFile, Task
+from hashhub.reconcile.tasks import ExtractResult, ReportResult, ResultFile, Task
 from hashhub.reconcile.work import Job, alone
 from hashhub.store.operations import unknown
 
@@ -200,7 +200,7 @@ class Reconciliation:
         principal = caller()
         operation = self.operations.result(principal, operation_id)
         response = msgspec.json.decode(operation.response, type=tasks.RESPONSE_OF[operation.method])
-        if not isinstance(response, ExtractMade | ReportMade):
+        if not isinstance(response, ExtractResult | ReportResult):
             raise FailedPrecondition(
                 f"the result of {operation.method} has no files; read the operation's response",
                 reason=Reason.OPERATION_UNFINISHED,
@@ -213,7 +213,7 @@ class Reconciliation:
         directory = self.operations.directory(operation_id) / tasks.FILES
         if not all((directory / file.path).exists() for file in wanted):
             raise _gone()
-        if isinstance(response, ExtractMade):
+        if isinstance(response, ExtractResult):
             self._note(principal, response.revision, wanted)
         for file in wanted:
             self.operations.result(caller(), operation_id)

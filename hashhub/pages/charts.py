@@ -1,8 +1,7 @@
 """Charts as SVG: no script, nothing loaded, the same bytes for the same figures.
 
-They stand in a page and take its text colour, light or dark, or alone (`standalone`). Nothing is told by colour only:
-cells hold their numbers, series have forms and names, and each chart has a title and a description for whoever does not
-see it.
+They take the text colour of their page, or stand alone (`standalone`). Nothing is told by colour only: cells hold
+numbers, series have forms and names, and each chart has a title and a description.
 """
 
 from __future__ import annotations
@@ -86,9 +85,7 @@ def heat_map(
     rows_are: str,
     columns_are: str,
 ) -> Markup:
-    """Return a matrix with a number in each cell. Columns are numbered, and the rows say which number is whose where
-    both have the same names; else the names of the columns stand below.
-    """
+    """Return a matrix of numbers. Columns are numbered as the rows, or named below where names differ."""
     is_square = list(rows) == list(columns)
     row_labels = [f"{at}  {name}" if is_square else name for at, name in enumerate(rows, 1)]
     left = _label_width(row_labels)
@@ -263,9 +260,8 @@ def _cell(x: float, y: float, width: float, height: float, cell: Cell) -> _Shape
 
 
 def _line(x: float, y: float, to_x: float, to_y: float, dash: str = "") -> _Shape:
-    return _shape(
-        "line", x1=x, y1=y, x2=to_x, y2=to_y, stroke="currentColor", stroke_width="1.6", stroke_dasharray=dash
-    )
+    style = {"stroke": "currentColor", "stroke_width": "1.6", "stroke_dasharray": dash}
+    return _shape("line", x1=x, y1=y, x2=to_x, y2=to_y, **style)
 
 
 def _faint_line(x: float, y: float, to_x: float, to_y: float) -> _Shape:

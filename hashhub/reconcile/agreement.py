@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from hashhub.cancellation import check
 from hashhub.errors import InvalidArgument
+from hashhub.intervals import wilson
 from hashhub.model import number_of
 from hashhub.reconcile import items as reading
 from hashhub.reconcile.alpha import NOMINAL, ORDERED, ORDINAL, alpha
@@ -53,7 +54,6 @@ _SELDOM: Final = 0.5  # upper bound of the share below which two values that mea
 PAIRS: Final = 1 << 21  # of rows that are looked at together
 _TWO_VOICES: Final = 1.5  # less is one voice: voices are fractions, and not quite whole
 _SEED: Final = 20_261_125
-_Z: Final = 1.959963984540054  # of a 95 % interval
 
 
 def compute(
@@ -91,21 +91,10 @@ def compute(
     )
 
 
-def wilson(count: int, items: int) -> Proportion:
-    """Return the share with its 95 % interval: E. B. Wilson, "Probable Inference, the Law of Succession, and
-    Statistical Inference" (1927). Of no items nothing is known: 0 to 1.
-    """
-    if not items:
-        return Proportion(count=0, items=0, low=0.0, high=1.0)
-    share, square = count / items, _Z * _Z
-    middle = (share + square / (2 * items)) / (1 + square / items)
-    half = _Z / (1 + square / items) * (share * (1 - share) / items + square / (4 * items * items)) ** 0.5
-    return Proportion(
-        count=count,
-        items=items,
-        low=0.0 if count == 0 else max(0.0, middle - half),
-        high=1.0 if count == items else min(1.0, middle + half),
-    )
+def proportion(count: int, items: int) -> Proportion:
+    """Return the share with its interval. Of no items nothing is known: 0 to 1."""
+    low, high = wilson(count, items) or (0.0, 1.0)
+    return Proportion(count=count, items=items, low=low, high=high)
 
 
 # --- Dimensions -------------------------------------------------------------------------------------------------------
@@ -185,14 +174,10 @@ def _shares(
         yield ContributorAgreement(
             contributor=known.contributors[number >> 16 if by else number],
             dimension=dimension,
-            share=wilson(count, items),
-            period=_period(number & 0xFFFF) if by else "",
+            share=proportion(count, items),
+            period=f"{(number & 0xFFFF) // 4}-Q{number % 4 + 1}" if by else "",
             by_one_other=alone,
         )
-
-
-def _period(quarter: int) -> str:
-    return f"{quarter // 4}-Q{quarter % 4 + 1}"
 
 
 def _confusions(dimension: str, known: Items, judged: _AgreedRows) -> Iterator[Confusion]:
@@ -206,7 +191,7 @@ def _confusions(dimension: str, known: Items, judged: _AgreedRows) -> Iterator[C
             dimension=dimension,
             consensus=words_of(dimension, cell >> 16 & 0xFFFF),
             stated=words_of(dimension, cell & 0xFFFF),
-            share=wilson(number, int(items[of])),
+            share=proportion(number, int(items[of])),
         )
 
 
@@ -295,8 +280,8 @@ def _rows(known: Items, independence: Independence, schemes: SchemeRegistry) -> 
     items_beside = dict(zip(*(column.tolist() for column in _KeyCounts.sum(beside)), strict=True))
     for key, number in zip(*(column.tolist() for column in _KeyCounts.sum(together)), strict=True):
         a, b = divmod(key, count)
-        forth = wilson(number, items_beside[a * count + int(scheme_of[b])])
-        back = wilson(number, items_beside[b * count + int(scheme_of[a])])
+        forth = proportion(number, items_beside[a * count + int(scheme_of[b])])
+        back = proportion(number, items_beside[b * count + int(scheme_of[a])])
         relation = _relation(schemes, known.values[a], known.values[b])
         for value, other, share in ((a, b, forth), (b, a, back)):
             if share.items >= MIN_ITEMS and share.count >= MIN_TOGETHER:

@@ -69,16 +69,15 @@ def differences(
     if metric == NOMINAL:
         differ: NDArray[np.float64] = excludes.astype(np.float64)
         return differ
-    rank_of_world = _ranks(dimension)
-    ranks = int(rank_of_world.max()) + 1
+    names = [world.partition("/")[0] for world in world_names(dimension)]
+    values = list(dict.fromkeys(names))
+    ranks = len(values)
     has = np.zeros((len(masks), ranks), np.bool_)
-    for world, rank in enumerate(rank_of_world):
-        has[:, rank] |= (masks >> np.uint16(world) & 1).astype(np.bool_)
+    for world, name in enumerate(names):
+        has[:, values.index(name)] |= (masks >> np.uint16(world) & 1).astype(np.bool_)
     mass = (frequency[:, None] * has / has.sum(axis=1, keepdims=True)).sum(axis=0)
     middle = np.cumsum(mass) - mass / 2
-    between = np.abs(
-        middle[:, None] - middle[None, :]
-    )  # the sum of all ranks from one to the other, less half the ends
+    between = np.abs(middle[:, None] - middle[None, :])  # the sum of all ranks between, and half of those at the ends
     np.fill_diagonal(between, mass / 2)
     nearest = np.full((len(masks), len(masks)), np.inf)
     for low in range(ranks):
@@ -86,12 +85,6 @@ def differences(
             both = has[:, low, None] & has[None, :, high]
             nearest[both] = np.minimum(nearest[both], between[low, high])
     return np.where(excludes, nearest**2, 0.0)
-
-
-def _ranks(dimension: str) -> NDArray[np.intp]:
-    names = [world.partition("/")[0] for world in world_names(dimension)]
-    values = list(dict.fromkeys(names))
-    return np.array([values.index(name) for name in names], np.intp)
 
 
 def _observed(

@@ -3,9 +3,8 @@
     hub ──(stdin: the job; then held open)──> child
         <──(stdout: Step …, then Ended or Failed)──
 
-The child is nice to everything else: lowest priority but for idle work, half of the cores, and the first to go when
-memory runs out. It has no thread, lock or memory of the hub's, so matching cannot wait for it. It ends as soon as its
-standard input does: a hub that is killed leaves no child behind.
+The child is nice to everything else (priority, half of the cores, first to go when memory runs out), shares no thread
+or lock with the hub, and ends as soon as its standard input does.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
@@ -79,22 +77,14 @@ def run(job: Job, tell: Progress) -> bytes:
     """Do the job in a child and return the response as JSON. `tell` is called each second; what it raises ends the
     child. Raises JobFailed, or Conflict (OPERATION_ABORTED) when the child was killed.
     """
-    child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    )
-    try:
-        with contextlib.suppress(OSError):  # it died at once, which shows below
-            _given(child.stdin).write(msgspec.json.encode(job) + b"\n")
-        return _listen(child, tell)
-    finally:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            with contextlib.suppress(OSError):
-                _given(pipe).close()
+    command = [sys.executable, "-m", __name__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child:  # noqa: S603
+        try:
+            with contextlib.suppress(OSError):  # it died at once, which shows below
+                _given(child.stdin).write(msgspec.json.encode(job) + b"\n")
+            return _listen(child, tell)
+        finally:
+            child.kill()
 
 
 def _given(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -161,7 +151,7 @@ def main() -> None:
             while text:
                 text = text[out.write(text) or 0 :]
 
-    say(_outcome(job, _slowly(lambda done, total, doing: say(JobProgress(done, total, doing)))))
+    say(_outcome(job, lambda done, total, doing: say(JobProgress(done, total, doing))))
 
 
 def _outcome(job: Job, progress: Progress) -> JobResult | JobFailure:
@@ -173,19 +163,6 @@ def _outcome(job: Job, progress: Progress) -> JobResult | JobFailure:
         _log.exception("an operation failed")
         error = HashHubError("the operation failed; see the server's log")
         return JobFailure(failure_of(error))
-
-
-def _slowly(progress: Callable[[int, int, str], None]) -> Progress:
-    """Return a progress that passes few of many words on."""
-    due = 0.0
-
-    def tell(done: int, total: int, doing: str) -> None:
-        nonlocal due
-        if time.monotonic() >= due:
-            progress(done, total, doing)
-            due = time.monotonic() + _TELL_SECONDS / 4
-
-    return tell
 
 
 def _end_with_stdin() -> None:

@@ -1,8 +1,7 @@
 """What all questions about shared digests have in common: whose files, which rows, which digests are compared how.
 
-Exact: two entries share a digest of an exact algorithm. Near: two perceptual digests are within their algorithm's
-default distance. A sheet of several pictures (the context `grid`) is near to nothing: it must not stand for one of
-them. Only an entry that says so itself is taken for one; nobody can take another's entry out of comparison.
+Near: two perceptual digests within their algorithm's default distance. A sheet of several pictures (the context `grid`)
+is near to nothing; only an entry that says so itself is one, so that nobody takes another's out of comparison.
 """
 
 from __future__ import annotations
@@ -100,7 +99,12 @@ def perceptual_digests(
         for batch in reader:
             check()
             entries = batch.column(0).to_numpy().astype(np.int64)
-            yield entries, np.full(len(entries), g, np.int64), _matrix(batch.column(1), width)
+            flat = b"".join(batch.column(1).to_pylist())
+            if len(flat) != width * len(entries):
+                raise DataLoss(
+                    "the extract is damaged: a digest has a wrong length; write it anew into an empty directory"
+                )
+            yield entries, np.full(len(entries), g, np.int64), np.frombuffer(flat, np.uint8).reshape(-1, width)
 
 
 def near_index(
@@ -116,11 +120,11 @@ def near_index(
     return entries, of_group, index.places(digests), index
 
 
-def _matrix(column: Any, width: int) -> NDArray[np.uint8]:
-    flat = b"".join(column.to_pylist())
-    if len(flat) != width * len(column):
-        raise DataLoss("the extract is damaged: a digest has a wrong length; write it anew into an empty directory")
-    return np.frombuffer(flat, np.uint8).reshape(-1, width)
+def rows(connection: Any, query: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a query, of which memory holds a batch at a time."""
+    for batch in connection.sql(query).to_arrow_reader(BATCH):
+        check()
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def insert(connection: Any, table: str, rows: Any) -> None:

@@ -1,9 +1,8 @@
 """What the others say of an item: who is independent of whom, the consensus of several, and Dawid and Skene's model.
 
-The consensus of the others about an item is what those say that are independent of the contributor. Where all of it can
-hold together, it is what remains possible in all. Where they contradict one another, Dawid and Skene's model weighs
-them by how they agree on the items that this contributor states, and gives a consensus only if it is sure; with too few
-items more than half of them decide. So a contributor takes no part in what it is measured against.
+The consensus of the independent others is what remains possible in all they say. Where they contradict one another,
+the model weighs them by how they agree on the items that this contributor states, if that is sure; with too few items
+more than half decide. So a contributor takes no part in what it is measured against.
 """
 
 from __future__ import annotations
@@ -55,9 +54,8 @@ def _origins(contributor: str, takes_from: Mapping[str, Sequence[str]]) -> froze
 
 
 class Others(NamedTuple):
-    """For each row of `Statements`: `number`, how many independent others state something of its item; `voices`, how
-    many these are if those that are not independent of each other share a voice; `mask`, what remains possible in all
-    that they state (0: they contradict one another; all bits: there are none).
+    """Of each row's independent others: `number`; `voices`, those not independent of each other sharing one; `mask`,
+    what all they state leaves possible (0: they contradict one another; all bits: none).
     """
 
     number: NDArray[np.int32]

@@ -108,15 +108,10 @@ class ExtractChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(store: Store, directory: Path, *, progress: Progress | None = None) -> ExtractChange:
-    """Bring the extract in a directory up to the store's revision, or make one; of an earlier extract of this database
-    only what has changed is written.
-
-    One process writes at a time. A process that is ended on the way leaves the extract as it was before.
-
-    Raises:
-        Conflict: another process writes there.
-        LimitExceeded (DISK_FULL), Unavailable: the directory cannot be written.
-        FailedPrecondition: `hashhub[reconcile]` is not installed.
+    """Bring the extract in a directory up to the store's revision, or make one; only what has changed is written, by
+    one process at a time, and one that is ended leaves what was there. Raises Conflict: another process writes there;
+    LimitExceeded (DISK_FULL), Unavailable: the directory cannot be written; FailedPrecondition: `hashhub[reconcile]` is
+    not installed.
     """
     arrow()
     with _disk(directory):
@@ -415,9 +410,8 @@ def _stated_columns(store: Store, keys: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def mask_of(classification: Classification, dimension: str) -> int:
-    """Return the bits of the values that a classification leaves possible in a dimension; 0: it states nothing there.
-
-    A value that an earlier version of hashhub knew and this one does not might be anything: then nothing is stated.
+    """Return the bits of values left possible in a dimension; 0 where nothing is stated, or a value is not known any
+    more.
     """
     bits = _BITS[dimension]
     values = classification.dimensions.get(dimension, ())

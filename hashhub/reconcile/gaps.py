@@ -1,8 +1,7 @@
 """What partners hold and a jurisdiction lacks, as a work list.
 
-Only statements that claim harm or leave it open count, on both sides: an entry of a benign or test set, or one that
-claims no harm, is no gap of anybody, and fills none either, or one contributor could hide from its country what all
-others warn of. Whether the jurisdiction holds an item is asked of each entry by itself, by its own digests: an entry
+Only statements that claim harm or leave it open count, on both sides: a benign or test entry is no gap and fills none,
+or one contributor could hide from its country what all others warn of. Each entry is asked for by its own digests: one
 that binds two files together hides neither.
 """
 
@@ -10,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -171,48 +172,27 @@ def _counted(
     )
 
 
-class _Item:
-    """An item while its entries come in, by hash set and number."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.entries: list[str] = []
-        self.count = 0
-        self.sets: set[int] = set()
-        self.verdicts: set[int] = set()
-
-    def gap(self, groups: GroupSet, rows: Mapping[str, Mapping[str, Any]]) -> Gap:
-        """Return what is to be told of it."""
-        holders = [rows[groups.names[g]] for g in self.sets]
-        return Gap(
-            entries=tuple(self.entries),
+def _items(connection: Any, groups: GroupSet, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Gap]:
+    """Yield each item with its entries by hash set and number."""
+    # Sorted and gathered here: DuckDB cannot put lists that it gathers on the disk.
+    query = "SELECT item, entry, g, verdict FROM gap ORDER BY item, entry"
+    for _, of_item in groupby(comparison.rows(connection, query), key=itemgetter(0)):
+        entries: list[str] = []
+        count, sets, verdicts = 0, set(), set()
+        for _, entry, g, verdict in of_item:
+            count += 1
+            if count <= MOST_NAMED:
+                entries.append(f"{groups.names[g]}/{number_of(entry)}")
+            sets.add(g)
+            verdicts.add(verdict)
+        holders = [rows[groups.names[g]] for g in sets]
+        yield Gap(
+            entries=tuple(entries),
             jurisdictions=tuple(sorted({row["jurisdiction"] for row in holders})),
             contributors=tuple(sorted({row["contributor"] for row in holders})),
-            verdicts=tuple(_words(mask) for mask in sorted(self.verdicts)),
-            entry_count=self.count,
+            verdicts=tuple(_words(mask) for mask in sorted(verdicts)),
+            entry_count=count,
         )
-
-
-def _items(connection: Any, groups: GroupSet, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Gap]:
-    # Sorted and gathered here: DuckDB cannot put lists that it gathers on the disk.
-    reader = connection.sql("SELECT item, entry, g, verdict FROM gap ORDER BY item, entry").to_arrow_reader(
-        comparison.BATCH
-    )
-    item: _Item | None = None
-    for batch in reader:
-        check()
-        for number, entry, g, verdict in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if item is None or item.number != number:
-                if item is not None:
-                    yield item.gap(groups, rows)
-                item = _Item(number)
-            item.count += 1
-            if item.count <= MOST_NAMED:
-                item.entries.append(f"{groups.names[g]}/{number_of(entry)}")
-            item.sets.add(g)
-            item.verdicts.add(verdict)
-    if item is not None:
-        yield item.gap(groups, rows)
 
 
 def _words(mask: int) -> str:

@@ -1,11 +1,9 @@
 """Items and what each contributor states of them: from an extract to arrays, one row a contributor and item.
 
-Entries are of one item when they share an exact digest, directly or over others. Where an item would so have two
-digests of one algorithm, nobody may join two items of others: an entry then belongs to its strongest digest, and a
-weaker digest to the stronger one that most contributors bind it to (to none where that is a tie).
-
-A contributor's statement is what remains possible in all that it states of an item; where its entries contradict one
-another, it states nothing there.
+Entries are of one item when they share an exact digest, directly or over others. Where it would so have two digests of
+one algorithm, an entry belongs to its strongest digest, and a weaker one to the stronger that most contributors bind it
+to (to none in a tie): nobody joins two items of others. A contributor's statement is what its entries leave possible
+together; nothing where they contradict one another.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Entries about the same media: by equal exact digests, and, apart from that and weaker, by perceptual hashes.
 
-What many entries share is told as a star: the first one by hash set and number, and each other one linked with it.
-So ten thousand entries with one digest give 9,999 links and not 50 million, and whoever follows links reaches them
-all.
+What many entries share is told as a star around the first by hash set and number: ten thousand entries with one digest
+give 9,999 links, not 50 million, and whoever follows links reaches them all.
 """
 
 from __future__ import annotations
@@ -46,7 +45,9 @@ def links(extract: Extract, *, near: bool = True, progress: Progress | None = No
         connection.execute(f"INSERT INTO exact {stars(comparison.exact_rows(extract, groups))}")
         yield from _exact_links(connection, groups)
         if algorithms:
-            ids, items = _items(connection)
+            pairs = connection.sql("SELECT a, b FROM exact").fetchnumpy()
+            # The entries that exact digests connect, and for each the first that it is connected with.
+            ids, items = comparison.components(pairs["a"].astype(np.int64), pairs["b"].astype(np.int64))
             for step, algorithm in enumerate(algorithms):
                 told(1 + step, 1 + len(algorithms), f"near {algorithm} hashes")
                 yield from _near_links(extract, groups, connection, algorithm, ids, items)
@@ -69,32 +70,22 @@ def stars(rows: str) -> str:
 
 
 def _exact_links(connection: Any, groups: GroupSet) -> Iterator[Link]:
-    reader = connection.sql("SELECT a, ga, b, gb, algorithms FROM exact ORDER BY a, b").to_arrow_reader(
-        comparison.BATCH
-    )
-    for batch in reader:
-        check()
-        for a, ga, b, gb, algorithms in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            shared = [name for name in _STRENGTH if algorithms >> EXACT.index(name) & 1]
-            yield Link(
-                left=f"{groups.names[ga]}/{number_of(a)}",
-                right=f"{groups.names[gb]}/{number_of(b)}",
-                algorithm=shared[0],
-                distance=0,
-                is_exact=True,
-                why=f"both have the same {_listed(shared)}",
-            )
+    query = "SELECT a, ga, b, gb, algorithms FROM exact ORDER BY a, b"
+    for a, ga, b, gb, algorithms in comparison.rows(connection, query):
+        shared = [name for name in _STRENGTH if algorithms >> EXACT.index(name) & 1]
+        yield Link(
+            left=f"{groups.names[ga]}/{number_of(a)}",
+            right=f"{groups.names[gb]}/{number_of(b)}",
+            algorithm=shared[0],
+            distance=0,
+            is_exact=True,
+            why=f"both have the same {_listed(shared)}",
+        )
 
 
 def _listed(algorithms: Sequence[str]) -> str:
     names = " and ".join([", ".join(algorithms[:-1]), algorithms[-1]]) if len(algorithms) > 1 else algorithms[0]
     return f"{names} digest{'s' * (len(algorithms) > 1)}"
-
-
-def _items(connection: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the entries that exact digests connect, ascending, and for each the first that it is connected with."""
-    columns = connection.sql("SELECT a, b FROM exact").fetchnumpy()
-    return comparison.components(columns["a"].astype(np.int64), columns["b"].astype(np.int64))
 
 
 def _near_links(

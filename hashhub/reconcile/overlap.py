@@ -1,9 +1,7 @@
-"""How much of what one holds another holds, too.
+"""How much of what one holds another holds, too: ACTIVE entries, each once, whatever number of digests it has.
 
-An entry counts once, whatever number of digests it has, and only ACTIVE entries count. Exact: they share a digest of an
-exact algorithm. Each group (hash set, contributor, jurisdiction) is one bit. What a digest stands for is the bits of
-all that hold it, and what an entry stands for is those of all its digests: so a digest that ten thousand entries share
-costs no more than ten thousand others, and there can be any number of groups.
+Each group (hash set, contributor, jurisdiction) is one bit. A digest stands for the bits of all that hold it, an entry
+for those of all its digests: a digest that ten thousand share costs no more than others, for any number of groups.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The report: one page that an operator brings to a meeting, for whoever does not have the hub before them.
+"""The report: one page for whoever does not have the hub before them: sentences, tables, charts and how to read them.
 
-It has tables and charts, says first in sentences what they show, and at each how to read it. It loads nothing and runs
-nothing, can be printed, and holds no digest: whatever reads like one in a name is cut. What was not computed is said to
-be so, never shown as zero. `report.html` has the words, this module the figures.
+It loads and runs nothing and holds no digest: whatever reads like one in a name is cut. What was not computed is said
+to be so, never shown as zero. `report.html` has the words, this module the figures.
 """
 
 from __future__ import annotations

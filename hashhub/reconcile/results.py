@@ -88,10 +88,8 @@ class Proportion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DimensionAgreement(msgspec.Struct, frozen=True, kw_only=True):
-    """Krippendorff's alpha of one dimension, from items that at least two contributors stated it of.
-
-    `alpha` is None where it is not defined: nobody ever differed in what could be compared, or there are no such
-    items. `low` and `high`: 95 % by bootstrap over items. `metric`: nominal or ordinal.
+    """Krippendorff's alpha of a dimension, with 95 % bounds by bootstrap, from items that two or more stated it of;
+    None where nobody differed, or there are no such items. `metric`: nominal or ordinal.
     """
 
     dimension: str
@@ -114,9 +112,8 @@ class Confusion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContributorAgreement(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a contributor states what the consensus of the others is, by dimension; `period` (2026-Q3) where it is
-    about what was stated in that quarter only, empty for all. `by_one_other`: of the items of the share, those of which
-    only one other states anything, or several that share a source, so that the consensus is one's word.
+    """How often a contributor states what the others' consensus is; `period`: 2026-Q3, or empty for all.
+    `by_one_other`: items of the share where the consensus is one's word, or that of several with one source.
     """
 
     contributor: str
@@ -127,11 +124,8 @@ class ContributorAgreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SuggestedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row for a crosswalk that data suggests: of items that carry `value` of `scheme` and any value of
-    `other_scheme`, how many carry `other_value`.
-
-    `relation` is what the schemes' tables say of the two values (`schemes.crosswalk.Relation`), empty where a table is
-    not there. `examples`: names of entries, in pairs, as evidence. `contributors`: on whose statements it rests.
+    """A row for a crosswalk: of items that carry `value` and any value of `other_scheme`, how many carry `other_value`.
+    `relation`: what the tables say, or empty. `examples`: pairs of entries. `contributors`: on whose statements.
     """
 
     scheme: str
@@ -158,9 +152,8 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """An item that partners hold and a jurisdiction lacks: the entries by name, who holds it, what they state.
-
-    `entries` has the first thousand at most, by hash set and number; `entry_count` says how many there are.
+    """An item that partners hold and a jurisdiction lacks. `entries`: the first thousand, by hash set and number, of
+    `entry_count`.
     """
 
     entries: tuple[str, ...]
@@ -171,10 +164,8 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gaps(msgspec.Struct, frozen=True, kw_only=True):
-    """What a jurisdiction lacks: how many items in all, by the contributor that holds them, and by verdict.
-
-    An item that several hold, or state different verdicts of, counts for each of these. `max_distances`: by perceptual
-    hash algorithm, inclusive, where an item does not count as lacking that the jurisdiction holds by a near hash only.
+    """What a jurisdiction lacks: items in all, by each contributor that holds them, and by each verdict stated.
+    `max_distances`: within which a near hash of its own fills a gap, by algorithm.
     """
 
     jurisdiction: str

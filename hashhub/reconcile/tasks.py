@@ -1,7 +1,6 @@
 """What can be asked of reconciliation, and what each answers with: one struct each, named as the calls are.
 
-Long results are no part of an answer: links and gaps are rows in a file beside it (`ROWS`), and an extract and a report
-are files.
+Links and gaps are rows in a file beside it (`ROWS`); an extract and a report are files.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-class ExtractMade(msgspec.Struct, frozen=True, kw_only=True):
+class ExtractResult(msgspec.Struct, frozen=True, kw_only=True):
     """An extract to download, the manifest last. `left_out`: hash sets whose terms let nothing leave."""
 
     revision: int
@@ -88,7 +87,7 @@ class ExtractMade(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[ResultFile, ...]
 
 
-class LinksFound(msgspec.Struct, frozen=True, kw_only=True):
+class LinksResult(msgspec.Struct, frozen=True, kw_only=True):
     """How many links there are; `is_cut`: more than are kept as rows."""
 
     revision: int
@@ -99,7 +98,7 @@ class LinksFound(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[Omission, ...] = ()
 
 
-class GapsFound(msgspec.Struct, frozen=True, kw_only=True):
+class GapsResult(msgspec.Struct, frozen=True, kw_only=True):
     """What is lacking, in numbers; `is_cut`: more than are kept as rows."""
 
     gaps: Gaps
@@ -107,7 +106,7 @@ class GapsFound(msgspec.Struct, frozen=True, kw_only=True):
     is_cut: bool = False
 
 
-class ReportMade(msgspec.Struct, frozen=True, kw_only=True):
+class ReportResult(msgspec.Struct, frozen=True, kw_only=True):
     """A page for people, to download."""
 
     revision: int
@@ -115,14 +114,14 @@ class ReportMade(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[Omission, ...] = ()
 
 
-Response = ExtractMade | Overlap | Agreement | LinksFound | GapsFound | ReportMade
+Response = ExtractResult | Overlap | Agreement | LinksResult | GapsResult | ReportResult
 RESPONSE_OF: Final[dict[str, type[msgspec.Struct]]] = {
-    "ExtractEntries": ExtractMade,
+    "ExtractEntries": ExtractResult,
     "ComputeOverlap": Overlap,
     "ComputeAgreement": Agreement,
-    "FindLinks": LinksFound,
-    "FindGaps": GapsFound,
-    "WriteReport": ReportMade,
+    "FindLinks": LinksResult,
+    "FindGaps": GapsResult,
+    "WriteReport": ReportResult,
 }
 """By method, the type of its answer."""
 ROW_OF: Final[dict[str, type[Link | Gap]]] = {"FindLinks": Link, "FindGaps": Gap}

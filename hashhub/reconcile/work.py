@@ -1,14 +1,18 @@
 """One job: the extract brought up to date, restricted to what its caller may have, and what was asked of it.
 
 store ──(1) write──> BASE/extract ──(2) restrict──> (3) compute ──> response, and rows or files in `out`
+
+Digest files are handed over as a second name for the same bytes where the disk can: they are never written over.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations, islice
 from pathlib import Path
@@ -17,17 +21,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub import schemes
-from hashhub.errors import InvalidArgument, Unavailable
+from hashhub.cancellation import check
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, missing_extra
 from hashhub.model import Definition, DefinitionKind, Reliability
 from hashhub.reconcile import tasks
-from hashhub.reconcile.result_files import mapped
 from hashhub.reconcile.results import By, ConflictTotals, Link, Omission, Progress
 from hashhub.reconcile.tasks import Task
 from hashhub.schemes import alignment
 from hashhub.writing import digest_of
 
 if TYPE_CHECKING:
-    from hashhub.reconcile.extract import Extract
+    from hashhub.reconcile.extract import Extract, ExtractFile
 
 MAX_ROWS_BYTES: Final = 256 * 1024 * 1024  # of one result
 MAX_CROSSWALKS: Final = 10  # in a report; `hashhub reconcile crosswalk` gives any
@@ -35,11 +39,9 @@ _MAX_PAIRS: Final = 1_000  # of values in one
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do, and about what.
-
-    `database`: as for `Store.open`. `base`: directory of the server's extract. `out`: directory of the result, which
-    does not exist yet. `hash_sets`: the only ones that are looked at; None: all. `left_out`: told with an extract.
-    `schemes`: directory with further schemes; empty: none. `conflicts`: for a report, those that the caller may know.
+    """What to do. `database`: as for `Store.open`. `base`: of the server's extract. `out`: directory to be made.
+    `hash_sets`: the only ones looked at, or None. `left_out`: told with an extract. `schemes`: directory of more, or
+    empty. `conflicts`: that the caller may know, for a report.
     """
 
     task: Task
@@ -67,7 +69,7 @@ def work(job: Job, progress: Progress) -> tasks.Response:
     elif job.ray_address:
         os.environ["RAY_ADDRESS"] = job.ray_address
     # How much is written follows what is in all hash sets: whoever may not see all is not told.
-    writing = progress if job.hash_sets is None else _unsaid(progress)
+    writing = progress if job.hash_sets is None else lambda *_: progress(0, 0, "preparing")
     with alone(base):
         store = Store.open(job.database, create=False)
         try:
@@ -93,10 +95,6 @@ def work(job: Job, progress: Progress) -> tasks.Response:
         )
 
 
-def _unsaid(progress: Progress) -> Progress:
-    return lambda _done, _total, _doing: progress(0, 0, "preparing")
-
-
 def compute(
     task: Task,
     extract: Extract,
@@ -110,19 +108,15 @@ def compute(
     conflicts: ConflictTotals | None = None,
     defined: Sequence[Definition] = (),
 ) -> tasks.Response:
-    """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError.
-
-    `hash_sets`: those that an extract is restricted to, None: it is whole. `left_out`: told with an extract. `names`:
-    display names of contributors, for people. `conflicts`: what a report tells of them; None: nothing is known.
-    `defined`: the schemes that were put into the store, for whoever reads an extract elsewhere.
+    """Do what is asked over an extract; `out`: an existing directory. `hash_sets`, `left_out`: of an extract that is
+    handed over. `names`: of contributors, for people. `conflicts`: for a report, None: unknown. `defined`: the store's
+    schemes. Raises HashHubError.
     """
     extract, unheard = _choose(task, extract) if isinstance(task, tasks.Compare) else (extract, ())
     # Each is loaded only where it is asked for: some load the matcher's libraries.
     match task:
         case tasks.ExtractEntries():
-            from hashhub.reconcile import handover
-
-            return handover.hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress, defined)
+            return hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress, defined)
         case tasks.ComputeOverlap():
             from hashhub.reconcile import overlap
 
@@ -139,7 +133,7 @@ def compute(
             kinds: Counter[bool] = Counter()
             rows = _counted(links.links(extract, near=task.near, progress=progress), kinds)
             count, is_cut = write_rows(rows, out)
-            return tasks.LinksFound(
+            return tasks.LinksResult(
                 revision=extract.revision,
                 exact=kinds[True],
                 near=kinds[False],
@@ -153,7 +147,7 @@ def compute(
             counts, items = gaps.gaps(extract, task.jurisdiction, near=task.near, progress=progress)
             count, is_cut = write_rows(items, out)
             counts = msgspec.structs.replace(counts, left_out=unheard)
-            return tasks.GapsFound(gaps=counts, rows=count, is_cut=is_cut)
+            return tasks.GapsResult(gaps=counts, rows=count, is_cut=is_cut)
         case tasks.WriteReport():
             return _report(task, extract, out / tasks.FILES, progress, registry, names or {}, conflicts, unheard)
 
@@ -189,7 +183,7 @@ def _report(
     names: Mapping[str, str],
     conflicts: ConflictTotals | None,
     left_out: tuple[Omission, ...],
-) -> tasks.ReportMade:
+) -> tasks.ReportResult:
     """Compute all that the page tells, and write it."""
     from hashhub.reconcile import agreement, gaps, overlap, report
 
@@ -226,7 +220,7 @@ def _report(
         names={name: names[name] for name in (*shared.names, *(x.contributor for x in left_out)) if name in names},
     )
     report.write(directory, html)
-    return tasks.ReportMade(revision=extract.revision, files=files_in(directory), left_out=left_out)
+    return tasks.ReportResult(revision=extract.revision, files=files_in(directory), left_out=left_out)
 
 
 def _crosswalks(names: Iterable[str], registry: schemes.SchemeRegistry) -> list[tuple[schemes.Scheme, schemes.Scheme]]:
@@ -284,3 +278,95 @@ def files_in(directory: Path) -> tuple[tasks.ResultFile, ...]:
             for path in sorted(directory.rglob("*"))
             if path.is_file()
         )
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Turn what the disk says into our errors."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno == errno.ENOSPC:
+            raise LimitExceeded(
+                "the disk of the data directory is full: free some space, then start the operation again",
+                reason=Reason.DISK_FULL,
+            ) from e
+        raise HashHubError(f"the data directory cannot be used ({e.strerror}); see its permissions") from e
+
+
+def hand_over(
+    extract: Extract,
+    directory: Path,
+    hash_sets: Collection[str] | None,
+    left_out: tuple[str, ...],
+    progress: Progress,
+    defined: Sequence[Definition] = (),
+) -> tasks.ExtractResult:
+    """Put the part of these hash sets (None: all) and the store's schemes into a new directory."""
+    from hashhub.reconcile.extract import MANIFEST
+
+    with mapped():
+        directory.mkdir(parents=True)
+        files: list[ExtractFile] = []
+        wanted = (*extract.files, *(f for f in extract.manifest.files if not f.hash_set))
+        for step, file in enumerate(wanted):
+            check()
+            progress(step, len(wanted) + 1, "files")
+            source = extract.directory / file.path
+            if hash_sets is None or not file.path.startswith("hash_sets-"):
+                _link(source, directory / file.path)
+                files.append(file)
+            else:
+                files.append(_only(source, directory, frozenset(hash_sets), file))
+        # What they say, and not who put them or answers for them.
+        said = tuple(Definition(kind=d.kind, id=d.id, version=d.version, text=d.text) for d in defined)
+        ordered = tuple(sorted(files, key=lambda f: f.path))
+        manifest = msgspec.structs.replace(extract.manifest, files=ordered, schemes=said)
+        content = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+        (directory / MANIFEST).write_bytes(content)
+        handed = [tasks.ResultFile(path=f.path, sha256=f.digest, size=f.size) for f in manifest.files]
+        handed.append(tasks.ResultFile(path=MANIFEST, sha256=digest_of(directory / MANIFEST), size=len(content)))
+        with extract.connect() as connection:
+            names = [row["hash_set"] for row in extract.hash_sets(connection)]
+    return tasks.ExtractResult(
+        revision=extract.revision, hash_sets=tuple(names), left_out=left_out, files=tuple(handed)
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that cannot do that
+        shutil.copyfile(source, target)
+
+
+def _only(source: Path, directory: Path, hash_sets: frozenset[str], file: ExtractFile) -> ExtractFile:
+    """Write the rows of these hash sets, and return the file."""
+    from hashhub.reconcile.extract import arrow
+
+    pa = arrow()
+    table = pa.parquet.read_table(source)
+    rows = table.filter(pa.array([name in hash_sets for name in table["hash_set"].to_pylist()], pa.bool_()))
+    part = directory / "hash_sets.part"
+    pa.parquet.write_table(rows, part, compression="zstd", store_schema=False)
+    digest = digest_of(part)
+    path = f"hash_sets-{digest[:16]}.parquet"
+    part.replace(directory / path)
+    return msgspec.structs.replace(
+        file, path=path, digest=digest, size=(directory / path).stat().st_size, rows=rows.num_rows
+    )
+
+
+def ask(task: Task, directory: Path, out: Path, *, progress: Progress) -> tasks.Response:
+    """Do a task over the extract in `directory`, with rows and files in `out`. Raises FailedPrecondition without
+    `hashhub[reconcile]`, and as `Extract.open`.
+    """
+    try:
+        from hashhub.reconcile.extract import Extract
+
+        extract = Extract.open(directory)
+        registry, _ = schemes.with_stored(schemes.load(), extract.manifest.schemes)
+        return compute(task, extract, out, progress, registry)
+    except ModuleNotFoundError as e:
+        raise missing_extra(e, "reconcile") from e

@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 import msgspec
 
 from hashhub.errors import Conflict, DataLoss, FailedPrecondition, HashHubError, LimitExceeded, Reason, Unavailable
-from hashhub.sqlite_files import connect
+from hashhub.local_files import connect
 
 _I = TypeVar("_I")  # what is scanned
 _T = TypeVar("_T")  # its hashes, as memory keeps them

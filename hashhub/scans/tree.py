@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from hashhub.errors import InvalidArgument, NotFound, Reason
+from hashhub.local_files import open_regular
 from hashhub.scans.engine import ListedFile, UnreadableItem
-from hashhub.sqlite_files import open_regular
 
 _T = TypeVar("_T")
 

@@ -60,12 +60,9 @@ class Trickle(io.RawIOBase):
 
 
 class ConnectorContract:
-    """What holds for every connector. Subclasses set `connector`, `sample` and `items`, and `options` where it needs
-    some.
-
-    `self_delimiting`: a file that is cut anywhere before its last significant byte must raise MalformedSource. Formats
-    of lines cannot promise that; for them a cut may only change the last item, and never into another hash.
-    `truncation_step`: how many bytes lie between two cuts. `mutations`: how many damaged samples are read.
+    """What holds for every connector. Subclasses set `connector`, `sample`, `items`, and `options` where needed.
+    `self_delimiting`: a cut file raises MalformedSource; else a cut may only change the last item, never into another
+    hash. `truncation_step`: bytes between cuts. `mutations`: damaged samples read.
     """
 
     connector: ClassVar[Connector]

@@ -1,9 +1,7 @@
-"""`python -m hashhub.testing.demo`: a hub, four contributors, their lists, some uploads, a conflict and a withdrawal,
-in a minute.
+"""`python -m hashhub.testing.demo`: a hub, four contributors, their lists, uploads, a conflict and a withdrawal.
 
 Everything is synthetic: pictures of `hashhub.testing.pictures`, their real hashes in lists of `hashhub.testing.lists`.
-The hub runs as a process of its own and is spoken to over gRPC only, as anybody's would be. On a terminal the output
-has colours; in a pipe it is plain text.
+The hub is a process of its own, spoken to over gRPC. In a pipe the output is plain text.
 """
 
 from __future__ import annotations

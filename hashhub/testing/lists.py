@@ -16,6 +16,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import BinaryIO, Final
 from xml.sax.saxutils import escape, quoteattr
@@ -26,6 +27,8 @@ from hashhub.hashes import ALGORITHMS, Encoding, Hash, encode
 from hashhub.model import NO_FLAGS, Flags
 
 _EMPTY_MD5: Final = "d41d8cd98f00b204e9800998ecf8427e"  # of the file of no bytes (RFC 1321, A.5)
+_SHARED: Final = 0.3
+_SOILED: Final = 0.05
 _VICS_1: Final = "http://github.com/ICMEC/ProjectVic/DataModels/{}.xml#{}"
 _VICS_2: Final = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/{}.xml/{}/$metadata#{}"
 _NCMEC: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
@@ -109,9 +112,9 @@ def random_items(
 
 
 def overlapping(
-    items: Sequence[ListItem], contributors: Mapping[str, Sequence[str]], *, seed: int, share: float = 0.3
+    items: Sequence[ListItem], contributors: Mapping[str, Sequence[str]], *, seed: int
 ) -> dict[str, list[ListItem]]:
-    """Return what each contributor lists: every item stands with one, and with each other one at the rate `share`,
+    """Return what each contributor lists: every item stands with one, and three times in ten with each other one,
     under a value of its scheme (`contributors`) and an id of its own, so that they conflict now and then.
     """
     random = Random(f"overlap {seed}")
@@ -120,14 +123,14 @@ def overlapping(
     for i, one in enumerate(items):
         owner = random.choice(names)
         for name in names:
-            if name == owner or random.random() < share:
+            if name == owner or random.random() < _SHARED:
                 value = random.choice(contributors[name])
                 lists[name].append(msgspec.structs.replace(one, value=value, external_id=f"{name}-{i}"))
     return lists
 
 
-def soiled(items: Sequence[ListItem], *, seed: int, share: float = 0.05) -> list[ListItem]:
-    """Return the items with dirt among them, about `share` of the whole and one of each kind: no hash, a duplicate,
+def soiled(items: Sequence[ListItem], *, seed: int) -> list[ListItem]:
+    """Return the items with dirt among them, about one in twenty and one of each kind: no hash, a duplicate,
     another value, a cut digest, no hexadecimal, the empty file's digests, a blank picture's PDQ.
     """
     if not items:
@@ -144,7 +147,7 @@ def soiled(items: Sequence[ListItem], *, seed: int, share: float = 0.05) -> list
         lambda one: msgspec.structs.replace(one, digests=(("PDQ", "0" * 64),), quality=0),
     )
     listed = list(items)
-    for i in range(max(len(kinds), round(share * len(items)))):
+    for i in range(max(len(kinds), round(_SOILED * len(items)))):
         dirt = kinds[i % len(kinds)](random.choice(items))
         if i % len(kinds) not in {1, 2}:  # the others are items of their own
             dirt = msgspec.structs.replace(dirt, external_id=f"dirt-{seed}-{i}")
@@ -206,29 +209,26 @@ def _file(name: str, connector: str, data: bytes, items: int, options: dict[str,
     return ListFile(file_name=name, connector=connector, options=options or {}, data=data, items=items)
 
 
-def _vics(version: str, *, case: bool) -> Callable[[Sequence[ListItem], bool], ListFile]:
-    def write(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
-        modern = version == "2.0"
-        media = [_medium(i, one, modern=modern, dirty=dirty) for i, one in enumerate(items)]
-        root = "Cases" if case else "Media"
-        context = _VICS_2.format(version, "US", root) if modern else _VICS_1.format(version, root)
-        value: list[object] = list(media)
-        if case:
-            value = [
-                {
-                    "CaseID": "{00000000-0000-0000-0000-000000000000}",
-                    "CaseNumber": "SYNTHETIC",
-                    "ContactName": "NOBODY",
-                    "TotalMediaFiles": len(media) * 2,  # real exporters count another noun
-                    "Media": media,
-                }
-            ]
-        document = {"@odata.context" if modern else "odata.metadata": context, "value": value}
-        text = json.dumps(document, indent=1 if dirty else None)
-        data = ("\ufeff" + text.replace("\n", "\r\n") if dirty else text).encode()
-        return _file(f"vics-{version}{'-case' if case else ''}.json", "vics", data, len(media))
-
-    return write
+def _vics(items: Sequence[ListItem], dirty: bool, *, version: str, case: bool) -> ListFile:  # noqa: FBT001
+    modern = version == "2.0"
+    media = [_medium(i, one, modern=modern, dirty=dirty) for i, one in enumerate(items)]
+    root = "Cases" if case else "Media"
+    context = _VICS_2.format(version, "US", root) if modern else _VICS_1.format(version, root)
+    value: list[object] = list(media)
+    if case:
+        value = [
+            {
+                "CaseID": "{00000000-0000-0000-0000-000000000000}",
+                "CaseNumber": "SYNTHETIC",
+                "ContactName": "NOBODY",
+                "TotalMediaFiles": len(media) * 2,  # real exporters count another noun
+                "Media": media,
+            }
+        ]
+    document = {"@odata.context" if modern else "odata.metadata": context, "value": value}
+    text = json.dumps(document, indent=1 if dirty else None)
+    data = ("\ufeff" + text.replace("\n", "\r\n") if dirty else text).encode()
+    return _file(f"vics-{version}{'-case' if case else ''}.json", "vics", data, len(media))
 
 
 def _medium(index: int, one: ListItem, *, modern: bool, dirty: bool) -> dict[str, object]:
@@ -403,30 +403,27 @@ def _rows(
     return "\ufeff" * dirty + out.getvalue()
 
 
-def _sums(algorithm: str, *, tagged: bool = False) -> Callable[[Sequence[ListItem], bool], ListFile]:
-    def write(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
-        lines = ["# synthetic", ""] if dirty else []
-        written = 0
-        for i, one in enumerate(items):
-            if not (digest := one.digest(algorithm)):
-                continue
-            written += 1
-            name = f"synthetic/{i} (1).jpg"
-            if tagged:
-                lines.append(f"{algorithm} ({name}) = {digest}")
-            elif dirty and i % 3 == 0:
-                lines.append(f"\\{digest.upper()} *synthetic\\\\{i}.jpg")
-            else:
-                lines.append(f"{digest}  {name}")
-        return _file(
-            f"{algorithm.lower()}sum{'-tagged' if tagged else ''}.txt",
-            "hash-lines",
-            _text(lines, dirty=dirty),
-            written,
-            {"algorithm": algorithm} if algorithm == "SHA256" and not tagged else {},
-        )
-
-    return write
+def _sums(items: Sequence[ListItem], dirty: bool, *, algorithm: str, tagged: bool = False) -> ListFile:  # noqa: FBT001
+    lines = ["# synthetic", ""] if dirty else []
+    written = 0
+    for i, one in enumerate(items):
+        if not (digest := one.digest(algorithm)):
+            continue
+        written += 1
+        name = f"synthetic/{i} (1).jpg"
+        if tagged:
+            lines.append(f"{algorithm} ({name}) = {digest}")
+        elif dirty and i % 3 == 0:
+            lines.append(f"\\{digest.upper()} *synthetic\\\\{i}.jpg")
+        else:
+            lines.append(f"{digest}  {name}")
+    return _file(
+        f"{algorithm.lower()}sum{'-tagged' if tagged else ''}.txt",
+        "hash-lines",
+        _text(lines, dirty=dirty),
+        written,
+        {"algorithm": algorithm} if algorithm == "SHA256" and not tagged else {},
+    )
 
 
 def _hashdeep(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
@@ -438,26 +435,23 @@ def _hashdeep(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT0
     return _file("hashdeep.txt", "hash-lines", _text(lines, dirty=dirty), len(items))
 
 
-def _plain(algorithm: str, *, headed: bool = False) -> Callable[[Sequence[ListItem], bool], ListFile]:
-    def write(items: Sequence[ListItem], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
-        lines = ["MD5"] if headed else ["# synthetic"] if dirty else []
-        written = 0
-        for i, one in enumerate(items):
-            if not (digest := one.digest(algorithm)):
-                continue
-            written += 1
-            if dirty and i % 4 == 0 and Encoding.BASE64 in ALGORITHMS[algorithm].encodings and len(digest) % 2 == 0:
-                digest = _base64(digest)
-            lines.append(digest)
-        return _file(
-            f"{'x-ways' if headed else 'plain'}-{algorithm.lower()}.txt",
-            "hash-lines",
-            _text(lines, dirty=dirty),
-            written,
-            {} if headed else {"algorithm": algorithm},
-        )
-
-    return write
+def _plain(items: Sequence[ListItem], dirty: bool, *, algorithm: str, headed: bool = False) -> ListFile:  # noqa: FBT001
+    lines = ["MD5"] if headed else ["# synthetic"] if dirty else []
+    written = 0
+    for i, one in enumerate(items):
+        if not (digest := one.digest(algorithm)):
+            continue
+        written += 1
+        if dirty and i % 4 == 0 and Encoding.BASE64 in ALGORITHMS[algorithm].encodings and len(digest) % 2 == 0:
+            digest = _base64(digest)
+        lines.append(digest)
+    return _file(
+        f"{'x-ways' if headed else 'plain'}-{algorithm.lower()}.txt",
+        "hash-lines",
+        _text(lines, dirty=dirty),
+        written,
+        {} if headed else {"algorithm": algorithm},
+    )
 
 
 def _base64(digest: str) -> str:
@@ -473,18 +467,18 @@ def _text(lines: Sequence[str], *, dirty: bool) -> bytes:
 
 
 VARIANTS: Final[Mapping[str, Callable[[Sequence[ListItem], bool], ListFile]]] = {
-    **{f"vics-{version}": _vics(version, case=False) for version in ("1.1", "1.2", "1.3", "2.0")},
-    **{f"vics-{version}-case": _vics(version, case=True) for version in ("1.1", "1.2", "1.3", "2.0")},
+    **{f"vics-{version}": partial(_vics, version=version, case=False) for version in ("1.1", "1.2", "1.3", "2.0")},
+    **{f"vics-{version}-case": partial(_vics, version=version, case=True) for version in ("1.1", "1.2", "1.3", "2.0")},
     "ncmec-xml": _ncmec,
     "icse-csv": _icse,
     "csv": _mapped,
-    "md5sum": _sums("MD5"),
-    "sha1sum": _sums("SHA1"),
-    "sha256sum": _sums("SHA256"),
-    "md5sum-tagged": _sums("MD5", tagged=True),
+    "md5sum": partial(_sums, algorithm="MD5"),
+    "sha1sum": partial(_sums, algorithm="SHA1"),
+    "sha256sum": partial(_sums, algorithm="SHA256"),
+    "md5sum-tagged": partial(_sums, algorithm="MD5", tagged=True),
     "hashdeep": _hashdeep,
-    "plain-md5": _plain("MD5"),
-    "plain-sha256": _plain("SHA256"),
-    "plain-pdq": _plain("PDQ"),
-    "x-ways": _plain("MD5", headed=True),
+    "plain-md5": partial(_plain, algorithm="MD5"),
+    "plain-sha256": partial(_plain, algorithm="SHA256"),
+    "plain-pdq": partial(_plain, algorithm="PDQ"),
+    "x-ways": partial(_plain, algorithm="MD5", headed=True),
 }

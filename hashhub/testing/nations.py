@@ -4,9 +4,8 @@
     gb    CSV            uk-sentencing     says the act, and no age below 18
     nl    NCMEC XML      ncmec-industry    says act and age, coarsely
 
-Every item has facts; each nation lists a part of the items and classifies by what its scheme asks, and each misreads
-some. So overlap, conflicts and what corresponds to what can be computed and compared with what was put in. Digests are
-random; nothing in here resembles a real list.
+Each nation lists a part of the items, classifies them by what its scheme asks, and misreads some, so that what is
+computed can be compared with what was put in. Digests are random.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any, Final, TypeAlias
 
@@ -166,42 +167,28 @@ def _write(rng: np.random.Generator, scene: Image.Image) -> None:
 Alteration: TypeAlias = Callable[[Image.Image, Random], Image.Image]
 
 
-def _jpeg(quality: int) -> Alteration:
-    def alter(original: Image.Image, _: Random) -> Image.Image:
-        buffer = io.BytesIO()
-        original.save(buffer, "JPEG", quality=quality)
-        with Image.open(buffer) as decoded:
-            return decoded.convert("RGB")
-
-    return alter
+def _jpeg(original: Image.Image, _: Random, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    original.save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as decoded:
+        return decoded.convert("RGB")
 
 
-def _resize(factor: float) -> Alteration:
-    def alter(original: Image.Image, _: Random) -> Image.Image:
-        size = (max(1, round(original.width * factor)), max(1, round(original.height * factor)))
-        return original.resize(size, Image.Resampling.LANCZOS)
-
-    return alter
+def _resize(original: Image.Image, _: Random, factor: float) -> Image.Image:
+    size = (max(1, round(original.width * factor)), max(1, round(original.height * factor)))
+    return original.resize(size, Image.Resampling.LANCZOS)
 
 
-def _crop(share: float) -> Alteration:
+def _crop(original: Image.Image, rng: Random, share: float) -> Image.Image:
     """Cut away `share` of the width and of the height, unevenly at the two ends."""
-
-    def alter(original: Image.Image, rng: Random) -> Image.Image:
-        width, height = round(original.width * (1 - share)), round(original.height * (1 - share))
-        left, top = rng.randint(0, original.width - width), rng.randint(0, original.height - height)
-        return original.crop((left, top, left + width, top + height))
-
-    return alter
+    width, height = round(original.width * (1 - share)), round(original.height * (1 - share))
+    left, top = rng.randint(0, original.width - width), rng.randint(0, original.height - height)
+    return original.crop((left, top, left + width, top + height))
 
 
-def _blur(radius: float) -> Alteration:
+def _blur(original: Image.Image, _: Random, radius: float) -> Image.Image:
     """Blur with a radius given in thousandths of the longer side, so that it looks alike at every size."""
-
-    def alter(original: Image.Image, _: Random) -> Image.Image:
-        return original.filter(ImageFilter.GaussianBlur(radius * max(original.size) / 1000))
-
-    return alter
+    return original.filter(ImageFilter.GaussianBlur(radius * max(original.size) / 1000))
 
 
 def _border(original: Image.Image, rng: Random) -> Image.Image:
@@ -224,11 +211,8 @@ def _watermark(original: Image.Image, rng: Random) -> Image.Image:
     return Image.alpha_composite(original.convert("RGBA"), layer).convert("RGB")
 
 
-def _brightness(factor: float) -> Alteration:
-    def alter(original: Image.Image, _: Random) -> Image.Image:
-        return ImageEnhance.Brightness(original).enhance(factor)
-
-    return alter
+def _brightness(original: Image.Image, _: Random, factor: float) -> Image.Image:
+    return ImageEnhance.Brightness(original).enhance(factor)
 
 
 def _contrast(original: Image.Image, rng: Random) -> Image.Image:
@@ -239,21 +223,14 @@ def _grey(original: Image.Image, _: Random) -> Image.Image:
     return original.convert("L").convert("RGB")
 
 
-def _tilt(degrees: float) -> Alteration:
+def _tilt(original: Image.Image, rng: Random, degrees: float) -> Image.Image:
     """Rotate by up to so many degrees either way, keeping the size; the corners turn black."""
-
-    def alter(original: Image.Image, rng: Random) -> Image.Image:
-        angle = rng.choice([-1, 1]) * rng.uniform(degrees / 2, degrees)
-        return original.rotate(angle, Image.Resampling.BICUBIC)
-
-    return alter
+    angle = rng.choice([-1, 1]) * rng.uniform(degrees / 2, degrees)
+    return original.rotate(angle, Image.Resampling.BICUBIC)
 
 
-def _turn(transpose: Image.Transpose) -> Alteration:
-    def alter(original: Image.Image, _: Random) -> Image.Image:
-        return original.transpose(transpose)
-
-    return alter
+def _turn(original: Image.Image, _: Random, transpose: Image.Transpose) -> Image.Image:
+    return original.transpose(transpose)
 
 
 def _screenshot(original: Image.Image, rng: Random) -> Image.Image:
@@ -267,30 +244,30 @@ def _screenshot(original: Image.Image, rng: Random) -> Image.Image:
     draw.text((bar * 0.5, bar * 0.15), f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}", fill=ink, font=font)
     draw.text((bar * 0.5, original.height + bar * 1.15), " ".join(rng.sample(_WORDS, 3)), fill=ink, font=font)
     draw.ellipse((screen.width - bar * 0.9, bar * 0.2, screen.width - bar * 0.3, bar * 0.8), fill=ink)
-    return _jpeg(85)(screen, rng)
+    return _jpeg(screen, rng, quality=85)
 
 
 ALTERATIONS: Final[dict[str, Alteration]] = {
-    "jpeg-90": _jpeg(90),
-    "jpeg-50": _jpeg(50),
-    "jpeg-20": _jpeg(20),
-    "resize-half": _resize(0.5),
-    "resize-double": _resize(2.0),
-    "crop-3": _crop(0.03),
-    "crop-10": _crop(0.10),
-    "blur-light": _blur(2.0),
-    "blur-heavy": _blur(6.0),
+    "jpeg-90": partial(_jpeg, quality=90),
+    "jpeg-50": partial(_jpeg, quality=50),
+    "jpeg-20": partial(_jpeg, quality=20),
+    "resize-half": partial(_resize, factor=0.5),
+    "resize-double": partial(_resize, factor=2.0),
+    "crop-3": partial(_crop, share=0.03),
+    "crop-10": partial(_crop, share=0.10),
+    "blur-light": partial(_blur, radius=2.0),
+    "blur-heavy": partial(_blur, radius=6.0),
     "border": _border,
     "watermark": _watermark,
-    "brighten": _brightness(1.25),
-    "darken": _brightness(0.7),
+    "brighten": partial(_brightness, factor=1.25),
+    "darken": partial(_brightness, factor=0.7),
     "contrast": _contrast,
     "grey": _grey,
-    "tilt-2": _tilt(2.0),
-    "rotate-90": _turn(Image.Transpose.ROTATE_90),
-    "rotate-180": _turn(Image.Transpose.ROTATE_180),
-    "rotate-270": _turn(Image.Transpose.ROTATE_270),
-    "flip": _turn(Image.Transpose.FLIP_LEFT_RIGHT),
+    "tilt-2": partial(_tilt, degrees=2.0),
+    "rotate-90": partial(_turn, transpose=Image.Transpose.ROTATE_90),
+    "rotate-180": partial(_turn, transpose=Image.Transpose.ROTATE_180),
+    "rotate-270": partial(_turn, transpose=Image.Transpose.ROTATE_270),
+    "flip": partial(_turn, transpose=Image.Transpose.FLIP_LEFT_RIGHT),
     "screenshot": _screenshot,
 }
 """What happens to pictures on their way, by name. Each takes an RGB picture and returns a new one; `Random` decides the

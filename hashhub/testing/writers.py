@@ -267,10 +267,8 @@ def known_schemes() -> dict[str, Scheme]:
 
 
 class WriterContract:
-    """What holds for every writer. Subclasses set `writer` and `connector`, and `options` where it needs some.
-
-    `hash_set`: where the entries come from; its scheme should be one that the format can write. `rounds`: how many
-    lists are written and read back.
+    """What holds for every writer. Subclasses set `writer`, `connector`, and `options` where needed. `hash_set`: of the
+    entries, with a scheme that the format can write. `rounds`: lists written and read back.
     """
 
     writer: ClassVar[Writer]

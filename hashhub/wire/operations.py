@@ -223,14 +223,14 @@ _AGREEMENT: Final = MessageCodec(
     r.Agreement, v1.ComputeAgreementResponse, revision="extract_revision", items="item_count"
 )
 _EXTRACT: Final = MessageCodec(
-    tasks.ExtractMade,
+    tasks.ExtractResult,
     v1.ExtractEntriesResponse,
     revision="extract_revision",
     hash_sets=names_of("HashSet"),
     left_out=names_of("HashSet"),
 )
 _LINKS: Final = MessageCodec(
-    tasks.LinksFound,
+    tasks.LinksResult,
     v1.FindLinksResponse,
     revision="extract_revision",
     exact="exact_count",
@@ -250,7 +250,7 @@ _GAPS: Final = MessageCodec(
     ),
     by_verdict="counts_by_verdict",
 )
-_REPORT: Final = MessageCodec(tasks.ReportMade, v1.WriteReportResponse, revision="extract_revision")
+_REPORT: Final = MessageCodec(tasks.ReportResult, v1.WriteReportResponse, revision="extract_revision")
 
 
 _NAMES: Final = {r.By.HASH_SET: "HashSet", r.By.CONTRIBUTOR: "Contributor", r.By.JURISDICTION: ""}
@@ -306,16 +306,16 @@ def overlap_from_pb(pb: v1.ComputeOverlapResponse) -> r.Overlap:
 
 
 _RESPONSES: Final[dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], tasks.Response]]]] = {
-    tasks.ExtractMade: ("extract_entries", _EXTRACT.to_pb, _EXTRACT.from_pb),
+    tasks.ExtractResult: ("extract_entries", _EXTRACT.to_pb, _EXTRACT.from_pb),
     r.Overlap: ("compute_overlap", overlap_to_pb, overlap_from_pb),
     r.Agreement: ("compute_agreement", _AGREEMENT.to_pb, _AGREEMENT.from_pb),
-    tasks.LinksFound: ("find_links", _LINKS.to_pb, _LINKS.from_pb),
-    tasks.GapsFound: (
+    tasks.LinksResult: ("find_links", _LINKS.to_pb, _LINKS.from_pb),
+    tasks.GapsResult: (
         "find_gaps",
         lambda answer: _GAPS.to_pb(answer.gaps, row_count=answer.rows, cut=answer.is_cut),
-        lambda pb: tasks.GapsFound(gaps=_GAPS.from_pb(pb), rows=pb.row_count, is_cut=pb.cut),
+        lambda pb: tasks.GapsResult(gaps=_GAPS.from_pb(pb), rows=pb.row_count, is_cut=pb.cut),
     ),
-    tasks.ReportMade: ("write_report", _REPORT.to_pb, _REPORT.from_pb),
+    tasks.ReportResult: ("write_report", _REPORT.to_pb, _REPORT.from_pb),
 }
 """By type: where an answer stands in the message, and the two ways."""
 

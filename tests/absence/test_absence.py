@@ -28,7 +28,7 @@ import pytest
 
 from hashhub import item as fields
 from hashhub import v1, wire
-from hashhub.connector import Connector, has_classifications
+from hashhub.connector import Connector
 from hashhub.errors import InvalidArgument
 from hashhub.hub import Hub
 from hashhub.model import (
@@ -136,7 +136,7 @@ def test_no_blank_field_is_a_claim(
     # What an environment says of all its items does not fit a benign set, so that all of them would wait.
     left_out = {"environment"} if purpose is Purpose.BENIGN else set()
     options = {k: v for k, v in form.options.items() if k not in left_out}
-    full_options, full_has = options, has_classifications(form.connector, options)
+    full_options, full_has = options, form.connector.has_classifications(options)
     contribute(read_sample(0, form.full, options), full_has)
     expected = verdicts(desk, [0], count)[0]
     assert set(expected.values()) - {Verdict.NO_MATCH}, "the sample must say something"
@@ -151,7 +151,7 @@ def test_no_blank_field_is_a_claim(
             assert refused.message
             loud += 1
         else:
-            lists.setdefault(has_classifications(form.connector, options), {})[sample] = items
+            lists.setdefault(form.connector.has_classifications(options), {})[sample] = items
     # One import for all that are read alike: one for each of hundreds of blanks takes a minute. A full sample in it
     # shows that no blank of one item decides about another.
     for number, (has, items_by_sample) in enumerate(lists.items(), len(blanks) + 1):

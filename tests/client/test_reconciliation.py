@@ -72,7 +72,7 @@ def contributor(own_hub: RunningHub, operator: Client) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def extracted(operator: Client) -> OperationHandle[tasks.ExtractMade]:
+def extracted(operator: Client) -> OperationHandle[tasks.ExtractResult]:
     """An extract that is done. Each takes a child, and these are asked for in many tests."""
     handle = operator.reconciliation.extract()
     handle.wait(180)
@@ -80,7 +80,7 @@ def extracted(operator: Client) -> OperationHandle[tasks.ExtractMade]:
 
 
 @pytest.fixture
-def handle(operator: Client, extracted: OperationHandle[tasks.ExtractMade]) -> OperationHandle[tasks.ExtractMade]:
+def handle(operator: Client, extracted: OperationHandle[tasks.ExtractResult]) -> OperationHandle[tasks.ExtractResult]:
     """A handle of one's own for it."""
     return operator.get_operation(extracted.id)
 
@@ -139,7 +139,7 @@ def test_another_program_goes_on_with_it(operator: Client, contributor: Client) 
         started.refresh()
 
 
-def test_only_what_has_changed_is_downloaded(handle: OperationHandle[tasks.ExtractMade], tmp_path: Path) -> None:
+def test_only_what_has_changed_is_downloaded(handle: OperationHandle[tasks.ExtractResult], tmp_path: Path) -> None:
     directory = tmp_path / "extract"
     done = handle.download(directory)
     assert done.fetched[-1] == "manifest.json"
@@ -169,7 +169,7 @@ def test_a_contributor_gets_what_may_leave(contributor: Client, tmp_path: Path) 
 
 
 def test_a_download_that_breaks_off_leaves_the_earlier_extract(
-    handle: OperationHandle[tasks.ExtractMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    handle: OperationHandle[tasks.ExtractResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle.download(tmp_path)
     before = (tmp_path / "manifest.json").read_bytes()
@@ -191,10 +191,10 @@ def test_a_download_that_breaks_off_leaves_the_earlier_extract(
 
 @pytest.mark.parametrize("path", ["../evil", "/etc/evil", "digests/../../evil", ".bashrc", "a/.b", "a//b", ""])
 def test_no_hub_writes_where_it_should_not(
-    handle: OperationHandle[tasks.ExtractMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+    handle: OperationHandle[tasks.ExtractResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     file = tasks.ResultFile(path=path, sha256=hashlib.sha256(b"").hexdigest(), size=0)
-    made = tasks.ExtractMade(revision=1, hash_sets=(), left_out=(), files=(file,))
+    made = tasks.ExtractResult(revision=1, hash_sets=(), left_out=(), files=(file,))
     monkeypatch.setattr(handle, "result", lambda: made)
     with pytest.raises(DataLoss):
         handle.download(tmp_path / "target")

@@ -24,12 +24,13 @@ from hashhub.desk.cases.clocks import CasePurpose
 from hashhub.desk.cases.item import item_of_hashes
 from hashhub.desk.cases.life import Cases
 from hashhub.desk.decision import Decision, DecisionRecord
-from hashhub.desk.evidence import PolicyInUse, collect, draw_sample, page, sampled, wilson
+from hashhub.desk.evidence import PolicyInUse, collect, draw_sample, page, sampled
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
 from hashhub.errors import AlreadyExists, NotFound
 from hashhub.hashes import Hash
 from hashhub.hook import Action, Hook
+from hashhub.intervals import wilson
 from hashhub.model import Principal, ReasonLine, Role, Verdict
 from tests.hook.test_core import OneVerdict
 

@@ -53,7 +53,7 @@ from hashhub.model import (
     number_of,
 )
 from hashhub.reconcile.results import Progress
-from hashhub.reconcile.tasks import ROWS, ExtractEntries, ExtractMade, FindLinks, LinksFound, Task
+from hashhub.reconcile.tasks import ROWS, ExtractEntries, ExtractResult, FindLinks, LinksResult, Task
 from hashhub.reconcile.work import Job
 from hashhub.store import Store
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, writer
@@ -112,8 +112,8 @@ def _ended_operation(hub: Hub, task: Task | None = None) -> str:
         Path(job.out).mkdir(parents=True)
         (Path(job.out) / ROWS).touch()
         is_extract = isinstance(job.task, ExtractEntries)
-        made = ExtractMade(revision=1, hash_sets=(), left_out=(), files=())
-        return msgspec.json.encode(made if is_extract else LinksFound(revision=1, exact=0, near=0, rows=0))
+        made = ExtractResult(revision=1, hash_sets=(), left_out=(), files=())
+        return msgspec.json.encode(made if is_extract else LinksResult(revision=1, exact=0, near=0, rows=0))
 
     hub.reconciliation.run = find_nothing
     operation = hub.reconciliation.start(OWNER, task or FindLinks())

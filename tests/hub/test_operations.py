@@ -41,9 +41,8 @@ from hashhub.model import (
 )
 from hashhub.reconcile import apart, tasks
 from hashhub.reconcile.extract import Extract
-from hashhub.reconcile.local import ask
 from hashhub.reconcile.results import Backend, By, Overlap, Progress
-from hashhub.reconcile.work import Job, work
+from hashhub.reconcile.work import Job, ask, work
 from hashhub.store import events
 from hashhub.store import operations as stored
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
@@ -258,7 +257,7 @@ def test_what_is_hidden_changes_no_result(open_hub: Open, tmp_path: Path, task: 
 
 def test_an_extract_holds_what_may_leave_and_each_time_it_leaves_is_on_record(scene: Scene, tmp_path: Path) -> None:
     operation = scene.done(scene.alpha, tasks.ExtractEntries())
-    made = msgspec.json.decode(operation.response, type=tasks.ExtractMade)
+    made = msgspec.json.decode(operation.response, type=tasks.ExtractResult)
     assert (made.hash_sets, made.left_out) == (("alpha/list", "gamma/list"), ("delta/list",))
     assert not _exports(scene)
     target = scene.files(scene.alpha, operation, tmp_path / "copy")

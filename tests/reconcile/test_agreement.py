@@ -21,7 +21,7 @@ from hashhub import schemes
 from hashhub.model import EntryState, Purpose
 from hashhub.reconcile import agreement as agreement_module
 from hashhub.reconcile import items as items_module
-from hashhub.reconcile.agreement import MAX_SUGGESTIONS, MIN_ITEMS, compute, wilson, words_of
+from hashhub.reconcile.agreement import MAX_SUGGESTIONS, MIN_ITEMS, compute, proportion, words_of
 from hashhub.reconcile.alpha import NOMINAL, ORDINAL, Alpha, alpha
 from hashhub.reconcile.consensus import Independence, Votes, dawid_skene, others
 from hashhub.reconcile.extract import Extract
@@ -232,11 +232,11 @@ class TestWilson:
         ],
     )
     def test_is_the_known_interval(self, count: int, items: int, low: float, high: float) -> None:
-        share = wilson(count, items)
+        share = proportion(count, items)
         assert [share.low, share.high] == pytest.approx([low, high], abs=1e-6)
 
     def test_of_nothing_nothing_is_known(self) -> None:
-        assert wilson(0, 0) == Proportion(count=0, items=0, low=0.0, high=1.0)
+        assert proportion(0, 0) == Proportion(count=0, items=0, low=0.0, high=1.0)
 
 
 def test_dawid_skene_recovers_who_errs_and_how() -> None:

@@ -56,7 +56,7 @@ def test_who_is_not_rated_moves_no_figure_and_is_told(flooded: Extract, tmp_path
         answer = ask(task, flooded, tmp_path / "out")
         assert answer.left_out == told
         assert without(answer) == ask(task, alone, tmp_path / "out")
-    gaps: tasks.GapsFound = ask(tasks.FindGaps(jurisdiction="DE"), flooded, tmp_path / "out")
+    gaps: tasks.GapsResult = ask(tasks.FindGaps(jurisdiction="DE"), flooded, tmp_path / "out")
     assert gaps.gaps.left_out == told
     assert without(gaps.gaps) == ask(tasks.FindGaps(jurisdiction="DE"), alone, tmp_path / "out").gaps
     assert ask(tasks.FindLinks(), flooded, tmp_path / "out").left_out == told
@@ -103,14 +103,14 @@ def test_gaps_are_of_the_items_that_agreement_finds(tmp_path: Path) -> None:
         ListedEntry(hash_set="b/list", digests={"MD5": "3", "SHA1": "3"}),
     ]
     extract = write_extract(tmp_path / "extract", SETS, entries)
-    found: tasks.GapsFound = ask(tasks.FindGaps(jurisdiction="DE"), extract, tmp_path / "out")
+    found: tasks.GapsResult = ask(tasks.FindGaps(jurisdiction="DE"), extract, tmp_path / "out")
     assert (found.gaps.items, found.gaps.by_contributor) == (3, {"a": 2, "b": 2, "e": 1})
     rows = [msgspec.json.decode(line, type=Gap) for line in (tmp_path / "out" / tasks.ROWS).read_bytes().splitlines()]
     assert {row.entries for row in rows} == {("a/list/1",), ("b/list/2", "e/list/3"), ("a/list/4", "b/list/5")}
 
 
 def test_the_report_says_so_and_when(flooded: Extract, tmp_path: Path) -> None:
-    made: tasks.ReportMade = ask(tasks.WriteReport(), flooded, tmp_path / "out")
+    made: tasks.ReportResult = ask(tasks.WriteReport(), flooded, tmp_path / "out")
     page = (tmp_path / "out" / tasks.FILES / "report.html").read_text()
     assert [x.contributor for x in made.left_out] == ["flood"]
     assert "flood (F)" in page.partition("</section>")[0]

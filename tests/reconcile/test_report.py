@@ -80,7 +80,7 @@ class Page(HTMLParser):
 
 
 def share(count: int = 3, items: int = 4) -> Proportion:
-    return agreeing.wilson(count, items)
+    return agreeing.proportion(count, items)
 
 
 def scheme_of(text: str) -> Scheme:

@@ -57,11 +57,11 @@ AGREEING = st.builds(
 RESPONSES = st.one_of(
     overlaps(),
     st.builds(
-        tasks.ExtractMade, revision=NUMBERS, hash_sets=several(SETS), left_out=several(SETS), files=several(FILES)
+        tasks.ExtractResult, revision=NUMBERS, hash_sets=several(SETS), left_out=several(SETS), files=several(FILES)
     ),
-    st.builds(tasks.LinksFound, revision=NUMBERS, exact=NUMBERS, near=NUMBERS, rows=NUMBERS, is_cut=st.booleans()),
+    st.builds(tasks.LinksResult, revision=NUMBERS, exact=NUMBERS, near=NUMBERS, rows=NUMBERS, is_cut=st.booleans()),
     st.builds(
-        tasks.GapsFound,
+        tasks.GapsResult,
         gaps=st.builds(
             r.Gaps,
             jurisdiction=COUNTRIES,
@@ -74,7 +74,7 @@ RESPONSES = st.one_of(
         rows=NUMBERS,
         is_cut=st.booleans(),
     ),
-    st.builds(tasks.ReportMade, revision=NUMBERS, files=several(FILES)),
+    st.builds(tasks.ReportResult, revision=NUMBERS, files=several(FILES)),
     st.builds(
         r.Agreement,
         revision=NUMBERS,

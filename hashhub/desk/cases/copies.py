@@ -106,9 +106,7 @@ class Copies:
         return max([looked, *(c.time for c in copies)])
 
     def add(self, name: str, place: str, how: str, *, actor: str) -> bool:
-        """List a copy; return whether it is new. One that was removed and is there again is listed as there, and so is
-        one of a place where another file may stay: one that was noticed by something else.
-        """
+        """List a copy; return whether it is new, also where one was removed or another file may stay."""
         with self._records.transaction():
             place = place[:MOST_PLACE]
             [(count,)] = self._records.rows("SELECT count(*) FROM case_copy WHERE case_id = ?", (name,))

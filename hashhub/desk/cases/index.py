@@ -59,7 +59,7 @@ class CaseHit(NamedTuple):
         return self.variant == _FRAME, self.distance
 
 
-class _Stops(NamedTuple):
+class _CaseState(NamedTuple):
     action: Action
     until: datetime | None
     hashes: list[tuple[Hash, str]]
@@ -76,10 +76,10 @@ class CaseIndex:
         self._change = 0
         self._version: Version = (0, 0)
         self._next_ending = 0.0
-        self._stops: dict[str, _Stops] = {}
+        self._stops: dict[str, _CaseState] = {}
         self._by_digest: dict[Hash, list[str]] = {}
-        self._pdq = _Near()
-        self._frames = _Near()
+        self._pdq = CaseDigests()
+        self._frames = CaseDigests()
 
     def hits(self, query: Query) -> list[CaseHit]:
         """Return the nearest hit for each case of which this is a copy. Frames of an uploaded video meet pictures of
@@ -143,14 +143,12 @@ class CaseIndex:
         if name not in best or hit.rank < best[name].rank:
             best[name] = hit
 
-    def _current(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
+    def _current(self) -> tuple[Mapping[Hash, list[str]], CaseDigests, CaseDigests]:
         loaded = self._load()
         return self._load() if self._end_unconfirmed() else loaded
 
     def _end_unconfirmed(self) -> bool:
-        """Have cases ended that nobody confirmed in time; return whether that was tried. One that cannot be ended now,
-        such as by a clock that is doubted, goes on, and is looked at again a minute later.
-        """
+        """End cases that nobody confirmed in time; return whether it was tried, each minute at most."""
         with self._lock:
             if all(stops.until is None or stops.until > now() for stops in self._stops.values()):
                 return False
@@ -161,7 +159,7 @@ class CaseIndex:
             self._cases.end_unconfirmed()
         return True
 
-    def _load(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
+    def _load(self) -> tuple[Mapping[Hash, list[str]], CaseDigests, CaseDigests]:
         with self._lock:
             version = self._cases.version()  # before what it tells of is read
             if version == self._version:
@@ -172,7 +170,7 @@ class CaseIndex:
                     if action is Action.ALLOW or (self._only and name != self._only):
                         self._stops.pop(name, None)
                     else:
-                        self._stops[name] = _Stops(action, until, hashes)
+                        self._stops[name] = _CaseState(action, until, hashes)
                 by_digest: dict[Hash, list[str]] = {}
                 pdq: list[tuple[str, bytes]] = []
                 frames: list[tuple[str, bytes]] = []
@@ -182,12 +180,12 @@ class CaseIndex:
                             by_digest.setdefault(h, []).append(name)
                         else:
                             (pdq if h.algorithm == "PDQ" else frames).append((name, h.digest))
-                self._by_digest, self._pdq, self._frames = by_digest, _Near(pdq), _Near(frames)
+                self._by_digest, self._pdq, self._frames = by_digest, CaseDigests(pdq), CaseDigests(frames)
             self._change, self._version = last, version
             return self._by_digest, self._pdq, self._frames
 
 
-class _Near:
+class CaseDigests:
     """Digests of 32 bytes, and all of them within MAX_DISTANCE of others."""
 
     def __init__(self, named: Iterable[tuple[str, bytes]] = ()) -> None:

@@ -65,15 +65,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A case, without its digests.
-
-    Attributes:
-        action: What is done with copies now.
-        until: When an unconfirmed case stops holding copies; None: it does not stop by itself.
-        exact_only: Only the very files are stopped: there is no perceptual hash, or one that would match strangers'.
-        not_searched: What of the item is not looked for, and why, in sentences: hashes that were left out, the film of
-            a motion photo.
-        stopped: Uploads that were held or blocked because of it.
+    """A case, without its digests. `action`: what is done with copies now, `until` when; None: it does not stop by
+    itself. `exact_only`: only the very files are stopped, for want of a telling perceptual hash. `not_searched`: what
+    is not looked for and why, in sentences. `stopped`: uploads held or blocked because of it.
     """
 
     name: str

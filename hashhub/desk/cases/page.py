@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from hashhub.desk.cases.clocks import in_utc
 
 if TYPE_CHECKING:
-    from hashhub.desk.cases.clocks import Deadline
     from hashhub.desk.cases.copies import CaseCopy, Scan
     from hashhub.desk.cases.life import CaseRecord
 
@@ -34,7 +33,12 @@ def page(record: CaseRecord) -> str:
         "",
         "| rule | due | standing | source |",
         "|---|---|---|---|",
-        *(f"| {_cell(c.title)} | {_due(c)} | {_standing(c)} | {c.source} |" for c in case.clocks),
+        *(
+            f"| {_cell(c.title)} | {in_utc(c.due)} | {c.standing.lower()} | {c.source} |"
+            if c.due
+            else f"| {_cell(c.title)} | no number of hours | - | {c.source} |"
+            for c in case.clocks
+        ),
         "",
         "## Copies",
         "",
@@ -52,7 +56,10 @@ def page(record: CaseRecord) -> str:
         *_looked_at_in_part(record.scans),
         "## What was done",
         "",
-        *(f"- {e['time']} {e['kind']} by {_cell(e['actor'])}{_because(e['reason'])}" for e in record.history),
+        *(
+            f"- {e['time']} {e['kind']} by {_cell(e['actor'])}{': ' * bool(e['reason'])}{_cell(e['reason'])}"
+            for e in record.history
+        ),
         "",
         f"Written {in_utc(record.write_time)}.",
         "",
@@ -87,18 +94,6 @@ def _looked_at_in_part(scans: Sequence[Scan]) -> list[str]:
         *([f"- and {more} more"] if more else []),
         "",
     ]
-
-
-def _due(clock: Deadline) -> str:
-    return in_utc(clock.due) if clock.due else "no number of hours"
-
-
-def _standing(clock: Deadline) -> str:
-    return clock.standing.lower() if clock.due else "-"
-
-
-def _because(reason: str) -> str:
-    return f": {_cell(reason)}" if reason else ""
 
 
 def _cell(text: str) -> str:

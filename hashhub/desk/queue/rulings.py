@@ -10,7 +10,7 @@ from hashhub.desk.people import ACCOUNT
 from hashhub.desk.queue.reviews import LaterAnswers, ReviewSender
 from hashhub.desk.queue.stored_decision import StoredDecision, changes_since, facts_of, hits_of, is_of_now, recorded
 from hashhub.desk.queue.view import ReviewQueue, RulingCode
-from hashhub.desk.rechecks import have_told
+from hashhub.desk.rechecks import queue_follow_up
 from hashhub.desk.records import HOOK, UploadState
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
 from hashhub.hashes import is_exact
@@ -30,7 +30,7 @@ _OBJECTIONS: Final = {
 }
 
 
-class _FirstWord(NamedTuple):
+class _FirstProposal(NamedTuple):
     """What the first of two persons said of a release. `facts`: a digest of all that it rests on."""
 
     actor: str
@@ -64,7 +64,7 @@ class Rulings:
             if (proposal := self._queue.proposal(reference)) is not None:
                 self._end_proposal(reference, actor, f"{actor} confirmed the match that {proposal.actor} would release")
             self._rule(reference, UploadState.REMOVED, "CONFIRM", "", comment, (actor,))
-            have_told(self._records, self._settings, checked, Action.BLOCK, checked.decision.verdict)
+            queue_follow_up(self._records, self._settings, checked, Action.BLOCK, checked.decision.verdict)
             self._reviews.say(reference, checked, ReviewKind.CONFIRMED, was=state, becomes=UploadState.REMOVED)
         return UploadState.REMOVED
 
@@ -94,7 +94,7 @@ class Rulings:
                 facts = self._facts(reference, upload, cases)
                 first = self._first_word(reference, actor)
                 if first is None:
-                    self._propose(reference, _FirstWord(actor, code, facts), comment)
+                    self._propose(reference, _FirstProposal(actor, code, facts), comment)
                     return state
                 is_stale = first.facts != facts
                 if is_stale:
@@ -106,7 +106,7 @@ class Rulings:
             if not is_stale:
                 self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
                 self._rule(reference, UploadState.RELEASED, "RELEASE", code, comment, actors)
-                have_told(self._records, self._settings, checked, Action.ALLOW, checked.decision.verdict)
+                queue_follow_up(self._records, self._settings, checked, Action.ALLOW, checked.decision.verdict)
                 self._reviews.say(reference, checked, _OBJECTIONS.get(code), was=state, becomes=UploadState.RELEASED)
         if is_stale:
             raise Conflict(
@@ -191,17 +191,17 @@ class Rulings:
             viewed_by=[name for name in actors if (name,) in looked],
         )
 
-    def _first_word(self, reference: str, actor: str) -> _FirstWord | None:
+    def _first_word(self, reference: str, actor: str) -> _FirstProposal | None:
         """Return who proposed the release, for which facts; None where nobody did whose word counts beside `actor`."""
         rows = self._records.rows("SELECT actor, code, facts FROM proposal WHERE reference = ?", (reference,))
-        first = _FirstWord(*rows[0]) if rows else None
+        first = _FirstProposal(*rows[0]) if rows else None
         if first is not None and first.actor.startswith(ACCOUNT) and not actor.startswith(ACCOUNT):
             # Whoever used the account while there were no persons may be this very person.
             self._end_proposal(reference, HOOK, "an account proposed it, and there are persons now")
             return None
         return first
 
-    def _propose(self, reference: str, first: _FirstWord, comment: str) -> None:
+    def _propose(self, reference: str, first: _FirstProposal, comment: str) -> None:
         self._records.write(
             "INSERT INTO proposal VALUES (?, ?, ?, ?, ?, ?)",
             (reference, first.actor, first.code, comment, first.facts, now().isoformat()),
@@ -235,7 +235,7 @@ def _refuse_while_blocked(code: RulingCode, cases: Sequence[CaseHit]) -> None:
             )
 
 
-def _check_agreed(reference: str, first: _FirstWord, actor: str, code: RulingCode) -> None:
+def _check_agreed(reference: str, first: _FirstProposal, actor: str, code: RulingCode) -> None:
     """Raise unless another person than the first says the same."""
     if first.actor == actor:
         raise FailedPrecondition(

@@ -65,10 +65,8 @@ WAITING: Final = (UploadState.BLOCKED, UploadState.HELD, UploadState.UNANSWERED)
 
 
 class RulingCode(StrEnum):
-    """Why an upload is released.
-
-    FALSE_POSITIVE: the upload is the listed file, and is not what the list says. NOT_ILLEGAL_HERE: it is, and is legal
-    here. DIFFERENT_PICTURE: it only comes near to what is listed. OTHER: the comment says why.
+    """Why an upload is released. FALSE_POSITIVE: it is the listed file, not what the list says. NOT_ILLEGAL_HERE: it
+    is, and is legal here. DIFFERENT_PICTURE: only near. OTHER: see the comment.
     """
 
     FALSE_POSITIVE = "FALSE_POSITIVE"

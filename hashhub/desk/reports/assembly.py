@@ -43,7 +43,10 @@ def gather(
         raise InvalidArgument.field("facts", f"state something about {unknown[0]!r}, which is not reported here")
     reported = []
     for reference in references:
-        checked = _checked(records, reference)
+        upload = records.get_upload(reference)
+        if upload is None:
+            raise NotFound(f"no upload {reference[:40]!r} is on record")
+        _, checked = upload
         about = by_reference.get(reference, {})
         if not isinstance(about, dict) or set(about) - _FILE_STATED:
             raise InvalidArgument.field("facts", f"files.{reference} may state {', '.join(sorted(_FILE_STATED))}")
@@ -113,13 +116,6 @@ def _expanded(records: Records, references: Sequence[str]) -> Iterator[str]:
 def _printed(text: str) -> str:
     """Return a stranger's name for an upload without what a draft may not hold, so that it can be written."""
     return UNSAID.sub("\N{REPLACEMENT CHARACTER}", text)[:_MOST_NAME]
-
-
-def _checked(records: Records, reference: str) -> DecisionRecord:
-    rows = records.rows("SELECT checked FROM upload WHERE reference = ?", (reference,))
-    if not rows:
-        raise NotFound(f"no upload {reference[:40]!r} is on record")
-    return read_checked(rows[0][0], reference)
 
 
 def _seen(checked: DecisionRecord) -> tuple[ContentView, ...]:

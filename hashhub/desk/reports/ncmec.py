@@ -83,18 +83,13 @@ def _report(draft: Draft, out: OmissionTracker) -> list[Node]:
         *_text("lastName", reporter.last_name),
         *_text("email", reporter.email),
     ]
-    report.append(
-        (
-            "reporter",
-            {},
-            [
-                ("reportingPerson", {}, person),
-                *_text("companyTemplate", reporter.company_text),
-                *_text("termsOfService", reporter.terms),
-                *_text("legalURL", reporter.legal_url),
-            ],
-        )
-    )
+    by: list[Node] = [
+        ("reportingPerson", {}, person),
+        *_text("companyTemplate", reporter.company_text),
+        *_text("termsOfService", reporter.terms),
+        *_text("legalURL", reporter.legal_url),
+    ]
+    report.append(("reporter", {}, by))
     if subject := list(_subject(draft, out)):
         report.append(("personOrUserReported", {}, subject))
     report += _text("additionalInfo", draft.note)
@@ -119,16 +114,13 @@ def _subject(draft: Draft, out: OmissionTracker) -> Iterator[Node]:
 
 
 def _ip_event(event: IpEvent) -> Node:
-    return (
-        "ipCaptureEvent",
-        {},
-        [
-            *_text("ipAddress", event.address),
-            *_text("eventName", event.kind),
-            *_text("dateTime", zoned(event.time) if event.time else ""),
-            *_text("port", str(event.port) if event.port is not None else ""),
-        ],
-    )
+    parts = [
+        *_text("ipAddress", event.address),
+        *_text("eventName", event.kind),
+        *_text("dateTime", zoned(event.time) if event.time else ""),
+        *_text("port", str(event.port) if event.port is not None else ""),
+    ]
+    return "ipCaptureEvent", {}, parts
 
 
 def _details(number: int, file: ReportedFile, out: OmissionTracker, *, industry_mou: bool) -> list[Node]:

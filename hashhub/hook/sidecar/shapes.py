@@ -14,7 +14,7 @@ import msgspec
 
 from hashhub.desk.decision import Action, Decision
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
-from hashhub.sqlite_files import open_regular
+from hashhub.local_files import open_regular
 
 STATUS: Final = {Action.ALLOW: 200, Action.HOLD: 403, Action.BLOCK: 451}
 """What a caller that looks at the status only is told: neither a held nor a blocked upload may pass as accepted. 409

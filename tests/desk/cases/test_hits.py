@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hashhub.desk.cases.index import CaseIndex, _Near
+from hashhub.desk.cases.index import CaseDigests, CaseIndex
 from hashhub.desk.cases.item import CaseItem, item_of, item_of_hashes
 from hashhub.desk.cases.life import Cases
 from hashhub.desk.cases.page import page
@@ -228,7 +228,7 @@ def test_frames_made_to_be_near_every_case_are_compared_in_bounded_memory() -> N
         flips = Random(number).sample(range(256), 15)
         return (int.from_bytes(pdq) ^ sum(1 << bit for bit in flips)).to_bytes(32)
 
-    of_cases = _Near((f"case-{n // 20}", near(n)) for n in range(10_000))
+    of_cases = CaseDigests((f"case-{n // 20}", near(n)) for n in range(10_000))
     frames = [near(100_000 + n) for n in range(100)]
     tracemalloc.start()
     try:

@@ -1,16 +1,23 @@
-"""What stands in the way of a file kept here, by the system's error; files opened so that nothing can block it."""
+"""Files kept on this machine: what stands in the way of one, and databases of SQLite beside others that are opened.
+
+A process that closes any descriptor of a database loses its locks, and another process removes the journal with all
+that stands in it alone (https://www.sqlite.org/howtocorrupt.html, 2.2). So nothing but SQLite opens its files.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _DIRECTORY_EXPECTED: Final = frozenset({errno.EEXIST, errno.ENOTDIR})
 _SHOWN: Final = 3  # of a path's names: which file it is, and nothing of where the machine keeps its data
+_ENDS: Final = ("", "-wal", "-shm", "-journal")
+_databases: Final[set[str]] = set()
 
 
 def is_in_the_way(error: OSError) -> bool:
@@ -75,3 +82,43 @@ def _kind(path: Path) -> str:
     if stat.S_ISDIR(mode):
         return "directory"
     return "file" if stat.S_ISREG(mode) else "device, pipe or socket"
+
+
+def connect(path: Path, **options: Any) -> sqlite3.Connection:
+    """Open or make a database for its owner only, as `sqlite3.connect` does. Raises OSError where it is another's."""
+    _databases.add(str(path.absolute()))  # before it is opened, and for good: another connection may stay
+    database: sqlite3.Connection = sqlite3.connect(path, **options)
+    try:
+        path.chmod(0o600)  # by its name, without opening it; SQLite gives its other files the permissions of this one
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_regular(path: str | Path, *, folder: int | None = None, follow: bool = True) -> int:
+    """Open a regular file that somebody named, to read it; `folder`: descriptor of where the path begins. Raises
+    OSError for anything else, unopened: a pipe, a device, a database of `connect`, a link unless `follow`.
+    """
+    # With O_PATH nothing is opened yet: closing it gives no lock up.
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if _is_database(status):
+            raise OSError(errno.EBUSY, "it is a database that hashhub has open", str(path))
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(handle)
+
+
+def _is_database(status: os.stat_result) -> bool:
+    for name in tuple(_databases):
+        for end in _ENDS:
+            try:
+                if os.path.samestat(status, os.stat(name + end)):  # noqa: PTH116 - thrice as fast, for each file
+                    return True
+            except OSError:
+                continue
+    return False
