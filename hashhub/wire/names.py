@@ -100,7 +100,8 @@ def parse_subject(name: str, field: str = "subject") -> str:
 
 def resource_name(kind: str, name: str) -> str:
     """Return the resource name of what the model calls `name` (`alpha/list/7`), or `name` if it says too little."""
-    collections, ids = _KINDS[kind][0].split("/")[::2] if kind in _KINDS else [], name.split("/")
+    has_name = kind in _KINDS and kind not in {"Author", "Event", "Review"}  # which the model calls otherwise
+    collections, ids = _KINDS[kind][0].split("/")[::2] if has_name else [], name.split("/")
     if len(ids) != len(collections):
         return name
     return "/".join(f"{collection}/{one}" for collection, one in zip(collections, ids, strict=True))
