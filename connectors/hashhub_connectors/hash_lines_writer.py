@@ -57,7 +57,8 @@ class HashLinesWriter:
             end = f"  {entry.name}\n" if has_names else "\n"
             losses = []
             if len(chosen) > 1:
-                detail = f"its {len(chosen)} digests are on lines of their own: nothing tells that they are of one item"
+                what = f"its {len(chosen)} digests stand in lines of their own"
+                detail = f"{what}: nothing tells that they are of one item"
                 losses.append(Loss(entry.name, "hashes", "ONE_A_LINE", detail))
             if algorithm:
                 left = sorted({h.algorithm for h in entry.hashes} - {algorithm})
