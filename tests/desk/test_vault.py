@@ -596,23 +596,6 @@ class TestTime:
         self.pass_(300)
         assert vault.sweep() == []
 
-    def test_a_hold_set_while_it_is_swept_counts(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-        vault = place.open()
-        reference = keep(vault)
-        self.pass_(100)
-        other, when_due = place.open(sweep_first=False), RetentionPeriod.due
-
-        def due(period: RetentionPeriod, **times: Any) -> tuple[datetime, str]:
-            """Hold the upload once the sweep has read that nobody does."""
-            monkeypatch.setattr(RetentionPeriod, "due", when_due)
-            other.hold([reference], case="court-7", actor="ann", reason="order")
-            return when_due(period, **times)
-
-        monkeypatch.setattr(RetentionPeriod, "due", due)
-        assert vault.sweep() == []  # of what stays nobody is told that it is erased
-        assert [(item.reference, item.due_why) for item in vault.items()] == [(reference, "legal hold court-7")]
-        assert vault.check(actor="ann").opened == 1
-
 
 def test_a_running_hook_erases_what_is_due_without_any_upload(place: Place) -> None:
     vault = place.open()

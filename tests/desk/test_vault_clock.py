@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hashhub.desk.clock import ClockReading
 from hashhub.desk.queue.rulings import Rulings
 from hashhub.desk.queue.view import RulingCode
+from hashhub.desk.retention import RetentionPeriod
 from hashhub.desk.vault import Vault
 from hashhub.errors import LimitExceeded
 from hashhub.model import now
@@ -52,6 +54,25 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
+
+
+def test_a_hold_set_while_it_is_swept_counts(place: Place, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault, other, when_due = place.open(), place.open(), RetentionPeriod.due
+    reference = keep(vault)
+    machine.run(100 * 24)
+
+    def due(period: RetentionPeriod, **times: Any) -> tuple[datetime, str]:
+        """Hold the upload once the sweep has read that nobody does."""
+        monkeypatch.setattr(RetentionPeriod, "due", when_due)
+        other.hold([reference], case="court-7", actor="ann", reason="order")
+        return when_due(period, **times)
+
+    monkeypatch.setattr(RetentionPeriod, "due", due)
+    assert vault.sweep() == []  # of what stays nobody is told that it is erased
+    assert [(item.reference, item.due_why) for item in vault.items()] == [(reference, "legal hold court-7")]
+    assert vault.check(actor="ann").opened == 1
+    other.lift(case="court-7", reference=None, actor="ann", reason="ended")
+    assert vault.sweep() == [reference]
 
 
 class TestWrongClock:
