@@ -339,7 +339,7 @@ class Pipeline:
     async def _principal(self, envelope: Envelope) -> Principal:
         secret = _secret(envelope.authorization)
         principal = self.recall(secret)
-        if principal is not None:
+        if principal is not None and self.quotas.is_prepared(principal.name):
             return principal
         if not secret:
             return self.authenticate(secret)  # nothing is looked up for none

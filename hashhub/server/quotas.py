@@ -85,6 +85,10 @@ class TokenQuotas:
         """See to it that taking from this token's quotas waits for nothing; this may wait for a moment itself."""
         self._counts.prepare(token)
 
+    def is_prepared(self, token: str) -> bool:
+        """Whether `prepare` has ended for this token."""
+        return self._counts.is_prepared(token)
+
     def take(self, principal: Principal, quota: str, count: int = 1) -> None:
         """Take so much of a quota; `give` gives it back. Raises LimitExceeded when the token has no more of it."""
         most = self.most(principal, quota)
@@ -271,6 +275,10 @@ class QuotaCounts:
         """Make the token's row if need be, so that `take` waits for nobody."""
         if token not in self._rows:
             self.make_row(token)
+
+    def is_prepared(self, token: str) -> bool:
+        """Whether the token has its row."""
+        return token in self._rows
 
     def take(self, token: str, what: str, count: int, most: int) -> bool:
         """Add to what the token holds if that is `most` then, or if it holds nothing else; tell whether it was."""

@@ -764,15 +764,25 @@ class EntryTransitions:
         )
 
     def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
-        """Return which of the entries were replaced by one that is ACTIVE, and by which."""
-        later = self._db.by_keys("SELECT x.later FROM succession x WHERE x.earlier {keys}", "int8", (), ids, c)
-        self._outstanding.settle_these(c, [row[0] for row in later])
+        """Return which of the entries were replaced, directly or in several steps, by one that is ACTIVE; by which."""
         sql = (
-            "SELECT x.earlier, x.later FROM succession x "  # noqa: S608 - our own numbers
-            "JOIN entry e ON e.id = x.later "
-            f"WHERE e.state = {ACTIVE} AND NOT EXISTS ({STAGED_AROUND}) AND x.earlier {{keys}}"
+            f"SELECT x.earlier, x.later, e.state = {ACTIVE} AND NOT EXISTS ({STAGED_AROUND}) "  # noqa: S608 - our own
+            "FROM succession x JOIN entry e ON e.id = x.later WHERE x.earlier {keys}"
         )
-        return {row[0]: row[1] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+        replaced: dict[int, int] = {}
+        steps = {i: [i] for i in ids}  # the entries that each was in place of, among those asked for
+        while steps:
+            keys = sorted(steps)
+            later = self._db.by_keys("SELECT x.later FROM succession x WHERE x.earlier {keys}", "int8", (), keys, c)
+            self._outstanding.settle_these(c, [row[0] for row in later])
+            next_steps: dict[int, list[int]] = {}
+            for earlier, successor, is_active in self._db.by_keys(sql, "int8", (), keys, c):
+                if is_active:
+                    replaced.update(dict.fromkeys(steps[earlier], successor))
+                else:
+                    next_steps.setdefault(successor, []).extend(steps[earlier])
+            steps = next_steps
+        return replaced
 
     def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit, more: int = 1) -> bool:
         """Whether so many more withdrawals by hand in a hash set need a second person; a day's first one does not."""

@@ -171,6 +171,20 @@ class TestReverting:
         states = {number_of(e.id): e.state for e in desk.entries("alpha/list")}
         assert states == {before: EntryState.WITHDRAWN, after: EntryState.ACTIVE}
 
+    def test_what_was_replaced_in_two_steps_is_not_restored_beside_the_last(self, any_desk: Desk) -> None:
+        desk = any_desk
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1, external_id="one"))
+        since = now()
+        opened = desk.hub.contribute.open(THIEF, desk.open("alpha/list"))
+        desk.hub.contribute.add(THIEF, opened.id, 0, [item(1, external_id="one", tags=("evil",))], [])
+        desk.hub.contribute.commit(THIEF, opened.id, batch_count=1)
+        desk.contribute("alpha/list", item(1, external_id="one", tags=("mended",)))
+        desk.hub.history.revert(OPERATOR, "thief", since, comment="a stolen token")
+        entries = desk.entries("alpha/list")
+        assert [e.tags for e in entries if e.state is EntryState.ACTIVE] == [("mended",)]
+        assert len(entries) == 3
+
     def test_an_operators_stolen_token(self, desk: Desk) -> None:
         assert desk.hub.tokens.bootstrap()
         desk.hash_set("alpha/list", marking=Marking(tlp=TLP.AMBER))
