@@ -225,6 +225,10 @@ def extra_of(said: Mapping[str, object], left_out: LeftOut, faults: list[HashFau
 
     Other fields are counted. What does not fit into MAX_TEXT characters is left out whole, with BAD_FIELD.
     """
+    if len(said) == 1:
+        ((key, value),) = said.items()
+        if EXTRA.get(key, EXTRA) is None and isinstance(value, str) and len(value) <= _SHORT:
+            return _extra_word(key, value)
     left_out.beyond(said, EXTRA)
     parts: list[str] = []
     too_long: list[str] = []
@@ -243,6 +247,12 @@ def extra_of(said: Mapping[str, object], left_out: LeftOut, faults: list[HashFau
         detail = f"left out, since at most {MAX_TEXT} characters are kept together: {listing(too_long)}"
         faults.append(HashFault("extra", "BAD_FIELD", detail))
     return "{" + ",".join(parts) + "}" if parts else ""
+
+
+@lru_cache(maxsize=4096)  # millions of records share a few
+def _extra_word(key: str, word: str) -> str:
+    known = text(word, key, [])
+    return f'{{"{key}":{_encode(known)}}}' if known else ""
 
 
 def read_extra(text: object, left_out: LeftOut, faults: list[HashFault]) -> str:
