@@ -127,6 +127,7 @@ class Database:
         """Where SQLite's files are; None with PostgreSQL."""
         self._is_refusing = False  # the last write did not fit on the disk, or none are taken
         self._room_tried = 0.0
+        self._names_lock = threading.Lock()
         self._hash_set_names: Mapping[int, str] = {}
         self._hash_set_keys: Mapping[str, int] = {}
         try:
@@ -195,10 +196,11 @@ class Database:
         if not names or not self._hash_set_keys.keys() >= set(names):
             sql = "SELECT key, contributor, id FROM hash_set WHERE key > ? ORDER BY key"
             rows = self.fetch(sql, (max(self._hash_set_names, default=0),))
-            if rows:  # replaced, not changed: other threads read it
+            if rows:
                 new = {key: f"{contributor}/{own}" for key, contributor, own in rows}
-                self._hash_set_names = {**self._hash_set_names, **new}
-                self._hash_set_keys = {name: key for key, name in self._hash_set_names.items()}
+                with self._names_lock:  # both are replaced, not changed: other threads read them
+                    self._hash_set_names = {**self._hash_set_names, **new}
+                    self._hash_set_keys = {name: key for key, name in self._hash_set_names.items()}
         return self._hash_set_names
 
     def hash_set_name(self, key: int) -> str:

@@ -778,7 +778,7 @@ class EntryTransitions:
             next_steps: dict[int, list[int]] = {}
             for earlier, successor, is_active in self._db.by_keys(sql, "int8", (), keys, c):
                 if is_active:
-                    replaced.update(dict.fromkeys(steps[earlier], successor))
+                    replaced |= {i: successor for i in steps[earlier]}
                 else:
                     next_steps.setdefault(successor, []).extend(steps[earlier])
             steps = next_steps
