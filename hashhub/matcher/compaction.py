@@ -225,8 +225,8 @@ class Compaction:
                 self.error = e.message
                 return False
             self._stamp = stamp
-            if self._live.now.snapshot is not None and snapshot.revision < self._live.now.snapshot.revision:
-                return False
+            if snapshot.revision < self._live.logged_from:
+                return False  # what this process holds began later: its log does not reach back so far
             self._live.replace(snapshot.segments, snapshot, snapshot.revision, None)
             self.damaged = False
             self.error = None

@@ -778,7 +778,8 @@ class EntryTransitions:
             next_steps: dict[int, list[int]] = {}
             for earlier, successor, is_active in self._db.by_keys(sql, "int8", (), keys, c):
                 if is_active:
-                    replaced |= {i: successor for i in steps[earlier]}
+                    for entry in steps[earlier]:
+                        replaced[entry] = successor
                 else:
                     next_steps.setdefault(successor, []).extend(steps[earlier])
             steps = next_steps

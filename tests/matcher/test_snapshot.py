@@ -359,6 +359,21 @@ def test_a_reader_that_was_behind_is_brought_forward(tmp_path: Path) -> None:
         assert not reader.contains("MD5", MD5[:1])[0], "an older change is part of the state already"
 
 
+def test_a_reader_that_rebuilt_in_memory_adopts_no_older_snapshot(tmp_path: Path) -> None:
+    late = digests(22, 3)
+    with Matcher(tmp_path, publisher=False) as reader:
+        reader.rebuild(5, [("PDQ", late, np.ones(len(late), np.int64))], or_in_memory=True)
+        publish(tmp_path)
+        assert not reader.refresh()
+        assert reader.contains("PDQ", late).all()
+        with Matcher(tmp_path) as matcher:
+            matcher.apply(6, add={"PDQ": late})
+            matcher.compact()
+        reader.apply(6)
+        assert reader.refresh()
+        assert reader.contains("PDQ", late).all()
+
+
 def test_two_processes_share_a_directory(tmp_path: Path) -> None:
     """A reader in another process: adopts what is published here, keeps up with changes, ends where the publisher
     is.
