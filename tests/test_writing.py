@@ -182,7 +182,7 @@ class TestMechanism:
 _FREE: Final = frozenset(  # what these rename or write are files of their own, in directories of their own
     f"{name}.py"
     for name in (
-        *("writing", "places", "vault", "snapshot", "handover", "child", "apart", "housekeeping", "backup"),
+        *("writing", "places", "vault", "snapshot", "reconcile/work", "child", "apart", "housekeeping", "backup"),
         *("hub/__init__", "extract", "examiner", "database_copy", "trial", "kernel_cache"),
     )
 )
