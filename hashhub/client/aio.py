@@ -38,8 +38,9 @@ from hashhub.model import LiveAnswer, LiveOptions, LivePicture, VideoFrame
 
 _PIECE: Final = 50  # answers that are converted before others on the loop have their turn: some milliseconds
 
-R = TypeVar("R")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_T = TypeVar("_T")
 
 
 class AsyncTransport:
@@ -59,11 +60,11 @@ class AsyncTransport:
         if self._channel is not None:
             await self._channel.close()
 
-    async def ask(self, rpc: Rpc[R]) -> R:
+    async def ask(self, rpc: Rpc[_R]) -> _R:
         """Make a call and return what its answer means. Raises HashHubError."""
         return rpc.read(await self._answer(rpc))
 
-    async def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> AsyncGenerator[R, None]:
+    async def items(self, rpc: Rpc[Iterable[_R]], limit: int | None = None) -> AsyncGenerator[_R, None]:
         """Yield what is on a list's pages, at most `limit`, page by page as it is consumed. Raises HashHubError."""
         count = 0
         while limit is None or count < limit:
@@ -76,7 +77,7 @@ class AsyncTransport:
             if not rpc.turn(answer):
                 return
 
-    async def each(self, rpcs: Iterable[Rpc[Iterable[R]]]) -> AsyncGenerator[R, None]:
+    async def each(self, rpcs: Iterable[Rpc[Iterable[_R]]]) -> AsyncGenerator[_R, None]:
         """Make calls one after the other, as they are consumed, and yield what their answers hold."""
         for rpc in rpcs:
             async with aclosing(self.items(rpc)) as items:
@@ -84,12 +85,12 @@ class AsyncTransport:
                     yield one
 
     async def stream(
-        self, rpc: Rpc[R], rest: AsyncIterable[T] | None = None, put: Callable[[T], Message] = unread
-    ) -> AsyncGenerator[R, None]:
+        self, rpc: Rpc[_R], rest: AsyncIterable[_T] | None = None, put: Callable[[_T], Message] = unread
+    ) -> AsyncGenerator[_R, None]:
         """Make a streaming call and yield what its answers mean until either side ends it; see Transport.stream."""
         failed: list[Exception] = []
 
-        async def requests(rest: AsyncIterable[T]) -> AsyncGenerator[Message, None]:
+        async def requests(rest: AsyncIterable[_T]) -> AsyncGenerator[Message, None]:
             try:
                 yield rpc.request
                 async for one in rest:
@@ -153,10 +154,6 @@ class AsyncTransport:
         if send is None:
             send = self._stubs[name] = stub(self._channel, request)
         return send
-
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 
 class _Deferred:

@@ -107,7 +107,7 @@ def test_nearer_frames_of_somebody_else_drown_no_video(world: World, monkeypatch
     assert any(match.entry.contributor == "hotline" for match in answer.matches)
 
 
-@pytest.mark.parametrize("bound", ["_MOST_OF_DIGEST", "_MOST_ROWS", "_MOST_COMPARED"])
+@pytest.mark.parametrize("bound", ["MOST_OF_DIGEST", "MOST_ROWS", "_MOST_COMPARED"])
 def test_entries_of_somebody_else_that_share_the_frames_push_no_video_out(
     world: World, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:

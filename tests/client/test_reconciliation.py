@@ -119,7 +119,7 @@ def test_rows_come_page_by_page(operator: Client, transport: Transport, monkeypa
     whole = list(links.rows())
     assert len(whole) == 10
     for size in (1, 3, 5, 10):
-        monkeypatch.setattr("hashhub.client.rpc.PAGE", size)
+        monkeypatch.setattr("hashhub.client.transport.PAGE", size)
         assert list(links.rows()) == whole
     for token in ("x", "W10", "WzEsMV0"):
         with pytest.raises(InvalidArgument):

@@ -65,7 +65,7 @@ _STEPS: Final = {
     "writing a page": "from hashhub.client import mirror; once(mirror.Mirror, '_take')",
     "the index": "from hashhub.hook.index import Index; once(Index, '_build', Lost)",
     "a kernel": "from hashhub.matcher import compaction; once(compaction, 'sorted_rows', Lost)",
-    "telling": "from hashhub.cli.hook import sync; once(sync, '_tell', Lost)",
+    "telling": "from hashhub.cli.hook import serve; once(serve, '_tell', Lost)",
     "the stream": "from hashhub.client.transport import Transport; once(Transport, 'stream', later)",
     "the stream, which drops it": "from hashhub.client.transport import Transport; once(Transport, 'stream', Lost)",
 }
