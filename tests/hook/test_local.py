@@ -191,7 +191,7 @@ def test_killed_at_any_moment(site: Site, local: Local) -> None:
     site.desk.contribute("alpha/one", *[item(n) for n in range(1000, 4000)])
     code = (
         "import sys, msgspec; from hashhub.hook.settings import HookSettings; from hashhub.hook.local import Sync\n"
-        "from hashhub.client import mirror; mirror._PAGE = 200\n"
+        "from hashhub.client import mirror; mirror.PAGE = 200\n"
         "settings = msgspec.json.decode(sys.argv[1], type=HookSettings)\n"
         "def told(lines, is_complete): print(lines, flush=True)\n"
         "with Sync(settings) as sync: sync.follow(told)\n"

@@ -154,7 +154,7 @@ from hashhub.hook.settings import HookSettings
 from hashhub.matcher import warm_up
 
 warm_up()
-mirror._PAGE = 4
+mirror.PAGE = 4
 settings = msgspec.json.decode(sys.argv[1], type=HookSettings)
 for line in sys.stdin:
     try:

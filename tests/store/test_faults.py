@@ -50,7 +50,7 @@ from hashhub.store import Store
 from tests.rows import EntryRow, pack_entries
 from hashhub.store import stage as module
 
-module._RUN = int(sys.argv[3])
+module.RUN = int(sys.argv[3])
 store = Store.open(sys.argv[1])
 store.commits.begin_commit(sys.argv[2])
 n = 500
