@@ -8,7 +8,6 @@ compiles.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import logging
@@ -21,10 +20,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, Final, cast
+from typing import Any, Final, cast
 
 import numba
 from llvmlite import binding
+
+from hashhub.local_files import lock
 
 _log = logging.getLogger(__name__)
 _VARIABLE: Final = "HASHHUB_KERNEL_CACHE"
@@ -65,9 +66,9 @@ def load(
     with contextlib.ExitStack() as stack:
         if directories and not is_kept(*modules):
             with contextlib.suppress(OSError):
-                lock = stack.enter_context((directories[0].parent / _LOCK).open("w"))
+                file = stack.enter_context((directories[0].parent / _LOCK).open("w"))
                 end = time.monotonic() + _LONGEST_WAIT
-                while not _is_taken(lock) and time.monotonic() < end:
+                while not lock(file) and time.monotonic() < end:
                     time.sleep(_LOOK_SECONDS)
             for path in directories:
                 _copy_from_others(path)
@@ -86,14 +87,6 @@ def load(
             for path in directories:
                 with contextlib.suppress(OSError):
                     (path / _COMPLETE).touch()
-
-
-def _is_taken(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def compiled_for(kernel: Any, arguments: Sequence[Any]) -> Callable[..., Any]:

@@ -7,11 +7,13 @@ that stands in it alone (https://www.sqlite.org/howtocorrupt.html, 2.2). So noth
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
 import stat
+from io import FileIO
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _DIRECTORY_EXPECTED: Final = frozenset({errno.EEXIST, errno.ENOTDIR})
@@ -51,6 +53,24 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
     os.close(descriptor)
     code = errno.EISDIR if stat.S_ISDIR(kind) else errno.ENXIO
     raise OSError(code, os.strerror(code), str(path))
+
+
+def lock(file: FileIO | IO[Any], *, wait: bool = False) -> bool:
+    """Keep other processes from a file until it is closed; return False where one of them has it, unless `wait`."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def lock_file(path: Path, mode: int = 0o600, *, wait: bool = False) -> FileIO | None:
+    """Open or make a file to append to it, and `lock` it; return None where another process has it. Raises OSError."""
+    file = FileIO(open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode), "r+")
+    if lock(file, wait=wait):
+        return file
+    file.close()
+    return None
 
 
 def read_file(path: Path) -> bytes:

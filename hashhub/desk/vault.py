@@ -10,7 +10,6 @@ row is written: one without row and lock was left by a process that died, and no
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import secrets
@@ -38,6 +37,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.local_files import lock
 from hashhub.model import Verdict, now
 from hashhub.writing import check, sync, written
 
@@ -160,7 +160,7 @@ class Vault:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             try:
                 with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    lock(file)
                     written = seal(content, file, key, name, max_bytes=self._settings.max_upload_bytes)
                     if written != size:
                         raise LimitExceeded(
@@ -435,13 +435,12 @@ class Vault:
     def _remove_orphan(self, path: Path) -> int:
         try:
             with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Locked by nobody else now; its row may have been written since the rows were read.
-                if self._records.rows("SELECT 1 FROM vault_item WHERE name = ?", (path.name,)):
+                # Once nobody else has it locked: its row may have been written since the rows were read.
+                if not lock(file) or self._records.rows("SELECT 1 FROM vault_item WHERE name = ?", (path.name,)):
                     return 0
                 path.unlink(missing_ok=True)
                 return 1
-        except (BlockingIOError, FileNotFoundError):
+        except FileNotFoundError:
             return 0  # its process is at work, or was until now
 
     @contextmanager

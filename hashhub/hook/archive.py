@@ -7,8 +7,6 @@ same reasons, is the same upload in the records.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +21,7 @@ from hashhub.desk.settings import HashingSite
 from hashhub.errors import Conflict, HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hook.places import ObjectPlace, StoredObject
+from hashhub.local_files import lock_file
 from hashhub.model import Query, ReasonLine
 from hashhub.scans.engine import KnownFile, ListedFile, ScanEngine, ScanMemory, UnreadableItem
 from hashhub.trust import ReasonCode
@@ -86,15 +85,11 @@ def only_scan(settings: HookSettings) -> Iterator[None]:
     """Raise Conflict while another scan of an archive is under way with the data directory of these settings."""
     directory = Path(settings.data)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            raise Conflict("another scan is under way with this data directory; wait until it is done") from e
+    lock = lock_file(directory / _LOCK)
+    if lock is None:
+        raise Conflict("another scan is under way with this data directory; wait until it is done")
+    with lock:
         yield
-    finally:
-        os.close(lock)
 
 
 def scan_storage(

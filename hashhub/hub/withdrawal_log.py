@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import itertools
@@ -20,7 +19,7 @@ import threading
 from collections import defaultdict
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -28,12 +27,14 @@ from hashhub.errors import FailedPrecondition, HashHubError, NotFound, Unavailab
 from hashhub.frames import known_by
 from hashhub.hub.intake.identity import HeldItems
 from hashhub.hygiene import Code
+from hashhub.local_files import lock_file
 from hashhub.model import SYSTEM, EntryState, EventKind, Principal, Role, Withdrawal, WithdrawalReason, now
 from hashhub.store import BY_SOURCE, IdSet, Origin, Position, TransitionCommand, WithdrawalByHand, trace_of
 from hashhub.store.holds import HeldItem, Hold, traces_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from io import FileIO
     from pathlib import Path
 
     from hashhub.model import Entry, Event
@@ -344,15 +345,12 @@ class WithdrawalLog:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
-        file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with cast("FileIO", lock_file(self._path, wait=True)) as opened:
+            file = opened.fileno()
             size = os.fstat(file).st_size
             if size and os.pread(file, 1, size - 1) != b"\n":  # of a line that a crash cut off
                 os.write(file, b"\n")
             yield file
-        finally:
-            os.close(file)
 
     def _last_revision(self, file: int) -> int:
         """Return up to which revision the file knows this database."""

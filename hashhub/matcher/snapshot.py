@@ -20,7 +20,6 @@ CURRENT. Files are written with `write`, never through a mapping: a full disk is
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import mmap
@@ -28,18 +27,18 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import BytesIO
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import SEARCHED
-from hashhub.local_files import is_in_the_way, obstacle, open_file, read_file
+from hashhub.local_files import is_in_the_way, lock_file, obstacle, open_file, read_file
 from hashhub.matcher.index import (
     Progress,
     Rows,
@@ -120,12 +119,12 @@ class Directory:
         """
         self._path = path
         self._snapshots = path / "snapshots"
-        self._lock: BinaryIO | None = None
-        self._recheck: BinaryIO | None = None
+        self._lock: FileIO | None = None
+        self._recheck: FileIO | None = None
         with disk_errors("opening"):
             self._snapshots.mkdir(parents=True, exist_ok=True)
             if publisher:
-                self._lock = self._take_lock("publisher.lock")
+                self._lock = lock_file(self._path / "publisher.lock", 0o666)
                 if self._lock is None:
                     raise FailedPrecondition(
                         "another process already publishes in this matcher directory; open it with publisher=False, or "
@@ -142,16 +141,6 @@ class Directory:
                     self.close()
                     raise
 
-    def _take_lock(self, name: str) -> BinaryIO | None:
-        """Take a lock, or return None where another process has it."""
-        handle = os.fdopen(open_file(self._path / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), "ab")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            return None
-        return handle
-
     def close(self) -> None:
         """Release the locks."""
         for lock in (self._lock, self._recheck):
@@ -162,15 +151,18 @@ class Directory:
     def may_recheck(self) -> bool:
         """Whether this process is the one that compares the files again; it is from then on."""
         with disk_errors("taking a lock"):
-            self._recheck = self._recheck or self._take_lock("recheck.lock")
+            self._recheck = self._recheck or lock_file(self._path / "recheck.lock", 0o666)
         return self._recheck is not None
 
     def awaits_publisher(self) -> bool:
         """Whether another process publishes here, and has not given its snapshots up for want of room."""
         if self._lock is not None or self.current() is None:
             return False
-        with disk_errors("taking a lock"), closing(self._take_lock("publisher.lock") or BytesIO()) as taken:
-            return isinstance(taken, BytesIO)
+        with disk_errors("taking a lock"):
+            lock = lock_file(self._path / "publisher.lock", 0o666)
+        if lock is not None:
+            lock.close()
+        return lock is None
 
     def mark_damaged(self, segment: str) -> None:
         """Name a damaged segment to the other processes; each finds it by itself where that cannot be written."""

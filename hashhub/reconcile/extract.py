@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import os
 import re
 import secrets
 import tempfile
@@ -39,6 +37,7 @@ from hashhub.errors import (
     missing_extra,
 )
 from hashhub.hashes import ALGORITHMS
+from hashhub.local_files import lock_file
 from hashhub.model import MAX_NUMBER, Classification, Contributor, Definition, EntryState, now, number_of
 from hashhub.reconcile.columns import BLOCK_BITS, DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
 from hashhub.schemes.dimensions import DIMENSIONS
@@ -680,15 +679,11 @@ def _damaged(what: str) -> DataLoss:
 @contextlib.contextmanager
 def _only_writer(directory: Path) -> Iterator[None]:
     with _disk(directory):
-        file = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Conflict("another process is writing this extract; retry when it is done", retry_after=5.0) from None
+        file = lock_file(directory / _LOCK)
+    if file is None:
+        raise Conflict("another process is writing this extract; retry when it is done", retry_after=5.0)
+    with file:
         yield
-    finally:
-        os.close(file)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ Digest files are handed over as a second name for the same bytes where the disk 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 from collections import Counter
@@ -23,6 +22,7 @@ import msgspec
 from hashhub import schemes
 from hashhub.cancellation import check
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, missing_extra
+from hashhub.local_files import lock_file
 from hashhub.model import Definition, DefinitionKind, Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import By, ConflictTotals, Link, Omission, Progress
@@ -235,15 +235,11 @@ def _crosswalks(names: Iterable[str], registry: schemes.SchemeRegistry) -> list[
 def alone(base: Path, *, wait: bool = True) -> Iterator[None]:
     """Keep other processes from the extract in `base`. Raises Unavailable when it is in use and `wait` is false."""
     with mapped():
-        lock = os.open(base / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as e:
-            raise Unavailable("the extract is in use; retry in a moment", retry_after=1.0) from e
+        lock = lock_file(base / "LOCK", wait=wait)
+    if lock is None:
+        raise Unavailable("the extract is in use; retry in a moment", retry_after=1.0)
+    with lock:
         yield
-    finally:
-        os.close(lock)
 
 
 def _counted(rows: Iterable[Link], kinds: Counter[bool]) -> Iterator[Link]:

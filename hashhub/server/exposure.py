@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import stat
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hashhub.addresses import is_loopback_host, parse_address
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason, Unavailable
+from hashhub.local_files import lock_file, read_file
 
 if TYPE_CHECKING:
     from hashhub.config import Config
@@ -58,27 +58,23 @@ def lock_data(directory: str | Path) -> Iterator[None]:
     try:
         Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
         _keep_from_others(Path(directory).resolve())
-        file = os.open(Path(directory) / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = lock_file(path := Path(directory) / _FILE)
     except OSError as e:
         raise Unavailable(
             "the data directory cannot be written; check its permissions and disk", reason=Reason.DATABASE_UNAVAILABLE
         ) from e
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            owner = os.pread(file, 32, 0).decode("ascii", "replace").strip()
-            raise FailedPrecondition(
-                f"another hashhub server (process {owner or 'unknown'}) uses this data directory: "
-                "stop it, or start this one with another --data",
-                reason=Reason.DATA_IN_USE,
-            ) from e
+    if file is None:
+        owner = read_file(path)[:32].decode("ascii", "replace").strip()
+        raise FailedPrecondition(
+            f"another hashhub server (process {owner or 'unknown'}) uses this data directory: "
+            "stop it, or start this one with another --data",
+            reason=Reason.DATA_IN_USE,
+        )
+    with file:
         with suppress(OSError):  # on a full disk the lock holds as well, only without saying whose it is
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
         yield
-    finally:
-        os.close(file)
 
 
 def _keep_from_others(directory: Path) -> None:
