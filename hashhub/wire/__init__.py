@@ -9,7 +9,7 @@ no `revision`: that belongs to the answer, and the servicer sets it.
 from __future__ import annotations
 
 from hashhub.wire.bounds import Bounds, bounds_of, check_json, parse
-from hashhub.wire.columns import columns_from_pb, columns_to_pb
+from hashhub.wire.codec import flags_from_pb, flags_to_pb
 from hashhub.wire.contribution import (
     ENTRY_CHANGES,
     FINDING,
@@ -33,13 +33,6 @@ from hashhub.wire.definitions import (
     trace_from_pb,
     trace_to_pb,
 )
-from hashhub.wire.entries import (
-    classification_from_pb,
-    classification_to_pb,
-    dimensions_from_pb,
-    entry_from_pb,
-    entry_to_pb,
-)
 from hashhub.wire.feed import (
     changed_entry_from_pb,
     changed_entry_to_pb,
@@ -53,30 +46,10 @@ from hashhub.wire.fields import (
     ENTRY_ACTION,
     ENTRY_STATE,
     WITHDRAWAL_REASON,
-    drop_output_only,
-    duration_in,
-    read_text,
-    time_in,
-    timestamp,
-)
-from hashhub.wire.matching import (
-    LIVE_ANSWER,
-    MATCH_RESULT,
-    MEDIA_RESULT,
-    live_frame_from_pb,
-    live_frame_to_pb,
-    live_start_from_pb,
-    live_start_to_pb,
-    match_results_to_pb,
-    options_from_pb,
-    options_to_pb,
-    queries_from_pb,
-    query_from_pb,
-    query_to_pb,
-)
-from hashhub.wire.names import (
     conflict_name,
     contributor_name,
+    drop_output_only,
+    duration_in,
     entry_name,
     event_name,
     group_name,
@@ -100,10 +73,39 @@ from hashhub.wire.names import (
     parse_token,
     parse_webhook,
     policy_name,
+    read_text,
     review_name,
     scheme_name,
+    time_in,
+    timestamp,
     token_name,
     webhook_name,
+)
+from hashhub.wire.items import (
+    classification_from_pb,
+    classification_to_pb,
+    columns_from_pb,
+    columns_to_pb,
+    dimensions_from_pb,
+    entry_from_pb,
+    entry_to_pb,
+    record_to_pb,
+    records_from_pb,
+)
+from hashhub.wire.matching import (
+    LIVE_ANSWER,
+    MATCH_RESULT,
+    MEDIA_RESULT,
+    live_frame_from_pb,
+    live_frame_to_pb,
+    live_start_from_pb,
+    live_start_to_pb,
+    match_results_to_pb,
+    options_from_pb,
+    options_to_pb,
+    queries_from_pb,
+    query_from_pb,
+    query_to_pb,
 )
 from hashhub.wire.operations import (
     CONFLICT,
@@ -116,7 +118,6 @@ from hashhub.wire.operations import (
     task_from_pb,
     task_to_pb,
 )
-from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.resources import (
     CONTRIBUTOR,
     DELETION,

@@ -14,31 +14,29 @@ from functools import cached_property
 from types import UnionType
 from typing import Any, Final, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
+import msgspec
+
 from hashhub import v1
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import Hash
 from hashhub.model import Flags
-from hashhub.wire import names
-from hashhub.wire.fields import ENUMS, Sendable, build, check_text, checked, read_hash, read_time, timestamp
-from hashhub.wire.records import flags_from_pb, flags_to_pb
+from hashhub.wire.fields import (
+    ENUMS,
+    MAKERS,
+    PARSERS,
+    Sendable,
+    build,
+    check_text,
+    checked,
+    read_hash,
+    read_time,
+    resource_name,
+    timestamp,
+)
 
 _M = TypeVar("_M")
 _P = TypeVar("_P")
 _CODECS: Final[dict[Any, MessageCodec[Any, Any]]] = {}
-_PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
-    "Author": names.parse_author,
-    "Conflict": names.parse_conflict,
-    "Contributor": names.parse_contributor,
-    "Entry": names.parse_entry,
-    "Group": names.parse_group,
-    "HashSet": names.parse_hash_set,
-    "Import": names.parse_import,
-    "Policy": names.parse_policy,
-    "Scheme": names.parse_scheme,
-    "Subject": names.parse_subject,
-    "Token": names.parse_token,
-}
-_MAKERS: Final[dict[str, Callable[[str], str]]] = {"Author": names.author_name, "Subject": names.subject_name}
 
 
 class FieldCodec(NamedTuple):
@@ -157,6 +155,16 @@ class MessageCodec(Generic[_M, _P]):
             raise TypeError(f"{self._message} has no name")
         paths = dict(zip(self._ids.fields, self._ids.created, strict=False))
         return self.from_pb(pb, wrong=wrong, paths=paths, **dict(zip(self._ids.fields, ids, strict=True)))
+
+
+def flags_to_pb(flags: Flags) -> v1.Flags:
+    """Return the message of tri-state flags: what is not stated stays absent."""
+    return v1.Flags(**msgspec.structs.asdict(flags))
+
+
+def flags_from_pb(pb: v1.Flags) -> Flags:
+    """Return the flags: absent is None, not False."""
+    return Flags(**{name: getattr(pb, name) for name in Flags.__struct_fields__ if pb.HasField(name)})
 
 
 def _unchanged(value: Any) -> Any:
@@ -330,9 +338,9 @@ def names_of(kind: str, wire: str = "", *, most: int | None = None) -> FieldCode
 
 
 def _long(kind: str, name: str) -> str:
-    return _MAKERS[kind](name) if kind in _MAKERS else names.resource_name(kind, name)
+    return MAKERS[kind](name) if kind in MAKERS else resource_name(kind, name)
 
 
 def _short(kind: str, name: str, path: str, wrong: list[Violation]) -> str:
-    parts = checked(wrong, _PARSERS[kind], name, path)
+    parts = checked(wrong, PARSERS[kind], name, path)
     return "/".join(map(str, parts)) if isinstance(parts, tuple) else parts or ""

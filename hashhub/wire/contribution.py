@@ -21,13 +21,13 @@ from hashhub.model import (
     Selection,
     SkippedEntries,
 )
-from hashhub.wire import names
+from hashhub.wire import fields
 from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of, names_of
 from hashhub.wire.fields import REVIEW_KIND, Violations, check_text, checked, refuse, require
 
 
 def _read_entry(pb: v1.Finding, field: str, at: str, wrong: list[Violation]) -> int:
-    parts = checked(wrong, names.parse_entry, pb.entry, f"{at}.{field}") if pb.entry else None
+    parts = checked(wrong, fields.parse_entry, pb.entry, f"{at}.{field}") if pb.entry else None
     return parts[2] if parts else 0
 
 
@@ -40,8 +40,8 @@ IMPORT: Final = MessageCodec(
     sends="",
     ids=Ids(
         ("contributor", "hash_set", "id"),
-        lambda contributor, hash_set, id_: names.import_name(contributor, hash_set, id_) if id_ else "",
-        names.parse_import,
+        lambda contributor, hash_set, id_: fields.import_name(contributor, hash_set, id_) if id_ else "",
+        fields.parse_import,
     ),
     actor=name_of("Token"),
     revision="commit_revision",
@@ -67,21 +67,21 @@ def rejects_from_pb(rejects: Iterable[v1.Reject], at: str = "rejects") -> list[R
 
 def finding_to_pb(finding: Finding, contributor: str, hash_set: str) -> v1.Finding:
     """Return the message of a finding of an import into this hash set."""
-    entry = names.entry_name(contributor, hash_set, finding.entry_id) if finding.entry_id else ""
+    entry = fields.entry_name(contributor, hash_set, finding.entry_id) if finding.entry_id else ""
     return FINDING.to_pb(finding, entry=entry)
 
 
 def _parent_name(name: str) -> str:
     """Return the resource name of `CONTRIBUTOR/SET` or `CONTRIBUTOR`; empty for an empty name."""
-    return names.resource_name("HashSet" if "/" in name else "Contributor", name) if name else ""
+    return fields.resource_name("HashSet" if "/" in name else "Contributor", name) if name else ""
 
 
 def _parse_parent(name: str, field: str) -> tuple[str, str]:
     """Return the contributor, and `CONTRIBUTOR/SET` or an empty text."""
     if "/hashSets/" in name:
-        contributor, hash_set = names.parse_hash_set(name, field)
+        contributor, hash_set = fields.parse_hash_set(name, field)
         return contributor, f"{contributor}/{hash_set}"
-    return names.parse_contributor(name, field), ""
+    return fields.parse_contributor(name, field), ""
 
 
 def _read_selected(name: str, field: str) -> tuple[str, str]:
@@ -153,11 +153,11 @@ ENTRY_CHANGES: Final = MessageCodec(
 
 def _example_name(item: QueueItem) -> str:
     if item.kind is QueueKind.CONFLICT and "/" not in item.name:
-        return names.conflict_name(item.name)
+        return fields.conflict_name(item.name)
     if item.kind is QueueKind.WEBHOOK_FAILING and "/" in item.name:
-        return names.resource_name("Webhook", item.name)
+        return fields.resource_name("Webhook", item.name)
     kinds = {1: "Contributor", 2: "HashSet", 3: "Import" if item.kind is QueueKind.OPEN_IMPORT else "Entry"}
-    return names.resource_name(kinds[item.name.count("/") + 1], item.name) if item.name else ""
+    return fields.resource_name(kinds[item.name.count("/") + 1], item.name) if item.name else ""
 
 
 QUEUE_ITEM: Final = MessageCodec(
@@ -172,7 +172,7 @@ QUEUE_ITEM: Final = MessageCodec(
 
 
 def _read_aside(pb: v1.Review | v1.FeedReview, field: str, at: str, wrong: list[Violation]) -> int:
-    parts = checked(wrong, names.parse_review, getattr(pb, field), f"{at}.{field}") if getattr(pb, field) else None
+    parts = checked(wrong, fields.parse_review, getattr(pb, field), f"{at}.{field}") if getattr(pb, field) else None
     return parts[3] if parts else 0
 
 
@@ -181,7 +181,7 @@ def _no_name(*_: object) -> str:
     return ""
 
 
-REVIEW_IDS: Final = Ids(("entry_id", "id"), _no_name, lambda name, field: names.parse_review(name, field)[2:])
+REVIEW_IDS: Final = Ids(("entry_id", "id"), _no_name, lambda name, field: fields.parse_review(name, field)[2:])
 SETS_ASIDE: Final = FieldCodec(_no_name, _read_aside)
 REVIEW: Final = MessageCodec(
     Review,
@@ -200,7 +200,7 @@ def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
     """Return the message of a review of an entry in this hash set; a review without an id has no name yet."""
 
     def name(review_id: int) -> str:
-        return names.review_name(contributor, hash_set, review.entry_id, review_id) if review_id else ""
+        return fields.review_name(contributor, hash_set, review.entry_id, review_id) if review_id else ""
 
     return REVIEW.to_pb(review, name=name(review.id), sets_aside=name(review.sets_aside))
 

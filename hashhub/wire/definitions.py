@@ -9,7 +9,7 @@ from hashhub.model import Definition, ReasonLine, SchemeStatus, SignOff, Verdict
 from hashhub.schemes import Scheme, SchemeValue
 from hashhub.schemes.alignment import CrosswalkRow, Difference, FieldChange, Line, ValueDifference
 from hashhub.trust import ClauseTrace, DemandTrace, EntryTrace, Example, FailedDemand, Judgement, Trial, VerdictChange
-from hashhub.wire import names
+from hashhub.wire import fields
 from hashhub.wire.codec import FieldCodec, MessageCodec, messages, name_of, names_of
 from hashhub.wire.fields import Sendable, timestamp
 from hashhub.wire.matching import REASON
@@ -67,7 +67,7 @@ def policy_to_pb(version: trust.Version, *, in_list: bool = False, tells_actor: 
     policy = version.policy
     pb = _VERSION.to_pb(
         version,
-        name=names.policy_name(version.name if in_list else version.full_name),
+        name=fields.policy_name(version.name if in_list else version.full_name),
         display_name=policy.title if policy is not None else "",
         explanation=trust.explain(policy) if policy is not None else version.fault,
     )
@@ -124,7 +124,7 @@ def scheme_to_pb(scheme: Scheme, definition: Definition | None, *, with_text: bo
     """Return the message of a scheme, and of what the store says of it where it was put there."""
     with Sendable("scheme"):
         pb = v1.Scheme(
-            name=names.scheme_name(scheme.id, scheme.version),
+            name=fields.scheme_name(scheme.id, scheme.version),
             title=scheme.title,
             region=scheme.region,
             draft=scheme.status is SchemeStatus.DRAFT,
@@ -140,7 +140,7 @@ def scheme_to_pb(scheme: Scheme, definition: Definition | None, *, with_text: bo
             pb.MergeFrom(
                 v1.Scheme(
                     stored=True,
-                    actor=names.token_name(definition.actor) if definition.actor else "",
+                    actor=fields.token_name(definition.actor) if definition.actor else "",
                     create_time=timestamp(definition.create_time),
                     retire_time=timestamp(definition.retire_time),
                     sign_offs=_SIGN_OFFS.put(definition.sign_offs),

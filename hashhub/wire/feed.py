@@ -10,12 +10,11 @@ import msgspec
 from hashhub import v1
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.model import ChangedEntry, Entry, FeedPage, RecordReview, Review
-from hashhub.wire import names
+from hashhub.wire import fields
 from hashhub.wire.codec import MessageCodec, name_of
 from hashhub.wire.contribution import REVIEW_IDS, SETS_ASIDE
-from hashhub.wire.entries import entry_from_pb, put_entry
 from hashhub.wire.fields import CHANGE_KIND, REVIEW_KIND, Sendable, Violations, refuse
-from hashhub.wire.records import put_reviews
+from hashhub.wire.items import entry_from_pb, put_entry, put_reviews
 from hashhub.wire.resources import CONTRIBUTOR, HASH_SET
 
 _Answer = TypeVar("_Answer", v1.ListChangesResponse, v1.FollowChangesResponse)
@@ -49,9 +48,9 @@ def put_changed_entry(pb: v1.Change, change: ChangedEntry) -> None:
     elif change.contributor is not None:
         pb.contributor.CopyFrom(CONTRIBUTOR.to_pb(change.contributor))
     elif change.entry_name:
-        pb.name = names.resource_name("Entry", change.entry_name)
+        pb.name = fields.resource_name("Entry", change.entry_name)
     else:
-        pb.name = names.resource_name("HashSet", change.hash_set_name)
+        pb.name = fields.resource_name("HashSet", change.hash_set_name)
 
 
 def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
@@ -61,9 +60,9 @@ def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
     has = pb.HasField
     entry_name = hash_set_name = ""
     if "/entries/" in pb.name:
-        entry_name = "/".join(map(str, names.parse_entry(pb.name, f"{at}.name")))
+        entry_name = "/".join(map(str, fields.parse_entry(pb.name, f"{at}.name")))
     elif pb.name:
-        hash_set_name = "/".join(names.parse_hash_set(pb.name, f"{at}.name"))
+        hash_set_name = "/".join(fields.parse_hash_set(pb.name, f"{at}.name"))
     return ChangedEntry(
         revision=pb.change_revision,
         kind=kind,
@@ -94,7 +93,7 @@ def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview
     def name(review_id: int) -> str:
         # A review may have been stated about an earlier entry about the same item.
         about = by_id[review_id].entry_id if review_id in by_id else entry.id
-        return names.review_name(entry.contributor, entry.hash_set, about, review_id) if review_id else ""
+        return fields.review_name(entry.contributor, entry.hash_set, about, review_id) if review_id else ""
 
     return [_REVIEW.to_pb(r, name=name(r.id), sets_aside=name(r.sets_aside)) for r in by_id.values()]
 

@@ -37,7 +37,6 @@ from hashhub.model import (
     VideoMatch,
 )
 from hashhub.wire.codec import FieldCodec, MessageCodec, name_of, names_of
-from hashhub.wire.entries import entry_from_pb, entry_to_pb, hash_to_pb
 from hashhub.wire.fields import (
     EFFORT,
     REVIEW_KIND,
@@ -51,7 +50,7 @@ from hashhub.wire.fields import (
     read_hash,
     refuse,
 )
-from hashhub.wire.records import put_frames
+from hashhub.wire.items import entry_from_pb, entry_to_pb, hash_to_pb, put_frames
 
 DEFAULT_MATCH_LIMIT: Final = 100
 MAX_MATCH_LIMIT: Final = 1000
@@ -60,7 +59,7 @@ _BETWEEN_LOOKS: Final = 1000  # queries, some 2 ms, between two looks whether th
 _VARIANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # as policies name them
 _AS_SENT: Final = "none"  # what policies call the upload as it was sent
 _PDQ_BYTES: Final = WIDTHS["PDQ"]
-_MAX_QUALITY: Final = 100
+_MAX_QUALITY: Final = 100  # of PDQ
 
 _QUERY: Final = "Query(hashes=…), and hashes a sequence of Hash: (hashhub.hashes.parse_pair('ALGORITHM:digest'),)"
 
@@ -260,8 +259,6 @@ def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: i
     return answer
 
 
-_PDQ: Final = hashes.algorithm("PDQ").digest_bytes
-_BEST_QUALITY: Final = 100  # of PDQ
 _HYSTERESIS: Final = ("enter_hits", "enter_frames", "leave_ms", "unread_frames")
 
 
@@ -332,10 +329,10 @@ def live_frame_from_pb(pb: v1.MatchLiveRequest) -> LivePicture | VideoFrame:
             wrong.append(Violation("picture.content", text, "OUT_OF_RANGE"))
         refuse(wrong)
         return LivePicture(offset_ms, pb.picture.content)
-    if not 0 <= pb.frame.quality <= _BEST_QUALITY:
+    if not 0 <= pb.frame.quality <= _MAX_QUALITY:
         wrong.append(Violation("frame.quality", f"must be 0 to 100, got {pb.frame.quality}", "OUT_OF_RANGE"))
-    if len(pb.frame.digest) != _PDQ:
-        text = f"must be a PDQ digest of {_PDQ} bytes, got {len(pb.frame.digest)}"
+    if len(pb.frame.digest) != _PDQ_BYTES:
+        text = f"must be a PDQ digest of {_PDQ_BYTES} bytes, got {len(pb.frame.digest)}"
         wrong.append(Violation("frame.digest", text, "WRONG_LENGTH"))
     refuse(wrong)
     return VideoFrame(offset_ms, pb.frame.quality, pb.frame.digest)

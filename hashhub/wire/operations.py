@@ -26,7 +26,7 @@ from hashhub.model import (
 )
 from hashhub.reconcile import results as r
 from hashhub.reconcile import tasks
-from hashhub.wire import names
+from hashhub.wire import fields
 from hashhub.wire.codec import NOT_NEGATIVE, TEXT, FieldCodec, Ids, MessageCodec, messages, name_of, names_of
 from hashhub.wire.fields import BY, RELIABILITY, refuse
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error
@@ -42,8 +42,8 @@ MessageCodec(
     v1.ConflictParty,
     ids=Ids(
         ("hash_set", "contributor"),
-        lambda hash_set, _: names.resource_name("HashSet", hash_set),
-        lambda name, field: ("/".join(parts := names.parse_hash_set(name, field)), parts[0]),
+        lambda hash_set, _: fields.resource_name("HashSet", hash_set),
+        lambda name, field: ("/".join(parts := fields.parse_hash_set(name, field)), parts[0]),
         "hash_set",
     ),
 )
@@ -143,7 +143,7 @@ _OPERATION: Final = MessageCodec(
 def operation_to_pb(operation: Operation, *, is_brief: bool = False) -> v1.Operation:
     """Return the message; `is_brief`: in a list, without what the response says."""
     pb = v1.Operation(
-        name=names.operation_name(operation.id),
+        name=fields.operation_name(operation.id),
         metadata=_OPERATION.to_pb(operation, waiting=operation.state is OperationState.WAITING),
         done=operation.has_ended,
     )
@@ -179,7 +179,7 @@ def operation_from_pb(pb: v1.Operation, at: str = "operation") -> Operation:
     return _OPERATION.from_pb(
         about,
         path,
-        id=names.parse_operation(pb.name, f"{at}.name"),
+        id=fields.parse_operation(pb.name, f"{at}.name"),
         request=b"",
         actor=_ACTOR.from_pb(about, path),
         state=state,
@@ -244,8 +244,8 @@ _GAPS: Final = MessageCodec(
     revision="extract_revision",
     items="item_count",
     by_contributor=FieldCodec(
-        lambda counts: {names.contributor_name(k): v for k, v in counts.items()},
-        lambda pb, field, *_: {names.parse_contributor(k): v for k, v in sorted(getattr(pb, field).items())},
+        lambda counts: {fields.contributor_name(k): v for k, v in counts.items()},
+        lambda pb, field, *_: {fields.parse_contributor(k): v for k, v in sorted(getattr(pb, field).items())},
         "counts_by_contributor",
     ),
     by_verdict="counts_by_verdict",
@@ -259,7 +259,7 @@ _LEFT_OUT: Final = messages(r.Omission)
 
 def overlap_to_pb(overlap: r.Overlap) -> v1.ComputeOverlapResponse:
     def named(name: str) -> str:
-        return names.resource_name(_NAMES[overlap.by], name)
+        return fields.resource_name(_NAMES[overlap.by], name)
 
     return v1.ComputeOverlapResponse(
         by=BY.to_pb(overlap.by),

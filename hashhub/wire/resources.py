@@ -27,7 +27,7 @@ from hashhub.model import (
     WebhookDelivery,
     WebhookEvent,
 )
-from hashhub.wire import names
+from hashhub.wire import fields
 from hashhub.wire.codec import TEXT, TEXTS, FieldCodec, Ids, MessageCodec, enums, message, name_of, names_of, word
 from hashhub.wire.fields import PURPOSE, ROLE, Violations, checked, collect, refuse
 
@@ -35,7 +35,7 @@ from hashhub.wire.fields import PURPOSE, ROLE, Violations, checked, collect, ref
 def contributors_from_pb(contributors: Sequence[str], at: str) -> tuple[str, ...]:
     """Return the ids of contributors from their names, each once."""
     wrong = Violations()
-    ids = [checked(wrong, names.parse_contributor, name, f"{at}[{i}]") for i, name in enumerate(contributors)]
+    ids = [checked(wrong, fields.parse_contributor, name, f"{at}[{i}]") for i, name in enumerate(contributors)]
     refuse(wrong)
     return tuple(dict.fromkeys(contributor for contributor in ids if contributor is not None))
 
@@ -52,8 +52,8 @@ CONTRIBUTOR: Final = MessageCodec(
     sends="Contributor",
     ids=Ids(
         ("id",),
-        names.contributor_name,
-        lambda name, field: (names.parse_contributor(name, field),),
+        fields.contributor_name,
+        lambda name, field: (fields.parse_contributor(name, field),),
         created=("contributor_id",),
     ),
     takes_from=names_of("Contributor"),
@@ -63,7 +63,7 @@ GROUP: Final = MessageCodec(
     v1.Group,
     at="group",
     sends="Group, its members a sequence of ids",
-    ids=Ids(("id",), names.group_name, lambda name, field: (names.parse_group(name, field),), created=("group_id",)),
+    ids=Ids(("id",), fields.group_name, lambda name, field: (fields.parse_group(name, field),), created=("group_id",)),
     members=FieldCodec(names_of("Contributor").put, _read_members),
 )
 
@@ -74,7 +74,7 @@ HASH_SET: Final = MessageCodec(
     v1.HashSet,
     at="hash_set",
     sends="HashSet, its marking a Marking",
-    ids=Ids(("contributor", "id"), names.hash_set_name, names.parse_hash_set, created=("parent", "hash_set_id")),
+    ids=Ids(("contributor", "id"), fields.hash_set_name, fields.parse_hash_set, created=("parent", "hash_set_id")),
 )
 RETENTION: Final = MessageCodec(
     Retention,
@@ -121,7 +121,7 @@ WEBHOOK: Final = MessageCodec(
     v1.Webhook,
     at="webhook",
     sends="Webhook",
-    ids=Ids(("contributor", "id"), names.webhook_name, names.parse_webhook, created=("parent", "webhook_id")),
+    ids=Ids(("contributor", "id"), fields.webhook_name, fields.parse_webhook, created=("parent", "webhook_id")),
     without="create_revision",
     url=TEXT,
     events=FieldCodec(_events.put, lambda *pb: tuple(dict.fromkeys(_events.read(*pb)))),
@@ -132,7 +132,7 @@ DELIVERY: Final = MessageCodec(
     WebhookDelivery,
     v1.WebhookDelivery,
     at="delivery",
-    ids=Ids(("contributor", "webhook"), names.webhook_name, names.parse_webhook, "webhook"),
+    ids=Ids(("contributor", "webhook"), fields.webhook_name, fields.parse_webhook, "webhook"),
     error=word(DeliveryError, is_optional=True),
 )
 
@@ -150,7 +150,7 @@ EVENT: Final = MessageCodec(
     revision="event_revision",
     time="event_time",
     actor=FieldCodec(
-        lambda actor: names.token_name(actor.name) if actor.contributor and actor.name else actor.name,
+        lambda actor: fields.token_name(actor.name) if actor.contributor and actor.name else actor.name,
         lambda pb, _field, at, *_: _ACTOR.from_pb(pb, at),
     ),
     kind=word(EventKind),
@@ -161,8 +161,8 @@ EVENT: Final = MessageCodec(
     ),
     details=FieldCodec(lambda details: details or {}, lambda pb, *_: None if pb.redacted else dict(pb.details)),
     derived=lambda event: {
-        "name": names.event_name(event.revision),
-        "contributor": names.contributor_name(event.actor.contributor) if event.actor.contributor else "",
+        "name": fields.event_name(event.revision),
+        "contributor": fields.contributor_name(event.actor.contributor) if event.actor.contributor else "",
         "role": ROLE.to_pb(event.actor.role),
         "redacted": event.details is None,
     },
@@ -174,7 +174,7 @@ TOKEN: Final = MessageCodec(
     v1.Token,
     at="token",
     sends="Principal, its role a Role",
-    ids=Ids(("name",), names.token_name, lambda name, field: (names.parse_token(name, field),)),
+    ids=Ids(("name",), fields.token_name, lambda name, field: (fields.parse_token(name, field),)),
     without="by_old_secret",
     contributor=name_of("Contributor"),
     purposes=TEXTS,

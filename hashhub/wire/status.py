@@ -20,7 +20,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from hashhub import errors
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, Reason, StatusCode, Violation
-from hashhub.wire import names
+from hashhub.wire import fields
 
 DOMAIN: Final = "hashhub.dev"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -67,7 +67,7 @@ def error_to_status(error: HashHubError) -> status_pb2.Status:
             details.append(
                 error_details_pb2.ResourceInfo(
                     resource_type=f"hashhub.v1.{kind}",
-                    resource_name=names.resource_name(kind, metadata["resourceName"]),
+                    resource_name=fields.resource_name(kind, metadata["resourceName"]),
                 )
             )
         case StatusCode.FAILED_PRECONDITION:

@@ -116,13 +116,13 @@ def test_at_most_twenty_violations_are_told_and_how_many_there_were(served: Serv
 def test_a_request_in_which_everything_is_wrong_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     request = v1.AddRecordsRequest(records=[v1.Record(hashes=[v1.Hash()] * 64)] * 3_000)
     read: list[object] = []
-    of = wire.records.read_hash  # type: ignore[attr-defined]
+    of = wire.items.read_hash  # type: ignore[attr-defined]
 
     def counting(pb: v1.Hash, at: str, wrong: Any) -> Any:
         read.append(at)
         return of(pb, at, wrong)
 
-    monkeypatch.setattr("hashhub.wire.records.read_hash", counting)
+    monkeypatch.setattr("hashhub.wire.items.read_hash", counting)
     with pytest.raises(InvalidArgument) as caught:
         wire.records_from_pb(request.records)
     assert caught.value.violation_count == 1000
