@@ -119,7 +119,7 @@ class Guess(msgspec.Struct, frozen=True):
 @runtime_checkable
 class Detector(Protocol):
     """What a connector offers beside `Connector` when it can tell its files from others. One that reads binary files
-    itself, such as gzip or ZIP, must claim them here: others' are unpacked, or refused (`hashhub.containers`).
+    itself, such as gzip or ZIP, must claim them here: others' are unpacked, or refused (`hashhub.client.sources`).
     """
 
     def detect(self, head: bytes, name: str) -> Guess | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 
-from hashhub.cli.loading import ended_by_interrupts
+from hashhub.cli.interrupts import ended_by_interrupts
 
 with ended_by_interrupts():
     import click

@@ -26,8 +26,8 @@ from hashhub.cli.session import (
 )
 from hashhub.cli.terminal import clean, fields_of, minute, note, say, table, tell
 from hashhub.errors import NotFound
+from hashhub.local_files import written
 from hashhub.model import DeliveryState, Effort, Principal, Role, Shares, Webhook, WebhookDelivery, WebhookEvent
-from hashhub.writing import written
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -313,9 +313,9 @@ def create_webhook(
     session: Session, *, name: str, events: tuple[WebhookEvent, ...], out: str | None, **options: Any
 ) -> None:
     """Register a webhook and print its secret, which calls are signed with. It cannot be shown again."""
-    from hashhub.client import names
+    from hashhub.client.transport import webhook_name
 
-    names.webhook(name)  # refuses what is no CONTRIBUTOR/WEBHOOK
+    webhook_name(name)  # refuses what is no CONTRIBUTOR/WEBHOOK
     owner, _, own_id = name.partition("/")
     new = Webhook(
         contributor=owner,

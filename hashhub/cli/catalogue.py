@@ -44,10 +44,10 @@ def detect_format(session: Session, *, file: str) -> None:
     """
     from hashhub import connector
     from hashhub.cli.imports import opened
-    from hashhub.client import release
+    from hashhub.client import sources
 
     with opened(file) as source:
-        seen = release.look(source, source.read(connector.HEAD_BYTES), release.name_of(source))
+        seen = sources.look(source, source.read(connector.HEAD_BYTES), sources.name_of(source))
         if not seen.guesses:
             connector.choose([], seen.what)  # says so
         try:

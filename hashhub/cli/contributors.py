@@ -293,9 +293,9 @@ _marking_options: Final = options(
 @_marking_options
 def create_hash_set(session: Session, *, name: str, **fields: Any) -> None:
     """Create a hash set. Needs an operator's token or the contributor's own."""
-    from hashhub.client import names
+    from hashhub.client.transport import hash_set_name
 
-    names.hash_set(name)  # refuses what is no CONTRIBUTOR/SET
+    hash_set_name(name)  # refuses what is no CONTRIBUTOR/SET
     owner, _, own_id = name.partition("/")
     terms, fields = _terms(fields)
     new = HashSet(contributor=owner, id=own_id, marking=msgspec.structs.replace(Marking(), **terms), **fields)

@@ -15,8 +15,8 @@ from hashhub.cli.session import REFUSED, Session, command
 from hashhub.cli.terminal import clean, copy_progress, csv_rows, note, print_json, progress, say, table
 from hashhub.connector import get_writer
 from hashhub.errors import InvalidArgument
+from hashhub.local_files import TAKEN, check, whole_file, written
 from hashhub.model import ChangedEntry
-from hashhub.writing import TAKEN, check, whole_file, written
 
 if TYPE_CHECKING:
     from hashhub.client import ExportReport, MirrorState

@@ -26,8 +26,8 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hygiene import Code
+from hashhub.local_files import whole_file
 from hashhub.model import Disposition, Finding, Import, ImportState
-from hashhub.writing import whole_file
 
 if TYPE_CHECKING:
     from hashhub.client import Client, ImportProgress, ImportReport
@@ -97,7 +97,7 @@ def import_file(
     cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or
     every item in it, was refused.
     """
-    from hashhub.client.release import Release
+    from hashhub.client.sources import Release
 
     if propose_mapping:
         if len(files) > 1:
@@ -404,10 +404,10 @@ def _looks_like_another(source: BinaryIO, told: str) -> str:
 def _shown_to_be(source: BinaryIO, told: str) -> tuple[str, str] | None:
     """Return the format that a file shows to be and why, where it is not the one that was told and fairly sure."""
     from hashhub import connector
-    from hashhub.client import release
+    from hashhub.client import sources
 
     source.seek(0)
-    guesses = connector.recognise(source.read(connector.HEAD_BYTES), release.name_of(source))
+    guesses = connector.recognise(source.read(connector.HEAD_BYTES), sources.name_of(source))
     if not guesses or guesses[0][0] == told or guesses[0][1].certainty is connector.Certainty.POSSIBLE:
         return None
     name, guess = guesses[0]
@@ -438,11 +438,10 @@ def opened(file: str) -> Iterator[BinaryIO]:
 
 
 def _unpacked(source: BinaryIO) -> BinaryIO:
-    """Return the one file in a gzip file or ZIP archive, else the source itself. Raises as `containers.unpack`."""
-    from hashhub import containers
-    from hashhub.client import release
+    """Return the one file in a gzip file or ZIP archive, else the source itself. Raises as `sources.unpack`."""
+    from hashhub.client import sources
 
-    inside = containers.unpack(source, release.name_of(source))
+    inside = sources.unpack(source, sources.name_of(source))
     return source if inside is None else inside.stream
 
 

@@ -34,10 +34,10 @@ from hashhub.cli.terminal import (
     width,
 )
 from hashhub.errors import FailedPrecondition
+from hashhub.local_files import TAKEN, check, make_directory, written
 from hashhub.model import OperationState, Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, Backend, By, Gap, Link, Omission, Overlap, Proportion
-from hashhub.writing import TAKEN, check, make_directory, written
 
 if TYPE_CHECKING:
     from hashhub.client import OperationHandle

@@ -17,7 +17,7 @@ import click
 from hashhub.cli import main
 from hashhub.cli.session import Session, command
 from hashhub.hashes import Encoding, Hash, encode
-from hashhub.writing import check, make_directory, written
+from hashhub.local_files import check, make_directory, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -33,11 +33,11 @@ from hashhub.cli.session import Session, choice, command, spelled
 from hashhub.cli.terminal import ShowProgress, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
+from hashhub.local_files import text_written
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 from hashhub.scans.engine import KnownFile, ListedFile, ScanEngine, ScanMemory, ScannedItem, UnreadableItem
 from hashhub.scans.tree import Tree, listed, opened
 from hashhub.trust import ReasonCode
-from hashhub.writing import text_written
 
 if TYPE_CHECKING:
     from hashhub.cli.scan_output import FileHashes

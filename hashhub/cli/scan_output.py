@@ -21,11 +21,11 @@ from typing import IO, TYPE_CHECKING, Final, TypeAlias
 from hashhub.cli.terminal import show_path
 from hashhub.errors import InvalidArgument
 from hashhub.hits import how, where
+from hashhub.local_files import put
 from hashhub.model import Coverage, Effort, MatchResult, Verdict
 from hashhub.pages import charts
 from hashhub.scans.engine import ScanMemory
 from hashhub.scans.findings import GREEN, GREY, MOST_COUNTED, MOST_ROWS, RED, VIOLET, YELLOW, Findings
-from hashhub.writing import put
 
 if TYPE_CHECKING:
     from hashhub.hashing import MediaHashes

@@ -14,8 +14,8 @@ from hashhub.cli.reconcile import reconcile
 from hashhub.cli.session import COMMENT, CommandGroup, Session, command, dry_run, spelled
 from hashhub.cli.terminal import clean, note, picked, plain, print_json, safe, show_path, table, tell
 from hashhub.errors import HashHubError, InvalidArgument, NotFound
+from hashhub.local_files import TAKEN, check, written
 from hashhub.model import SchemeStatus
-from hashhub.writing import TAKEN, check, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

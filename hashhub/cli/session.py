@@ -28,7 +28,7 @@ import click
 import msgspec
 
 from hashhub.addresses import is_this_machine
-from hashhub.cli.loading import ended_by_interrupts
+from hashhub.cli.interrupts import INTERRUPTED, ended_by_interrupts
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
@@ -41,7 +41,6 @@ DONE: Final = 0
 REFUSED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
-INTERRUPTED: Final = 130  # what shells expect after Ctrl-C: 128 + SIGINT
 
 _DEFAULT_SERVER: Final = Config().listen
 
@@ -458,7 +457,7 @@ def _hint(error: HashHubError, *, local: bool) -> str:
     if error.metadata.get("tokenOf") == "person":
         return ""
     if error.reason is Reason.SERVER_UNAVAILABLE and not local:
-        from hashhub.client.connection import Unreachable
+        from hashhub.client.transport import Unreachable
 
         if isinstance(error, Unreachable):
             return "its address is that of --server HOST:PORT, or else of HASHHUB_SERVER"

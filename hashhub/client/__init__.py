@@ -25,7 +25,6 @@ from hashhub.client.administration import (
     WebhookCalls,
 )
 from hashhub.client.changes import ChangeCalls
-from hashhub.client.connection import Connection, ConnectionOptions, is_loopback
 from hashhub.client.contribution import FindingGroup, ImportCalls, ImportPhase, ImportProgress, ImportReport
 from hashhub.client.definitions import Explained, PolicyCalls, PolicyVersion, SchemeCalls, SchemeTable
 from hashhub.client.entries import EntryCalls
@@ -39,7 +38,7 @@ from hashhub.client.reconciliation import (
     OperationHandle,
     ReconciliationCalls,
 )
-from hashhub.client.transport import Transport
+from hashhub.client.transport import Connection, ConnectionOptions, Transport, is_loopback
 
 if TYPE_CHECKING:
     from hashhub.client.aio import AsyncClient as AsyncClient

@@ -9,8 +9,16 @@ from typing import Final
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
-from hashhub.client import names
-from hashhub.client.transport import Calls, secret_of
+from hashhub.client.transport import (
+    Calls,
+    contributor_name,
+    group_name,
+    hash_set_name,
+    secret_of,
+    subject_name,
+    token_name,
+    webhook_name,
+)
 from hashhub.model import (
     Contributor,
     Deletion,
@@ -40,7 +48,7 @@ class ContributorCalls(Calls):
 
     def get_contributor(self, contributor: str) -> Contributor:
         """Return the contributor. Raises NotFound. Roles: operator, auditor, contributor."""
-        return self._ask(v1.GetContributorRequest(name=names.contributor(contributor)), wire.CONTRIBUTOR.from_pb)
+        return self._ask(v1.GetContributorRequest(name=contributor_name(contributor)), wire.CONTRIBUTOR.from_pb)
 
     def list_contributors(self) -> Iterator[Contributor]:
         """Yield the contributors in order of name, a page at a time as they are consumed.
@@ -67,14 +75,14 @@ class ContributorCalls(Calls):
         """
         stands, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
         request = v1.RetireContributorRequest(
-            name=names.contributor(contributor), comment=comment, entries=withdrawn if withdraw_entries else stands
+            name=contributor_name(contributor), comment=comment, entries=withdrawn if withdraw_entries else stands
         )
         return self._ask(request, wire.CONTRIBUTOR.from_pb, timeout=_LARGE)
 
     def accept_objections(self, contributor: str, revision: int, comment: str = "") -> Contributor:
         """Let a contributor's objections beyond the daily number weigh up to a revision. Role: operator."""
         request = v1.AcceptObjectionsRequest(
-            name=names.contributor(contributor), accepted_revision=revision, comment=comment
+            name=contributor_name(contributor), accepted_revision=revision, comment=comment
         )
         return self._ask(request, wire.CONTRIBUTOR.from_pb)
 
@@ -85,7 +93,7 @@ class ContributorCalls(Calls):
 
     def get_group(self, group: str) -> Group:
         """Return the group. Raises NotFound. Roles: operator, auditor, contributor."""
-        return self._ask(v1.GetGroupRequest(name=names.group(group)), wire.GROUP.from_pb)
+        return self._ask(v1.GetGroupRequest(name=group_name(group)), wire.GROUP.from_pb)
 
     def list_groups(self) -> Iterator[Group]:
         """Yield the groups in order of name. Roles: operator, auditor, contributor."""
@@ -116,7 +124,7 @@ class ContributorCalls(Calls):
 
     def delete_group(self, group: str) -> None:
         """Delete a group, which no terms may name; its name is never used again. Role: operator."""
-        self._transport.call(v1.DeleteGroupRequest(name=names.group(group)), repeatable=False)
+        self._transport.call(v1.DeleteGroupRequest(name=group_name(group)), repeatable=False)
 
 
 class HashSetCalls(Calls):
@@ -134,14 +142,14 @@ class HashSetCalls(Calls):
 
     def get_hash_set(self, hash_set: str) -> HashSet:
         """Return the hash set `CONTRIBUTOR/SET`. Raises NotFound. Roles: operator, auditor, contributor."""
-        return self._ask(v1.GetHashSetRequest(name=names.hash_set(hash_set)), wire.HASH_SET.from_pb)
+        return self._ask(v1.GetHashSetRequest(name=hash_set_name(hash_set)), wire.HASH_SET.from_pb)
 
     def list_hash_sets(self, contributor: str | None = None) -> Iterator[HashSet]:
         """Yield the hash sets of one contributor, or of all, in order of name.
 
         Roles: operator, auditor, contributor.
         """
-        request = v1.ListHashSetsRequest(parent=names.contributor("-" if contributor is None else contributor))
+        request = v1.ListHashSetsRequest(parent=contributor_name("-" if contributor is None else contributor))
         return self._list(request, "hash_sets", wire.HASH_SET.from_pb)
 
     def update_hash_set(self, hash_set: HashSet, fields: Sequence[str], *, validate_only: bool = False) -> HashSet:
@@ -153,19 +161,19 @@ class HashSetCalls(Calls):
 
     def accept_hash_set(self, hash_set: str, revision: int, comment: str = "") -> HashSet:
         """Let what `CONTRIBUTOR/SET` says against harm weigh up to a revision. Role: operator."""
-        request = v1.AcceptHashSetRequest(name=names.hash_set(hash_set), accepted_revision=revision, comment=comment)
+        request = v1.AcceptHashSetRequest(name=hash_set_name(hash_set), accepted_revision=revision, comment=comment)
         return self._ask(request, wire.HASH_SET.from_pb)
 
     def delete_hash_set(self, hash_set: str, comment: str = "", *, validate_only: bool = False) -> Deletion:
         """Delete `CONTRIBUTOR/SET` with everything that hangs on it, or ask for it; `validate_only`: say what would go.
         Not retried. Roles: operator; contributor its own.
         """
-        request = v1.DeleteHashSetRequest(name=names.hash_set(hash_set), comment=comment, validate_only=validate_only)
+        request = v1.DeleteHashSetRequest(name=hash_set_name(hash_set), comment=comment, validate_only=validate_only)
         return self._ask(request, wire.DELETION.from_pb, timeout=_LARGE, repeatable=validate_only)
 
     def get_retention(self, hash_set: str) -> Retention:
         """Return how long the entries of `CONTRIBUTOR/SET` are kept. Raises NotFound."""
-        return self._ask(v1.GetRetentionRequest(name=names.hash_set(hash_set)), wire.RETENTION.from_pb)
+        return self._ask(v1.GetRetentionRequest(name=hash_set_name(hash_set)), wire.RETENTION.from_pb)
 
     def update_retention(
         self,
@@ -178,7 +186,7 @@ class HashSetCalls(Calls):
     ) -> Retention:
         """Change how long the entries of `CONTRIBUTOR/SET` are kept; only operators shorten that, and hold."""
         request = v1.UpdateRetentionRequest(
-            name=names.hash_set(hash_set),
+            name=hash_set_name(hash_set),
             days=days,
             hold=hold,
             drop_deletion_request=drop_deletion_request,
@@ -203,11 +211,11 @@ class WebhookCalls(Calls):
 
     def get_webhook(self, webhook: str) -> Webhook:
         """Return the webhook `CONTRIBUTOR/WEBHOOK`. Raises NotFound."""
-        return self._ask(v1.GetWebhookRequest(name=names.webhook(webhook)), wire.WEBHOOK.from_pb)
+        return self._ask(v1.GetWebhookRequest(name=webhook_name(webhook)), wire.WEBHOOK.from_pb)
 
     def list_webhooks(self, contributor: str | None = None) -> Iterator[Webhook]:
         """Yield the webhooks of one contributor, or of all that the token may read, in order of name."""
-        request = v1.ListWebhooksRequest(parent=names.contributor("-" if contributor is None else contributor))
+        request = v1.ListWebhooksRequest(parent=contributor_name("-" if contributor is None else contributor))
         return self._list(request, "webhooks", wire.WEBHOOK.from_pb)
 
     def update_webhook(self, webhook: Webhook, fields: Sequence[str]) -> Webhook:
@@ -217,20 +225,20 @@ class WebhookCalls(Calls):
 
     def rotate_webhook_secret(self, webhook: str, grace: timedelta | None = None) -> str:
         """Give a webhook a new secret and return it; for `grace` (a day) calls are signed with both. Not retried."""
-        request = v1.RotateWebhookSecretRequest(name=names.webhook(webhook), grace=grace)
+        request = v1.RotateWebhookSecretRequest(name=webhook_name(webhook), grace=grace)
         return self._ask(request, secret_of, repeatable=False)
 
     def delete_webhook(self, webhook: str) -> None:
         """Delete a webhook, and what it was to be told."""
-        self._transport.call(v1.DeleteWebhookRequest(name=names.webhook(webhook)), repeatable=False)
+        self._transport.call(v1.DeleteWebhookRequest(name=webhook_name(webhook)), repeatable=False)
 
     def test_webhook(self, webhook: str) -> WebhookDelivery:
         """Have a webhook called once, now, and return what came of it."""
-        return self._ask(v1.TestWebhookRequest(name=names.webhook(webhook)), wire.DELIVERY.from_pb, repeatable=False)
+        return self._ask(v1.TestWebhookRequest(name=webhook_name(webhook)), wire.DELIVERY.from_pb, repeatable=False)
 
     def list_webhook_deliveries(self, webhook: str, limit: int | None = None) -> Iterator[WebhookDelivery]:
         """Yield the calls of a webhook, the newest first."""
-        request = v1.ListWebhookDeliveriesRequest(parent=names.webhook(webhook))
+        request = v1.ListWebhookDeliveriesRequest(parent=webhook_name(webhook))
         return self._list(request, "deliveries", wire.DELIVERY.from_pb, limit)
 
 
@@ -256,11 +264,11 @@ class AdministrationCalls(Calls):
 
         Roles: operator; any token for itself.
         """
-        return self._ask(v1.RotateTokenRequest(name=names.token(name), grace=grace), secret_of, repeatable=False)
+        return self._ask(v1.RotateTokenRequest(name=token_name(name), grace=grace), secret_of, repeatable=False)
 
     def delete_token(self, name: str) -> None:
         """Delete a token: it stops working within a second. Role: operator."""
-        self._transport.call(v1.DeleteTokenRequest(name=names.token(name)), repeatable=False)
+        self._transport.call(v1.DeleteTokenRequest(name=token_name(name)), repeatable=False)
 
     def status(self) -> Status:
         """Return the state of the hub. Roles: operator, auditor."""
@@ -280,7 +288,7 @@ class HistoryCalls(Calls):
         `actor`: only what this token wrote. The facts of an event are text.
         """
         request = v1.ListEventsRequest(
-            subject=names.subject(name), actor=names.token(actor) if actor else "", since=wire.timestamp(since)
+            subject=subject_name(name), actor=token_name(actor) if actor else "", since=wire.timestamp(since)
         )
         return self._list(request, "events", wire.EVENT.from_pb, limit)
 
@@ -301,7 +309,7 @@ class HistoryCalls(Calls):
         event. One that was cut off goes on when it is run again. Role: operator.
         """
         request = v1.RevertActorRequest(
-            actor=names.token(actor),
+            actor=token_name(actor),
             since=wire.timestamp(since),
             withdrawals_only=withdrawals_only,
             validate_only=validate_only,

@@ -28,11 +28,10 @@ from google.protobuf.message import Message
 from hashhub import wire
 from hashhub.client.administration import AdministrationCalls
 from hashhub.client.changes import ChangeCalls
-from hashhub.client.connection import CLOSED, OPTIONS, Connection, ConnectionOptions
 from hashhub.client.contribution import ImportCalls, ImportOptions, ImportProgress, ImportReport
 from hashhub.client.entries import EntryCalls
 from hashhub.client.match import MatchCalls, live
-from hashhub.client.transport import Calls, Rpc, Transport, stub, unread
+from hashhub.client.transport import CLOSED, OPTIONS, Calls, Connection, ConnectionOptions, Rpc, Transport, stub, unread
 from hashhub.errors import FailedPrecondition, Unavailable
 from hashhub.model import LiveAnswer, LiveOptions, LivePicture, VideoFrame
 

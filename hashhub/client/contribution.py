@@ -24,9 +24,8 @@ import msgspec
 
 from hashhub import connector as connectors
 from hashhub import v1, wire
-from hashhub.client import names
-from hashhub.client.release import Release
-from hashhub.client.transport import Calls, Rpc, SendAhead, Transport, listing, unread
+from hashhub.client.sources import Release
+from hashhub.client.transport import Calls, Rpc, SendAhead, Transport, hash_set_name, import_name, listing, unread
 from hashhub.connector import Connector, LeftOut, check_options
 from hashhub.errors import (
     Conflict,
@@ -408,36 +407,36 @@ class ImportCalls(Calls):
                 self._transport,
                 [stack.enter_context(_opened(part)) if isinstance(part, Path) else part for part in parts],
                 connector=None if connector is None else connectors.get(connector),
-                parent=names.hash_set(hash_set),
+                parent=hash_set_name(hash_set),
                 progress=progress or (lambda _: None),
                 **how,
             )
 
     def get_import(self, name: str) -> Import:
         """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""
-        return self._ask(v1.GetImportRequest(name=names.import_(name)), wire.IMPORT.from_pb)
+        return self._ask(v1.GetImportRequest(name=import_name(name)), wire.IMPORT.from_pb)
 
     def list_imports(self, hash_set: str) -> Iterator[Import]:
         """Yield the imports of `CONTRIBUTOR/SET`, newest first. Roles: operator, auditor, contributor."""
-        return self._list(v1.ListImportsRequest(parent=names.hash_set(hash_set)), "imports", wire.IMPORT.from_pb)
+        return self._list(v1.ListImportsRequest(parent=hash_set_name(hash_set)), "imports", wire.IMPORT.from_pb)
 
     def cancel_import(self, name: str) -> Import:
         """End the import `CONTRIBUTOR/SET/IMPORT`, which must not be committed; nothing of it stays.
 
         Roles: operator, contributor.
         """
-        return self._ask(v1.CancelImportRequest(name=names.import_(name)), wire.IMPORT.from_pb)
+        return self._ask(v1.CancelImportRequest(name=import_name(name)), wire.IMPORT.from_pb)
 
     def report(self, name: str) -> ImportReport:
         """Return once more what became of every item of `CONTRIBUTOR/SET/IMPORT`.
 
         Roles: operator, auditor, contributor.
         """
-        return report(self._transport, names.import_(name), self.get_import(name))
+        return report(self._transport, import_name(name), self.get_import(name))
 
     def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Iterator[Finding]:
         """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the source's order, but for accepted ones."""
-        return self._transport.items(findings(names.import_(name), dispositions))
+        return self._transport.items(findings(import_name(name), dispositions))
 
 
 def _opened(path: Path) -> BinaryIO:

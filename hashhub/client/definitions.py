@@ -11,8 +11,7 @@ from typing import Final
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client import names
-from hashhub.client.transport import Calls
+from hashhub.client.transport import Calls, hash_set_name, policy_name
 from hashhub.errors import InvalidArgument
 from hashhub.model import MatchOptions, Query, SchemeStatus, SignOff, Verdict
 from hashhub.schemes import SchemeValue
@@ -72,11 +71,11 @@ class PolicyCalls(Calls):
 
     def get_policy(self, reference: str) -> PolicyVersion:
         """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means."""
-        return self._ask(v1.GetPolicyRequest(name=names.policy(reference)), _VERSION.from_pb)
+        return self._ask(v1.GetPolicyRequest(name=policy_name(reference)), _VERSION.from_pb)
 
     def list_policy_versions(self, name: str) -> Iterator[PolicyVersion]:
         """Yield all versions of a policy, the oldest first, retired ones included."""
-        return self._list(v1.ListPolicyVersionsRequest(parent=names.policy(name)), "policies", _VERSION.from_pb)
+        return self._list(v1.ListPolicyVersionsRequest(parent=policy_name(name)), "policies", _VERSION.from_pb)
 
     def put_policy(self, text: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
         """Put the next version of the policy of a TOML text; it holds at once for whoever pins none. Role: operator."""
@@ -84,7 +83,7 @@ class PolicyCalls(Calls):
 
     def retire_policy(self, reference: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
         """Retire `NAME@VERSION`; where it was the newest, the one before is current again. Role: operator."""
-        request = v1.RetirePolicyRequest(name=names.policy(reference), comment=comment, validate_only=validate_only)
+        request = v1.RetirePolicyRequest(name=policy_name(reference), comment=comment, validate_only=validate_only)
         return self._ask(request, _VERSION.from_pb)
 
     def explain_match(self, query: Query, options: MatchOptions) -> Explained:
@@ -115,7 +114,7 @@ class PolicyCalls(Calls):
             before=before,
             after=after,
             text=text,
-            hash_sets=map(names.hash_set, hash_sets),
+            hash_sets=map(hash_set_name, hash_sets),
             max_distances=max_distances or {},
         )
         if isinstance(since, int):

@@ -8,8 +8,7 @@ from typing import Final
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client import names
-from hashhub.client.transport import Calls, listing
+from hashhub.client.transport import Calls, contributor_name, entry_name, hash_set_name, listing
 from hashhub.model import (
     Entry,
     EntryAction,
@@ -33,12 +32,12 @@ class EntryCalls(Calls):
 
         Raises NotFound, also for one that the terms do not let the caller see. Roles: operator, auditor, contributor.
         """
-        return self._ask(v1.GetEntryRequest(name=names.entry(name)), wire.entry_from_pb)
+        return self._ask(v1.GetEntryRequest(name=entry_name(name)), wire.entry_from_pb)
 
     def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> Iterator[Entry]:
         """Yield the entries of `CONTRIBUTOR/SET` in order of id; no states mean all of them."""
         request = v1.ListEntriesRequest(
-            parent=names.hash_set(hash_set), states=[wire.ENTRY_STATE.to_pb(state) for state in states]
+            parent=hash_set_name(hash_set), states=[wire.ENTRY_STATE.to_pb(state) for state in states]
         )
         return self._list(request, "entries", wire.entry_from_pb)
 
@@ -51,7 +50,7 @@ class EntryCalls(Calls):
         until an operator, or another token of the contributor, withdraws it too.
         """
         request = v1.WithdrawEntryRequest(
-            name=names.entry(name),
+            name=entry_name(name),
             reason=wire.WITHDRAWAL_REASON.to_pb(reason),
             comment=comment,
             validate_only=validate_only,
@@ -60,21 +59,21 @@ class EntryCalls(Calls):
 
     def restore_entry(self, name: str, comment: str = "", *, validate_only: bool = False) -> Entry:
         """Take the withdrawal of `CONTRIBUTOR/SET/ENTRY`, or a request for it, back. Roles: operator, contributor."""
-        request = v1.RestoreEntryRequest(name=names.entry(name), comment=comment, validate_only=validate_only)
+        request = v1.RestoreEntryRequest(name=entry_name(name), comment=comment, validate_only=validate_only)
         return self._ask(request, wire.entry_from_pb)
 
     def erase_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Erase everything that `CONTRIBUTOR/SET/ENTRY` says about its item, for ever. Role: operator."""
-        return self._ask(v1.EraseEntryRequest(name=names.entry(name), validate_only=validate_only), wire.entry_from_pb)
+        return self._ask(v1.EraseEntryRequest(name=entry_name(name), validate_only=validate_only), wire.entry_from_pb)
 
     def release_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Release the quarantined `CONTRIBUTOR/SET/ENTRY`: it matches from now on. Role: operator."""
-        request = v1.ReleaseEntryRequest(name=names.entry(name), validate_only=validate_only)
+        request = v1.ReleaseEntryRequest(name=entry_name(name), validate_only=validate_only)
         return self._ask(request, wire.entry_from_pb)
 
     def quarantine_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Quarantine the active `CONTRIBUTOR/SET/ENTRY`: it stops matching until it is released. Role: operator."""
-        request = v1.QuarantineEntryRequest(name=names.entry(name), validate_only=validate_only)
+        request = v1.QuarantineEntryRequest(name=entry_name(name), validate_only=validate_only)
         return self._ask(request, wire.entry_from_pb)
 
     def search_entries(
@@ -125,7 +124,7 @@ class EntryCalls(Calls):
 
     def list_queue(self, contributor: str = "") -> Iterator[QueueItem]:
         """Yield what waits for the caller, or what waits of one contributor. Roles: operator, auditor, contributor."""
-        parent = names.contributor(contributor) if contributor else "contributors/-"
+        parent = contributor_name(contributor) if contributor else "contributors/-"
         return self._list(v1.ListQueueItemsRequest(parent=parent), "queue_items", wire.QUEUE_ITEM.from_pb)
 
     def create_review(
@@ -140,7 +139,7 @@ class EntryCalls(Calls):
         """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. With the `request_id` of one that was made, it
         makes no second. Roles: operator, contributor.
         """
-        contributor, hash_set, entry_id = wire.parse_entry(names.entry(entry))
+        contributor, hash_set, entry_id = wire.parse_entry(entry_name(entry))
         review = Review(id=0, entry_id=entry_id, author="", kind=kind, comment=comment)
 
         def read(answer: v1.Review) -> Review:
@@ -150,7 +149,7 @@ class EntryCalls(Calls):
             return wire.REVIEW.from_pb(answer)
 
         request = v1.CreateReviewRequest(
-            parent=names.entry(entry),
+            parent=entry_name(entry),
             review=wire.review_to_pb(review, contributor, hash_set),
             validate_only=validate_only,
             request_id=request_id,
@@ -159,9 +158,9 @@ class EntryCalls(Calls):
 
     def set_aside_review(self, entry: str, review_id: int, comment: str) -> Review:
         """Let an objection to `CONTRIBUTOR/SET/ENTRY` weigh no more; it stays on record. Role: operator."""
-        request = v1.SetAsideReviewRequest(name=f"{names.entry(entry)}/reviews/{review_id}", comment=comment)
+        request = v1.SetAsideReviewRequest(name=f"{entry_name(entry)}/reviews/{review_id}", comment=comment)
         return self._ask(request, wire.REVIEW.from_pb)
 
     def list_reviews(self, entry: str) -> Iterator[Review]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""
-        return self._list(v1.ListReviewsRequest(parent=names.entry(entry)), "reviews", wire.REVIEW.from_pb)
+        return self._list(v1.ListReviewsRequest(parent=entry_name(entry)), "reviews", wire.REVIEW.from_pb)

@@ -14,9 +14,8 @@ from typing import BinaryIO, Final
 import msgspec
 
 from hashhub import schemes, v1, wire
-from hashhub.client import names
 from hashhub.client.definitions import SchemeCalls
-from hashhub.client.transport import Calls, Rpc, unread
+from hashhub.client.transport import Calls, Rpc, hash_set_name, unread
 from hashhub.connector import Exported, Loss, Writer, check_options, get_writer, reading_options
 from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.model import Entry, HashSet, now
@@ -94,7 +93,7 @@ class ExportCalls(Calls):
         PermissionDenied where the terms let nothing leave, NotFound, InvalidArgument.
         """
         request = v1.ExportEntriesRequest(
-            hash_sets=map(names.hash_set, hash_sets),
+            hash_sets=map(hash_set_name, hash_sets),
             policy=policy,
             position=position if position.isascii() else "?",
             format=file_format,

@@ -22,8 +22,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client import names
-from hashhub.client.transport import Calls, Rpc, Transport, listing, unread
+from hashhub.client.transport import Calls, Rpc, Transport, conflict_name, contributor_name, listing, unread
 from hashhub.errors import (
     DataLoss,
     FailedPrecondition,
@@ -33,6 +32,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.local_files import put
 from hashhub.model import (
     Conflict,
     ConflictFilter,
@@ -45,7 +45,6 @@ from hashhub.model import (
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, Backend, By, Gap, Link, Overlap, Progress
 from hashhub.reconcile.tasks import ExtractResult, GapsResult, LinksResult, ReportResult, ResultFile, Task
-from hashhub.writing import put
 
 _POLL_SECONDS: Final = 0.2
 _EVERYTHING: Final = ConflictFilter()
@@ -82,7 +81,7 @@ class ConflictCalls(Calls):
 
     def get_conflict(self, name: str) -> Conflict:
         """Return a conflict with what each side states, and what was said of it."""
-        return self._ask(v1.GetConflictRequest(name=names.conflict(name)), wire.CONFLICT.from_pb)
+        return self._ask(v1.GetConflictRequest(name=conflict_name(name)), wire.CONFLICT.from_pb)
 
     def summarise_conflicts(self, wanted: ConflictFilter = _EVERYTHING) -> ConflictSummary:
         """Return how many conflicts there are, by pair of contributors, kind, severity and state."""
@@ -91,7 +90,7 @@ class ConflictCalls(Calls):
 
     def assign_conflict(self, name: str, assignee: str, *, validate_only: bool = False) -> Conflict:
         """Give a conflict to a party (`contributors/ID`) or a person by any name; empty: to nobody. Role: operator."""
-        request = v1.AssignConflictRequest(name=names.conflict(name), assignee=assignee, validate_only=validate_only)
+        request = v1.AssignConflictRequest(name=conflict_name(name), assignee=assignee, validate_only=validate_only)
         return self._ask(request, wire.CONFLICT.from_pb)
 
     def resolve_conflict(
@@ -110,10 +109,10 @@ class ConflictCalls(Calls):
         parties state something else by now.
         """
         request = v1.ResolveConflictRequest(
-            name=names.conflict(name),
+            name=conflict_name(name),
             reason=wire.CONFLICT_REASON.to_pb(reason),
             comment=comment,
-            decided_for=names.contributor(decided_for) if decided_for else "",
+            decided_for=contributor_name(decided_for) if decided_for else "",
             etag=etag,
             validate_only=validate_only,
         )
@@ -121,7 +120,7 @@ class ConflictCalls(Calls):
 
     def reopen_conflict(self, name: str, comment: str, *, validate_only: bool = False) -> Conflict:
         """Take back what closed a conflict; one that is open stays so. Role: operator."""
-        request = v1.ReopenConflictRequest(name=names.conflict(name), comment=comment, validate_only=validate_only)
+        request = v1.ReopenConflictRequest(name=conflict_name(name), comment=comment, validate_only=validate_only)
         return self._ask(request, wire.CONFLICT.from_pb)
 
 

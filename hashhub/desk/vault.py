@@ -37,9 +37,8 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.local_files import lock
+from hashhub.local_files import check, lock, sync, written
 from hashhub.model import Verdict, now
-from hashhub.writing import check, sync, written
 
 if TYPE_CHECKING:
     from hashhub.desk.records import Records

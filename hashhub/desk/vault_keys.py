@@ -32,7 +32,7 @@ from hashhub.errors import (
     Unavailable,
     missing_extra,
 )
-from hashhub.writing import written
+from hashhub.local_files import written
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -21,11 +21,10 @@ from hashhub.desk.settings import HashingSite
 from hashhub.errors import Conflict, HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hook.places import ObjectPlace, StoredObject
-from hashhub.local_files import lock_file
+from hashhub.local_files import lock_file, make_directory
 from hashhub.model import Query, ReasonLine
 from hashhub.scans.engine import KnownFile, ListedFile, ScanEngine, ScanMemory, UnreadableItem
 from hashhub.trust import ReasonCode
-from hashhub.writing import make_directory
 
 if TYPE_CHECKING:
     from hashhub.desk.records import UploadState

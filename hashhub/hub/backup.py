@@ -29,9 +29,9 @@ from hashhub.config import Config
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
 from hashhub.hub.history import head_text
 from hashhub.hub.withdrawal_log import FILE_NAME as WITHDRAWALS
+from hashhub.local_files import sync, written
 from hashhub.model import now
 from hashhub.store import database_copy
-from hashhub.writing import sync, written
 
 MANIFEST: Final = "manifest.json"
 SETTINGS: Final = "settings.toml"

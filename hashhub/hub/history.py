@@ -15,11 +15,11 @@ from hashhub.errors import DataLoss, HashHubError, InvalidArgument
 from hashhub.hub import access
 from hashhub.hub.disclosure import TOLD
 from hashhub.hub.revert import Revert
+from hashhub.local_files import written
 from hashhub.model import SYSTEM, Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
 from hashhub.store import ExaminationPlace, Position, Store
 from hashhub.store.events import MAX_REVISION
 from hashhub.store.hash_sets import no_entry
-from hashhub.writing import written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import SEARCHED
-from hashhub.local_files import is_in_the_way, lock_file, obstacle, open_file, read_file
+from hashhub.local_files import is_in_the_way, lock_file, obstacle, open_file, read_file, sync
 from hashhub.matcher.index import (
     Progress,
     Rows,
@@ -51,7 +51,6 @@ from hashhub.matcher.index import (
     tables,
 )
 from hashhub.matcher.owners import Owners
-from hashhub.writing import sync
 
 FORMAT: Final = 2
 """Changes whenever an older program could misread the files."""

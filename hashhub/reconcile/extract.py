@@ -37,12 +37,11 @@ from hashhub.errors import (
     missing_extra,
 )
 from hashhub.hashes import ALGORITHMS
-from hashhub.local_files import lock_file
+from hashhub.local_files import digest_of, lock_file, put, sync
 from hashhub.model import MAX_NUMBER, Classification, Contributor, Definition, EntryState, now, number_of
 from hashhub.reconcile.columns import BLOCK_BITS, DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
 from hashhub.schemes.dimensions import DIMENSIONS
 from hashhub.store import Position
-from hashhub.writing import digest_of, put, sync
 
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from hashhub.local_files import make_directory, written
 from hashhub.pages import charts, render
 from hashhub.pages.charts import Bar, Cell, Interval
 from hashhub.reconcile.results import (
@@ -35,7 +36,6 @@ from hashhub.reconcile.results import (
 )
 from hashhub.schemes import Scheme, alignment
 from hashhub.schemes.picture import draw
-from hashhub.writing import make_directory, written
 
 PAGE: Final = "report.html"
 

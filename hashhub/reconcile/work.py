@@ -22,13 +22,12 @@ import msgspec
 from hashhub import schemes
 from hashhub.cancellation import check
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, missing_extra
-from hashhub.local_files import lock_file
+from hashhub.local_files import digest_of, lock_file
 from hashhub.model import Definition, DefinitionKind, Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import By, ConflictTotals, Link, Omission, Progress
 from hashhub.reconcile.tasks import Task
 from hashhub.schemes import alignment
-from hashhub.writing import digest_of
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract, ExtractFile

@@ -20,9 +20,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from hashhub.errors import DataLoss, FailedPrecondition, Reason, Unavailable
+from hashhub.local_files import written
 from hashhub.store.drivers import FILE_NAME, locate, mapped, reaching
 from hashhub.store.events import Position
-from hashhub.writing import written
 
 if TYPE_CHECKING:
     import psycopg

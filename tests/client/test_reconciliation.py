@@ -17,8 +17,7 @@ import pytest
 
 from hashhub import v1
 from hashhub.client import Client, OperationHandle
-from hashhub.client.connection import Connection
-from hashhub.client.transport import Transport
+from hashhub.client.transport import Connection, Transport
 from hashhub.errors import (
     Conflict,
     DataLoss,

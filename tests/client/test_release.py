@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hashhub.client import Client, ImportPhase, ImportProgress
-from hashhub.client.release import Release
+from hashhub.client.sources import Release
 from hashhub.errors import InvalidArgument, MalformedSource, NotFound
 from hashhub.hashes import parse_pair
 from hashhub.model import Disposition, ImportState, MatchOptions, Query, Record, Reject, Verdict

@@ -14,7 +14,7 @@ import pytest
 
 from hashhub import connector as connectors
 from hashhub.client import Client, ImportPhase, ImportProgress
-from hashhub.client.release import look, name_of, ready
+from hashhub.client.sources import look, name_of, ready
 from hashhub.connector import HEAD_BYTES, Certainty, Guess, Option
 from hashhub.errors import InvalidArgument, Reason
 from hashhub.model import Record, Reject

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from hashhub import v1, wire
 from hashhub.client import Client, is_loopback
-from hashhub.client.connection import Attempts, Connection
-from hashhub.client.transport import Transport
+from hashhub.client.transport import Attempts, Connection, Transport
 from hashhub.errors import (
     AlreadyExists,
     Conflict,

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from hashhub import containers
+from hashhub.client import sources
 from hashhub.connector import Certainty, choose, recognise
 from hashhub.errors import InvalidArgument
 from hashhub.model import Record
@@ -39,7 +39,7 @@ def test_powershell(encoding: str) -> None:
     ],
 )
 def test_what_is_not_read_is_named_with_what_to_do(data: str, said: str) -> None:
-    what = containers.describe(data.encode())
+    what = sources.describe(data.encode())
     assert said in what
     with pytest.raises(InvalidArgument) as refused:
         choose([], what)
@@ -49,7 +49,7 @@ def test_what_is_not_read_is_named_with_what_to_do(data: str, said: str) -> None
 
 @pytest.mark.parametrize("data", [f"{MD5}\n", f"{MD5}\r\n", f'[{{"MD5": "{MD5}"}}]', "md5,size\r\nx,1\r\n", "{}"])
 def test_lists_are_not_taken_for_them(data: str) -> None:
-    assert containers.describe(data.encode()) == ""
+    assert sources.describe(data.encode()) == ""
 
 
 def test_a_spanned_archive_of_one_piece_is_opened() -> None:
@@ -57,6 +57,6 @@ def test_a_spanned_archive_of_one_piece_is_opened() -> None:
     made.write(b"PK00")
     with zipfile.ZipFile(made, "a") as archive:
         archive.writestr("list.txt", MD5 + "\n")
-    unpacked = containers.unpack(io.BytesIO(made.getvalue()), "x.zip")
+    unpacked = sources.unpack(io.BytesIO(made.getvalue()), "x.zip")
     assert unpacked is not None
     assert unpacked.stream.read() == MD5.encode() + b"\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hashhub.containers import Unpacked, UnpackLimits, describe, is_container, unpack
+from hashhub.client.sources import Unpacked, UnpackLimits, describe, is_container, unpack
 from hashhub.errors import InvalidArgument, MalformedSource
 
 LIST = b"".join(b"%032x  a.jpg\n" % i for i in range(1000))

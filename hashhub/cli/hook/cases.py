@@ -20,11 +20,11 @@ from hashhub.desk.cases.clocks import CasePurpose, Deadline, Standing, rules
 from hashhub.desk.cases.life import Case, CaseOutcome, Cases, CaseState
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.settings import HookSettings
+from hashhub.local_files import written
 from hashhub.model import Purpose
 from hashhub.scans.engine import ListedFile, UnreadableItem
 from hashhub.scans.tree import Tree, listed
 from hashhub.scans.tree import opened as opened_file
-from hashhub.writing import written
 
 if TYPE_CHECKING:
     from hashhub.hook.case_scan import Source

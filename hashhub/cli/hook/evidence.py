@@ -19,7 +19,7 @@ from hashhub.desk.reports.assembly import gather
 from hashhub.desk.reports.draft import NOT_FILED
 from hashhub.desk.reports.recipients import Recipient, render
 from hashhub.errors import InvalidArgument
-from hashhub.writing import check, make_directory, text_written, written
+from hashhub.local_files import check, make_directory, text_written, written
 
 _HUB_SECONDS: Final = 20.0
 _MOST_FACTS: Final = 1 << 20  # bytes

@@ -13,7 +13,7 @@ from hashhub.cli.hook import hook
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import note, print_json, say
 from hashhub.errors import InvalidArgument
-from hashhub.writing import written
+from hashhub.local_files import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

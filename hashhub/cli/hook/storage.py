@@ -14,8 +14,8 @@ from hashhub.cli.hook import SETTINGS, hook, settings_of
 from hashhub.cli.scan_output import REPORT, RESULTS
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
 from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say, show_path
+from hashhub.local_files import check, make_directory, text_written
 from hashhub.signals import stopping_on_signals
-from hashhub.writing import check, make_directory, text_written
 
 if TYPE_CHECKING:
     from hashhub.cli.hook.scan_page import ObjectFindings

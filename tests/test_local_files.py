@@ -20,9 +20,9 @@ from hashhub.cli import main
 from hashhub.desk.vault_keys import make_key
 from hashhub.errors import AlreadyExists, HashHubError, InvalidArgument
 from hashhub.hook.places import FolderPlace
+from hashhub.local_files import put, text_written, whole_file, written
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
-from hashhub.writing import put, text_written, whole_file, written
 from tests.warm import Warm
 
 REFUSED: Final = ("directory", "socket", "dangling link", "link to a directory")
@@ -182,7 +182,7 @@ class TestMechanism:
 _FREE: Final = frozenset(  # what these rename or write are files of their own, in directories of their own
     f"{name}.py"
     for name in (
-        *("writing", "places", "vault", "snapshot", "reconcile/work", "child", "apart", "housekeeping", "backup"),
+        *("local_files", "places", "vault", "snapshot", "reconcile/work", "child", "apart", "housekeeping", "backup"),
         *("hub/__init__", "extract", "examiner", "database_copy", "trial", "kernel_cache"),
     )
 )
