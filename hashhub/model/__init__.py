@@ -15,10 +15,6 @@ Findings. The types are `msgspec` structs (docs/decisions/0001).
 
 from __future__ import annotations
 
-from hashhub.model.checks import (
-    MAX_TEXT,
-    now,
-)
 from hashhub.model.conflicts import (
     Conflict,
     ConflictCount,
@@ -33,15 +29,6 @@ from hashhub.model.conflicts import (
     ConflictSummary,
     Severity,
 )
-from hashhub.model.contributors import (
-    SYSTEM,
-    Actor,
-    Contributor,
-    ContributorKind,
-    Group,
-    Reliability,
-    Role,
-)
 from hashhub.model.definitions import (
     Definition,
     DefinitionKind,
@@ -49,24 +36,34 @@ from hashhub.model.definitions import (
     SignOff,
 )
 from hashhub.model.entries import (
+    MAX_BATCH,
     MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
     MAX_NUMBER,
     MAX_SELECTED,
     NO_FLAGS,
+    Action,
     ChangedEntry,
     ChangeKind,
     Classification,
+    Counts,
+    Disposition,
     Entry,
     EntryAction,
     EntryChanges,
     EntryState,
     FeedPage,
+    Finding,
     Flags,
+    HashFault,
+    Import,
+    ImportState,
     Provenance,
     QueueItem,
     QueueKind,
+    Record,
     RecordReview,
+    Reject,
     Review,
     ReviewKind,
     Selection,
@@ -78,32 +75,10 @@ from hashhub.model.entries import (
     number_of,
     set_key_of,
 )
-from hashhub.model.hash_sets import (
-    MAX_RETENTION_DAYS,
-    TLP,
-    Deletion,
-    HashSet,
-    Marking,
-    Purpose,
-    Retention,
-    Unclassified,
-)
 from hashhub.model.history import (
     Event,
     EventKind,
     RevertedEvent,
-)
-from hashhub.model.imports import (
-    MAX_BATCH,
-    Action,
-    Counts,
-    Disposition,
-    Finding,
-    HashFault,
-    Import,
-    ImportState,
-    Record,
-    Reject,
 )
 from hashhub.model.matching import (
     MAX_ENTER_FRAMES,
@@ -117,7 +92,6 @@ from hashhub.model.matching import (
     TURNS,
     VARIANTS,
     Coverage,
-    Effort,
     EntryMatch,
     Hysteresis,
     LiveAnswer,
@@ -141,9 +115,27 @@ from hashhub.model.operations import (
     OperationState,
     Status,
 )
-from hashhub.model.tokens import (
+from hashhub.model.resources import (
+    MAX_RETENTION_DAYS,
+    MAX_TEXT,
+    SYSTEM,
+    TLP,
+    Actor,
+    Contributor,
+    ContributorKind,
+    Deletion,
+    Effort,
+    Group,
+    HashSet,
+    Marking,
     Principal,
+    Purpose,
+    Reliability,
+    Retention,
+    Role,
     Shares,
+    Unclassified,
+    now,
 )
 from hashhub.model.webhooks import (
     DeliveryError,

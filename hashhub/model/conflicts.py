@@ -8,9 +8,8 @@ from enum import StrEnum
 import msgspec
 
 from hashhub.hashes import Hash
-from hashhub.model.contributors import Reliability, Role
 from hashhub.model.entries import NO_FLAGS, EntryState, Flags
-from hashhub.model.hash_sets import Purpose
+from hashhub.model.resources import Purpose, Reliability, Role
 
 
 class ConflictKind(StrEnum):

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from hashhub.model.contributors import Actor
+from hashhub.model.resources import Actor
 
 
 class EventKind(StrEnum):

@@ -9,9 +9,8 @@ import msgspec
 
 from hashhub.errors import Violation
 from hashhub.hashes import Hash
-from hashhub.model.checks import refuse, wrong_in_text
 from hashhub.model.entries import Entry, ReviewKind, VideoFrame
-from hashhub.model.hash_sets import Marking
+from hashhub.model.resources import Effort, Marking, refuse, wrong_in_text
 
 MAX_HASHES_PER_QUERY: Final = 2560  # 32 frames with all variants, and 16 crops each, have fewer (hashing.variants)
 MAX_QUERIES: Final = 1000  # in one call
@@ -33,14 +32,6 @@ class Verdict(StrEnum):
     BENIGN = "BENIGN"
     NO_MATCH = "NO_MATCH"
     UNAVAILABLE = "UNAVAILABLE"
-
-
-class Effort(StrEnum):
-    """Which variants of an upload are looked for besides the upload as it was sent."""
-
-    PLAIN = "PLAIN"  # none
-    STANDARD = "STANDARD"  # how reference tools read the file (READINGS); TURNS; its border removed, its content box
-    THOROUGH = "THOROUGH"  # if nothing is known of those: crops, too; turns by every algorithm
 
 
 READINGS: Final = frozenset({"as-stored", "without-alpha", "grey-clipped"})

@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from hashhub.errors import Violation
-from hashhub.model.checks import refuse, wrong_in_slug, wrong_in_text
+from hashhub.model.resources import refuse, wrong_in_slug, wrong_in_text
 
 
 class WebhookEvent(StrEnum):

@@ -1,19 +1,21 @@
-"""Hash sets, and the terms under which they may be used and kept."""
+"""Who takes part: contributors, groups, their hash sets under terms, and the tokens that act for them."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from hashhub.errors import Violation
+from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import SEARCHED
-from hashhub.model.checks import SLUG, refuse, wrong_in_slug, wrong_in_text
 
+SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_JURISDICTION: Final = re.compile(r"[A-Z]{2}|ZZ")
+MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 _RECIPIENT: Final = re.compile(rf"(?:contributors|groups)/{SLUG.pattern}|tokens/[a-z0-9-]{{1,63}}")
 # Of terms that are a permission, the option that takes it back.
 _PERMISSIONS: Final = {
@@ -22,6 +24,127 @@ _PERMISSIONS: Final = {
     "bulk": "--no-bulk",
 }
 MAX_RETENTION_DAYS: Final = 36_500  # a hundred years: catches typing errors
+
+
+def wrong_in_slug(field: str, value: str) -> list[Violation]:
+    """Return what is wrong with an id that its owner chose."""
+    if SLUG.fullmatch(value):
+        return []
+    return [Violation(field, "must be 1 to 63 of a-z, 0-9 and -, not beginning or ending with -", "PATTERN")]
+
+
+def wrong_in_text(field: str, value: str, *, required: bool = True) -> list[Violation]:
+    """Return what is wrong with a free text."""
+    if required and not value.strip():
+        return [Violation(field, "must not be empty", "REQUIRED")]
+    if len(value) > MAX_TEXT:
+        return [Violation(field, f"must be at most {MAX_TEXT} characters, got {len(value)}", "TOO_LONG")]
+    return []
+
+
+def refuse(what: str, wrong: list[Violation]) -> None:
+    """Raise InvalidArgument with all violations, if there are any."""
+    if wrong:
+        raise InvalidArgument(
+            f"invalid {what}: " + "; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong)
+        )
+
+
+def now() -> datetime:
+    """Return the current time in UTC, to the millisecond (what both databases keep)."""
+    t = datetime.now(UTC)
+    return t.replace(microsecond=t.microsecond // 1000 * 1000)
+
+
+class ContributorKind(StrEnum):
+    """What sort of organisation a contributor is."""
+
+    HOTLINE = "HOTLINE"
+    LAW_ENFORCEMENT = "LAW_ENFORCEMENT"
+    CLEARINGHOUSE = "CLEARINGHOUSE"
+    PLATFORM = "PLATFORM"
+    NGO = "NGO"
+
+
+class Reliability(StrEnum):
+    """Admiralty (NATO AJP-2.1) source reliability. F means that it cannot be judged, not that it is worse than E."""
+
+    A = "A"
+    B = "B"
+    C = "C"
+    D = "D"
+    E = "E"
+    F = "F"
+
+
+class Contributor(msgspec.Struct, frozen=True, kw_only=True):
+    """An organisation that states something. `takes_from`: whose material it passes on; two entries are independent
+    only when neither contributor takes from the other, directly or through others, and they share no source. Once
+    retired its tokens do not work; what it stated stands. `objections_accepted_revision`: up to which those beyond the
+    daily number weigh.
+    """
+
+    id: str
+    display_name: str
+    kind: ContributorKind
+    jurisdiction: str
+    reliability: Reliability = Reliability.F
+    takes_from: tuple[str, ...] = ()
+    create_time: datetime | None = None
+    retire_time: datetime | None = None
+    objections_accepted_revision: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument with every violation."""
+        wrong = [*wrong_in_slug("id", self.id), *wrong_in_text("display_name", self.display_name)]
+        if not _JURISDICTION.fullmatch(self.jurisdiction):
+            wrong.append(
+                Violation(
+                    "jurisdiction", "must be an ISO 3166-1 alpha-2 code in capitals, such as GB; ZZ for none", "PATTERN"
+                )
+            )
+        for i, other in enumerate(self.takes_from):
+            wrong += wrong_in_slug(f"takes_from[{i}]", other)
+        if self.id in self.takes_from:
+            wrong.append(Violation("takes_from", "must not name the contributor itself", "SELF_REFERENCE"))
+        refuse("contributor", wrong)
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A named list of contributors that terms can name as a recipient. An empty one admits nobody."""
+
+    id: str
+    display_name: str = ""
+    members: tuple[str, ...] = ()
+    create_time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument with every violation."""
+        wrong = [*wrong_in_slug("id", self.id), *wrong_in_text("display_name", self.display_name, required=False)]
+        for i, member in enumerate(self.members):
+            wrong += wrong_in_slug(f"members[{i}]", member)
+        refuse("group", wrong)
+
+
+class Role(StrEnum):
+    """What a token may do: write its own contributor's sets; match; everything; read everything."""
+
+    CONTRIBUTOR = "CONTRIBUTOR"
+    CONSUMER = "CONSUMER"
+    OPERATOR = "OPERATOR"
+    AUDITOR = "AUDITOR"
+
+
+class Actor(msgspec.Struct, frozen=True, array_like=True):
+    """Who writes: the token, the contributor that it belongs to, and its role; kept with what it wrote."""
+
+    name: str
+    contributor: str
+    role: Role
+
+
+SYSTEM: Final = Actor("system", "", Role.OPERATOR)
+"""The hub itself: migrations, expiry, what it does at a start."""
 
 
 class Purpose(StrEnum):
@@ -201,3 +324,60 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     holds: int = 0
     pending: bool = False
     revision: int = 0
+
+
+class Effort(StrEnum):
+    """Which variants of an upload are looked for besides the upload as it was sent."""
+
+    PLAIN = "PLAIN"  # none
+    STANDARD = "STANDARD"  # how reference tools read the file (READINGS); TURNS; its border removed, its content box
+    THOROUGH = "THOROUGH"  # if nothing is known of those: crops, too; turns by every algorithm
+
+
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a hub one token may take at a time, of all its workers together; 0: as the server's settings say.
+
+    `calls`: in progress or waiting. `streams`: followed feeds, live streams and exports. `message_bytes`: of requests
+    that are being read or worked on, and of answers that were not taken yet. `media_seconds`: of a core, for hashing
+    media, in a minute.
+    """
+
+    calls: int = 0
+    streams: int = 0
+    message_bytes: int = 0
+    media_seconds: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a share below 0."""
+        wrong = tuple(
+            Violation(f"shares.{name}", f"must not be negative, got {getattr(self, name)}", "OUT_OF_RANGE")
+            for name in self.__struct_fields__
+            if getattr(self, name) < 0
+        )
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=wrong)
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls: a token of one contributor.
+
+    `shares`: how much of the server it may take at a time, where that differs from the settings.
+    `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some
+    terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
+    as the settings say. `last_use_time` is true to a minute. `by_old_secret`: it was let in by a secret that another
+    one has taken the place of; not kept, and not sent.
+    """
+
+    name: str
+    role: Role
+    contributor: str = ""
+    purposes: tuple[str, ...] = ()
+    description: str = ""
+    acts_for_others: bool = False
+    may_mirror: bool = False
+    max_effort: Effort | None = None
+    shares: Shares = Shares()
+    create_time: datetime | None = None
+    expire_time: datetime | None = None
+    last_use_time: datetime | None = None
+    by_old_secret: bool = False
