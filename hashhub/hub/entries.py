@@ -44,7 +44,7 @@ from hashhub.store import (
     trace_of,
 )
 from hashhub.store.comparison import EXTERNAL_ID
-from hashhub.store.hash_sets import no_entry
+from hashhub.store.entries import no_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

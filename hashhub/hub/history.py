@@ -18,8 +18,8 @@ from hashhub.hub.revert import Revert
 from hashhub.local_files import written
 from hashhub.model import SYSTEM, Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
 from hashhub.store import ExaminationPlace, Position, Store
+from hashhub.store.entries import no_entry
 from hashhub.store.events import MAX_REVISION
-from hashhub.store.hash_sets import no_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -35,7 +35,7 @@ from hashhub.store.conflicts import (
     etag_of,
     no_conflict,
 )
-from hashhub.store.database import Database
+from hashhub.store.database import Database, IdempotentRequest, WriteOptions
 from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import DeletionTable
 from hashhub.store.drivers import locate
@@ -60,7 +60,6 @@ from hashhub.store.idset import IdSet
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
 from hashhub.store.operations import OperationTable
-from hashhub.store.requests import IdempotentRequest, WriteOptions
 from hashhub.store.resources import Registry, Resources
 from hashhub.store.retention import RetentionTable
 from hashhub.store.stage import FindingRun, Reports, Stage

@@ -28,9 +28,7 @@ from hashhub.store.entry_codec import (
     statement,
     unpack_reasons,
 )
-from hashhub.store.entry_rows import unpacked_page
-from hashhub.store.entry_writes import DeferredWithdrawals
-from hashhub.store.hash_sets import key_of_set
+from hashhub.store.entry_writes import DeferredWithdrawals, unpacked_page
 from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
 from hashhub.store.schema import ACTIVE, WITHDRAWN
 
@@ -119,7 +117,7 @@ class EntryComparison:
         self._entries = entries
 
     def _set_key(self, contributor: str, hash_set: str) -> int:
-        return self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        return self._db.key_of_set(contributor, hash_set)
 
     def has_live_entries(self, contributor: str, hash_set: str, more_than: int = 0) -> bool:
         """Whether a hash set has more than so many entries that are not WITHDRAWN; it counts no further."""

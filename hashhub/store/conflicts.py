@@ -29,10 +29,8 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.conflict_pass import ASSIGNED, ENDED, LEFT, OPEN, RESOLVED, RIGHT, set_values
-from hashhub.store.database import Database
-from hashhub.store.events import Facts, append_event
-from hashhub.store.imprints import touch
-from hashhub.store.requests import IdempotentRequest
+from hashhub.store.database import Database, IdempotentRequest
+from hashhub.store.events import Facts, append_event, touch
 
 COMMENTS: Final = 20  # of one contributor about one conflict
 _ETAG_DIGITS: Final = 16

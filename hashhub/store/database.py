@@ -1,4 +1,4 @@
-"""One database behind two engines: transactions, bulk rows and migrations.
+"""One database behind two engines: transactions, writes that can be repeated, bulk rows and migrations.
 
 With `engines`, which connects, and `driver_errors`, this module hides what differs between SQLite and PostgreSQL:
 
@@ -13,6 +13,7 @@ With `engines`, which connects, and `driver_errors`, this module hides what diff
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import logging
 import os
@@ -21,9 +22,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,7 +33,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import URL, Connection
 
-from hashhub.errors import FailedPrecondition, LimitExceeded, Reason
+from hashhub.errors import AlreadyExists, FailedPrecondition, LimitExceeded, NotFound, Reason
+from hashhub.model import now
+from hashhub.store import schema as s
 from hashhub.store.drivers import (
     BUSY_POLL_SECONDS,
     BUSY_SECONDS,
@@ -49,7 +53,7 @@ from hashhub.store.drivers import (
     sqlite_engines,
     tell,
 )
-from hashhub.store.schema import ACTIVE, QUARANTINED, SCHEMA_VERSION, metadata, request, tables
+from hashhub.store.schema import ACTIVE, QUARANTINED, SCHEMA_VERSION, metadata
 
 _log = logging.getLogger("hashhub.store")
 Row = tuple[Any, ...]
@@ -62,6 +66,7 @@ _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _KEY_PAGE: Final = 10_000  # keys in one statement on PostgreSQL
 _DELETED_AT_ONCE: Final = 1_000  # digests; of many more PostgreSQL would rather read whole tables
 ROOM_LOOK_SECONDS: Final = 5.0
+_REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
 NO_ENTRY: Final = 2**63 - 1  # an id that no entry will ever have
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
 _COPY_TYPES: Final[dict[type[Any], str]] = {
@@ -207,6 +212,15 @@ class Database:
         """Return the name of a hash set that there is, or was."""
         return self._hash_set_names.get(key) or self.hash_set_names()[key]
 
+    def key_of_set(self, contributor: str, hash_set: str, c: Connection | None = None) -> int:
+        """Return the number that rows refer to a hash set by that was not deleted. Raises NotFound."""
+        if c is None:
+            return self.read(lambda c: self.key_of_set(contributor, hash_set, c))
+        key: int | None = c.scalar(sa.select(s.hash_set.c.key).where(set_is(contributor, hash_set)))
+        if key is None:
+            raise no_hash_set(contributor, hash_set)
+        return key
+
     def hash_set_key(self, name: str) -> int:
         """Return the key of the hash set that has, or had, a name; 0: none."""
         self.hash_set_names({name})
@@ -342,7 +356,7 @@ class Database:
             c.execute(metadata.update().values(key=metadata.c.key))
             if not self.is_sqlite:
                 content = os.urandom(ROOM_BYTES)  # which is not compressed
-                c.execute(request.insert().values(id="", content_digest=b"", result=content, create_time=0))
+                c.execute(s.request.insert().values(id="", content_digest=b"", result=content, create_time=0))
                 raise _DryRunError
 
     def lock(self, c: Connection) -> None:
@@ -387,7 +401,7 @@ class Database:
             sql = f"INSERT INTO hash SELECT ?, {digest}, value FROM json_each(?)"  # noqa: S608 - our own numbers
             c.exec_driver_sql(sql, (code, digests.tobytes(), msgspec.json.encode(entries.tolist()).decode()))
             return
-        self._copy_arrays(c, tables.tables["hash"], (np.full(len(digests), code), digests, entries))
+        self._copy_arrays(c, s.tables.tables["hash"], (np.full(len(digests), code), digests, entries))
 
     def delete_hashes(self, c: Connection, hashes: Iterable[tuple[int, bytes, int]]) -> None:
         """Delete rows of the table `hash`: codes of algorithms, digests and entries."""
@@ -454,6 +468,72 @@ class Database:
                 upgrade(c)
 
 
+def set_is(contributor: str, hash_set: str) -> sa.ColumnElement[bool]:
+    """Return the condition for the row of a hash set that was not deleted."""
+    t = s.hash_set.c
+    return sa.and_(t.contributor == contributor, t.id == hash_set, t.delete_revision == 0)
+
+
+def no_hash_set(contributor: str, hash_set: str) -> NotFound:
+    """Return the error for a hash set that does not exist."""
+    name = f"{contributor}/{hash_set}"
+    return NotFound(f"there is no hash set {name[:127]!r}; create it first", kind="HashSet", name=name)
+
+
+def forget_results(c: Connection, chosen: Callable[[Mapping[str, bytes]], Iterable[str]]) -> None:
+    """Forget remembered results, packed and by request, that are chosen: a repeated call is then a new one."""
+    t = s.request
+    after = ""
+    while rows := c.execute(sa.select(t.c.id, t.c.result).where(t.c.id > after).order_by(t.c.id).limit(1000)).all():
+        after = rows[-1].id
+        if gone := list(chosen({row.id: row.result for row in rows})):
+            c.execute(sa.delete(t).where(t.c.id.in_(gone)))
+
+
+class WriteOptions(TypedDict, total=False):
+    """Whether a write is only checked, and the caller's id under which it may be repeated."""
+
+    validate_only: bool
+    request_id: str
+
+
+class IdempotentRequest:
+    """Makes a write repeatable: one actor's first call with an id is remembered, with what it asked and returned."""
+
+    def __init__(self, request_id: str, method: str, content: object, actor: str) -> None:
+        # No token's name holds a slash.
+        self._id = f"{actor}/{request_id}" if request_id else ""
+        self._digest = hashlib.sha256(msgspec.msgpack.encode((method, content))).digest()
+
+    def replayed(self, c: Connection, result_type: type[_T]) -> _T | None:
+        """Return the first call's result, None: this is the first. Raises AlreadyExists for another call's id."""
+        if not self._id:
+            return None
+        t = s.request
+        row = c.execute(sa.select(t.c.content_digest, t.c.result).where(t.c.id == self._id)).first()
+        if row is None:
+            return None
+        if row[0] != self._digest:
+            raise AlreadyExists("this request_id was used for a different call; use a new one for each call")
+        return msgspec.msgpack.decode(row[1], type=result_type)
+
+    def remember(self, c: Connection, result: _T) -> _T:
+        """Keep the result in this transaction, forget those of long ago, and return it."""
+        if self._id:
+            t = s.request
+            at = now()
+            c.execute(sa.delete(t).where(t.c.create_time < s.to_millis(at - _REQUESTS_KEPT)))
+            c.execute(
+                sa.insert(t).values(
+                    id=self._id,
+                    content_digest=self._digest,
+                    result=msgspec.msgpack.encode(result),
+                    create_time=s.to_millis(at),
+                )
+            )
+        return result
+
+
 @contextmanager
 def _copying(c: Connection, table: sa.Table) -> Iterator[Any]:
     """Open a binary COPY into a table, on PostgreSQL."""
@@ -480,7 +560,7 @@ def upgrade(c: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.attributes["connection"] = c
-    config.attributes["tables"] = tables
+    config.attributes["tables"] = s.tables
     command.upgrade(config, "head")
 
 

@@ -12,8 +12,7 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import AlreadyExists, NotFound
 from hashhub.model import SYSTEM, Actor, Definition, DefinitionKind, EventKind, now
 from hashhub.store import schema as s
-from hashhub.store.database import Database
-from hashhub.store.requests import IdempotentRequest
+from hashhub.store.database import Database, IdempotentRequest
 from hashhub.store.resources import registry_changed, to_json
 
 

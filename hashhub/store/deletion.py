@@ -1,4 +1,4 @@
-"""Deleting a hash set with everything that hangs on it.
+"""Deletes hash sets with everything that hangs on them, and rows of entries for good.
 
     delete    one transaction and event: nobody sees the hash set or its entries any more, no import goes on
     step      its rows, some thousand in a transaction that holds up nobody, until none is left
@@ -11,9 +11,9 @@ about its terms stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,18 +21,24 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, FailedPrecondition, Reason
-from hashhub.model import Actor, Deletion, EventKind, HashSet, ImportState, Retention, Role, now
+from hashhub.model import MAX_FRAMES, Actor, Deletion, EventKind, HashSet, ImportState, Retention, Role, now
 from hashhub.store import schema as s
-from hashhub.store.database import Database
-from hashhub.store.entry_codec import pack_reasons
-from hashhub.store.entry_rows import PURGED_AT_ONCE, PurgeResult, deletable, purge_entries
-from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss
-from hashhub.store.events import append_event, decoded, is_in, last_before
-from hashhub.store.hash_sets import key_of_set
-from hashhub.store.idset import IdSet, ascending
-from hashhub.store.imprints import touch, touch_resource, touched
+from hashhub.store.database import Database, Row, forget_results
+from hashhub.store.entry_codec import pack_reasons, unpack_hashes
+from hashhub.store.entry_writes import (
+    CHANGE_IDS,
+    DeferredWithdrawals,
+    EntryWrites,
+    WithdrawalPart,
+    clear_places,
+    delete_frames,
+    frame_counts,
+    note_loss,
+)
+from hashhub.store.events import append_event, decoded, is_in, last_before, touch, touch_resource, touched
+from hashhub.store.holds import Origin, hold_without_entries, traces_of
+from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.leases import Leases
-from hashhub.store.requests import forget_results
 from hashhub.store.resources import to_json
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
 
@@ -51,6 +57,9 @@ _OF_ITEMS: Final = (
     EventKind.ENTRIES_EXPIRED,
     EventKind.ENTRIES_EXPORTED,
 )
+PURGED_AT_ONCE: Final = 2_000  # entries deleted in one transaction: some 100 ms
+MOST_FRAMES: Final = 5 * MAX_FRAMES  # deleted in one transaction: some 200 ms
+_STRENGTH: Final = {Origin.SOURCE: 0, Origin.CONTRIBUTOR: 1, Origin.OPERATOR: 2, Origin.PERSON_SHOWN: 3}
 
 
 class DeletionProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +101,7 @@ class DeletionTable:
         """Return what a deletion would delete. Raises NotFound."""
 
         def read(c: Connection) -> Deletion:
-            return _counted(c, self._db, key_of_set(c, contributor, hash_set), f"{contributor}/{hash_set}")
+            return _counted(c, self._db, self._db.key_of_set(contributor, hash_set, c), f"{contributor}/{hash_set}")
 
         return self._db.read(read)
 
@@ -105,7 +114,7 @@ class DeletionTable:
         t = s.hash_set
         name = f"{contributor}/{hash_set}"
         with self._db.write_in_order() as c:
-            key = key_of_set(c, contributor, hash_set)
+            key = self._db.key_of_set(contributor, hash_set, c)
             row = c.execute(sa.select(t.c.content, t.c.retention).where(t.c.key == key)).one()
             retention = msgspec.json.decode(row.retention, type=Retention) if row.retention else Retention()
             refuse_held(retention, name)
@@ -403,3 +412,105 @@ def _progress(c: Connection, key: int) -> DeletionProgress | None:
 
 def _note(c: Connection, key: int, progress: DeletionProgress) -> None:
     c.execute(sa.update(s.hash_set).where(s.hash_set.c.key == key).values(deletion=msgspec.json.encode(progress)))
+
+
+def deletable(db: Database, rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the first rows, one at least, whose entries' frames can be deleted in one transaction."""
+    counts = frame_counts(db, [row[0] for row in rows])
+    total = 0
+    for number, row in enumerate(rows if counts else ()):
+        total += counts[row[0]].frames if row[0] in counts else 0
+        if total > MOST_FRAMES and number:
+            return rows[:number]
+    return rows
+
+
+class PurgeResult(NamedTuple):
+    """How many rows went with some entries, and how many of their items are still held."""
+
+    entries: int
+    hashes: int
+    reviews: int
+    holds: int
+
+
+def purge_entries(
+    c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secret: bytes, all_holds: bool
+) -> PurgeResult:
+    """Delete a hash set's entries: rows of (id, external id, packed hashes), by id; `all_holds`: the set stays."""
+    ids = sorted(row[0] for row in rows)
+    ranges = runs(ids)
+    if not ranges:
+        return PurgeResult(0, 0, 0, 0)
+    for table in ("entry", "hold", "reviewed", "withdrawal"):
+        touch(c, table, ids)
+    hashes = {row[0]: unpack_hashes(row[2]) for row in rows}
+    held = _keep_holds(c, db, set_key, {row[0]: (row[1] or "", hashes[row[0]]) for row in rows}, ids, secret, all_holds)
+    gone = [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry) for entry, own in hashes.items() for h in own]
+    db.delete_hashes(c, gone)
+    frame_digests = delete_frames(c, db, ids)
+    reviews = sorted(
+        {
+            row[0]
+            for ends in ranges
+            for row in db.execute(
+                c, "SELECT review FROM reviewed WHERE hash_set = ? AND entry BETWEEN ? AND ?", (set_key, *ends)
+            )
+        }
+    )
+    if reviews:
+        touch(c, "review", reviews)
+        db.execute(
+            c,
+            "DELETE FROM reviewed WHERE hash_set = ? AND entry BETWEEN ? AND ?",
+            [(set_key, *ends) for ends in ranges],
+        )
+        db.execute(c, "DELETE FROM review WHERE id BETWEEN ? AND ?", runs(reviews))
+    for sql in (
+        "DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?",
+        "DELETE FROM succession WHERE earlier BETWEEN ? AND ?",
+        "DELETE FROM succession WHERE later BETWEEN ? AND ?",
+        "DELETE FROM entry WHERE id BETWEEN ? AND ?",
+    ):
+        db.execute(c, sql, ranges)
+    clear_places(c, ids)
+    return PurgeResult(len(ids), len(gone) + frame_digests, len(reviews), held)
+
+
+def _keep_holds(
+    c: Connection,
+    db: Database,
+    set_key: int,
+    items: dict[int, tuple[str, tuple[object, ...]]],
+    ids: Sequence[int],
+    secret: bytes,
+    all_holds: bool,  # noqa: FBT001 - as `purge_entries` has it
+) -> int:
+    """Delete the holds on some entries, and hold anew, without an entry, the items that stay held; return how many."""
+    sql = "SELECT entry, contributor, hash_set, origin, revision, source_time FROM hold WHERE entry {keys}"
+    strongest: dict[int, Row] = {}
+    for row in db.by_keys(f"{sql} AND traces IS NULL", "int8", (), ids, c):
+        if row[2] and not all_holds:
+            continue
+        known = strongest.get(row[0])
+        if known is None or _STRENGTH[Origin(row[3])] > _STRENGTH[Origin(known[3])]:
+            strongest[row[0]] = row
+    db.execute(c, "DELETE FROM hold WHERE entry BETWEEN ? AND ? AND traces IS NULL", runs(ids))
+    if not strongest:
+        return 0
+    held = []
+    for entry, row in sorted(strongest.items()):
+        external_id, hashes = items[entry]
+        traces = traces_of(secret, external_id, hashes)  # type: ignore[arg-type]  # of the model
+        held.append(
+            {
+                "contributor": row[1],
+                "hash_set": row[2] and set_key,
+                "origin": row[3],
+                "revision": row[4],
+                "source_time": row[5],
+                "traces": b"".join(sorted(traces)),
+            }
+        )
+    hold_without_entries(c, held)
+    return len(held)

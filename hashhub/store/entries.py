@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub import frames
-from hashhub.errors import LimitExceeded, Reason
+from hashhub.errors import LimitExceeded, NotFound, Reason
 from hashhub.hashes import FRAMES, VPDQ
 from hashhub.hygiene import Code
 from hashhub.model import (
@@ -42,7 +42,7 @@ from hashhub.model import (
     set_key_of,
 )
 from hashhub.store import schema as s
-from hashhub.store.database import Database, Row, array_of
+from hashhub.store.database import Database, IdempotentRequest, Row, array_of
 from hashhub.store.entry_codec import (
     pack_reasons,
     reasons_before,
@@ -51,13 +51,18 @@ from hashhub.store.entry_codec import (
     unpack_hashes,
     unpack_reasons,
 )
-from hashhub.store.entry_rows import FrameCount, frame_counts, frames_of
-from hashhub.store.entry_writes import PENDING, DeferredWithdrawals, EntryWrites, WithdrawalPart, take_ids
-from hashhub.store.events import MAX_REVISION, append_event
-from hashhub.store.hash_sets import key_of_set, no_entry
+from hashhub.store.entry_writes import (
+    PENDING,
+    DeferredWithdrawals,
+    EntryWrites,
+    FrameCount,
+    WithdrawalPart,
+    frame_counts,
+    frames_of,
+    take_ids,
+)
+from hashhub.store.events import MAX_REVISION, append_event, touch
 from hashhub.store.idset import IdSet, ascending
-from hashhub.store.imprints import touch
-from hashhub.store.requests import IdempotentRequest
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED_AROUND, WITHDRAWN
 
 KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
@@ -252,7 +257,7 @@ class EntryTable:
             f"{ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND "
             f"h.algorithm = ? AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
         )
-        before = (self._db.read(lambda c: key_of_set(c, contributor, hash_set)), s.ALGORITHM_CODES[algorithm])
+        before = (self._db.key_of_set(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
         entries: dict[bytes, list[Entry]] = {}
         for row in self._db.by_keys(sql, "bytea", before, sorted(set(digests))):
             if (entry := self._entry(row)) is not None and entry.state is not EntryState.WITHDRAWN:
@@ -295,7 +300,7 @@ class EntryTable:
         after_id: int = 0,
     ) -> list[Entry]:
         """Return up to `page_size` visible entries of a set in `states` after `after_id`, by id. Raises NotFound."""
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        set_key = self._db.key_of_set(contributor, hash_set)
         wanted = frozenset(states)
         pages = self._db.entry_pages(
             ENTRY_COLUMNS, set_key, self.codes_of(wanted), after=after_id, page=page_size, condition=NOT_STAGED
@@ -310,7 +315,7 @@ class EntryTable:
             "ORDER BY e.id"
         )
         rows = self._db.by_keys(
-            sql, "text", (self._db.read(lambda c: key_of_set(c, contributor, hash_set)),), sorted({x for x in ids if x})
+            sql, "text", (self._db.key_of_set(contributor, hash_set),), sorted({x for x in ids if x})
         )
         by_external_id: dict[str, list[Entry]] = {}
         for row in rows:
@@ -322,7 +327,7 @@ class EntryTable:
         self, contributor: str, hash_set: str, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
     ) -> NDArray[np.int64]:
         """Return the ids of a set's visible entries in `states`, int64[n] ascending. Raises NotFound."""
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        set_key = self._db.key_of_set(contributor, hash_set)
         wanted = {s.ENTRY_STATES[state] for state in states}
         parts = [np.empty(0, np.int64)]
         for code in self.codes_of(states):
@@ -332,7 +337,7 @@ class EntryTable:
 
     def active_pages(self, contributor: str, hash_set: str) -> Iterator[NDArray[np.int64]]:
         """Yield the ids of a set's visible ACTIVE entries, int64[n] ascending, page by page. Raises NotFound."""
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        set_key = self._db.key_of_set(contributor, hash_set)
         yield from self.ids_in_state(set_key, ACTIVE, wanted={ACTIVE})
 
     def entries_at(self, ids: Sequence[int], revision: int) -> list[Entry]:
@@ -367,7 +372,7 @@ class EntryTable:
 
     def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
         """Return how many visible entries of a hash set are in a state. Raises NotFound."""
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        set_key = self._db.key_of_set(contributor, hash_set)
         if any(part.hash_set == set_key for part in self._outstanding.parts(self._outstanding.listed())):
             return len(self.active_ids(contributor, hash_set, states=[state]))
         # All of them through the index, less what is staged: joining each one's import would take a second for a
@@ -726,3 +731,12 @@ def review_of_row(row: Row) -> Review:
 def code_list(codes: Iterable[int]) -> str:
     """Return codes for an IN list; NULL, which nothing equals, when there are none."""
     return ", ".join(map(str, codes)) or "NULL"
+
+
+def no_entry(name: str) -> NotFound:
+    """Return the error for an entry that does not exist, or is not visible."""
+    return NotFound(
+        f"there is no entry {name[:150]!r} that this token may see; take the name from a match or a list of entries",
+        kind="Entry",
+        name=name,
+    )

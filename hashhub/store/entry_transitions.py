@@ -38,10 +38,9 @@ from hashhub.model import (
     number_of,
 )
 from hashhub.store import schema as s
-from hashhub.store.database import Database
-from hashhub.store.entries import ENTRY_SQL, EntryTable, SelectedEntries
+from hashhub.store.database import Database, IdempotentRequest, forget_results
+from hashhub.store.entries import ENTRY_SQL, EntryTable, SelectedEntries, no_entry
 from hashhub.store.entry_codec import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
-from hashhub.store.entry_rows import clear_places, delete_frames
 from hashhub.store.entry_writes import (
     CHANGE_IDS,
     PAGE,
@@ -49,17 +48,16 @@ from hashhub.store.entry_writes import (
     DeferredWithdrawals,
     EntryWrites,
     WithdrawalPart,
+    clear_places,
+    delete_frames,
     note_loss,
     put_withdrawals,
     sets_of,
 )
-from hashhub.store.events import Facts, append_event
-from hashhub.store.hash_sets import key_of_set, no_entry, refuse_restoring
+from hashhub.store.events import Facts, append_event, touch
 from hashhub.store.holds import HeldItem, Origin, hold_without_entries, lift_holds, put_holds, traces_of
 from hashhub.store.idset import IdSet, ascending, runs
-from hashhub.store.imprints import touch
-from hashhub.store.requests import IdempotentRequest, forget_results
-from hashhub.store.resources import Resources
+from hashhub.store.resources import Resources, refuse_restoring
 from hashhub.store.schema import ACTIVE, QUARANTINED, REVIEWED, STAGED, STAGED_AROUND, UPSERT, WITHDRAW, WITHDRAWN
 
 MOST: Final = 50_000
@@ -451,7 +449,7 @@ class EntryTransitions:
             holds = [
                 {
                     "contributor": item.contributor,
-                    "hash_set": key_of_set(c, item.contributor, item.hash_set) if item.hash_set else 0,
+                    "hash_set": self._db.key_of_set(item.contributor, item.hash_set, c) if item.hash_set else 0,
                     "origin": str(item.origin),
                     "revision": revision,
                     "source_time": "",

@@ -1,19 +1,26 @@
-"""Writes of entries that larger transactions share: states, rows of the feed, what goes on to successors; and large
-withdrawals, which are visible in one small transaction and written into their entries' rows in pieces afterwards.
+"""Writes of entries that larger transactions share: states, rows of the feed, what goes on to successors, frames of
+videos; large withdrawals; and pages, which say what an import's entries state.
 
     commit    the event, the changes, and which entries and why: from now on every read takes them for WITHDRAWN
     settle    the rows, a few thousand in a transaction; then nothing is outstanding any more
     prepare   of these only what the next commit must find written: holds
 
 `metadata.outstanding` names the revisions whose rows are not all written; a read fetches it in the same statement as
-the rows. Any process settles what another leaves: each piece can be written twice, and never touches an entry that was
-moved since.
+the rows. Each piece can be written twice, and never touches an entry that was moved since.
+
+Each id from the first to the last has a place in a page; zeros say nothing: the entry must be read. Whatever changes
+what an entry states clears its place.
+
+    content   digests (entry_codec.statement), then classifications as little-endian int32, 0 for none
+    imprints  of the rows of entries as they were staged, WHOLE bytes each (store.events)
+    form      which fields, and how, the digests are of; a page of another form is read as zeros
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -27,23 +34,47 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import LimitExceeded, Reason, Unavailable
-from hashhub.hashes import Hash
-from hashhub.model import MAX_NUMBER, EntryState, Role, Withdrawal, WithdrawalReason, id_in_set, number_of, set_key_of
+from hashhub.frames import FRAME_BYTES, matching_digests
+from hashhub.hashes import VPDQ, Hash
+from hashhub.item import COMPARED
+from hashhub.model import (
+    MAX_NUMBER,
+    EntryState,
+    Role,
+    Withdrawal,
+    WithdrawalReason,
+    id_in_set,
+    number_of,
+    set_key_of,
+)
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row, array_of
-from hashhub.store.entry_codec import EXACT, pack_reasons, replace_reasons, unpack_hashes, unpack_reasons
+from hashhub.store.entry_codec import (
+    EXACT,
+    STATEMENT_BYTES,
+    EntryColumns,
+    pack_reasons,
+    replace_reasons,
+    unpack_hashes,
+    unpack_reasons,
+)
+from hashhub.store.events import WHOLE, touch
 from hashhub.store.holds import Origin, put_holds
 from hashhub.store.idset import IdSet, runs
-from hashhub.store.imprints import touch
 from hashhub.store.schema import ACTIVE, STAGED_AROUND
 
+VIDEOS_AT_ONCE: Final = 50  # videos whose frames are read together: at most 37 MB of them
+_VERSION: Final = 1  # raise it when `entry_codec.statement` says the same fields otherwise
+FORM: Final = zlib.crc32(repr((_VERSION, [f.name for f in COMPARED])).encode()) >> 1  # a new field is another form
+CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
+PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
+PENDING: Final = "WITHDRAWAL_PENDING"
+"""The remark on an entry whose withdrawal waits for a second person."""
 PIECE: Final = 5_000  # rows in one transaction: some 50 ms
 LARGE: Final = 5_000
 """A revision that withdraws more entries than this is written into their rows afterwards."""
 MOST: Final = 4
 """Revisions of one hash set that may be outstanding: with more than these the next commit writes them first."""
-
-
 _SAME_COLUMNS: Final = ("revision", "ordinal", "hash_set", "code", "origin", "withdraw_time")  # of a WithdrawalPart
 # What stood before goes behind the reasons (see entry_codec).
 _MOVE: Final = (
@@ -314,12 +345,6 @@ def _part(row: Sequence[Any]) -> WithdrawalPart:
     return WithdrawalPart(revision, ordinal, hash_set, code, IdSet(first, last, ids), origin, told, by_hand, time)
 
 
-CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
-PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
-PENDING: Final = "WITHDRAWAL_PENDING"
-"""The remark on an entry whose withdrawal waits for a second person."""
-
-
 class EntryWrites:
     """Writes that are part of a larger one."""
 
@@ -538,3 +563,107 @@ def note_loss(c: Connection, set_keys: Sequence[int], revision: int) -> None:
     """Note that entries were withdrawn from the hash sets, with nothing in their place."""
     t = s.hash_set
     c.execute(sa.update(t).where(t.c.key.in_(set_keys)).values(withdraw_revision=revision))
+
+
+class FrameCount(NamedTuple):
+    """How many frames an entry has, and how many distinct digests its frames that match have."""
+
+    frames: int
+    digests: int
+
+
+def frame_rows(entries: EntryColumns) -> list[Row]:
+    """Return the rows of the table `frames` of packed entries."""
+    return [
+        (entry, len(packed) // FRAME_BYTES, len(matching_digests(packed)), packed)
+        for entry, packed in zip(entries.ids, entries.frames, strict=True)
+        if packed
+    ]
+
+
+def frame_counts(db: Database, ids: Iterable[int], c: Connection | None = None) -> dict[int, FrameCount]:
+    """Return the counts of those of the entries that have frames."""
+    sql = "SELECT f.entry, f.frame_count, f.digest_count FROM frames f WHERE f.entry {keys}"
+    return {row[0]: FrameCount(row[1], row[2]) for row in db.by_keys(sql, "int8", (), sorted(set(ids)), c)}
+
+
+def frames_of(db: Database, ids: Sequence[int], c: Connection | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield the entries that have frames, ascending, with these, packed; a few at a time."""
+    having = sorted(frame_counts(db, ids, c))
+    sql = "SELECT f.entry, f.content FROM frames f WHERE f.entry {keys} ORDER BY f.entry"
+    for start in range(0, len(having), VIDEOS_AT_ONCE):
+        for row in db.by_keys(sql, "int8", (), having[start : start + VIDEOS_AT_ONCE], c):
+            yield row[0], row[1]
+
+
+def delete_frames(c: Connection, db: Database, ids: Sequence[int]) -> int:
+    """Delete the frames of entries in this transaction, and their digests; return how many digests."""
+    count = 0
+    gone: list[tuple[int]] = []
+    for entry, packed in frames_of(db, ids, c):
+        digests = [(VPDQ.code, digest.tobytes(), entry) for digest in matching_digests(packed)]
+        db.delete_hashes(c, digests)
+        count += len(digests)
+        gone.append((entry,))
+    if gone:
+        db.execute(c, "DELETE FROM frames WHERE entry = ?", gone)
+    return count
+
+
+def page_of(entries: EntryColumns, set_key: int, import_key: int, imprints: Sequence[bytes]) -> Row:
+    """Return the row of a page for entries that are about to be written; `imprints`: of their rows."""
+    first, last = entries.ids[0], entries.ids[-1]
+    places = np.asarray(entries.ids, np.int64) - first
+    digests = np.zeros((last - first + 1, STATEMENT_BYTES), np.uint8)
+    digests[places] = np.frombuffer(b"".join(entries.statements), np.uint8).reshape(-1, STATEMENT_BYTES)
+    classifications = np.zeros(len(digests), "<i4")
+    classifications[places] = [key or 0 for key in entries.classifications]
+    content = digests.tobytes() + classifications.tobytes()
+    digests[places] = np.frombuffer(b"".join(imprints), np.uint8).reshape(-1, WHOLE)
+    return first, last, set_key, import_key, FORM, content, digests.tobytes()
+
+
+def unpacked_page(first: int, last: int, form: int, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Return the digests of a page, uint8[n, STATEMENT_BYTES], and the classifications, int32[n]."""
+    count = last - first + 1
+    if form != FORM:
+        return np.zeros((count, STATEMENT_BYTES), np.uint8), np.zeros(count, np.int32)
+    digests = np.frombuffer(content, np.uint8, count * STATEMENT_BYTES).reshape(count, STATEMENT_BYTES)
+    return digests, np.frombuffer(content, "<i4", count, count * STATEMENT_BYTES)
+
+
+def clear_places(c: Connection, ids: Sequence[int]) -> None:
+    """Clear the places of entries, in the transaction that changes what they state, or after it has deleted them. `ids`
+    ascend. A page stays for as long as there is an entry with a place in it, which is read only because of it.
+    """
+    t, e = s.statement_page, s.entry
+    ordered = np.asarray(ids, np.int64)
+    at = 0
+    while at < len(ids):
+        page = c.execute(
+            sa.select(t.c.first_entry, t.c.last_entry, t.c.content, t.c.imprints)
+            .where(t.c.first_entry <= ids[at])
+            .order_by(t.c.first_entry.desc())
+            .limit(1)
+            .with_for_update()
+        ).first()
+        if page is None or page.last_entry < ids[at]:  # it has none, nor has any up to the next page
+            following = c.scalar(sa.select(sa.func.min(t.c.first_entry)).where(t.c.first_entry > ids[at]))
+            at = len(ids) if following is None else int(np.searchsorted(ordered, following))
+            continue
+        end = int(np.searchsorted(ordered, page.last_entry, "right"))
+        count = page.last_entry - page.first_entry + 1
+        places = ordered[at:end] - page.first_entry
+        content = np.frombuffer(page.content, np.uint8).copy()
+        content[: count * STATEMENT_BYTES].reshape(count, STATEMENT_BYTES)[places] = 0
+        content[count * STATEMENT_BYTES :].reshape(count, -1)[places] = 0
+        imprints = np.frombuffer(page.imprints, np.uint8).copy()
+        imprints.reshape(count, WHOLE)[places] = 0
+        own = t.c.first_entry == page.first_entry
+        touch(c, "statement_page", [page.first_entry])
+        theirs = sa.select(e.c.id).where(e.c.id.between(page.first_entry, page.last_entry))
+        if content.any() or c.scalar(theirs.limit(1)) is not None:
+            c.execute(sa.update(t).where(own).values(content=content.tobytes(), imprints=imprints.tobytes()))
+        else:
+            c.execute(sa.delete(t).where(own))
+        at = end

@@ -1,14 +1,18 @@
-"""The history: one event for each visible write, chained so that nobody who holds the database can rewrite it unseen.
+"""The history: one event for each visible write, chained so that nobody who holds the database can rewrite it unseen;
+and imprints: digests of the rows that decide, as events left them, so that rows edited underneath are found.
 
     body     a JSON array as RFC 8785 writes it (no spaces, keys sorted, UTF-8): ["hashhub-event-1", revision, time in
              ms, actor, contributor, role, kind, subject, reason, facts, commitment, imprints]
     digest   SHA-256(digest of the event before, body); before the first SHA-256("hashhub-history-1", 0x00, database id)
     details  what may have to be erased: a row of its own. `commitment` is SHA-256(salt, content, 0x00, undo) in
              hexadecimal; the salt keeps details, and what else the digest is of, from being guessed
-    imprints digests of the rows that decide (store.imprints), in the body by their SHA-256; they outlast an erasure
+    imprints in a column of its own, in the body by their SHA-256; they outlast an erasure. A write names the rows that
+             it changes, by table and lead (schema.DECIDING); at the end of its transaction they are read back: a keyed
+             digest of all rows with a lead, then two bytes for each field, by which it is said what differs
 
-`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote.
-docs/operate/history.md tells all of this to whoever wants to verify a history without this program.
+`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. Imprints of
+imported entries stand in their page of statements; a withdrawal of many, written after its event, has none: `doctor`
+compares the state before it (store.examination). docs/operate/history.md tells how to verify a history by oneself.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -30,7 +35,6 @@ from hashhub.model import Actor, Event, EventKind, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import AT_END, Database, Row
 from hashhub.store.drivers import NOTES
-from hashhub.store.imprints import taken
 
 VERSION: Final = "hashhub-event-1"
 _SALT_BYTES: Final = 16
@@ -44,6 +48,26 @@ UNDOES: Final = "undoes"
 """A fact of what a revert writes: the revision of the event that it undoes."""
 _Joins = Callable[[Connection, int], int]
 _undoing: Final[ContextVar[_Joins | None]] = ContextVar("undoing", default=None)
+
+Imprints = Mapping[str, Mapping[int | str, bytes]]
+"""By table and lead; empty bytes where there is no row."""
+
+WHOLE: Final = 16  # bytes of the digest of rows
+_HINT: Final = 2  # of a field
+_TOUCHED: Final = "touched"
+_AT_ONCE: Final = 500  # leads read together
+_JSON: Final = frozenset({"content", "retention"})  # columns whose fields are told apart
+TABLES_OF: Final = {
+    "contributors": ("contributor",),
+    "groups": ("contributor_group",),
+    "hash-sets": ("hash_set",),
+    "policies": ("definition",),
+    "schemes": ("definition",),
+    "tokens": ("token", "secret"),
+    "webhooks": ("webhook",),
+}
+"""The tables that have what events name, by collection."""
+_pack: Final = msgspec.msgpack.Encoder().encode
 
 Facts = Mapping[str, str | int | tuple[str, ...]]
 
@@ -122,7 +146,7 @@ def _seal(c: Connection) -> None:
     """Chain the events of a transaction at its end, the last one with what the rows that decide are then."""
     head, secret = c.execute(sa.select(s.metadata.c.head, s.metadata.c.secret)).one()
     bodies: list[EventBody] = c.info[NOTES][_APPENDED]
-    imprints = taken(c, secret)
+    imprints = _taken(c, secret)
     for told in bodies:
         left = imprints if told is bodies[-1] else None
         body = _encode(msgspec.structs.replace(told, imprints=_sha256(left)))
@@ -458,3 +482,106 @@ def _broken(revision: int, why: str) -> DataLoss:
         "`hashhub doctor`",
         reason=Reason.HISTORY_BROKEN,
     )
+
+
+def touch(c: Connection, table: str, leads: Iterable[int | str]) -> None:
+    """Have the event of this transaction tell what its rows with these leads are in the end."""
+    c.info[NOTES].setdefault(_TOUCHED, {}).setdefault(table, set()).update(leads)
+
+
+def touched(c: Connection, table: str) -> list[Any]:
+    """Return the leads of a table that this transaction has touched so far."""
+    return sorted(c.info[NOTES].get(_TOUCHED, {}).get(table, ()))
+
+
+def touch_resource(c: Connection, subject: str) -> None:
+    """Do as `touch`, of what an event names."""
+    collection, _, name = subject.partition("/")
+    for table in TABLES_OF[collection]:
+        touch(c, table, [name])
+
+
+def _taken(c: Connection, secret: bytes) -> bytes | None:
+    """Return the imprints of what was touched, packed, or None where nothing was."""
+    touched: dict[str, set[int | str]] = c.info[NOTES].get(_TOUCHED, {})
+    imprints: dict[str, dict[int | str, bytes]] = {}
+    for table, leads in touched.items():
+        ordered: list[Any] = sorted(leads)  # of one table they are of one type
+        imprints[table] = dict.fromkeys(ordered, b"")
+        for start in range(0, len(ordered), _AT_ONCE):
+            groups: dict[int | str, list[Sequence[Any]]] = {}
+            where = lead_of(table).in_(ordered[start : start + _AT_ONCE])
+            for lead, *row in c.execute(rows_of(table).where(where)):
+                groups.setdefault(lead, []).append(row)
+            imprints[table].update({lead: imprint(secret, table, rows) for lead, rows in groups.items()})
+    return _pack(imprints) if touched else None
+
+
+def unpack_imprints(packed: bytes) -> Imprints:
+    """Return imprints as events have them."""
+    return msgspec.msgpack.decode(packed, type=dict[str, dict[int | str, bytes]])
+
+
+def lead_of(table: str) -> sa.ColumnElement[Any]:
+    """Return what the rows of a table are told by: a column, or several with something between."""
+    columns = s.tables.tables[table].c
+    name, *others = s.DECIDING[table].lead
+    lead: sa.ColumnElement[Any] = columns[name]
+    for between, other in zip(others[::2], others[1::2], strict=True):
+        lead = lead + between + columns[other]
+    return lead
+
+
+@cache
+def rows_of(table: str) -> sa.Select[Any]:
+    """Return the query for the rows of a table: the lead, then what an imprint is of."""
+    compared = [column for column in s.tables.tables[table].c if column.name not in s.DECIDING[table].left_out]
+    query = sa.select(lead_of(table).label("lead"), *compared)
+    if table == "entry":  # with what it refers to
+        e, f, k = s.entry, s.frames, s.classification
+        query = query.add_columns(k.c.content_digest, f.c.frame_count, f.c.digest_count, f.c.content)
+        query = query.select_from(e.outerjoin(k, k.c.id == e.c.classification).outerjoin(f, f.c.entry == e.c.id))
+    return query
+
+
+@cache
+def names_of(table: str) -> tuple[str, ...]:
+    """Return the names of what an imprint is of."""
+    return tuple(column.name for column in rows_of(table).selected_columns)[1:]
+
+
+def whole(secret: bytes, rows: Sequence[Sequence[Any]]) -> bytes:
+    """Return the digest of rows with one lead, in whatever order."""
+    packed = b"".join(sorted(map(_pack, rows))) if len(rows) > 1 else _pack(tuple(rows[0]))
+    return hashlib.blake2b(packed, digest_size=WHOLE, key=secret).digest()
+
+
+def imprint(secret: bytes, table: str, rows: Sequence[Sequence[Any]]) -> bytes:
+    """Return the imprint of rows with one lead, of the columns of `rows_of`."""
+    rows = sorted((tuple(bytes(x) if isinstance(x, memoryview) else x for x in row) for row in rows), key=_pack)
+    fields = _fields(table, rows)
+    hints = (hashlib.blake2b(_pack(fields[name]), digest_size=_HINT, key=secret).digest() for name in sorted(fields))
+    return whole(secret, rows) + b"".join(hints)
+
+
+def differing(table: str, before: bytes, after: bytes, rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return the names of the fields in which imprints differ; `rows`: those that `after` is of."""
+    names = sorted(_fields(table, rows))
+    if len(before) != len(after):  # fields came or went
+        return []
+    hints = (range(WHOLE + i * _HINT, WHOLE + (i + 1) * _HINT) for i in range(len(names)))
+    return [name for name, at in zip(names, hints, strict=True) if any(before[i] != after[i] for i in at)]
+
+
+def _fields(table: str, rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    fields: dict[str, list[Any]] = {}
+    for row in rows:
+        for name, value in zip(names_of(table), row, strict=True):
+            is_json = name in _JSON and table not in {"entry", "statement_page"} and value is not None
+            try:
+                parts = msgspec.json.decode(value) if is_json else {name: value}
+            except msgspec.DecodeError:
+                parts = {name: value}
+            for part, of_part in (parts if isinstance(parts, dict) else {name: value}).items():
+                fields.setdefault(part, []).append(of_part)
+    return fields

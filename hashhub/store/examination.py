@@ -29,11 +29,10 @@ from hashhub.store.entry_codec import (
     statement,
     unpack_hashes,
 )
-from hashhub.store.entry_rows import unpacked_page
-from hashhub.store.entry_writes import LARGE
+from hashhub.store.entry_writes import LARGE, unpacked_page
+from hashhub.store.events import WHOLE, differing, imprint, lead_of, names_of, rows_of, unpack_imprints, whole
 from hashhub.store.holds import Origin
 from hashhub.store.idset import IdSet
-from hashhub.store.imprints import WHOLE, differing, imprint, lead_of, names_of, rows_of, unpacked, whole
 from hashhub.store.schema import COMMITTED, UPSERT, WITHDRAW, WITHDRAWN
 
 _PAGE: Final = 5_000
@@ -73,7 +72,7 @@ class RowExamination:
         events = self._pages(sa.select(s.event.c.revision, s.event.c.imprints), s.event.c.revision)
         for revision, packed in events:
             moved.update([revision] if packed is not None and b"entry" in packed else ())
-            for table, of_table in (unpacked(packed) if packed is not None else {}).items():
+            for table, of_table in (unpack_imprints(packed) if packed is not None else {}).items():
                 self._known[table].update({lead: (known, revision) for lead, known in of_table.items()})
         t, e, h = s.change, s.event, s.hash_set
         self._deleted = dict(self._db.select(sa.select(h.c.key, h.c.deletion).where(h.c.delete_revision > 0)))

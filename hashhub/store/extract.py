@@ -21,7 +21,6 @@ from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable
 from hashhub.store.entry_codec import NAMES, columns_of, cut, unpack_details, unpack_reasons
 from hashhub.store.entry_writes import DeferredWithdrawals
-from hashhub.store.hash_sets import key_of_set
 from hashhub.store.idset import IdSet
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED
 
@@ -68,7 +67,7 @@ class ExtractRows:
 
     def blocks(self, contributor: str, hash_set: str, bits: int) -> list[int]:
         """Return the blocks of 2**bits numbers in which a hash set may have standing entries. Raises NotFound."""
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        set_key = self._db.key_of_set(contributor, hash_set)
         blocks: list[int] = []
         after = -1
         while rows := next(self._db.entry_pages("1", set_key, after=after, page=1), None):
@@ -80,7 +79,7 @@ class ExtractRows:
         self, contributor: str, hash_set: str, first: int, last: int, *, revision: int
     ) -> Iterator[StandingEntries]:
         """Yield a set's entries `first` to `last` that stood at `revision` and still do. Raises NotFound."""
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        set_key = self._db.key_of_set(contributor, hash_set)
         columns = (
             'e.classification, e.hashes, e.update_revision, e."import", e.expire_time, e.reasons, '
             "(SELECT outstanding FROM metadata), e.details"

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from hashhub.frames import matching_digests
 from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.model import MAX_NUMBER, ChangeKind, EntryState, id_in_set, set_key_of
-from hashhub.store import entry_rows
+from hashhub.store import entry_writes
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable, code_list
 from hashhub.store.entry_codec import WIDTHS, digests_by_algorithm, distinct
-from hashhub.store.entry_rows import frame_counts
-from hashhub.store.entry_writes import LARGE, PAGE, DeferredWithdrawals
+from hashhub.store.entry_writes import LARGE, PAGE, DeferredWithdrawals, frame_counts
 from hashhub.store.idset import IdSet
 from hashhub.store.schema import ACTIVE, STAGED, WITHDRAW
 
@@ -226,7 +225,7 @@ class Feeds:
             f"WHERE f.entry BETWEEN ? AND ? AND e.state IN ({code_list(s.ENTRY_STATES[x] for x in states)}) "
             "ORDER BY f.entry LIMIT ?"
         )
-        while rows := self._db.fetch(sql, (first, last, entry_rows.VIDEOS_AT_ONCE)):
+        while rows := self._db.fetch(sql, (first, last, entry_writes.VIDEOS_AT_ONCE)):
             yield {VPDQ.name: distinct(np.concatenate([matching_digests(row[1]) for row in rows]))}
             first = rows[-1][0] + 1
 

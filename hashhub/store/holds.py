@@ -21,9 +21,8 @@ from hashhub.model import EntryState, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entry_codec import unpack_hashes
-from hashhub.store.hash_sets import key_of_set
+from hashhub.store.events import touch
 from hashhub.store.idset import runs
-from hashhub.store.imprints import touch
 
 TRACE_BYTES: Final = 16
 _PAGE: Final = 10_000  # entries read at a time
@@ -100,7 +99,7 @@ class Holds:
             f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry "
             "WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY h.entry"
         )
-        rows = self._db.fetch(sql, (contributor, self._db.read(lambda c: key_of_set(c, contributor, hash_set))))
+        rows = self._db.fetch(sql, (contributor, self._db.key_of_set(contributor, hash_set)))
         return [hold_of_row(row, hash_set) for row in rows]
 
     def erased_traces(self, entry_id: int) -> frozenset[bytes]:
@@ -110,7 +109,7 @@ class Holds:
 
     def live_items(self, contributor: str, hash_set: str) -> Iterator[LiveItem]:
         """Yield a hash set's visible items that are not WITHDRAWN by their rows (`settle`), by id. Raises NotFound."""
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        set_key = self._db.key_of_set(contributor, hash_set)
         columns = 'e.external_id, e.hashes, (SELECT i.state FROM "import" i WHERE i.key = e."import")'
         committed = s.IMPORT_STATES[ImportState.COMMITTED]
         for rows in self._db.entry_pages(columns, set_key, page=_PAGE):

@@ -21,12 +21,10 @@ from hashhub.holders import new_holder
 from hashhub.hygiene import Code
 from hashhub.model import SYSTEM, ChangeKind, Counts, Disposition, EventKind, Finding, Import, ImportState, Marking, now
 from hashhub.store import schema as s
-from hashhub.store.database import Database
+from hashhub.store.database import Database, IdempotentRequest
 from hashhub.store.events import append_event
-from hashhub.store.hash_sets import key_of_set, refuse_looser_than_list
 from hashhub.store.leases import LEASE, Commit, Leases, is_held
-from hashhub.store.requests import IdempotentRequest
-from hashhub.store.resources import check_active, to_json
+from hashhub.store.resources import check_active, refuse_looser_than_list, to_json
 from hashhub.store.schema import CANCELLED, COMMITTED
 from hashhub.store.stage import FindingRun, Reports, Stage
 
@@ -64,7 +62,7 @@ class Imports:
             if (first := request.replayed(c, Import)) is not None:
                 return first
             check_active(c, new.contributor)
-            set_key = key_of_set(c, new.contributor, new.hash_set)
+            set_key = self._db.key_of_set(new.contributor, new.hash_set, c)
             terms = to_json(new.terms) if new.terms else None
             refuse_looser_than_list(c, set_key, terms)
             of_this_source = _import_rows(
@@ -144,7 +142,7 @@ class Imports:
         t = s.imports
 
         def read(c: Connection) -> tuple[int, list[int]]:
-            set_key = key_of_set(c, contributor, hash_set)
+            set_key = self._db.key_of_set(contributor, hash_set, c)
             where = (t.c.hash_set == set_key, t.c.source_digest == source_digest)
             first: int | None = c.scalar(sa.select(sa.func.min(t.c.open_revision)).where(*where))
             revisions = c.execute(sa.select(t.c.revision).where(*where, t.c.state == COMMITTED).order_by(t.c.revision))

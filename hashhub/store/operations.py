@@ -21,9 +21,8 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import Conflict, FailedPrecondition, LimitExceeded, NotFound, Reason, StatusCode
 from hashhub.model import Actor, Failure, Operation, OperationState, Role, now
 from hashhub.store import schema as s
-from hashhub.store.database import Database
+from hashhub.store.database import Database, IdempotentRequest
 from hashhub.store.leases import is_held
-from hashhub.store.requests import IdempotentRequest
 
 LEASE: Final = timedelta(seconds=60)  # above the time that a write may wait behind an import's
 MAX_WAITING: Final = 8  # operations of a hub that wait

@@ -26,6 +26,7 @@ from hashhub.errors import (
 )
 from hashhub.model import (
     SYSTEM,
+    TLP,
     Actor,
     Contributor,
     ContributorKind,
@@ -39,13 +40,12 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import schema as s
-from hashhub.store.database import Database
-from hashhub.store.events import Facts, append_event
-from hashhub.store.hash_sets import key_of_set, no_hash_set, refuse_looser_than_standing, set_is, standing
-from hashhub.store.imprints import touch_resource
-from hashhub.store.requests import IdempotentRequest
+from hashhub.store.database import Database, IdempotentRequest, no_hash_set, set_is
+from hashhub.store.events import Facts, append_event, touch_resource
+from hashhub.store.schema import COMMITTED, UPSERT, WITHDRAWN
 
 _KINDS: Final = (Contributor, HashSet, Group, Definition)  # as _REGISTRY has their tables
+_decode_floors: Final = msgspec.json.Decoder(tuple[Marking, ...]).decode
 _T = TypeVar("_T", bound=Contributor | Group | HashSet)
 
 OWN_CONTRIBUTOR: Final = "operator"  # wanted as the id of the hub's own contributor
@@ -313,7 +313,7 @@ class Resources:
 
     def floors(self, contributor: str, hash_set: str) -> tuple[Marking, ...]:
         """Return the terms that came with lists whose entries stand in the hash set. Raises NotFound."""
-        return self._db.read(lambda c: standing(c, self._db, key_of_set(c, contributor, hash_set)))
+        return self._db.read(lambda c: standing(c, self._db, self._db.key_of_set(contributor, hash_set, c)))
 
     def get_hash_set(self, contributor: str, hash_set: str) -> HashSet:
         """Return the hash set. Raises NotFound."""
@@ -350,7 +350,7 @@ class Resources:
                 )
             if after.marking != before.marking:
                 _check_terms(c, after.marking, named=before.marking.recipients)
-                refuse_looser_than_standing(c, self._db, key_of_set(c, contributor, hash_set_id), after)
+                refuse_looser_than_standing(c, self._db, self._db.key_of_set(contributor, hash_set_id, c), after)
             kind = EventKind.HASH_SET_UPDATED if after.marking == before.marking else EventKind.TERMS_CHANGED
             return request.remember(c, _update(c, by, kind, before, after))
 
@@ -591,3 +591,60 @@ def to_json(value: object) -> bytes:
 
 def _taken(what: str, kind: str, name: str) -> AlreadyExists:
     return AlreadyExists(f"{what} {name} exists already; update it or choose another id", kind=kind, name=name)
+
+
+def refuse_looser(hash_set: HashSet, floors: Iterable[Marking], whose: str) -> None:
+    """Raise FailedPrecondition, saying how to tighten them, where a hash set's terms let more than a floor."""
+    must: dict[str, str] = {}
+    for floor in sorted(floors, key=lambda f: list(TLP).index(f.tlp)):
+        must |= hash_set.marking.looser_than(floor, hash_set.contributor)
+    if must:
+        name = hash_set.name
+        raise FailedPrecondition(
+            f"the terms of {name} must let no more than those {whose}; looser are {', '.join(must)}. To tighten them: "
+            f"hashhub hash-set update {name} {' '.join(must.values())}; or use another one for the list",
+            reason=Reason.TERMS_TOO_LOOSE,
+            metadata={"hashSet": name, "terms": ",".join(must)},
+        )
+
+
+def refuse_looser_than_list(c: Connection, set_key: int, terms: bytes | None) -> None:
+    """Raise as `refuse_looser` where the hash set cannot take a list of these terms."""
+    if terms is not None:
+        refuse_looser(_hash_set(c, set_key), _decode_floors(terms), "that the list states of its items")
+
+
+def refuse_looser_than_standing(c: Connection, db: Database, set_key: int, after: HashSet) -> None:
+    """Raise as `refuse_looser` where the new terms of a hash set let more than those of an entry that stands in it."""
+    refuse_looser(after, standing(c, db, set_key), "under which entries stand in it")
+
+
+def standing(c: Connection, db: Database, set_key: int) -> tuple[Marking, ...]:
+    """Return the floors under which entries stand in a hash set."""
+    t = s.imports
+    of_set = sa.select(t.c.key, t.c.revision, t.c.terms).where(t.c.hash_set == set_key, t.c.terms.is_not(None))
+    has_entries = (
+        "SELECT 1 FROM change x CROSS JOIN entry e WHERE x.revision = ? AND x.kind = ? "
+        'AND e.id BETWEEN x.first_entry AND x.last_entry AND e."import" = ? AND e.state <> ? LIMIT 1'
+    )
+    floors: list[Marking] = []
+    for key, revision, terms in c.execute(of_set.where(t.c.state == COMMITTED).order_by(t.c.key.desc())).all():
+        new = [f for f in _decode_floors(terms) if f not in floors]
+        if new and db.execute(c, has_entries, (revision, UPSERT, key, WITHDRAWN)).first() is not None:
+            floors += new
+    return tuple(floors)
+
+
+def refuse_restoring(c: Connection, db: Database, ids: Sequence[int]) -> None:
+    """Raise as `refuse_looser` where withdrawn entries would stand again under looser terms than their own."""
+    sql = (
+        'SELECT DISTINCT e.hash_set, i.terms FROM entry e JOIN "import" i ON i.key = e."import" '
+        "WHERE i.terms IS NOT NULL AND e.id {keys}"
+    )
+    for set_key, terms in set(db.by_keys(sql, "int8", (), ids, c)):
+        refuse_looser(_hash_set(c, set_key), _decode_floors(terms), "under which the entries were listed")
+
+
+def _hash_set(c: Connection, key: int) -> HashSet:
+    content = c.execute(sa.select(s.hash_set.c.content).where(s.hash_set.c.key == key)).scalar_one()
+    return msgspec.json.decode(content, type=HashSet)

@@ -19,11 +19,9 @@ from sqlalchemy.engine import Connection
 from hashhub.model import SYSTEM, Actor, Disposition, Event, EventKind, Retention
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entry_rows import PURGED_AT_ONCE, deletable, purge_entries
-from hashhub.store.events import Events, append_event, last_before
-from hashhub.store.hash_sets import key_of_set
+from hashhub.store.deletion import PURGED_AT_ONCE, deletable, purge_entries
+from hashhub.store.events import Events, append_event, last_before, touch_resource
 from hashhub.store.idset import ascending
-from hashhub.store.imprints import touch_resource
 from hashhub.store.resources import to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, STAGED_AROUND, WITHDRAWN
 from hashhub.store.stage import named_entries
@@ -42,7 +40,7 @@ class RetentionTable:
 
     def get(self, contributor: str, hash_set: str) -> Retention:
         """Return the retention of a hash set. Raises NotFound."""
-        return self._db.read(lambda c: _retention(c, key_of_set(c, contributor, hash_set)))
+        return self._db.read(lambda c: _retention(c, self._db.key_of_set(contributor, hash_set, c)))
 
     def all(self) -> Mapping[str, Retention]:
         """Return the retention of the hash sets that have one, by name."""
@@ -65,7 +63,7 @@ class RetentionTable:
     ) -> Retention:
         """Replace the retention of a hash set by what `change` makes of it, which may raise. Raises NotFound."""
         with self._db.write_in_order() as c:
-            key = key_of_set(c, contributor, hash_set)
+            key = self._db.key_of_set(contributor, hash_set, c)
             before = _retention(c, key)
             after = change(before)
             if after != before:
@@ -96,7 +94,7 @@ class RetentionTable:
         millis = s.to_millis(before)
 
         def read(c: Connection) -> NDArray[np.int64]:
-            key = key_of_set(c, contributor, hash_set)
+            key = self._db.key_of_set(contributor, hash_set, c)
             rows = c.execute(
                 sa.select(t.c.key, t.c.commit_time, t.c.touch_time).where(t.c.hash_set == key, t.c.state == COMMITTED)
             ).all()
@@ -127,7 +125,7 @@ class RetentionTable:
             "AND NOT EXISTS (SELECT 1 FROM hold x WHERE x.entry = e.id AND x.traces IS NOT NULL) ORDER BY e.id LIMIT ?"
         )
         with self._db.write_in_order() as c:
-            key = key_of_set(c, contributor, own)
+            key = self._db.key_of_set(contributor, own, c)
             if _retention(c, key).hold:
                 return 0
             last = last_before(c, s.to_millis(before))
@@ -157,7 +155,7 @@ class RetentionTable:
         contributor, _, own = hash_set.partition("/")
         t = s.imports
         with self._db.write_in_order() as c:
-            key = key_of_set(c, contributor, own)
+            key = self._db.key_of_set(contributor, own, c)
             if _retention(c, key).hold:
                 return 0
             row = c.execute(

@@ -390,16 +390,16 @@ frames: Final = _table(
     sa.Column("content", sa.LargeBinary, nullable=False),  # see hashhub.frames
 )
 
-# What the entries of one piece of an import state, as digests (store.entry_rows).
+# What the entries of one piece of an import state, as digests (store.entry_writes).
 statement_page: Final = _table(
     "statement_page",
     sa.Column("first_entry", _Key, primary_key=True, autoincrement=False),
     sa.Column("last_entry", sa.BigInteger, nullable=False),
     sa.Column("hash_set", sa.Integer, nullable=False),
     sa.Column("import", sa.Integer, nullable=False),
-    sa.Column("form", sa.Integer, nullable=False),  # see store.entry_rows
+    sa.Column("form", sa.Integer, nullable=False),  # see store.entry_writes
     sa.Column("content", sa.LargeBinary, nullable=False),  # likewise
-    # Of its entries' rows as they were staged, see store.imprints
+    # Of its entries' rows as they were staged, see store.events
     sa.Column("imprints", sa.LargeBinary, nullable=False),
     sa.Index("statement_page_set", "hash_set", "first_entry"),
 )
@@ -514,7 +514,7 @@ event: Final = _table(
     sa.Column("subject", _Name, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),  # the canonical encoding, see store.events
     sa.Column("digest", sa.LargeBinary, nullable=False),  # SHA-256 of the one before and the body
-    # See store.imprints; NULL: it left no row that decides otherwise than it was
+    # See store.events; NULL: it left no row that decides otherwise than it was
     sa.Column("imprints", sa.LargeBinary),
     sa.Index("event_actor", "actor", "revision"),
     sa.Index("event_subject", "subject", "revision"),

@@ -17,7 +17,7 @@ from hashhub.errors import HashHubError
 from hashhub.hub import contribute
 from hashhub.hub.intake import Intake, source
 from hashhub.model import Action, Record, RecordReview, ReviewKind, Unclassified, WithdrawalReason, now
-from hashhub.store import Store, comparison, entry_rows, entry_writes
+from hashhub.store import Store, comparison, entry_writes
 from hashhub.store.comparison import EntryComparison
 from tests.hub.conftest import OPERATOR, Desk, item, writer
 from tests.hub.test_videos import video
@@ -80,7 +80,7 @@ def places(store: Store) -> dict[int, tuple[bytes, int]]:
     for first, last, form, content in store.database.fetch(
         "SELECT first_entry, last_entry, form, content FROM statement_page"
     ):
-        digests, classifications = entry_rows.unpacked_page(first, last, form, content)
+        digests, classifications = entry_writes.unpacked_page(first, last, form, content)
         for at in np.flatnonzero(digests.any(axis=1)).tolist():
             told[first + at] = digests[at].tobytes(), int(classifications[at])
     return told

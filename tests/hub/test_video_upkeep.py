@@ -14,8 +14,9 @@ from hashhub.hub import Hub
 from hashhub.hub.backup import back_up, restore
 from hashhub.model import Action, EntryState, MatchResult, Record, Verdict, WithdrawalReason
 from hashhub.reconcile.extract import Extract, write
+from hashhub.store import deletion
 from hashhub.store import entries as entries_module
-from hashhub.store import entry_rows as stored
+from hashhub.store import entry_writes as stored
 from hashhub.store import schema as s
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
 from tests.hub.test_videos import ask, listed, video
@@ -95,7 +96,7 @@ def test_an_operators_quarantine_holds_by_frames_alone(any_desk: Desk) -> None:
 @pytest.fixture
 def aging(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A desk whose rows of withdrawn entries go by age, a few videos at a time."""
-    monkeypatch.setattr(stored, "MOST_FRAMES", 30)
+    monkeypatch.setattr(deletion, "MOST_FRAMES", 30)
     monkeypatch.setattr(stored, "VIDEOS_AT_ONCE", 2)
     any_desk.hub.keeper.config = Config(keep_withdrawn_days=30)
     return any_desk
@@ -148,7 +149,7 @@ def test_every_place_that_deletes_hashes_knows_of_frames() -> None:
     """Who adds one has to think of videos: this list says who did."""
     root = Path(entries_module.__file__).parent
     places = {path.name for path in root.glob("*.py") if ".delete_hashes(" in path.read_text("utf-8")}
-    assert places == {"entry_rows.py", "entry_transitions.py", "stage.py"}
+    assert places == {"deletion.py", "entry_writes.py", "entry_transitions.py", "stage.py"}
     deleting = [path.name for path in root.glob("*.py") if "DELETE FROM hash " in path.read_text("utf-8")]
     assert deleting == ["database.py"]
     for name in places:
