@@ -70,7 +70,7 @@ class PolicyInUse(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Proportion(msgspec.Struct, frozen=True, kw_only=True):
+class Precision(msgspec.Struct, frozen=True, kw_only=True):
     """A share of what people decided, with Wilson's interval of 95 %. None where nothing was decided."""
 
     of: str
@@ -113,7 +113,7 @@ class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
     recognised_by: dict[str, int]
     policy: PolicyInUse | None
     choices: dict[str, str]
-    precision: tuple[Proportion, ...]
+    precision: tuple[Precision, ...]
     rulings: dict[str, int]
     decided_by_two: int
     samples: tuple[EvidenceSample, ...]
@@ -339,7 +339,7 @@ def _tally(records: Records) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str
     return decisions, tuple({"day": day, "without_answer": away[day], "of": total[day]} for day in sorted(away))
 
 
-def _of_uploads(records: Records) -> tuple[tuple[Proportion, ...], dict[str, int]]:
+def _of_uploads(records: Records) -> tuple[tuple[Precision, ...], dict[str, int]]:
     """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with by the last ruling
     of each upload; and how many uploads each list recognised.
     """
@@ -368,7 +368,7 @@ def _of_uploads(records: Records) -> tuple[tuple[Proportion, ...], dict[str, int
     for of in ("MATCH", "REVIEW", "CASE"):
         low, high = wilson(confirmed[of], decided[of]) or (None, None)
         shares.append(
-            Proportion(
+            Precision(
                 of=of,
                 confirmed=confirmed[of],
                 decided=decided[of],
