@@ -1,6 +1,6 @@
 """What answers are made from: lists, as far as whoever asks may see them.
 
-A hub gives its store with what terms let the caller see (`hub.disclosure`); a hook in local mode its copy, in which
+A hub gives its store with what terms let the caller see (`hub.access`); a hook in local mode its copy, in which
 everything may be seen until its terms end (`hook.copy`).
 """
 

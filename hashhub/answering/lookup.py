@@ -13,15 +13,16 @@ import numpy as np
 
 from hashhub import cancellation
 from hashhub.answering import videos
-from hashhub.hashes import SEARCHED, VPDQ
-from hashhub.model import READINGS, Purpose, Query
+from hashhub.frames import reach
+from hashhub.hashes import SEARCHED, VPDQ, Hash
+from hashhub.model import READINGS, MatchOptions, Purpose, Query, Reliability
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from hashhub.answering.lists import EntryHit, Lists, PlayedVideo, VisibleSets
     from hashhub.matcher import Matcher, Matches, SegmentHits
-    from hashhub.model import Contributor, HashSet, MatchOptions, VideoMatch
+    from hashhub.model import Contributor, HashSet, VideoMatch
 
 MAX_JUDGED: Final = 20_000  # entries judged of one query: far above what honest lists give, and some 0.3 s of work
 OF_CONTRIBUTOR: Final = 1_000  # of these, entries of one contributor, and its digests that are looked at: the nearest
@@ -40,6 +41,7 @@ SECONDS: Final = 10.0
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
 _FRAME: Final = (videos.FRAME,)
 _ALL: Final = 100  # percent
+_MOST_ITEMS: Final = 256  # are counted no further: more than weigh by themselves in a day
 _NONE_PLAYED: Final[dict[int, PlayedVideo]] = {}  # never written to
 SearchedBefore: TypeAlias = "Mapping[str, Sequence[SegmentHits]]"
 """What of a query was searched before, by algorithm."""
@@ -186,7 +188,7 @@ def _asked(queries: Sequence[Query]) -> dict[str, _AskedDigests]:
             variants.append(names)
             stands_for.append(first.setdefault(algorithm, digest))
         # Each frame of a video among still pictures; the first one counts for all of them.
-        shown = videos.frame_digests(query)
+        shown = videos.frame_digests(query) if _has_frames(query) else []
         for digest in shown:
             digests, askers, variants, stands_for = by_algorithm["PDQ"]
             digests.append(digest)
@@ -209,6 +211,10 @@ def variants_by_hash(query: Query) -> dict[tuple[str, bytes], tuple[str, ...]]:
             if key not in own and variant.variant not in of_hash:
                 names[key] = (*of_hash, variant.variant)
     return names
+
+
+def _has_frames(query: Query) -> bool:
+    return bool(query.frames) or any(variant.frames for variant in query.variants)
 
 
 def _picture_digests(query: Query) -> list[bytes]:
@@ -300,7 +306,7 @@ def hits_nothing(
     takes in what was searched, up to the first algorithm by which something was hit, for `look_up`.
     """
     searched = {} if searched is None else searched
-    if query.frames or any(variant.frames for variant in query.variants):
+    if _has_frames(query):
         return False
 
     def is_miss(algorithm: str, digests: Sequence[bytes], stands_for: Sequence[bytes] | None) -> bool:
@@ -319,6 +325,39 @@ def hits_nothing(
     if distance is None or not (own := _picture_digests(query)):
         return True
     return is_miss(VPDQ.name, own, own[:1] * len(own))
+
+
+def items_doubted(
+    lists: Lists, matcher: Matcher, contributor: str, statements: Sequence[tuple[Sequence[Hash], bytes]]
+) -> list[int]:
+    """Return of how many items each statement (hashes and packed frames) of a contributor may be: as many as its
+    digests of one algorithm (`frames.reach`), or as entries that reliable others list with some of its hashes and none
+    of each other's. `lists`: as the contributor sees them, so that the number tells nothing of others.
+    """
+    asked = [
+        (at, h)
+        for at, (hashes, _) in enumerate(statements)
+        for h in hashes
+        if h.algorithm in SEARCHED and SEARCHED[h.algorithm].default_max_distance is not None
+    ]
+    queries = [Query(hashes=(h,)) for _, h in asked]
+    by_query, people = look_up(lists, matcher, queries, MatchOptions(policy=""), caller=None)
+    shared: defaultdict[int, defaultdict[int, set[Hash]]] = defaultdict(lambda: defaultdict(set))
+    for number, hits in by_query.items():
+        at, h = asked[number]
+        for hit in hits.nearest():
+            who = people[hit.hash_set.contributor]
+            if who.id != contributor and who.reliability <= Reliability.C:
+                shared[at][hit.entry_id].add(h)
+    counts = [reach(hashes, packed, _MOST_ITEMS) for hashes, packed in statements]
+    for at, hashes_by_entry in shared.items():
+        apart, taken = 0, set[Hash]()
+        for own in sorted(hashes_by_entry.values(), key=len):  # an entry that binds all of them joins none
+            if taken.isdisjoint(own):
+                apart += 1
+                taken |= own
+        counts[at] = max(counts[at], apart)
+    return counts
 
 
 class _HitsByQuery(dict[int, QueryHits]):

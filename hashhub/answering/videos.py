@@ -410,8 +410,6 @@ def _runs(offsets: NDArray[np.int64], chosen: NDArray[np.bool_]) -> list[tuple[i
 def frame_digests(query: Query) -> list[bytes]:
     """Return the distinct digests of a video's frames that match, by time, and then those of its variants."""
     every = [query.frames, *[variant.frames for variant in query.variants]]
-    if not any(every):
-        return []
     flat = b"".join(frames.columns_of(shown).matching().digests.tobytes() for shown in every if shown)
     return list(dict.fromkeys(flat[at : at + frames.DIGEST_BYTES] for at in range(0, len(flat), frames.DIGEST_BYTES)))
 

@@ -24,7 +24,6 @@ from hashhub.hub.access import Tokens
 from hashhub.hub.backup import last_backup
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
-from hashhub.hub.disclosure import DisclosureCounter
 from hashhub.hub.entries import Entries, Reviews
 from hashhub.hub.exchange import Changes
 from hashhub.hub.exports import Exports
@@ -33,7 +32,7 @@ from hashhub.hub.health import Condition, Need, Renewals, Tally
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping, RetentionJob, Retentions
 from hashhub.hub.live import Live
-from hashhub.hub.match import Match
+from hashhub.hub.match import DisclosureCounter, Match
 from hashhub.hub.outbound import Outbound
 from hashhub.hub.policies import Policies
 from hashhub.hub.queue import Queue

@@ -6,7 +6,7 @@
     AUDITOR       reads everything, writes nothing
 
 `permits` decides what terms let a caller see (docs/terms.md has its table in words); `sight` gives its answers for all
-hash sets at once.
+hash sets at once, and `VisibleLists` the store by them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from hashhub.answering.lists import VisibleSets
 from hashhub.background import Background
 from hashhub.errors import (
     AlreadyExists,
@@ -36,13 +37,28 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.model import SYSTEM, TLP, Actor, EventKind, HashSet, Principal, Role, now
+from hashhub.hygiene import Code
+from hashhub.model import (
+    SYSTEM,
+    TLP,
+    Actor,
+    EntryState,
+    EventKind,
+    HashSet,
+    Principal,
+    Role,
+    Withdrawal,
+    WithdrawalReason,
+    now,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from hashhub.model import Group
+    from hashhub.hashes import Hash
+    from hashhub.model import Entry, Group
     from hashhub.store import Registry, Store
+    from hashhub.store.entries import EntryTable
 
 _log = logging.getLogger("hashhub.access")
 
@@ -63,6 +79,9 @@ _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 
 OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
+# Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are
+# not told, and so that its absence does not give it away, neither are all reasons that are no correction of the entry.
+TOLD: Final = frozenset({WithdrawalReason.FALSE_POSITIVE, WithdrawalReason.NOT_ILLEGAL_HERE, WithdrawalReason.ERROR})
 
 
 def allow(principal: Principal, *roles: Role, why: str = "") -> None:
@@ -247,6 +266,68 @@ def _look(principal: Principal, registry: Registry, way_out: DisclosureChannel, 
     ends = [s.marking.expire_time for s in sets.values() if s.marking.expire_time is not None]
     until = min((end.timestamp() for end in ends if end > at), default=float("inf"))
     return Visibility(visible, disclosed, closed, until)
+
+
+def disclosed(principal: Principal, entry: Entry) -> Entry:
+    """Return the entry as the principal may read it; every channel that shows an entry uses this. Outsiders are not
+    told that a withdrawal was asked for, nor who made one in which words; of the reasons only those that correct the
+    entry.
+    """
+    if reads_all_of(principal, entry.contributor):
+        return entry
+    if entry.state is not EntryState.WITHDRAWN:
+        if entry.withdrawal is None and Code.WITHDRAWAL_PENDING not in entry.reasons:
+            return entry
+        reasons = tuple(r for r in entry.reasons if r != Code.WITHDRAWAL_PENDING)
+        return msgspec.structs.replace(entry, reasons=reasons, withdrawal=None)
+    told = entry.withdrawal is not None and entry.withdrawal.reason in TOLD
+    return msgspec.structs.replace(
+        entry,
+        reasons=entry.reasons if told else (),
+        withdrawal=Withdrawal(reason=entry.withdrawal.reason, revision=entry.withdrawal.revision)
+        if entry.withdrawal is not None and told
+        else None,
+    )
+
+
+class VisibleLists:
+    """The store, as terms let the principal see it in an answer."""
+
+    def __init__(self, store: Store, principal: Principal) -> None:
+        self._store, self._principal = store, principal
+
+    @property
+    def entries(self) -> EntryTable:
+        """Reads them."""
+        return self._store.entries
+
+    def seen(self) -> VisibleSets:
+        """Return what is seen now, by one look at the registry."""
+        registry = self._store.resources.registry()
+        of = sight(self._principal, registry, DisclosureChannel.ANSWER)
+        return VisibleSets(registry.contributors, registry.hash_sets, of.visible, of.disclosed)
+
+    def has_any(self) -> bool:
+        """Return whether terms let the principal know of a hash set; nothing is asked of entries, which would show."""
+        of = sight(self._principal, self._store.resources.held, DisclosureChannel.ANSWER)
+        return bool(of.visible or of.disclosed)
+
+    def hash_set_keys(self, names: Collection[str]) -> Mapping[int, str]:
+        """Return the names of hash sets, these among them, by their keys."""
+        return self._store.feeds.hash_set_keys(names)
+
+    def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:
+        """Return the entry as the principal may read it; if not listed, with the digests asked about only."""
+        entry = disclosed(self._principal, entry)
+        listed = sight(self._principal, self._store.resources.held, DisclosureChannel.LIST).visible
+        if f"{entry.contributor}/{entry.hash_set}" in listed:
+            return entry
+        return msgspec.structs.replace(entry, hashes=tuple(h for h in entry.hashes if h in asked))
+
+
+def caller(principal: Principal) -> str:
+    """Return whose traffic the principal's queries are, where the circuit breaker counts."""
+    return principal.contributor or principal.name
 
 
 def works(store: Store, token: Principal) -> bool:

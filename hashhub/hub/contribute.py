@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub import cancellation
+from hashhub.answering.lookup import items_doubted
 from hashhub.background import Background
 from hashhub.errors import (
     FailedPrecondition,
@@ -31,7 +32,7 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hub import access
-from hashhub.hub.disclosure import VisibleLists, items_doubted
+from hashhub.hub.access import VisibleLists
 from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
 from hashhub.hub.intake.identity import HeldItems
 from hashhub.model import (

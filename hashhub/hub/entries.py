@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 import msgspec
 
 from hashhub import cancellation
+from hashhub.answering.lookup import items_doubted
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.frames import known_by
 from hashhub.hub import access
-from hashhub.hub.disclosure import VisibleLists, disclosed, items_doubted
+from hashhub.hub.access import VisibleLists, disclosed
 from hashhub.hub.intake.identity import HeldItems, same_items
 from hashhub.hygiene import Code
 from hashhub.model import (

@@ -26,7 +26,7 @@ import pyroaring
 from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
 from hashhub.hub import access
-from hashhub.hub.disclosure import disclosed
+from hashhub.hub.access import disclosed
 from hashhub.model import (
     ChangedEntry,
     ChangeKind,

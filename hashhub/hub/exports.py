@@ -18,7 +18,7 @@ from hashhub import cancellation, trust
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.hub import access
-from hashhub.hub.disclosure import disclosed
+from hashhub.hub.access import disclosed
 from hashhub.hub.exchange import changed_ids
 from hashhub.model import (
     MAX_TEXT,

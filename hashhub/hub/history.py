@@ -13,7 +13,7 @@ import msgspec
 
 from hashhub.errors import DataLoss, HashHubError, InvalidArgument
 from hashhub.hub import access
-from hashhub.hub.disclosure import TOLD
+from hashhub.hub.access import TOLD
 from hashhub.hub.revert import Revert
 from hashhub.local_files import written
 from hashhub.model import SYSTEM, Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role

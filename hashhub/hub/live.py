@@ -18,7 +18,7 @@ from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reas
 from hashhub.hashes import VPDQ, Hash
 from hashhub.hashing.coverage import best_quality, least
 from hashhub.hub import access
-from hashhub.hub.disclosure import VisibleLists
+from hashhub.hub.access import VisibleLists
 from hashhub.hub.playback import StreamWindow, VideoPlayback
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (

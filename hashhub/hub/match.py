@@ -1,8 +1,14 @@
-"""The match path, `Match.hashes`: who knows this item, what do they say it is, does that satisfy the policy?"""
+"""The match path, `Match.hashes`: who knows this item, what do they say it is, does that satisfy the policy? And how
+much callers learn by asking: a distance that takes in a whole list would give it to somebody who may not list it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -10,14 +16,15 @@ from typing import TYPE_CHECKING, Final
 from hashhub import cancellation, trust
 from hashhub.answering.answer import answer, answers, check_queries, gather, nothing, standing
 from hashhub.answering.lookup import QueryHits, hits_nothing
-from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
+from hashhub.background import Background
+from hashhub.errors import HashHubError, LimitExceeded, PermissionDenied, Reason, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.coverage import best_quality, coverage, least, nothing_looked_for, remarked
 from hashhub.hashing.limits import video_pixels
 from hashhub.hashing.pool import ChildSlot, MediaPool
 from hashhub.hub import access
-from hashhub.hub.disclosure import VisibleLists, caller
+from hashhub.hub.access import VisibleLists, caller
 from hashhub.model import (
     MAX_MEDIA,
     MAX_QUERIES,
@@ -34,10 +41,9 @@ from hashhub.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from hashhub.config import Config
-    from hashhub.hub.disclosure import DisclosureCounter
     from hashhub.hub.follow import Follower
     from hashhub.hub.health import Tally
     from hashhub.hub.playback import VideoPlayback
@@ -46,7 +52,12 @@ if TYPE_CHECKING:
     from hashhub.store import Store
     from hashhub.trust import Policy
 
+_log = logging.getLogger("hashhub.access")
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
+MOST_UNWRITTEN: Final = 65_536  # SHA-256 of what one token was told of that wait to be written
+_WRITTEN_SECONDS: Final = 10.0  # how often they are
+_SHOWN: Final = 1_000  # tokens in metrics
+_DAY: Final = 86_400
 _MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
 
 
@@ -370,3 +381,122 @@ def _about(file: _File, effort: Effort, options: MatchOptions) -> MediaResult:
         media_type=file.hashed.media_type if is_decoded else "",
         coverage=covered,
     )
+
+
+class DisclosureCounter:
+    """Bounds and counts what tokens are told of closed hash sets: those that they see in answers and may not list.
+
+    Each process keeps the smallest SHA-256 of entries' names (a sketch: exact below 1,024 names, within some percent
+    beyond), and adds them every few seconds to the token's day in the database.
+    """
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._photodna = config.max_photodna_distance
+        self._alarm = config.learned_alarm
+        self._lock = threading.Lock()
+        self._names: dict[str, set[int]] = {}
+        self._counts: tuple[int, Mapping[str, int]] = (0, {})
+        self._told: set[tuple[str, int]] = set()
+        self.thread = Background(
+            "learned",
+            self.write,
+            complaint="what tokens learn of closed hash sets is not counted",
+            pause=_WRITTEN_SECONDS,
+        )
+
+    def check(self, principal: Principal, max_distances: Mapping[str, int]) -> None:
+        """Raise PermissionDenied (DISTANCE_NOT_ALLOWED) for a distance beyond what closed sets' terms allow."""
+        usual = {name: of.default_max_distance for name, of in SEARCHED.items()}
+        wide = {n: d for n, d in max_distances.items() if d > (usual[n] or 0)}
+        if not wide:
+            return
+        registry = self._store.resources.registry()
+        closed = access.sight(principal, registry, access.DisclosureChannel.ANSWER).closed
+        for name, distance in wide.items():
+            own = usual[name]
+            least = self._photodna if own is None else own
+            granted = [registry.hash_sets[x].marking.max_distances.get(name, 0) for x in closed]
+            most = max(least, min(granted, default=distance))
+            if distance > most:
+                raise PermissionDenied(
+                    f"options.max_distances[{name}] must be at most {most} for this token, got {distance}: there are "
+                    "hash sets that it may see in answers and not list, and a wider question would give them away; ask "
+                    "with at most that, or have the operator or their contributors allow more in their terms"
+                    + (" (for all: setting max_photodna_distance)" if own is None else ""),
+                    reason=Reason.DISTANCE_NOT_ALLOWED,
+                    metadata={"algorithm": name, "maxDistance": str(most)},
+                )
+
+    def note_answers(self, principal: Principal, results: Sequence[MatchResult]) -> None:
+        """Count what answers tell: the entries that matched, and those that reasons name."""
+        names = {m.entry.name for r in results for m in r.matches}
+        self.note(principal, names.union(*(line.entries for r in results for line in r.reasons)))
+
+    def note(self, principal: Principal, names: Iterable[str]) -> None:
+        """Count those of the entries (`CONTRIBUTOR/SET/ID`) that are of closed hash sets."""
+        closed = access.sight(principal, self._store.resources.held, access.DisclosureChannel.ANSWER).closed
+        learned = {_number(name) for name in names if name.rpartition("/")[0] in closed}
+        if not learned:
+            return
+        with self._lock:
+            own = self._names.setdefault(principal.name, set())
+            if len(own) < MOST_UNWRITTEN:
+                own |= learned
+        with suppress(RuntimeError):  # no thread can be made: the next answer tries again
+            self.thread.start(at_once=False)
+
+    def counts(self) -> Mapping[str, int]:
+        """Return of how many entries tokens learned today: the _SHOWN highest that this process has written."""
+        day, counts = self._counts
+        return counts if day == _today() else {}
+
+    def warnings(self) -> list[str]:
+        """Return what is to be said of tokens that learned more than the settings say, today or yesterday."""
+        if not self._alarm:
+            return []
+        return [
+            f"token {token} was told of {count:,} entries within a day of hash sets that it may not list "
+            f"(learned_alarm {self._alarm:,}): ask its holder, and see `hashhub token update {token} --expires now`"
+            for token, count in sorted(self._store.tokens.learned(since=_today() - 1).items())
+            if count >= self._alarm
+        ]
+
+    def write(self) -> None:
+        """Add what was counted to what all processes did, and warn in the log of tokens that learned much."""
+        with self._lock:
+            names, self._names = self._names, {}
+        day = _today()
+        try:
+            counts = self._store.tokens.note_learned(day, names) if names else {}
+        except BaseException:
+            with self._lock:
+                for token, own in names.items():
+                    self._names.setdefault(token, set()).update(own)
+            raise
+        known = {**(self._counts[1] if self._counts[0] == day else {}), **counts}
+        self._counts = (day, dict(sorted(known.items(), key=lambda x: -x[1])[:_SHOWN]))
+        for token, count in counts.items():
+            if self._alarm and count >= self._alarm and (token, day) not in self._told:
+                self._told = {told for told in self._told if told[1] == day} | {(token, day)}
+                _log.warning(
+                    "token %s was told of %d entries today of hash sets that it may not list (learned_alarm)",
+                    token,
+                    count,
+                )
+
+    def close(self) -> None:
+        """Write down what was counted last."""
+        self.thread.close()
+        try:
+            self.write()
+        except HashHubError as e:
+            _log.warning("what tokens learned last could not be written: %s", e.message)
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+
+
+def _today() -> int:
+    return int(time.time()) // _DAY

@@ -16,7 +16,7 @@ from hashhub.answering.answer import Evidence, check_queries, gather, remarks, s
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
-from hashhub.hub.disclosure import VisibleLists, caller
+from hashhub.hub.access import VisibleLists, caller
 from hashhub.hub.exchange import changed_ids
 from hashhub.model import (
     MAX_QUERIES,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from hashhub.hub.disclosure import DisclosureCounter
     from hashhub.hub.follow import Follower
+    from hashhub.hub.match import DisclosureCounter
     from hashhub.hub.schemes import Catalogue
     from hashhub.matcher import Matcher
     from hashhub.store import Store, WriteOptions

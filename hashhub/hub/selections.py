@@ -13,7 +13,7 @@ import numpy as np
 from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hub import access
-from hashhub.hub.disclosure import disclosed
+from hashhub.hub.access import disclosed
 from hashhub.hub.entries import EntryRules, check_comment
 from hashhub.model import (
     MAX_SELECTED,

@@ -182,7 +182,7 @@ used_name: Final = _table(
     rowid=False,
 )
 
-# The smallest of the numbers that stand for the entries which a token learned of on a day (hub/disclosure.py).
+# The smallest of the numbers that stand for the entries which a token learned of on a day (hub/match.py).
 learned: Final = _table(
     "learned",
     sa.Column("token", _Name, primary_key=True),

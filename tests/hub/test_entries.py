@@ -12,7 +12,7 @@ import pytest
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from hashhub.hub import entries as module
-from hashhub.hub.disclosure import disclosed
+from hashhub.hub.access import disclosed
 from hashhub.model import (
     Action,
     Entry,

@@ -12,7 +12,7 @@ import pytest
 from hashhub.config import Config
 from hashhub.errors import InvalidArgument, PermissionDenied, Reason
 from hashhub.hashes import SEARCHED, Hash
-from hashhub.hub import Hub, disclosure
+from hashhub.hub import Hub
 from hashhub.model import (
     TLP,
     HashSet,
@@ -172,7 +172,7 @@ def test_how_much_a_token_learns_is_counted_and_told(
 
 
 def test_a_count_is_bounded_in_memory_and_close_beyond(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disclosure, "MOST", 3_000)
+    monkeypatch.setattr("hashhub.hub.match.MOST_UNWRITTEN", 3_000)
     desk.hash_set("nl/known")
     desk.hub.store.resources.registry()  # what an answer has read
     for start in range(0, 20_000, 1_000):
