@@ -21,11 +21,11 @@ from hashhub.hook.forms import (
     CheckedFile,
     RefusalResponse,
     RequestIntake,
-    SenderPace,
     Uploads,
     answer_to,
     answer_to_refused,
     is_looked_at,
+    sender_pace,
     too_large,
 )
 from hashhub.hook.upload_bytes import UploadBytes
@@ -135,30 +135,17 @@ class UploadHook(UploadMiddleware):
 
     async def _take_in(self, intake: RequestIntake, receive: Receive) -> list[CheckedFile] | None:
         """Return the decisions; None when the sender has gone. Raises BodyRefused when it is too slow."""
-        pace, is_more = SenderPace(self._limits, asyncio.get_running_loop().time), True
+        pace, is_more = sender_pace(self._limits), True
         files: list[CheckedFile] = []
-        try:
-            async with asyncio.timeout_at(pace.deadline) as patience:
-                while is_more:
-                    message = await receive()
-                    if patience.expired():  # it was cancelled, and answered all the same
-                        raise pace.ran_out()
-                    if message["type"] != "http.request":
-                        return None
-                    piece, is_more = message.get("body", b""), message.get("more_body", False)
-                    intake.write(piece)
-                    pace.came(len(piece))
-                    if not is_more:
-                        intake.end()
-                    for ended in intake.take():
-                        patience.reschedule(None)  # it cannot go on meanwhile
-                        files.append(await ended.adecide())
-                        pace.restart()
-                    patience.reschedule(pace.deadline)
-        except TimeoutError as e:
-            if patience.expired():
-                raise pace.ran_out() from e
-            raise
+        while is_more:
+            message = await pace.next(receive)
+            if message["type"] != "http.request":
+                return None
+            piece, is_more = message.get("body", b""), message.get("more_body", False)
+            intake.write(piece)
+            if not is_more:
+                intake.end()
+            files += [await ended.adecide() for ended in intake.take()]
         return files
 
 

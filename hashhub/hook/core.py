@@ -27,7 +27,6 @@ import msgspec
 
 from hashhub import structs
 from hashhub.background import Background
-from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer, severest
 from hashhub.desk.hub import Judge
 from hashhub.desk.queue.stored_decision import is_same, is_same_and_more
@@ -43,6 +42,7 @@ from hashhub.hook.settings import OnHold
 from hashhub.hook.upload_bytes import Piece, UploadBytes
 from hashhub.local_files import open_regular
 from hashhub.model import Query, ReasonLine, Verdict, now
+from hashhub.senders import ByteBudget
 
 if TYPE_CHECKING:
     from hashhub.desk.records import Records

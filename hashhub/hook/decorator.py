@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, ParamSpec, TypeVar, cast
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision, severest_of
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hook.core import Hook
 from hashhub.hook.factory import refuse_to_lose
 from hashhub.hook.upload_bytes import PIECE_BYTES, UploadBytes
+from hashhub.senders import ByteBudget
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -24,13 +24,13 @@ from django.core.files.uploadhandler import FileUploadHandler, StopFutureHandler
 from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision
 from hashhub.hook import forms
 from hashhub.hook.core import Hook, Upload
 from hashhub.hook.factory import ProcessHook
 from hashhub.hook.forms import BodyRefused, CheckedFile, ReceivedFile, Uploads
 from hashhub.hook.upload_bytes import PIECE_BYTES, UploadBytes
+from hashhub.senders import ByteBudget
 
 upload_checked: Final = Signal()
 """Sent once a file is decided over, before the view is called: `request`, and `file`, a `forms.CheckedFile`."""

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.desk.app_webhook import AppUrl
 from hashhub.desk.decision import Action
@@ -22,6 +21,7 @@ from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Re
 from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.judges import CaseJudge, HubBreaker, HubJudge
 from hashhub.hook.settings import HookSettings, OnHold, load
+from hashhub.senders import ByteBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import codecs
 import re
-import time
 from collections.abc import Callable, Collection, Sequence
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 import msgspec
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.hook.upload_bytes import UploadBytes
+from hashhub.senders import ByteBudget, SenderPace
 
 if TYPE_CHECKING:
     from hashhub.hook.core import Hook, Upload
@@ -147,37 +146,14 @@ def answer_to_refused(refused: BodyRefused) -> RefusalResponse:
     return RefusalResponse(status=refused.status, body=msgspec.json.encode({"error": error}), retry_after=retry_after)
 
 
-class SenderPace:
-    """Whether a sender is fast enough, by windows of `seconds`: a slow one would hold memory that others need."""
+def sender_pace(app: AppSettings) -> SenderPace:
+    """Return the pace that a request's sender must keep: a slow one would hold memory that others need."""
+    return SenderPace(app.slow_bytes / app.slow_seconds, app.slow_seconds, too_slow)
 
-    def __init__(self, app: AppSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds, self._least = app.slow_seconds, app.slow_bytes
-        self._clock = clock
-        self.restart()
 
-    @property
-    def deadline(self) -> float | None:
-        """When the sender is too slow unless another byte comes, by the clock; None: it never is."""
-        if self._least == 0:
-            return None
-        # A window with enough bytes is followed by one that has none.
-        return self._start + self.seconds * (1 if self._came < self._least else 2)
-
-    def ran_out(self) -> BodyRefused:
-        """Return what a sender that is too slow is told."""
-        return BodyRefused(408, "the upload came too slowly; send it again")
-
-    def came(self, count: int) -> None:
-        """Count bytes that came. Raises BodyRefused when a window ended with too few."""
-        self._came += count
-        if self._clock() >= self._start + self.seconds:
-            if self._came < self._least:
-                raise self.ran_out()
-            self.restart()
-
-    def restart(self) -> None:
-        """Begin a new window."""
-        self._start, self._came = self._clock(), 0
+def too_slow() -> BodyRefused:
+    """Return what a sender that is too slow is told."""
+    return BodyRefused(408, "the upload came too slowly; send it again")
 
 
 def write_body(body: UploadBytes, piece: bytes) -> None:

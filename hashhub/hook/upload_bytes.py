@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from io import FileIO
 from typing import IO, Final, TypeAlias
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
+from hashhub.senders import ByteBudget
 
 # None of these protects a secret: they name files, as every list does. FIPS builds refuse MD5 otherwise.
 _EMPTY: Final = tuple(

@@ -19,14 +19,16 @@ from hashhub.hook.forms import (
     CheckedFile,
     RefusalResponse,
     RequestIntake,
-    SenderPace,
     Uploads,
     answer_to,
     answer_to_refused,
     is_looked_at,
+    sender_pace,
     too_large,
+    too_slow,
 )
 from hashhub.hook.upload_bytes import PIECE_BYTES
+from hashhub.senders import SenderPace
 
 Environ: TypeAlias = dict[str, Any]
 App: TypeAlias = Callable[[Any, Any], Iterable[bytes]]
@@ -58,7 +60,7 @@ class WSGIUploadHook(UploadMiddleware):
             return self._app(environ, start_response)
         try:
             length = self._length(environ)
-            pace = SenderPace(self._limits)
+            pace = sender_pace(self._limits)
             pieces = _pieces(environ["wsgi.input"], length, is_ended=_is_ended(environ))
             if not length:
                 first = next(pieces, b"")
@@ -121,11 +123,11 @@ class WSGIUploadHook(UploadMiddleware):
     def _take_in(self, intake: RequestIntake, pieces: Iterable[bytes], pace: SenderPace) -> list[CheckedFile]:
         files: list[CheckedFile] = []
         for piece in pieces:
+            if pace.came(len(piece)) <= 0:
+                raise too_slow()
             intake.write(piece)
-            pace.came(len(piece))
-            for ended in intake.take():
-                files.append(ended.decide())
-                pace.restart()  # the sender could not go on meanwhile
+            files += [ended.decide() for ended in intake.take()]
+            pace.wait()
         intake.end()
         return files + [ended.decide() for ended in intake.take()]
 

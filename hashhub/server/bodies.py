@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.senders import ByteBudget, SenderPace
 
-_AT_ONCE: Final = 64 * 1024  # bytes; a sender of at most so many need not keep a pace besides the grace
+_AT_ONCE: Final = 64 * 1024  # bytes; of a known length so many give their sender time beforehand
 GRACE: Final = 10.0  # seconds
 SLOWEST: Final = 16 * 1024  # bytes a second; 128 kbit/s
 _DRAIN_SECONDS: Final = 1.0
@@ -70,7 +71,8 @@ class RequestBody:
         which the caller wants its answer.
         """
         self._receive, self._length = receive, length
-        self._budget, self._token, self._limit, self._until = budget, token, limit, until
+        self._budget, self._token, self._limit = budget, token, limit
+        self._until = math.inf if until is None else until
         self._taken = 0
 
     async def read(self) -> bytes:
@@ -82,32 +84,20 @@ class RequestBody:
         if self._length is not None:
             self._check(self._length)
             self._take(self._length)
-        begun = time.monotonic()
+        pace = SenderPace(SLOWEST, GRACE, self._late, most=math.inf)
+        pace.came(min(self._length or 0, _AT_ONCE))
         body = bytearray()
-        try:
-            async with asyncio.timeout(None) as patience:
-                while True:
-                    self._allow(patience, begun, len(body))
-                    message = await self._receive()
-                    if message["type"] != "http.request":
-                        raise InvalidArgument.field("body", "ended before it was complete; send it again", "INCOMPLETE")
-                    piece = message.get("body", b"")
-                    if self._length is None:
-                        self._check(len(body) + len(piece))
-                        self._take(len(piece))
-                    body += piece
-                    if not message.get("more_body", False):
-                        return bytes(body)
-        except TimeoutError:
-            raise self._late() from None
-
-    def _allow(self, patience: asyncio.Timeout, begun: float, received: int) -> None:
-        """Give the sender the time that its next bytes may take."""
-        seen = self._length if self._length is not None and self._length <= _AT_ONCE else received
-        until = begun + GRACE + seen / SLOWEST
-        if self._until is not None:
-            until = min(until, self._until)
-        patience.reschedule(asyncio.get_running_loop().time() + until - time.monotonic())
+        while True:
+            message = await pace.next(self._receive, self._until)
+            if message["type"] != "http.request":
+                raise InvalidArgument.field("body", "ended before it was complete; send it again", "INCOMPLETE")
+            piece = message.get("body", b"")
+            if self._length is None:
+                self._check(len(body) + len(piece))
+                self._take(len(piece))
+            body += piece
+            if not message.get("more_body", False):
+                return bytes(body)
 
     def gunzip(self, data: bytes) -> bytes:
         """Unpack within the budget. Raises LimitExceeded for too much, InvalidArgument for what is no whole member."""
@@ -120,7 +110,7 @@ class RequestBody:
             self._budget.give_back(taken, self._token)
 
     def _late(self) -> Unavailable:
-        if self._until is not None and time.monotonic() >= self._until:
+        if time.monotonic() >= self._until:
             return Unavailable(
                 "the deadline passed before the body had arrived; allow more time", reason=Reason.DEADLINE_EXCEEDED
             )

@@ -27,8 +27,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.errors import LimitExceeded, Reason, Unavailable
+from hashhub.senders import ByteBudget
 from hashhub.server.bodies import body_budget
 
 if TYPE_CHECKING:

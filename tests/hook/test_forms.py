@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from python_multipart.multipart import MultipartParser
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.hook import Action, Decision, WithoutAnswer, forms
-from hashhub.hook.forms import BodyRefused, RequestIntake, SenderPace, is_looked_at
+from hashhub.hook.forms import BodyRefused, RequestIntake, is_looked_at
 from hashhub.hook.settings import AppSettings, HookSettings
 from hashhub.hook.upload_bytes import PIECE_BYTES, UploadBytes
 from hashhub.model import Verdict
+from hashhub.senders import ByteBudget
 from tests.hook.web import BOUNDARY, FORM_TYPE, File, form
 
 JPEG = b"\xff\xd8\xff\xe0 not text \x00" * 40
@@ -519,17 +519,6 @@ def test_what_a_request_and_all_of_them_take_is_bounded() -> None:
     assert refused.value.status == 503
 
 
-def test_a_sender_must_go_on() -> None:
-    clock = iter([0.0, 5.0, 11.0, 11.0, 12.0, 25.0])
-    pace = SenderPace(AppSettings(slow_seconds=10, slow_bytes=100), clock=lambda: next(clock))
-    pace.came(60)
-    pace.came(60)  # enough within its window; the next begins
-    pace.came(99)
-    with pytest.raises(BodyRefused) as refused:
-        pace.came(0)
-    assert refused.value.status == 408
-
-
 def test_paths_are_compared_as_widely_as_any_framework_does() -> None:
     for path in ("/up", "/up/", "//up", "/UP", "/up/2"):
         assert is_looked_at(path, ["/up"])
@@ -575,15 +564,3 @@ class TestBody:
         body.drop()
         body.drop()
         assert memory.taken == 0
-
-
-class TestPatience:
-    def test_a_window_with_enough_bytes_is_followed_by_one_without(self) -> None:
-        times = iter([2.0, 4.0])
-        pace = SenderPace(AppSettings(slow_seconds=10, slow_bytes=100), clock=lambda: next(times))
-        assert pace.deadline == 12
-        pace.came(100)
-        assert pace.deadline == 22
-
-    def test_who_need_not_send_anything_is_never_too_slow(self) -> None:
-        assert SenderPace(AppSettings(slow_seconds=10, slow_bytes=0)).deadline is None

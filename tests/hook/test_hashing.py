@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from PIL import Image
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.errors import Cancelled, Reason, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
@@ -22,6 +21,7 @@ from hashhub.hook import Action, HookSettings, NoAnswer
 from hashhub.hook.hashing import FEW_BYTES, UploadHasher
 from hashhub.hook.upload_bytes import UploadBytes
 from hashhub.model import Effort
+from hashhub.senders import ByteBudget
 from tests.hook.conftest import HELD, MakeHook, jpeg
 
 

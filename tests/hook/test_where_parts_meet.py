@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.desk.cases.clocks import CasePurpose
 from hashhub.desk.cases.item import item_of_hashes
 from hashhub.desk.cases.life import CaseOutcome, Cases
@@ -32,6 +31,7 @@ from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.hook.upload_bytes import UploadBytes
 from hashhub.hook.wsgi import WSGIUploadHook
 from hashhub.model import MatchResult, MediaResult, ReasonLine, Verdict
+from hashhub.senders import ByteBudget
 from tests.hook.conftest import jpeg
 from tests.hook.test_core import OneVerdict
 from tests.hook.web import File, ask, form, serving_wsgi

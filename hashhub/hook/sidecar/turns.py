@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from hashhub.byte_budget import ByteBudget
 from hashhub.errors import Cancelled, LimitExceeded, Reason, Unavailable
+from hashhub.senders import ByteBudget, Message, SenderPace
 
 if TYPE_CHECKING:
     from starlette.types import Receive
@@ -75,9 +76,9 @@ class UploadTurns:
         if not self._waiting:
             return
         at = asyncio.get_running_loop().time()
-        behind = [turn for turn in self.receiving if turn.behind(at) > _BEHIND_SECONDS]
-        for turn in sorted(behind, key=lambda turn: turn.behind(at), reverse=True)[: self._waiting]:
-            turn.lend(at)
+        behind = [turn for turn in self.receiving if turn.pace.deadline < at]
+        for turn in sorted(behind, key=lambda turn: turn.pace.deadline)[: self._waiting]:
+            turn.lend()
         self._look_later()
 
     def _look_later(self) -> None:
@@ -87,21 +88,14 @@ class UploadTurns:
 
 
 class Turn:
-    """One upload's turn: whether it has a place, how much has come, and how far its sender is behind."""
+    """One upload's turn: whether it has a place, how much has come, and the pace by which its sender keeps it."""
 
     def __init__(self, turns: UploadTurns, bytes_a_second: float) -> None:
         self._turns = turns
-        self._bytes_a_second = bytes_a_second
+        self.pace = SenderPace(bytes_a_second, _BEHIND_SECONDS, clock=asyncio.get_running_loop().time)
         self.has_place = False
         self._size = 0
         self._lent_bytes = 0
-        self._debt = 0.0  # seconds; what came fast before excuses no stall
-        self._since = 0.0
-        self._patience: asyncio.Timeout | None = None
-
-    def behind(self, at: float) -> float:
-        """Return by how many seconds the sender is behind, while it is waited for."""
-        return self._debt + at - self._since
 
     async def take(self) -> None:
         """Take a place, if it has none. Raises LimitExceeded when that takes too long."""
@@ -115,28 +109,30 @@ class Turn:
         self.has_place = True
         self._turns.counts.in_progress += 1
 
-    def begin(self, patience: asyncio.Timeout) -> None:
-        """Say that the sender is waited for. `patience`: brought to its end where it is to be cut off."""
-        self._patience = patience
-        self._since = asyncio.get_running_loop().time()
+    async def next(self, body_pace: SenderPace, receive: Receive) -> Message:
+        """Return the next message as `body_pace.next` does, by which the sender is cut off."""
+        self._body_pace = body_pace
+        self.pace.wait()
         if self.has_place:
             self._turns.receiving.add(self)
+        count = 0
+        try:
+            message = await body_pace.next(receive)
+            count = len(message.get("body", b""))
+        finally:
+            self.pace.came(count)
+            self._size += count
+            self._turns.receiving.discard(self)
+        return message
 
-    def came(self, count: int) -> None:
-        """Say that so many bytes have come; 0 where none will."""
-        self._debt = max(0.0, self.behind(asyncio.get_running_loop().time()) - count / self._bytes_a_second)
-        self._patience = None
-        self._size += count
-        self._turns.receiving.discard(self)
-
-    def lend(self, at: float) -> None:
+    def lend(self) -> None:
         """Let others have the place; where too much was lent already, the sender is cut off."""
         self._turns.receiving.discard(self)
         if self._turns.lent.take(self._size):
             self._lent_bytes = self._size
             self._give_back()
-        elif self._patience is not None:
-            self._patience.reschedule(at)
+        else:
+            self._body_pace.cut_off()
 
     def end(self) -> None:
         """Let go of the place, and of what came."""
@@ -164,6 +160,9 @@ class UploadBody:
         self._most = most
         self._turn = turn
         self._settings = settings
+        least, clock = settings.slow_bytes_a_second / _SLOWEST, asyncio.get_running_loop().time
+        pace = SenderPace(least, settings.slow_seconds, self._too_slow, clock=clock)
+        self._next = pace.next if turn is None else partial(turn.next, pace)
         self.size = 0
         self.is_whole = False
 
@@ -171,14 +170,8 @@ class UploadBody:
         """Give the pieces as they come, until there are more bytes than may be read. Raises Cancelled without a caller,
         Unavailable when it is slow, LimitExceeded without a place.
         """
-        waited = 0.0
         while not self.is_whole and self.size <= self._most:
-            # Only the time that the sender takes counts, not what is done with a piece.
-            least = self._settings.slow_bytes_a_second / _SLOWEST
-            allowed = self._settings.slow_seconds + self.size / least - waited
-            began = asyncio.get_running_loop().time()
-            message = await self._next(min(self._settings.slow_seconds, max(allowed, 0.0)))
-            waited += asyncio.get_running_loop().time() - began
+            message = await self._next(self._receive)
             if message["type"] == "http.disconnect":
                 raise Cancelled("the caller has gone", reason=Reason.CALLER_GONE)
             piece: bytes = message.get("body", b"")
@@ -189,22 +182,11 @@ class UploadBody:
             if piece:
                 yield piece
 
-    async def _next(self, seconds: float) -> Any:
-        message: Any = {}
-        try:
-            async with asyncio.timeout(seconds) as patience:
-                if self._turn is not None:
-                    self._turn.begin(patience)
-                message = await self._receive()
-        except TimeoutError as e:
-            raise Unavailable(
-                f"the body came slower than {self._settings.slow_bytes_a_second} bytes a second; send it again",
-                reason=Reason.SLOW_SENDER,
-            ) from e
-        finally:
-            if self._turn is not None:
-                self._turn.came(len(message.get("body", b"")))
-        return message
+    def _too_slow(self) -> Unavailable:
+        return Unavailable(
+            f"the body came slower than {self._settings.slow_bytes_a_second} bytes a second; send it again",
+            reason=Reason.SLOW_SENDER,
+        )
 
     async def all(self, most: int) -> bytes:
         """Return a body that may have so many bytes at most. Raises LimitExceeded, and what `pieces` raises."""
