@@ -23,8 +23,7 @@ from hashhub.connector import (
 )
 from hashhub.model import Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
-from hashhub_connectors.json_stream import JSONReader, Object
-from hashhub_connectors.source import UnclassifiedFormat
+from hashhub_connectors.source import JSONReader, Object, UnclassifiedFormat
 
 AUTHOR: Final = "arachnid-shield"
 _HASHES: Final = "scanned_hashes"

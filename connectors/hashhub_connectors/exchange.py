@@ -35,9 +35,8 @@ from hashhub.model import (
 )
 from hashhub.schemes import is_name
 from hashhub_connectors import items
-from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.outgoing import Output
-from hashhub_connectors.source import READ_SIZE
+from hashhub_connectors.source import READ_SIZE, JSONReader
 
 LISTED: Final = "listed"
 # A member of the outermost object of files that we write: they hold changes, and are no list to replace one with.

@@ -29,7 +29,7 @@ from hashhub.model import (
     ReviewKind,
     VideoFrame,
 )
-from hashhub_connectors.json_stream import Object
+from hashhub_connectors.source import Object
 
 MAX_TAGS: Final = 64  # far above what any format carries; bounds what one record can cost
 TAG_FIELDS: Final[Known] = dict.fromkeys(("Tag", "Name", "Text", "Value", "tag", "name", "text", "value"))

@@ -41,9 +41,8 @@ from hashhub.model import (
     ReviewKind,
 )
 from hashhub_connectors import exchange, items
-from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.outgoing import Output, with_known_extra, withheld
-from hashhub_connectors.source import read_block
+from hashhub_connectors.source import JSONReader, read_block
 
 TEMPLATE: Final = UUID("6e29e0f7-48c3-4fd5-b975-3809ecd5c400")  # of our object
 _OURS: Final = UUID("acfbcf93-b6c2-47a2-9929-4e5b2d093c3a")  # namespace of the ids that we make

@@ -49,8 +49,8 @@ from hashhub.model import (
     ReviewKind,
 )
 from hashhub_connectors import exchange, items
-from hashhub_connectors.json_stream import LARGE, JSONReader
 from hashhub_connectors.outgoing import Output, with_known_extra, withheld
+from hashhub_connectors.source import LARGE, JSONReader
 
 EXTENSION: Final = "extension-definition--a6af0206-0bc2-40c4-919b-20d1aa6da5f9"  # ours: what an entry states
 _OURS: Final = UUID("abfdb484-e604-4260-b1a2-c0b7f276dd5a")  # namespace of the ids that we make

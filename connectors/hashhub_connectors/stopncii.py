@@ -34,9 +34,8 @@ from hashhub.connector import (
 )
 from hashhub.model import MAX_TEXT, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import exchange, items
-from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.outgoing import NoPlace, Output, no_place_for_hash, withheld
-from hashhub_connectors.source import ClassifiedFormat
+from hashhub_connectors.source import ClassifiedFormat, JSONReader
 
 SCHEME: Final = "stopncii"
 _TYPES: Final = {"imagepdq": ("PDQ", ""), "videomd5": ("MD5", "video")}

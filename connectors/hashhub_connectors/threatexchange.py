@@ -45,9 +45,8 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.delimited import Rows, UnreadColumns
-from hashhub_connectors.json_stream import JSONReader, Object
 from hashhub_connectors.outgoing import FORMULA, Cells, NoPlace, Output, no_place_for_hash, withheld
-from hashhub_connectors.source import READ_SIZE, ClassifiedFormat, lines, look_at
+from hashhub_connectors.source import READ_SIZE, ClassifiedFormat, JSONReader, Object, lines, look_at
 from hashhub_connectors.vpdq import read_video
 
 SCHEME: Final = "threatexchange"

@@ -15,8 +15,7 @@ from typing import BinaryIO, Final
 from hashhub.connector import SAYS_NOTHING, Certainty, Guess, Known, LeftOut, Option, check_options, partial
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
 from hashhub_connectors import items
-from hashhub_connectors.json_stream import LARGE, JSONReader, Object
-from hashhub_connectors.source import ClassifiedFormat, head_text
+from hashhub_connectors.source import LARGE, ClassifiedFormat, JSONReader, Object, head_text
 
 _CONTEXTS: Final = {
     "odata.metadata": re.compile(r"https?://github\.com/ICMEC/ProjectVic/DataModels/1\.[123]\.xml#(?:Media|Cases)"),

@@ -192,7 +192,7 @@ class Revert:
         for past in self._undone.get(revision, ()):
             if past.kind is EventKind.ENTRIES_REVIEWED:
                 continue
-            changes = self._store.event_effects.changes_at(past.revision)
+            changes = self._store.feeds.changes_at(past.revision)
             moved = np.concatenate([_NO_IDS, *(piece for _, ids in changes for piece in ids.pieces(_PIECE))])
             done = np.union1d(done, np.setdiff1d(moved, self._done_of(past.revision)))
         return done
@@ -268,7 +268,7 @@ class Revert:
     def _moves(self, event: Event) -> tuple[str, bool, int]:
         """Undo what an event did to entries by the inverse of each of its changes."""
         changes: dict[str, list[IdSet]] = {}
-        for kind, ids in self._store.event_effects.changes_at(event.revision):
+        for kind, ids in self._store.feeds.changes_at(event.revision):
             changes.setdefault(kind, []).append(ids)
         standing, gone = changes.get("UPSERT", []), changes.get("WITHDRAW", [])
         # What was done to one entry that was named is undone likewise.

@@ -276,7 +276,7 @@ class WithdrawalLog:
             return
         is_import, is_restored = event.kind is EventKind.IMPORT_COMMITTED, event.kind is EventKind.ENTRIES_RESTORED
         kinds = {"UPSERT", "REVIEWED"} if is_restored else {"WITHDRAW"}
-        chosen = [ids for kind, ids in self._store.event_effects.changes_at(event.revision) if kind in kinds]
+        chosen = [ids for kind, ids in self._store.feeds.changes_at(event.revision) if kind in kinds]
         if is_import:  # what the source's own deletion messages withdrew is the first change of the revision
             chosen = chosen[:1] if event.facts.get(BY_SOURCE) else []
         if event.kind is EventKind.ENTRIES_WITHDRAWN and event.subject.startswith("entries/"):

@@ -728,11 +728,6 @@ def review_of_row(row: Row) -> Review:
     )
 
 
-def code_list(codes: Iterable[int]) -> str:
-    """Return codes for an IN list; NULL, which nothing equals, when there are none."""
-    return ", ".join(map(str, codes)) or "NULL"
-
-
 def no_entry(name: str) -> NotFound:
     """Return the error for an entry that does not exist, or is not visible."""
     return NotFound(

@@ -25,7 +25,6 @@ from hashhub.store.resources import refuse_looser_than_standing
 
 _ENTRIES: Final = "entries"  # a fact of events that move many: how many
 _PIECE: Final = 50_000  # entries looked at together
-_KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
 
 
 class EntryStates(NamedTuple):
@@ -127,13 +126,6 @@ class EventEffects:
     def __init__(self, database: Database, outstanding: DeferredWithdrawals) -> None:
         self._db = database
         self._outstanding = outstanding
-
-    def changes_at(self, revision: int) -> list[tuple[str, IdSet]]:
-        """Return what a revision did to entries: kinds of change as schema.CHANGE_KINDS names them, in their order."""
-        sql = (
-            "SELECT kind, first_entry, last_entry, ids FROM change WHERE revision = ? AND ordinal >= 0 ORDER BY ordinal"
-        )
-        return [(_KIND_OF_CODE[kind], IdSet(*row)) for kind, *row in self._db.fetch(sql, (revision,))]
 
     def standings(self, ids: IdSet) -> Iterator[EntryStates]:
         """Yield how entries stand, piece by piece. The revision of one that never changed is that of its import."""

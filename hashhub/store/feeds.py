@@ -18,7 +18,7 @@ from hashhub.model import MAX_NUMBER, ChangeKind, EntryState, id_in_set, set_key
 from hashhub.store import entry_writes
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.entries import EntryTable, code_list
+from hashhub.store.entries import EntryTable
 from hashhub.store.entry_codec import WIDTHS, digests_by_algorithm, distinct
 from hashhub.store.entry_writes import LARGE, PAGE, DeferredWithdrawals, frame_counts
 from hashhub.store.idset import IdSet
@@ -93,6 +93,13 @@ class Feeds:
             return IdSet(change.first, change.last)
         sql = "SELECT ids FROM change WHERE revision = ? AND ordinal = ?"
         return IdSet(change.first, change.last, self._db.fetch(sql, (change.revision, change.ordinal))[0][0])
+
+    def changes_at(self, revision: int) -> list[tuple[str, IdSet]]:
+        """Return what a revision did to entries: kinds of change as schema.CHANGE_KINDS names them, in their order."""
+        sql = (
+            "SELECT kind, first_entry, last_entry, ids FROM change WHERE revision = ? AND ordinal >= 0 ORDER BY ordinal"
+        )
+        return [(_CHANGE_KINDS[kind], IdSet(*row)) for kind, *row in self._db.fetch(sql, (revision,))]
 
     def hash_set_keys(self, names: Collection[str] = ()) -> Mapping[int, str]:
         """Return all hash sets' names by key; where `names` are known, nothing is read."""
@@ -197,7 +204,7 @@ class Feeds:
                 yield self.digests_of_range(low, min(low + size - 1, ids.last), states=wanted)
             yield from self._frame_digests(ids.first, ids.last, wanted)
             return
-        codes = code_list(s.ENTRY_STATES[x] for x in wanted)
+        codes = _codes(wanted)
         by_key = (
             "SELECT e.id, e.hashes FROM entry e "  # noqa: S608 - our own numbers
             f"WHERE e.id {{keys}} AND e.state IN ({codes})"
@@ -222,7 +229,7 @@ class Feeds:
         """Yield the distinct digests of frames of the entries `first` to `last` in `states`, a few videos at a time."""
         sql = (
             "SELECT f.entry, f.content FROM frames f JOIN entry e ON e.id = f.entry "  # noqa: S608 - our own numbers
-            f"WHERE f.entry BETWEEN ? AND ? AND e.state IN ({code_list(s.ENTRY_STATES[x] for x in states)}) "
+            f"WHERE f.entry BETWEEN ? AND ? AND e.state IN ({_codes(states)}) "
             "ORDER BY f.entry LIMIT ?"
         )
         while rows := self._db.fetch(sql, (first, last, entry_writes.VIDEOS_AT_ONCE)):
@@ -237,7 +244,7 @@ class Feeds:
         """
         sql = (
             "SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? "  # noqa: S608 - our own numbers
-            f"AND state IN ({code_list(s.ENTRY_STATES[x] for x in states)}) ORDER BY id LIMIT ?"
+            f"AND state IN ({_codes(states)}) ORDER BY id LIMIT ?"
         )
         packed: list[bytes] = []
         while True:
@@ -357,3 +364,8 @@ def _marked(changes: Iterable[MatcherChange]) -> list[MatcherChange]:
         change._replace(is_large=True) if change.kind == ChangeKind.WITHDRAW and change.revision in large else change
         for change in rows
     ]
+
+
+def _codes(states: Iterable[EntryState]) -> str:
+    """Return the codes of states for an IN list; NULL, which nothing equals, when there are none."""
+    return ", ".join(str(s.ENTRY_STATES[state]) for state in states) or "NULL"

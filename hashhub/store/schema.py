@@ -630,32 +630,6 @@ DECIDING: Final[Mapping[str, ComparedTable]] = {
     "change": ComparedTable(("revision",)),
     "conflict_resolution": ComparedTable(("conflict",), _WORDS),
 }
-COMPARED_OTHERWISE: Final[Mapping[str, str]] = {
-    "classification": "with its own digest, which an entry's imprint has",
-    "frames": "in the imprint of its entry",
-    "hash": "with the hashes in its entry's row",
-    "allocation": "with the imports that are committed",
-    "conflict": "a resolved one with the resolution; what was found is found anew from the entries",
-    "outstanding": "the entries that it is about with the changes",
-    "event": "the chain",
-    "event_detail": "the chain",
-    "metadata": "its head with the chain, its secret with every imprint; own_contributor is a default for new tokens",
-}
-UNDECIDING: Final[Mapping[str, str]] = {
-    "used_name": "refuses new names only",
-    "request": "answers to repeated calls, for a day",
-    "operation": "work that informs",
-    "learned": "how much tokens learned",
-    "delivery": "calls of webhooks, and how they ended",
-    "sender": "how far events were told",
-    "import": "what is visible is told by changes; a report's counts",
-    "staged_batch": "is checked as it comes in",
-    "finding": "a report",
-    "finding_run": "a report",
-    "succession": "which of two statements about an item is restored, which a person asks for",
-    "conflict_entry": "found anew from the entries",
-    "conflict_progress": "how far conflicts were looked for",
-}
 
 
 def to_millis(t: datetime) -> int:

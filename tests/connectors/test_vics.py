@@ -16,7 +16,8 @@ from hashhub.hashes import parse
 from hashhub.hygiene import inspect
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Flags, Record, Reject
 from hashhub.testing.connectors import Trickle
-from hashhub_connectors import json_stream, vics
+from hashhub_connectors import vics
+from hashhub_connectors.source import JSONReader
 from hashhub_connectors.vics import VICS
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
@@ -535,7 +536,7 @@ def test_the_window_never_shows(items: list[Any], step: int, limit: int) -> None
     data = document([{"CaseID": "x", "Media": items}, *items])
     whole = read(data)
     source: Any = Trickle(data, step)  # raw
-    reader = json_stream.JSONReader(source, "top level", limit=limit, block=step)
+    reader = JSONReader(source, "top level", limit=limit, block=step)
     results, error = until_error(vics.read_items(reader))
     if error:
         assert "longer than" in error.message  # a single text
@@ -549,18 +550,18 @@ def test_the_window_never_shows(items: list[Any], step: int, limit: int) -> None
 )
 def test_values_are_whole_wherever_the_reads_end(items: list[Any], block: int) -> None:
     """`1` at the end of what was read may go on as `12` or `1e-9`."""
-    reader = json_stream.JSONReader(io.BytesIO(json.dumps(items).encode()), "here", block=block)
+    reader = JSONReader(io.BytesIO(json.dumps(items).encode()), "here", block=block)
     assert [reader.value() for _ in reader.elements()] == items
     reader.end()
 
 
 def test_values_that_do_not_fit_may_not_nest_without_end() -> None:
     level = b'["' + b"x" * 30 + b'",'
-    reader = json_stream.JSONReader(io.BytesIO(level * 200), "here", limit=20, block=16)
+    reader = JSONReader(io.BytesIO(level * 200), "here", limit=20, block=16)
     with pytest.raises(MalformedSource, match="longer than 20"):
         reader.skip()
     level = b"[" + b"1," * 30
-    reader = json_stream.JSONReader(io.BytesIO(level * 200), "here", limit=20, block=16)
+    reader = JSONReader(io.BytesIO(level * 200), "here", limit=20, block=16)
     with pytest.raises(MalformedSource, match="nested too deeply"):
         reader.skip()
 

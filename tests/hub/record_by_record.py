@@ -13,9 +13,8 @@ import msgspec
 
 from hashhub import hygiene
 from hashhub.hashes import ALGORITHMS, Hash, Metric
-from hashhub.hub.intake.batch import ItemKind
-from hashhub.hub.intake.decisions import KindMeanings
 from hashhub.hub.intake.identity import HeldItems
+from hashhub.hub.intake.items import ItemKind, KindMeanings
 from hashhub.item import COMPARED, union
 from hashhub.model import (
     Action,

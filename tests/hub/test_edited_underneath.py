@@ -133,10 +133,38 @@ def edits(table: sa.Table, row: Mapping[str, Any]) -> Iterator[tuple[str, Any, l
     yield "", sa.delete(table).where(where), [sa.insert(table).values(row)]
 
 
+COMPARED_OTHERWISE = {
+    "classification": "with its own digest, which an entry's imprint has",
+    "frames": "in the imprint of its entry",
+    "hash": "with the hashes in its entry's row",
+    "allocation": "with the imports that are committed",
+    "conflict": "a resolved one with the resolution; what was found is found anew from the entries",
+    "outstanding": "the entries that it is about with the changes",
+    "event": "the chain",
+    "event_detail": "the chain",
+    "metadata": "its head with the chain, its secret with every imprint; own_contributor is a default for new tokens",
+}
+UNDECIDING = {
+    "used_name": "refuses new names only",
+    "request": "answers to repeated calls, for a day",
+    "operation": "work that informs",
+    "learned": "how much tokens learned",
+    "delivery": "calls of webhooks, and how they ended",
+    "sender": "how far events were told",
+    "import": "what is visible is told by changes; a report's counts",
+    "staged_batch": "is checked as it comes in",
+    "finding": "a report",
+    "finding_run": "a report",
+    "succession": "which of two statements about an item is restored, which a person asks for",
+    "conflict_entry": "found anew from the entries",
+    "conflict_progress": "how far conflicts were looked for",
+}
+
+
 def test_every_table_is_compared_or_left_out_for_a_reason() -> None:
-    named = [*s.DECIDING, *s.COMPARED_OTHERWISE, *s.UNDECIDING]
+    named = [*s.DECIDING, *COMPARED_OTHERWISE, *UNDECIDING]
     assert sorted(named) == sorted(s.tables.tables)
-    assert all({**s.COMPARED_OTHERWISE, **s.UNDECIDING}.values())
+    assert all({**COMPARED_OTHERWISE, **UNDECIDING}.values())
     for name, deciding in s.DECIDING.items():
         assert deciding.left_out.keys() <= set(s.tables.tables[name].columns.keys())
 

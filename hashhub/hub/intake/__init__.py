@@ -13,9 +13,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from hashhub.errors import InvalidArgument
-from hashhub.hub.intake.batch import CODE, DISPOSITIONS, Batch, Stager
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, REJECTED, UNCHANGED, WAITS, Decisions, KindMeanings
 from hashhub.hub.intake.hash_set import HashSetComparison
+from hashhub.hub.intake.items import (
+    ACCEPTED,
+    CODE,
+    DISPOSITIONS,
+    QUARANTINED,
+    REJECTED,
+    UNCHANGED,
+    WAITS,
+    Batch,
+    Decisions,
+    KindMeanings,
+    Stager,
+)
 from hashhub.hub.intake.source import SourceItems
 from hashhub.hygiene import ABOUT_SOURCE, Code
 from hashhub.model import Counts, Disposition, EntryState, Finding, HashSet, Marking, Purpose, ReviewKind, Unclassified

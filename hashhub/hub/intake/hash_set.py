@@ -13,7 +13,6 @@ import numpy as np
 
 from hashhub.frames import known_by
 from hashhub.hashes import Hash
-from hashhub.hub.intake.decisions import QUARANTINED, UNCHANGED, WAITS, Decisions, listed
 from hashhub.hub.intake.identity import (
     EXACT_CODES,
     WIDTHS,
@@ -26,6 +25,7 @@ from hashhub.hub.intake.identity import (
     keys_of_hashes,
     places_among,
 )
+from hashhub.hub.intake.items import QUARANTINED, UNCHANGED, WAITS, Decisions, listed
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind, number_of
 from hashhub.store.comparison import EXTERNAL_ID
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hashhub.hub.intake.batch import Batch
+    from hashhub.hub.intake.items import Batch
     from hashhub.hub.intake.source import SourceItems
     from hashhub.model import Entry, HashSet, Marking
     from hashhub.store import StatedEntries, Store

@@ -10,8 +10,6 @@ import numpy as np
 
 from hashhub.answering.lookup import ENDS
 from hashhub.hashes import FRAMES, Hash
-from hashhub.hub.intake.batch import Batch, ItemKind, Remarks
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WITHDRAWN, Decisions, MergedItem, listed
 from hashhub.hub.intake.identity import (
     ALGORITHM_OF_CODE,
     EXACT_CODES,
@@ -24,6 +22,18 @@ from hashhub.hub.intake.identity import (
     is_bare,
     keys_of_hashes,
     lists_of,
+)
+from hashhub.hub.intake.items import (
+    ACCEPTED,
+    QUARANTINED,
+    UNCHANGED,
+    WITHDRAWN,
+    Batch,
+    Decisions,
+    ItemKind,
+    MergedItem,
+    Remarks,
+    listed,
 )
 from hashhub.hygiene import ABOUT_SOURCE, MAX_UNLIKE, Code, unlike_hashes
 from hashhub.item import FieldKind, of_kind, union
