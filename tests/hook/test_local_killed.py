@@ -68,8 +68,8 @@ def digests_of(directory: Path) -> dict[str, set[bytes]]:
     return digests
 
 
-def lacks_nothing(directory: Path) -> bool:
-    """Whether who reads the copy now is given all that it holds; False where it is told that it cannot be read."""
+def refusal(directory: Path) -> str:
+    """Why the copy cannot be read now; empty where a reader is given all that it holds."""
     make_directories(directory)
     lacking = 0
     copy = ListCopy(directory)
@@ -83,10 +83,10 @@ def lacks_nothing(directory: Path) -> bool:
                     lacking += int(np.count_nonzero(~index.matcher.contains(name, rows)))
 
             is_read = index.look(count)
-        except (Unavailable, DataLoss):
-            return False
+        except (Unavailable, DataLoss) as e:
+            return e.message
     assert not lacking
-    return is_read
+    return "" if is_read else "the copy was never complete"
 
 
 def listed(site: Site) -> set[bytes]:
@@ -114,7 +114,8 @@ def test_whatever_step_it_was_at(
     gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[:3]
     site.hub.store.transitions.withdraw([e.id for e in gone], "FALSE_POSITIVE")
     site.desk.contribute("alpha/one", *map(item, range(200, 215)), Record(position="v", frames=video(range(5))))
-    steps = believed = 0
+    steps = 0
+    refusals: list[str] = []
     worn = shutil.copytree(before, before.parent / "worn")  # killed again and again
     while True:
         steps += 1
@@ -122,25 +123,27 @@ def test_whatever_step_it_was_at(
         settings = msgspec.structs.replace(local.settings, data=str(fresh))
         code = syncing.work(msgspec.json.encode(settings).decode(), steps)
         syncing.work(msgspec.json.encode(msgspec.structs.replace(settings, data=str(worn))).decode(), steps)
-        believed += lacks_nothing(fresh / "copy")
+        refusals += filter(None, [refusal(fresh / "copy")])
         with Sync(settings) as kept:
             kept.update()
             kept.index.matcher.compact()
             for name, digests in digests_of(fresh / "copy").items():
                 assert kept.index.matcher.count(name) == len(digests)
-        assert lacks_nothing(fresh / "copy")
+        assert not refusal(fresh / "copy")
         index = fresh / "copy" / DIRECTORY
-        assert {path.name for path in index.iterdir()} <= {"CURRENT", "mark", "publisher.lock", "snapshots"}
+        # `recheck.lock` is there once a matcher was open for a second.
+        names = {"CURRENT", "mark", "publisher.lock", "recheck.lock", "snapshots"}
+        assert {path.name for path in index.iterdir()} <= names
         assert not list((index / "snapshots").glob(".*"))
         shutil.rmtree(fresh)
         if code == 0:
             break
         assert code == -signal.SIGKILL
     assert steps > 40
-    assert believed > 0 if is_first else believed == steps  # an index that was there is never lost
+    assert len(refusals) < steps if is_first else not refusals  # an index that was there is never lost
     with Sync(msgspec.structs.replace(local.settings, data=str(worn))) as kept:
         kept.update()
-    assert lacks_nothing(worn / "copy")
+    assert not refusal(worn / "copy")
     assert digests_of(worn / "copy")["MD5"] == listed(site)
 
 
@@ -192,7 +195,7 @@ def test_of_two_at_once_one_keeps_the_copy_and_the_other_says_so(site: Site, loc
                 assert process.stdin is not None
                 print(file=process.stdin, flush=True)
             if number:
-                assert lacks_nothing(local.directory)  # also while they write
+                assert not refusal(local.directory)  # also while they write
             for process in processes:
                 assert process.stdout is not None
                 said[process.stdout.readline().strip()] += 1
@@ -202,4 +205,4 @@ def test_of_two_at_once_one_keeps_the_copy_and_the_other_says_so(site: Site, loc
     assert said["synced"] >= 12  # one of them at least, each time
     local.sync()
     assert digests_of(local.directory)["MD5"] == listed(site)
-    assert lacks_nothing(local.directory)
+    assert not refusal(local.directory)
