@@ -6,7 +6,7 @@ supervisor         several worker processes, kept alive; `worker`: one of them; 
 listeners          the ports of one process on one event loop: `grpc_listener`, `http_listener`
 connections        connections of HTTP; `connect`: the Connect protocol
 pipeline           what every call goes through, whichever way it came
-limiters, quotas   how many calls of a kind at a time; how much of the hub one token may use
+admission          how many calls of a kind at a time; how much of the hub one token may use
 servicers          the calls, a module for each service
 metrics, health    what a scrape shows; which services can answer, and reflection
 """

@@ -23,20 +23,19 @@ from hashhub import structs
 from hashhub.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.errors import InvalidArgument
 from hashhub.server import servicers
+from hashhub.server.admission import TokenQuotas, limiters_of
 from hashhub.server.grpc_listener import Handlers
 from hashhub.server.health import Health, Probes
 from hashhub.server.http_listener import HTTPListener
-from hashhub.server.limiters import limiters_of
 from hashhub.server.metrics import MergedMetrics, Metrics
 from hashhub.server.pipeline import Pipeline
-from hashhub.server.quotas import TokenQuotas
 
 if TYPE_CHECKING:
     import socket
 
     from hashhub.config import Config
     from hashhub.hub import Hub
-    from hashhub.server.quotas import QuotaCounts
+    from hashhub.server.admission import QuotaCounts
 
 _log = logging.getLogger("hashhub.server")
 

@@ -30,11 +30,10 @@ from hashhub import cancellation, wire
 from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
+from hashhub.server.admission import Admission, CallThreads, Limiter, LimiterName, TokenNames, TokenQuotas
 from hashhub.server.connect import Unimplemented
-from hashhub.server.limiters import CallThreads, Limiter, LimiterName, TokenNames
 from hashhub.server.live import FrameRate
 from hashhub.server.metrics import Metrics
-from hashhub.server.quotas import Admission, TokenQuotas
 
 _log = logging.getLogger("hashhub.server")
 _OK: Final = "OK"

@@ -28,9 +28,9 @@ from hashhub.signals import stopping_on_signals
 if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub import Hub
+    from hashhub.server.admission import QuotaCounts
     from hashhub.server.listeners import Listeners
     from hashhub.server.metrics import Metrics
-    from hashhub.server.quotas import QuotaCounts
 
 
 _log = logging.getLogger("hashhub.server")

@@ -26,6 +26,7 @@ import msgspec
 
 from hashhub.addresses import bind, with_port
 from hashhub.errors import Unavailable
+from hashhub.server.admission import QuotaCounts
 from hashhub.server.messages import (
     ENCODER,
     FROM_WORKER,
@@ -46,7 +47,6 @@ from hashhub.server.messages import (
     ToWorker,
 )
 from hashhub.server.metrics import MergedMetrics
-from hashhub.server.quotas import QuotaCounts
 
 if TYPE_CHECKING:
     from hashhub.config import Config

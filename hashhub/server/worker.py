@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from hashhub.background import Background
 from hashhub.errors import HashHubError, Unavailable, missing_extra
+from hashhub.server.admission import QuotaCounts
 from hashhub.server.messages import (
     ENCODER,
     LOADING,
@@ -35,7 +36,6 @@ from hashhub.server.messages import (
     StartPhase,
 )
 from hashhub.server.process import load_program, serve_here, set_up_logging
-from hashhub.server.quotas import QuotaCounts
 from hashhub.signals import stopping_on_signals
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hashhub import v1, wire
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, StatusCode, Unauthenticated
 from hashhub.model import Role
-from hashhub.server.limiters import LimiterName, limiters_of
+from hashhub.server.admission import LimiterName, limiters_of
 from hashhub.server.pipeline import Method
 from hashhub.server.servicers import FILES, ROLES, methods
 from hashhub.server.servicers.requests import READERS, terms_of

@@ -21,7 +21,7 @@ from hashhub.model import (
     MAX_TEXT,
     Role,
 )
-from hashhub.server import bodies, connections, http_listener, limiters, listeners, pages
+from hashhub.server import admission, bodies, connections, http_listener, listeners, pages
 from hashhub.server.servicers import FILES, ROLES
 from hashhub.wire.bounds import REPEATED
 
@@ -95,7 +95,7 @@ def test_every_code_is_there_with_its_http_code() -> None:
             "calls with media in one process",
             f"`max_queued_media`, {Config().max_queued_media}, and as many as `media_workers`",
         ),
-        ("followed feeds in one process", str(limiters.FOLLOWERS)),
+        ("followed feeds in one process", str(admission.FOLLOWERS)),
         ("live streams in one process", f"`max_live_streams`, {Config().max_live_streams}"),
         ("frames a second of a live stream", LIVE_RATES),
         ("a frame of a live stream as a picture", f"{MAX_LIVE_PICTURE >> 20} MiB"),

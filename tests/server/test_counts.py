@@ -18,8 +18,8 @@ import pytest
 from hashhub.config import Config
 from hashhub.errors import LimitExceeded
 from hashhub.model import Principal, Role, Shares
+from hashhub.server.admission import QuotaCounts, TokenQuotas
 from hashhub.server.live import FrameRate
-from hashhub.server.quotas import QuotaCounts, TokenQuotas
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from hashhub.errors import LimitExceeded, Reason, Unavailable
-from hashhub.server.limiters import Limiter
+from hashhub.server.admission import Limiter
 
 
 class Desk:

@@ -16,7 +16,7 @@ import pytest
 from hashhub import v1
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.model import Principal, Role, Shares
-from hashhub.server.limiters import ANONYMOUS
+from hashhub.server.admission import ANONYMOUS
 from tests.server.calls import (
     MATCH,
     crowd,

@@ -35,11 +35,10 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.model import Principal, Role
-from hashhub.server import exposure, limiters, listeners
-from hashhub.server.limiters import Limiter, limiters_of
+from hashhub.server import admission, exposure, listeners
+from hashhub.server.admission import Limiter, QuotaCounts, TokenQuotas, limiters_of
 from hashhub.server.metrics import Metrics
 from hashhub.server.pipeline import Envelope, FailureLog, Method, Pipeline
-from hashhub.server.quotas import QuotaCounts, TokenQuotas
 from tests.hub.receiving import admit, mirroring
 
 if TYPE_CHECKING:
@@ -342,7 +341,7 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
 def test_followers_have_their_own_threads_and_their_own_limit(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limiters, "FOLLOWERS", 4)
+    monkeypatch.setattr(admission, "FOLLOWERS", 4)
     served = serve_hub(threads=1, token_streams=2)
     secret = admit(served.hub.store, mirroring())
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(

@@ -23,7 +23,7 @@ from hashhub.errors import InvalidArgument, Violation
 from hashhub.hub import Hub
 from hashhub.model import Role
 from hashhub.server import pages
-from hashhub.server.limiters import LimiterName
+from hashhub.server.admission import LimiterName
 from hashhub.store import WriteOptions
 
 OPERATOR: Final = frozenset({Role.OPERATOR})
@@ -52,7 +52,7 @@ def served(
     limiter: LimiterName = "calls",
     resource: str = "",
 ) -> Callable[[_F], _F]:
-    """Let a servicer's method be called by these roles, in this limiter (`limiters`).
+    """Let a servicer's method be called by these roles, in this limiter (`admission`).
 
     `answer`: makes the message of what the method returns. `resource`: the field of the request that holds what is
     written; violations are then told by the client's paths. Raises ValueError where there is no such limiter: a call of
