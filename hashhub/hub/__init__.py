@@ -239,7 +239,7 @@ class Hub:
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
             f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"
-            for contributor, n in sorted(self.store.transitions.wishes_today().items())
+            for contributor, n in sorted(self.store.withdrawal_requests.wishes_today().items())
         ]
         warnings += [
             f"{e.subject} expired with {e.facts['items']} records that were never committed: ask its contributor to "

@@ -367,9 +367,9 @@ class Entries:
             )
             self._follower.catch_up()
         self._store.imports.sweep_batches()  # a list that was just committed may still lie there as it was sent
-        done = self._store.transitions.erase(current.id, secret=self._store.secret, by=by)
+        done = self._store.deletions.erase(current.id, by=by)
         for earlier in self._replaced_by(current):
-            self._store.transitions.erase(earlier, secret=self._store.secret, by=by)
+            self._store.deletions.erase(earlier, by=by)
         self._follower.catch_up()
         return done
 

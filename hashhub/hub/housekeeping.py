@@ -91,7 +91,7 @@ class Housekeeping:
         self._renewals.look()
         self._look_for_leftovers()
         expired = self._store.transitions.expire(now())
-        told = self._store.transitions.note_expired_terms(now())
+        told = self._store.resources.note_expired_terms(now())
         if expired or told:
             _log.info("%d entries and the terms of %d hash sets have expired", expired, len(told))
             self._follower.catch_up()

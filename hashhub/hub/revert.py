@@ -316,7 +316,8 @@ class Revert:
         return outcome, reverted, count + restored
 
     def _requests(self, event: Event) -> tuple[str, bool, int]:
-        waiting = [i for i in self._store.transitions.requests_at(event.revision) if self._moved.get(i) != _WITHDRAWN]
+        asked = self._store.withdrawal_requests.made_at(event.revision)
+        waiting = [i for i in asked if self._moved.get(i) != _WITHDRAWN]
         is_single = event.subject.startswith("entries/")
         if not waiting:
             return f"the {'request does' if is_single else 'requests do'} not stand any more", False, 0

@@ -127,7 +127,7 @@ class Selections:
             selection = msgspec.structs.replace(selection, states=_STATES[order.action])
         chosen = self._store.selector.choose(selection, scope, cancellation.check)
         if pending_too and not named:
-            chosen = _restorable(chosen, self._store.transitions.waiting(chosen.ids))
+            chosen = _restorable(chosen, self._store.withdrawal_requests.waiting(chosen.ids))
         self._refuse_several(chosen)
         if order.expected_count is not None and len(chosen.ids) > order.expected_count:
             raise FailedPrecondition(

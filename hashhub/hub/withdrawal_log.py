@@ -461,7 +461,7 @@ class _WithdrawalReplay:
             own_sets = [set_id for owner, set_id in sets if owner == contributor]
             held += self._choose_by_item(contributor, own_sets, items)
         for entry_id in self._erased:
-            self._store.transitions.erase(entry_id, secret=self._store.secret, by=SYSTEM, reason=REAPPLIED)
+            self._store.deletions.erase(entry_id, by=SYSTEM, reason=REAPPLIED)
         count = len(self._erased)
         for (name, cause), chosen in self._ids.items():
             ids = sorted(chosen.difference(self._erased))
@@ -488,7 +488,7 @@ class _WithdrawalReplay:
                         TransitionCommand(SYSTEM, is_single=True),
                     )
         if held:
-            self._store.transitions.hold_items(
+            self._store.holds.hold_items(
                 held, by=SYSTEM, reason=REAPPLIED, facts={"lost_revision": self._last_revision}
             )
         return count, len(held)

@@ -43,7 +43,6 @@ from hashhub.store.entries import OBJECTIONS, EntryTable, HitRow, SelectedEntrie
 from hashhub.store.entry_codec import EntryColumns
 from hashhub.store.entry_selector import EntrySelector, Scope
 from hashhub.store.entry_transitions import (
-    DailyLimit,
     EntryTransitions,
     TransitionCommand,
     TransitionResult,
@@ -65,6 +64,7 @@ from hashhub.store.retention import RetentionTable
 from hashhub.store.stage import FindingRun, Reports, Stage
 from hashhub.store.tokens import TokenTable
 from hashhub.store.webhooks import WebhookTable
+from hashhub.store.withdrawal_requests import DailyLimit, WithdrawalRequests
 
 __all__ = [
     "BY_SOURCE",
@@ -137,7 +137,10 @@ class Store:
         self.tokens: Final = TokenTable(database)
         self.entries: Final = EntryTable(database, outstanding, writes)
         self.selector: Final = EntrySelector(database, outstanding, self.entries)
-        self.transitions: Final = EntryTransitions(database, outstanding, writes, self.entries, self.resources)
+        self.withdrawal_requests: Final = WithdrawalRequests(database, outstanding)
+        self.transitions: Final = EntryTransitions(
+            database, outstanding, writes, self.entries, self.withdrawal_requests
+        )
         self.holds: Final = Holds(database)
         self.comparison: Final = EntryComparison(database, outstanding, self.entries)
         self.extract: Final = ExtractRows(database, outstanding, self.entries)
@@ -152,7 +155,7 @@ class Store:
         self.backlog: Final = Backlog(database, self.resources)
         self.operations: Final = OperationTable(database)
         self.webhooks: Final = WebhookTable(database)
-        self.deletions: Final = DeletionTable(database, outstanding, writes, self.secret, self.leases)
+        self.deletions: Final = DeletionTable(database, outstanding, writes, self.entries, self.secret, self.leases)
         self.retention: Final = RetentionTable(database, self.history, self.secret)
         self.conflict_pass: Final = ConflictPass(database, outstanding, self.secret)
         self.conflicts: Final = ConflictTable(database)

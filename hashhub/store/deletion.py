@@ -1,4 +1,4 @@
-"""Deletes hash sets with everything that hangs on them, and rows of entries for good.
+"""Deletes hash sets with everything that hangs on them, purges rows of entries, and erases what one entry states.
 
     delete    one transaction and event: nobody sees the hash set or its entries any more, no import goes on
     step      its rows, some thousand in a transaction that holds up nobody, until none is left
@@ -12,6 +12,7 @@ about its terms stay.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -21,10 +22,26 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, FailedPrecondition, Reason
-from hashhub.model import MAX_FRAMES, Actor, Deletion, EventKind, HashSet, ImportState, Retention, Role, now
+from hashhub.hashes import Hash
+from hashhub.hygiene import Code
+from hashhub.model import (
+    MAX_FRAMES,
+    Actor,
+    Deletion,
+    Entry,
+    EntryState,
+    EventKind,
+    HashSet,
+    ImportState,
+    Retention,
+    Role,
+    now,
+    number_of,
+)
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row, forget_results
-from hashhub.store.entry_codec import pack_reasons, unpack_hashes
+from hashhub.store.entries import EntryTable, no_entry
+from hashhub.store.entry_codec import pack_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.entry_writes import (
     CHANGE_IDS,
     DeferredWithdrawals,
@@ -34,13 +51,14 @@ from hashhub.store.entry_writes import (
     delete_frames,
     frame_counts,
     note_loss,
+    sets_of,
 )
 from hashhub.store.events import append_event, decoded, is_in, last_before, touch, touch_resource, touched
-from hashhub.store.holds import Origin, hold_without_entries, traces_of
+from hashhub.store.holds import Origin, hold_without_entries, lift_holds, put_holds, traces_of
 from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.leases import Leases
 from hashhub.store.resources import to_json
-from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
+from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW, WITHDRAWN
 
 CODE: Final = "HASH_SET_DELETED"
 FINDINGS: Final = 20_000  # lines deleted in one transaction
@@ -85,17 +103,16 @@ class DeletionProgress(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+@dataclass(eq=False)
 class DeletionTable:
-    """The part of the Store that deletes hash sets."""
+    """The part of the Store that deletes hash sets, and erases entries."""
 
-    def __init__(
-        self, database: Database, outstanding: DeferredWithdrawals, writes: EntryWrites, secret: bytes, leases: Leases
-    ) -> None:
-        self._db = database
-        self._outstanding = outstanding
-        self._writes = writes
-        self._secret = secret
-        self._leases = leases
+    _db: Database
+    _outstanding: DeferredWithdrawals
+    _writes: EntryWrites
+    _entries: EntryTable
+    _secret: bytes
+    _leases: Leases
 
     def count(self, contributor: str, hash_set: str) -> Deletion:
         """Return what a deletion would delete. Raises NotFound."""
@@ -372,6 +389,85 @@ class DeletionTable:
                     yield request
 
         forget_results(c, chosen)
+
+    def erase(self, entry_id: int, *, by: Actor, reason: str = "") -> Entry:
+        """Clear for ever what an entry and words about it alone say; return what is left: WITHDRAWN, ERASED, and a hold
+        with keyed traces against its contributor's lists. Erasing twice is a success. Raises NotFound.
+        """
+        with self._db.write_in_order() as c:
+            row = next(iter(self._writes.visible_rows(c, [entry_id])), None)
+            if row is None:
+                raise no_entry(str(number_of(entry_id)))
+            if unpack_reasons(row[2]) == (Code.ERASED,):
+                return self._entries.of_id(entry_id, c)
+            subject = self._writes.subject(entry_id)
+            stored = c.execute(sa.select(s.entry.c.external_id, s.entry.c.hashes).where(s.entry.c.id == entry_id)).one()
+            hashes = unpack_hashes(stored.hashes)
+            comments = self._comments(c, entry_id)
+            revision = append_event(c, by, EventKind.ENTRY_ERASED, subject=subject, reason=reason)
+            # Also of one that was withdrawn before: whoever keeps a copy of what was said of it drops that.
+            self._writes.add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
+            note_loss(c, sets_of([entry_id]), revision)
+            self._clear_statement(c, entry_id, hashes, revision)
+            self._clear_words(c, entry_id, subject)
+            lift_holds(c, self._db, [entry_id], EntryState.QUARANTINED)
+            put_holds(
+                c,
+                self._db,
+                [entry_id],
+                Origin.OPERATOR,
+                EntryState.WITHDRAWN,
+                revision,
+                traces=b"".join(sorted(traces_of(self._secret, stored.external_id or "", hashes))),
+            )
+            texts = [text.encode() for text in (stored.external_id or "", *comments) if text]
+            values = [*(h.digest for h in hashes), *texts]
+            forget_results(c, lambda results: (i for i, x in results.items() if any(value in x for value in values)))
+            entry = self._entries.of_id(entry_id, c)
+        self._db.scrub()
+        return entry
+
+    def _comments(self, c: Connection, entry_id: int) -> list[str]:
+        """Return what people said of an entry: in its reviews, and when it was withdrawn."""
+        r, w = s.review, s.withdrawal
+        return [
+            *c.execute(sa.select(r.c.comment).where(r.c.entry == entry_id)).scalars(),
+            *c.execute(sa.select(w.c.comment).where(w.c.entry == entry_id)).scalars(),
+        ]
+
+    def _clear_statement(self, c: Connection, entry_id: int, hashes: Sequence[Hash], revision: int) -> None:
+        """Leave of an entry that it was withdrawn because it was erased. `hashes`: all that it has."""
+        touch(c, "entry", [entry_id])
+        c.execute(
+            sa.update(s.entry)
+            .where(s.entry.c.id == entry_id)
+            .values(
+                state=WITHDRAWN,
+                position="",
+                external_id=None,
+                classification=None,
+                flags=0,
+                hashes=b"",
+                details=None,
+                reasons=pack_reasons((Code.ERASED,)),
+                update_revision=revision,
+                expire_time=None,
+            )
+        )
+        delete_frames(c, self._db, [entry_id])
+        clear_places(c, [entry_id])
+        self._db.delete_hashes(c, [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry_id) for h in hashes])
+
+    def _clear_words(self, c: Connection, entry_id: int, subject: str) -> None:
+        """Clear what findings, reviews, withdrawals and events about an entry alone say in words."""
+        f, r, w = s.finding, s.review, s.withdrawal
+        touch(c, w.name, [entry_id])
+        import_key = c.execute(sa.select(s.entry.c["import"]).where(s.entry.c.id == entry_id)).scalar_one()
+        c.execute(sa.update(f).where(f.c["import"] == import_key, f.c.entry == entry_id).values(detail="", position=""))
+        c.execute(sa.update(r).where(r.c.entry == entry_id).values(comment=""))
+        c.execute(sa.update(w).where(w.c.entry == entry_id).values(comment="", pending=False))
+        about = sa.select(s.event.c.revision).where(s.event.c.subject == subject)
+        c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision.in_(about)))
 
 
 def refuse_held(retention: Retention, name: str) -> None:

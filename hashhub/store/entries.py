@@ -683,10 +683,12 @@ class EntryTable:
             codes = set(s.ENTRY_STATES.values())
         return sorted(codes)
 
-    def of_row(self, row: Row, c: Connection) -> Entry | None:
-        """Return the entry of a row that a transaction read as `ENTRY_SQL` has it, or None when it is not visible."""
-        entry = self._entry(row)
-        return None if entry is None else self._with_withdrawals([entry], c)[0]
+    def of_id(self, entry_id: int, c: Connection) -> Entry:
+        """Return the entry as this transaction leaves it. Raises NotFound when it is not visible."""
+        entry = self._entry(tuple(self._db.execute(c, f"{ENTRY_SQL} FROM entry e WHERE e.id = ?", (entry_id,)).one()))
+        if entry is None:
+            raise no_entry(str(number_of(entry_id)))
+        return self._with_withdrawals([entry], c)[0]
 
     def of_rows(self, rows: Sequence[Row]) -> list[Entry]:
         """Return the entries of rows that were read as `ENTRY_SQL` has it, without those that are not visible."""

@@ -1,4 +1,4 @@
-"""Moves entries after their import: withdrawal and its undoing, quarantine and release, expiry, erasure.
+"""Moves entries after their import: withdrawal and its undoing, quarantine and release, expiry.
 
     ACTIVE ──quarantine──> QUARANTINED ──release──> ACTIVE
        └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (after the reasons, see entry_codec)
@@ -13,17 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, FailedPrecondition, LimitExceeded, Reason
-from hashhub.hashes import Hash
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -38,9 +36,9 @@ from hashhub.model import (
     number_of,
 )
 from hashhub.store import schema as s
-from hashhub.store.database import Database, IdempotentRequest, forget_results
-from hashhub.store.entries import ENTRY_SQL, EntryTable, SelectedEntries, no_entry
-from hashhub.store.entry_codec import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
+from hashhub.store.database import Database, IdempotentRequest
+from hashhub.store.entries import EntryTable, SelectedEntries, no_entry
+from hashhub.store.entry_codec import pack_reasons, reasons_before, replace_reasons, unpack_reasons
 from hashhub.store.entry_writes import (
     CHANGE_IDS,
     PAGE,
@@ -48,41 +46,28 @@ from hashhub.store.entry_writes import (
     DeferredWithdrawals,
     EntryWrites,
     WithdrawalPart,
+    by_set,
     clear_places,
-    delete_frames,
     note_loss,
     put_withdrawals,
     sets_of,
 )
 from hashhub.store.events import Facts, append_event, touch
-from hashhub.store.holds import HeldItem, Origin, hold_without_entries, lift_holds, put_holds, traces_of
+from hashhub.store.holds import Origin, lift_holds, put_holds
 from hashhub.store.idset import IdSet, ascending, runs
-from hashhub.store.resources import Resources, refuse_restoring
+from hashhub.store.resources import refuse_restoring
 from hashhub.store.schema import ACTIVE, QUARANTINED, REVIEWED, STAGED, STAGED_AROUND, UPSERT, WITHDRAW, WITHDRAWN
+from hashhub.store.withdrawal_requests import DailyLimit, Ids, WithdrawalRequests, without_pending
 
 MOST: Final = 50_000
 """Entries that one call moves other than by withdrawing them: their rows are written in one transaction."""
-_DAY: Final = timedelta(days=1)
 _TOLD: Final = 100  # names that an event holds
 _EXAMPLES: Final = 5
-WISHES_A_DAY: Final = 100
-"""Entries that a contributor's tokens withdraw at the request of persons shown in a day before events and the hub's
-status say so: no second person need agree to these, so that whoever misuses the reason must be seen.
-"""
-_PERSON_SHOWN: Final = s.WITHDRAWAL_REASONS[WithdrawalReason.REQUESTED_BY_PERSON_SHOWN]
 # A later withdrawal of what is withdrawn already counts if it holds more firmly.
 _FIRMNESS: Final = {"": 0, Origin.SOURCE: 1, Origin.CONTRIBUTOR: 2, Origin.PERSON_SHOWN: 3, Origin.OPERATOR: 3}
 
-Ids = NDArray[np.int64]
 _Row = tuple[int, int, str | None]  # id, code of the state, packed reasons
 _NO_IDS: Final = np.empty(0, np.int64)
-
-
-class DailyLimit(NamedTuple):
-    """How many `entries` of a hash set, and which `share`, one person may withdraw by hand in a day."""
-
-    entries: int
-    share: float
 
 
 class WithdrawalByHand(NamedTuple):
@@ -149,7 +134,7 @@ class EntryTransitions:
     _outstanding: DeferredWithdrawals
     _writes: EntryWrites
     _entries: EntryTable
-    _resources: Resources
+    _requests: WithdrawalRequests
 
     def withdraw_by_hand(
         self,
@@ -290,7 +275,7 @@ class EntryTransitions:
             replaced = _array(sorted(self._replaced(c, gone.tolist())))
             left[Code.SUPERSEDED] = ascending(np.concatenate([replaced, left.get(Code.SUPERSEDED, _NO_IDS)]))
             gone = _without(gone, replaced)
-            asked = _array(self._requests(c, ascending(np.concatenate([active, waiting]))))
+            asked = _array(self._requests.of(c, ascending(np.concatenate([active, waiting]))))
             left["ACTIVE"], left["QUARANTINED"] = _without(active, asked), _without(waiting, asked)
             _refuse_too_many(len(gone) + len(asked))
             rows = [
@@ -310,21 +295,12 @@ class EntryTransitions:
             revision = self._append(c, EventKind.ENTRIES_RESTORED, ids, command, facts, reason=reason)
             for entry_id, _, packed in self._writes.visible_rows(c, asked.tolist()):
                 self._writes.set_reasons(c, entry_id, without_pending(packed))
-            self._end_requests(c, asked)
+            self._requests.end(c, asked)
             self._stand_again(c, rows, revision)
             lift_holds(c, self._db, [*ids.tolist(), *lift], EntryState.WITHDRAWN)
             return msgspec.structs.replace(moved, revision=revision)
 
         return self._run(entries, command, act)
-
-    def waiting(self, ids: Ids) -> Ids:
-        """Return those of the entries, by id, whose withdrawal waits for a second person."""
-        return self._db.read(lambda c: _array(self._requests(c, ids)))
-
-    def requests_at(self, revision: int) -> list[int]:
-        """Return the entries whose withdrawal was asked for at a revision and still waits for a second person."""
-        sql = "SELECT entry FROM withdrawal WHERE pending AND revision = ? ORDER BY entry"
-        return [row[0] for row in self._db.fetch(sql, (revision,))]
 
     def withdraw(
         self,
@@ -383,87 +359,6 @@ class EntryTransitions:
             count += len(rows)
         return count
 
-    def note_expired_terms(self, at: datetime) -> list[str]:
-        """Append an event for each hash set whose terms have run out since the last call; return the sets' names."""
-        told: list[str] = []
-        t = s.event
-        for hash_set in self._resources.hash_sets().values():
-            expiry, subject = hash_set.marking.expire_time, f"hash-sets/{hash_set.name}"
-            if expiry is None or expiry > at:
-                continue
-            millis = s.to_millis(expiry)
-            with self._db.write_in_order() as c:
-                # One for each time that the terms had: prolonged terms expire again.
-                since = (t.c.subject == subject, t.c.kind == EventKind.TERMS_EXPIRED, t.c.time >= millis)
-                if c.scalar(sa.select(sa.func.max(t.c.revision)).where(*since)) is None:
-                    append_event(c, SYSTEM, EventKind.TERMS_EXPIRED, subject=subject, facts={"expire_time": millis})
-                    told.append(hash_set.name)
-        return told
-
-    def erase(self, entry_id: int, *, secret: bytes, by: Actor, reason: str = "") -> Entry:
-        """Clear for ever what an entry and words about it alone say; return what is left: WITHDRAWN, ERASED, and a hold
-        with keyed traces against its contributor's lists. Erasing twice is a success. `secret`: `Store.secret`. Raises
-        NotFound.
-        """
-        with self._db.write_in_order() as c:
-            row = next(iter(self._writes.visible_rows(c, [entry_id])), None)
-            if row is None:
-                raise no_entry(str(number_of(entry_id)))
-            if unpack_reasons(row[2]) == (Code.ERASED,):
-                return self._read(c, entry_id)
-            subject = self._writes.subject(entry_id)
-            stored = c.execute(sa.select(s.entry.c.external_id, s.entry.c.hashes).where(s.entry.c.id == entry_id)).one()
-            hashes = unpack_hashes(stored.hashes)
-            comments = self._comments(c, entry_id)
-            revision = append_event(c, by, EventKind.ENTRY_ERASED, subject=subject, reason=reason)
-            # Also of one that was withdrawn before: whoever keeps a copy of what was said of it drops that.
-            self._writes.add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
-            note_loss(c, sets_of([entry_id]), revision)
-            self._clear_statement(c, entry_id, hashes, revision)
-            self._clear_words(c, entry_id, subject)
-            lift_holds(c, self._db, [entry_id], EntryState.QUARANTINED)
-            put_holds(
-                c,
-                self._db,
-                [entry_id],
-                Origin.OPERATOR,
-                EntryState.WITHDRAWN,
-                revision,
-                traces=b"".join(sorted(traces_of(secret, stored.external_id or "", hashes))),
-            )
-            texts = [text.encode() for text in (stored.external_id or "", *comments) if text]
-            values = [*(h.digest for h in hashes), *texts]
-            forget_results(c, lambda results: (i for i, x in results.items() if any(value in x for value in values)))
-            entry = self._read(c, entry_id)
-        self._db.scrub()
-        return entry
-
-    def hold_items(
-        self, items: Sequence[HeldItem], *, by: Actor, reason: str, facts: Mapping[str, str | int | tuple[str, ...]]
-    ) -> None:
-        """Hold items without an entry at one revision: in quarantine, or, by a source, against older lists."""
-        with self._db.write_in_order() as c:
-            revision = append_event(
-                c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"held_items": len(items), **facts}
-            )
-            holds = [
-                {
-                    "contributor": item.contributor,
-                    "hash_set": self._db.key_of_set(item.contributor, item.hash_set, c) if item.hash_set else 0,
-                    "origin": str(item.origin),
-                    "revision": revision,
-                    "source_time": "",
-                    "traces": b"".join(sorted(item.traces)),
-                }
-                for item in items
-            ]
-            hold_without_entries(c, holds)
-
-    def wishes_today(self) -> dict[str, int]:
-        """Return by contributor how many entries were withdrawn today for persons shown, if more than WISHES_A_DAY."""
-        counts = self._db.read(self._wishes_counted)
-        return {contributor: n for contributor, n in counts.items() if n > WISHES_A_DAY}
-
     def _run(
         self,
         entries: SelectedEntries | Sequence[int],
@@ -483,7 +378,8 @@ class EntryTransitions:
             if command.dry:
                 return moved
             if command.is_single:
-                return msgspec.structs.replace(moved, entry=request.remember(c, self._read(c, int(chosen.ids[0]))))
+                entry = self._entries.of_id(int(chosen.ids[0]), c)
+                return msgspec.structs.replace(moved, entry=request.remember(c, entry))
             return request.remember(c, moved)
 
     def _as_now(
@@ -533,15 +429,16 @@ class EntryTransitions:
         also: Sequence[int],
     ) -> _Withdrawals:
         live, gone = chosen.ids[chosen.states != WITHDRAWN], chosen.ids[chosen.states == WITHDRAWN]
-        requests = self._requests(c, live)
+        requests = self._requests.of(c, live)
         own = _array(i for i, (actor, _) in requests.items() if actor == command.by.name)
         others = {i: request for i, request in requests.items() if request[0] != command.by.name}
         # What is carried out then is what was asked for, unless the person shown asks.
         agreed = _NO_IDS if by_hand.is_wish else _array(others)
         withdrawn, to_ask, waits = [_NO_IDS], [_NO_IDS], [_NO_IDS]
-        for set_key, of_set in _by_set(live):
+        for set_key, of_set in by_set(live):
             rest = _without(of_set, agreed)  # what is agreed to counts for the day as well
-            if by_hand.limit is not None and len(rest) and self._is_beyond(c, set_key, by_hand.limit, len(of_set)):
+            limit = by_hand.limit
+            if limit is not None and len(rest) and self._requests.is_beyond(c, set_key, limit, len(of_set)):
                 waits.append(np.intersect1d(rest, own))
                 to_ask.append(_without(rest, own))
             else:
@@ -612,7 +509,7 @@ class EntryTransitions:
             update = "UPDATE withdrawal SET pending = ?, revision = ?, time = ? WHERE entry BETWEEN ? AND ? AND pending"
             self._db.execute(c, update, [(False, revision, time, *ends) for ends in runs(plan.agreed.tolist())])
         fresh = ascending(np.concatenate([plan.withdrawn, plan.also]))
-        self._end_requests(c, _array(self._requests(c, fresh)))
+        self._requests.end(c, _array(self._requests.of(c, fresh)))
         groups = [
             (fresh, by_hand.code, str(by_hand.origin), by_hand.asked),
             (plan.agreed, "WITHDRAWN_BY_CONTRIBUTOR", str(Origin.CONTRIBUTOR), None),
@@ -638,10 +535,9 @@ class EntryTransitions:
         if len(plan.also):
             facts["entries"] = len(every)
             facts["also"] = tuple(self._writes.subject(i) for i in plan.also[:_TOLD].tolist())
-        if origin is Origin.PERSON_SHOWN and command.by.role is Role.CONTRIBUTOR:
-            today = self._wishes_counted(c).get(command.by.contributor, 0) + len(every)
-            if today > WISHES_A_DAY:
-                facts["requests_of_persons_shown_today"] = today
+        is_wish = origin is Origin.PERSON_SHOWN and command.by.role is Role.CONTRIBUTOR
+        if is_wish and (today := self._requests.wishes_beyond(c, command.by.contributor, len(every))):
+            facts["requests_of_persons_shown_today"] = today
         return facts
 
     def _ask(self, c: Connection, ids: Ids, asked: Withdrawal, command: TransitionCommand) -> int:
@@ -664,7 +560,7 @@ class EntryTransitions:
         """Let quarantined entries be ACTIVE, with the remarks that they had before."""
         ids = _array(row[0] for row in rows)
         touch(c, "entry", ids.tolist())
-        asked_for = self._requests(c, ids)
+        asked_for = self._requests.of(c, ids)
         update = "UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"
         remarks = [_released_reasons(packed, is_asked_for=i in asked_for) for i, _, packed in rows]
         self._db.execute(
@@ -686,7 +582,7 @@ class EntryTransitions:
         self._writes.inherit_back(c, ids)
         touch(c, "entry", ids)
         touch(c, "withdrawal", ids)
-        asked_for = self._requests(c, _array(ids))
+        asked_for = self._requests.of(c, _array(ids))
         plain: list[int] = []
         others: list[tuple[int, str | None, int, int]] = []
         for entry_id, _, packed in rows:
@@ -716,31 +612,6 @@ class EntryTransitions:
         waiting = sorted(row[3] for row in others if row[0] != ACTIVE)
         if waiting:
             self._writes.add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
-
-    def _requests(self, c: Connection, ids: Ids) -> dict[int, tuple[str, WithdrawalReason]]:
-        """Return who asked to withdraw which of the entries (ascending), and why, where a second person is awaited."""
-        sql = (
-            "SELECT entry, actor, reason FROM withdrawal "
-            "WHERE pending AND hash_set = ? AND entry BETWEEN ? AND ? ORDER BY entry"
-        )
-        rows = [
-            row
-            for set_key, of_set in _by_set(ids)
-            for row in self._db.execute(c, sql, (set_key, int(of_set[0]), int(of_set[-1])))
-        ]
-        # Mostly there is none, and sorting a million ids would take a tenth of a second.
-        is_meant = np.isin([row[0] for row in rows], ids) if rows else ()
-        return {
-            row[0]: (row[1], s.WITHDRAWAL_REASONS.members[row[2]])
-            for row, is_one in zip(rows, is_meant, strict=True)
-            if is_one
-        }
-
-    def _end_requests(self, c: Connection, ids: Ids) -> None:
-        """Let no request wait for a second person any more, about entries (ascending) that have one."""
-        if len(ids):
-            touch(c, "withdrawal", ids.tolist())
-            self._db.execute(c, "DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND pending", runs(ids.tolist()))
 
     def _held(self, c: Connection, ids: Ids, effect: EntryState) -> Mapping[int, str]:
         """Return the origins of entries' own holds with this effect, by id."""
@@ -783,83 +654,6 @@ class EntryTransitions:
             steps = next_steps
         return replaced
 
-    def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit, more: int = 1) -> bool:
-        """Whether so many more withdrawals by hand in a hash set need a second person; a day's first one does not."""
-        w = s.withdrawal
-        by_hand = (w.c.hash_set == set_key, w.c.reason != _PERSON_SHOWN, *_by_contributors_today())
-        today = c.execute(sa.select(sa.func.count()).where(*by_hand)).scalar_one()
-        # Those whose rows are still to be written count as well, some perhaps twice: that is on the safe side.
-        today += self._outstanding.withdrawn_by_hand(c, set_key, s.to_millis(now() - _DAY))
-        if not today and more == 1:
-            return False
-        if today + more > limit.entries:
-            return True
-        # Of those active now and those withdrawn today; no more are counted than decide.
-        enough = int(np.ceil((today + more) / limit.share)) - today
-        e = s.entry
-        active = sa.select(e.c.id).where(e.c.hash_set == set_key, e.c.state == ACTIVE).limit(enough).subquery()
-        count: int = c.execute(sa.select(sa.func.count()).select_from(active)).scalar_one()
-        return count < enough
-
-    def _wishes_counted(self, c: Connection) -> dict[str, int]:
-        """Return by contributor how many entries were withdrawn within a day for persons shown."""
-        w, x = s.withdrawal, s.hash_set
-        counted = sa.select(x.c.contributor, sa.func.count()).join(w, w.c.hash_set == x.c.key)
-        rows = c.execute(
-            counted.where(*_by_contributors_today(), w.c.reason == _PERSON_SHOWN).group_by(x.c.contributor)
-        )
-        return {row[0]: row[1] for row in rows}
-
-    def _read(self, c: Connection, entry_id: int) -> Entry:
-        """Return the entry as this transaction leaves it."""
-        row = self._db.execute(c, f"{ENTRY_SQL} FROM entry e WHERE e.id = ?", (entry_id,)).one()
-        entry = self._entries.of_row(tuple(row), c)
-        if entry is None:
-            raise no_entry(str(number_of(entry_id)))
-        return entry
-
-    def _comments(self, c: Connection, entry_id: int) -> list[str]:
-        """Return what people said of an entry: in its reviews, and when it was withdrawn."""
-        r, w = s.review, s.withdrawal
-        return [
-            *c.execute(sa.select(r.c.comment).where(r.c.entry == entry_id)).scalars(),
-            *c.execute(sa.select(w.c.comment).where(w.c.entry == entry_id)).scalars(),
-        ]
-
-    def _clear_statement(self, c: Connection, entry_id: int, hashes: Sequence[Hash], revision: int) -> None:
-        """Leave of an entry that it was withdrawn because it was erased. `hashes`: all that it has."""
-        touch(c, "entry", [entry_id])
-        c.execute(
-            sa.update(s.entry)
-            .where(s.entry.c.id == entry_id)
-            .values(
-                state=WITHDRAWN,
-                position="",
-                external_id=None,
-                classification=None,
-                flags=0,
-                hashes=b"",
-                details=None,
-                reasons=pack_reasons((Code.ERASED,)),
-                update_revision=revision,
-                expire_time=None,
-            )
-        )
-        delete_frames(c, self._db, [entry_id])
-        clear_places(c, [entry_id])
-        self._db.delete_hashes(c, [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry_id) for h in hashes])
-
-    def _clear_words(self, c: Connection, entry_id: int, subject: str) -> None:
-        """Clear what findings, reviews, withdrawals and events about an entry alone say in words."""
-        f, r, w = s.finding, s.review, s.withdrawal
-        touch(c, w.name, [entry_id])
-        import_key = c.execute(sa.select(s.entry.c["import"]).where(s.entry.c.id == entry_id)).scalar_one()
-        c.execute(sa.update(f).where(f.c["import"] == import_key, f.c.entry == entry_id).values(detail="", position=""))
-        c.execute(sa.update(r).where(r.c.entry == entry_id).values(comment=""))
-        c.execute(sa.update(w).where(w.c.entry == entry_id).values(comment="", pending=False))
-        about = sa.select(s.event.c.revision).where(s.event.c.subject == subject)
-        c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision.in_(about)))
-
 
 def _released_reasons(packed: str | None, *, is_asked_for: bool) -> tuple[str, ...]:
     """Return the remarks of a quarantined entry once it is released: those that it had before, and UNCLASSIFIED where
@@ -872,19 +666,6 @@ def _released_reasons(packed: str | None, *, is_asked_for: bool) -> tuple[str, .
     )
     remaining = (*undecided, *(reason for reason in before if reason != PENDING))
     return (*remaining, PENDING) if is_asked_for else remaining
-
-
-def _by_contributors_today() -> tuple[sa.ColumnElement[bool], ...]:
-    """Return the condition for withdrawals by contributors' tokens within a day."""
-    w = s.withdrawal
-    since = s.to_millis(now() - _DAY)
-    return (w.c.time > since, w.c.pending.is_(False), w.c.role == s.ROLES[Role.CONTRIBUTOR])
-
-
-def without_pending(packed: str | None) -> str | None:
-    """Return packed reasons without the remark that a withdrawal waits for a second person."""
-    reasons = unpack_reasons(packed)
-    return replace_reasons(packed, tuple(r for r in reasons if r != PENDING)) if PENDING in reasons else packed
 
 
 def _moved(
@@ -906,19 +687,13 @@ def _by_state(chosen: SelectedEntries) -> Iterator[Ids]:
     return (chosen.ids[chosen.states == state] for state in (ACTIVE, QUARANTINED, WITHDRAWN))
 
 
-def _by_set(ids: Ids) -> Iterator[tuple[int, Ids]]:
-    """Yield the hash sets that the entries are in, by key, each with its part of them."""
-    keys = ids >> 32
-    return ((key, ids[keys == key]) for key in np.unique(keys).tolist())
-
-
 def _parts(
     revision: int, groups: Iterable[tuple[Ids, str, str, Withdrawal | None]], time: int = 0
 ) -> list[WithdrawalPart]:
     """Return what a revision withdraws. `groups`: entries, their reason, their hold's origin, who withdraws them."""
     parts: list[WithdrawalPart] = []
     for ids, code, origin, withdrawal in groups:
-        for set_key, of_set in _by_set(ids):
+        for set_key, of_set in by_set(ids):
             for start in range(0, len(of_set), CHANGE_IDS):
                 piece = IdSet.of(of_set[start : start + CHANGE_IDS])
                 parts.append(WithdrawalPart(revision, len(parts), set_key, code, piece, origin, (), withdrawal, time))

@@ -368,7 +368,7 @@ class EntryWrites:
         by_set = [
             (kind, part, import_key, set_key)
             for kind, ids, import_key in rows
-            for set_key, of_set in _by_set(ids)
+            for set_key, of_set in _sets_by_key(ids)
             for part in of_set.parts(CHANGE_IDS)
         ]
         t = s.change
@@ -534,14 +534,18 @@ def sets_of(ids: Iterable[int] | NDArray[np.int64]) -> list[int]:
     return keys
 
 
-def _by_set(ids: IdSet) -> Iterator[tuple[int, IdSet]]:
-    """Yield the keys of the hash sets that the entries are in, each with its part of them."""
+def _sets_by_key(ids: IdSet) -> Iterator[tuple[int, IdSet]]:
+    """Yield as `by_set`; mostly all are of one."""
     if set_key_of(ids.first) == set_key_of(ids.last):
         yield set_key_of(ids.first), ids
-        return
-    every = np.concatenate(list(ids.pieces(PAGE)))
-    for set_key in sets_of(every):
-        yield set_key, IdSet.of(every[every >> 32 == set_key])
+    else:
+        yield from ((key, IdSet.of(own)) for key, own in by_set(np.concatenate(list(ids.pieces(PAGE)))))
+
+
+def by_set(ids: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield the keys of the hash sets that the entries are in, each with its part of them."""
+    keys = ids >> 32
+    return ((key, ids[keys == key]) for key in np.unique(keys).tolist())
 
 
 def take_ids(c: Connection, counter: sa.Column[int], set_key: int, n: int) -> int:

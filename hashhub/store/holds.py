@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.hashes import Hash, is_exact
-from hashhub.model import EntryState, ImportState
+from hashhub.model import Actor, EntryState, EventKind, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entry_codec import unpack_hashes
-from hashhub.store.events import touch
+from hashhub.store.events import Facts, append_event, touch
 from hashhub.store.idset import runs
 
 TRACE_BYTES: Final = 16
@@ -114,6 +114,25 @@ class Holds:
         committed = s.IMPORT_STATES[ImportState.COMMITTED]
         for rows in self._db.entry_pages(columns, set_key, page=_PAGE):
             yield from (LiveItem(row[0], row[2] or "", unpack_hashes(row[3])) for row in rows if row[4] == committed)
+
+    def hold_items(self, items: Sequence[HeldItem], *, by: Actor, reason: str, facts: Facts) -> None:
+        """Hold items without an entry at one revision: in quarantine, or, by a source, against older lists."""
+        with self._db.write_in_order() as c:
+            revision = append_event(
+                c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"held_items": len(items), **facts}
+            )
+            holds = [
+                {
+                    "contributor": item.contributor,
+                    "hash_set": self._db.key_of_set(item.contributor, item.hash_set, c) if item.hash_set else 0,
+                    "origin": str(item.origin),
+                    "revision": revision,
+                    "source_time": "",
+                    "traces": b"".join(sorted(item.traces)),
+                }
+                for item in items
+            ]
+            hold_without_entries(c, holds)
 
 
 def hold_of_row(row: Row, hash_set: str) -> Hold:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain, count
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
@@ -366,6 +367,23 @@ class Resources:
         own = (x for x in self.hash_sets().values() if contributor in {None, x.contributor})
         behind = after.partition("/")[::2]
         return [x for x in own if (x.contributor, x.id) > behind][:page_size]
+
+    def note_expired_terms(self, at: datetime) -> list[str]:
+        """Append an event for each hash set whose terms have run out since the last call; return the sets' names."""
+        told: list[str] = []
+        t = s.event
+        for hash_set in self.hash_sets().values():
+            expiry, subject = hash_set.marking.expire_time, f"hash-sets/{hash_set.name}"
+            if expiry is None or expiry > at:
+                continue
+            millis = s.to_millis(expiry)
+            with self._db.write_in_order() as c:
+                # One for each time that the terms had: prolonged terms expire again.
+                since = (t.c.subject == subject, t.c.kind == EventKind.TERMS_EXPIRED, t.c.time >= millis)
+                if c.scalar(sa.select(sa.func.max(t.c.revision)).where(*since)) is None:
+                    append_event(c, SYSTEM, EventKind.TERMS_EXPIRED, subject=subject, facts={"expire_time": millis})
+                    told.append(hash_set.name)
+        return told
 
     def _accept(
         self, kind: type[_T], name: str, field: str, revision: int, event: EventKind, comment: str, by: Actor

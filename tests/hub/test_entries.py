@@ -25,7 +25,7 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
-from hashhub.store import DailyLimit, Origin, entry_transitions
+from hashhub.store import DailyLimit, Origin, withdrawal_requests
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Stock, digest, item, writer
 
 SECOND = Principal(name="alpha-second", role=Role.CONTRIBUTOR, contributor="alpha")
@@ -166,7 +166,7 @@ class TestThePersonShown:
         assert self.live(several, 2) == ["beta/list"]
 
     def test_who_gives_the_reason_in_bulk_shows(self, several: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(entry_transitions, "WISHES_A_DAY", 3)
+        monkeypatch.setattr(withdrawal_requests, "WISHES_A_DAY", 3)
         for number in (1, 3):  # the first one is three entries
             assert not [w for w in several.hub.status(OPERATOR).warnings if "persons shown" in w]
             done = withdraw(several, number, reason="REQUESTED_BY_PERSON_SHOWN")

@@ -32,6 +32,7 @@ from hashhub.model import (
 from hashhub.store import IdSet
 from hashhub.store.entry_transitions import EntryTransitions
 from hashhub.store.event_effects import EntryStates, EventEffects
+from hashhub.store.withdrawal_requests import WithdrawalRequests
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, Stock, item
 from tests.hub.test_entries import ALPHA, BETA, entry_of, restore, withdraw
 from tests.hub.test_record import fill, history, kinds
@@ -431,10 +432,10 @@ class TestMeanwhile:
         withdraw(listed, 1, ALPHA)
         asked = withdraw(listed, 2, THIEF)
         assert asked.state is EntryState.ACTIVE
-        look = EntryTransitions.requests_at
+        look = WithdrawalRequests.made_at
         left = [1]
 
-        def requests_at(self: EntryTransitions, revision: int) -> list[int]:
+        def made_at(self: WithdrawalRequests, revision: int) -> list[int]:
             requests = look(self, revision)
             while left:
                 left.pop()
@@ -443,7 +444,7 @@ class TestMeanwhile:
                 other.join()
             return requests
 
-        monkeypatch.setattr(EntryTransitions, "requests_at", requests_at)
+        monkeypatch.setattr(WithdrawalRequests, "made_at", made_at)
         (done,) = listed.hub.history.revert(OPERATOR, "thief", since, comment="x")
         assert (done.reverted, done.outcome) == (False, "the request does not stand any more")
         assert listed.known(2) == []

@@ -149,7 +149,7 @@ def test_every_place_that_deletes_hashes_knows_of_frames() -> None:
     """Who adds one has to think of videos: this list says who did."""
     root = Path(entries_module.__file__).parent
     places = {path.name for path in root.glob("*.py") if ".delete_hashes(" in path.read_text("utf-8")}
-    assert places == {"deletion.py", "entry_writes.py", "entry_transitions.py", "stage.py"}
+    assert places == {"deletion.py", "entry_writes.py", "stage.py"}
     deleting = [path.name for path in root.glob("*.py") if "DELETE FROM hash " in path.read_text("utf-8")]
     assert deleting == ["database.py"]
     for name in places:

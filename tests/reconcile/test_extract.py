@@ -247,7 +247,7 @@ def test_an_extract_kept_up_to_date_equals_one_made_anew(
                 filled.transitions.release([e.id], TransitionCommand(SYSTEM))
             case "erase":
                 withdraw(filled, e.id)
-                filled.transitions.erase(e.id, secret=filled.secret, by=SYSTEM)
+                filled.deletions.erase(e.id, by=SYSTEM)
                 erased.extend(h.digest for h in e.hashes)
             case "many":
                 filled.transitions.withdraw([x.id for x in live[:5]], "EXPIRED")

@@ -255,7 +255,7 @@ def test_an_item_is_held_without_an_entry_until_that_is_lifted(filled: Store, fi
     everywhere = HeldItem("alpha", "", Origin.OPERATOR, frozenset({b"a" * 16, b"b" * 16}))
     in_the_list = [HeldItem("alpha", "list", o, frozenset({b"c" * 16})) for o in (Origin.CONTRIBUTOR, Origin.SOURCE)]
     for items in ([everywhere], in_the_list):
-        filled.transitions.hold_items(items, by=SYSTEM, reason="TOLD", facts={})
+        filled.holds.hold_items(items, by=SYSTEM, reason="TOLD", facts={})
     held = filled.holds.of_set("alpha", "list")
     assert [(h.entry_id < 0, h.hash_set, h.effect, h.traces) for h in held] == [
         (True, "list", EntryState.WITHDRAWN, in_the_list[0].traces),
@@ -265,7 +265,7 @@ def test_an_item_is_held_without_an_entry_until_that_is_lifted(filled: Store, fi
     assert len({h.entry_id for h in held}) == 3
     assert not any(h.is_of_erased for h in held)
     assert filled.holds.of_set("beta", "list") == []
-    filled.transitions.erase(first, secret=filled.secret, by=SYSTEM)
+    filled.deletions.erase(first, by=SYSTEM)
     assert len(filled.holds.erased_traces(first)) == 1
     assert filled.holds.erased_traces(second) == frozenset()
     fill.stage(filled, fill.begin(filled), [4])  # nobody sees it yet
