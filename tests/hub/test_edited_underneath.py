@@ -31,7 +31,7 @@ from hashhub.store import ExaminationPlace
 from hashhub.store import schema as s
 from hashhub.store.drivers import locate
 from tests.hub.conftest import OPERATOR, item, writer
-from tests.hub.test_conflicts import Room, _room
+from tests.hub.rooms import Room, open_room
 from tests.hub.test_schemes import put
 from tests.hub.test_videos import listed
 
@@ -94,7 +94,7 @@ def fill(desk: Room) -> None:
 
 @pytest.fixture
 def underneath(database: str, tmp_path: Path) -> Iterator[Underneath]:
-    with _room(database, tmp_path) as hub:
+    with open_room(database, tmp_path) as hub:
         made = Underneath(Room(hub), database)
         yield made
         made.close()

@@ -37,7 +37,7 @@ from hashhub.model import (
 )
 from hashhub.store.examination import RowExamination
 from tests.hub.conftest import OPERATOR, Desk, item, writer
-from tests.hub.test_conflicts import Room, _room
+from tests.hub.rooms import Room, open_room
 from tests.hub.test_policies import block
 from tests.hub.test_schemes import put
 from tests.hub.test_videos import listed
@@ -54,7 +54,7 @@ def room(
     """A hub on each kind of database, and one that takes every withdrawal of four entries for a large one."""
     for module in ("entry_writes", "feeds", "examination"):
         monkeypatch.setattr(f"hashhub.store.{module}.LARGE", request.param)
-    with _room(database, tmp_path) as hub:
+    with open_room(database, tmp_path) as hub:
         hub.start()
         yield Room(hub)
 
@@ -194,7 +194,7 @@ def test_what_a_hub_writes_meanwhile_is_no_edit(
 ) -> None:
     is_url = "://" in database
     config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
-    with _room(database, tmp_path) as hub:
+    with open_room(database, tmp_path) as hub:
         desk = Room(hub)
         desk.set("nl/known")
         desk.contribute("nl/known", *items(*range(5)))

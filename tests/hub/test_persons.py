@@ -33,7 +33,8 @@ from hashhub.model import (
 )
 from hashhub.store.tokens import TokenTable
 from tests.hub.conftest import OPERATOR, Desk, item
-from tests.hub.test_conflicts import Room, any_room  # noqa: F401 - fixtures
+from tests.hub.rooms import Room
+from tests.hub.test_conflicts import any_room  # noqa: F401 - a fixture
 from tests.hub.test_reverting import revert
 from tests.hub.test_schemes import text
 
