@@ -116,12 +116,9 @@ class EntryComparison:
         self._outstanding = outstanding
         self._entries = entries
 
-    def _set_key(self, contributor: str, hash_set: str) -> int:
-        return self._db.key_of_set(contributor, hash_set)
-
     def has_live_entries(self, contributor: str, hash_set: str, more_than: int = 0) -> bool:
         """Whether a hash set has more than so many entries that are not WITHDRAWN; it counts no further."""
-        set_key, count = self._set_key(contributor, hash_set), 0
+        set_key, count = self._db.key_of_set(contributor, hash_set), 0
         sql = "SELECT next_entry FROM hash_set WHERE key = ?"
         if self._db.fetch(sql, (set_key,))[0][0] <= more_than:  # fewer than these were ever in it
             return False
@@ -150,7 +147,7 @@ class EntryComparison:
             f"{HOLD_SQL} FROM hash_set s CROSS JOIN entry e CROSS JOIN hold h WHERE e.hash_set = s.key "
             f"AND h.entry = e.id AND {standing} AND s.contributor = ? AND e.external_id {{keys}}"
         )
-        before = (contributor, self._set_key(contributor, hash_set))
+        before = (contributor, self._db.key_of_set(contributor, hash_set))
         sql = f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry WHERE {standing} AND h.traces IS NOT NULL"
         rows = list(self._db.fetch(sql, before))
         for sort, values in keys:
@@ -164,7 +161,7 @@ class EntryComparison:
 
     def stated_entries(self, contributor: str, hash_set: str) -> Iterator[StatedEntries]:
         """Yield all entries of a hash set that matter to a new list: live ones, and reviewed WITHDRAWN ones."""
-        set_key = self._set_key(contributor, hash_set)
+        set_key = self._db.key_of_set(contributor, hash_set)
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = (
             f"{SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
@@ -251,7 +248,7 @@ class EntryComparison:
             f"AND h.digest {{keys}} AND {_MATTERS}"
         )
         by_external_id = f"{SQL} entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND {_MATTERS}"
-        set_key = self._set_key(contributor, hash_set)
+        set_key = self._db.key_of_set(contributor, hash_set)
         for sort, values in keys:
             if sort == EXTERNAL_ID:
                 rows = self._db.by_keys(by_external_id, "text", (set_key,), sorted(set(values)))
