@@ -314,7 +314,7 @@ class VisibleLists:
 
     def hash_set_keys(self, names: Collection[str]) -> Mapping[int, str]:
         """Return the names of hash sets, these among them, by their keys."""
-        return self._store.feeds.hash_set_keys(names)
+        return self._store.resources.hash_set_keys(names)
 
     def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:
         """Return the entry as the principal may read it; if not listed, with the digests asked about only."""

@@ -113,7 +113,7 @@ class ConflictFinder:
     def conflicts_in(self, neighbourhood: Neighbourhood) -> Iterator[FoundConflict]:
         """Yield the conflicts between the entries of a neighbourhood."""
         by_name = self._store.resources.hash_sets()
-        sets = {key: by_name[name] for key, name in self._store.feeds.hash_set_keys().items() if name in by_name}
+        sets = {key: by_name[name] for key, name in self._store.resources.hash_set_keys().items() if name in by_name}
         if max(len(self._compared), len(self._said)) > _CACHED:
             self._compared.clear()
             self._said.clear()

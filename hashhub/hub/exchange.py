@@ -116,7 +116,7 @@ class Changes:
     def position_at(self, principal: Principal, here: Position, hash_sets: Iterable[str]) -> str:
         """Return the position of a reader who holds these hash sets as they were at `here`, and no others."""
         names = set(hash_sets)
-        held = {key for key, name in self._store.feeds.hash_set_keys().items() if name in names}
+        held = {key for key, name in self._store.resources.hash_set_keys().items() if name in names}
         return self._seal(
             principal, _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, _packed(held))
         )
@@ -132,7 +132,7 @@ class Changes:
                 "is from the midst of the feed; read the feed to its end, and give that position",
                 "POSITION",
             )
-        names, held = self._store.feeds.hash_set_keys(), _unpacked(place.held)
+        names, held = self._store.resources.hash_set_keys(), _unpacked(place.held)
         return (place.revision, place.ordinal), [name for key, name in names.items() if key in held]
 
     def _check_history(self) -> Position:
@@ -225,14 +225,14 @@ class ChangePage:
 
     def _sight(self) -> dict[int, HashSet]:
         """Return by key the hash sets whose entries the receiver may hold now."""
-        keys = self._store.feeds.hash_set_keys()
+        keys = self._store.resources.hash_set_keys()
         registry = self._store.resources.registry()
         visible = access.sight(self._principal, registry, access.DisclosureChannel.FEED).visible
         return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
     def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
         """Withdraw the hash sets that are not in sight any more, and note which ones came into sight."""
-        names = self._store.feeds.hash_set_keys()
+        names = self._store.resources.hash_set_keys()
         for key in sorted(self._held - sight.keys()):
             if self._is_full():
                 return False
@@ -315,7 +315,7 @@ class ChangePage:
                     return True
             place.entry = piece[-1]
             if change.kind is ChangeKind.WITHDRAW:
-                hash_set = self._store.feeds.hash_set_keys()[change.hash_set]
+                hash_set = self._store.resources.hash_set_keys()[change.hash_set]
                 for entry_id in piece:
                     name = f"{hash_set}/{number_of(entry_id)}"
                     self._add(ChangedEntry(revision=change.revision, kind=ChangeKind.WITHDRAW, entry_name=name))
@@ -336,7 +336,7 @@ class ChangePage:
                 return False
             if not place.filling:
                 place.filling, place.filled = min(self._missing), 0
-            contributor, _, set_id = self._store.feeds.hash_set_keys()[place.filling].partition("/")
+            contributor, _, set_id = self._store.resources.hash_set_keys()[place.filling].partition("/")
             wanted = min(PIECE, self._size - len(self.lines))
             entries = self._store.entries.list_entries(contributor, set_id, (EntryState.ACTIVE,), wanted, place.filled)
             stopped = self._upsert(place.filling, entries)
@@ -381,7 +381,7 @@ def changed_ids(
 ) -> dict[str, pyroaring.BitMap64]:
     """Return by hash set the entries that changed from a change (revision, ordinal) on, by one kind or any."""
     ids = {name: pyroaring.BitMap64() for name in names}
-    own_ids = {key: ids[name] for key, name in store.feeds.hash_set_keys().items() if name in ids}
+    own_ids = {key: ids[name] for key, name in store.resources.hash_set_keys().items() if name in ids}
     revision, ordinal = since
     while True:
         changes = store.feeds.changes(revision, ordinal, _ROWS)

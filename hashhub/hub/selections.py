@@ -184,7 +184,7 @@ class Selections:
         return Scope(_wanted(selection, writable))
 
     def _refuse_several(self, chosen: SelectedEntries) -> None:
-        keys = self._store.feeds.hash_set_keys()
+        keys = self._store.resources.hash_set_keys()
         counts: dict[str, int] = {}
         for key, count in zip(*np.unique(chosen.ids >> 32, return_counts=True), strict=True):
             owner = keys[int(key)].partition("/")[0]

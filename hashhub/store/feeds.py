@@ -6,7 +6,7 @@ Matchers hold digests and ask the store about every hit, so they may be given mo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -100,10 +100,6 @@ class Feeds:
             "SELECT kind, first_entry, last_entry, ids FROM change WHERE revision = ? AND ordinal >= 0 ORDER BY ordinal"
         )
         return [(_CHANGE_KINDS[kind], IdSet(*row)) for kind, *row in self._db.fetch(sql, (revision,))]
-
-    def hash_set_keys(self, names: Collection[str] = ()) -> Mapping[int, str]:
-        """Return all hash sets' names by key; where `names` are known, nothing is read."""
-        return self._db.hash_set_names(names)
 
     def review_authors(self) -> dict[int, set[str]]:
         """Return by hash set's key the contributors that reviewed its entries; only new reviews are read."""

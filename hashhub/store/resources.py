@@ -5,7 +5,7 @@ a whole, a Registry, which is kept until one changes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -85,6 +85,10 @@ class Resources:
         self._db = database
         # One value, so that of two threads that read at once neither leaves the other's half.
         self._held = _CachedRegistry(-1, ({}, {}, {}, {}), Registry(-1, {}, {}, {}))
+
+    def hash_set_keys(self, names: Collection[str] = ()) -> Mapping[int, str]:
+        """Return all hash sets' names by key; where `names` are known, nothing is read."""
+        return self._db.hash_set_names(names)
 
     def registry(self) -> Registry:
         """Return all contributors, hash sets, groups and definitions: one small look unless something changed."""

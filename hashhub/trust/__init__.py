@@ -11,7 +11,6 @@ less demanding: what counts as a claim, as independent and as a standing review 
 from __future__ import annotations
 
 from hashhub.trust.decision import AS_THEY_ARE, Judgement, ReasonCode, decide
-from hashhub.trust.demands import Clause
 from hashhub.trust.explanation import (
     ClauseTrace,
     DemandTrace,
@@ -25,7 +24,7 @@ from hashhub.trust.explanation import (
 )
 from hashhub.trust.hysteresis import FrameOutcome, SightingTracker, Span
 from hashhub.trust.policy import Dispute, Policy, PolicyVersions, Version, check_variants, explain, load, parse
-from hashhub.trust.statement import Closeness, HitPath, Statement
+from hashhub.trust.statement import Clause, Closeness, HitPath, Statement
 
 __all__ = [
     "AS_THEY_ARE",

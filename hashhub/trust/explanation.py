@@ -16,10 +16,8 @@ import msgspec
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ReasonLine, Verdict
 from hashhub.trust.decision import Assessment, Judgement, ReasonCode, agree, conclude, contests, weigh
-from hashhub.trust.demands import Clause
-from hashhub.trust.demands import said as in_words
 from hashhub.trust.policy import Policy
-from hashhub.trust.statement import AssessedStatement, Closeness, Statement
+from hashhub.trust.statement import AssessedStatement, Clause, Closeness, Statement, in_words
 
 _PAIRS: Final = 20  # of contributors that are no two voices: told of a clause
 _CLOSENESS: Final = {

@@ -19,8 +19,7 @@ from hashhub.hashes import SEARCHED
 from hashhub.model import VARIANTS, Definition, Reliability, Verdict
 from hashhub.schemes import read_toml
 from hashhub.schemes.dimensions import DIMENSIONS, possible
-from hashhub.trust.demands import NO_VARIANT, Clause, Demand, demands_of, or_better
-from hashhub.trust.statement import AssessedStatement
+from hashhub.trust.statement import NO_VARIANT, AssessedStatement, Clause, Demand, demands_of, or_better
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # Verdicts by which an entry claims harm, or by which nobody has decided yet. `comparison` and `non-pertinent` claim no

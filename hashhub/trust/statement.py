@@ -1,9 +1,13 @@
-"""What a policy weighs: an entry as it was hit, and what it says by itself."""
+"""Statements: entries as they were hit, what each says by itself, and what the clauses of policies demand of it.
+
+A demand looks at one statement and at nothing beside it. So no other entry decides whether this one fulfils a clause,
+and one entry more can only help a clause to be met.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import IntEnum
 from functools import cache
 from typing import Final
@@ -17,12 +21,16 @@ from hashhub.model import (
     Entry,
     HashSet,
     Purpose,
+    Reliability,
     Review,
     ReviewKind,
     Role,
     SchemeStatus,
 )
+from hashhub.schemes.dimensions import is_within, possible, words
 
+NO_VARIANT: Final = "none"  # in a clause's `variants`: the upload as it was sent
+_REMEMBERED: Final = 4_096
 # What being in a hash set states when the entry itself says nothing more precise.
 PURPOSES: Final[Mapping[Purpose, frozenset[str]]] = {
     Purpose.CSAM: frozenset({"csam"}),
@@ -181,3 +189,262 @@ def age_of(r: Review) -> tuple[int, int]:
 @cache  # statements repeat the few sets that the schemes hold
 def _as_set(values: tuple[str, ...]) -> frozenset[str]:
     return frozenset(values)
+
+
+class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way to reach MATCH: `contributors` pairwise independent contributors, each with an entry that fulfils all the
+    rest.
+
+    `verdicts`: every verdict that the entry leaves possible is one of these; `unclassified` takes entries that leave
+    open whether they claim harm. `reliability`: the contributor's is one of these; empty
+    means any. `verified_scheme`: the entry is classified, verdict included, in a scheme whose table was verified.
+    `drafts`: entries classified in a draft scheme count too. `min_review_depth`: so many people looked at each item of
+    the hash set. `jurisdictions`: the contributor's is one of these; empty means any. `dimensions`: all that the entry
+    leaves possible in each is among the values (`schemes.dimensions.is_within`). `legal_status`: the same of
+    JURISDICTION:STATUS. `stated_within_days`: it was stated, or confirmed by its contributor or an operator, so lately;
+    0 means ever. `algorithms`: it was hit by one of these; empty means any. `max_distance`: of a hit by the algorithm,
+    inclusive. `variants`: it was hit by one of these variants of the upload, NO_VARIANT being the upload as it was
+    sent; empty means as sent. One hit must be what all three of these ask.
+    """
+
+    id: str
+    title: str
+    contributors: int
+    verdicts: tuple[str, ...]
+    reliability: tuple[Reliability, ...] = ()
+    verified_scheme: bool = False
+    drafts: bool = False
+    min_review_depth: int = 0
+    jurisdictions: tuple[str, ...] = ()
+    dimensions: dict[str, tuple[str, ...]] = {}
+    legal_status: tuple[str, ...] = ()
+    stated_within_days: int = 0
+    algorithms: tuple[str, ...] = ()
+    max_distance: dict[str, int] = {}
+    variants: tuple[str, ...] = ()
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """One thing that a clause asks of an entry.
+
+    key: the clause's key. text: goes on from "an entry". holds: whether a statement fulfils it at a time. has: what the
+    statement has there, for whoever asks why not.
+    """
+
+    key: str
+    text: str
+    holds: Callable[[AssessedStatement, datetime], bool]
+    has: Callable[[AssessedStatement, datetime], str]
+
+
+def demands_of(c: Clause, independent_from: Reliability) -> tuple[Demand, ...]:
+    """Return what the clause asks of each entry; how many contributors it asks for is not among it."""
+    demands = [_verdicts(c.verdicts), _PURPOSE]
+    if c.contributors > 1:
+        demands.append(_independent(independent_from))
+    if c.reliability:
+        demands.append(_reliability(c.reliability))
+    if c.jurisdictions:
+        demands.append(_jurisdictions(c.jurisdictions))
+    if c.verified_scheme:
+        demands.append(_VERIFIED)
+    if not c.drafts:
+        demands.append(_NO_DRAFT)
+    if c.min_review_depth:
+        demands.append(_depth(c.min_review_depth))
+    demands += [_dimension(f"dimensions.{name}", name, values) for name, values in c.dimensions.items()]
+    if c.legal_status:
+        demands.append(_dimension("legal_status", "legal_status", c.legal_status))
+    if c.stated_within_days:
+        demands.append(_fresh(c.stated_within_days))
+    demands.append(_hit(c))
+    return tuple(demands)
+
+
+def or_better(reliability: Reliability) -> str:
+    """Return this reliability and those above it in words."""
+    return f"{reliability}" if reliability is Reliability.A else f"A to {reliability}"
+
+
+def _one_of(values: Sequence[str]) -> str:
+    return " or ".join(values)
+
+
+def _verdicts(verdicts: tuple[str, ...]) -> Demand:
+    wanted = frozenset(verdicts)
+    if "unclassified" in wanted:
+        # It allows every verdict, so a clause that takes it takes whatever may be harmful.
+        def holds(x: AssessedStatement, _: datetime) -> bool:
+            del x
+            return True
+    else:
+
+        def holds(x: AssessedStatement, _: datetime) -> bool:
+            return x.verdicts <= wanted
+
+    def has(x: AssessedStatement, _: datetime) -> str:
+        return f"its verdict may be {words('verdict', x.verdicts) or 'anything'}"
+
+    return Demand("verdicts", f"whose verdict is {_one_of(verdicts)}", holds, has)
+
+
+_PURPOSE: Final = Demand(
+    "purpose",
+    "in a hash set that is neither of benign nor of test items",
+    lambda x, _: x.may_count,
+    lambda x, _: f"its hash set is of {x.statement.hash_set.purpose.lower()} items",
+)
+_VERIFIED: Final = Demand(
+    "verified_scheme",
+    "classified, verdict included, in a verified scheme",
+    lambda x, _: (
+        (classification := x.statement.entry.classification) is not None
+        and classification.status is SchemeStatus.VERIFIED
+        and "verdict" in classification.dimensions
+    ),
+    lambda x, _: _scheme_of(x.statement),
+)
+_NO_DRAFT: Final = Demand(
+    "drafts",
+    "not classified in a draft scheme",
+    lambda x, _: not is_draft(x.statement),
+    lambda x, _: _scheme_of(x.statement),
+)
+
+
+def _scheme_of(s: Statement) -> str:
+    classification = s.entry.classification
+    if classification is None:
+        return "it is not classified"
+    scheme = f"{classification.scheme}@{classification.version}"
+    if classification.status is SchemeStatus.DRAFT:
+        return f"its scheme, {scheme}, is a draft"
+    return f"its value in {scheme} says nothing about the verdict"
+
+
+def _independent(independent_from: Reliability) -> Demand:
+    return Demand(
+        "independent_from",
+        f"by contributors of reliability {or_better(independent_from)}",
+        lambda x, _: (
+            x.statement.contributor.reliability <= independent_from
+        ),  # A is the best, and the first in the alphabet
+        lambda x, _: f"its contributor is of reliability {x.statement.contributor.reliability}",
+    )
+
+
+def _reliability(wanted: tuple[Reliability, ...]) -> Demand:
+    return Demand(
+        "reliability",
+        f"by a contributor of reliability {_one_of(wanted)}",
+        lambda x, _: x.statement.contributor.reliability in wanted,
+        lambda x, _: f"its contributor is of reliability {x.statement.contributor.reliability}",
+    )
+
+
+def _jurisdictions(wanted: tuple[str, ...]) -> Demand:
+    return Demand(
+        "jurisdictions",
+        f"by a contributor in {_one_of(wanted)}",
+        lambda x, _: x.statement.contributor.jurisdiction in wanted,
+        lambda x, _: f"its contributor's jurisdiction is {x.statement.contributor.jurisdiction}",
+    )
+
+
+def _depth(least: int) -> Demand:
+    return Demand(
+        "min_review_depth",
+        f"in a hash set where at least {least} people looked at each item",
+        lambda x, _: x.statement.hash_set.review_depth >= least,
+        lambda x, _: (
+            f"{depth} looked at each item of its hash set"
+            if (depth := x.statement.hash_set.review_depth)
+            else "its hash set does not say how many looked at each item"
+        ),
+    )
+
+
+def _dimension(key: str, name: str, values: Sequence[str]) -> Demand:
+    wanted = possible(name, values)
+
+    judged: dict[tuple[str, ...], bool] = {}  # entries repeat the few sets that the schemes hold
+
+    def stated(x: AssessedStatement) -> tuple[str, ...]:
+        classification = x.statement.entry.classification
+        return () if classification is None else classification.dimensions.get(name, ())
+
+    def holds(x: AssessedStatement, _: datetime) -> bool:
+        possibly = stated(x)
+        known = judged.get(possibly)
+        if known is None:
+            if len(judged) >= _REMEMBERED:
+                judged.clear()
+            known = judged[possibly] = is_within(name, possibly, wanted)
+        return known
+
+    def has(x: AssessedStatement, _: datetime) -> str:
+        possibly = stated(x)
+        return f"its {name} may be {words(name, possibly)}" if possibly else f"it says nothing about {name}"
+
+    return Demand(key, f"whose {name} can only be {words(name, wanted)}", holds, has)
+
+
+def _fresh(days: int) -> Demand:
+    age = timedelta(days=days)
+
+    def holds(x: AssessedStatement, time: datetime) -> bool:
+        at = stated_until(x.statement)
+        return at is not None and time - at <= age
+
+    def has(x: AssessedStatement, time: datetime) -> str:
+        at = stated_until(x.statement)
+        if at is None:
+            return "when it was stated is not known"
+        return f"it was last stated or confirmed {(time - at).days} days ago"
+
+    many = "a day" if days == 1 else f"{days} days"
+    return Demand("stated_within_days", f"stated or confirmed within {many}", holds, has)
+
+
+def _hit(c: Clause) -> Demand:
+    """Return the demand on how the entry was hit. Algorithm, distance and variant must be those of one hit."""
+    algorithms, distances, variants = c.algorithms, c.max_distance, c.variants or (NO_VARIANT,)
+    takes_own = NO_VARIANT in variants
+    takes_any_own = takes_own and not algorithms and not distances
+
+    def suits(algorithm: str, distance: int, variant: str) -> bool:
+        return (
+            (variant in variants or (takes_own and (not variant or variant in READINGS)))
+            and (not algorithms or algorithm in algorithms)
+            and distance <= distances.get(algorithm, distance)
+        )
+
+    def holds(x: AssessedStatement, _: datetime) -> bool:
+        s = x.statement
+        if takes_any_own and not s.variant:
+            return True
+        if suits(s.algorithm, s.distance, s.variant):
+            return True
+        return bool(s.also) and any(suits(w.algorithm, w.distance, w.variant) for w in s.also)
+
+    def has(x: AssessedStatement, _: datetime) -> str:
+        return "it was hit by " + " and ".join(map(in_words, x.statement.ways))
+
+    text = "hit"
+    if algorithms:
+        text += f" by {_one_of(algorithms)}"
+    if distances:
+        text += " at a distance of " + " and ".join(f"at most {most} by {name}" for name, most in distances.items())
+    named = [v for v in variants if v != NO_VARIANT]
+    sent = ["as it was sent"] if takes_own else []
+    by = [*sent, *([f"turned into its variant {_one_of(named)}"] if named else [])]
+    keys = [key for key, value in (("algorithms", algorithms), ("max_distance", distances)) if value]
+    return Demand("+".join([*keys, "variants"]), f"{text} by the upload {_one_of(by)}", holds, has)
+
+
+def in_words(way: HitPath) -> str:
+    """Return in words how an entry was hit."""
+    by = ""
+    if way.variant:
+        by = f" of the upload's {'reading' if way.variant in READINGS else 'variant'} {way.variant}"
+    return f"{way.algorithm} at distance {way.distance}{by}"

@@ -49,7 +49,7 @@ def test_hits_are_visible_active_entries_of_the_hash_sets_asked_for(
     theirs = fill.contribute(filled, [1, 5], "beta")
     filled.transitions.withdraw([ids[2]], "X")
     fill.stage(filled, fill.begin(filled), [1, 5])
-    own, other = (key for key, _ in sorted(filled.feeds.hash_set_keys().items(), key=lambda item: item[1]))
+    own, other = (key for key, _ in sorted(filled.resources.hash_set_keys().items(), key=lambda item: item[1]))
     expected = sorted(
         [(fill.digest(n), i, "alpha/list") for n, i in zip(numbers, ids, strict=True) if n != 7 and i != ids[2]]
         + [(fill.digest(n), i, "beta/list") for n, i in zip([1, 5], theirs, strict=True)]
@@ -112,7 +112,7 @@ def test_a_withdrawal_from_several_hash_sets_is_a_row_for_each(filled: Store, fi
     ids = fill.contribute(filled, range(4))
     others = fill.contribute(filled, range(4, 8), contributor="beta")
     revision = filled.transitions.withdraw([ids[0], others[1], ids[2], others[3]], "X")
-    keys = filled.feeds.hash_set_keys()
+    keys = filled.resources.hash_set_keys()
     rows = [(keys[c.hash_set], filled.feeds.change_ids(c).after(0, 9)) for c in filled.feeds.changes(revision)]
     assert rows == [("alpha/list", [ids[0], ids[2]]), ("beta/list", [others[1], others[3]])]
 

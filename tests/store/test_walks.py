@@ -25,7 +25,7 @@ def crowded(postgresql_url: str, fill: Any) -> Iterator[Store]:
     for name in ("first", "behind"):
         fill.register(store, "alpha", name)
     fill.contribute(store, [], "alpha", "first")
-    keys = list(store.feeds.hash_set_keys())
+    keys = list(store.resources.hash_set_keys())
     with store.database.write() as c:
         c.exec_driver_sql(
             'INSERT INTO entry (id, hash_set, "import", state, position, flags, hashes, update_revision) '
@@ -41,7 +41,7 @@ def crowded(postgresql_url: str, fill: Any) -> Iterator[Store]:
 
 def test_entries_of_a_state_are_not_looked_for_among_all_others(crowded: Store) -> None:
     database = crowded.database
-    first, behind = crowded.feeds.hash_set_keys()
+    first, behind = crowded.resources.hash_set_keys()
     for set_key, state, after, before, count in (
         (first, ACTIVE, 0, NO_ENTRY, 2_000),
         (first, QUARANTINED, 0, NO_ENTRY, 0),
