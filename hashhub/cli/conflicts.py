@@ -88,7 +88,7 @@ def list_conflicts(session: Session, *, limit: int | None, names: bool, wait: bo
 @command(conflicts, "get")
 @_NAMES
 def get_conflict(session: Session, *, names: tuple[str, ...]) -> None:
-    """Show conflicts with what each side states, why both cannot hold, and what was said of it."""
+    """Show conflicts: the statements of each side, why both cannot hold, and the comments."""
     with session.connect() as hub:
         for place, name in enumerate(names):
             if place and not session.json:
@@ -100,7 +100,7 @@ def get_conflict(session: Session, *, names: tuple[str, ...]) -> None:
 @_filters
 @_WAIT
 def summarise_conflicts(session: Session, *, wait: bool, **wanted: Any) -> None:
-    """Count conflicts by pair of contributors, kind and severity, and say who has most."""
+    """Count conflicts by pair of contributors, kind and severity, and by contributor."""
     with session.connect() as hub:
         _await(hub, wait=wait)
         summary = hub.summarise_conflicts(ConflictFilter(**wanted))
@@ -159,9 +159,9 @@ def resolve_conflict(session: Session, *, names: tuple[str, ...], etag: str, **h
 @click.option("--comment", required=True, metavar="TEXT", help="Why, in your words. No case data.")
 @dry_run()
 def reopen_conflict(session: Session, *, names: tuple[str, ...], comment: str, validate_only: bool) -> None:
-    """Take back what closed conflicts, each on its own record: they wait for somebody again.
+    """Reopen resolved conflicts, each on its own record.
 
-    Needs an operator's token. What was said stays in the history.
+    Needs an operator's token. Earlier resolutions stay in the history.
     """
     with session.connect() as hub:
         _do_each(session, names, lambda name: hub.reopen_conflict(name, comment, validate_only=validate_only))

@@ -340,7 +340,7 @@ def update_hash_set(session: Session, *, name: str, **fields: Any) -> None:
 @_revision_option
 @COMMENT
 def accept_hash_set(session: Session, *, name: str, revision: int | None, comment: str) -> None:
-    """Let what a hash set says against harm weigh: what it lists as benign, and harmless verdicts. Needs an operator's
+    """Accept a hash set's statements against harm: benign entries and harmless verdicts. Needs an operator's
     token.
 
     Entries that come later wait for the next acceptance.

@@ -377,11 +377,11 @@ _OF_OPERATORS: Final = (
 @command(main, "queue")
 @click.argument("contributor", default="")
 def queue(session: Session, *, contributor: str) -> None:
-    """Show what waits for you, and the command that goes on with it.
+    """Show pending work, with the command for each.
 
-    Quarantined entries by reason, withdrawals that need a second person, objections to your entries, imports that were
-    never finished, lists that are not renewed as usual, and conflicts that were assigned to you. Operators and auditors
-    see it for all contributors, or for CONTRIBUTOR, with what waits for acceptance.
+    Quarantined entries by reason, withdrawals that need a second person, objections to your entries, unfinished
+    imports, overdue lists, and conflicts that were assigned to you. Operators and auditors see it for all contributors,
+    or for CONTRIBUTOR, with hash sets that wait for acceptance.
     """
     with session.connect() as hub:
         items = list(hub.list_queue(contributor))
@@ -412,7 +412,7 @@ def queue(session: Session, *, contributor: str) -> None:
 
 
 def next_commands(item: QueueItem) -> list[str]:
-    """Return the commands that show what waits, and go on with it; some need an operator's token."""
+    """Return the commands for pending work; some need an operator's token."""
     where = f"--hash-set {item.hash_set}"
     match item.kind:
         case QueueKind.QUARANTINED:

@@ -57,9 +57,9 @@ of_a_hub = as_one(
 @click.argument("directory", type=click.Path(path_type=Path))
 @of_a_hub
 def create(session: Session, settings: config.Config, *, directory: Path) -> None:
-    """Write a backup to DIRECTORY, which must not exist yet. The hub may run, and goes on writing.
+    """Write a backup to DIRECTORY, which must not exist yet. The hub may run and write meanwhile.
 
-    What is copied is the hub at one revision. PostgreSQL needs `pg_dump` of the server's version or a newer one. Keep
+    The backup is the hub at one revision. PostgreSQL needs `pg_dump` of the server's version or a newer one. Keep
     the backup as you keep the hub's data: manifest.json says what in it must stay secret, and what it lacks.
     """
     module = _module()
@@ -187,9 +187,9 @@ def list_events(session: Session, *, name: str, actor: str, since: datetime | No
 @click.argument("revision", type=click.IntRange(min=1))
 @click.option("--yes", is_flag=True, help="Do not ask before it is done.")
 def redact_event(session: Session, *, revision: int, yes: bool) -> None:
-    """Erase the details of an event: free text, and what a field was.
+    """Erase the details of an event: free text and former values of fields.
 
-    What it did, when and by whom stays, and the chain still verifies. Needs an operator's token.
+    Action, time and actor stay, and the chain still verifies. Needs an operator's token.
     """
     if not yes:
         click.confirm(f"Erase the details of event {revision}? This cannot be undone.", abort=True, err=True)
@@ -210,10 +210,10 @@ def redact_event(session: Session, *, revision: int, yes: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask before it is done.")
 @dry_run()
 def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: bool, validate_only: bool) -> None:
-    """Undo what a token did: an insider's, or a stolen one's.
+    """Undo the writes of a token: an insider's, or a stolen one's.
 
-    The newest first, as far as nobody else has changed it since. It says first what it would do, and what it leaves and
-    why, and asks. Let the token expire before, or it goes on. A run that was cut off goes on when it is run again.
+    Newest first; writes that others have changed since are left, with the reason. A preview is shown and confirmed
+    first. Let the token expire before, or it continues to write. An interrupted run continues when it is run again.
     Needs an operator's token.
     """
     undo(session, actor, since, comment, withdrawals_only=False, yes=yes, validate_only=validate_only)
@@ -226,15 +226,15 @@ def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: 
 @click.option("--full", is_flag=True, help="Compare all rows, not the next million entries only.")
 @click.option("--comment", default="", metavar="TEXT", help="With --mend: what broke it, and how that is known.")
 def doctor(session: Session, settings: Config, *, head: str | None, mend: bool, full: bool, comment: str) -> None:
-    """Check that the history is whole, and that what decides is what it says, on the hub's own machine.
+    """Verify the history, and compare the tables with it, on the hub's own machine.
 
-    Contributors, terms, tokens, policies, reviews, holds, entries and their digests are compared with what events left:
-    what was edited, added or removed underneath is named, row by row. Run it every night: each run compares the next
+    Contributors, terms, tokens, policies, reviews, holds, entries and their digests are compared with the events; rows
+    that were edited, added or removed outside hashhub are listed. Run it every night: each run compares the next
     million entries.
 
-    A head is what `hashhub history`, feed pages and the log tell: the last revision and the SHA-256 that the chain had
-    there. Whoever kept one can tell whether the history was rewritten since. No hub has to run, and a running one is
-    not disturbed.
+    A head, shown by `hashhub history`, feed pages and the log, is the last revision and the SHA-256 of the chain there.
+    One that was kept elsewhere proves that the history was not rewritten since. The hub need not run, and a running one
+    is not disturbed.
     """
     if mend and not comment.strip():
         raise InvalidArgument.field("comment", "must say what broke the history, and how that is known", "REQUIRED")

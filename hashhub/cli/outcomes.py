@@ -119,10 +119,10 @@ def write_positions(outcomes: Iterable[ItemOutcome], target: BinaryIO) -> None:
 def write_beside(
     outcomes: Iterable[ItemOutcome], source: BinaryIO, target: BinaryIO, layout: TableLayout, *, sheet: str, items: int
 ) -> None:
-    """Write the table of `source` with what became of each row beside it, as delimited text or a workbook, as it was.
+    """Write the table of `source` with the outcome beside each row, in its own format: delimited text or a workbook.
 
-    `items`: how many items the import had. Raises InvalidArgument when the rows are not as many: then the table is
-    written in another way than `layout` says.
+    `items`: the number of items of the import. Raises InvalidArgument if the table has another number of rows, because
+    `layout` does not fit it.
     """
     with closing(iter(outcomes)) as findings:  # type: ignore[type-var] # a generator
         rows = opened(source, layout, sheet, keeps_raw=True)

@@ -154,7 +154,7 @@ def retire_policy(session: Session, *, name: str, comment: str, validate_only: b
 def explain_policy(
     session: Session, *, id: str, given: tuple[str, ...], file: str | None, distances: tuple[str, ...]
 ) -> None:
-    """Say what a policy does, clause by clause; or with --hash or --file how it comes to its verdict about an item.
+    """Explain a policy clause by clause; with --hash or --file, its verdict on an item.
 
     Several hashes are of one item. Of each clause it is told whether it is met, and of each of its demands which
     entries fulfil it, and which do not and why.
@@ -206,7 +206,7 @@ def simulate_policy(
     hash_sets: tuple[str, ...],
     distances: tuple[str, ...],
 ) -> None:
-    """Say what would change if the policy NEW took the place of another, before it does.
+    """Compare the verdicts of the policy NEW with those of another, without storing anything.
 
     NEW is NAME, NAME@VERSION or a FILE that ends in .toml, which is judged without being stored. Every item is judged
     by both policies: it is told how many get which verdict by each, and of those that change some examples with the

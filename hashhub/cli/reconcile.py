@@ -51,17 +51,17 @@ _OPERATION_FIELDS: Final = ("done", "total", "doing", "create_time", "update_tim
 
 @main.group(cls=CommandGroup)
 def reconcile() -> None:
-    """Compare databases: what they share, where they contradict each other, and what somebody lacks.
+    """Compare databases: overlap, contradictions and gaps.
 
-    It changes no statement and no verdict. The hub works on each question beside everything else; several wait for each
-    other. An operator or auditor asks about all hash sets, a contributor about its own and those that others' terms let
-    it list. --extract DIR asks an extract on this machine instead, and no hub.
+    Statements and verdicts do not change. The hub answers one question at a time, in the background. Operators and
+    auditors compare all hash sets, a contributor its own and those that others' terms let it list. --extract DIR
+    reads an extract on this machine instead of asking a hub.
     """
 
 
 @main.group(cls=CommandGroup)
 def operation() -> None:
-    """What the hub is working on, and what came of it."""
+    """Background operations of the hub, and their results."""
 
 
 class _Answer(NamedTuple):

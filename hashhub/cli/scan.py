@@ -30,7 +30,7 @@ from hashhub.cli import main
 from hashhub.cli.match import FAIL_ON, MATCHING, VerdictTally, as_json
 from hashhub.cli.scan_output import PARTIAL, REPORT, FileFindings, partial_results, scan_directory
 from hashhub.cli.session import Session, choice, command, spelled
-from hashhub.cli.terminal import ShowProgress, clean, is_terminal, json_line, note, plain, progress, show_path
+from hashhub.cli.terminal import ProgressDisplay, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.local_files import text_written
@@ -246,7 +246,7 @@ class ScanRun:
         self._extras: dict[str, None] = {}
         self.findings = FileFindings(self.paths)
 
-    def go(self, bar: ShowProgress, total: Callable[[], int | None]) -> None:
+    def go(self, bar: ProgressDisplay, total: Callable[[], int | None]) -> None:
         """Answer for every file. Raises HashHubError when no further one can be answered for."""
         since = shown = time.monotonic()
         rate = ""

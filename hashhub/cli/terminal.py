@@ -38,8 +38,8 @@ COLOURS: Final = {
 }
 
 
-class ShowProgress(Protocol):
-    """Shows how far something is: `done` of `total`, with a word on what is being done; total None means unknown."""
+class ProgressDisplay(Protocol):
+    """Shows progress: `done` of `total` (None: unknown), with a word for the activity."""
 
     def __call__(self, done: int, total: int | None, what: str) -> None:
         """Show it."""
@@ -252,7 +252,7 @@ def csv_rows(target: BinaryIO, end: str = "\n") -> Callable[[Iterable[str]], Non
 
 
 @contextmanager
-def progress(*, unit_bytes: bool) -> Iterator[ShowProgress]:
+def progress(*, unit_bytes: bool) -> Iterator[ProgressDisplay]:
     """Show a progress bar on stderr while the block runs, if stderr is a terminal; it is removed at the end."""
     if not is_terminal(sys.stderr):
         yield lambda _done, _total, _what: None
@@ -291,7 +291,7 @@ def progress(*, unit_bytes: bool) -> Iterator[ShowProgress]:
 
 @contextmanager
 def copy_progress(tell: Callable[[], None] | None = None) -> Iterator[Callable[[int, bool], None]]:
-    """Show how far a copy is, by what a mirror calls after each page. `tell`: called whenever it becomes complete."""
+    """Give a callback for a mirror that shows its progress. `tell`: called whenever the copy becomes complete."""
     was_complete = False
     with progress(unit_bytes=False) as advance:
 
@@ -316,6 +316,6 @@ def picked(value: object, *names: str) -> dict[str, object]:
 
 
 def is_terminal(stream: object) -> bool:
-    """Whether the stream leads to somebody who watches it."""
+    """Whether the stream is an interactive terminal."""
     isatty: Callable[[], bool] | None = getattr(stream, "isatty", None)
     return isatty is not None and isatty() and os.environ.get("TERM") != "dumb"

@@ -229,7 +229,7 @@ class WebhookCalls(Calls):
         return self._ask(request, secret_of, repeatable=False)
 
     def delete_webhook(self, webhook: str) -> None:
-        """Delete a webhook, and what it was to be told."""
+        """Delete a webhook and its pending deliveries."""
         self._transport.call(v1.DeleteWebhookRequest(name=webhook_name(webhook)), repeatable=False)
 
     def test_webhook(self, webhook: str) -> WebhookDelivery:

@@ -155,14 +155,14 @@ class AsyncTransport:
         return send
 
 
-class _Deferred:
-    """Stands in for a transport: gives each call back, to be made by another one."""
+class _TransportStandIn:
+    """Takes the place of a transport, and returns each call as a function of the transport that makes it."""
 
     def __getattr__(self, name: str) -> Callable[..., Callable[[Any], Any]]:
         return lambda *arguments: lambda transport: getattr(transport, name)(*arguments)
 
 
-_CALLS: Final = Calls(cast("Transport", _Deferred()))
+_CALLS: Final = Calls(cast("Transport", _TransportStandIn()))
 
 
 def _deferred(call: Callable[..., Any], answers: Callable[[str], str]) -> Any:

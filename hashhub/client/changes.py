@@ -41,7 +41,7 @@ class ChangeCalls(Calls):
         return self._transport.stream(Rpc(request=request, read=_feed_page))
 
     def mirror(self, directory: Path, *, journal: bool = False) -> Mirror:
-        """Return the local copy in `directory` of what the token may hold (docs/match/mirror.md); close it in the end.
+        """Return the local copy in `directory` (docs/match/mirror.md); close it after use.
         `journal`: note which digests change, for an index beside it (docs/hook/local.md).
         """
         return Mirror(directory, self._transport, journal=journal)

@@ -124,7 +124,7 @@ class PolicyCalls(Calls):
         by_entries = since is not None or bool(hash_sets)
         if by_entries == (queries is not None):
             raise InvalidArgument.field("queries", "give queries, or since or hash_sets, not both", "REQUIRED")
-        taken = _Taken()
+        taken = _TrialSum()
         if queries is not None:
             rest, done = iter(queries), 0
             while batch := list(islice(rest, TRIAL_BATCH)):
@@ -154,8 +154,8 @@ class PolicyCalls(Calls):
         return answer
 
 
-class _Taken:
-    """Adds the answers of a trial up."""
+class _TrialSum:
+    """The answers to the batches of a trial, summed up."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[Verdict, Verdict]] = Counter()

@@ -123,7 +123,7 @@ class EntryCalls(Calls):
         )
 
     def list_queue(self, contributor: str = "") -> Iterator[QueueItem]:
-        """Yield what waits for the caller, or what waits of one contributor. Roles: operator, auditor, contributor."""
+        """Yield pending work: the caller's, or that of one contributor. Roles: operator, auditor, contributor."""
         parent = contributor_name(contributor) if contributor else "contributors/-"
         return self._list(v1.ListQueueItemsRequest(parent=parent), "queue_items", wire.QUEUE_ITEM.from_pb)
 

@@ -91,7 +91,7 @@ class MatchCalls(Calls):
         )
 
     def match_live(self, frames: Iterable[LivePicture | VideoFrame], options: LiveOptions) -> Iterator[LiveAnswer]:
-        """Send the frames of a live stream, as they come, and yield what the hub says that it shows.
+        """Send the frames of a live stream as they come, and yield the hub's answers.
 
         Another thread consumes `frames`, which ends the stream, as closing the generator does. A stream that breaks off
         raises why, and is not begun again here: what was shown meanwhile was not watched, and the verdict starts anew.

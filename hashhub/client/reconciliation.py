@@ -80,7 +80,7 @@ class ConflictCalls(Calls):
             time.sleep(_POLL_SECONDS)
 
     def get_conflict(self, name: str) -> Conflict:
-        """Return a conflict with what each side states, and what was said of it."""
+        """Return a conflict with the statements of each side and its comments."""
         return self._ask(v1.GetConflictRequest(name=conflict_name(name)), wire.CONFLICT.from_pb)
 
     def summarise_conflicts(self, wanted: ConflictFilter = _EVERYTHING) -> ConflictSummary:
@@ -187,7 +187,7 @@ class OperationHandle(Calls, Generic[T]):
             progress(self.operation.done, self.operation.total, doing)
 
     def result(self, timeout: float | None = None, *, progress: Progress | None = None) -> T:
-        """Wait for the end and return what came of it. Raises what the operation failed with."""
+        """Wait for the end and return the result. Raises the operation's error."""
         operation = self.wait(timeout, progress=progress)
         if operation.failure is not None:
             failure = operation.failure
@@ -300,40 +300,49 @@ class OperationCalls(Calls):
         return (OperationHandle(self._transport, operation) for operation in operations)
 
 
-class Whose(TypedDict, total=False):
-    """Whose hash sets are looked at; see `tasks.Compare`."""
+class HashSetChoice(TypedDict, total=False):
+    """Which hash sets are compared, by their contributors; see `tasks.Compare`."""
 
     contributors: tuple[str, ...]
     min_reliability: Reliability | None
 
 
 class ReconciliationCalls(Calls):
-    """What databases share, and where they differ. Each call starts an operation and returns at once."""
+    """Comparisons of databases. Each call starts an operation and returns at once."""
 
     def extract(self) -> OperationHandle[ExtractResult]:
         """Write an extract; `download` brings it here."""
         return self.start(tasks.ExtractEntries())
 
     def overlap(
-        self, by: By = By.HASH_SET, *, near: bool = False, engine: Backend = Backend.DUCKDB, **whose: Unpack[Whose]
+        self,
+        by: By = By.HASH_SET,
+        *,
+        near: bool = False,
+        engine: Backend = Backend.DUCKDB,
+        **whose: Unpack[HashSetChoice],
     ) -> OperationHandle[Overlap]:
         """Count what hash sets, contributors or jurisdictions share."""
         return self.start(tasks.ComputeOverlap(by=by, near=near, engine=engine, **whose))
 
-    def agreement(self, *, engine: Backend = Backend.DUCKDB, **whose: Unpack[Whose]) -> OperationHandle[Agreement]:
+    def agreement(
+        self, *, engine: Backend = Backend.DUCKDB, **whose: Unpack[HashSetChoice]
+    ) -> OperationHandle[Agreement]:
         """Compare what several state about the same items."""
         return self.start(tasks.ComputeAgreement(engine=engine, **whose))
 
-    def links(self, *, near: bool = False, **whose: Unpack[Whose]) -> OperationHandle[LinksResult]:
+    def links(self, *, near: bool = False, **whose: Unpack[HashSetChoice]) -> OperationHandle[LinksResult]:
         """Find entries about the same media; `rows` gives them."""
         return self.start(tasks.FindLinks(near=near, **whose))
 
-    def gaps(self, jurisdiction: str, *, near: bool = False, **whose: Unpack[Whose]) -> OperationHandle[GapsResult]:
+    def gaps(
+        self, jurisdiction: str, *, near: bool = False, **whose: Unpack[HashSetChoice]
+    ) -> OperationHandle[GapsResult]:
         """Find what others hold and a jurisdiction lacks; `rows` gives the items."""
         return self.start(tasks.FindGaps(jurisdiction=jurisdiction, near=near, **whose))
 
     def report(
-        self, *, title: str = "", jurisdictions: Sequence[str] = (), near: bool = False, **whose: Unpack[Whose]
+        self, *, title: str = "", jurisdictions: Sequence[str] = (), near: bool = False, **whose: Unpack[HashSetChoice]
     ) -> OperationHandle[ReportResult]:
         """Write a page for people; `download` brings it here."""
         return self.start(tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near, **whose))

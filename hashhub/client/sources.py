@@ -93,7 +93,7 @@ def _text(head: bytes) -> bytes:
 
 
 def describe(head: bytes) -> str:
-    """Return by its first bytes what a file is that is no list, and what to do with it; empty where it may be one."""
+    """Return the kind of a file that is no list, by its first bytes, with advice; empty where it may be a list."""
     for begin, what in _BY_BEGINNING:
         if head.startswith(begin):
             return what
@@ -404,7 +404,7 @@ def ready(
 
 
 def _told(source: BinaryIO, head: bytes, name: str, connector: Connector, options: Mapping[str, str]) -> ReadySource:
-    """Return how to read a source by a connector that was told, which wins over what others say."""
+    """Return how to read a source by a given connector, whatever others recognise."""
     claims = isinstance(connector, Detector) and _claims(connector, head, name)
     unpacked = unpack(source, name) if is_container(head) and not claims else None
     # What a connector without `detect` reads is not known, so that it gets binary files as they are.
@@ -454,7 +454,7 @@ class Release:
         return sum(self._sizes)
 
     def written(self) -> list[tuple[int, int]]:
-        """Return what changes when somebody writes to a part."""
+        """Return size and modification time of each part."""
         return [_written(source) for source in self._sources]
 
     def tell(self) -> int:
@@ -513,7 +513,7 @@ class Release:
         return self._ready[0].connector, self._ready[0].options
 
     def hash_sets(self) -> list[HashSet]:
-        """Return the hash sets that the parts name; `recognise` was called. Raises what the connector does."""
+        """Return the hash sets that the parts name; call `recognise` first. Raises the connector's errors."""
         stated: list[HashSet] = []
         for given in self._ready:
             if isinstance(given.connector, HasTerms):
@@ -528,17 +528,17 @@ class Release:
 
     @property
     def why(self) -> str:
-        """Why the first part is taken for what it is, and what it stands in, for people; empty where it was told."""
+        """Why the first part's format was recognised, and its container; empty where the format was given."""
         first = self._ready[0]
         why = first.guess.why if first.guess else ""
         return f"in {first.container}: {why}" if first.container else why
 
     def described(self) -> str:
-        """Return what the part that was read last is when it is no list, such as `a picture (JPEG)`, or nothing."""
+        """Return the kind of the part that was read last if it is no list (`a picture (JPEG)`), otherwise nothing."""
         return describe(self._heads[self._sources.index(self._current)])
 
     def read(self) -> Iterator[Record | Reject]:
-        """Yield what is read of each part; `recognise` was called. Raises what the connector does, naming the part."""
+        """Yield the items of each part; call `recognise` first. Raises the connector's errors, naming the part."""
         for i, (given, name) in enumerate(zip(self._ready, self._names, strict=True)):
             self._current, self._before = self._sources[i], sum(self._sizes[:i])
             given.stream.seek(0)
@@ -547,7 +547,7 @@ class Release:
 
 
 def _with_left_out(items: Iterable[Record | Reject]) -> Iterator[Record | Reject]:
-    """Yield the items, and behind them what was left out of them."""
+    """Yield the items, then a note on the fields that were left out of them."""
     left_out = yield from each(items, lambda one: (one,))
     if left_out is not None:
         yield from left_out.told()
@@ -579,7 +579,7 @@ def _names(sources: Sequence[BinaryIO]) -> tuple[str, ...]:
 
 
 def _written(source: BinaryIO) -> tuple[int, int]:
-    """Return what changes when somebody writes to the file: size and time; of a stream in memory, nothing."""
+    """Return the file's size and modification time; zeros for a stream in memory."""
     try:
         status = os.fstat(source.fileno())
     except io.UnsupportedOperation:

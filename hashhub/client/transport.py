@@ -55,7 +55,7 @@ def _parts(name: str, shape: str) -> list[str]:
 
 
 def _named(shape: str, make: Callable[..., str]) -> Callable[[str], str]:
-    """Return what makes a resource name of what commands call it."""
+    """Return a function from the short name that commands use to the resource name."""
     return lambda name: make(*_parts(name, shape))
 
 
@@ -80,7 +80,7 @@ def entry_name(name: str) -> str:
 
 
 def subject_name(name: str) -> str:
-    """Return the resource name of what events are about, as commands write it."""
+    """Return the resource name of an event's subject, from its short name."""
     parts = name.split("/")
     if not name or parts[0] in {"tokens", "groups", "events", "policies", "schemes", "conflicts"}:
         return name
@@ -130,7 +130,7 @@ _CAUSES: Final = (
 
 
 def call_error(error: grpc.RpcError, address: str, *, tls: bool) -> HashHubError:
-    """Return the error that a failed call means; where the connection is at fault, with its cause."""
+    """Return the error for a failed call; for a failed connection, with its cause."""
     known = status_to_error(error)
     if type(known) is not Unavailable or known.retry_after is not None:
         return known
@@ -166,7 +166,7 @@ OPTIONS: Final = (
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether what is sent to `HOST:PORT` (or `unix:PATH`) cannot leave this machine, see `addresses`."""
+    """Whether `HOST:PORT` (or `unix:PATH`) is on this machine, see `addresses`."""
     if address.startswith("unix:"):
         return True
     return addresses.is_loopback_host(address.rpartition(":")[0].strip("[]") or address)
@@ -273,16 +273,16 @@ def _pause(error: HashHubError, wait: float) -> float | None:
 
 
 class PagedRequest(Protocol):
-    """What all requests of List calls share."""
+    """Fields common to all requests of List calls."""
 
     page_size: int
     page_token: str
 
 
 class Rpc(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
-    """One remote call, and what its answer means.
+    """One remote call, and how its answer is read.
 
-    `turn`, of a list: make the request that of the page behind an answer; False at the end. `timeout`: seconds for each
+    `turn`, of a list: change the request to that of the next page; False at the end. `timeout`: seconds for each
     attempt, None for the client's. `retry_seconds`: for how long new attempts begin, None for the client's.
     `repeatable`: False where a second attempt would be a second write.
     """
@@ -312,7 +312,7 @@ def listing(request: PagedRequest, read: Callable[[Any], Iterable[R]], *, size: 
 
 
 def stub(channel: Any, request: Message) -> Callable[..., Any]:
-    """Return what makes the call of a request over a channel of grpc or grpc.aio."""
+    """Return the callable for a request's method, over a channel of grpc or grpc.aio."""
     method = _METHODS[request.DESCRIPTOR.full_name]
     ways = ("stream" if streams else "unary" for streams in (method.client_streaming, method.server_streaming))
     send: Callable[..., Any] = getattr(channel, "_".join(ways))(
@@ -370,13 +370,13 @@ class Transport:
             self._is_closed.wait(pause)
 
     def ask(self, rpc: Rpc[R]) -> R:
-        """Make a call and return what its answer means. Raises HashHubError."""
+        """Make a call and return its converted answer. Raises HashHubError."""
         return rpc.read(
             self.call(rpc.request, timeout=rpc.timeout, retry_seconds=rpc.retry_seconds, repeatable=rpc.repeatable)
         )
 
     def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> Iterator[R]:
-        """Yield what is on a list's pages, at most `limit`, page by page as it is consumed. Raises HashHubError."""
+        """Yield a list's items, at most `limit`, fetching pages as they are consumed. Raises HashHubError."""
         return islice(self._items(rpc), limit)
 
     def _items(self, rpc: Rpc[Iterable[R]]) -> Iterator[R]:
@@ -387,15 +387,15 @@ class Transport:
                 return
 
     def each(self, rpcs: Iterable[Rpc[Iterable[R]]]) -> Iterator[R]:
-        """Make calls one after the other, as they are consumed, and yield what their answers hold."""
+        """Yield the items of several lists, one list after the other, as they are consumed."""
         for rpc in rpcs:
             yield from self._items(rpc)
 
     def stream(self, rpc: Rpc[R], rest: Iterable[T] | None = None, put: Callable[[T], Message] = unread) -> Iterator[R]:
-        """Make a streaming call and yield what its answers mean until either side ends it. Raises HashHubError.
+        """Make a streaming call and yield its converted answers until either side ends it. Raises HashHubError.
 
-        `rest`: what is sent after the request, as `put` makes messages of it, where the call goes on sending; another
-        thread takes it as it comes, and what taking it raises is raised here.
+        `rest`: sent after the request, each converted by `put`. It is iterated on another thread; its errors are raised
+        here.
         """
         failed: list[Exception] = []
 
@@ -429,8 +429,8 @@ class Transport:
 
 
 class SendAhead:
-    """Makes calls in order on a thread of its own, IN_FLIGHT at a time, while whoever sends them goes on. When one
-    fails, a later `send` or the end of the body raises its error; where the body raises, what is not yet sent is not.
+    """Makes calls in order on its own thread, at most IN_FLIGHT queued. A later `send`, or the end of the body, raises
+    the error of one that failed; if the body raises, queued calls are dropped.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -464,7 +464,7 @@ class Calls:
     def _ask(
         self, request: Any, read: Callable[[Any], R], *, timeout: float | None = None, repeatable: bool = True
     ) -> R:
-        """Make a call and return what its answer means; a write gets an id, so that a repetition is known as one."""
+        """Make a call and return its converted answer; a write gets a request id, so that it can be repeated."""
         if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
             request.request_id = str(uuid.uuid4())
         return self._transport.ask(Rpc(request=request, read=read, timeout=timeout, repeatable=repeatable))
@@ -472,7 +472,7 @@ class Calls:
     def _list(
         self, request: PagedRequest, field: str, read: Callable[[Any], R], limit: int | None = None
     ) -> Iterator[R]:
-        """Yield what a field of a list's answers holds, page by page as it is consumed; at most `limit` of it."""
+        """Yield the items in `field` of a list's answers, at most `limit`, fetching pages as they are consumed."""
         pages = listing(request, lambda page: map(read, getattr(page, field)), size=limit)
         return self._transport.items(pages, limit)
 

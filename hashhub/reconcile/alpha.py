@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.reconcile.consensus import Independence, Others, pairs
+from hashhub.reconcile.consensus import Independence, OtherVoices, pairs
 from hashhub.reconcile.items import Statements, world_names
 
 NOMINAL: Final = "nominal"
@@ -38,7 +38,7 @@ class Alpha(NamedTuple):
 
 
 def alpha(
-    dimension: str, metric: str, statements: Statements, independence: Independence, heard: Others, *, seed: int
+    dimension: str, metric: str, statements: Statements, independence: Independence, heard: OtherVoices, *, seed: int
 ) -> Alpha:
     """Return alpha with an interval by bootstrap over items, drawn with `seed`."""
     is_compared = heard.number > 0

@@ -74,7 +74,7 @@ def failure_of(error: HashHubError) -> Failure:
 
 
 def run(job: Job, tell: Progress) -> bytes:
-    """Do the job in a child and return the response as JSON. `tell` is called each second; what it raises ends the
+    """Run the job in a child process and return its response as JSON. `tell` is called each second; its errors end the
     child. Raises JobFailed, or Conflict (OPERATION_ABORTED) when the child was killed.
     """
     command = [sys.executable, "-m", __name__]

@@ -53,7 +53,7 @@ def _origins(contributor: str, takes_from: Mapping[str, Sequence[str]]) -> froze
     return frozenset(reached)
 
 
-class Others(NamedTuple):
+class OtherVoices(NamedTuple):
     """Of each row's independent others: `number`; `voices`, those not independent of each other sharing one; `mask`,
     what all they state leaves possible (0: they contradict one another; all bits: none).
     """
@@ -87,8 +87,8 @@ def pairs(
         left = left[last[left] >= left + distance]
 
 
-def others(statements: Statements, independence: Independence) -> Others:
-    """Return what the independent others say, for each row."""
+def others(statements: Statements, independence: Independence) -> OtherVoices:
+    """Return the statements of independent others, for each row."""
     number = np.zeros(len(statements.item), np.int32)
     mask = np.full(len(statements.item), np.iinfo(np.uint16).max, np.uint16)
     for left, right in pairs(statements.item, statements.contributor, independence):
@@ -96,7 +96,7 @@ def others(statements: Statements, independence: Independence) -> Others:
         number[right] += 1
         mask[left] &= statements.mask[right]
         mask[right] &= statements.mask[left]
-    return Others(number, _voices(statements, independence, number), mask)
+    return OtherVoices(number, _voices(statements, independence, number), mask)
 
 
 def _voices(statements: Statements, independence: Independence, number: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -129,7 +129,9 @@ def _others_of(
     return item[is_other], at[is_other]
 
 
-def consensus(statements: Statements, independence: Independence, heard: Others, *, seed: int) -> NDArray[np.uint16]:
+def consensus(
+    statements: Statements, independence: Independence, heard: OtherVoices, *, seed: int
+) -> NDArray[np.uint16]:
     """Return for each row what worlds the others' consensus leaves possible; 0: none. `seed`: draws FIT_ITEMS to learn
     from.
     """
@@ -145,7 +147,7 @@ def consensus(statements: Statements, independence: Independence, heard: Others,
 def _weighed(
     statements: Statements,
     independence: Independence,
-    heard: Others,
+    heard: OtherVoices,
     rows: NDArray[np.intp],
     disputed: NDArray[np.bool_],
     seed: int,
@@ -248,7 +250,7 @@ class Votes(NamedTuple):
     weight: NDArray[np.float64]
 
 
-class Model(NamedTuple):
+class AnswerModel(NamedTuple):
     """Frequencies of classes, float[classes], and of each person's codes by class, float[classes, people, codes]."""
 
     shares: NDArray[np.float64]
@@ -276,7 +278,7 @@ def dawid_skene(
     belief: NDArray[np.float64] | None = None,
     rounds: int = _ROUNDS,
     tolerance: float = 1e-3,
-) -> Model:
+) -> AnswerModel:
     """Fit the model of A. P. Dawid and A. M. Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM
     Algorithm", Applied Statistics 28 (1979), over answers that exist only.
 
@@ -297,7 +299,7 @@ def dawid_skene(
             errors = errors + belief[:, None, :]
         answered = errors.sum(axis=2, keepdims=True)
         errors = np.divide(errors, answered, out=np.full_like(errors, 1 / codes), where=answered > 0)
-        model = Model(posterior[:, is_answered].mean(axis=1), errors)
+        model = AnswerModel(posterior[:, is_answered].mean(axis=1), errors)
         rounds -= 1
         before, posterior = posterior, model.posterior(answers, items) * is_answered
         if rounds <= 0 or np.abs(posterior - before).max(initial=0) <= tolerance:

@@ -17,7 +17,7 @@ gone.
 
 
 class By(StrEnum):
-    """What is compared with each other."""
+    """The unit of comparison."""
 
     HASH_SET = "HASH_SET"
     CONTRIBUTOR = "CONTRIBUTOR"

@@ -278,7 +278,7 @@ class WriterContract:
     rounds: ClassVar[int] = 60
 
     def exported(self, *, is_delta: bool = False) -> Exported:
-        """Return what the writer is told of the export."""
+        """Return the description of the export that the writer gets."""
         return Exported({self.hash_set.name: self.hash_set}, known_schemes(), TIME, is_delta)
 
     def entry(self, random: Random, number: int) -> Entry:

@@ -51,7 +51,7 @@ def settings_of(file: str | None) -> HookSettings:
 
 
 class Desk:
-    """The hook's records and settings, and who acts, each read when it is first asked for. Raises HashHubError then."""
+    """The hook's settings and records, and the acting person, read on first use. Raises HashHubError then."""
 
     def __init__(self, settings_file: str | None, person_file: str | None = None) -> None:
         self._settings_file = settings_file
@@ -75,7 +75,7 @@ class Desk:
             self.records.close()
 
     def person(self, *, needed: bool = True) -> str:
-        """Return whose token the person's file holds; without a file nobody's name, unless one is needed."""
+        """Return the person whose token is in the person file; an empty name without a file, unless one is needed."""
         from hashhub.desk.people import People
         from hashhub.desk.vault_keys import private_text
 
@@ -85,8 +85,8 @@ class Desk:
         return People(self.records).who(private_text(Path(file), "person-file") if file else "").name
 
     def actor(self) -> str:
-        """Return whose token the person's file holds. While nobody has one yet, the account acts; once somebody has, no
-        command is taken for theirs, or for nobody's.
+        """Return the person whose token is in the person file. As long as no person exists, the account acts; from the
+        first person on, a command without a token is refused.
         """
         from hashhub.desk.people import People
 

@@ -108,7 +108,7 @@ def list_cases(session: Session, desk: Desk, *, states: tuple[CaseState, ...], i
 @click.option("--page", "page_file", metavar="FILE", help="Also write the record as a page (Markdown).")
 @at_desk
 def get_case(session: Session, desk: Desk, *, case: str, page_file: str | None) -> None:
-    """Show what was done about CASE, when and by whom, and what is missing."""
+    """Show the steps of CASE, with time and person, and those that are missing."""
     from hashhub.desk.cases.page import page
 
     record = _cases(desk).record(case)

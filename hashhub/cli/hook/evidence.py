@@ -27,7 +27,7 @@ _MOST_FACTS: Final = 1 << 20  # bytes
 
 @hook.group("evidence", cls=CommandGroup, default="write")
 def evidence_group() -> None:
-    """Show what was checked, by which lists and rules, how well, and what was done."""
+    """Show which uploads were checked, by which lists and rules, with which results and precision."""
 
 
 @command(evidence_group, "write")
@@ -105,8 +105,8 @@ def report_group() -> None:
 def draft_report(
     session: Session, desk: Desk, *, references: tuple[str, ...], recipient: Recipient, out: str, facts: str | None
 ) -> None:
-    """Draft a report about uploads, or about what a case stopped, from their records and what a person states. What
-    the recipient does not take is left out and named beside the draft.
+    """Draft a report about uploads, or about a case, from their records and a file of facts. Fields that the recipient
+    does not take are left out, and listed beside the draft.
     """
     to = recipient
     cases = [r for r in references if r.startswith("case-")]

@@ -25,7 +25,7 @@ _RESTRICTED: Final = (Action.BLOCK, Action.HOLD)
 
 
 def said(state: UploadState | None) -> str:
-    """Return what a person has decided over an object; empty where nobody has."""
+    """Return a person's decision on an object; empty without one."""
     return _SAID.get(state, "") if state is not None else ""
 
 

@@ -57,11 +57,11 @@ class _Outcome(msgspec.Struct, frozen=True):
               help="Address of the upload form, on this machine. Port 0: any free one.")  # fmt: skip
 @click.option("--once", is_flag=True, help="End after the table, without the upload form.")
 def try_hook(session: Session, *, listen: str, once: bool) -> None:
-    """See what a hook does, with nothing to set up.
+    """Try the hook without any set-up.
 
-    Starts a hub with one synthetic picture on its list, a sidecar beside it and an upload form, all on this machine and
-    gone at the end; shows what becomes of the picture and of what people make of it, also while the hub is off, and
-    what was not looked for. Then the form waits for uploads of your own, until it is stopped.
+    Starts a hub that lists one synthetic picture, a sidecar and an upload form on this machine, and removes them at the
+    end. Shows the decisions on the picture and on altered copies, also while the hub is off, and what was not looked
+    for. Then the form takes your own uploads, until it is stopped.
     """
     try:
         import starlette  # noqa: F401 - of the sidecar

@@ -41,7 +41,7 @@ def make_key(session: Session, *, out: str) -> None:
 @command(vault, "list", local=True)
 @at_desk
 def list_items(session: Session, desk: Desk) -> None:
-    """List what is kept and when it is erased, the soonest first; never what it shows."""
+    """List kept uploads by the time of their erasure, soonest first; content is never shown."""
     session.show(
         _vault(desk).items(),
         ("reference", "bytes", "kept since", "erased on", "why then"),
