@@ -130,10 +130,10 @@ def _altered(listed: Image) -> dict[str, tuple[bytes, str]]:
 
 def _videos() -> dict[str, tuple[bytes, str]]:
     """Return a clip and what people make of it."""
-    from hashhub.hashing.video import require_extra
+    from hashhub.hashing.decoding import require_extra
     from hashhub.testing.videos import ALTERATIONS, LETTERBOXED, clip, encoded
 
-    require_extra()
+    require_extra("video")
     original = clip(7, seconds=12, size=(320, 180))
     told = {
         "recompressed": "the same at a low bitrate",

@@ -1,11 +1,11 @@
 """Media bytes to hashes. Media bytes exist in memory, here, and nowhere else in hashhub.
 
     media        hash_media: exact digests of anything, perceptual hashes of pictures and of videos' frames
-      ├── signature    what a file is, by its first bytes
-      ├── decoding     a picture's frames as people see them; structure: its blocks walked first; limits
+      ├── structure    what a file is, by its first bytes, and what its blocks hold
+      ├── decoding     a picture's frames as people see them, within limits
       ├── video        a video's frames, one a second, to PDQ
       └── perceptual   PDQ (pdq), pHash and dHash of a frame, and of its rotations and flips
-            └── compiled   whether the compiled loops (…_kernels) do it: the same bits, sooner
+            └── compiled   whether the compiled loops (kernels) do it: the same bits, sooner
     pool         the same in child processes (child), for bytes that strangers send
 
 Perceptual hashes need `hashhub[hashing]`, videos `hashhub[video]`; `hashhub[kernels]` makes both faster.

@@ -29,10 +29,9 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason, StatusCode
 from hashhub.hashing import compiled
-from hashhub.hashing.decoding import load_decoders, quiet_pillow
+from hashhub.hashing.decoding import load_decoders, quiet_pillow, require_extra
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes, hash_media
-from hashhub.hashing.video import require_extra
 from hashhub.model import Effort
 
 FORK: Final = b"F"  # with a socket beside it; the answer is the child's process id
@@ -157,7 +156,7 @@ def _load() -> None:
     Image.new("RGB", (80, 64)).save(blank, "PNG")
     hash_media(blank.getvalue(), effort=Effort.THOROUGH)
     with contextlib.suppress(FailedPrecondition):
-        require_extra()  # which imports what it looks for
+        require_extra("video")  # which imports what it looks for
 
 
 def _ended(child: int) -> Ending:

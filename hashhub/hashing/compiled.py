@@ -55,15 +55,13 @@ def load(*, compiles: bool = True) -> bool:
 
 def _loaded(*, compiles: bool) -> bool:
     import_scipy_and_numba()
-    from hashhub.hashing import grey_kernels, pdq_kernels
+    from hashhub.hashing import kernels
     from hashhub.kernel_cache import is_kept
     from hashhub.kernel_cache import load as load_kernels
 
-    modules = (pdq_kernels, grey_kernels)
-    if not compiles and not is_kept(*modules):
+    if not compiles and not is_kept(kernels):
         return False
-    signatures = [signature for module in modules for signature in module.SIGNATURES]
-    load_kernels(modules, lambda: [kernel.compile(arguments) for kernel, arguments in signatures])
+    load_kernels([kernels], lambda: [kernel.compile(arguments) for kernel, arguments in kernels.SIGNATURES])
     return True
 
 

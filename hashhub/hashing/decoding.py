@@ -8,6 +8,7 @@ family.
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import math
@@ -126,7 +127,7 @@ class Picture:
 @contextmanager
 def opened_picture(data: bytes, media_type: str, limits: Limits) -> Iterator[Picture]:
     """Open a picture; what is raised meanwhile is UNREADABLE_MEDIA, MEDIA_TOO_LARGE or MISSING_EXTRA."""
-    _require_extra()
+    require_extra("hashing")
     from PIL import Image
 
     # Pillow warns about sizes, which are checked here, and about broken metadata, which is not looked at. A filter for
@@ -194,7 +195,7 @@ def quiet_pillow() -> None:
 
 def load_decoders() -> None:
     """Load what the first picture would, starting no thread, for a process that forks. Raises MISSING_EXTRA."""
-    _require_extra()
+    require_extra("hashing")
     from PIL import AvifImagePlugin, Image
 
     Image.init()
@@ -219,18 +220,24 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 
 
-def _require_extra() -> None:
-    """Import the libraries of the extra. Raises FailedPrecondition (MISSING_EXTRA)."""
+_EXTRAS: Final = {
+    "hashing": ("perceptual hashes", ("imagehash", "numpy", "PIL.Image")),
+    "video": ("frames of videos", ("av.container", "numpy")),
+}
+
+
+def require_extra(extra: str) -> None:
+    """Import the libraries of an extra. Raises FailedPrecondition (MISSING_EXTRA)."""
+    what, libraries = _EXTRAS[extra]
     compiled.import_scipy_and_numba()
     try:
-        import imagehash  # noqa: F401 - only whether it is there
-        import numpy as np  # noqa: F401 - likewise
-        import PIL.Image  # noqa: F401 - likewise
+        for library in libraries:
+            importlib.import_module(library)
     except ImportError as e:
         raise FailedPrecondition(
-            "perceptual hashes need libraries that are not installed; run: pip install 'hashhub[hashing]'",
+            f"{what} need libraries that are not installed; run: pip install 'hashhub[{extra}]'",
             reason=Reason.MISSING_EXTRA,
-            metadata={"extra": "hashing"},
+            metadata={"extra": extra},
         ) from e
 
 

@@ -22,11 +22,11 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hashes import Hash, algorithm
-from hashhub.hashing.decoding import opened_picture
+from hashhub.hashing.decoding import opened_picture, require_extra
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
 from hashhub.hashing.perceptual import BORDER_REMOVED, PERCEPTUAL_ALGORITHMS, perceptual_hashes
-from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of, stray_bytes
-from hashhub.hashing.video import hash_video, require_extra
+from hashhub.hashing.structure import SIGNATURE_BYTES, media_type_of, stray_bytes
+from hashhub.hashing.video import hash_video
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _why_exact_only(media_type: str, wanted: frozenset[str]) -> str:
 def can_read_videos() -> bool:
     """Whether the libraries are installed by which frames of videos are hashed."""
     try:
-        require_extra()
+        require_extra("video")
     except FailedPrecondition:
         return False
     return True

@@ -3,7 +3,7 @@
     RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples
         ── DCT, 16 x 16 of it ── above the median?
 
-`pdq_kernels` computes it where Numba is installed, NumPy otherwise. Every sum is taken in the reference's order and
+`kernels` computes it where Numba is installed, NumPy otherwise. Every sum is taken in the reference's order and
 every step rounded to its type: a flat picture's hash is nothing but rounding.
 """
 
@@ -70,7 +70,7 @@ def _mirrored(pixels: npt.NDArray[np.uint8], form: tuple[bool, bool]) -> npt.NDA
 def _compute_with_kernels(
     pixels: npt.NDArray[np.uint8], wanted: list[tuple[bool, bool]]
 ) -> dict[tuple[bool, bool], tuple[int, int]]:
-    from hashhub.hashing import pdq_kernels
+    from hashhub.hashing import kernels
 
     if min(pixels.shape[:2]) < _SAMPLES and wanted != [_UPRIGHT]:
         return {form: _compute_with_kernels(_mirrored(pixels, form), [_UPRIGHT])[_UPRIGHT] for form in wanted}
@@ -83,10 +83,10 @@ def _compute_with_kernels(
         squares[0, 1] = squares[0, 0, ::-1]
         squares[1] = squares[0, :, :, ::-1]
     else:
-        pdq_kernels.samples(read, wanted != [_UPRIGHT], squares)
+        kernels.samples(read, wanted != [_UPRIGHT], squares)
     hashes = {}
     for left_right, top_bottom in wanted:
-        gradient = pdq_kernels.transform(squares[int(left_right), int(top_bottom)], _DCT, values)
+        gradient = kernels.transform(squares[int(left_right), int(top_bottom)], _DCT, values)
         hashes[left_right, top_bottom] = (_bits(values), _quality(gradient))
     return hashes
 

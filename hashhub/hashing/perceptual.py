@@ -164,10 +164,10 @@ def _grey(picture: Image.Image, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np
     import numpy as np
 
     if compiled.are_used():
-        from hashhub.hashing import grey_kernels
+        from hashhub.hashing import kernels
 
-        if grey_kernels.agrees_with_pillow():
-            return grey_kernels.grey_of(pixels)
+        if kernels.agrees_with_pillow():
+            return kernels.grey_of(pixels)
     return np.asarray(picture.convert("L"))
 
 
@@ -176,8 +176,8 @@ def resized(grey: npt.NDArray[np.uint8], columns: int, rows: int) -> Image.Image
     from PIL import Image
 
     if compiled.are_used():
-        from hashhub.hashing import grey_kernels
+        from hashhub.hashing import kernels
 
-        if (small := grey_kernels.resized(grey, columns, rows)) is not None:
+        if (small := kernels.resized(grey, columns, rows)) is not None:
             return small
     return Image.fromarray(grey).resize((columns, rows), Image.Resampling.LANCZOS)

@@ -19,9 +19,10 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
-from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.errors import InvalidArgument, Reason
+from hashhub.hashing.decoding import require_extra
 from hashhub.hashing.limits import Limits, check_size, errors_of_the_family, too_large
-from hashhub.hashing.signature import SIGNATURE_BYTES, packet_bytes
+from hashhub.hashing.structure import SIGNATURE_BYTES, packet_bytes
 from hashhub.model import VideoFrame
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits, *, cuts_border
         LimitExceeded: MEDIA_TOO_LARGE.
         FailedPrecondition: MISSING_EXTRA.
     """
-    require_extra()
+    require_extra("video")
     with errors_of_the_family("file", media_type, "read as a video"):
         window = _Window(stream)
         _check_extent(window, media_type)
@@ -132,19 +133,6 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits, *, cuts_border
                 # What browsers record does not say how long it is. Reading without decoding takes a hundredth of the
                 # time.
                 seconds = _measured_seconds(container, chosen[0])
-
-
-def require_extra() -> None:
-    """Raise FailedPrecondition (MISSING_EXTRA) unless videos can be read here."""
-    try:
-        import av.container  # noqa: F401 - only whether it is there
-        import numpy as np  # noqa: F401 - likewise
-    except ImportError as e:
-        raise FailedPrecondition(
-            "frames of videos need libraries that are not installed; run: pip install 'hashhub[video]'",
-            reason=Reason.MISSING_EXTRA,
-            metadata={"extra": "video"},
-        ) from e
 
 
 def _unreadable(what: str, **metadata: str) -> InvalidArgument:

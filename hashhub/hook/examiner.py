@@ -110,7 +110,7 @@ class Examiner:
         """See `Hook`."""
         # Imported here: no upload waits for it, and who opens no hook does without.
         from hashhub.hashing.coverage import EXACT_UNSEARCHED, coverage, unsearched
-        from hashhub.hashing.signature import media_type_of
+        from hashhub.hashing.structure import media_type_of
 
         self._coverage, self._media_type_of = coverage, media_type_of
         self._exact_only, self._unsearched = Coverage(unsearched=EXACT_UNSEARCHED), unsearched

@@ -19,7 +19,7 @@ from hashhub.hashes import Hash, distance
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hashing.boxes import check_boxes
 from hashhub.hashing.coverage import coverage
-from hashhub.hashing.signature import media_type_of
+from hashhub.hashing.structure import media_type_of
 from hashhub.model import TURNS, Effort
 from tests.hashing.assets import MP4, animated, box, encoded, exif, files, scene, with_size
 

@@ -33,9 +33,9 @@ def noise(width: int, height: int, seed: int, *, extreme: bool = False) -> Image
 def test_this_pillow_resizes_as_the_kernels_do() -> None:
     """If a later one does not, nothing breaks, but hashing takes longer."""
     assert compiled.load()
-    from hashhub.hashing import grey_kernels
+    from hashhub.hashing import kernels
 
-    assert grey_kernels.agrees_with_pillow()
+    assert kernels.agrees_with_pillow()
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hashhub.errors import InvalidArgument, Reason
 from hashhub.hashing import hash_media
-from hashhub.hashing.signature import media_type_of
+from hashhub.hashing.structure import media_type_of
 from hashhub.testing.pictures import picture
 
 pillow_heif = pytest.importorskip("pillow_heif")

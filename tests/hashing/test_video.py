@@ -20,7 +20,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hashing.coverage import coverage
 from hashhub.hashing.pool import MediaPool
-from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
+from hashhub.hashing.structure import SIGNATURE_BYTES, media_type_of
 from hashhub.model import Effort, VideoFrame
 from hashhub.testing.videos import ALTERATIONS, CONTAINERS, LETTERBOXED, Clip, clip, encoded
 
