@@ -5,7 +5,7 @@ A hook hands over what it decided, and the bytes; the desk knows no hook and no 
 hook ── records ─┬─ vault (sealed bytes) ── retention, legal holds, exports
                  ├─ queue ── what persons decide ── reviews to the hub, calls to the app
                  ├─ cases ── whose copies are stopped
-                 ├─ rechecks ── what had no answer is asked again
+                 ├─ rounds ── what had no answer is asked again; what is due is erased
                  └─ reports, evidence ── what is said to others
 """
 

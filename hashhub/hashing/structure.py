@@ -1,5 +1,5 @@
-"""What a file is, before anything decodes it: its type by its first bytes, and by a walk over its blocks how many frames
-or scans it has and whether reading it ends soon.
+"""What a file is, before anything decodes it: its type, by its first bytes; how many frames or scans it has and whether
+reading it ends soon, by a walk over its blocks.
 
 Pillow and the libraries below it follow whatever a file says, some of it byte by byte in Python. A file of 30 MB can
 name millions of frames, scans, chunks or pages; here they are counted with bounds, at a fraction of the cost. Each walk
@@ -366,7 +366,6 @@ def _boxes_end(data: bytes) -> int:
     return at
 
 
-_OS2_HEADER: Final = 12
 _PACKED: Final = frozenset({1, 2})  # by run lengths, so that only the header says how long it is
 
 

@@ -1,7 +1,7 @@
 """The upload hook: what decides over an upload, and the adapters by which uploads come to it.
 
 sidecar, clamd, bucket, asgi, wsgi, django
-          └── core ── judges: the hub, or (local) a copy of its lists
+          └── core ── examiner ── the hub, or (local) a copy of its lists
                 └── hashhub.desk, which keeps what was decided and what comes after it
 
 from hashhub.hook import Action, load_settings, open_hook

@@ -28,7 +28,7 @@ from hashhub.hook.forms import (
     sender_pace,
     too_large,
 )
-from hashhub.hook.upload_bytes import UploadBytes
+from hashhub.hook.hashing import UploadBytes
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

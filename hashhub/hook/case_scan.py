@@ -15,10 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from hashhub.desk.cases.copies import Partial, Scan
 from hashhub.desk.cases.index import CaseIndex
 from hashhub.desk.cases.item import CaseItem, item_of
-from hashhub.desk.cases.life import Cases
+from hashhub.desk.cases.life import Cases, Partial, Scan
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.archive import RememberedQuery, gaps_among, listed_in, scan_memory
 from hashhub.hook.hashing import media_pool

@@ -35,7 +35,7 @@ from hashhub.hook.settings import HeldStream, WithoutClamd
 
 if TYPE_CHECKING:
     from hashhub.hook.core import Hook, Upload
-    from hashhub.hook.upload_bytes import Piece
+    from hashhub.hook.hashing import Piece
 
 _log = logging.getLogger("hashhub.hook")
 

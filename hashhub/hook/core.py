@@ -30,16 +30,14 @@ from hashhub.background import Background
 from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer, severest
 from hashhub.desk.hub import Judge
 from hashhub.desk.queue.stored_decision import is_same, is_same_and_more
-from hashhub.desk.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.desk.records import UploadState
+from hashhub.desk.rounds import OnRecheck, Pending, Rechecks
 from hashhub.desk.settings import HashingSite, Mode
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
-from hashhub.hook.examiner import Examiner, UploadEvidence, given_up, if_skipped
-from hashhub.hook.hashing import A_PICTURE
-from hashhub.hook.judges import CaseJudge, query_of_nothing
+from hashhub.hook.examiner import CaseJudge, Examiner, UploadEvidence, given_up, if_skipped, query_of_nothing
+from hashhub.hook.hashing import A_PICTURE, Piece, UploadBytes
 from hashhub.hook.settings import OnHold
-from hashhub.hook.upload_bytes import Piece, UploadBytes
 from hashhub.local_files import open_regular
 from hashhub.model import Query, ReasonLine, Verdict, now
 from hashhub.senders import ByteBudget

@@ -21,7 +21,7 @@ from hashhub.desk.decision import Action, Decision, severest_of
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hook.core import Hook
 from hashhub.hook.factory import refuse_to_lose
-from hashhub.hook.upload_bytes import PIECE_BYTES, UploadBytes
+from hashhub.hook.hashing import PIECE_BYTES, UploadBytes
 from hashhub.senders import ByteBudget
 
 P = ParamSpec("P")

@@ -29,7 +29,7 @@ from hashhub.hook import forms
 from hashhub.hook.core import Hook, Upload
 from hashhub.hook.factory import ProcessHook
 from hashhub.hook.forms import BodyRefused, CheckedFile, ReceivedFile, Uploads
-from hashhub.hook.upload_bytes import PIECE_BYTES, UploadBytes
+from hashhub.hook.hashing import PIECE_BYTES, UploadBytes
 from hashhub.senders import ByteBudget
 
 upload_checked: Final = Signal()

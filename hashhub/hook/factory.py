@@ -19,7 +19,7 @@ from hashhub.desk.rounds import QueueRounds
 from hashhub.desk.settings import Encryption, HashingSite, Mode
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.core import Hook, OnChecked
-from hashhub.hook.judges import CaseJudge, HubBreaker, HubJudge
+from hashhub.hook.examiner import CaseJudge, HubBreaker, HubJudge
 from hashhub.hook.settings import HookSettings, OnHold, load
 from hashhub.senders import ByteBudget
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hashhub.desk.decision import DecisionRecord
     from hashhub.desk.hub import Judge
-    from hashhub.desk.rechecks import OnRecheck
+    from hashhub.desk.rounds import OnRecheck
     from hashhub.desk.vault import Vault
 
 _log: Final = logging.getLogger("hashhub.hook")

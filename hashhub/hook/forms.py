@@ -17,8 +17,8 @@ import msgspec
 
 from hashhub.desk.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.hook.hashing import UploadBytes
 from hashhub.hook.settings import AppSettings, OnHold
-from hashhub.hook.upload_bytes import UploadBytes
 from hashhub.senders import ByteBudget, SenderPace
 
 if TYPE_CHECKING:

@@ -35,9 +35,8 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hashes import SEARCHED
-from hashhub.hook.copy import COPY, SYNC, ListCopy
-from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.judges import EmptyListWarning, options_of, query_of_nothing
+from hashhub.hook.copy import COPY, DIRECTORY, SYNC, Index, ListCopy
+from hashhub.hook.examiner import EmptyListWarning, options_of, query_of_nothing
 from hashhub.local_files import is_in_the_way, obstacle
 from hashhub.matcher import warm_up
 from hashhub.model import now

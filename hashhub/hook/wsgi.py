@@ -27,7 +27,7 @@ from hashhub.hook.forms import (
     too_large,
     too_slow,
 )
-from hashhub.hook.upload_bytes import PIECE_BYTES
+from hashhub.hook.hashing import PIECE_BYTES
 from hashhub.senders import SenderPace
 
 Environ: TypeAlias = dict[str, Any]

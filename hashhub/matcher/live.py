@@ -32,16 +32,17 @@ from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.hashes import SEARCHED, Metric
 from hashhub.kernel_cache import is_kept, load
 from hashhub.matcher import kernels, search
-from hashhub.matcher.breaker import CircuitBreaker, QueryBreaker, TrippedDigest
 from hashhub.matcher.compaction import Chunk, Compaction
-from hashhub.matcher.index import Progress, SegmentSource, sorted_rows, space
-from hashhub.matcher.owners import ANY
+from hashhub.matcher.index import ANY, Progress, SegmentSource, sorted_rows, space
 from hashhub.matcher.plan import SCAN_BELOW, SearchEngine
 from hashhub.matcher.search import (
+    CircuitBreaker,
     HashSets,
     Matches,
     Plan,
+    QueryBreaker,
     SegmentHits,
+    TrippedDigest,
     check_widths,
     checked_distance,
     known_algorithm,

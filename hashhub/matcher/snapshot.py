@@ -3,7 +3,7 @@
     DIRECTORY/
       CURRENT                          the name of the current snapshot, replaced atomically
       publisher.lock                   held by the one process that may write here
-      recheck.lock, DAMAGED            see `recheck`
+      recheck.lock, DAMAGED            see `compaction.Recheck`
       snapshots/<revision>-<random>/
         manifest.json                  everything about the files below, and its own digest
         <segment>.rows  .directory  .start  .fingerprints  .ids
@@ -40,6 +40,7 @@ from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, 
 from hashhub.hashes import SEARCHED
 from hashhub.local_files import is_in_the_way, lock_file, obstacle, open_file, read_file, sync
 from hashhub.matcher.index import (
+    Owners,
     Progress,
     Rows,
     Segment,
@@ -50,7 +51,6 @@ from hashhub.matcher.index import (
     space,
     tables,
 )
-from hashhub.matcher.owners import Owners
 
 FORMAT: Final = 2
 """Changes whenever an older program could misread the files."""

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from hashhub.desk.cases.clocks import CasePurpose, Standing
-from hashhub.desk.cases.copies import Scan
 from hashhub.desk.cases.index import CaseIndex
 from hashhub.desk.cases.item import item_of
-from hashhub.desk.cases.life import Case, Cases, CaseState
+from hashhub.desk.cases.life import Case, Cases, CaseState, Scan
 from hashhub.desk.clock import is_believed
 from hashhub.desk.records import Records
 from hashhub.desk.rounds import QueueRounds
@@ -21,7 +20,7 @@ from hashhub.desk.settings import CaseSettings
 from hashhub.errors import InvalidArgument
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
-from hashhub.hook.judges import HubJudge
+from hashhub.hook.examiner import HubJudge
 from hashhub.hook.settings import HookSettings
 from tests.desk.test_vault_clock import Machine
 from tests.hook.conftest import HELD, jpeg

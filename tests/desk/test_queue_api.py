@@ -439,7 +439,7 @@ def test_a_person_may_say_that_the_clock_is_right_without_a_vault(tmp_path: Path
 def sidecar_of(settings: HookSettings, **sidecar: Any) -> Any:
     """A client of a sidecar with these settings, whose hub is away."""
     from hashhub.hook import Hook
-    from hashhub.hook.judges import HubJudge
+    from hashhub.hook.examiner import HubJudge
     from hashhub.hook.sidecar.application import Sidecar
 
     changed = msgspec.structs.replace(settings, hashing="HUB", sidecar=SidecarSettings(**sidecar))

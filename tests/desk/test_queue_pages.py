@@ -12,7 +12,7 @@ import pytest
 from hashhub.desk import settings
 from hashhub.desk.queue.view import RulingCode
 from hashhub.desk.records import Records, UploadState
-from hashhub.desk.retention import rules
+from hashhub.desk.vault import rules
 from tests.docs.test_readme import ROOT
 from tests.hook.guide import steps
 

@@ -24,8 +24,8 @@ from hashhub.desk.clock import believe, is_believed
 from hashhub.desk.hub import HubAnswer
 from hashhub.desk.queue.rulings import Rulings
 from hashhub.desk.queue.view import RulingCode
-from hashhub.desk.rechecks import Rechecks
 from hashhub.desk.records import Records, UploadState
+from hashhub.desk.rounds import Rechecks
 from hashhub.desk.settings import QueueSettings, RecheckSettings
 from hashhub.errors import Conflict, DataLoss, InvalidArgument, Unavailable
 from hashhub.hook import Action, FollowUp, Hook, NoAnswer, WithoutAnswer

@@ -20,9 +20,8 @@ from hashhub.desk.cases.life import CaseOutcome, Cases
 from hashhub.desk.evidence import collect, draw_sample, sampled
 from hashhub.desk.queue.rulings import Rulings
 from hashhub.desk.queue.view import ReviewQueue, RulingCode
-from hashhub.desk.rechecks import Pending
 from hashhub.desk.records import Records, UploadState
-from hashhub.desk.rounds import QueueRounds, forget
+from hashhub.desk.rounds import Pending, QueueRounds, forget
 from hashhub.desk.settings import CaseSettings, RecordsSettings
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hashes import Hash

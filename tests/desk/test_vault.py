@@ -24,10 +24,9 @@ from hypothesis import strategies as st
 from hashhub.desk.queue.rulings import Rulings
 from hashhub.desk.queue.view import RulingCode
 from hashhub.desk.records import Records
-from hashhub.desk.retention import RetentionPeriod, rules
 from hashhub.desk.rounds import QueueRounds
 from hashhub.desk.settings import Encryption, QueueSettings, RetentionStart, VaultSettings
-from hashhub.desk.vault import Vault
+from hashhub.desk.vault import RetentionPeriod, Vault, rules
 from hashhub.desk.vault_keys import CHUNK_BYTES, make_key, seal, unseal, write_private
 from hashhub.errors import (
     AlreadyExists,
@@ -41,7 +40,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hook import Action, HookSettings
-from hashhub.hook.judges import HubJudge
+from hashhub.hook.examiner import HubJudge
 from tests.desk.test_record_expiry import LONG_AGO
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, hit, put

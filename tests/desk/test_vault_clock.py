@@ -11,8 +11,7 @@ import pytest
 from hashhub.desk.clock import ClockReading
 from hashhub.desk.queue.rulings import Rulings
 from hashhub.desk.queue.view import RulingCode
-from hashhub.desk.retention import RetentionPeriod
-from hashhub.desk.vault import Vault
+from hashhub.desk.vault import RetentionPeriod, Vault
 from hashhub.errors import LimitExceeded
 from hashhub.model import now
 from tests.desk.test_clock import last_looked

@@ -11,8 +11,7 @@ import msgspec
 import numpy as np
 
 from hashhub.desk.settings import Mode
-from hashhub.hook.copy import COPY, ListCopy
-from hashhub.hook.index import DIRECTORY, Index
+from hashhub.hook.copy import COPY, DIRECTORY, Index, ListCopy
 from hashhub.hook.local import LocalJudge, Sync
 from hashhub.hook.settings import HookSettings, LocalSettings
 from tests.hook.conftest import HELD

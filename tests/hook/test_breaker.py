@@ -7,7 +7,7 @@ import pytest
 from hashhub.desk.hub import HubAnswer
 from hashhub.errors import HashHubError, InvalidArgument, Unauthenticated, Unavailable
 from hashhub.hashes import parse
-from hashhub.hook.judges import HubBreaker, MediaAnswer, without_hub
+from hashhub.hook.examiner import HubBreaker, MediaAnswer, without_hub
 from hashhub.model import MatchResult, MediaResult, Query, Verdict
 
 QUERY = Query(hashes=(parse("MD5", "ab" * 16),))
@@ -49,7 +49,7 @@ def fail(breaker: HubBreaker, times: int) -> None:
 @pytest.mark.parametrize("error", [Unavailable("away"), Unauthenticated("no")])
 def test_it_stops_asking_and_tries_again(monkeypatch: pytest.MonkeyPatch, error: HashHubError) -> None:
     clock = [100.0]
-    monkeypatch.setattr("hashhub.hook.judges.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("hashhub.hook.examiner.time.monotonic", lambda: clock[0])
     hub, changes = Hub(), list[HashHubError | None]()
     breaker = HubBreaker(hub, failures=3, seconds=2, on_change=changes.append)  # type: ignore[arg-type]
     hub.error = error

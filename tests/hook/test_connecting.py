@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.hook import Action, NoAnswer, open_hook
-from hashhub.hook.judges import query_of_nothing
+from hashhub.hook.examiner import query_of_nothing
 from hashhub.testing.hub_process import running_sidecar
 from tests.hook.conftest import hook_toml
 from tests.relay import slow_way_to

@@ -15,7 +15,7 @@ from hashhub.desk.settings import Mode
 from hashhub.hashes import Hash
 from hashhub.hashing import hash_media
 from hashhub.hashing.coverage import coverage, remarked
-from hashhub.hook.judges import HubJudge
+from hashhub.hook.examiner import HubJudge
 from hashhub.model import Effort, Marking, Purpose, Record, Verdict
 from hashhub.testing.videos import ALTERATIONS, Clip, clip, encoded
 from tests.hook.conftest import jpeg

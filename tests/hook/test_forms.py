@@ -16,8 +16,8 @@ from python_multipart.multipart import MultipartParser
 
 from hashhub.hook import Action, Decision, WithoutAnswer, forms
 from hashhub.hook.forms import BodyRefused, RequestIntake, is_looked_at
+from hashhub.hook.hashing import PIECE_BYTES, UploadBytes
 from hashhub.hook.settings import AppSettings, HookSettings
-from hashhub.hook.upload_bytes import PIECE_BYTES, UploadBytes
 from hashhub.model import Verdict
 from hashhub.senders import ByteBudget
 from tests.hook.web import BOUNDARY, FORM_TYPE, File, form

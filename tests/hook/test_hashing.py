@@ -18,8 +18,7 @@ from hashhub.errors import Cancelled, Reason, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
 from hashhub.hook import Action, HookSettings, NoAnswer
-from hashhub.hook.hashing import FEW_BYTES, UploadHasher
-from hashhub.hook.upload_bytes import UploadBytes
+from hashhub.hook.hashing import FEW_BYTES, UploadBytes, UploadHasher
 from hashhub.model import Effort
 from hashhub.senders import ByteBudget
 from tests.hook.conftest import HELD, MakeHook, jpeg

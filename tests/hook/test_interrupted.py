@@ -62,13 +62,13 @@ _STEPS: Final = {
     "the policy": "from hashhub.hook import local; once(local, '_fetched')",
     "a page": "from hashhub.client import mirror; once(mirror, '_page', Lost)",
     "writing a page": "from hashhub.client import mirror; once(mirror.Mirror, '_take')",
-    "the index": "from hashhub.hook.index import Index; once(Index, '_build', Lost)",
+    "the index": "from hashhub.hook.copy import Index; once(Index, '_build', Lost)",
     "a kernel": "from hashhub.matcher import compaction; once(compaction, 'sorted_rows', Lost)",
     "telling": "from hashhub.cli.hook import serve; once(serve, '_tell', Lost)",
     "the stream": "from hashhub.client.transport import Transport; once(Transport, 'stream', later)",
     "the stream, which drops it": "from hashhub.client.transport import Transport; once(Transport, 'stream', Lost)",
 }
-_LAST_STEP: Final = "from hashhub.hook.index import Index; once(Index, 'close', Lost)"
+_LAST_STEP: Final = "from hashhub.hook.copy import Index; once(Index, 'close', Lost)"
 
 
 def _sync(local: Local, step: str, *options: str) -> subprocess.Popen[str]:
@@ -159,7 +159,7 @@ def test_what_does_not_come_to_its_end_is_ended(local: Local, again: bool) -> No
         f"    {'later(0.6)' if again else ''}\n"
         "    while True: time.sleep(1)\n"
         "from hashhub.hook import local; once(local.Sync, 'stop', lambda: time.sleep(100_000))\n"
-        "from hashhub.hook.index import Index; once(Index, '_build', stuck)"
+        "from hashhub.hook.copy import Index; once(Index, '_build', stuck)"
     )
     code, errors = _ended(_sync(local, stuck, "--follow"))
     assert (code, errors.strip()) == (INTERRUPTED, "interrupted")

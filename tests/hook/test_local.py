@@ -25,9 +25,8 @@ from hashhub.hashes import Hash
 from hashhub.hook import Action, Hook, NoAnswer, open_hook
 from hashhub.hook import copy as copies
 from hashhub.hook import local as local_module
-from hashhub.hook.copy import ListCopy
-from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.judges import CaseJudge
+from hashhub.hook.copy import DIRECTORY, Index, ListCopy
+from hashhub.hook.examiner import CaseJudge
 from hashhub.hook.local import LocalJudge, Sync
 from hashhub.model import EntryState, Marking, Query, Record, VariantHashes, Verdict, now
 from tests.hook.local_copies import Local
@@ -307,8 +306,8 @@ def test_a_damaged_index_says_nothing_and_is_written_anew(local: Local, judges: 
 def test_an_index_that_is_damaged_under_the_hook_says_nothing_until_it_is_synced(
     local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.matcher.recheck.SECONDS", 0.05)
-    monkeypatch.setattr("hashhub.matcher.recheck.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_LOOK_SECONDS", 0.02)
     with Sync(local.settings) as sync:
         sync.update()
         sync.reindex()

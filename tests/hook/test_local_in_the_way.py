@@ -21,7 +21,7 @@ import pytest
 from hashhub.client import mirror
 from hashhub.desk.hub import client_of
 from hashhub.errors import HashHubError, InvalidArgument, Unavailable
-from hashhub.hook.index import DIRECTORY
+from hashhub.hook.copy import DIRECTORY
 from hashhub.hook.local import Sync
 from hashhub.model import Query, Verdict
 from tests.hook.local_copies import Local

@@ -23,8 +23,7 @@ import pytest
 
 from hashhub.client import mirror
 from hashhub.errors import DataLoss, Unavailable
-from hashhub.hook.copy import CopyReader, ListCopy
-from hashhub.hook.index import DIRECTORY, Index
+from hashhub.hook.copy import DIRECTORY, CopyReader, Index, ListCopy
 from hashhub.hook.local import Sync, make_directories
 from hashhub.hook.settings import HookSettings
 from hashhub.model import EntryState, Record

@@ -12,7 +12,7 @@ import pytest
 
 from hashhub.client import Client, mirror
 from hashhub.hashes import SEARCHED, Hash
-from hashhub.hook.judges import options_of
+from hashhub.hook.examiner import options_of
 from hashhub.model import (
     Entry,
     EntryState,

@@ -12,7 +12,7 @@ from hashhub.errors import Reason, Unavailable
 from hashhub.hashes import parse
 from hashhub.hook import Action
 from hashhub.hook.core import Hook
-from hashhub.hook.judges import HubBreaker, HubJudge
+from hashhub.hook.examiner import HubBreaker, HubJudge
 from hashhub.hook.settings import HookSettings
 from hashhub.model import MatchOptions, MatchResult, Query, Verdict
 

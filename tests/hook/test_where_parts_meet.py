@@ -24,11 +24,11 @@ from hashhub.errors import FailedPrecondition, HashHubError, Reason
 from hashhub.hashes import Hash
 from hashhub.hook import Action, Decision, FollowUp, Hook, HookSettings, NoAnswer, WithoutAnswer
 from hashhub.hook.decorator import UploadRefused, checked_upload
+from hashhub.hook.examiner import CaseJudge, MediaAnswer
 from hashhub.hook.factory import open_vault
 from hashhub.hook.forms import answer_to
-from hashhub.hook.judges import CaseJudge, MediaAnswer
+from hashhub.hook.hashing import UploadBytes
 from hashhub.hook.settings import AppSettings, OnHold
-from hashhub.hook.upload_bytes import UploadBytes
 from hashhub.hook.wsgi import WSGIUploadHook
 from hashhub.model import MatchResult, MediaResult, ReasonLine, Verdict
 from hashhub.senders import ByteBudget

@@ -266,8 +266,8 @@ class TestRestarts:
     def test_a_snapshot_that_is_damaged_under_the_hub_is_rebuilt(
         self, open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hashhub.matcher.recheck.SECONDS", 0.05)
-        monkeypatch.setattr("hashhub.matcher.recheck.LOOK_SECONDS", 0.02)
+        monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_SECONDS", 0.05)
+        monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_LOOK_SECONDS", 0.02)
         hub = open_hub()
         desk = Desk(hub)
         desk.hash_set("alpha/list")

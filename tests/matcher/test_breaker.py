@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.matcher import CircuitBreaker, Matcher
-from hashhub.matcher.breaker import CALLERS, COUNTERS, PAIRS, QueryBreaker
+from hashhub.matcher.search import CALLERS, COUNTERS, PAIRS, QueryBreaker
 
 Digests = NDArray[np.uint8]
 
@@ -37,7 +37,7 @@ def test_a_digest_near_many_different_queries_is_marked(monkeypatch: pytest.Monk
     window.
     """
     clock = [0.0]
-    monkeypatch.setattr("hashhub.matcher.breaker.time", Mock(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("hashhub.matcher.search.time", Mock(monotonic=lambda: clock[0]))
     settings = CircuitBreaker(share=0.5, min_hits=20, window_seconds=60.0)
     with Matcher(circuit_breaker=settings) as matcher:
         matcher.apply(1, add={"PDQ": np.concatenate([BLANK, ITEM])})

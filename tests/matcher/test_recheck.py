@@ -18,8 +18,8 @@ from tests.matcher.test_snapshot import PDQ, current, digests, publish
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.matcher.recheck.SECONDS", 0.05)
-    monkeypatch.setattr("hashhub.matcher.recheck.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_LOOK_SECONDS", 0.02)
 
 
 def soon(holds: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -45,7 +45,7 @@ def test_each_file_is_compared_again(
     tmp_path: Path, part: str, is_small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_small:
-        monkeypatch.setattr("hashhub.matcher.recheck._PIECE", 4_096)
+        monkeypatch.setattr("hashhub.matcher.compaction._PIECE", 4_096)
     publish(tmp_path)
     with Matcher(tmp_path) as matcher:
         time.sleep(0.3)
@@ -98,7 +98,7 @@ def test_the_next_one_compares_when_that_process_ends(tmp_path: Path) -> None:
 
 
 def test_damaged_rows_are_not_written_into_a_sound_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.matcher.recheck.LOOK_SECONDS", 3600.0)  # found by nobody before
+    monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_LOOK_SECONDS", 3600.0)  # found by nobody before
     publish(tmp_path)
     with Matcher(tmp_path) as matcher:
         flip(max(current(tmp_path).glob("*.rows"), key=lambda p: p.stat().st_size))

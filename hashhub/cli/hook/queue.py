@@ -200,7 +200,7 @@ _SENDING: Final = (FeedbackState.SENT, FeedbackState.QUEUED, FeedbackState.REFUS
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Uploads to ask about.")
 def recheck(session: Session, desk: Desk, *, limit: int) -> None:
     """Ask the hub again about uploads that were held or blocked. What was withdrawn there is shown, not released."""
-    from hashhub.hook.judges import HubJudge
+    from hashhub.hook.examiner import HubJudge
 
     judge = HubJudge(desk.settings)
     try:

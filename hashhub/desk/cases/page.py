@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from hashhub.desk.cases.clocks import in_utc
 
 if TYPE_CHECKING:
-    from hashhub.desk.cases.copies import CaseCopy, Scan
-    from hashhub.desk.cases.life import CaseRecord
+    from hashhub.desk.cases.life import CaseCopy, CaseRecord, Scan
 
 
 def page(record: CaseRecord) -> str:

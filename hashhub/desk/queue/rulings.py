@@ -10,8 +10,8 @@ from hashhub.desk.people import ACCOUNT
 from hashhub.desk.queue.reviews import LaterAnswers, ReviewSender
 from hashhub.desk.queue.stored_decision import StoredDecision, changes_since, facts_of, hits_of, is_of_now, recorded
 from hashhub.desk.queue.view import ReviewQueue, RulingCode
-from hashhub.desk.rechecks import queue_follow_up
 from hashhub.desk.records import HOOK, UploadState
+from hashhub.desk.rounds import queue_follow_up
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
 from hashhub.hashes import is_exact
 from hashhub.model import ReviewKind, now

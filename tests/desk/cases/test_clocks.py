@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from hashhub.desk.cases.clocks import Standing, rules
-from hashhub.desk.cases.copies import Scan
 from hashhub.desk.cases.item import CaseItem
-from hashhub.desk.cases.life import CaseOutcome, Cases
+from hashhub.desk.cases.life import CaseOutcome, Cases, Scan
 from tests.desk.cases.parts import opened
 
 

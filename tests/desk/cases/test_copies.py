@@ -15,9 +15,8 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.desk.cases.clocks import Standing
-from hashhub.desk.cases.copies import MOST_COPIES, CopyState
 from hashhub.desk.cases.item import CaseItem
-from hashhub.desk.cases.life import CaseOutcome, Cases
+from hashhub.desk.cases.life import MOST_COPIES, CaseOutcome, Cases, CopyState
 from hashhub.desk.cases.page import page
 from hashhub.desk.records import Records
 from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
@@ -236,7 +235,7 @@ class TestScan:
         self, cases: Cases, item: CaseItem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert MOST_COPIES == 100_000
-        monkeypatch.setattr("hashhub.desk.cases.copies.MOST_COPIES", 2)
+        monkeypatch.setattr("hashhub.desk.cases.life.MOST_COPIES", 2)
         case = opened(cases, item, places=("a", "b"))
         with pytest.raises(LimitExceeded):
             cases.copies.add(case.name, "c", "MD5 exactly", actor="ann")

@@ -17,7 +17,7 @@ from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
 from hashhub.errors import Unavailable
 from hashhub.hook import Action, open_hook
-from hashhub.hook.judges import CaseJudge
+from hashhub.hook.examiner import CaseJudge
 from hashhub.model import Query, ReasonLine, Verdict
 from hashhub.testing.pictures import picture
 from tests.desk.cases.parts import SEED, Fixed, encoded, opened, query

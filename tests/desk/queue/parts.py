@@ -18,7 +18,7 @@ from hashhub.desk.settings import QueueSettings
 from hashhub.hashes import Hash
 from hashhub.hashing import hash_media
 from hashhub.hook import HookSettings
-from hashhub.hook.judges import HubJudge
+from hashhub.hook.examiner import HubJudge
 from hashhub.model import MatchResult, Principal, Query, Role, Verdict
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, put
