@@ -196,7 +196,7 @@ class ReceivedFile(msgspec.Struct, frozen=True, kw_only=True):
 class RequestIntake:
     """One request's body. Write each piece, decide over what `take` returns, then `end`; close it in any case.
 
-    with Intake(…) as intake:
+    with RequestIntake(…) as intake:
         for piece in body:
             intake.write(piece)
             files += [ended.decide() for ended in intake.take()]
@@ -231,7 +231,7 @@ class RequestIntake:
         self.body = UploadBytes(memory, app.max_request_bytes, is_digested=False)
         self._file: IO[bytes] | None = None
         self._taken: list[ReceivedFile] = []
-        self._reader: FormReader | _Whole
+        self._reader: FormReader | _WholeBody
         if "multipart" in content_type.lower():
             self._reader = FormReader(
                 content_type,
@@ -242,7 +242,7 @@ class RequestIntake:
                 max_field_bytes=app.max_field_bytes,
             )
         else:
-            self._reader = _Whole(content_type, receive, self.body)
+            self._reader = _WholeBody(content_type, receive, self.body)
 
     def __enter__(self) -> Self:
         return self
@@ -347,7 +347,7 @@ def _parameters(value: str) -> tuple[str, dict[str, str]]:
     return kind.strip(" \t").lower(), parameters
 
 
-class _Whole:
+class _WholeBody:
     """A body that is no form: one file unless it is text."""
 
     unchecked: Final = ()
@@ -356,7 +356,7 @@ class _Whole:
         self._receive = receive
         self._body = body
         self._is_ended = False
-        self._text = _Text()
+        self._text = _PlainText()
         self._upload: Upload | None = None
         kind = content_type.partition(";")[0].strip(" \t").lower()
         if kind and not _TEXT_TYPES.fullmatch(kind):
@@ -424,7 +424,7 @@ class FormReader:
         self._parts = self._files = self._other_parts = 0
         self._field = self._filename = ""
         self._is_looked_at = True
-        self._text: _Text | None = None  # while the part may be text
+        self._text: _PlainText | None = None  # while the part may be text
         self._came = bytearray()  # of a part that is text so far
         self._upload: Upload | None = None
         self._has_data = False
@@ -532,7 +532,7 @@ class FormReader:
         self._parts += 1
         self._field, self._filename = part.field, part.filename
         self._is_looked_at = self._fields is None or self._field in self._fields
-        self._text = None if part.is_file else _Text()
+        self._text = None if part.is_file else _PlainText()
         self._has_data = False
         if part.is_file:
             self._begin_file()
@@ -646,7 +646,7 @@ def _headers(lines: bytes) -> dict[str, str]:
     return headers
 
 
-class _Text:
+class _PlainText:
     """Whether bytes are UTF-8 without control characters: no picture is, but for `_is_text_picture`."""
 
     def __init__(self) -> None:

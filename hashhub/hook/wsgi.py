@@ -118,7 +118,7 @@ class WSGIUploadHook(UploadMiddleware):
         environ["wsgi.input_terminated"] = True
         environ["CONTENT_LENGTH"] = str(intake.body.size)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
-        return _Closing(self._app(environ, start_response), intake)
+        return _AppAnswer(self._app(environ, start_response), intake)
 
     def _take_in(self, intake: RequestIntake, pieces: Iterable[bytes], pace: SenderPace) -> list[CheckedFile]:
         files: list[CheckedFile] = []
@@ -158,7 +158,7 @@ def _path(environ: Environ, name: str) -> str:
     return str(environ.get(name, "")).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-class _Closing:
+class _AppAnswer:
     """An app's answer; the body's memory is freed with it."""
 
     def __init__(self, answer: Iterable[bytes], intake: RequestIntake) -> None:

@@ -2,10 +2,9 @@
 
     call ──> the token's quota of calls ──> the limiter ──> bytes: the limiter's budget, the token's quota ──> read
 
-A quota is what one token may have in use at a time of what all use; an operator can give a token another than the
-settings say. All workers count together, in memory that they share. A limiter is of one process: so many calls of a
-kind work and wait, so that no kind waits for another. Tokens take turns, and none can take a limiter for itself:
-docs/decisions/0018. A refusal is LimitExceeded with a time to retry after.
+A quota is what one token may have in use at a time, at all workers together, of what all tokens use; an operator can
+set it for a token. A limiter is of one process: so many calls of a kind work and wait, and no kind waits for another.
+Tokens take turns (docs/decisions/0018). A refusal is LimitExceeded with a time to retry after.
 """
 
 from __future__ import annotations
@@ -381,57 +380,44 @@ class Admission:
         self, quotas: TokenQuotas, principal: Principal, limiter: Limiter, quota: str, most_bytes: int
     ) -> None:
         self._quotas, self._principal, self._limiter, self._quota = quotas, principal, limiter, quota
-        self._bytes = most_bytes if limiter.budget else 0
+        self._bytes = most_bytes
 
     async def __aenter__(self) -> Self:
-        self._quotas.take(self._principal, self._quota)
-        try:
-            await self._enter_room()
-        except BaseException:
-            self._quotas.give(self._principal.name, self._quota)
-            raise
+        token, budget = self._principal.name, self._limiter.budget
+        with contextlib.ExitStack() as held:
+            self._quotas.take(self._principal, self._quota)
+            held.callback(self._quotas.give, token, self._quota)
+            with self._counted_refusal():
+                await self._limiter.enter(token)
+            held.callback(self._limiter.leave, token)
+            if budget is not None and self._bytes:
+                self._quotas.take(self._principal, "message_bytes", self._bytes)
+                held.callback(lambda: self._quotas.give(token, "message_bytes", self._bytes))
+                with self._counted_refusal():
+                    take_bytes(budget, token, self._bytes)
+                held.callback(lambda: budget.give_back(self._bytes, token))
+            self._held = held.pop_all()
         return self
 
-    async def _enter_room(self) -> None:
+    @contextlib.contextmanager
+    def _counted_refusal(self) -> Iterator[None]:
         try:
-            await self._limiter.enter(self._principal.name)
+            yield
         except LimitExceeded:
-            self._quotas.count_refusal(self._limiter.name)
-            raise
-        try:
-            self._take_bytes()
-        except BaseException:
-            self._limiter.leave(self._principal.name)
-            raise
-
-    def _take_bytes(self) -> None:
-        if not self._bytes or self._limiter.budget is None:
-            return
-        self._quotas.take(self._principal, "message_bytes", self._bytes)
-        try:
-            take_bytes(self._limiter.budget, self._principal.name, self._bytes)
-        except LimitExceeded:
-            self._quotas.give(self._principal.name, "message_bytes", self._bytes)
             self._quotas.count_refusal(self._limiter.name)
             raise
 
     def settle(self, message: Message) -> None:
         """Give back what was set aside beyond the request's real size. May be called on any thread."""
-        if self._bytes > (size := message.ByteSize() if self._bytes else 0):
-            self._give_bytes(self._bytes - size)
-            self._bytes = size
-
-    def _give_bytes(self, count: int) -> None:
-        if count > 0 and self._limiter.budget is not None:
-            self._limiter.budget.give_back(count, self._principal.name)
-            self._quotas.give(self._principal.name, "message_bytes", count)
+        if self._limiter.budget is not None and (beyond := self._bytes - message.ByteSize()) > 0:
+            self._bytes -= beyond
+            self._limiter.budget.give_back(beyond, self._principal.name)
+            self._quotas.give(self._principal.name, "message_bytes", beyond)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._give_bytes(self._bytes)
-        self._limiter.leave(self._principal.name)
-        self._quotas.give(self._principal.name, self._quota)
+        self._held.close()
 
 
 HELD: Final = ("calls", "streams", "message_bytes")

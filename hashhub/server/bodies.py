@@ -1,12 +1,11 @@
 """Bytes of requests: how many are held at a time, how long they may take to come, and how they are unpacked.
 
-A body over HTTP is kept only after its sender was authenticated and only within the budget, until its call has ended.
-One of known length takes its part at once, so that it is refused before it is sent and not in the middle. Of a refused
-request's body a little is read and thrown away: a client that is still sending would see its connection break instead
-of the answer.
+A body over HTTP is kept only after its sender was authenticated and within the budget, until its call has ended. One of
+known length takes its part at once, so that it is refused before it is sent. Of a refused request's body a little is
+read: a client that still sends would see its connection break instead of the answer.
 
-gRPC would unpack each message to the size of the largest one before anybody knows whose it is: 30 KB of a stranger
-became 31 MB. So it hands messages on as they come, and `unpacked` unpacks them.
+gRPC would unpack each message before anybody knows whose it is: 30 KB of a stranger became 31 MB. So it hands messages
+on as they come, and `unpacked` unpacks them.
 """
 
 from __future__ import annotations

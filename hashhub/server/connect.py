@@ -41,23 +41,22 @@ _WORTH_PACKING: Final = 1024  # bytes
 _LEVEL: Final = 1
 _END_OF_STREAM: Final = 0b10
 _UNIMPLEMENTED: Final = "unimplemented"
+_LATE: Final = "deadline_exceeded"
 
-_STATUS: Final[Mapping[str, int]] = {
-    # As the protocol maps them.
-    "canceled": 499,
-    "invalid_argument": 400,
-    "failed_precondition": 400,
-    "unauthenticated": 401,
-    "permission_denied": 403,
-    "not_found": 404,
-    "already_exists": 409,
-    "aborted": 409,
-    "resource_exhausted": 429,
-    "internal": 500,
-    "data_loss": 500,
-    _UNIMPLEMENTED: 501,
-    "unavailable": 503,
-    "deadline_exceeded": 504,
+STATUS: Final[Mapping[StatusCode, int]] = {
+    # As the protocol maps them, and googleapis for plain JSON (google/rpc/code.proto).
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.FAILED_PRECONDITION: 400,
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ALREADY_EXISTS: 409,
+    StatusCode.ABORTED: 409,
+    StatusCode.CANCELLED: 499,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.DATA_LOSS: 500,
+    StatusCode.INTERNAL: 500,
 }
 
 
@@ -142,7 +141,9 @@ def pack(body: bytes, accepted: str) -> tuple[bytes, bool]:
 
 def status_of(error: HashHubError | Unimplemented) -> int:
     """Return the HTTP status under which the protocol sends this error."""
-    return _STATUS[_code(error)]
+    if isinstance(error, Unimplemented):
+        return 501
+    return 504 if _code(error) == _LATE else STATUS[error.code]
 
 
 def error_json(error: HashHubError | Unimplemented) -> bytes:
@@ -177,7 +178,7 @@ def _code(error: HashHubError | Unimplemented) -> str:
     if isinstance(error, Unimplemented):
         return _UNIMPLEMENTED
     if error.code is StatusCode.UNAVAILABLE and error.reason is Reason.DEADLINE_EXCEEDED:
-        return "deadline_exceeded"
+        return _LATE
     if error.code is StatusCode.CANCELLED:
         return "canceled"  # as the protocol spells it
     return error.code.lower()

@@ -37,21 +37,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.server")
 
-STATUS: Final[Mapping[StatusCode, int]] = {
-    # As googleapis maps them (google/rpc/code.proto).
-    StatusCode.INVALID_ARGUMENT: 400,
-    StatusCode.FAILED_PRECONDITION: 400,
-    StatusCode.UNAUTHENTICATED: 401,
-    StatusCode.PERMISSION_DENIED: 403,
-    StatusCode.NOT_FOUND: 404,
-    StatusCode.ALREADY_EXISTS: 409,
-    StatusCode.ABORTED: 409,
-    StatusCode.CANCELLED: 499,
-    StatusCode.RESOURCE_EXHAUSTED: 429,
-    StatusCode.UNAVAILABLE: 503,
-    StatusCode.DATA_LOSS: 500,
-    StatusCode.INTERNAL: 500,
-}
 _SHOWN: Final = 300  # characters of what the JSON parser says
 _LONGEST_TEXT: Final = 1 << 20  # characters
 _EXTRA: Final = 64 * 1024  # bytes that JSON may take beyond base64
@@ -163,7 +148,7 @@ class HTTPListener:
     ) -> None:
         """Answer with the error's status as JSON, under `status` or the HTTP code that its own code maps to."""
         if not status:
-            status = 413 if error.reason is Reason.TOO_LARGE else STATUS[error.code]
+            status = 413 if error.reason is Reason.TOO_LARGE else connect.STATUS[error.code]
         await self._say(request, status, _to_json(wire.error_to_status(error)), *_advice(error), *headers)
 
     async def refuse_connect(

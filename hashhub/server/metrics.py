@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter as Counted
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -198,7 +198,7 @@ def _family(name: str, values: Mapping[str, float]) -> MetricFamily:
     )
 
 
-class MergedMetrics:
+class MergedMetrics(Collector):
     """What all workers have reported, by worker. Thread-safe."""
 
     def __init__(self) -> None:
@@ -231,9 +231,10 @@ class MergedMetrics:
 
     def text(self) -> str:
         """Return a scrape in Prometheus' text format."""
-        return generate_latest(_Collector(self._metrics())).decode()
+        return generate_latest(self).decode()
 
-    def _metrics(self) -> list[Metric]:
+    def collect(self) -> list[Metric]:
+        """Return the metrics as the library has them."""
         values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
         with self._lock:
             for worker, counted in self._of_the_dead.items():
@@ -255,11 +256,3 @@ class MergedMetrics:
                 metric.add_sample(name, dict(labels), value)
             metrics.append(metric)
         return metrics
-
-
-class _Collector(Collector):
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._metrics
