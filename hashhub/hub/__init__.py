@@ -78,6 +78,7 @@ class Hub:
         self._withdrawal_log = WithdrawalLog(Path(config.data) / FILE_NAME, store)
         self.follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
         erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
+        self.readiness = self.follower.readiness
         self.renewals = Renewals(store)
         open_time = timedelta(days=config.open_import_days)
         self.housekeeping = Housekeeping(
@@ -90,7 +91,7 @@ class Hub:
             lambda: self.contribute.tidying.wake(),  # noqa: PLW0108 - it is made below
         )
         self.finder = ConflictFinder(store)
-        self.condition = Condition(store, self.follower)
+        self.condition = Condition(store, self.readiness)
         self.tally = Tally()
         self.tokens = Tokens(store)
         self.groups = Groups(store)
@@ -105,9 +106,9 @@ class Hub:
         self.conflicts = Conflicts(store)
         self.history = History(store, self.follower)
         self.learned = DisclosureCounter(store, config)
-        self.match = Match(store, matcher, self.catalogue, self.follower, config, self.tally, self.learned)
+        self.match = Match(store, matcher, self.catalogue, self.readiness, config, self.tally, self.learned)
         self.live = Live(self.match, config)
-        self.policies = Policies(store, matcher, self.catalogue, self.follower, self.learned)
+        self.policies = Policies(store, matcher, self.catalogue, self.readiness, self.learned)
         self.changes = Changes(store)
         self.schemes = Schemes(store, self.catalogue)
         self.exports = Exports(store, self.changes, self.catalogue)
@@ -194,7 +195,7 @@ class Hub:
     @property
     def is_ready(self) -> bool:
         """Whether the matcher has caught up: until then matching raises Unavailable."""
-        return self.follower.is_ready
+        return self.readiness.is_ready
 
     def threads(self) -> list[Background]:
         """Return what goes on in the background."""

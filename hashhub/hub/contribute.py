@@ -324,7 +324,7 @@ class Contribute:
         return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
     def _tidy(self) -> None:
-        while not self._follower.is_ready:  # at the start uploads come first
+        while not self._follower.readiness.is_ready:  # at the start uploads come first
             if self.tidying.wait(_LOOK_SECONDS):
                 return
         self._store.commits.tidy(self.tidying.wait)

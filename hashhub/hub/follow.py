@@ -20,6 +20,7 @@ import numpy as np
 
 from hashhub.background import Background
 from hashhub.errors import FailedPrecondition, Reason, Unavailable
+from hashhub.hub.health import Readiness
 from hashhub.model import ChangeKind, EntryState, set_key_of
 from hashhub.store import Position
 from hashhub.store.idset import ascending
@@ -44,7 +45,6 @@ LONG_PAUSES: Final = 150  # of them, a minute: what is to be swept must not grow
 LONGEST_HOLD_UP: Final = 60.0  # seconds that a sweep waits for staged lists, likewise
 _SPARED_SECONDS: Final = 60.0  # for which digests that were staged are spared, before it is looked which still are
 _MOST_TABLES: Final = 32  # of such digests, before they become one
-STALE_SECONDS: Final = 5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
 _CHECK_SECONDS: Final = 0.02  # between looks whether a snapshot that was opened has been checked
 _ACTIVE: Final = (EntryState.ACTIVE,)
 _GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
@@ -130,8 +130,7 @@ class Follower:
             pause=poll_interval,
             longest_pause=max(1.0, poll_interval),
         )
-        self._ready = threading.Event()
-        self._looked = time.monotonic()  # when the matcher was last known to have everything
+        self.readiness = Readiness(matcher, poll_interval)
         self._restored = False
 
     def start(self, *, wait: bool = True) -> None:
@@ -147,30 +146,6 @@ class Follower:
             self._moved.notify_all()
         self.thread.close()
         self.noting.close()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the matcher has caught up since the start, and no backup was restored since."""
-        return self._ready.is_set()
-
-    def seconds_behind(self) -> float:
-        """Return for how many seconds the matcher has not been known to have everything; since the start until then."""
-        return time.monotonic() - self._looked
-
-    def require_ready(self) -> None:
-        """Raise Unavailable unless the matcher has caught up: one that lacks entries must not answer NO_MATCH."""
-        if self._matcher.is_damaged:
-            why = "the index that answers is damaged, and is rebuilt from the database; retry in a moment"
-        elif not self._ready.is_set():
-            why = "the matcher is still reading the hub's entries; retry in a moment"
-        elif time.monotonic() - self._looked > STALE_SECONDS + 2 * self._poll_interval:
-            why = (
-                "the hub has not been able to look for changes for some seconds, so it may not know what was just "
-                "listed; retry in a moment"
-            )
-        else:
-            return
-        raise Unavailable(why, reason=Reason.MATCHER_NOT_READY, retry_after=1.0)
 
     def wait(self, after_revision: int, timeout: float) -> bool:
         """Return True once the matcher is past `after_revision`, False after `timeout` seconds or at the end."""
@@ -226,7 +201,7 @@ class Follower:
                 self._matcher.apply(target)
             # Schemes and policies of the store take effect with it: matching asks for them without a look of its own.
             self._store.resources.registry()
-            self._ready.set()
+            self.readiness.is_ready = True
             moved = self._matcher.revision != before
         if moved:
             with self._moved:
@@ -244,7 +219,7 @@ class Follower:
         """Raise Unavailable where the database has not been where the matcher has, and this process cannot rebuild."""
         self._restored |= target < self._matcher.revision or (is_foreign and self._position is not None)
         if self._restored:
-            self._ready.clear()
+            self.readiness.is_ready = False
             raise Unavailable(
                 f"the database, now at revision {target}, was restored from an older backup: it has not been where "
                 f"this hub saw it (revision {self._matcher.revision}); restart the hub",
@@ -274,10 +249,10 @@ class Follower:
             looked = time.monotonic()
             changes = self._store.feeds.matcher_changes(self._matcher.revision, _PAGE)
             if not changes:
-                self._looked, self.gathering_since = looked, None
+                self.readiness.looked, self.gathering_since = looked, None
                 break
             if gathers and self._may_gather(changes, target):
-                self._looked = looked  # nobody sees these: what matches is known
+                self.readiness.looked = looked  # nobody sees these: what matches is known
                 break
             self.gathering_since = None
             if changes[-1].revision > position.revision:
@@ -293,13 +268,13 @@ class Follower:
                 if following is None or following.revision != part[-1].revision:
                     self._matcher.apply(part[-1].revision)
             if len(changes) < _PAGE:  # these were all that there were, whatever was committed meanwhile
-                self._looked = looked
+                self.readiness.looked = looked
 
     def _may_gather(self, changes: Sequence[MatcherChange], target: int) -> bool:
         """Whether changes, the first that the matcher lacks, can wait for more, each costing a look-up and a merge; not
         once anything else happened up to `target`: who waits for that must not wait for the pieces before it.
         """
-        if not self._ready.is_set():
+        if not self.readiness.is_ready:
             return False
         staged = {change.revision for change in changes if change.kind == "STAGED"}
         if len(staged) < max(target, changes[-1].revision) - self._matcher.revision:
@@ -321,7 +296,7 @@ class Follower:
         and then spares what is. Only the publisher of snapshots sweeps; others adopt what it publishes.
         """
         with self._lock:
-            if not self.mark.is_ours or not self._ready.is_set():
+            if not self.mark.is_ours or not self.readiness.is_ready:
                 return False
             if not self._store.feeds.is_staging():
                 self._spared = None

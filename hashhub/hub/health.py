@@ -13,18 +13,19 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub.background import Background
-from hashhub.errors import HashHubError
+from hashhub.errors import HashHubError, Reason, Unavailable
 from hashhub.model import Counts, MatchResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from hashhub.hub.follow import Follower
+    from hashhub.matcher import Matcher
     from hashhub.store import Store
 
 _SECONDS: Final = 1.0  # between two looks at the database
 ANSWER_SECONDS: Final = 5.0  # a look that takes longer than this is no answer
+STALE_SECONDS: Final = 5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
 _ONE_RENEWAL_SECONDS: Final = 600.0
 _INTERVALS: Final = 10
 _LEAST_INTERVALS: Final = 3
@@ -41,13 +42,44 @@ class Need(StrEnum):
     MATCHER = "MATCHER"  # it has caught up, and is not behind
 
 
+class Readiness:
+    """Whether the matcher may answer. Its follower sets `is_ready`: it has caught up since the start, and no backup was
+    restored since; and `looked`: when it was last known to have everything.
+    """
+
+    def __init__(self, matcher: Matcher, poll_interval: float) -> None:
+        self._matcher = matcher
+        self._poll_interval = poll_interval
+        self.is_ready = False
+        self.looked = time.monotonic()
+
+    def seconds_behind(self) -> float:
+        """Return for how many seconds the matcher has not been known to have everything; since the start until then."""
+        return time.monotonic() - self.looked
+
+    def require(self) -> None:
+        """Raise Unavailable unless the matcher has caught up: one that lacks entries must not answer NO_MATCH."""
+        if self._matcher.is_damaged:
+            why = "the index that answers is damaged, and is rebuilt from the database; retry in a moment"
+        elif not self.is_ready:
+            why = "the matcher is still reading the hub's entries; retry in a moment"
+        elif time.monotonic() - self.looked > STALE_SECONDS + 2 * self._poll_interval:
+            why = (
+                "the hub has not been able to look for changes for some seconds, so it may not know what was just "
+                "listed; retry in a moment"
+            )
+        else:
+            return
+        raise Unavailable(why, reason=Reason.MATCHER_NOT_READY, retry_after=1.0)
+
+
 class Condition:
     """Which needs are met, by one small look a second: a probe is answered at once while the database hangs."""
 
-    def __init__(self, store: Store, follower: Follower) -> None:
+    def __init__(self, store: Store, readiness: Readiness) -> None:
         """Until the first look was made the database counts as read: it was, a moment ago, to open it."""
         self._store = store
-        self._follower = follower
+        self._readiness = readiness
         self._answered = time.monotonic()
         self._is_answering = True
         self._has_room = True
@@ -76,7 +108,7 @@ class Condition:
         if self._has_room:
             needs.add(Need.ROOM)
         with suppress(HashHubError):
-            self._follower.require_ready()
+            self._readiness.require()
             needs.add(Need.MATCHER)
         return frozenset(needs)
 

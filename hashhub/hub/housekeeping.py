@@ -133,7 +133,7 @@ class Housekeeping:
             if purged and not erased:
                 return  # entries go by age in many pieces: once that has ended
         last = self._last_erasure
-        if last > self._erased_upto and self._follower.is_ready and self._matcher.revision >= last:
+        if last > self._erased_upto and self._follower.readiness.is_ready and self._matcher.revision >= last:
             self._matcher.rebuild(self._matcher.revision, self._store.feeds.all_digests())
             self._erased_upto = last
             try:

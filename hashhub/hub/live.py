@@ -81,7 +81,7 @@ class LiveStream:
     """
 
     def __init__(self, match: Match, options: LiveOptions, policy: Policy) -> None:
-        self._store, self._matcher, self._follower = match.store, match.matcher, match.follower
+        self._store, self._matcher, self._readiness = match.store, match.matcher, match.readiness
         self._match, self._tally = match, match.tally
         self._options, self._policy = options, policy
         gap = _GAP_FRAMES * 1000 / options.frames_per_second
@@ -221,7 +221,7 @@ class LiveStream:
     def _look_up(self, principal: Principal, query: Query) -> tuple[dict[int, Hit], dict[int, bool]]:
         """Return what the query hits, by entry, and of all that is tracked whether one such frame is enough."""
         self._match.learned.check(principal, self._options.match.max_distances)
-        self._follower.require_ready()
+        self._readiness.require()
         by_query, _ = look_up(
             VisibleLists(self._store, principal),
             self._matcher,

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from hashhub.config import Config
-    from hashhub.hub.follow import Follower
-    from hashhub.hub.health import Tally
+    from hashhub.hub.health import Readiness, Tally
     from hashhub.hub.playback import VideoPlayback
     from hashhub.hub.schemes import Catalogue
     from hashhub.matcher import Matcher, SegmentHits
@@ -77,7 +76,7 @@ class Match:
         store: Store,
         matcher: Matcher,
         catalogue: Catalogue,
-        follower: Follower,
+        readiness: Readiness,
         config: Config,
         tally: Tally,
         learned: DisclosureCounter,
@@ -88,7 +87,7 @@ class Match:
         self.store = store
         self.matcher = matcher
         self._catalogue = catalogue
-        self.follower = follower
+        self.readiness = readiness
         self.media_pool = MediaPool(
             children=config.media_children(),
             max_queued=config.max_queued_media,
@@ -107,7 +106,7 @@ class Match:
         """Answer as `hashes` where nothing is hit at usual distances; else None, and fill `searched`. Never waits."""
         access.allow(principal, *_MAY_MATCH)
         check_queries((query,), options)
-        self.follower.require_ready()
+        self.readiness.require()
         searched = searched or SearchedAt()
         revision = searched.revision = self.matcher.revision
         is_wide = any(d > (SEARCHED[name].default_max_distance or 0) for name, d in options.max_distances.items())
@@ -177,7 +176,7 @@ class Match:
         """Take the steps of `hashes` from (2) on, and return besides by which algorithms each query hit entries."""
         check_queries(queries, options)
         self.learned.check(principal, options.max_distances)
-        self.follower.require_ready()
+        self.readiness.require()
         revision = searched.revision if searched and searched.by_algorithm else self.matcher.revision
         results, hit_by = answers(  # (2) to (6)
             VisibleLists(self.store, principal),
@@ -289,7 +288,7 @@ class Match:
         """
         access.allow(principal, *_MAY_MATCH)
         self.learned.check(principal, options.max_distances)
-        self.follower.require_ready()
+        self.readiness.require()
         revision = self.matcher.revision
         lists = VisibleLists(self.store, principal)
         evidence = gather(

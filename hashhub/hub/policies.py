@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from hashhub.hub.follow import Follower
+    from hashhub.hub.health import Readiness
     from hashhub.hub.match import DisclosureCounter
     from hashhub.hub.schemes import Catalogue
     from hashhub.matcher import Matcher
@@ -77,7 +77,7 @@ class Policies:
         store: Store,
         matcher: Matcher,
         catalogue: Catalogue,
-        follower: Follower,
+        readiness: Readiness,
         learned: DisclosureCounter,
         *,
         rest: Callable[[float], None] = time.sleep,
@@ -86,7 +86,7 @@ class Policies:
         self._store = store
         self._matcher = matcher
         self._catalogue = catalogue
-        self._follower = follower
+        self._readiness = readiness
         self._learned = learned
         self._rest = rest
 
@@ -183,7 +183,7 @@ class Policies:
         policy = self._catalogue.now().policies.get(options.policy)
         check_queries((query,), options)
         self._learned.check(principal, options.max_distances)
-        self._follower.require_ready()
+        self._readiness.require()
         revision = self._matcher.revision
         evidence = gather(
             VisibleLists(self._store, principal),
@@ -240,7 +240,7 @@ class Policies:
         chosen = _TrialQueries(queries) if since is None else self._queries_of(principal, since, options)
         queries = chosen.queries
         check_queries(queries, options)
-        self._follower.require_ready()
+        self._readiness.require()
         revision = self._matcher.revision
         changes = _VerdictChanges()
         policies = (now_in_force, candidate)

@@ -174,7 +174,7 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[MetricFamily]:
         _family("hashhub_matcher_bytes", {name: a.nbytes for name, a in algorithms.items()}),
         _family("hashhub_matcher_revision", {"": matcher.revision}),
         _family("hashhub_matcher_revisions_behind", {"": max(0, hub.condition.revision - matcher.revision)}),
-        _family("hashhub_matcher_seconds_behind", {"": hub.follower.seconds_behind()}),
+        _family("hashhub_matcher_seconds_behind", {"": hub.readiness.seconds_behind()}),
         _family("hashhub_matcher_damages_total", {"": matcher.damages}),
         _family("hashhub_background_failing", {thread.name: bool(thread.warning) for thread in threads}),
         _family("hashhub_background_failures_total", {thread.name: thread.failures for thread in threads}),

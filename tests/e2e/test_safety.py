@@ -15,7 +15,7 @@ import pytest
 from hashhub.config import Config
 from hashhub.errors import Reason, Unavailable
 from hashhub.hashes import Hash
-from hashhub.hub import Hub, follow
+from hashhub.hub import Hub
 from hashhub.matcher.snapshot import Directory
 from hashhub.model import (
     Contributor,
@@ -74,7 +74,7 @@ def data(sqlite_directory: Path) -> Path:
 def test_a_hub_that_cannot_look_for_changes_does_not_say_that_there_is_nothing(
     data: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(follow, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr("hashhub.hub.health.STALE_SECONDS", 0.3)
     config = Config(data=str(data), poll_interval=0.05)
     with Hub.open(config) as here, Hub.open(config, publisher=False) as there:
         here.start()

@@ -253,7 +253,7 @@ Open = Callable[..., Hub]
 @pytest.fixture(autouse=True)
 def patient_matchers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still for some seconds is no reason for a matcher to doubt that it knows what is listed."""
-    monkeypatch.setattr("hashhub.hub.follow.STALE_SECONDS", 60.0)
+    monkeypatch.setattr("hashhub.hub.health.STALE_SECONDS", 60.0)
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_a_matcher_that_is_behind_does_not_answer_and_others_do(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve_hub()
-    monkeypatch.setattr("hashhub.hub.follow.STALE_SECONDS", -0.4)  # with twice the interval of 0.2 s: at once
+    monkeypatch.setattr("hashhub.hub.health.STALE_SECONDS", -0.4)  # with twice the interval of 0.2 s: at once
     monkeypatch.setattr(served.hub.follower, "catch_up", lambda: 0)
     served.hub.follower.thread._work = lambda: None
     until(lambda: told(served, "hashhub.v1.MatchService") == NOT_SERVING)
