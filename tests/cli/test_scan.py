@@ -303,11 +303,12 @@ class TestTree:
                 self._entries.close()
 
         scandir = os.scandir
-        monkeypatch.setattr(os, "scandir", Counting)
         names = []
-        for given, path in enumerate(Tree([str(tmp_path)]), 1):
-            assert read <= given + 2 * 10
-            names.append(path.name if isinstance(path, Path) else "")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", Counting)
+            for given, path in enumerate(Tree([str(tmp_path)]), 1):
+                assert read <= given + 2 * 10
+                names.append(path.name if isinstance(path, Path) else "")
         assert sorted(names) == [*(f"{n:03}" for n in range(500)), "last"]
 
     @pytest.mark.usefixtures("quick")

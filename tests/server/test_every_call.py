@@ -57,7 +57,9 @@ _RANDOM: Final = re.compile(
     r"(?<=flicts/)[0-9a-f]+|(?<=onflict )[0-9a-f]{16}|(?<=events/)\d+"
 )
 _DIGESTS_FILE: Final = re.compile(r"(digests/.+)-[0-9a-f]{16}(?=\.parquet)")  # named by content, which has times
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?[.\d]*( ?UTC|Z|\+00:00)?|(?<=evision )[\d,]+")
+_TIME: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?[.\d]*( ?UTC|Z|\+00:00)?|\d+ \w+ \d{4} at \d\d:\d\d|(?<=evision )[\d,]+"
+)
 _ROUNDS: Final = 60  # in which a request is mended
 _READS: Final = re.compile(r"/(Batch)?(Get|List|Search|Match|Explain|Simulate|Summarise|Follow|Export)")
 _BESIDE: Final = {"conflicts", "follow", "matcher-recheck", "note-withdrawals", "retention", "tidy", "webhooks"}
