@@ -29,12 +29,6 @@ from hashhub.model.conflicts import (
     ConflictSummary,
     Severity,
 )
-from hashhub.model.definitions import (
-    Definition,
-    DefinitionKind,
-    SchemeStatus,
-    SignOff,
-)
 from hashhub.model.entries import (
     MAX_BATCH,
     MAX_FRAMES,
@@ -123,6 +117,8 @@ from hashhub.model.resources import (
     Actor,
     Contributor,
     ContributorKind,
+    Definition,
+    DefinitionKind,
     Deletion,
     Effort,
     Group,
@@ -133,7 +129,9 @@ from hashhub.model.resources import (
     Reliability,
     Retention,
     Role,
+    SchemeStatus,
     Shares,
+    SignOff,
     Unclassified,
     now,
 )

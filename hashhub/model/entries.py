@@ -9,8 +9,7 @@ from typing import Final
 import msgspec
 
 from hashhub.hashes import Hash
-from hashhub.model.definitions import SchemeStatus
-from hashhub.model.resources import Contributor, HashSet, Marking, Role
+from hashhub.model.resources import Contributor, HashSet, Marking, Role, SchemeStatus
 
 MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds what one record can cost
 MAX_BATCH: Final = 10_000  # records and rejects in one call: bounds what one call can hold in memory

@@ -562,12 +562,8 @@ class EntryTransitions:
         touch(c, "entry", ids.tolist())
         asked_for = self._requests.of(c, ids)
         update = "UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"
-        remarks = [_released_reasons(packed, is_asked_for=i in asked_for) for i, _, packed in rows]
-        self._db.execute(
-            c,
-            update,
-            [(ACTIVE, pack_reasons(left), revision, row[0]) for row, left in zip(rows, remarks, strict=True)],
-        )
+        remarks = {i: pack_reasons(_released_reasons(packed, is_asked_for=i in asked_for)) for i, _, packed in rows}
+        self._db.execute(c, update, [(ACTIVE, left, revision, i) for i, left in remarks.items()])
         self._writes.add_changes(c, revision, [(UPSERT, IdSet.of(ids), 0)])
 
     def _stand_again(self, c: Connection, rows: Sequence[_Row], revision: int) -> None:
