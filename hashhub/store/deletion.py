@@ -5,8 +5,7 @@
     the last  step writes the event HASH_SET_ERASED, which counts them; the matcher's snapshots are then written anew
 
 A step can be cut off and begun again, and two processes may take steps at once. What is left is the name, which is
-never given again, the key, and events' names and codes. The details of events about its entries and imports go; those
-about its terms stay.
+never given again, the key, and events' names and codes; of details of events those about its terms.
 """
 
 from __future__ import annotations

@@ -1,19 +1,5 @@
-"""Writes of entries that larger transactions share: states, rows of the feed, what goes on to successors, frames of
-videos; large withdrawals; and pages, which say what an import's entries state.
-
-    commit    the event, the changes, and which entries and why: from now on every read takes them for WITHDRAWN
-    settle    the rows, a few thousand in a transaction; then nothing is outstanding any more
-    prepare   of these only what the next commit must find written: holds
-
-`metadata.outstanding` names the revisions whose rows are not all written; a read fetches it in the same statement as
-the rows. Each piece can be written twice, and never touches an entry that was moved since.
-
-Each id from the first to the last has a place in a page; zeros say nothing: the entry must be read. Whatever changes
-what an entry states clears its place.
-
-    content   digests (entry_codec.statement), then classifications as little-endian int32, 0 for none
-    imprints  of the rows of entries as they were staged, WHOLE bytes each (store.events)
-    form      which fields, and how, the digests are of; a page of another form is read as zeros
+"""Writes of entries that larger transactions share: states, rows of the feed, what goes on to successors, large
+withdrawals, frames of videos, and pages of digests of what entries state.
 """
 
 from __future__ import annotations
@@ -107,7 +93,15 @@ class WithdrawalPart(NamedTuple):
 
 
 class DeferredWithdrawals:
-    """What is withdrawn and not yet written into the rows."""
+    """What is withdrawn and not yet written into the rows: large withdrawals are visible in one small transaction.
+
+    commit    the event, the changes, and which entries and why: from now on every read takes them for WITHDRAWN
+    settle    the rows, a few thousand in a transaction; then nothing is outstanding any more
+    prepare   of these only what the next commit must find written: holds
+
+    `metadata.outstanding` names the revisions whose rows are not all written; a read fetches it in the same statement
+    as the rows. Each piece can be written twice, and never touches an entry that was moved since.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -615,7 +609,14 @@ def delete_frames(c: Connection, db: Database, ids: Sequence[int]) -> int:
 
 
 def page_of(entries: EntryColumns, set_key: int, import_key: int, imprints: Sequence[bytes]) -> Row:
-    """Return the row of a page for entries that are about to be written; `imprints`: of their rows."""
+    """Return the row of a page for entries that are about to be written; `imprints`: of their rows.
+
+    Each id from the first to the last has a place in it; zeros say nothing: the entry must be read.
+
+    content   digests (entry_codec.statement), then classifications as little-endian int32, 0 for none
+    imprints  of the rows of entries as they were staged, WHOLE bytes each (store.events)
+    form      which fields, and how, the digests are of; a page of another form is read as zeros
+    """
     first, last = entries.ids[0], entries.ids[-1]
     places = np.asarray(entries.ids, np.int64) - first
     digests = np.zeros((last - first + 1, STATEMENT_BYTES), np.uint8)

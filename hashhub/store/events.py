@@ -1,18 +1,14 @@
-"""The history: one event for each visible write, chained so that nobody who holds the database can rewrite it unseen;
-and imprints: digests of the rows that decide, as events left them, so that rows edited underneath are found.
+"""The history: one event for each visible write, chained so that nobody who holds the database can rewrite it unseen.
 
     body     a JSON array as RFC 8785 writes it (no spaces, keys sorted, UTF-8): ["hashhub-event-1", revision, time in
              ms, actor, contributor, role, kind, subject, reason, facts, commitment, imprints]
     digest   SHA-256(digest of the event before, body); before the first SHA-256("hashhub-history-1", 0x00, database id)
     details  what may have to be erased: a row of its own. `commitment` is SHA-256(salt, content, 0x00, undo) in
              hexadecimal; the salt keeps details, and what else the digest is of, from being guessed
-    imprints in a column of its own, in the body by their SHA-256; they outlast an erasure. A write names the rows that
-             it changes, by table and lead (schema.DECIDING); at the end of its transaction they are read back: a keyed
-             digest of all rows with a lead, then two bytes for each field, by which it is said what differs
+    imprints digests of the rows that decide, in the body by their SHA-256; they outlast an erasure
 
-`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. Imprints of
-imported entries stand in their page of statements; a withdrawal of many, written after its event, has none: `doctor`
-compares the state before it (store.examination). docs/operate/history.md tells how to verify a history by oneself.
+`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote.
+docs/operate/history.md tells how to verify a history by oneself.
 """
 
 from __future__ import annotations
@@ -50,7 +46,11 @@ _Joins = Callable[[Connection, int], int]
 _undoing: Final[ContextVar[_Joins | None]] = ContextVar("undoing", default=None)
 
 Imprints = Mapping[str, Mapping[int | str, bytes]]
-"""By table and lead; empty bytes where there is no row."""
+"""By table and lead (schema.DECIDING): a keyed digest of all rows with that lead, then two bytes for each field, to say
+what differs; empty where there is no row. A write names the rows that it changes; they are read at the end
+of its transaction: rows that are edited underneath no longer have theirs. Imprints of imported entries stand in their
+page of statements; a withdrawal of many, written after its event, has none (store.examination).
+"""
 
 WHOLE: Final = 16  # bytes of the digest of rows
 _HINT: Final = 2  # of a field
