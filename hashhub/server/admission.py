@@ -296,8 +296,6 @@ class TokenQuotas:
         self._frames = config.token_live_frames_per_second
         self._counts = counts or QuotaCounts()
         self.clock = clock
-        self._lock = threading.Lock()
-        self.refused: Counter[str] = Counter()  # by quota or limiter
 
     def most(self, principal: Principal, quota: str) -> int:
         """Return how much of a quota the token may take."""
@@ -327,11 +325,6 @@ class TokenQuotas:
         """Give back what was taken."""
         self._counts.give(token, quota, count)
 
-    def count_refusal(self, what: str) -> None:
-        """Count a refusal, by the quota or limiter that was exceeded."""
-        with self._lock:
-            self.refused[what] += 1
-
     def check_media(self, principal: Principal) -> None:
         """Raise LimitExceeded while the token has used its media seconds up; time pays them back."""
         most = self.most(principal, "media_seconds")
@@ -358,8 +351,7 @@ class TokenQuotas:
         return 0.0
 
     def exceeded(self, token: str, quota: str, most: int, retry_after: float) -> LimitExceeded:
-        """Count and return the refusal of a call by a token that has taken `most` of a quota, all that it may."""
-        self.count_refusal(quota)
+        """Return the refusal of a call by a token that has taken `most` of a quota, all that it may."""
         return LimitExceeded(
             f"token {token} has taken its share of this server ({_WORDS[quota].format(most)}); retry in "
             f"{retry_after:.1f} s, with less at once, or ask the operator for a larger share",
@@ -387,25 +379,15 @@ class Admission:
         with contextlib.ExitStack() as held:
             self._quotas.take(self._principal, self._quota)
             held.callback(self._quotas.give, token, self._quota)
-            with self._counted_refusal():
-                await self._limiter.enter(token)
+            await self._limiter.enter(token)
             held.callback(self._limiter.leave, token)
             if budget is not None and self._bytes:
                 self._quotas.take(self._principal, "message_bytes", self._bytes)
                 held.callback(lambda: self._quotas.give(token, "message_bytes", self._bytes))
-                with self._counted_refusal():
-                    take_bytes(budget, token, self._bytes)
+                take_bytes(budget, token, self._bytes)
                 held.callback(lambda: budget.give_back(self._bytes, token))
             self._held = held.pop_all()
         return self
-
-    @contextlib.contextmanager
-    def _counted_refusal(self) -> Iterator[None]:
-        try:
-            yield
-        except LimitExceeded:
-            self._quotas.count_refusal(self._limiter.name)
-            raise
 
     def settle(self, message: Message) -> None:
         """Give back what was set aside beyond the request's real size. May be called on any thread."""
