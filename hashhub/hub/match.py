@@ -317,12 +317,6 @@ class Match:
         self.learned.note_answers(principal, (result,))
         return result, frozenset(e.id for _, e in current), revision
 
-    def policies(self, principal: Principal) -> list[tuple[str, str, str]]:
-        """Return (name, title, explanation) of the current version of each policy, by name."""
-        access.allow(principal, *Role)
-        currents = self._catalogue.now().policies.currents()
-        return [(v.name, p.title, trust.explain(p)) if (p := v.policy) else (v.name, "", v.fault) for v in currents]
-
 
 @dataclass(slots=True)
 class _File:

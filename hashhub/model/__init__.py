@@ -66,6 +66,7 @@ from hashhub.model.entries import (
     Withdrawal,
     WithdrawalReason,
     id_in_set,
+    now,
     number_of,
     set_key_of,
 )
@@ -133,7 +134,6 @@ from hashhub.model.resources import (
     Shares,
     SignOff,
     Unclassified,
-    now,
 )
 from hashhub.model.webhooks import (
     DeliveryError,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -26,6 +26,12 @@ class WithdrawalReason(StrEnum):
     REQUESTED_BY_PERSON_SHOWN = "REQUESTED_BY_PERSON_SHOWN"
     ERROR = "ERROR"
     OTHER = "OTHER"
+
+
+def now() -> datetime:
+    """Return the current time in UTC, to the millisecond (what both databases keep)."""
+    t = datetime.now(UTC)
+    return t.replace(microsecond=t.microsecond // 1000 * 1000)
 
 
 def id_in_set(set_key: int, number: int) -> int:

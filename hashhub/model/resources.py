@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -50,12 +50,6 @@ def refuse(what: str, wrong: list[Violation]) -> None:
         raise InvalidArgument(
             f"invalid {what}: " + "; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong)
         )
-
-
-def now() -> datetime:
-    """Return the current time in UTC, to the millisecond (what both databases keep)."""
-    t = datetime.now(UTC)
-    return t.replace(microsecond=t.microsecond // 1000 * 1000)
 
 
 class ContributorKind(StrEnum):

@@ -1,12 +1,11 @@
 """Values of fields: resource names, hashes, texts, times and enumerations, and how wrong ones are refused.
 
-Whoever reads a message passes a list on, in which every violation is noted under the path that the client sees; only
-when all of it was read does `refuse` raise. `Violations` is that list for messages of many items. `Sendable` is the
-border the other way: what protobuf cannot hold.
+Readers of a message note every violation in a list, under the path that the client sees, and `refuse` raises when all
+of it was read. `Violations` is that list for messages of many items. `Sendable` refuses what protobuf cannot hold.
 
-Things are known by their ids inside the hub; whole resource names exist only on the wire. `X_name` makes the name of an
-X from its ids; `parse_X` gives its ids back, `field` being the name's path in the request for the error. It raises
-InvalidArgument for another shape. Whether the thing exists is for the hub to say, after it has looked at who asks.
+Whole resource names exist only on the wire. `X_name` makes the name of an X from its ids; `parse_X` gives its ids back,
+and raises InvalidArgument for another shape, `field` being the name's path in the request. The hub says whether the
+thing exists, after it has looked at who asks.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ class Curious:
             lambda: hub.entries.list(who, f"{self.key}-s", "hidden", (), 100, 0),
             lambda: hub.contribute.list(who, f"{self.key}-s", "hidden", 100, ""),
             lambda: hub.hash_sets.get(who, f"{self.key}-s", "hidden"),
-            lambda: hub.match.policies(who),
+            lambda: hub.policies.currents(who),
             lambda: hub.groups.list(who, 100, f"{self.key}-"),
             lambda: hub.tokens.list(who),
             lambda: hub.contribute.list(who, f"{self.key}-c", "own", 100, ""),

@@ -232,7 +232,6 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "live.open": (
         lambda h, p, *_: h.live.open(p, LiveOptions(match=MatchOptions(policy="any"))), EVERYBODY - {"auditor"},
     ),
-    "match.policies": (lambda h, p, *_: h.match.policies(p), EVERYBODY),
     "schemes.list": (lambda h, p, *_: h.schemes.list(p), EVERYBODY),
     "schemes.get": (lambda h, p, *_: h.schemes.get(p, "vic-us"), EVERYBODY),
     "schemes.compare": (lambda h, p, *_: h.schemes.compare(p, "vic-us", "uk-sap", 10, 0), EVERYBODY),
