@@ -1,4 +1,4 @@
-"""Ctrl-C while commands are loaded, and for commands that go on until somebody ends them.
+"""Ctrl-C for commands that go on until somebody ends them.
 
 Python raises KeyboardInterrupt wherever the main thread happens to be, and drops it where nothing can be raised: in a
 finaliser, or in the callback by which an import lets go of its lock. The command then goes on for ever. Raised while a
@@ -12,35 +12,17 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
+from hashhub.cli.session import INTERRUPTED
 from hashhub.errors import HashHubError
 
-INTERRUPTED: Final = 130  # what shells expect after Ctrl-C: 128 + SIGINT
 GRACE_SECONDS: float | None = 5.0  # for the work to come to its end by itself
 _OVER: Final = b"\0"  # no signal has this number
 _INTERRUPT: Final = bytes([signal.SIGINT])
-
-
-@contextmanager
-def ended_by_interrupts() -> Iterator[None]:
-    """Have Ctrl-C end the process by the signal, which a shell tells as 130, instead of by a traceback through whatever
-    is being imported: to load the commands takes a fifth of a second, and more on a busy machine.
-    """
-    if (
-        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        or threading.current_thread() is not threading.main_thread()
-    ):
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Interrupts:

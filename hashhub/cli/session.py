@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import importlib
 import os
 import re
 import sys
@@ -28,7 +27,6 @@ import click
 import msgspec
 
 from hashhub.addresses import is_this_machine
-from hashhub.cli.interrupts import INTERRUPTED, ended_by_interrupts
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
@@ -41,6 +39,7 @@ DONE: Final = 0
 REFUSED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
+INTERRUPTED: Final = 130  # what shells expect after Ctrl-C: 128 + SIGINT
 
 _DEFAULT_SERVER: Final = Config().listen
 
@@ -177,19 +176,17 @@ class CommandGroup(click.Group):
 class LazyGroup(CommandGroup):
     """A group whose commands are loaded when one is first asked for.
 
-    `parts`: the modules that add them.
+    `load`: imports the modules that add them.
     """
 
-    def __init__(self, *arguments: Any, parts: Iterable[str], **attributes: Any) -> None:
+    def __init__(self, *arguments: Any, load: Callable[[], None], **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self._parts = tuple(parts)
+        self._load = load
 
     @property
     def commands(self) -> MutableMapping[str, click.Command]:
         """The commands, by name."""
-        with ended_by_interrupts():
-            for part in self._parts:
-                importlib.import_module(part)
+        self._load()
         return self._commands
 
     @commands.setter

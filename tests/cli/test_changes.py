@@ -17,8 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hashhub.cli import main
-from hashhub.cli.interrupts import INTERRUPTED
-from hashhub.cli.session import DONE, REFUSED
+from hashhub.cli.session import DONE, INTERRUPTED, REFUSED
 from hashhub.model import Principal, Role
 from hashhub.store import Store
 from hashhub.testing.hub_process import RunningHub

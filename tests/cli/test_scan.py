@@ -24,9 +24,8 @@ from PIL import Image, ImageOps
 
 from hashhub import v1, vpdq, wire
 from hashhub.cli import scan
-from hashhub.cli.interrupts import INTERRUPTED
 from hashhub.cli.scan_output import FileFindings, scan_directory
-from hashhub.cli.session import DONE, REFUSED, UNAVAILABLE, USAGE
+from hashhub.cli.session import DONE, INTERRUPTED, REFUSED, UNAVAILABLE, USAGE
 from hashhub.client import Client
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
 from hashhub.hashing import MediaHashes, Transform, hash_media, pool

@@ -14,7 +14,8 @@ from typing import Final
 import pytest
 
 from hashhub.cli import interrupts as interrupts_module
-from hashhub.cli.interrupts import INTERRUPTED, Interrupts
+from hashhub.cli.interrupts import Interrupts
+from hashhub.cli.session import INTERRUPTED
 from hashhub.errors import Unavailable
 from tests.hook.local_copies import Local
 

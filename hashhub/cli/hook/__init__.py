@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hashhub.cli import main
+from hashhub.cli import load, main
 from hashhub.cli.session import LazyGroup, Session, options
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _PERSON: Final = click.option(
 )
 
 
-@main.group("hook", cls=LazyGroup, parts=[f"{__name__}.{part}" for part in _PARTS])
+@main.group("hook", cls=LazyGroup, load=lambda: load(*(f"{__name__}.{part}" for part in _PARTS)))
 def hook() -> None:
     """Check uploads before anybody sees them, and help with what comes after a match."""
 
