@@ -4,9 +4,9 @@ the app what they turned out to be, erase what is due.
     an upload without an answer ── `recheck`: what to ask ── asked again, by a lease ── state, event ── `app_webhook`
                                                                                        the app: a callable, a URL
 
-All of it stands in hook.db, so that a restart goes on; of several processes one takes a row, for some time only. Rows
-of decided uploads are deleted after `records.keep_days`, unless still needed: in the vault, in a sample, in an open
-case, or while a review, a release or an answer is awaited. Events stay, and what evidence counts, in `forgotten`.
+All of it stands in hook.db, so that a restart goes on; of several processes one takes a row. Rows of decided uploads
+are deleted after `records.keep_days`, unless still needed: in the vault, in a sample, in an open case, or while a
+review, a release or an answer is awaited. Events stay, and what evidence counts, in `forgotten`.
 """
 
 from __future__ import annotations
@@ -357,7 +357,6 @@ def _answered(
     return msgspec.structs.replace(checked, decision=decision, result=judged.result if judged else None)
 
 
-_LOG: Final = logging.getLogger("hashhub.hook")
 _ROUND_SECONDS: Final = 60.0
 _RECHECK_SECONDS: Final = 3600.0  # between two looks for uploads whose answer is old
 _ERASURE_SECONDS: Final = 3600.0
@@ -407,7 +406,7 @@ class QueueRounds:
         except DataLoss:
             raise
         except HashHubError as e:
-            _LOG.debug("held uploads are not asked about again now: %s", e.message)
+            _log.debug("held uploads are not asked about again now: %s", e.message)
             return
         if asked < _ASKED_A_ROUND:
             self._next_recheck = time.monotonic() + _RECHECK_SECONDS

@@ -5,8 +5,8 @@ KEY_FILE  by a key in a file, which the operator keeps apart from the data
 KMS       by a key that never leaves a key service (`awskms:///alias/NAME?region=…`)
 
 A sealed file is MAGIC, then for each 64 KiB its ciphertext by AES-256-GCM and tag. The nonce is the chunk's number (8
-bytes, big-endian), three zeros, and 1 for the last chunk: STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, 2015). No key
-seals twice, so no nonce is used twice. MAGIC and the item's name are authenticated, so that files cannot be swapped.
+bytes, big-endian), three zeros, and 1 for the last chunk: STREAM (Hoang et al., 2015). No key seals twice, so no nonce
+is used twice. MAGIC and the item's name are authenticated: files cannot be swapped.
 """
 
 from __future__ import annotations

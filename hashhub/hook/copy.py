@@ -4,10 +4,9 @@
     copy/index/snapshots/   the matcher's; written by the process that syncs, mapped by all
     copy/index/mark         the last page of the copy of which the snapshots may know anything
 
-One look is one read transaction, between two pages of the feed. Whatever the copy holds may be seen: the hub's feed
-gave it by the terms. What ends by itself (terms, entries) ends here, too. A missing digest would be a missed match: an
-index is used only if the copy has been at the page of its mark and has a journal of all later pages; otherwise it is
-built anew.
+One look is one read transaction, between two pages of the feed. Whatever it holds may be seen: the feed gave it by the
+terms. What ends by itself (terms, entries) ends here, too. A missing digest would be a missed match: an index is
+used only if the copy has been at its mark's page and has a journal of all later ones.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub import frames, wire
+from hashhub import frames
 from hashhub.answering.lists import VisibleSets
 from hashhub.client.mirror import FILE_NAME, JOURNAL_VERSION, SET_ASIDE, KeptPolicy
 from hashhub.errors import DataLoss, Reason, Unavailable
@@ -435,7 +434,7 @@ def _entry(row: tuple[Any, ...], hashes: Sequence[tuple[str, bytes]]) -> Entry:
         hashes=tuple([Hash(algorithm, digest) for algorithm, digest in hashes]),
         state=EntryState.ACTIVE,
         provenance=Provenance(
-            import_id=wire.parse_import(source)[2],
+            import_id=source.rpartition("/")[2],
             connector=connector,
             connector_version=connector_version,
             source_digest=source_digest,

@@ -472,6 +472,7 @@ class Compaction:
             writer.abandon()
             raise
         self._live.replace(snapshot.segments, snapshot, revision, since)
+        directory.remove_old()
         self.error = None
 
 

@@ -1,7 +1,5 @@
 """Immutable segments: the sorted distinct digests of one algorithm, with the tables that search them.
 
-A segment is made once (`build`), in memory or in mapped files, and only its bitmap of withdrawn rows changes.
-
     part           dtype, shape                      bytes per digest, 256 bits
     rows           uint64[n, words], sorted          32
     directory      uint32[2**d + 1]                  about 1     where each d-bit prefix starts in rows
@@ -9,10 +7,8 @@ A segment is made once (`build`), in memory or in mapped files, and only its bit
     fingerprints   uint16[m * (n + LANES)]           32
     ids            uint32[(m - 1) * n]               60          table 0 is in row order and needs none
 
-Rows hold *permuted* bits: chunks of neighbouring bits of PDQ, which are correlated, produced 4.0 times the candidates
-that independent bits would, permuted ones 1.08 times.
-
-Beside each row stands which hash sets have its digest (`Owners`): perhaps more than have it now, never fewer.
+Once made, only a segment's bitmap of withdrawn rows changes, and which hash sets have its digests (`Owners`). Rows hold
+*permuted* bits: chunks of neighbouring bits of PDQ gave 4.0 times the candidates of independent bits, permuted 1.08.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""The compiled inner loops. Nothing here knows algorithms, files or revisions: arrays in, arrays out.
+"""The compiled inner loops: arrays in, arrays out, by Numba, with the GIL released.
 
-Everything is Numba with the GIL released. Two things are said to LLVM directly, in plain IR that every CPU runs:
-*prefetch*, because an index larger than the caches is a list of cache misses that must overlap, and *one compare of 32
-fingerprints*, because LLVM does not turn a conditional append into vector code.
+Two things are said to LLVM directly, in plain IR that every CPU runs: *prefetch*, because an index larger than the
+caches is a list of cache misses that must overlap, and *one compare of 32 fingerprints*, because LLVM does not turn a
+conditional append into vector code.
 
 Rows are digests as native `uint64` words that hold the big-endian value of eight bytes each, so comparing words in
 order is comparing bytes in order. Bit 0 of a row is the most significant bit of its first word.
-
-Compiled code is cached by `kernel_cache`; `warm_up` compiles or loads all of it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Which engine answers a search, and with which thresholds. Pure arithmetic: no arrays of digests, no kernels.
+"""Which engine answers a search, and with which thresholds: arithmetic alone.
 
 A permuted digest is cut into chunks, one table each; chunks are paired into *regions*. A table groups digests by its
 chunk's address bits, and keeps 16 bits of the partner chunk as a *fingerprint*. A search visits the groups within T_i
 bits of the query's address, and reads a row where address and fingerprint together are within R_j bits.
 
 Nothing is missed: if sum(R_j + 1) >= r + 1 over the regions, a digest within r bits has at most R_j differences in some
-region; if sum(T_i + 1) >= R_j + 1 over that region's tables, one of them finds it (the general pigeonhole principle of
-"GPH", ICDE 2018, applied twice). -1: a table or region is not used.
+region; if sum(T_i + 1) >= R_j + 1 over that region's tables, one of them finds it ("GPH", ICDE 2018). -1: unused.
 """
 
 from __future__ import annotations

@@ -10,11 +10,8 @@
         <segment>.withdrawn            bitmap of withdrawn rows; absent when there are none
         <segment>.owners               numbers of sets of hash sets' keys, which stand in the manifest
 
-A snapshot is a list of segments, oldest first. Segments never change, so a new snapshot hard-links the files of those
-it keeps: publishing costs what changed. Processes that have an old one mapped keep its pages.
-
-Publishing: (1) write to a temporary name; (2) fsync files and directory; (3) rename; (4) fsync the parent; (5) replace
-CURRENT. Files are written with `write`, never through a mapping: a full disk is an error, not a signal that kills.
+A snapshot is a list of segments, oldest first, which never change: a new one hard-links the files of those it keeps.
+Files are written with `write`, never through a mapping: a full disk is an error, not a signal that kills.
 """
 
 from __future__ import annotations
@@ -135,7 +132,7 @@ class Directory:
                         shutil.rmtree(left, ignore_errors=True)
                     for left in self._path.glob(".CURRENT-*"):
                         left.unlink(missing_ok=True)
-                    self._remove_old()
+                    self.remove_old()
                 except BaseException:
                     self.close()
                     raise
@@ -269,7 +266,10 @@ class Directory:
         return SnapshotWriter(self._snapshots, revision)
 
     def publish(self, written: SnapshotWriter, known: Snapshot | None) -> Snapshot:
-        """Make the written snapshot current, remove all but the newest KEPT, and open it. known: as in `open`."""
+        """Make the written snapshot current, and open it. known: as in `open`.
+
+        Files and directory are synced before the rename, the parent after it, and only then CURRENT is replaced.
+        """
         with disk_errors("publishing a snapshot"):
             name = written.finish()
             try:
@@ -279,10 +279,10 @@ class Directory:
                 if self.current() != name:
                     shutil.rmtree(self._snapshots / name, ignore_errors=True)
                 raise
-        self._remove_old()
         return self.open(name, known)
 
-    def _remove_old(self) -> None:
+    def remove_old(self) -> None:
+        """Remove all but the newest KEPT: once the current one is in use, for the one before is read until then."""
         for old in self.names()[KEPT:]:
             shutil.rmtree(self._snapshots / old, ignore_errors=True)
 

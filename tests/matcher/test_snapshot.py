@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
 from hashhub.matcher import Matcher, compaction, index
-from hashhub.matcher.snapshot import _HUGE_PAGE, _File
+from hashhub.matcher.snapshot import _HUGE_PAGE, Directory, Snapshot, _File
 
 Digests = NDArray[np.uint8]
 
@@ -64,6 +64,27 @@ def test_a_snapshot_is_opened_as_it_was(tmp_path: Path) -> None:
         matcher.verify()
         assert matcher.status().algorithms["PDQ"].tail == 0
         assert matcher.status().error is None
+
+
+def test_a_snapshot_that_is_being_verified_is_removed_only_once_another_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path)
+    # What a process leaves that is killed before the newer one is current: so the one in use is the third.
+    shutil.copytree(current(tmp_path), tmp_path / "snapshots" / "3-00000000")
+    with Matcher(tmp_path) as matcher:
+        matcher.apply(3, withdraw={"PDQ": PDQ[3:4]})
+        opened = Directory.open
+
+        def verified_meanwhile(directory: Directory, name: str, known: Snapshot | None = None) -> Snapshot:
+            matcher.verify()
+            return opened(directory, name, known)
+
+        monkeypatch.setattr(Directory, "open", verified_meanwhile)
+        matcher.compact()
+        assert not matcher.status().damaged
+        assert matcher.status().snapshot_revision == 3
+        assert len(list((tmp_path / "snapshots").iterdir())) == 2
 
 
 def test_withdrawals_of_kept_segments_are_kept(tmp_path: Path) -> None:
