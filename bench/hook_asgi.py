@@ -31,9 +31,9 @@ import numpy as np
 from bench import result
 from hashhub.desk.hub import HubAnswer
 from hashhub.desk.settings import Mode
-from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import digests
 from hashhub.hashing.pool import MediaPool
+from hashhub.hashing.structure import Limits
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.settings import AppSettings, LocalSettings, OnHold

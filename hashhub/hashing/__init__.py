@@ -1,8 +1,8 @@
 """Media bytes to hashes. Media bytes exist in memory, here, and nowhere else in hashhub.
 
     media        hash_media: exact digests of anything, perceptual hashes of pictures and of videos' frames
-      ├── structure    what a file is, by its first bytes, and what its blocks hold
-      ├── decoding     a picture's frames as people see them, within limits
+      ├── structure    what a file is, by its first bytes, what it may cost and what its blocks hold
+      ├── decoding     a picture's frames as people see them
       ├── video        a video's frames, one a second, to PDQ
       └── perceptual   PDQ (pdq), pHash and dHash of a frame, and of its rotations and flips
             └── compiled   whether the compiled loops (kernels) do it: the same bits, sooner
@@ -14,9 +14,9 @@ Perceptual hashes need `hashhub[hashing]`, videos `hashhub[video]`; `hashhub[ker
 from __future__ import annotations
 
 from hashhub.hashing.decoding import quiet_pillow
-from hashhub.hashing.limits import DEFAULT_LIMITS, Limits
 from hashhub.hashing.media import DIGEST_ALGORITHMS, FrameHashes, MediaHashes, Variant, hash_media
 from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, Transform, pdq_dihedral
+from hashhub.hashing.structure import DEFAULT_LIMITS, Limits
 
 __all__ = [
     "DEFAULT_LIMITS",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from hashhub.hashing.limits import Limits, check_size, too_large
+from hashhub.hashing.structure import Limits, check_size, too_large
 
 _MAX_BOXES: Final = 100_000  # and items, extents, NAL units and OBUs likewise; a photograph has some hundred
 _MAX_SHARING: Final = 4  # bytes that all items and descriptions name together, as multiples of the file's

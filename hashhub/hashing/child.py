@@ -30,8 +30,8 @@ import msgspec
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason, StatusCode
 from hashhub.hashing import compiled
 from hashhub.hashing.decoding import load_decoders, quiet_pillow, require_extra
-from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes, hash_media
+from hashhub.hashing.structure import Limits
 from hashhub.model import Effort
 
 FORK: Final = b"F"  # with a socket beside it; the answer is the child's process id

@@ -21,16 +21,19 @@ from typing import TYPE_CHECKING, Any, Final
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.hashing import compiled
 from hashhub.hashing.boxes import Contents, check_boxes
-from hashhub.hashing.limits import Limits, check_size, errors_of_the_family, too_large
 from hashhub.hashing.perceptual import Transform
 from hashhub.hashing.structure import (
+    Limits,
     check_blocks,
+    check_size,
+    errors_of_the_family,
     film_behind,
     frame_count,
     has_picture_behind,
     is_raw,
     jpeg_end,
     scan_count,
+    too_large,
 )
 
 if TYPE_CHECKING:

@@ -23,9 +23,8 @@ import msgspec
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hashes import Hash, algorithm
 from hashhub.hashing.decoding import opened_picture, require_extra
-from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
 from hashhub.hashing.perceptual import BORDER_REMOVED, PERCEPTUAL_ALGORITHMS, perceptual_hashes
-from hashhub.hashing.structure import SIGNATURE_BYTES, media_type_of, stray_bytes
+from hashhub.hashing.structure import DEFAULT_LIMITS, SIGNATURE_BYTES, Limits, media_type_of, stray_bytes, too_large
 from hashhub.hashing.video import hash_video
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 

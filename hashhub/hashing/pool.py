@@ -36,8 +36,8 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashing import child as protocol
-from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes
+from hashhub.hashing.structure import Limits
 from hashhub.model import Effort
 
 _log = logging.getLogger("hashhub.hashing")

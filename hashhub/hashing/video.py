@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from hashhub.errors import InvalidArgument, Reason
 from hashhub.hashing.decoding import require_extra
-from hashhub.hashing.limits import Limits, check_size, errors_of_the_family, too_large
-from hashhub.hashing.structure import SIGNATURE_BYTES, packet_bytes
+from hashhub.hashing.structure import SIGNATURE_BYTES, Limits, check_size, errors_of_the_family, packet_bytes, too_large
 from hashhub.model import VideoFrame
 
 if TYPE_CHECKING:

@@ -230,8 +230,8 @@ _IN_MEMORY: Final = 4  # times the bytes of a message, roughly
 
 def media_pool(settings: HookSettings, children: int, *, max_queued: int, **how: Any) -> MediaPool:
     """Return child processes that hash within the settings. `how`: further arguments of the pool."""
-    from hashhub.hashing.limits import Limits, video_pixels
     from hashhub.hashing.pool import MediaPool
+    from hashhub.hashing.structure import Limits, video_pixels
 
     return MediaPool(
         children=children,

@@ -21,8 +21,8 @@ from hashhub.errors import HashHubError, LimitExceeded, PermissionDenied, Reason
 from hashhub.hashes import SEARCHED
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.coverage import best_quality, coverage, least, nothing_looked_for, remarked
-from hashhub.hashing.limits import video_pixels
 from hashhub.hashing.pool import ChildSlot, MediaPool
+from hashhub.hashing.structure import video_pixels
 from hashhub.hub import access
 from hashhub.hub.access import VisibleLists, caller
 from hashhub.model import (

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from hashhub import vpdq
-from hashhub.hashing import DEFAULT_LIMITS, limits, video
+from hashhub.hashing import DEFAULT_LIMITS, structure, video
 
 PAGE = (Path(__file__).parents[2] / "docs/match/video.md").read_text("utf-8")
 
@@ -25,7 +25,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         for name in DEFAULT_LIMITS.__struct_fields__
         if "video" in name or name in ("max_pixels", "max_side")
     }
-    assert f"{limits.VIDEO_PIXELS // 1_000_000} million for each second" in " ".join(PAGE.split())
+    assert f"{structure.VIDEO_PIXELS // 1_000_000} million for each second" in " ".join(PAGE.split())
 
 
 def test_the_text_is_vpdqs() -> None:

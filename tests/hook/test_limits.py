@@ -11,7 +11,7 @@ import pytest
 
 from hashhub.config import Config
 from hashhub.hashing.coverage import least
-from hashhub.hashing.limits import Limits
+from hashhub.hashing.structure import Limits
 from hashhub.hook import HookSettings, open_hook
 from hashhub.hook.case_scan import item_of_file
 from hashhub.hook.hashing import UploadHasher
