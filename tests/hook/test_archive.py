@@ -28,8 +28,7 @@ from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
-from hashhub.hook.archive import ScannedObject, only_scan, scan_memory, scan_storage
-from hashhub.hook.case_scan import scan_for_case, stored_in
+from hashhub.hook.archive import ScannedObject, only_scan, scan_for_case, scan_memory, scan_storage, stored_in
 from hashhub.hook.places import FolderPlace, S3Place, StoredObject, place_of
 from hashhub.model import (
     TLP,

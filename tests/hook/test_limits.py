@@ -13,7 +13,7 @@ from hashhub.config import Config
 from hashhub.hashing.coverage import least
 from hashhub.hashing.structure import Limits
 from hashhub.hook import HookSettings, open_hook
-from hashhub.hook.case_scan import item_of_file
+from hashhub.hook.archive import item_of_file
 from hashhub.hook.hashing import UploadHasher
 from hashhub.hub.match import Match
 from hashhub.model import Effort, MatchOptions

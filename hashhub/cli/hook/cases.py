@@ -27,7 +27,7 @@ from hashhub.scans.tree import Tree, listed
 from hashhub.scans.tree import opened as opened_file
 
 if TYPE_CHECKING:
-    from hashhub.hook.case_scan import Source
+    from hashhub.hook.archive import Source
 
 _REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; kept in the record.")
 
@@ -66,7 +66,7 @@ def open_case(
     """
     from hashhub.desk.cases.item import CaseItem, item_of_hashes
     from hashhub.hashes import parse
-    from hashhub.hook.case_scan import item_of_file
+    from hashhub.hook.archive import item_of_file
 
     if bool(files) == bool(texts):
         raise click.UsageError("give the files of one item, or its hashes with --hash")
@@ -145,7 +145,7 @@ def scan_case(session: Session, desk: Desk, *, case: str, paths: tuple[str, ...]
     Nothing is moved, and nothing that is downloaded is written to disk; what was hashed once is remembered. Run again
     after it was cut off, it goes on.
     """
-    from hashhub.hook.case_scan import scan_for_case
+    from hashhub.hook.archive import scan_for_case
 
     cases, settings = _cases(desk), desk.settings
     with progress(unit_bytes=False) as advance:
@@ -281,7 +281,7 @@ def _absolute(path: str) -> Path:
 
 
 def _listing(paths: tuple[str, ...], settings: HookSettings) -> Iterator[ListedFile[Source]]:
-    from hashhub.hook.case_scan import stored_in
+    from hashhub.hook.archive import stored_in
     from hashhub.hook.places import place_of
 
     for bucket in filter(_is_bucket, paths):

@@ -19,7 +19,6 @@ from hashhub.model import Query, VariantHashes, Verdict
 
 if TYPE_CHECKING:
     from hashhub.desk.cases.index import CaseHit
-    from hashhub.desk.decision import DecisionRecord
     from hashhub.desk.records import DeskEvent, Records
 
 # As bytes: SQLite's module refuses the whole answer for one text that is no UTF-8.

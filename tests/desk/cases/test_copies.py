@@ -23,8 +23,7 @@ from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
-from hashhub.hook.archive import RememberedQuery, scan_memory
-from hashhub.hook.case_scan import ScanOutcome, Source, scan_for_case
+from hashhub.hook.archive import RememberedQuery, ScanOutcome, Source, scan_for_case, scan_memory
 from hashhub.model import Effort
 from hashhub.scans.engine import KnownFile, ListedFile
 from hashhub.testing.pictures import picture
@@ -173,7 +172,7 @@ class TestScan:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         monkeypatch.setattr("hashhub.hashing.media.can_read_videos", lambda: False)  # as without the extra
-        monkeypatch.setattr("hashhub.hook.case_scan.media_pool", lambda *_, **__: InThisProcess())
+        monkeypatch.setattr("hashhub.hook.archive.media_pool", lambda *_, **__: InThisProcess())
         archive = tmp_path / "archive"
         archive.mkdir()
         (archive / "film.mp4").write_bytes(MP4)
@@ -191,7 +190,7 @@ class TestScan:
         self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
-        monkeypatch.setattr("hashhub.hook.case_scan.MOST_NAMED", 2)
+        monkeypatch.setattr("hashhub.hook.archive.MOST_NAMED", 2)
         archive = tmp_path / "archive"
         archive.mkdir()
         for number in range(4):

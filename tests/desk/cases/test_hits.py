@@ -24,7 +24,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash, parse
 from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hook import Action
-from hashhub.hook.case_scan import Source, scan_for_case
+from hashhub.hook.archive import Source, scan_for_case
 from hashhub.model import Effort, Query, Verdict, VideoFrame
 from hashhub.scans.engine import ListedFile
 from hashhub.testing.pictures import picture
