@@ -7,7 +7,6 @@ is remembered for some seconds. What becomes of the upload by it is `core`'s to 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
 import threading
@@ -16,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
@@ -71,7 +70,7 @@ class MediaJudge(Judge, Protocol):
 _is_hub_passed_over: ContextVar[bool] = ContextVar("is_hub_passed_over", default=False)
 
 
-@contextlib.contextmanager
+@contextmanager
 def without_hub() -> Iterator[None]:
     """Let questions to the hub fail at once within: it has just not answered about this upload."""
     before = _is_hub_passed_over.set(True)
@@ -367,7 +366,7 @@ class CaseJudge:
         """Count an upload in the cases that stopped it: once, however often they were asked about it."""
         names = {line.clause: None for line in checked.decision.reasons if line.code.startswith(STOPPED)}
         if names:
-            with contextlib.suppress(HashHubError):  # a count; the decision does not depend on it
+            with suppress(HashHubError):  # a count; the decision does not depend on it
                 self._cases.note_stopped(names)
 
     def revision(self) -> int:
