@@ -224,8 +224,8 @@ def _register_heif() -> None:
 
 
 _EXTRAS: Final = {
-    "hashing": ("perceptual hashes", ("imagehash", "numpy", "PIL.Image")),
-    "video": ("frames of videos", ("av.container", "numpy")),
+    "hashing": ("perceptual hashes", ("imagehash", "numpy", "PIL", "PIL.Image")),
+    "video": ("frames of videos", ("av", "av.container", "numpy")),
 }
 
 
