@@ -23,7 +23,7 @@ from hashhub.errors import FailedPrecondition, Reason, Unavailable
 from hashhub.hub.health import Readiness
 from hashhub.model import ChangeKind, EntryState, set_key_of
 from hashhub.store import Position
-from hashhub.store.idset import ascending
+from hashhub.store.entry_codec import ascending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

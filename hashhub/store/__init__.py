@@ -40,7 +40,7 @@ from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import DeletionTable
 from hashhub.store.drivers import locate
 from hashhub.store.entries import OBJECTIONS, EntryTable, HitRow, SelectedEntries
-from hashhub.store.entry_codec import EntryColumns
+from hashhub.store.entry_codec import EntryColumns, IdSet
 from hashhub.store.entry_selector import EntrySelector, Scope
 from hashhub.store.entry_transitions import (
     EntryTransitions,
@@ -55,7 +55,6 @@ from hashhub.store.examination import ExaminationPlace, RowExamination
 from hashhub.store.extract import ChangedIds, ExtractRows, StandingEntries
 from hashhub.store.feeds import FeedChange, Feeds, MatcherChange
 from hashhub.store.holds import Hold, Holds, Origin, trace_of
-from hashhub.store.idset import IdSet
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
 from hashhub.store.operations import OperationTable

@@ -42,11 +42,10 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
-from hashhub.store.entry_codec import pack_reasons, unpack_hashes
+from hashhub.store.entry_codec import IdSet, are_among, ascending, merged, pack_reasons, runs, unpack_hashes
 from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss, take_ids
 from hashhub.store.events import EventBody, append_event, decoded, facts_of, is_in, touch
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
-from hashhub.store.idset import IdSet, are_among, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.leases import LEASE, PIECE, Commit, Leases
 from hashhub.store.resources import check_active, refuse_looser_than_list, to_json

@@ -25,10 +25,9 @@ from hashhub.hashes import Hash, is_exact
 from hashhub.model import ConflictKind, ConflictState, Severity, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entry_codec import digests_by_algorithm, unpack_reasons
+from hashhub.store.entry_codec import IdSet, digests_by_algorithm, unpack_reasons
 from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.holds import trace_of
-from hashhub.store.idset import IdSet
 from hashhub.store.schema import ACTIVE, QUARANTINED, STAGED_AROUND, UPSERT, WITHDRAW
 
 EACH: Final = 8  # entries of one hash set and classification that are looked at for one digest, and kept on each side

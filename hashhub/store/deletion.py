@@ -40,7 +40,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row, forget_results
 from hashhub.store.entries import EntryTable, no_entry
-from hashhub.store.entry_codec import pack_reasons, unpack_hashes, unpack_reasons
+from hashhub.store.entry_codec import IdSet, ascending, pack_reasons, runs, unpack_hashes, unpack_reasons
 from hashhub.store.entry_writes import (
     CHANGE_IDS,
     DeferredWithdrawals,
@@ -54,7 +54,6 @@ from hashhub.store.entry_writes import (
 )
 from hashhub.store.events import append_event, decoded, is_in, last_before, touch, touch_resource, touched
 from hashhub.store.holds import Origin, hold_without_entries, lift_holds, put_holds, traces_of
-from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.leases import Leases
 from hashhub.store.resources import to_json
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW, WITHDRAWN

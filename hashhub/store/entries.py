@@ -44,6 +44,8 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database, IdempotentRequest, Row, array_of
 from hashhub.store.entry_codec import (
+    IdSet,
+    ascending,
     pack_reasons,
     reasons_before,
     unpack_details,
@@ -62,7 +64,6 @@ from hashhub.store.entry_writes import (
     take_ids,
 )
 from hashhub.store.events import MAX_REVISION, append_event, touch
-from hashhub.store.idset import IdSet, ascending
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED_AROUND, WITHDRAWN
 
 KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes

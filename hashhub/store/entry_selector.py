@@ -19,9 +19,8 @@ from hashhub.schemes.dimensions import is_within
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import ENTRY_COLUMNS, ENTRY_SQL, NOT_STAGED, EntryTable, SelectedEntries
-from hashhub.store.entry_codec import unpack_details, unpack_reasons
+from hashhub.store.entry_codec import ascending, runs, unpack_details, unpack_reasons
 from hashhub.store.entry_writes import PENDING, DeferredWithdrawals
-from hashhub.store.idset import ascending, runs
 from hashhub.store.schema import ACTIVE, COMMITTED, UPSERT, WITHDRAWN
 
 PIECE: Final = 2_000  # rows read at a time

@@ -38,7 +38,15 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database, IdempotentRequest
 from hashhub.store.entries import EntryTable, SelectedEntries, no_entry
-from hashhub.store.entry_codec import pack_reasons, reasons_before, replace_reasons, unpack_reasons
+from hashhub.store.entry_codec import (
+    IdSet,
+    ascending,
+    pack_reasons,
+    reasons_before,
+    replace_reasons,
+    runs,
+    unpack_reasons,
+)
 from hashhub.store.entry_writes import (
     CHANGE_IDS,
     PAGE,
@@ -54,7 +62,6 @@ from hashhub.store.entry_writes import (
 )
 from hashhub.store.events import Facts, append_event, touch
 from hashhub.store.holds import Origin, lift_holds, put_holds
-from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.resources import refuse_restoring
 from hashhub.store.schema import ACTIVE, QUARANTINED, REVIEWED, STAGED, STAGED_AROUND, UPSERT, WITHDRAW, WITHDRAWN
 from hashhub.store.withdrawal_requests import DailyLimit, Ids, WithdrawalRequests, without_pending

@@ -39,14 +39,15 @@ from hashhub.store.entry_codec import (
     EXACT,
     STATEMENT_BYTES,
     EntryColumns,
+    IdSet,
     pack_reasons,
     replace_reasons,
+    runs,
     unpack_hashes,
     unpack_reasons,
 )
 from hashhub.store.events import WHOLE, touch
 from hashhub.store.holds import Origin, put_holds
-from hashhub.store.idset import IdSet, runs
 from hashhub.store.schema import ACTIVE, STAGED_AROUND
 
 VIDEOS_AT_ONCE: Final = 50  # videos whose frames are read together: at most 37 MB of them

@@ -18,9 +18,9 @@ from hashhub.model import Actor, DefinitionKind, EventKind, HashSet, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
+from hashhub.store.entry_codec import IdSet
 from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.events import TABLES_OF, UNDOES, Facts, append_event, decoded, lead_of, touch_resource, undoing
-from hashhub.store.idset import IdSet
 from hashhub.store.resources import refuse_looser_than_standing
 
 _ENTRIES: Final = "entries"  # a fact of events that move many: how many

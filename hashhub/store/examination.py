@@ -22,6 +22,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entry_codec import (
     NAMES,
+    IdSet,
     compared_details,
     ordered_hashes,
     reasons_before,
@@ -32,7 +33,6 @@ from hashhub.store.entry_codec import (
 from hashhub.store.entry_writes import LARGE, unpacked_page
 from hashhub.store.events import WHOLE, differing, imprint, lead_of, names_of, rows_of, unpack_imprints, whole
 from hashhub.store.holds import Origin
-from hashhub.store.idset import IdSet
 from hashhub.store.schema import COMMITTED, UPSERT, WITHDRAW, WITHDRAWN
 
 _PAGE: Final = 5_000

@@ -19,9 +19,8 @@ from hashhub.model import EventKind, id_in_set, now, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable
-from hashhub.store.entry_codec import NAMES, columns_of, cut, unpack_details, unpack_reasons
+from hashhub.store.entry_codec import NAMES, IdSet, columns_of, cut, unpack_details, unpack_reasons
 from hashhub.store.entry_writes import DeferredWithdrawals
-from hashhub.store.idset import IdSet
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED
 
 _UNCLASSIFIED: Final = Code.UNCLASSIFIED

@@ -19,9 +19,8 @@ from hashhub.store import entry_writes
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import EntryTable
-from hashhub.store.entry_codec import WIDTHS, digests_by_algorithm, distinct
+from hashhub.store.entry_codec import WIDTHS, IdSet, digests_by_algorithm, distinct
 from hashhub.store.entry_writes import LARGE, PAGE, DeferredWithdrawals, frame_counts
-from hashhub.store.idset import IdSet
 from hashhub.store.schema import ACTIVE, STAGED, WITHDRAW
 
 LAST_REVISION: Final = 2**63 - 1

@@ -20,9 +20,8 @@ from hashhub.hashes import Hash, is_exact
 from hashhub.model import Actor, EntryState, EventKind, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.entry_codec import unpack_hashes
+from hashhub.store.entry_codec import runs, unpack_hashes
 from hashhub.store.events import Facts, append_event, touch
-from hashhub.store.idset import runs
 
 TRACE_BYTES: Final = 16
 _PAGE: Final = 10_000  # entries read at a time

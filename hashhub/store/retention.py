@@ -20,8 +20,8 @@ from hashhub.model import SYSTEM, Actor, Disposition, Event, EventKind, Retentio
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.deletion import PURGED_AT_ONCE, deletable, purge_entries
+from hashhub.store.entry_codec import ascending
 from hashhub.store.events import Events, append_event, last_before, touch_resource
-from hashhub.store.idset import ascending
 from hashhub.store.resources import to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, STAGED_AROUND, WITHDRAWN
 from hashhub.store.stage import named_entries

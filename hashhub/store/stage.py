@@ -33,10 +33,9 @@ from hashhub.model import Classification, Disposition, EventKind, Finding, numbe
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.drivers import mapped
-from hashhub.store.entry_codec import EntryColumns, cut, unpack_hashes
+from hashhub.store.entry_codec import EntryColumns, IdSet, cut, unpack_hashes
 from hashhub.store.entry_writes import PAGE, EntryWrites, delete_frames, frame_rows, page_of, take_ids
 from hashhub.store.events import append_event, touch, whole
-from hashhub.store.idset import IdSet
 from hashhub.store.leases import PIECE, Commit, Leases
 from hashhub.store.resources import to_json
 from hashhub.store.schema import STAGED

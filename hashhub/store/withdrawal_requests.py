@@ -14,10 +14,9 @@ from sqlalchemy.engine import Connection
 from hashhub.model import Role, WithdrawalReason, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entry_codec import replace_reasons, unpack_reasons
+from hashhub.store.entry_codec import replace_reasons, runs, unpack_reasons
 from hashhub.store.entry_writes import PENDING, DeferredWithdrawals, by_set
 from hashhub.store.events import touch
-from hashhub.store.idset import runs
 from hashhub.store.schema import ACTIVE
 
 WISHES_A_DAY: Final = 100

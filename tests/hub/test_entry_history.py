@@ -14,7 +14,7 @@ from hashhub.hub import Hub
 from hashhub.hub import history as module
 from hashhub.model import Action, Entry, ReviewKind, WithdrawalReason
 from hashhub.store import schema as s
-from hashhub.store.idset import IdSet
+from hashhub.store.entry_codec import IdSet
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
 from tests.store.test_history_since import counted
 

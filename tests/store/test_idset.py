@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub.store import IdSet
-from hashhub.store.idset import are_among, ascending
+from hashhub.store.entry_codec import are_among, ascending
 from tests.turns import longest_wait
 
 _NUMBERS = st.lists(st.integers(-5, 30), max_size=30)

@@ -29,8 +29,7 @@ from hashhub.hub.intake.items import QUARANTINED, UNCHANGED, WAITS, Decisions, l
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind, number_of
 from hashhub.store.comparison import EXTERNAL_ID
-from hashhub.store.entry_codec import columns_of, keys_of_texts
-from hashhub.store.idset import are_among, ascending
+from hashhub.store.entry_codec import are_among, ascending, columns_of, keys_of_texts
 from hashhub.store.resources import to_json
 
 if TYPE_CHECKING:

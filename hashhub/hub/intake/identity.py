@@ -15,8 +15,7 @@ from hashhub.frames import known_by
 from hashhub.hashes import ALGORITHMS, Hash, Metric
 from hashhub.model import Entry
 from hashhub.store import Origin
-from hashhub.store.entry_codec import KEY_BYTES, ordered_hashes
-from hashhub.store.idset import are_among, ascending
+from hashhub.store.entry_codec import KEY_BYTES, are_among, ascending, ordered_hashes
 from hashhub.store.schema import ALGORITHM_CODES
 
 if TYPE_CHECKING:
