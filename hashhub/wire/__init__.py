@@ -17,6 +17,10 @@ from hashhub.wire.contribution import (
     QUEUE_ITEM,
     REJECT,
     REVIEW,
+    changed_entry_from_pb,
+    exported_from_pb,
+    exported_to_pb,
+    feed_page_to_pb,
     finding_to_pb,
     new_review_from_pb,
     rejects_from_pb,
@@ -32,13 +36,6 @@ from hashhub.wire.definitions import (
     scheme_to_pb,
     trace_from_pb,
     trace_to_pb,
-)
-from hashhub.wire.feed import (
-    changed_entry_from_pb,
-    changed_entry_to_pb,
-    exported_from_pb,
-    exported_to_pb,
-    feed_page_to_pb,
 )
 from hashhub.wire.fields import (
     CONFLICT_REASON,
