@@ -292,7 +292,7 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Bytes of a part without a file name; a longer one is checked as a file."""
 
     slow_seconds: float = 30.0
-    """Seconds of the window within which a sender must send `slow_bytes`; one that does not gets 408."""
+    """Seconds within which a sender must send `slow_bytes`; one that falls as many seconds behind gets 408."""
 
     slow_bytes: int = 65536
     """Bytes that must come within `slow_seconds` while a body is being sent."""

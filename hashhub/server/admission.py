@@ -294,7 +294,7 @@ class TokenQuotas:
             "media_seconds": config.token_media_seconds or max(int(_MINUTE), cores * int(_MINUTE) // 2),
         }
         self._frames = config.token_live_frames_per_second
-        self._counts = counts or QuotaCounts()
+        self.counts = counts or QuotaCounts()
         self.clock = clock
 
     def most(self, principal: Principal, quota: str) -> int:
@@ -304,31 +304,23 @@ class TokenQuotas:
 
     def taken(self, token: str, quota: str) -> int:
         """Return how much of a quota a token has in use, at all workers."""
-        return self._counts.held(token, quota)
-
-    def prepare(self, token: str) -> None:
-        """See to it that taking from this token's quotas waits for nothing; this may wait for a moment itself."""
-        self._counts.prepare(token)
-
-    def is_prepared(self, token: str) -> bool:
-        """Whether `prepare` has ended for this token."""
-        return self._counts.is_prepared(token)
+        return self.counts.held(token, quota)
 
     def take(self, principal: Principal, quota: str, count: int = 1) -> None:
         """Take so much of a quota; `give` gives it back. Raises LimitExceeded when the token has no more of it."""
         most = self.most(principal, quota)
         # One request is always let in: a quota below the size of a message would lock its token out.
-        if not self._counts.take(principal.name, quota, count, most):
+        if not self.counts.take(principal.name, quota, count, most):
             raise self.exceeded(principal.name, quota, most, 1.0)
 
     def give(self, token: str, quota: str, count: int = 1) -> None:
         """Give back what was taken."""
-        self._counts.give(token, quota, count)
+        self.counts.give(token, quota, count)
 
     def check_media(self, principal: Principal) -> None:
         """Raise LimitExceeded while the token has used its media seconds up; time pays them back."""
         most = self.most(principal, "media_seconds")
-        beyond = self._counts.owed(principal.name, "media_seconds", self.clock()) - _MINUTE
+        beyond = self.counts.owed(principal.name, "media_seconds", self.clock()) - _MINUTE
         if beyond >= 0:
             wait = beyond + _MINUTE / most  # until a second is free
             raise self.exceeded(principal.name, "media_seconds", most, min(wait, _LONGEST_RETRY))
@@ -336,17 +328,17 @@ class TokenQuotas:
     def charge_media(self, principal: Principal, seconds: float) -> None:
         """Count seconds of a core that hashing took; a token may go into debt by what it has in progress."""
         paid_in = seconds * _MINUTE / self.most(principal, "media_seconds")
-        self._counts.owe(principal.name, "media_seconds", paid_in, self.clock())
+        self.counts.owe(principal.name, "media_seconds", paid_in, self.clock())
 
     def take_frame(self, principal: Principal, own: FrameRate) -> float:
         """Take a frame by the pace of the token and of the stream, or return the seconds until there may be one."""
         at_once = max(1.0, self._frames)
         now = self.clock()
-        beyond = self._counts.owed(principal.name, "frames", now) - (at_once - 1.0) / self._frames
+        beyond = self.counts.owed(principal.name, "frames", now) - (at_once - 1.0) / self._frames
         wait = max(beyond, own.wait())
         if wait > 0:
             return wait
-        self._counts.owe(principal.name, "frames", 1.0 / self._frames, now)
+        self.counts.owe(principal.name, "frames", 1.0 / self._frames, now)
         own.take()
         return 0.0
 

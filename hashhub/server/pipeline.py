@@ -338,7 +338,7 @@ class Pipeline:
     async def _principal(self, envelope: Envelope) -> Principal:
         secret = _secret(envelope.authorization)
         principal = self.recall(secret)
-        if principal is not None and self.quotas.is_prepared(principal.name):
+        if principal is not None and self.quotas.counts.is_prepared(principal.name):
             return principal
         if not secret:
             return self.authenticate(secret)  # nothing is looked up for none
@@ -361,7 +361,7 @@ class Pipeline:
 
     def _looked_up(self, secret: str) -> Principal:
         principal = self.authenticate(secret)
-        self.quotas.prepare(principal.name)  # before the event loop takes from them
+        self.quotas.counts.prepare(principal.name)  # before the event loop takes from them
         return principal
 
     def _caller(self, authorization: str, roles: tuple[Role, ...]) -> Principal:
