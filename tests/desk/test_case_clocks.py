@@ -36,7 +36,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(monkeypatch)
-    for module in ("cases.life", "cases.clocks", "cases.copies", "cases.index"):
+    for module in ("cases.life", "cases.clocks", "cases.index"):
         monkeypatch.setattr(f"hashhub.desk.{module}.now", lambda: machine.at)
     monkeypatch.setattr("hashhub.desk.cases.index.ENDING_SECONDS", 0.0)  # in which the machine runs for days
     return machine
