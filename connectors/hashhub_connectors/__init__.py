@@ -2,7 +2,7 @@
 They enter by the entry points that anybody's do.
 
 source, sqlite_file, delimited, workbook    bytes to text, JSON, rows
-items                                                    what a source gives to one Record or one Reject
-mapping, proposal, words                                 columns of tables, and what they may mean
-outgoing, exchange                                       what may be written of an entry, and losses
+items                                       what a source gives to one Record or one Reject
+mapping, proposal, words                    columns of tables, and what they may mean
+outgoing, exchange                          what may be written of an entry, and losses
 """
