@@ -1,7 +1,5 @@
-"""Threads that go on: what a hub does by itself must not end because one round of it went wrong.
-
-Each round's failure, MemoryError included, is kept until a round succeeds, for `status`, health and metrics, and the
-next round comes after a pause that grows.
+"""Background loops that survive errors. Each failure, MemoryError included, is kept for `status`, health and metrics
+until a round succeeds, and retried after a growing pause.
 """
 
 from __future__ import annotations

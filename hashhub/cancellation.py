@@ -1,7 +1,7 @@
-"""Whether whoever made a call still waits for its answer.
+"""Cancellation of work whose caller has gone or whose deadline has passed.
 
-The server opens a `scope` around a call, in which `check` speaks for it between two pieces of work of some
-milliseconds; outside of one it does nothing. Nothing may be checked where stopping would leave something half done.
+The server opens a `scope` around a call, and long work calls `check` every few milliseconds; outside a scope it does
+nothing. Do not check where stopping would leave something half done.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a hit is told to people: by what, how near, and in a video where."""
+"""Hits in words for people: algorithm, distance, and the place in a video."""
 
 from __future__ import annotations
 

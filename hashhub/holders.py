@@ -1,4 +1,4 @@
-"""Names of lease holders: on one machine others see that a holder's process ended; elsewhere its time ends it."""
+"""Names of lease holders. On one machine others see that a holder's process has ended; elsewhere leases run out."""
 
 from __future__ import annotations
 

@@ -1,16 +1,13 @@
-"""Files on this machine: those that are written where somebody says, those that a program keeps for itself, and
-databases of SQLite beside others that are opened.
+"""Files on this machine: written whole for users, kept by programs for themselves, and SQLite databases.
 
-A file is written whole or not at all, and nothing but a regular file is replaced:
-
-at the path, or where a link there leads    what becomes of it
+at the path, or where a link there leads    result of writing
 nothing                                     a new file, by its name once it is whole
 a regular file                              refused, or replaced once all is written
-a device, a pipe                            written to as it comes
+a device, a pipe                            written to as data comes
 a directory, a socket; a link to nothing    refused
 
-A process that closes any descriptor of a database loses its locks, and another process removes the journal with all
-that stands in it alone (https://www.sqlite.org/howtocorrupt.html, 2.2). So nothing but SQLite opens its files.
+Only SQLite opens its own files: a process that closes any descriptor of a database loses its locks, and another one may
+then remove the journal (https://www.sqlite.org/howtocorrupt.html, 2.2).
 """
 
 from __future__ import annotations

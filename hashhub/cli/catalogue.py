@@ -1,4 +1,4 @@
-"""`hashhub formats …` and `connectors …`: what there is to choose from."""
+"""`hashhub formats …` and `connectors …`: the installed formats."""
 
 from __future__ import annotations
 

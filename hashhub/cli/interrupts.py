@@ -1,8 +1,8 @@
-"""Ctrl-C for commands that go on until somebody ends them.
+"""Ctrl-C for long-running commands.
 
-Python raises KeyboardInterrupt wherever the main thread happens to be, and drops it where nothing can be raised: in a
-finaliser, or in the callback by which an import lets go of its lock. The command then goes on for ever. Raised while a
-connection is being closed, it leaves gRPC's channel half closed, and the finaliser of that waits for the rest for ever.
+Python raises KeyboardInterrupt wherever the main thread is, and drops it in a finaliser or callback, so that the
+command never ends. Raised while a connection is being closed, it leaves gRPC's channel half closed, and its finaliser
+waits for ever.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What became of the rows of a list, beside the rows: a table for whoever corrects it and imports it again.
+"""The outcome of each row of a table, written beside the rows for correction and re-import.
 
-The columns with the outcome stand before the table's own, whose cells stay as they are; in a table without a header,
-which is read by the numbers of its columns, they stand behind. Findings are sorted on disk, so that a list of a million
-rows needs no more memory than one of ten.
+Outcome columns come first, and all other cells are unchanged; in a table without a header, whose columns are read by
+number, they come last. Findings are sorted on disk, so that memory does not grow with the list.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`hashhub scan`: what is known of the files of a tree?
+"""`hashhub scan`: match the files of a tree.
 
     files ── stamp ──┬─ known from an earlier run (--out) ───────────────────┐
                      └─ opened by a thread, hashed by a child process ── kept ┴─ matched in groups ── told, counted

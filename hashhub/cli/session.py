@@ -1,4 +1,4 @@
-"""What every command has in common: how the hub is found, who asks, how answers are printed and how failures end.
+"""Common parts of all commands: the hub's address, the token, output, errors and exit codes.
 
     --server  HASHHUB_SERVER      127.0.0.1:8470
     --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      for a hub on this machine also DATA/operator.token, if readable

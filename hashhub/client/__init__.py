@@ -1,5 +1,4 @@
-"""The typed client: hashhub's types in, hashhub's types out, HashHubError when something is wrong. It hides gRPC
-altogether.
+"""The typed client: takes and returns hashhub's types, raises HashHubError, and hides gRPC.
 
     with Client("127.0.0.1:8470", token) as hub:
         for answer in hub.match_hashes([Query(hashes=(parse_pair("PDQ:…"),))], MatchOptions(policy="block")):

@@ -4,9 +4,9 @@ same names, arguments, results and errors.
     async with AsyncClient("127.0.0.1:8470", token) as hub:
         answer = await hub.match(Query(hashes=(parse_pair("PDQ:…"),)), MatchOptions(policy="block"))
 
-What yields there is an asynchronous generator here. A call ends when its task is cancelled, and nothing that a call
-does blocks the loop for longer than some milliseconds. A client belongs to one event loop. What is not here, such as
-the mirror and exports, is made by `Client` in a thread: `await asyncio.to_thread(…)`.
+Generators of `Client` are asynchronous generators here. Cancelling a task ends its call, and no call blocks the loop
+for more than some milliseconds. A client belongs to one event loop. For other calls, such as the mirror and exports,
+use `Client` in a thread: `await asyncio.to_thread(…)`.
 """
 
 from __future__ import annotations

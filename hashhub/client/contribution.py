@@ -4,8 +4,8 @@
                              │                                                │
                              └── already committed: report, nothing else      └── stored items are skipped: the resume
 
-A second run over the same bytes goes on behind the last item that the hub stored, however an earlier version of this
-program cut its batches. While batches are on their way the connector goes on reading.
+A second run over the same bytes continues after the last item that the hub stored, however they were batched.
+The connector reads on while batches are being sent.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A local copy of what a token may hold, in SQLite, kept up to date through the change feed. docs/match/mirror.md
-documents its tables.
+"""A local copy of the entries that a token may hold, in SQLite, kept up to date through the change feed. Its tables are
+documented in docs/match/mirror.md.
 
-The position moves in the transaction that applies a page, so a copy that is killed anywhere goes on exactly where it
-was. When the hub does not know the position any more (its database was restored), the copy starts from nothing under a
-new generation, and drops the old one once the hub says that it is complete. Numbers of entries repeat in another past:
-an entry whose number is given to another item is set aside under an id of its own.
+The position moves in the transaction that applies a page, so an interrupted copy continues exactly there. If the hub no
+longer knows the position (its database was restored), the copy starts from nothing under a new generation, and drops
+the old one once it is complete. A restored hub may give an entry's number to another item: the old entry is then kept
+under a separate id.
 """
 
 from __future__ import annotations

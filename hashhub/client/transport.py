@@ -1,5 +1,5 @@
-"""Calls to a hub: what commands call things as resource names, the connection, which of its failures are tried again
-for how long, and the calls of threads over it. `aio` has those of an event loop.
+"""Calls to a hub: short names to resource names, the connection, retries, and blocking calls; `aio` has the
+asynchronous ones.
 
     call ──> attempt ──(Unavailable, or LimitExceeded or Conflict with RetryInfo)──> wait ──> attempt … ──> HashHubError
                │                                                                       until `retry_seconds` have passed

@@ -2,7 +2,7 @@
 
     store ──> extract (Parquet) ──> overlap, links, agreement, gaps ──> report
 
-Everything reads the extract, columns on disk that an analyst opens as well, and nothing here changes a statement or a
-verdict. `columns` says what the files hold, `results` what comes out. Who may see which hash sets is decided before:
-`hub.reconciliation` gives a function the hash sets that its caller may have, and it looks at no other.
+Everything reads the extract, columns on disk that analysts can open as well, and changes no statement or verdict.
+`columns` describes the files, `results` the answers. `hub.reconciliation` passes the hash sets that the caller may see,
+and no others are read.
 """

@@ -1,8 +1,8 @@
-"""What the others say of an item: who is independent of whom, the consensus of several, and Dawid and Skene's model.
+"""Statements of others about an item: independence of contributors, their consensus, and Dawid and Skene's model.
 
-The consensus of the independent others is what remains possible in all they say. Where they contradict one another,
-the model weighs them by how they agree on the items that this contributor states, if that is sure; with too few items
-more than half decide. So a contributor takes no part in what it is measured against.
+The consensus of independent others is the intersection of their statements. Where they contradict one another, the
+model weighs them by their agreement on the items that this contributor states, if that is significant; with too few
+items more than half decide. So no contributor takes part in the consensus that it is measured against.
 """
 
 from __future__ import annotations

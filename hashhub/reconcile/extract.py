@@ -1,10 +1,10 @@
-"""The extract: what stands in the store, as Parquet files (`columns`), written anew where something has changed.
+"""The extract: the entries of the store as Parquet files (`columns`); only changed blocks are rewritten.
 
     write     the store -> a directory, block by block; files first, the manifest last
-    Extract   a directory that was written, or the part of it that a caller may have, as tables of DuckDB
+    Extract   a directory, or the part of it that a caller may have, as tables of DuckDB
 
-A file's name holds part of its own SHA-256, so that nothing is ever written over: until the new manifest is there, all
-that the old one names is there, too. What no manifest names any more is removed afterwards.
+A file's name contains part of its SHA-256, so nothing is overwritten: until the new manifest is there, all files of the
+old one are. Files that no manifest names are removed afterwards.
 """
 
 from __future__ import annotations

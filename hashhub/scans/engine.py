@@ -1,8 +1,8 @@
-"""The way that objects take in every scan: listed, recalled or read by a thread, taken in the order in which they are
-done; and what scans remember of them, so that one that is as it was is not read again.
+"""The way of an object in every scan (listed, recalled or read by a thread, answered in the order of completion), and
+the memory by which unchanged objects are not read again.
 
-An object is read again when its stamp or what hashes it has changed. Answers are not remembered, since lists grow. What
-is remembered is on the disk at once: a scan that is killed is continued by the next.
+An object is read again when its stamp or the hashing code has changed. Answers are not remembered, since lists grow.
+The memory is on disk at once: the next scan continues one that was killed.
 """
 
 from __future__ import annotations
