@@ -24,13 +24,13 @@ from hashhub.wire.fields import (
     ENUMS,
     MAKERS,
     PARSERS,
-    Sendable,
     build,
     check_text,
     checked,
     read_hash,
     read_time,
     resource_name,
+    sendable,
     timestamp,
 )
 
@@ -111,7 +111,7 @@ class MessageCodec(Generic[_M, _P]):
         """Return the message; `more`: fields that stand in it alone. Raises InvalidArgument for what cannot be sent."""
         if self._sends is None:
             return self._made(value, more)
-        with Sendable(self._at, expected=self._sends):
+        with sendable(self._at, expected=self._sends):
             return self._made(value, more)
 
     def _made(self, value: _M, more: Mapping[str, Any]) -> _P:

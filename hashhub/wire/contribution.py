@@ -29,7 +29,7 @@ from hashhub.model import (
 )
 from hashhub.wire import fields
 from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of, names_of
-from hashhub.wire.fields import CHANGE_KIND, REVIEW_KIND, Sendable, Violations, check_text, checked, refuse, require
+from hashhub.wire.fields import CHANGE_KIND, REVIEW_KIND, Violations, check_text, checked, refuse, require, sendable
 from hashhub.wire.items import entry_from_pb, put_entry, put_reviews
 from hashhub.wire.resources import CONTRIBUTOR, HASH_SET
 
@@ -299,7 +299,7 @@ def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview
 def exported_to_pb(entries: Sequence[Entry]) -> v1.ExportEntriesResponse:
     """Return the message of a piece of an export."""
     pb = v1.ExportEntriesResponse()
-    with Sendable("entries of an export"):
+    with sendable("entries of an export"):
         for index, entry in enumerate(entries):
             put_entry(pb.entries.add(), entry)
             if entry.reviews:

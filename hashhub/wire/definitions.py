@@ -11,7 +11,7 @@ from hashhub.schemes.alignment import CrosswalkRow, Difference, FieldChange, Lin
 from hashhub.trust import ClauseTrace, DemandTrace, EntryTrace, Example, FailedDemand, Judgement, Trial, VerdictChange
 from hashhub.wire import fields
 from hashhub.wire.codec import FieldCodec, MessageCodec, messages, name_of, names_of
-from hashhub.wire.fields import Sendable, timestamp
+from hashhub.wire.fields import sendable, timestamp
 from hashhub.wire.matching import REASON
 
 MAX_TOLD: Final = 1_000  # entries in one list of an explanation
@@ -122,7 +122,7 @@ DIFFERENCE: Final = MessageCodec(
 
 def scheme_to_pb(scheme: Scheme, definition: Definition | None, *, with_text: bool = False) -> v1.Scheme:
     """Return the message of a scheme, and of what the store says of it where it was put there."""
-    with Sendable("scheme"):
+    with sendable("scheme"):
         pb = v1.Scheme(
             name=fields.scheme_name(scheme.id, scheme.version),
             title=scheme.title,

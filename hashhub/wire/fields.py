@@ -1,7 +1,7 @@
 """Values of fields: resource names, hashes, texts, times and enumerations, and how wrong ones are refused.
 
 Readers of a message note every violation in a list, under the path that the client sees, and `refuse` raises when all
-of it was read. `Violations` is that list for messages of many items. `Sendable` refuses what protobuf cannot hold.
+of it was read. `Violations` is that list for messages of many items. `sendable` refuses what protobuf cannot hold.
 
 Whole resource names exist only on the wire. `X_name` makes the name of an X from its ids; `parse_X` gives its ids back,
 and raises InvalidArgument for another shape, `field` being the name's path in the request. The hub says whether the
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -205,22 +206,19 @@ def _invalid(wrong: list[Violation]) -> InvalidArgument:
     return InvalidArgument(f"{first.field}: {first.description}{more}", violations=tuple(wrong), violation_count=count)
 
 
-class Sendable:
-    """Maps what protobuf says of a value that it cannot hold to InvalidArgument naming the message."""
-
-    def __init__(self, what: str, *, expected: str = "") -> None:
-        """`what`: the message, for the error. `expected`: what it is made of; other types are then refused, too."""
-        self._what = what
-        self._expected = expected
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError):
-            raise unsendable(self._what) from error
-        if self._expected and isinstance(error, AttributeError | TypeError):
-            raise InvalidArgument.field(self._what, f"must be {self._expected} ({error})") from error
+@contextmanager
+def sendable(what: str, *, expected: str = "") -> Iterator[None]:
+    """Map what protobuf says of a value that it cannot hold to InvalidArgument naming the message `what`. `expected`:
+    what it is made of; other types are then refused, too.
+    """
+    try:
+        yield
+    except ValueError as e:
+        raise unsendable(what) from e
+    except (AttributeError, TypeError) as e:
+        if not expected:
+            raise
+        raise InvalidArgument.field(what, f"must be {expected} ({e})") from e
 
 
 def unsendable(what: str) -> InvalidArgument:

@@ -80,14 +80,8 @@ def record_to_pb(record: Record) -> v1.Record:
     """
     pb = v1.Record()
     try:
-        # Field by field, and only what is set: two to three times as fast as keyword arguments, and imports have
-        # millions.
         pb.position = record.position
-        add = pb.hashes.add
-        for value in record.hashes:
-            h = add()
-            h.algorithm = value.algorithm
-            h.digest = value.digest
+        pb.hashes.extend(map(hash_to_pb, record.hashes))
         for fault in record.faults:
             pb.faults.add(algorithm=fault.algorithm, reason=fault.reason, detail=fault.detail)
         pb.action = ACTION.to_pb(record.action)

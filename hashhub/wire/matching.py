@@ -41,7 +41,6 @@ from hashhub.wire.fields import (
     EFFORT,
     REVIEW_KIND,
     WIDTHS,
-    Sendable,
     Violations,
     build,
     check_text,
@@ -49,6 +48,7 @@ from hashhub.wire.fields import (
     collect,
     read_hash,
     refuse,
+    sendable,
 )
 from hashhub.wire.items import entry_from_pb, entry_to_pb, hash_to_pb, put_frames
 
@@ -66,7 +66,7 @@ _QUERY: Final = "Query(hashes=…), and hashes a sequence of Hash: (hashhub.hash
 
 def query_to_pb(query: Query) -> v1.Query:
     """Return the message of a query."""
-    with Sendable("query", expected=_QUERY):
+    with sendable("query", expected=_QUERY):
         pb = v1.Query(label=query.label)
         add = pb.hashes.add
         for value in query.hashes:
@@ -164,7 +164,7 @@ def _frames(pb: v1.Query | v1.VariantHashes, at: str, wrong: list[Violation]) ->
 
 def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
     """Return the message of match options."""
-    with Sendable("options", expected="MatchOptions(policy=…)"):
+    with sendable("options", expected="MatchOptions(policy=…)"):
         return v1.MatchOptions(
             policy=options.policy,
             max_distances=options.max_distances,
@@ -264,7 +264,7 @@ _HYSTERESIS: Final = ("enter_hits", "enter_frames", "leave_ms", "unread_frames")
 
 def live_start_to_pb(options: LiveOptions) -> v1.MatchLiveRequest:
     """Return the message that begins a stream."""
-    with Sendable("start", expected="LiveOptions(match=MatchOptions(policy=…))"):
+    with sendable("start", expected="LiveOptions(match=MatchOptions(policy=…))"):
         return v1.MatchLiveRequest(
             start=v1.LiveStart(
                 label=options.label,
@@ -302,7 +302,7 @@ def _hysteresis(given: dict[str, int], at: str) -> Hysteresis:
 
 def live_frame_to_pb(frame: LivePicture | VideoFrame) -> v1.MatchLiveRequest:
     """Return the message of a frame."""
-    with Sendable("frame", expected="LivePicture or VideoFrame"):
+    with sendable("frame", expected="LivePicture or VideoFrame"):
         if isinstance(frame, LivePicture):
             return v1.MatchLiveRequest(picture=v1.LivePicture(offset_ms=frame.offset_ms, content=frame.content))
         return v1.MatchLiveRequest(
