@@ -68,7 +68,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client for event loops, and what it needs, where it is asked for."""
+    """Import the asynchronous client on first use."""
     if name == "AsyncClient":
         from hashhub.client.aio import AsyncClient
 

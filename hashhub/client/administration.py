@@ -160,7 +160,7 @@ class HashSetCalls(Calls):
         return self._ask(request, wire.HASH_SET.from_pb)
 
     def accept_hash_set(self, hash_set: str, revision: int, comment: str = "") -> HashSet:
-        """Let what `CONTRIBUTOR/SET` says against harm weigh up to a revision. Role: operator."""
+        """Accept the statements of `CONTRIBUTOR/SET` against harm up to a revision. Role: operator."""
         request = v1.AcceptHashSetRequest(name=hash_set_name(hash_set), accepted_revision=revision, comment=comment)
         return self._ask(request, wire.HASH_SET.from_pb)
 
@@ -233,7 +233,7 @@ class WebhookCalls(Calls):
         self._transport.call(v1.DeleteWebhookRequest(name=webhook_name(webhook)), repeatable=False)
 
     def test_webhook(self, webhook: str) -> WebhookDelivery:
-        """Have a webhook called once, now, and return what came of it."""
+        """Call a webhook once, now, and return the delivery."""
         return self._ask(v1.TestWebhookRequest(name=webhook_name(webhook)), wire.DELIVERY.from_pb, repeatable=False)
 
     def list_webhook_deliveries(self, webhook: str, limit: int | None = None) -> Iterator[WebhookDelivery]:

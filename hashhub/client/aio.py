@@ -60,11 +60,11 @@ class AsyncTransport:
             await self._channel.close()
 
     async def ask(self, rpc: Rpc[_R]) -> _R:
-        """Make a call and return what its answer means. Raises HashHubError."""
+        """Make a call and return its converted answer. Raises HashHubError."""
         return rpc.read(await self._answer(rpc))
 
     async def items(self, rpc: Rpc[Iterable[_R]], limit: int | None = None) -> AsyncGenerator[_R, None]:
-        """Yield what is on a list's pages, at most `limit`, page by page as it is consumed. Raises HashHubError."""
+        """Yield a list's items, at most `limit`, fetching pages as they are consumed. Raises HashHubError."""
         count = 0
         while limit is None or count < limit:
             answer = await self._answer(rpc)
@@ -77,7 +77,7 @@ class AsyncTransport:
                 return
 
     async def each(self, rpcs: Iterable[Rpc[Iterable[_R]]]) -> AsyncGenerator[_R, None]:
-        """Make calls one after the other, as they are consumed, and yield what their answers hold."""
+        """Yield the items of several lists, one list after the other, as they are consumed."""
         for rpc in rpcs:
             async with aclosing(self.items(rpc)) as items:
                 async for one in items:
@@ -86,7 +86,7 @@ class AsyncTransport:
     async def stream(
         self, rpc: Rpc[_R], rest: AsyncIterable[_T] | None = None, put: Callable[[_T], Message] = unread
     ) -> AsyncGenerator[_R, None]:
-        """Make a streaming call and yield what its answers mean until either side ends it; see Transport.stream."""
+        """Make a streaming call and yield its converted answers until either side ends it; see Transport.stream."""
         failed: list[Exception] = []
 
         async def requests(rest: AsyncIterable[_T]) -> AsyncGenerator[Message, None]:
@@ -238,7 +238,7 @@ class AsyncClient:
     def match_live(
         self, frames: AsyncIterable[LivePicture | VideoFrame], options: LiveOptions
     ) -> AsyncGenerator[LiveAnswer, None]:
-        """Send frames as they come and yield what the hub says; see Client.match_live. Roles: all but auditor."""
+        """Send frames as they come and yield the hub's answers; see Client.match_live. Roles: all but auditor."""
         return self._transport.stream(live(options), frames, wire.live_frame_to_pb)
 
     async def import_source(

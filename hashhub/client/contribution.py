@@ -318,7 +318,7 @@ def _send_batches(transport: Transport, opened: v1.Import, items: Iterable[Recor
 
 
 def _behind(items: Iterable[Record | Reject], count: int) -> Iterator[Record | Reject]:
-    """Yield the items behind the first `count`. Raises Conflict when there are fewer."""
+    """Yield the items after the first `count`. Raises Conflict when there are fewer."""
     left = count
     for one in items:
         if left:
@@ -377,7 +377,7 @@ def _cancel(transport: Transport, name: str, cause: HashHubError) -> None:
 
 
 class ImportCalls(Calls):
-    """Contributing a source, and what became of its items."""
+    """Imports, and the outcomes of their items."""
 
     def import_source(
         self,
@@ -435,7 +435,7 @@ class ImportCalls(Calls):
         return report(self._transport, import_name(name), self.get_import(name))
 
     def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Iterator[Finding]:
-        """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the source's order, but for accepted ones."""
+        """Yield the outcomes of items of `CONTRIBUTOR/SET/IMPORT`, except accepted ones, in the source's order."""
         return self._transport.items(findings(import_name(name), dispositions))
 
 

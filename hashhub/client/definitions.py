@@ -78,7 +78,7 @@ class PolicyCalls(Calls):
         return self._list(v1.ListPolicyVersionsRequest(parent=policy_name(name)), "policies", _VERSION.from_pb)
 
     def put_policy(self, text: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
-        """Put the next version of the policy of a TOML text; it holds at once for whoever pins none. Role: operator."""
+        """Put the next version of a policy (TOML); it applies at once to callers that pin none. Role: operator."""
         return self._ask(v1.PutPolicyRequest(text=text, comment=comment, validate_only=validate_only), _VERSION.from_pb)
 
     def retire_policy(self, reference: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
@@ -249,6 +249,6 @@ class SchemeCalls(Calls):
         return self._list(request, "rows", wire.CROSSWALK_ROW.from_pb)
 
     def diff_schemes(self, old: str, new: str) -> Difference:
-        """Return what differs between two schemes, or two versions of one. Raises NotFound."""
+        """Return the differences between two schemes, or two versions of one. Raises NotFound."""
         request = v1.DiffSchemesRequest(name=f"schemes/{old}", other_name=f"schemes/{new}")
         return self._ask(request, wire.DIFFERENCE.from_pb)

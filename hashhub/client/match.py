@@ -47,7 +47,7 @@ class MatchedMedia(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
-    """The current version of a policy as people read it: `explanation` says what it does, clause by clause."""
+    """The current version of a policy, with an explanation of each clause."""
 
     id: str
     display_name: str
@@ -136,7 +136,7 @@ def _matched_media(files: int, answer: v1.BatchMatchMediaResponse) -> Iterator[M
 
 
 def _check_count(answers: int, queries: int) -> None:
-    """Answers are told apart by their order alone: one too few, and the rest would be about other items."""
+    """Check that there is an answer for each query: answers are matched to queries by their order alone."""
     if answers != queries:
         raise HashHubError(f"the hub gave {answers} answers to {queries} queries; nothing can be concluded from them")
 

@@ -389,7 +389,7 @@ class Mirror:
         )
 
     def put_policy(self, policy: KeptPolicy) -> None:
-        """Keep a policy in place of what was kept under its reference. Needs a journal."""
+        """Store a policy under its reference, in place of an earlier one. Needs a journal."""
         with _mapped(), self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO policy VALUES (?, ?, ?, ?, ?)",
@@ -397,13 +397,13 @@ class Mirror:
             )
 
     def trim_journal(self, sequence: int) -> None:
-        """Drop what the journal says of pages before this one: an index on the disk has it."""
+        """Remove pages before this one from the journal, once an index on disk has them."""
         with _mapped(), self._transaction():
             self._db.execute("DELETE FROM journal WHERE sequence <= ?", (sequence,))
             self._db.execute("DELETE FROM journal_page WHERE sequence < ?", (sequence,))
 
     def start_over(self) -> None:
-        """Go back to the beginning of the feed; what is held stays until the hub has given everything anew."""
+        """Go back to the beginning of the feed; entries stay until the hub has sent everything again."""
         with _mapped(), self._transaction():
             self._generation += 1
             self._db.execute(
@@ -641,7 +641,7 @@ class Mirror:
         self._set_keys[h.name] = key
 
     def _sweep(self) -> None:
-        """Drop what was not given again since the last start from nothing."""
+        """Remove the rows that were not sent again since the last start from nothing."""
         old = (self._generation,)
         self._drop_entries("generation < ?", old)
         self._db.execute("DELETE FROM hash_set WHERE generation < ?", old)
@@ -771,7 +771,7 @@ def _page(transport: Transport, position: str) -> v1.ListChangesResponse:
 
 
 def _prepare(directory: Path) -> Path:
-    """Make the directory and the file, or see that nobody else can read them; return the file's path."""
+    """Make the directory and the file, or check that only their owner can read them; return the file's path."""
     path = directory / FILE_NAME
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

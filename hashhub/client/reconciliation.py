@@ -89,7 +89,7 @@ class ConflictCalls(Calls):
         return self._ask(request, wire.CONFLICT_SUMMARY.from_pb)
 
     def assign_conflict(self, name: str, assignee: str, *, validate_only: bool = False) -> Conflict:
-        """Give a conflict to a party (`contributors/ID`) or a person by any name; empty: to nobody. Role: operator."""
+        """Assign a conflict to a party (`contributors/ID`) or a person by any name; empty: unassign. Role: operator."""
         request = v1.AssignConflictRequest(name=conflict_name(name), assignee=assignee, validate_only=validate_only)
         return self._ask(request, wire.CONFLICT.from_pb)
 
@@ -119,7 +119,7 @@ class ConflictCalls(Calls):
         return self._ask(request, wire.CONFLICT.from_pb)
 
     def reopen_conflict(self, name: str, comment: str, *, validate_only: bool = False) -> Conflict:
-        """Take back what closed a conflict; one that is open stays so. Role: operator."""
+        """Reopen a conflict; one that is open stays so. Role: operator."""
         request = v1.ReopenConflictRequest(name=conflict_name(name), comment=comment, validate_only=validate_only)
         return self._ask(request, wire.CONFLICT.from_pb)
 
@@ -286,7 +286,7 @@ class Downloaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperationCalls(Calls):
-    """Operations, whoever of the token's contributor started them."""
+    """Operations of the token's contributor, by any of its tokens."""
 
     def get_operation(self, operation_id: str) -> OperationHandle[Any]:
         """Return an operation. Raises NotFound."""
@@ -322,13 +322,13 @@ class ReconciliationCalls(Calls):
         engine: Backend = Backend.DUCKDB,
         **whose: Unpack[HashSetChoice],
     ) -> OperationHandle[Overlap]:
-        """Count what hash sets, contributors or jurisdictions share."""
+        """Count the items that hash sets, contributors or jurisdictions share."""
         return self.start(tasks.ComputeOverlap(by=by, near=near, engine=engine, **whose))
 
     def agreement(
         self, *, engine: Backend = Backend.DUCKDB, **whose: Unpack[HashSetChoice]
     ) -> OperationHandle[Agreement]:
-        """Compare what several state about the same items."""
+        """Compare the statements of several contributors about the same items."""
         return self.start(tasks.ComputeAgreement(engine=engine, **whose))
 
     def links(self, *, near: bool = False, **whose: Unpack[HashSetChoice]) -> OperationHandle[LinksResult]:
@@ -338,7 +338,7 @@ class ReconciliationCalls(Calls):
     def gaps(
         self, jurisdiction: str, *, near: bool = False, **whose: Unpack[HashSetChoice]
     ) -> OperationHandle[GapsResult]:
-        """Find what others hold and a jurisdiction lacks; `rows` gives the items."""
+        """Find the items that others hold and a jurisdiction lacks; `rows` gives them."""
         return self.start(tasks.FindGaps(jurisdiction=jurisdiction, near=near, **whose))
 
     def report(
@@ -348,7 +348,7 @@ class ReconciliationCalls(Calls):
         return self.start(tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near, **whose))
 
     def start(self, task: Task) -> OperationHandle[Any]:
-        """Start what a task asks for."""
+        """Start the operation of a task."""
         return OperationHandle(self._transport, self._ask(wire.task_to_pb(task), _operation))
 
 
@@ -382,7 +382,7 @@ def _remove_others(directory: Path, named: set[str]) -> None:
 
 @contextmanager
 def _disk(directory: Path) -> Iterator[None]:
-    """Turn what the disk refuses into an error of ours."""
+    """Turn errors of the disk into HashHubError."""
     try:
         yield
     except OSError as e:

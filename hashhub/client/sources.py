@@ -74,7 +74,7 @@ class UnpackLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unpacked(NamedTuple):
-    """The list in a container: a seekable stream of its bytes, its name, and what it came out of, for people."""
+    """The list in a container: a seekable stream, its name, and the kind of container, for people."""
 
     stream: BinaryIO
     name: str
@@ -87,7 +87,7 @@ def is_empty(head: bytes) -> bool:
 
 
 def _text(head: bytes) -> bytes:
-    """Return the text behind a byte order mark and white space."""
+    """Return the text after a byte order mark and white space."""
     text = head.decode("utf-16", "replace").encode() if head.startswith(_UTF16) else head.removeprefix(b"\xef\xbb\xbf")
     return text.lstrip()
 
@@ -233,11 +233,11 @@ class _Bounded(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Return the place in what is unpacked."""
+        """Return the position in the unpacked data."""
         return int(self._stream.tell())
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Go to a place in what is unpacked."""
+        """Go to a position in the unpacked data."""
         return int(self._guarded(self._stream.seek, offset, whence))
 
     def readinto(self, buffer: Any, /) -> int:
@@ -419,7 +419,7 @@ def _told(source: BinaryIO, head: bytes, name: str, connector: Connector, option
 
 
 def _named(head: bytes) -> str:
-    """Return what a file is that is no list and was not unpacked, or nothing."""
+    """Return the kind of a file that is no list and was not unpacked, or nothing."""
     return WORKBOOK if is_container(head) else describe(head)
 
 

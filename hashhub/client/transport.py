@@ -97,7 +97,7 @@ def subject_name(name: str) -> str:
 
 
 class Unreachable(Unavailable):
-    """The hub is away. `passes`: perhaps not for long; otherwise somebody has to correct something first."""
+    """The hub cannot be reached. `passes`: a retry may help; otherwise the address or settings must be corrected."""
 
     def __init__(self, message: str, *, passes: bool) -> None:
         super().__init__(message, reason=Reason.SERVER_UNAVAILABLE)
@@ -227,7 +227,7 @@ class Connection:
         return call_error(error, self.address, tls=self._tls)
 
     def attempts(self, *, timeout: float | None, retry_seconds: float | None, repeatable: bool) -> Attempts:
-        """Return the attempts of one call, which begins now; None: as the client was told."""
+        """Return the attempts of one call, which begins now; None: the client's defaults."""
         retry_for = (self.retry_seconds if retry_seconds is None else retry_seconds) if repeatable else 0.0
         return Attempts(timeout or self.timeout, retry_for)
 
@@ -329,7 +329,7 @@ T = TypeVar("T")
 
 
 class Transport:
-    """A thread-safe channel with a bearer token; what it takes is explained at Connection."""
+    """A thread-safe channel with a bearer token; see Connection for its options."""
 
     def __init__(self, connection: Connection) -> None:
         """Prepare the channel; nothing is sent before the first call."""

@@ -1,6 +1,6 @@
 """The desk: what comes after a match, for the persons who decide.
 
-A hook hands over what it decided, and the bytes; the desk knows no hook and no door.
+A hook hands over what it decided, and the bytes; the desk knows no hook.
 
 hook ── records ─┬─ vault (sealed bytes) ── retention, legal holds, exports
                  ├─ queue ── what persons decide ── reviews to the hub, calls to the app

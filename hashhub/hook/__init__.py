@@ -1,6 +1,6 @@
 """The upload hook: what decides over an upload, and the adapters by which uploads come to it.
 
-sidecar, clamd, bucket, asgi, wsgi, django
+sidecar, clamd, buckets, asgi, wsgi, django
           └── core ── examiner ── the hub, or (local) a copy of its lists
                 └── hashhub.desk, which keeps what was decided and what comes after it
 

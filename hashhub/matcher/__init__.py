@@ -9,7 +9,6 @@ index.py      immutable segments: build, look up, search, and which hash sets ha
 plan.py       which engine answers, with which thresholds, and why nothing is missed
 pairs.py      which digests of a set are near one another
 kernels.py    the compiled loops
-kernel_cache.py   where compiled loops are kept
 """
 
 from __future__ import annotations

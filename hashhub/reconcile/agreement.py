@@ -114,7 +114,7 @@ def _measure(
     independence: Independence,
     measures: _Measures,
 ) -> None:
-    """Add what one dimension gives."""
+    """Add the measures of one dimension."""
     statements = _of_several(statements)
     heard = others(statements, independence)
     for metric in (ORDINAL, NOMINAL) if dimension in ORDERED else (NOMINAL,):
@@ -220,7 +220,7 @@ def words_of(dimension: str, mask: int) -> str:
 
 
 class _Pair(NamedTuple):
-    """Two values of different schemes that items carry by independent contributors, and what shows it."""
+    """Two values of different schemes that independent contributors gave to the same items, with the evidence."""
 
     low: int
     high: int
@@ -333,7 +333,7 @@ def _keys(
 
 
 def _relation(schemes: SchemeRegistry, one: tuple[str, str], other: tuple[str, str]) -> str:
-    """Return what the tables say of two values; empty where they do not have them (any more)."""
+    """Return the relation of two values by the schemes' tables; empty where a value is not in them (any more)."""
     meanings = []
     for scheme, value in (one, other):
         try:

@@ -59,7 +59,7 @@ _FROM_CHILD: Final = msgspec.json.Decoder(JobProgress | JobResult | JobFailure)
 
 
 class JobFailed(HashHubError):
-    """What a job failed with, as it is to be told."""
+    """The error of a job, for its caller."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -132,7 +132,7 @@ def _killed(code: int) -> Conflict:
 
 
 def main() -> None:
-    """The child: read a job, do it, tell of it."""
+    """The child process: read a job, run it, report the result."""
     os.nice(_NICE)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, "ascii")

@@ -218,7 +218,7 @@ def _sure(
 def _majority(
     answers: Votes, items: int, possible: NDArray[np.float64], worlds: NDArray[np.uint16]
 ) -> NDArray[np.uint16]:
-    """Return for each item what more than half of its answers, by weight, have in common; 0 where nothing is."""
+    """Return for each item the possibilities that more than half of its answers share, by weight; 0: none."""
     votes = _summed(answers.item, possible[:, answers.code] * answers.weight, items)
     most = votes.max(axis=0)
     is_common = _common(answers, votes.argmax(axis=0), possible)
@@ -242,7 +242,7 @@ def _worlds(has: NDArray[np.bool_], worlds: NDArray[np.uint16]) -> NDArray[np.ui
 
 
 class Votes(NamedTuple):
-    """Who answers what about which item, numbered from 0, and how much each answer weighs."""
+    """Answers by person and item, numbered from 0, with their weights."""
 
     item: NDArray[np.intp]
     person: NDArray[np.intp]

@@ -70,7 +70,7 @@ def _answer(directory: str, manifest: bytes, hash_sets: frozenset[str] | None, q
 
 @contextlib.contextmanager
 def _cluster() -> Iterator[ModuleType]:
-    """Give Ray, connected; what was started for this is ended again."""
+    """Give Ray, connected; a cluster that was started for this is stopped again."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():

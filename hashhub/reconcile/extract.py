@@ -212,7 +212,7 @@ class _Writer:
         return self._registry.contributors[hash_set.partition("/")[0]]
 
     def _write_block(self, hash_set: str, block: int) -> ExtractFile | None:
-        """Write what stands in one block of a hash set; None where that is nothing."""
+        """Write one block of a hash set; return None for an empty one."""
         contributor, set_id = hash_set.split("/")
         pages = self._store.extract.standing_entries(
             contributor, set_id, block << BLOCK_BITS, (block + 1 << BLOCK_BITS) - 1, revision=self._position.revision
@@ -331,7 +331,7 @@ class _Rows:
             self.size += digests.size
 
     def flush(self, parquet: Any) -> None:
-        """Write what was taken in."""
+        """Write the collected rows."""
         for algorithm in ALGORITHMS:
             parts = self._gathered.pop(algorithm, [])
             if parts:
@@ -474,7 +474,7 @@ def _dimensions() -> Any:
 
 
 class Extract:
-    """An extract on disk, or the part of it that somebody may have."""
+    """An extract on disk, or the part of it that a caller may have."""
 
     def __init__(self, directory: Path, manifest: ExtractManifest, hash_sets: frozenset[str] | None = None) -> None:
         self.directory = directory
@@ -636,7 +636,7 @@ def _texts(texts: Iterable[str]) -> str:
 
 
 def read_manifest(directory: Path) -> ExtractManifest:
-    """Return the manifest of an extract. Raises HashHubError for what is none."""
+    """Return the manifest of an extract. Raises HashHubError if it is not one."""
     path = directory / MANIFEST
     try:
         content = path.read_bytes()
@@ -687,7 +687,7 @@ def _only_writer(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _disk(directory: Path | None) -> Iterator[None]:
-    """Turn what the disk refuses into an error of ours."""
+    """Turn errors of the disk into HashHubError."""
     try:
         yield
     except OSError as e:

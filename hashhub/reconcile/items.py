@@ -286,7 +286,7 @@ def _legal_statements(connection: Any) -> dict[str, Statements]:
 
 
 def _merged(rows: Mapping[str, Any], mask: NDArray[np.uint16]) -> Statements:
-    """Make one statement of a contributor's several: what remains possible in all, as of the last."""
+    """Merge a contributor's statements into one: the possibilities common to all, as of the last."""
     said = mask != 0
     item = _plain(rows["number"], np.int32)[said]
     contributor = _plain(rows["code"], np.int32)[said]

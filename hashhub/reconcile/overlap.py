@@ -131,7 +131,7 @@ class _Counts(NamedTuple):
 
 
 def _counted(connection: Any, groups: GroupSet) -> _Counts:
-    """Count what stands in the tables `shared` and `near`."""
+    """Count the rows of the tables `shared` and `near`."""
     count, words = len(groups.names), range(_words(groups))
     counts = _Counts(np.zeros((count, count), np.int64), np.zeros((count, count), np.int64), np.zeros(count, np.int64))
 

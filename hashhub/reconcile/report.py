@@ -334,7 +334,7 @@ def _is_encoded(text: str) -> bool:
 
 
 def _name(name: str, names: Mapping[str, str]) -> str:
-    """Return what to call a contributor, hash set or jurisdiction in a sentence."""
+    """Return the name of a contributor, hash set or jurisdiction within a sentence."""
     display = names.get(name, "").strip()
     return f"{display} ({name})" if display and display != name else name
 

@@ -33,7 +33,7 @@ class Compare(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComputeOverlap(Compare, frozen=True, kw_only=True, tag=True):
-    """Count what is held by several."""
+    """Count the items that several hold."""
 
     by: By = By.HASH_SET
     near: bool = False
@@ -41,7 +41,7 @@ class ComputeOverlap(Compare, frozen=True, kw_only=True, tag=True):
 
 
 class ComputeAgreement(Compare, frozen=True, kw_only=True, tag=True):
-    """Compare what several state about the same items."""
+    """Compare the statements of several contributors about the same items."""
 
     engine: Backend = Backend.DUCKDB
 
@@ -53,14 +53,14 @@ class FindLinks(Compare, frozen=True, kw_only=True, tag=True):
 
 
 class FindGaps(Compare, frozen=True, kw_only=True, tag=True):
-    """Find what others hold and a jurisdiction (ISO 3166-1 alpha-2) lacks."""
+    """Find the items that others hold and a jurisdiction (ISO 3166-1 alpha-2) lacks."""
 
     jurisdiction: str
     near: bool = False
 
 
 class WriteReport(Compare, frozen=True, kw_only=True, tag=True):
-    """Write a page for people. `jurisdictions`: whose gaps are told; empty: of all that there are."""
+    """Write a page for people. `jurisdictions`: those whose gaps are listed; empty: all."""
 
     title: str = ""
     jurisdictions: tuple[str, ...] = ()

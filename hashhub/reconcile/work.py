@@ -152,7 +152,7 @@ def compute(
 
 
 def _choose(task: tasks.Compare, extract: Extract) -> tuple[Extract, tuple[Omission, ...]]:
-    """Return what is looked at, and who is left out. Raises InvalidArgument for a contributor without hash sets."""
+    """Return the chosen hash sets, and the omissions. Raises InvalidArgument for a contributor without hash sets."""
     with extract.connect() as connection:
         hash_sets = extract.hash_sets(connection)
     reliability_of = {row["contributor"]: Reliability(row["reliability"]) for row in hash_sets}
@@ -183,7 +183,7 @@ def _report(
     conflicts: ConflictTotals | None,
     left_out: tuple[Omission, ...],
 ) -> tasks.ReportResult:
-    """Compute all that the page tells, and write it."""
+    """Compute the contents of the page, and write it."""
     from hashhub.reconcile import agreement, gaps, overlap, report
 
     with extract.connect() as connection:
@@ -277,7 +277,7 @@ def files_in(directory: Path) -> tuple[tasks.ResultFile, ...]:
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """Turn what the disk says into our errors."""
+    """Turn errors of the disk into HashHubError."""
     try:
         yield
     except OSError as e:

@@ -36,8 +36,8 @@ _VALUES: Final = {
 }
 
 
-class World(msgspec.Struct, frozen=True, kw_only=True):
-    """One item as it is: what each nation would say of it if none misread, and its hashes."""
+class InventedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item: its hashes, and the value that each nation would give it without an error."""
 
     number: int
     values: dict[str, str]
@@ -45,13 +45,13 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     copy: tuple[Hash, ...]  # of the same picture, saved anew
 
 
-def world() -> list[World]:
+def world() -> list[InventedItem]:
     """Return the items, the same ones each time."""
     random = Random(_SEED)
     return [_one(random, number) for number in range(ITEMS)]
 
 
-def _one(random: Random, number: int) -> World:
+def _one(random: Random, number: int) -> InventedItem:
     age = random.choices(_AGES, (5, 4, 2))[0]
     act = random.choices(_ACTS, (3, 3, 4, 2))[0]
     first, second = (
@@ -61,7 +61,7 @@ def _one(random: Random, number: int) -> World:
     for bit in random.sample(range(256), _BITS_CHANGED):
         bits ^= 1 << bit
     second["PDQ"] = bits.to_bytes(32)
-    return World(
+    return InventedItem(
         number=number,
         values={
             "us": "2" if age == "doubtful" or act == "nudity" else "1",
