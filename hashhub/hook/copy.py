@@ -5,8 +5,8 @@
     copy/index/mark         the last page of the copy of which the snapshots may know anything
 
 One look is one read transaction, between two pages of the feed. Whatever it holds may be seen: the feed gave it by the
-terms. What ends by itself (terms, entries) ends here, too. A missing digest would be a missed match: an index is
-used only if the copy has been at its mark's page and has a journal of all later ones.
+terms. What ends by itself ends here, too. A missing digest would be a missed match: an index is used only if the copy
+has been at its mark's page and has a journal of all later ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Snapshots on disk: what is written, how it becomes visible at once or not at all, and how damage is noticed.
+"""Snapshots on disk: written aside, visible at once or not at all, and checked.
 
     DIRECTORY/
       CURRENT                          the name of the current snapshot, replaced atomically
