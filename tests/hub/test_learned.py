@@ -181,3 +181,13 @@ def test_a_count_is_bounded_in_memory_and_close_beyond(desk: Desk, monkeypatch: 
     assert desk.hub.learned.counts()["platform"] == pytest.approx(20_000, rel=0.15)
     (row,) = desk.hub.store.database.fetch("SELECT length(smallest) FROM learned")
     assert row[0] == 8 * 1_024
+
+
+def test_what_waits_to_be_written_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hashhub.hub.match.MOST_UNWRITTEN", 3_000)
+    desk.hash_set("nl/known")
+    desk.hub.store.resources.registry()  # what an answer has read
+    for start in range(0, 10_000, 1_000):
+        desk.hub.learned.note(PLATFORM, [f"nl/known/{n}" for n in range(start, start + 1_000)])
+    desk.hub.learned.write()
+    assert desk.hub.learned.counts()["platform"] == pytest.approx(3_000, rel=0.15)
