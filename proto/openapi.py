@@ -29,7 +29,7 @@ from grpc_tools import protoc
 
 from hashhub import __version__
 from hashhub.errors import StatusCode
-from hashhub.server.http_listener import STATUS
+from hashhub.server.connect import STATUS
 from hashhub.server.servicers import ROLES
 from hashhub.wire.bounds import REPEATED
 
