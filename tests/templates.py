@@ -56,10 +56,10 @@ class Part:
             self._children.add(name)
             return name, connected
 
-    def end(self, name: tuple[int, int]) -> protocol.Ending:
+    def end(self, name: tuple[int, int]) -> protocol.ChildExit:
         with self._lock:
             if name not in self._children:
-                return protocol.Ending(0, 0.0)
+                return protocol.ChildExit(0, 0.0)
             self._children.remove(name)
             return self._template.end(name)
 

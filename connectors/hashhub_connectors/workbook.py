@@ -272,7 +272,7 @@ def _check_archive(archive: zipfile.ZipFile) -> None:
 
 def _sheets(archive: zipfile.ZipFile) -> tuple[dict[str, str], bool]:
     """Return the part of each sheet of cells by its name, in their order, and whether days count from 1904."""
-    book, related = _Book(), _Related()
+    book, related = _Book(), _WorksheetRelations()
     _read(archive, _WORKBOOK, book)
     _read(archive, "xl/_rels/workbook.xml.rels", related)
     names = set(archive.namelist())
@@ -396,7 +396,7 @@ class _Book(_Handler):
             self.is_from_1904 = attributes.get("date1904", "0") in {"1", "true"}
 
 
-class _Related(_Handler):
+class _WorksheetRelations(_Handler):
     """Gathers the parts of worksheets by the names of their relations; those of charts have no cells."""
 
     def __init__(self) -> None:

@@ -73,7 +73,7 @@ class UnpackLimits(msgspec.Struct, frozen=True, kw_only=True):
     zip_directory_bytes: int = 8 << 20
 
 
-class Unpacked(NamedTuple):
+class UnpackedList(NamedTuple):
     """The list in a container: a seekable stream, its name, and the kind of container, for people."""
 
     stream: BinaryIO
@@ -122,7 +122,11 @@ def is_container(head: bytes) -> bool:
     return head.startswith((_GZIP, *_ZIP))
 
 
-def unpack(source: BinaryIO, name: str, limits: UnpackLimits = UnpackLimits()) -> Unpacked | None:  # noqa: B008 - frozen
+def unpack(
+    source: BinaryIO,
+    name: str,
+    limits: UnpackLimits = UnpackLimits(),  # noqa: B008 - frozen
+) -> UnpackedList | None:
     """Return the one list in a gzip or ZIP file; None for other files, and for Excel workbooks, which connectors read.
     Raises InvalidArgument for anything else inside, MalformedSource for damage; the stream raises them too.
     """
@@ -142,14 +146,14 @@ def unpack(source: BinaryIO, name: str, limits: UnpackLimits = UnpackLimits()) -
     return unpacked
 
 
-def _from_gzip(source: BinaryIO, name: str, limits: UnpackLimits) -> Unpacked:
-    stream = _Bounded(gzip.GzipFile(fileobj=source, mode="rb"), source, "gzip file", limits)
-    return Unpacked(
+def _from_gzip(source: BinaryIO, name: str, limits: UnpackLimits) -> UnpackedList:
+    stream = _BoundedStream(gzip.GzipFile(fileobj=source, mode="rb"), source, "gzip file", limits)
+    return UnpackedList(
         io.BufferedReader(stream, _READ), re.sub(r"\.gz(?:ip)?$", "", name, flags=re.IGNORECASE), "a gzip file"
     )
 
 
-def _from_zip(source: BinaryIO, limits: UnpackLimits) -> Unpacked | None:
+def _from_zip(source: BinaryIO, limits: UnpackLimits) -> UnpackedList | None:
     _check_directory(source, limits)
     try:
         archive = zipfile.ZipFile(source)
@@ -181,8 +185,8 @@ def _from_zip(source: BinaryIO, limits: UnpackLimits) -> Unpacked | None:
         member = archive.open(entry)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as e:
         raise _damaged("ZIP archive", 0) from e
-    stream = _Bounded(member, source, "ZIP archive", limits)
-    return Unpacked(io.BufferedReader(stream, _READ), entry.filename.rpartition("/")[2], "a ZIP archive")
+    stream = _BoundedStream(member, source, "ZIP archive", limits)
+    return UnpackedList(io.BufferedReader(stream, _READ), entry.filename.rpartition("/")[2], "a ZIP archive")
 
 
 def _check_directory(source: BinaryIO, limits: UnpackLimits) -> None:
@@ -214,7 +218,7 @@ def _number(data: bytes, at: int, width: int) -> int:
     return int.from_bytes(data[at : at + width], "little")
 
 
-class _Bounded(io.RawIOBase):
+class _BoundedStream(io.RawIOBase):
     """What an unpacker gives, within limits, and its errors as ours."""
 
     def __init__(self, stream: Any, source: BinaryIO, kind: str, limits: UnpackLimits) -> None:

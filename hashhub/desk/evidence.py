@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from hashhub.desk.cases.clocks import Standing
+from hashhub.desk.cases.clocks import ClockState
 from hashhub.desk.cases.life import Case, Cases
 from hashhub.desk.decision import read_checked
 from hashhub.desk.queue.stored_decision import lists_of
@@ -248,7 +248,7 @@ def collect(
         event_count=kinds.total(),
         chain=chain,
         cases=tuple(cases),
-        case_standings={s.value: standings[s.value] for s in Standing if s.value in standings},
+        case_standings={s.value: standings[s.value] for s in ClockState if s.value in standings},
         unknown=tuple(unknown),
     )  # fmt: skip
 

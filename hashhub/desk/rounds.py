@@ -70,7 +70,7 @@ _CALLABLE: Final = "callable"  # of an app; the processes that have none leave i
 _URL: Final = "url"
 
 
-class Pending(msgspec.Struct, frozen=True, kw_only=True):
+class PendingQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked about an upload once it can be. `if_unknown`: what is done with what nobody knows. `cause`: why
     there was no answer; UNREADABLE and TOO_LARGE have none but by digests, looked up daily for a while.
     """
@@ -106,14 +106,14 @@ class Rechecks:
         """End after the question in hand."""
         self._background.close()
 
-    def add(self, reference: str, pending: Pending, *, seconds: float = 0.0) -> None:
+    def add(self, reference: str, pending: PendingQuestion, *, seconds: float = 0.0) -> None:
         """Ask about an upload, after so many seconds. Belongs into the transaction that records the upload."""
         at = time.time()
         self._records.write(
             "INSERT INTO recheck VALUES (?, ?, ?, ?)", (reference, at + seconds, at, msgspec.msgpack.encode(pending))
         )
 
-    def complete(self, reference: str, pending: Pending, coverage: Coverage, **known: object) -> None:
+    def complete(self, reference: str, pending: PendingQuestion, coverage: Coverage, **known: object) -> None:
         """Put in what became known of an upload meanwhile; `known` are fields of its DecisionRecord."""
         with self._records.transaction():
             changed = self._records.write(
@@ -196,7 +196,7 @@ class Rechecks:
             if self._records.rows("SELECT 1 FROM telling WHERE listener = ? AND since < ? LIMIT 1", values):
                 self._records.write("DELETE FROM telling WHERE listener = ? AND since < ?", values)
 
-    def _ask(self, reference: str, since: float, pending: Pending) -> bool:
+    def _ask(self, reference: str, since: float, pending: PendingQuestion) -> bool:
         judged: HubAnswer | None = None
         try:
             judged = self._judge.judge(pending.query)
@@ -259,7 +259,7 @@ class Rechecks:
         action: Action,
         verdict: Verdict,
         judged: HubAnswer | None,
-        pending: Pending,
+        pending: PendingQuestion,
         *,
         is_last: bool = True,
     ) -> None:
@@ -331,16 +331,16 @@ def queue_follow_up(
         )
 
 
-def _pending(reference: str, stored: bytes) -> Pending:
+def _pending(reference: str, stored: bytes) -> PendingQuestion:
     """Return what is to be asked. Raises DataLoss for what cannot be read."""
     try:
-        return msgspec.msgpack.decode(stored, type=Pending)
+        return msgspec.msgpack.decode(stored, type=PendingQuestion)
     except msgspec.DecodeError:
         raise damaged(reference) from None
 
 
 def _answered(
-    checked: DecisionRecord, action: Action, verdict: Verdict, judged: HubAnswer | None, pending: Pending | None
+    checked: DecisionRecord, action: Action, verdict: Verdict, judged: HubAnswer | None, pending: PendingQuestion | None
 ) -> DecisionRecord:
     """Return what is known of the upload now. `pending`: what was asked; None while the lists are still to be asked."""
     is_whole = pending is not None and pending.if_unknown is Action.ALLOW and judged is not None

@@ -35,7 +35,7 @@ from hashhub.hashing.structure import Limits
 from hashhub.model import Effort
 
 FORK: Final = b"F"  # with a socket beside it; the answer is the child's process id
-END: Final = b"E"  # followed by the process id; the answer is an Ending
+END: Final = b"E"  # followed by the process id; the answer is a ChildExit
 PID: Final = struct.Struct("!q")
 REQUEST: Final = struct.Struct("!IQ")  # bytes of the Task, bytes of the file; both follow
 DESCRIPTOR: Final = (1 << 64) - 1  # instead of the file's bytes: its descriptor came beside the request
@@ -78,7 +78,7 @@ class ChildResult(msgspec.Struct, frozen=True, array_like=True):
     cpu_seconds: float
 
 
-class Ending(msgspec.Struct, frozen=True, array_like=True):
+class ChildExit(msgspec.Struct, frozen=True, array_like=True):
     """How a child ended: the signal, or 0, and the CPU seconds of its life."""
 
     signal_number: int
@@ -159,11 +159,11 @@ def _load() -> None:
         require_extra("video")  # which imports what it looks for
 
 
-def _ended(child: int) -> Ending:
+def _ended(child: int) -> ChildExit:
     """End a child, which may have ended by itself: until it is waited for, its process id is not given away."""
     os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    return Ending(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, usage.ru_utime + usage.ru_stime)
+    return ChildExit(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, usage.ru_utime + usage.ru_stime)
 
 
 def _child(hub: socket.socket, seconds: float, memory_bytes: int) -> NoReturn:

@@ -102,7 +102,7 @@ class Picture:
         pixels = max(1, opened.width * opened.height * _counts(opened))
         sampled = sample(self.frame_count, min(limits.max_frames, max(1, limits.max_pixels // pixels)))
         clock = 0.0
-        spent = _Spent(limits)
+        spent = _DecodingCost(limits)
         for index in range(self.frame_count):
             if index not in sampled and opened.format == "MPO":  # pictures side by side: none builds on another
                 continue
@@ -276,7 +276,7 @@ def _check_strips(page: Image.Image) -> None:
         raise ValueError("strips or tiles are missing")
 
 
-class _Spent:
+class _DecodingCost:
     """What the frames decoded so far have cost, in the measures of the limits."""
 
     def __init__(self, limits: Limits) -> None:

@@ -406,17 +406,17 @@ class _Template:
                     return (pid, self.generation), ours
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def end(self, name: tuple[int, int]) -> protocol.Ending:
+    def end(self, name: tuple[int, int]) -> protocol.ChildExit:
         """Kill a child and return how it ended; one of a former template ends by itself once its socket is closed."""
         pid, generation = name
         with self._lock:
             if generation == self.generation and self._control is not None:
                 try:
                     self._control.sendall(protocol.END + protocol.PID.pack(pid))
-                    return msgspec.msgpack.decode(_message(self._control), type=protocol.Ending)
+                    return msgspec.msgpack.decode(_message(self._control), type=protocol.ChildExit)
                 except (OSError, EOFError, msgspec.MsgspecError):
                     self._discard()
-        return protocol.Ending(0, 0.0)
+        return protocol.ChildExit(0, 0.0)
 
     def close(self) -> None:
         """End the template, and with it its children. None is forked from now on."""

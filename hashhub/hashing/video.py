@@ -128,7 +128,9 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits, *, cuts_border
                     return None
                 seconds = seconds or _declared_seconds(container, chosen[0])
                 if seconds:
-                    return _Reading(container, *chosen, media_type, limits, cuts_border=cuts_border).hashed(seconds)
+                    return _VideoReading(container, *chosen, media_type, limits, cuts_border=cuts_border).hashed(
+                        seconds
+                    )
                 # What browsers record does not say how long it is. Reading without decoding takes a hundredth of the
                 # time.
                 seconds = _measured_seconds(container, chosen[0])
@@ -368,7 +370,7 @@ def _asf_end(head: bytes) -> int:
 # Frames
 
 
-class _Reading:
+class _VideoReading:
     """One video on its way to hashes."""
 
     def __init__(

@@ -24,17 +24,17 @@ _CREATED_BRIDGE: Final = "Object Created"
 _TEST: Final = "s3:TestEvent"
 
 
-class _Named(msgspec.Struct):
+class _BucketName(msgspec.Struct):
     name: str
 
 
-class _Keyed(msgspec.Struct):
+class _ObjectKey(msgspec.Struct):
     key: str
 
 
 class _S3(msgspec.Struct):
-    bucket: _Named
-    object: _Keyed
+    bucket: _BucketName
+    object: _ObjectKey
 
 
 class _Record(msgspec.Struct, rename="camel"):

@@ -94,7 +94,7 @@ class _Try(msgspec.Struct, frozen=True):
     tries: int
 
 
-class _Resting(msgspec.Struct, frozen=True):
+class _RestingObject(msgspec.Struct, frozen=True):
     stamp: str
     until: float
 
@@ -153,7 +153,7 @@ class BucketWorker:
         self._under_way: set[str] = set()
         self._waiting: dict[str, _Try] = {}
         self._failed: OrderedDict[tuple[str, str], _Try] = OrderedDict()
-        self.resting: dict[str, _Resting] = {}
+        self.resting: dict[str, _RestingObject] = {}
         self._listing: Iterator[StoredObject | UnreadableItem] | None = None
         self._listed_since = float("-inf")  # by the clock, when the last listing began
         self._hears = False  # whether the queue of events could be asked the last time
@@ -423,7 +423,7 @@ class BucketWorker:
         at = self.clock()
         resting = self.resting.get(item.name)
         if resting is None or resting.stamp != item.stamp:
-            resting = _Resting(item.stamp, at + self._settings.settle_seconds)
+            resting = _RestingObject(item.stamp, at + self._settings.settle_seconds)
             if item.name in self.resting or len(self.resting) < MOST_RESTING:
                 self.resting[item.name] = resting
         if resting.until > at:

@@ -31,7 +31,7 @@ from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer, se
 from hashhub.desk.hub import Judge
 from hashhub.desk.queue.stored_decision import is_same, is_same_and_more
 from hashhub.desk.records import UploadState
-from hashhub.desk.rounds import OnRecheck, Pending, Rechecks
+from hashhub.desk.rounds import OnRecheck, PendingQuestion, Rechecks
 from hashhub.desk.settings import HashingSite, Mode
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
@@ -429,7 +429,7 @@ class Hook:
                     self.records.add_upload(checked, state, max_records=self.settings.max_records)
                     is_allowed, cause = decision.action is Action.ALLOW, decision.no_answer
                     if cause is NoAnswer.HUB_AWAY or (cause in _OF_THE_FILE and is_allowed):
-                        pending = Pending(query=examined.query, if_unknown=examined.if_unknown, cause=cause)
+                        pending = PendingQuestion(query=examined.query, if_unknown=examined.if_unknown, cause=cause)
                         seconds = 0.0 if cause is NoAnswer.HUB_AWAY else _DAY
                         if examined.late is not None:
                             seconds = _LATE_SECONDS
@@ -457,7 +457,7 @@ class Hook:
         if later is None:
             return  # it is asked about by digests
         cause = next((c for c in later.causes if c is not NoAnswer.NO_PERCEPTUAL_HASH), NoAnswer.HUB_AWAY)
-        pending = Pending(query=later.query, if_unknown=later.if_unknown, cause=cause)
+        pending = PendingQuestion(query=later.query, if_unknown=later.if_unknown, cause=cause)
         try:
             rechecks.complete(
                 checked.decision.reference,

@@ -247,7 +247,7 @@ class LocalJudge:
         self.process_id = os.getpid()
         make_directories(directory)
         self.index = Index(self._copy, directory / DIRECTORY, publisher=False)
-        self._following = _Following(settings) if settings.local.follow else None
+        self._following = _CopyFollower(settings) if settings.local.follow else None
         self._thread = Background(
             "hook-copy",
             self._look,
@@ -375,7 +375,7 @@ class LocalJudge:
         _readable(stored)
 
 
-class _Following:
+class _CopyFollower:
     """Keeps the copy from within an app, whenever no other process does."""
 
     def __init__(self, settings: HookSettings) -> None:

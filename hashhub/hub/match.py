@@ -61,7 +61,7 @@ _MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
 
 
 @dataclass(slots=True)
-class SearchedAt:
+class SearchTrace:
     """What of a query was searched in the matcher's memory, by algorithm, and at which revision."""
 
     revision: int = 0
@@ -101,13 +101,13 @@ class Match:
         )
 
     def miss(
-        self, principal: Principal, query: Query, options: MatchOptions, searched: SearchedAt | None = None
+        self, principal: Principal, query: Query, options: MatchOptions, searched: SearchTrace | None = None
     ) -> tuple[MatchResult, int] | None:
         """Answer as `hashes` where nothing is hit at usual distances; else None, and fill `searched`. Never waits."""
         access.allow(principal, *_MAY_MATCH)
         check_queries((query,), options)
         self.readiness.require()
-        searched = searched or SearchedAt()
+        searched = searched or SearchTrace()
         revision = searched.revision = self.matcher.revision
         is_wide = any(d > (SEARCHED[name].default_max_distance or 0) for name, d in options.max_distances.items())
         if is_wide or not hits_nothing(
@@ -135,7 +135,7 @@ class Match:
         options: MatchOptions,
         *,
         policy: Policy | None = None,
-        searched: SearchedAt | None = None,
+        searched: SearchTrace | None = None,
     ) -> tuple[list[MatchResult], int]:
         """Answer each query, in order, and return the revision that the answers are true of.
 
@@ -171,7 +171,7 @@ class Match:
         policy: Policy,
         *,
         among_frames: bool | None = None,
-        searched: SearchedAt | None = None,
+        searched: SearchTrace | None = None,
     ) -> tuple[list[MatchResult], int, Mapping[int, Sequence[str]]]:
         """Take the steps of `hashes` from (2) on, and return besides by which algorithms each query hit entries."""
         check_queries(queries, options)

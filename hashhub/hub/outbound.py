@@ -67,7 +67,7 @@ class Target(NamedTuple):
     path: str
 
 
-class _Allowed(NamedTuple):
+class _AllowedTarget(NamedTuple):
     host: str  # empty: a network
     network: _Network | None
     port: int  # 0: those of the setting
@@ -303,20 +303,20 @@ def _items(text: str) -> list[str]:
     return [item for part in text.split(",") if (item := part.strip())]
 
 
-def _allowed(item: str, field: str) -> _Allowed:
+def _allowed(item: str, field: str) -> _AllowedTarget:
     """Return what one item of `webhook_allow` means: NETWORK, HOST or HOST:PORT."""
     with suppress(ValueError):
-        return _Allowed("", ipaddress.ip_network(item), 0)
+        return _AllowedTarget("", ipaddress.ip_network(item), 0)
     host, _, port = item.rpartition(":")
     if not host:
         host, port = item, ""
     host = host.strip("[]").lower().rstrip(".")
     number = _port(port, field) if port else 0
     with suppress(ValueError):
-        return _Allowed("", ipaddress.ip_network(host), number)
+        return _AllowedTarget("", ipaddress.ip_network(host), number)
     if not re.fullmatch(r"[a-z0-9._-]{1,253}", host):
         raise InvalidArgument.field(field, f"must name hosts and networks, with commas; got {item[:80]!r}", "PATTERN")
-    return _Allowed(host, None, number)
+    return _AllowedTarget(host, None, number)
 
 
 def _network(item: str, field: str) -> _Network:

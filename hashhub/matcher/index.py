@@ -153,11 +153,11 @@ class Space:
         kernels.pack(taken, self.forward, out)
         return out
 
-    def _room_for_one(self) -> _One:
+    def _room_for_one(self) -> _SingleDigest:
         width = self.algorithm.digest_bytes
         buffer = bytearray(width)
         taken, out = np.ndarray((1, width), np.uint8, buffer), np.empty((1, self.words), np.uint64)
-        one = _One(buffer, taken, out, compiled_for(kernels.pack, (taken, self.forward, out)))
+        one = _SingleDigest(buffer, taken, out, compiled_for(kernels.pack, (taken, self.forward, out)))
         _scratch.packing[self.algorithm.name] = one
         return one
 
@@ -218,7 +218,7 @@ class SegmentParts(NamedTuple):
     ids: NDArray[np.uint32]
 
 
-class _One(NamedTuple):
+class _SingleDigest(NamedTuple):
     """One digest in a buffer, which is that of `taken`; the row that it is packed to, and the kernel for both."""
 
     buffer: bytearray
@@ -232,7 +232,7 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.grow(_FIRST_RESULTS)
-        self.packing: dict[str, _One] = {}  # by algorithm
+        self.packing: dict[str, _SingleDigest] = {}  # by algorithm
 
     def grow(self, size: int) -> None:
         self.room = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int32)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hashhub.client.sources import Unpacked, UnpackLimits, describe, is_container, unpack
+from hashhub.client.sources import UnpackedList, UnpackLimits, describe, is_container, unpack
 from hashhub.errors import InvalidArgument, MalformedSource
 
 LIST = b"".join(b"%032x  a.jpg\n" % i for i in range(1000))
@@ -24,7 +24,7 @@ def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.
     return out
 
 
-def opened(source: io.BytesIO, name: str = "", **limits: Any) -> Unpacked:
+def opened(source: io.BytesIO, name: str = "", **limits: Any) -> UnpackedList:
     unpacked = unpack(source, name, UnpackLimits(**limits))
     assert unpacked is not None
     return unpacked

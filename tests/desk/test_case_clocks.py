@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.cases.clocks import CasePurpose, Standing
+from hashhub.desk.cases.clocks import CasePurpose, ClockState
 from hashhub.desk.cases.index import CaseIndex
 from hashhub.desk.cases.item import item_of
 from hashhub.desk.cases.life import Case, Cases, CaseState, Scan
@@ -83,7 +83,7 @@ def test_nothing_is_claimed_to_be_done_in_time_by_a_clock_that_was_set_back(
         machine.set_clock(days, is_restarted=False)
         _run(machine, records, 1)
     [clock] = cases.get(case.name).clocks
-    assert clock.standing is Standing.UNPROVEN
+    assert clock.standing is ClockState.UNPROVEN
     assert any("by a clock that was behind" in line for line in cases.record(case.name).missing)
 
 
@@ -97,7 +97,7 @@ def test_a_clock_that_was_set_back_at_another_time_takes_nothing_away(records: R
     case = _opened(cases, machine)
     machine.at += timedelta(hours=1)
     _done(cases, case, machine)
-    assert [clock.standing for clock in cases.get(case.name).clocks] == [Standing.MET]
+    assert [clock.standing for clock in cases.get(case.name).clocks] == [ClockState.MET]
 
 
 def test_a_complaint_that_the_clock_is_behind_of_is_refused_with_what_the_clock_says(

@@ -21,7 +21,7 @@ from hashhub.desk.evidence import collect, draw_sample, sampled
 from hashhub.desk.queue.rulings import Rulings
 from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.records import Records, UploadState
-from hashhub.desk.rounds import Pending, QueueRounds, forget
+from hashhub.desk.rounds import PendingQuestion, QueueRounds, forget
 from hashhub.desk.settings import CaseSettings, RecordsSettings
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hashes import Hash
@@ -120,7 +120,7 @@ def _drawn(records: Records, reference: str) -> None:
 
 
 def _asked(records: Records, reference: str) -> None:
-    pending = Pending(query=Query(hashes=()), if_unknown=Action.HOLD, cause=NoAnswer.HUB_AWAY)
+    pending = PendingQuestion(query=Query(hashes=()), if_unknown=Action.HOLD, cause=NoAnswer.HUB_AWAY)
     records.write("INSERT INTO recheck VALUES (?, 0, 0, ?)", (reference, msgspec.msgpack.encode(pending)))
 
 

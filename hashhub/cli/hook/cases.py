@@ -16,7 +16,7 @@ import click
 from hashhub.cli.hook import Desk, account, at_desk, by_person, hook
 from hashhub.cli.session import CommandGroup, Session, choice, command, moment, spelled
 from hashhub.cli.terminal import counted, note, progress, say, show_path, table, tell
-from hashhub.desk.cases.clocks import CasePurpose, Deadline, Standing, rules
+from hashhub.desk.cases.clocks import CasePurpose, ClockState, Deadline, rules
 from hashhub.desk.cases.life import Case, CaseOutcome, Cases, CaseState
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.settings import HookSettings
@@ -332,7 +332,7 @@ def _show(session: Session, case: Case) -> None:
 
 
 def _running(case: Case) -> list[Deadline]:
-    return [c for c in case.clocks if c.due is not None and c.standing in {Standing.RUNNING, Standing.OVERDUE}]
+    return [c for c in case.clocks if c.due is not None and c.standing in {ClockState.RUNNING, ClockState.OVERDUE}]
 
 
 def _urgency(case: Case) -> tuple[bool, datetime]:
@@ -345,7 +345,7 @@ def _due(case: Case) -> str:
     if not clocks:
         return "-"
     first = min(clocks, key=lambda c: c.due or case.open_time)
-    late = " OVERDUE" if first.standing is Standing.OVERDUE else ""
+    late = " OVERDUE" if first.standing is ClockState.OVERDUE else ""
     return f"{_shown(first.due)} {first.rule}{late}"
 
 

@@ -31,7 +31,7 @@ class CasePurpose(StrEnum):
     OTHER = "OTHER"
 
 
-class Standing(StrEnum):
+class ClockState(StrEnum):
     """Where a clock stands. NO_NUMBER: the rule names no time that could be counted. UNPROVEN: what it asks for was
     done, but when is known only by a clock that was behind, so that it may have been too late.
     """
@@ -62,7 +62,7 @@ class Deadline(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     title: str
     due: datetime | None
-    standing: Standing
+    standing: ClockState
     source: str
     note: str = "for legal review: whether the rule applies to you is not decided here"
 
@@ -85,17 +85,17 @@ def clocks_of(
         rule = rules()[name]
         due = receive_time + timedelta(hours=rule.hours) if rule.hours is not None else None
         if is_ended:
-            standing = Standing.ENDED
+            standing = ClockState.ENDED
         elif due is None:
-            standing = Standing.NO_NUMBER
+            standing = ClockState.NO_NUMBER
         elif done is not None and done > due:
-            standing = Standing.OVERDUE
+            standing = ClockState.OVERDUE
         elif done is not None:
             # In time whatever the clock says: not before there was anything to do, nor by a clock that was behind.
             is_proven = done >= receive_time and Times(records).latest(done, case) <= due
-            standing = Standing.MET if is_proven else Standing.UNPROVEN
+            standing = ClockState.MET if is_proven else ClockState.UNPROVEN
         else:
-            standing = Standing.RUNNING if now() <= due else Standing.OVERDUE
+            standing = ClockState.RUNNING if now() <= due else ClockState.OVERDUE
         clocks.append(Deadline(rule=name, title=rule.title, due=due, standing=standing, source=rule.source))
     return tuple(clocks)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.desk.cases.clocks import CasePurpose, Deadline, Standing, check_receive_time, check_rules, clocks_of
+from hashhub.desk.cases.clocks import CasePurpose, ClockState, Deadline, check_receive_time, check_rules, clocks_of
 from hashhub.desk.clock import Times, is_believed
 from hashhub.desk.decision import Action
 from hashhub.desk.people import ACCOUNT
@@ -617,9 +617,9 @@ def _missing(case: Case, copies: list[CaseCopy], scans: list[Scan], *, closing: 
         if scan.partly
     ]
     for clock in case.clocks:
-        if clock.standing is Standing.OVERDUE and clock.due is not None:
+        if clock.standing is ClockState.OVERDUE and clock.due is not None:
             missing.append(f"{clock.rule} was due at {clock.due.isoformat()}")
-        elif clock.standing is Standing.UNPROVEN and clock.due is not None:
+        elif clock.standing is ClockState.UNPROVEN and clock.due is not None:
             missing.append(
                 f"{clock.rule} was due at {clock.due.isoformat()}, and when it was done is known only by a clock "
                 "that was behind"

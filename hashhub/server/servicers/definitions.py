@@ -68,7 +68,7 @@ class PolicyService(Service):
         time = wire.time_in(request, "since_time")
         hash_sets = tuple("/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets))
         options = wire.options_from_pb(v1.MatchOptions(max_distances=request.max_distances), "")
-        page = Page("trial", _Unpaged(request.page_token), request.since_revision, time, hash_sets)
+        page = Page("trial", _ContinuedPage(request.page_token), request.since_revision, time, hash_sets)
         after, resolved = _trial_position(page.after("0:0"))
         by_entries = request.HasField("since_revision") or time is not None or bool(hash_sets)
         since = ReplaySelection(
@@ -104,7 +104,7 @@ def _trial_position(position: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-class _Unpaged(NamedTuple):
+class _ContinuedPage(NamedTuple):
     """A request that goes on from a token, and says no size."""
 
     page_token: str

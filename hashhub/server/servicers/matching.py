@@ -8,7 +8,7 @@ from typing import Final
 
 from hashhub import v1, wire
 from hashhub.errors import Reason, Unavailable
-from hashhub.hub.match import SearchedAt
+from hashhub.hub.match import SearchTrace
 from hashhub.model import LivePicture, MatchResult, Principal, VideoFrame
 from hashhub.server.live import FrameRate, Inbox, read_into
 from hashhub.server.pipeline import Conversation
@@ -47,7 +47,7 @@ class MatchService(Service):
         policy = self.hub.match.held_policy(principal, options.policy)
         if policy is None:
             return lambda: self.match_hashes(principal, request)
-        query, searched = wire.query_from_pb(request.query), SearchedAt()
+        query, searched = wire.query_from_pb(request.query), SearchTrace()
         missed = self.hub.match.miss(principal, query, options, searched)
         if missed is not None:
             return _answer(*missed, policy)

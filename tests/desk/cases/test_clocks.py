@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hashhub.desk.cases.clocks import Standing, rules
+from hashhub.desk.cases.clocks import ClockState, rules
 from hashhub.desk.cases.item import CaseItem
 from hashhub.desk.cases.life import CaseOutcome, Cases, Scan
 from tests.desk.cases.parts import opened
@@ -25,9 +25,9 @@ class TestClocks:
         [us, eu] = case.clocks
         assert us.due is not None
         assert abs(us.due - came - timedelta(hours=48)) < timedelta(seconds=1)
-        assert (us.standing, eu.due, eu.standing) == (Standing.RUNNING, None, Standing.NO_NUMBER)
+        assert (us.standing, eu.due, eu.standing) == (ClockState.RUNNING, None, ClockState.NO_NUMBER)
         late = opened(cases, item, receive_time=came - timedelta(hours=2))
-        assert [c.standing for c in late.clocks] == [Standing.OVERDUE]
+        assert [c.standing for c in late.clocks] == [ClockState.OVERDUE]
         assert any("was due at" in line for line in cases.record(late.name).missing)
 
     def test_what_was_done_in_time_stays_so_when_it_is_looked_at_and_said_again(
@@ -45,22 +45,22 @@ class TestClocks:
                 actor="bob",
             )
 
-        def standing() -> Standing:
+        def standing() -> ClockState:
             return cases.get(case.name).clocks[0].standing
 
         look(2)
-        assert standing() is Standing.RUNNING, "a copy is there"
+        assert standing() is ClockState.RUNNING, "a copy is there"
         assert cases.taken_down(case.name, ("a",), actor="bob", reason="deleted") == 1
-        assert standing() is Standing.MET
+        assert standing() is ClockState.MET
         gone = cases.copies.listed(case.name)
         assert cases.taken_down(case.name, ("a",), actor="eve", reason="told twice") == 0
         assert cases.copies.listed(case.name) == gone
         look(200)
-        assert standing() is Standing.MET, "nothing was found in that look"
+        assert standing() is ClockState.MET, "nothing was found in that look"
         assert cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done").is_complete
         look(300, unread=1)
         look(400)
-        assert standing() is Standing.OVERDUE, "what could not be read may have been there"
+        assert standing() is ClockState.OVERDUE, "what could not be read may have been there"
 
     def test_where_no_copy_was_found_the_look_is_what_was_to_be_done(self, cases: Cases, item: CaseItem) -> None:
         case = opened(cases, item)
@@ -69,4 +69,4 @@ class TestClocks:
         cases.copies.add_scan(
             case.name, Scan(place="archive", begin_time=at, end_time=at, looked=1, unread=0, copies=0), actor="bob"
         )
-        assert [clock.standing for clock in cases.get(case.name).clocks] == [Standing.MET]
+        assert [clock.standing for clock in cases.get(case.name).clocks] == [ClockState.MET]

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from hashhub.cli import main
-from hashhub.desk.cases.clocks import Standing
+from hashhub.desk.cases.clocks import ClockState
 from hashhub.desk.cases.item import CaseItem
 from hashhub.desk.cases.life import MOST_COPIES, CaseOutcome, Cases, CopyState
 from hashhub.desk.cases.page import page
@@ -91,7 +91,7 @@ class TestScan:
         cases.taken_down(case.name, (), actor="bob", reason="deleted now")
         record = cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done")
         assert record.is_complete
-        assert [c.standing for c in record.case.clocks] == [Standing.MET]
+        assert [c.standing for c in record.case.clocks] == [ClockState.MET]
         assert "Complete." in page(record)
 
     def test_a_scan_that_was_cut_off_goes_on(
@@ -160,7 +160,7 @@ class TestScan:
             assert record.scans[-1] == outcome.scan
             assert "of archive, 1 file was looked at in part only" in record.missing
             assert "moving.jpg" in page(record)
-            assert [clock.standing for clock in record.case.clocks] == [Standing.RUNNING]
+            assert [clock.standing for clock in record.case.clocks] == [ClockState.RUNNING]
             with pytest.raises(FailedPrecondition, match="1 file was looked at in part only"):
                 cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done")
         (archive / "moving.jpg").unlink()
