@@ -94,4 +94,5 @@ class SenderPace:
 
     def cut_off(self) -> None:
         """End what `next` waits for."""
-        self._patience.reschedule(0.0)
+        if not self._patience.expired():  # as it may just have, with the wait not ended yet
+            self._patience.reschedule(0.0)

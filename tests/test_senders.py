@@ -93,3 +93,16 @@ def test_a_wait_ends_when_it_is_cut_off_and_by_the_callers_deadline() -> None:
             await pace.next(never, loop.time() + 0.05)
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_who_is_cut_off_just_when_its_time_is_over_is_too_slow_and_no_error() -> None:
+    async def cut_off_at_the_end() -> MutableMapping[str, Any]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            pace.cut_off()
+        return {}
+
+    pace = SenderPace(1, 0.05)
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(pace.next(cut_off_at_the_end), 60))
