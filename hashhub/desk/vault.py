@@ -227,7 +227,7 @@ class Vault:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             try:
                 with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                    lock(file)
+                    lock(file, wait=True)  # who looks for orphans may have it for a moment
                     written = seal(content, file, key, name, max_bytes=self._settings.max_upload_bytes)
                     if written != size:
                         raise LimitExceeded(

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,6 +42,7 @@ from hashhub.errors import (
 )
 from hashhub.hook import Action, HookSettings
 from hashhub.hook.examiner import HubJudge
+from hashhub.local_files import lock
 from tests.desk.test_record_expiry import LONG_AGO
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, hit, put
@@ -275,6 +277,32 @@ def test_a_file_that_is_being_written_is_no_orphan(place: Place) -> None:
         assert busy.exists()
     place.open()
     assert not busy.exists()
+
+
+def test_what_is_written_is_locked_even_if_somebody_looks_whether_it_is_an_orphan(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock_later(file: Any, **how: Any) -> bool:
+        looking = Path(f"/proc/self/fd/{file.fileno()}").open("rb")  # noqa: SIM115 - closed by the timer
+        assert lock(looking)
+        ends.append(threading.Timer(0.2, looking.close))
+        ends[0].start()
+        return lock(file, **how)
+
+    def seal_and_look(content: Any, file: Any, *rest: Any, **more: Any) -> int:
+        ends[0].join()
+        with Path(f"/proc/self/fd/{file.fileno()}").open("rb") as looking:
+            locked.append(not lock(looking))
+        return seal(content, file, *rest, **more)
+
+    ends: list[threading.Timer] = []
+    locked: list[bool] = []
+    vault = place.open()
+    monkeypatch.setattr("hashhub.desk.vault.lock", lock_later)
+    monkeypatch.setattr("hashhub.desk.vault.seal", seal_and_look)
+    keep(vault)
+    assert locked == [True]
+    assert len(place.files()) == 1
 
 
 def test_a_missing_file_is_said_once_and_at_the_start(place: Place, caplog: pytest.LogCaptureFixture) -> None:
