@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import threading
+import time
 import wsgiref.simple_server
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ import pytest
 import werkzeug.test
 
 from hashhub.hook import Action, Hook
+from hashhub.hook.forms import CheckedFile, ReceivedFile
 from hashhub.hook.settings import OnHold
 from hashhub.hook.wsgi import WSGIUploadHook
 from tests.hook.web import FORM_TYPE, File, Known, ask, changed, form, hook_of, serving_wsgi
@@ -185,6 +187,42 @@ def test_twenty_at_once_each_get_their_own_answer(hook: Hook) -> None:
         assert reply.status == (451 if content == LISTED else 200)
         if reply.status == 200:
             assert json.loads(reply.body)["files"] == [digest(content)]
+
+
+class Late:
+    """A body of which each piece but the first comes late."""
+
+    def __init__(self, *pieces: bytes, seconds: float) -> None:
+        self._pieces, self._seconds, self._wait = list(pieces), seconds, 0.0
+
+    def read(self, _: int) -> bytes:
+        time.sleep(self._wait if self._pieces else 0.0)
+        self._wait = self._seconds
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+def test_a_slow_sender_is_answered_and_has_time_while_a_file_is_decided_over(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = ReceivedFile.decide
+
+    def decide_late(ended: ReceivedFile) -> CheckedFile:
+        time.sleep(1.5)
+        return decide(ended)
+
+    monkeypatch.setattr(ReceivedFile, "decide", decide_late)
+    body = form(File("a", "a", OTHER), File("b", "b", OTHER))
+    second = body.rindex(OTHER)
+    with changed(hook, slow_seconds=1.0):
+        echo = Echo()
+        middleware = echo.wrapped(hook)
+        for seconds, status in ((0.0, 200), (1.5, 408)):
+            request = werkzeug.test.create_environ(method="POST")
+            request |= {"CONTENT_TYPE": FORM_TYPE, "CONTENT_LENGTH": str(len(body))}
+            request |= {"wsgi.input": Late(body[:second], body[second:], seconds=seconds)}
+            assert werkzeug.test.run_wsgi_app(middleware, request, buffered=True)[1].startswith(str(status))
+            assert middleware.memory.taken == 0
+        assert echo.calls == 1
 
 
 class Endless:
