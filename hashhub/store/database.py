@@ -200,7 +200,7 @@ class Database:
         """Return hash sets' names (CONTRIBUTOR/SET) by key, reading only new ones; none where `names` are known."""
         if not names or not self._hash_set_keys.keys() >= set(names):
             sql = "SELECT key, contributor, id FROM hash_set WHERE key > ? ORDER BY key"
-            rows = self.fetch(sql, (max(self._hash_set_names, default=0),))
+            rows = self.fetch(sql, (max(self._hash_set_keys.values(), default=0),))  # which are set last
             if rows:
                 new = {key: f"{contributor}/{own}" for key, contributor, own in rows}
                 with self._names_lock:  # both are replaced, not changed: other threads read them
