@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import URL, Connection
 
 from hashhub.errors import AlreadyExists, FailedPrecondition, LimitExceeded, NotFound, Reason
-from hashhub.model import now
+from hashhub.model import MAX_NUMBER, id_in_set, now
 from hashhub.store import schema as s
 from hashhub.store.drivers import (
     BUSY_POLL_SECONDS,
@@ -278,7 +278,6 @@ class Database:
         after: int = -1,
         before: int = NO_ENTRY,
         page: int,
-        condition: str = "TRUE",
     ) -> Iterator[Sequence[Row]]:
         """Yield id, state and `columns` of a hash set's entries `e` in some states between two ids, by id; at most
         `page` rows of a state at a time, all states of one moment, so that none is met twice or never.
@@ -287,7 +286,7 @@ class Database:
             walks, parameters = [], []
             for state in states:  # each walks the index in order
                 of_state, order, bounds = self.state_page(set_key, state, after, before)
-                walk = f"SELECT e.id, e.state, {columns} FROM entry e WHERE {of_state} AND {condition}"  # noqa: S608
+                walk = f"SELECT e.id, e.state, {columns} FROM entry e WHERE {of_state}"  # noqa: S608 - ours
                 walks.append(f"SELECT * FROM ({walk} ORDER BY {order} LIMIT ?) s{state}")  # noqa: S608 - ours
                 parameters += [*bounds, page]
             rows = sorted(self.fetch(" UNION ALL ".join(walks), tuple(parameters)), key=lambda row: row[0])
@@ -296,6 +295,16 @@ class Database:
             after = min((of_state[-1] for of_state in ids if len(of_state) == page), default=before)
             if rows:
                 yield [row for row in rows if row[0] <= after]
+
+    def unstaged_pages(
+        self, columns: str, set_key: int, states: Iterable[int], *, after: int, page: int
+    ) -> Iterator[Sequence[Row]]:
+        """As `entry_pages`, but for what is staged as this begins, which each page would walk anew to pass it over."""
+        sql = "SELECT first_entry, last_entry FROM allocation WHERE first_entry BETWEEN ? AND ? ORDER BY first_entry"
+        for first, last in self.fetch(sql, (id_in_set(set_key, 0), id_in_set(set_key, MAX_NUMBER))):
+            yield from self.entry_pages(columns, set_key, states, after=after, before=first, page=page)
+            after = max(after, last)
+        yield from self.entry_pages(columns, set_key, states, after=after, page=page)
 
     @property
     def writers(self) -> int:

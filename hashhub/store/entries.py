@@ -303,9 +303,7 @@ class EntryTable:
         """Return up to `page_size` visible entries of a set in `states` after `after_id`, by id. Raises NotFound."""
         set_key = self._db.key_of_set(contributor, hash_set)
         wanted = frozenset(states)
-        pages = self._db.entry_pages(
-            ENTRY_COLUMNS, set_key, self.codes_of(wanted), after=after_id, page=page_size, condition=NOT_STAGED
-        )
+        pages = self._db.unstaged_pages(ENTRY_COLUMNS, set_key, self.codes_of(wanted), after=after_id, page=page_size)
         entries = (e for rows in pages for row in rows if (e := self._entry(row[2:])) is not None and e.state in wanted)
         return self._with_withdrawals(list(itertools.islice(entries, page_size)))
 

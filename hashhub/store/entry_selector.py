@@ -145,7 +145,7 @@ class EntrySelector:
             start = max(after, id_in_set(key, 0))
             if start < id_in_set(key + 1, 0):
                 of_set = [ACTIVE] if keys[key] in shared else codes
-                pages = self._db.entry_pages(ENTRY_COLUMNS, key, of_set, after=start, page=PIECE, condition=NOT_STAGED)
+                pages = self._db.unstaged_pages(ENTRY_COLUMNS, key, of_set, after=start, page=PIECE)
                 yield from ([row[2:] for row in page] for page in pages)
 
     def _by_values(self, selection: Selection, keys: Mapping[int, str], check: Callable[[], None]) -> NDArray[np.int64]:

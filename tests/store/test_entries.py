@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hashhub.errors import NotFound
-from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState
-from hashhub.store import IdSet, Store, TransitionCommand
+from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, Selection
+from hashhub.store import IdSet, Scope, Store, TransitionCommand
 from hashhub.store import entries as entries_module
 from hashhub.store import stage as module
 from hashhub.store.holds import HeldItem, Origin
 from tests.store.conftest import entries_by_digests
+from tests.store.test_history_since import counted
 
 
 def test_digests_are_found_with_all_their_entries(filled: Store, fill: Any) -> None:
@@ -36,6 +39,38 @@ def test_entries_are_found_in_the_asked_states_only(filled: Store, fill: Any) ->
         assert filled.entries.active_ids("alpha", "list", states=[state]).tolist() == [entry_id]
         assert [e.id for e in filled.entries.list_entries("alpha", "list", [state])] == [entry_id]
     assert fill.found(filled, 1) == [active]
+
+
+@pytest.mark.parametrize("read", ["select", "list"])
+def test_what_is_staged_is_passed_over_once_and_not_for_each_page(
+    sqlite_directory: Path, fill: Any, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    monkeypatch.setattr("hashhub.store.entry_selector.PIECE", 10)
+    with closing(Store.open(sqlite_directory)) as store:
+        fill.register(store)
+        ids = fill.contribute(store, range(400))
+        store.transitions.withdraw(ids, "X")
+
+        def selected() -> list[int]:
+            chosen = store.selector.choose(Selection(hash_set="alpha/list"), Scope(frozenset({"alpha/list"})))
+            return list(chosen.ids.tolist())
+
+        def listed() -> list[int]:
+            places = [before - 1 for before in ids[::10]]
+            pages = [store.entries.list_entries("alpha", "list", page_size=10, after_id=after) for after in places]
+            return [entry.id for page in pages for entry in page]
+
+        def steps() -> int:
+            with counted(store) as taken:
+                assert (selected if read == "select" else listed)() == ids
+            return taken()
+
+        before = steps()
+        import_id = fill.begin(store)
+        fill.stage(store, import_id, range(400, 4_000))
+        assert steps() < 1.5 * before
+        store.commits.finish_commit(import_id, counts=Counts())
+        assert len(selected()) == 4_000
 
 
 @pytest.mark.parametrize("keys", [1, 3, 512])
