@@ -40,9 +40,13 @@ def test_this_pillow_resizes_as_the_kernels_do() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 2**32), st.booleans())
-def test_small_sizes_are_pillows(width: int, height: int, seed: int, extreme: bool) -> None:
+def test_grey_and_its_small_sizes_are_pillows(width: int, height: int, seed: int, extreme: bool) -> None:
     assert compiled.load()
-    grey = noise(width, height, seed, extreme=extreme).convert("L")
+    from hashhub.hashing import kernels
+
+    picture = noise(width, height, seed, extreme=extreme)
+    grey = picture.convert("L")
+    assert np.array_equal(kernels.grey_of(np.asarray(picture)), np.asarray(grey))
     for size in SIZES:
         assert resized(np.asarray(grey), *size).tobytes() == grey.resize(size, Image.Resampling.LANCZOS).tobytes()
 
