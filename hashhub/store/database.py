@@ -133,8 +133,7 @@ class Database:
         self._is_refusing = False  # the last write did not fit on the disk, or none are taken
         self._room_tried = 0.0
         self._names_lock = threading.Lock()
-        self._hash_set_names: Mapping[int, str] = {}
-        self._hash_set_keys: Mapping[str, int] = {}
+        self._hash_sets: tuple[Mapping[int, str], Mapping[str, int]] = {}, {}  # names by key, and keys by name
         try:
             self._open(url, create=create)
         except LimitExceeded as e:
@@ -198,19 +197,20 @@ class Database:
 
     def hash_set_names(self, names: Collection[str] = ()) -> Mapping[int, str]:
         """Return hash sets' names (CONTRIBUTOR/SET) by key, reading only new ones; none where `names` are known."""
-        if not names or not self._hash_set_keys.keys() >= set(names):
+        known, keys = self._hash_sets
+        if not names or not keys.keys() >= set(names):
             sql = "SELECT key, contributor, id FROM hash_set WHERE key > ? ORDER BY key"
-            rows = self.fetch(sql, (max(self._hash_set_keys.values(), default=0),))  # which are set last
+            rows = self.fetch(sql, (max(known, default=0),))
             if rows:
                 new = {key: f"{contributor}/{own}" for key, contributor, own in rows}
-                with self._names_lock:  # both are replaced, not changed: other threads read them
-                    self._hash_set_names = {**self._hash_set_names, **new}
-                    self._hash_set_keys = {name: key for key, name in self._hash_set_names.items()}
-        return self._hash_set_names
+                with self._names_lock:  # both are replaced at once: other threads read them
+                    known = {**self._hash_sets[0], **new}
+                    self._hash_sets = known, {name: key for key, name in known.items()}
+        return known
 
     def hash_set_name(self, key: int) -> str:
         """Return the name of a hash set that there is, or was."""
-        return self._hash_set_names.get(key) or self.hash_set_names()[key]
+        return self._hash_sets[0].get(key) or self.hash_set_names()[key]
 
     def key_of_set(self, contributor: str, hash_set: str, c: Connection | None = None) -> int:
         """Return the number that rows refer to a hash set by that was not deleted. Raises NotFound."""
@@ -224,7 +224,7 @@ class Database:
     def hash_set_key(self, name: str) -> int:
         """Return the key of the hash set that has, or had, a name; 0: none."""
         self.hash_set_names({name})
-        return self._hash_set_keys.get(name, 0)
+        return self._hash_sets[1].get(name, 0)
 
     def pages(self, after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
         """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -27,11 +26,9 @@ from hashhub.model import (
     Role,
     Withdrawal,
     WithdrawalReason,
-    id_in_set,
     now,
 )
 from hashhub.store import IdempotentRequest, Origin, Store, TransitionCommand, WithdrawalByHand
-from hashhub.store.database import Database
 
 
 def contributor(name: str, **fields: Any) -> Contributor:
@@ -57,28 +54,6 @@ def test_an_update_replaces_fields_but_not_the_create_time(store: Store) -> None
     assert before == {"alpha": created}
     with pytest.raises(NotFound):
         store.resources.update_contributor("beta", {}, print)
-
-
-def test_a_hash_set_is_known_to_who_asks_while_another_thread_reads_its_name(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.resources.create_contributor(contributor("alpha"))
-    store.resources.create_hash_set(HashSet(contributor="alpha", id="list"))
-    own: list[int] = []
-    asks = threading.Thread(target=lambda: own.append(store.entries.id_of("alpha/list/5")))
-
-    def put(database: Database, names: Mapping[int, str]) -> None:
-        vars(database)["_hash_set_names"] = names
-        if asks.ident is None:
-            asks.start()
-            asks.join(0.5)  # the names are there, and their keys are not yet
-
-    names = property(lambda database: vars(database)["_hash_set_names"], put)
-    with monkeypatch.context() as patch:
-        patch.setattr(Database, "_hash_set_names", names, raising=False)
-        (key,) = store.resources.hash_set_keys()
-        asks.join()
-    assert own == [id_in_set(key, 5)]
 
 
 def test_two_updates_at_once_keep_each_others_fields(store: Store) -> None:
