@@ -232,6 +232,11 @@ class PostgreSQL:
         url: str = self.server.get_uri(database=name)
         return url.replace("postgresql://", "postgresql+psycopg://")
 
+    def drop_database(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        with self.connect() as c:
+            c.execute(f"DROP DATABASE {url.partition('?')[0].rpartition('/')[2]} WITH (FORCE)".encode())
+
     def stop(self) -> None:
         self.server.stop()
 
@@ -298,9 +303,11 @@ def sqlite_directory(_sqlite_template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def postgresql_url(postgresql: PostgreSQL, _postgresql_template: str) -> str:
-    """The URL of an empty PostgreSQL database."""
-    return postgresql.create_database(_postgresql_template)
+def postgresql_url(postgresql: PostgreSQL, _postgresql_template: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, which goes with the test."""
+    url = postgresql.create_database(_postgresql_template)
+    yield url
+    postgresql.drop_database(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
