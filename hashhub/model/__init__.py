@@ -3,14 +3,13 @@
     Contributor ──< HashSet ──< Entry ──< Hash        an Entry is one item as one contributor states it in a hash set
          │             │          │
          │             │          ├── Classification  the raw value in the contributor's scheme, and what it implies
-         │             │          ├── Flags           tri-state: stated true, stated false, not stated
-         │             │          ├── Provenance      which import, by which connector, from which bytes and position
+         │             │          ├── Flags           tri-state: true, false or not stated
+         │             │          ├── Provenance      import, connector, bytes and position
          │             │          └──< Review         append-only statements by others
          │             └── Marking                    handling terms; they travel with every entry
-         └── takes_from                               whom it takes material from: decides who counts as independent
+         └── takes_from                               decides who counts as independent
 
-A connector turns bytes into Records and Rejects; the hub turns Records into Entries and accounts for every item in
-Findings. The types are `msgspec` structs (docs/decisions/0001).
+Connectors give Records and Rejects; the hub makes Entries and Findings of them. The types are `msgspec` structs.
 """
 
 from __future__ import annotations

@@ -3,12 +3,11 @@
     body     a JSON array as RFC 8785 writes it (no spaces, keys sorted, UTF-8): ["hashhub-event-1", revision, time in
              ms, actor, contributor, role, kind, subject, reason, facts, commitment, imprints]
     digest   SHA-256(digest of the event before, body); before the first SHA-256("hashhub-history-1", 0x00, database id)
-    details  what may have to be erased: a row of its own. `commitment` is SHA-256(salt, content, 0x00, undo) in
-             hexadecimal; the salt keeps details, and what else the digest is of, from being guessed
-    imprints digests of the rows that decide, in the body by their SHA-256; they outlast an erasure
+    details  what may have to be erased: its own row. `commitment` is SHA-256(salt, content, 0x00, undo) in
+             hexadecimal; the salt keeps both from being guessed
+    imprints digests of the rows that decide, in the body by their SHA-256
 
-`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote.
-docs/operate/history.md tells how to verify a history by oneself.
+`facts` hold names and codes only: no digest of an item, no external id, no text. docs/operate/history.md verifies one.
 """
 
 from __future__ import annotations

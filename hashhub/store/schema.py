@@ -1,22 +1,11 @@
 """The tables, and the small integers that stand for names in them.
 
     contributor ──< hash_set ──< import ──< staged_batch, finding, allocation
-         │              │           │
-         │              └───< entry >┘──< hash          clustered by digest: looking one up and streaming all
-         │                      │                       need no other index
-         │                      ├──  frames                     of a video: times, qualities and digests
-         │                      ├──  statement_page             what thousands of entries state, as digests
-         │                      ├──< reviewed >── review        which reviews count for which entries
-         │                      ├──< succession                 which entry took which one's place
-         │                      ├──  withdrawal                 who withdrew it by hand, and why
-         │                      ├──< hold                       what lists must not bring back
-         │                      └──> classification             shared rows
-         └──< token ──< secret, learned    contributor_group       used_name: ids that are never given again
-    event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
-    operation: work that outlives the call that started it
-    definition: versions of schemes and policies     webhook ──< delivery     sender: who makes the calls, how far it is
-    conflict ──< conflict_entry, conflict_resolution      conflict_progress: one row, how far conflicts were looked for
-    metadata: one row of counters, the chain's head and the hub's own secret
+                        │           │
+                        └───< entry >┘──< hash    clustered by digest, so that looking up and streaming need no index
+                                │                 frames, statement_page, review, succession, withdrawal, hold
+                                └──> classification
+    event ── event_detail: history, by revision    change: feed, by revision    metadata: one row, the chain's head
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows,
 and the store is the only writer. Times are milliseconds since 1970 in UTC.

@@ -4,10 +4,10 @@
                                  │                                                                    │
                                  └── none of the last frames ──> forgotten <── quiet for long enough ─┘
 
-Pure: it knows neither hashes nor policies. A key is what is to be told apart, such as an entry. Silence is not clean:
+A key is what is to be told apart, such as an entry. Silence is not clean:
 
 - A frame that could not be looked for is no miss, and no time passes with it.
-- A picture with too little in it to hash shows what it hits and says nothing of the rest.
+- A picture with too little in it to hash shows what it hits, and no more.
 - The time between two frames counts as watched for `longest_gap_ms` at most, however far they are apart.
 """
 

@@ -86,7 +86,9 @@ while True:
 
 
 def test_a_member_waits_for_no_more_strangers_than_came_before(serve_hub: Serve) -> None:
-    """Eight connections with 200 streams each, and each that ends is opened anew: others waited for 1.5 to 2.2 s."""
+    """Eight connections with 200 streams each, and each that ends is opened anew: others waited for 1.5 to 2.2 s. How
+    long that is, is a matter of the machine: what they wait for, and what it costs, is counted here.
+    """
     served = serve_hub()
     match_hashes(served)
 
@@ -98,15 +100,19 @@ def test_a_member_waits_for_no_more_strangers_than_came_before(serve_hub: Serve)
     with subprocess.Popen([sys.executable, "-c", _FLOOD, served.doors.grpc_address], env=environment) as flood:
         try:
             wait_until(lambda: refused() > 5_000)
-            seconds = []
+            spent, refusals = time.process_time(), refused()
             for _ in range(9):
-                before, begun = refused(), time.monotonic()
+                before = refused()
                 match_hashes(served)
-                seconds.append(time.monotonic() - begun)
                 assert refused() - before < 2_000, "of 1,600 that are open at a time"
-            assert sorted(seconds)[len(seconds) // 4] < 0.5, seconds  # what else this machine does only adds to it
+            of_strangers = (time.process_time() - spent) / (refused() - refusals)
         finally:
             flood.kill()
+    spent = time.process_time()
+    for _ in range(200):
+        match_hashes(served)
+    of_members = (time.process_time() - spent) / 200
+    assert of_strangers < of_members / 3, "seconds of CPU: a refusal is less work than an answer"
 
 
 def test_without_a_token_large_messages_are_not_read(served: Served) -> None:
