@@ -1,4 +1,4 @@
-"""`hashhub match` and `hashhub hash`: who knows this, and what do they say it is? What `scanning` says alike is here.
+"""`hashhub match` and `hashhub hash`: who knows this, and what do they say it is?
 
 Media files are hashed on this machine; only their hashes travel.
 """

@@ -106,7 +106,7 @@ class _ClockError(NamedTuple):
 
 
 class Times:
-    """When that was, at the latest, which is on record with a time of the machine's clock."""
+    """Bounds recorded times that a wrong clock may have stamped: the latest that each may truly be."""
 
     def __init__(self, records: Records) -> None:
         self._records = records

@@ -96,7 +96,7 @@ class EvidenceSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it.
+    """The evidence report: lists, policy, counts, rulings and samples.
 
     `are_lists_known`: whether `lists` are all; then none means that uploads are compared with nothing.
     `recognised_by`: lists by how many uploads on record they recognised. `rulings`: what persons decided, by how often:

@@ -81,7 +81,7 @@ class PendingQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rechecks:
-    """A thread that asks again. `tell`: how the app is told, each; `due`: seconds since 1970."""
+    """A background thread that rechecks uploads that had no answer. `tell`: how the app is told of each."""
 
     def __init__(self, settings: DeskSettings, records: Records, judge: Judge, tell: tuple[OnRecheck, ...]) -> None:
         self._settings = settings

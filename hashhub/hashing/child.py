@@ -66,7 +66,7 @@ class ChildFailure(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def of(cls, error: HashHubError) -> ChildFailure:
-        """Return what is told of the error."""
+        """Return the error as it is sent to the parent process."""
         return cls(error.code, error.reason, error.message, error.metadata)
 
 

@@ -82,7 +82,7 @@ Checkable: TypeAlias = bytes | bytearray | memoryview | Path | Readable | Query 
 
 
 class _Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What a door says with an upload; see `Hook.receive`."""
+    """The arguments of `Hook.receive` for one upload."""
 
     door: str
     upload_id: str
@@ -201,7 +201,7 @@ class Hook:
         return True
 
     def _go_along(self, warming: threading.Thread) -> None:
-        """Take a picture the whole way of an upload but its record, once there is somebody to ask."""
+        """Warm up: run a sample picture through the whole path without recording it, if there is a judge to ask."""
         if not self.connect() and self.settings.mode is not Mode.LOCAL:
             return
         warming.join()

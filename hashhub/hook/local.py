@@ -216,7 +216,7 @@ class Sync:
 
 
 class _Ready(NamedTuple):
-    """What answers are given by, as of the last look at the copy."""
+    """The state of copy and policy that answers are based on, as last read."""
 
     moment: CopyMoment
     heard: datetime  # by the hub's copy: when it was last complete

@@ -82,7 +82,7 @@ class _Position(NamedTuple):
 
 
 class ConflictFinder:
-    """Finds conflicts behind the changes, a piece at a time."""
+    """Finds conflicts in the background by following the changes of entries, a piece at a time."""
 
     def __init__(self, store: Store, *, seconds: float = SECONDS, piece: int = PIECE) -> None:
         self._store = store

@@ -330,7 +330,7 @@ class Contribute:
         self._store.commits.tidy(self.tidying.wait)
 
     def _go_on(self, import_id: str) -> None:
-        """Stop when nobody waits for the commit any more; keep its lease otherwise."""
+        """Raise if the commit's caller has gone; otherwise renew its lease."""
         cancellation.check()
         self._store.leases.renew_commit(import_id)
 

@@ -58,7 +58,7 @@ _MAX_POSITION: Final = 1 << 20  # characters
 
 
 class _Place(msgspec.Struct, array_like=True):
-    """What a position holds. Keys are those of hash sets in the store."""
+    """The decoded contents of a feed position. Keys are those of hash sets in the store."""
 
     format: int
     seen: tuple[int, bytes]  # revision and chain's digest that everything given so far was read at or before

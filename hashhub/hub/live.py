@@ -60,7 +60,7 @@ _CUT_SHORT: Final = -2  # more than HITS, or than is looked at of videos
 
 
 class Live:
-    """The use case: streams are opened here. `rate`: frames a second of one that may be looked up."""
+    """Opens live streams for matching. `rate`: frames a second of one that may be looked up."""
 
     def __init__(self, match: Match, config: Config) -> None:
         self._match = match

@@ -24,7 +24,7 @@ PREPARING: Final = timedelta(minutes=10)  # an import that was opened since is g
 
 
 class Queue:
-    """What waits, looked up where it stands: nothing is kept for it."""
+    """Work that waits for a person, computed on request; the queue stores nothing itself."""
 
     def __init__(self, store: Store, renewals: Renewals, webhooks: Webhooks, conflicts: Conflicts) -> None:
         self._store = store

@@ -173,7 +173,7 @@ class Revert:
                 self._undone.setdefault(past.undoes, []).append(past)
 
     def _prior_reverts(self) -> list[_PriorRevert]:
-        """Return when it was told what was undone of the tokens', and since when."""
+        """Return the events that closed earlier reverts of these tokens."""
         notes = self._read(subjects=[f"tokens/{actor}" for actor in self._actors], kinds=[EventKind.ACTOR_REVERTED])
         return [
             _PriorRevert(

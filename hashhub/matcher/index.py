@@ -73,7 +73,7 @@ class Owners:
         self.add(at, [frozenset({key})], np.zeros(len(at), np.uint32))
 
     def forget(self, at: NDArray[np.int64]) -> None:
-        """Say nothing any more of the rows at these places (negative: none): nobody has them."""
+        """Clear the owners of the rows at these places (negative: none)."""
         self.numbers[at[at >= 0]] = 0
         self.is_changed = True
 

@@ -1,7 +1,7 @@
-"""A job in a process of its own, beside the hub and behind it.
+"""Runs a reconciliation job in a child process of low priority.
 
     hub ──(stdin: the job; then held open)──> child
-        <──(stdout: Step …, then Ended or Failed)──
+        <──(stdout: JobProgress …, then JobResult or JobFailure)──
 
 The child is nice to everything else (priority, half of the cores, first to go when memory runs out), shares no thread
 or lock with the hub, and ends as soon as its standard input does.
@@ -36,7 +36,7 @@ _MAX_LINE: Final = 256 * 1024 * 1024  # bytes of a response
 
 
 class JobProgress(msgspec.Struct, frozen=True, tag=True):
-    """How far it is."""
+    """The progress of a job: `done` of `total`, and what it is doing."""
 
     done: int
     total: int
@@ -50,7 +50,7 @@ class JobResult(msgspec.Struct, frozen=True, tag=True):
 
 
 class JobFailure(msgspec.Struct, frozen=True, tag=True):
-    """Why there is none."""
+    """The error that a job ended with."""
 
     failure: Failure
 

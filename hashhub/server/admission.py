@@ -184,7 +184,7 @@ _T = TypeVar("_T")
 
 
 class CallThreads:
-    """So many daemon threads."""
+    """A fixed pool of daemon threads that run calls for the event loop."""
 
     def __init__(self, count: int) -> None:
         """Raises Unavailable where the system has too few to give."""
@@ -497,14 +497,14 @@ class QuotaCounts:
         return sum(row[first : first + self.workers])
 
     def owe(self, token: str, what: str, seconds: float, now: float) -> None:
-        """Let the token be paid up so many seconds later. `now`: of the monotonic clock, which all processes share."""
+        """Add seconds to the token's debt. `now`: of the monotonic clock, which all processes share."""
         row = self._rows.get(token) or self.make_row(token)
         at = len(HELD) * self.workers + _PAID_AT[what]
         with self._alone():
             row[at] = max(row[at], int(now * _NANOSECONDS)) + int(seconds * _NANOSECONDS)
 
     def owed(self, token: str, what: str, now: float) -> float:
-        """Return for how many seconds the token is not paid up."""
+        """Return how many seconds remain until the token's debt is paid off."""
         row = self._rows.get(token) or self.make_row(token)
         until = row[len(HELD) * self.workers + _PAID_AT[what]]
         return max(0, until - int(now * _NANOSECONDS)) / _NANOSECONDS

@@ -56,7 +56,7 @@ class Health:
         self._is_open = False
 
     def open(self) -> None:
-        """Say what is so from now on."""
+        """Report actual readiness from now on instead of NOT_SERVING."""
         self._is_open = True
 
     def close(self) -> None:

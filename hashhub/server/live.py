@@ -28,7 +28,7 @@ _READ_BYTES: Final = 65_536
 
 
 class FrameRate:
-    """So many a second, and those of one second at once. Not thread-safe."""
+    """A token bucket that limits frames a second. Not thread-safe."""
 
     def __init__(self, rate: float, burst: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         """`burst`: at once; 0: as many as in a second."""

@@ -225,7 +225,7 @@ class MergedMetrics(Collector):
             self._of_workers["hashhub_worker_kills_total", worker] += 1
 
     def put(self, worker: int, families: list[MetricFamily]) -> None:
-        """Take what a worker tells now in place of what it told before."""
+        """Replace a worker's previous report with this one."""
         with self._lock:
             self._latest[worker] = families
 

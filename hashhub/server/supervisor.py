@@ -128,7 +128,7 @@ class _Worker:
         return False
 
     def has_answered(self) -> None:
-        """Note that its event loop goes round."""
+        """Reset the silence timer: the worker's event loop has answered."""
         self._quiet, self._is_pinged = 0.0, False
 
     def died(self) -> None:

@@ -43,7 +43,7 @@ class BacklogKinds(NamedTuple):
 
 
 class Backlog:
-    """The part of the Store that knows what waits."""
+    """The part of the Store that lists pending work by hash set."""
 
     def __init__(self, database: Database, resources: Resources) -> None:
         self._db = database

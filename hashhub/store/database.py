@@ -1,6 +1,6 @@
 """One database behind two engines: transactions, writes that can be repeated, bulk rows and migrations.
 
-With `engines`, which connects, and `driver_errors`, this module hides what differs between SQLite and PostgreSQL:
+With `drivers`, which connects, this module hides what differs between SQLite and PostgreSQL:
 
                 SQLite                                        PostgreSQL
     read        one statement, its own snapshot               the same (autocommit)
@@ -474,7 +474,7 @@ class Database:
                     reason=Reason.DATABASE_UNAVAILABLE,
                 )
             if version != SCHEMA_VERSION:
-                upgrade(c)
+                _upgrade(c, is_new=version is None)
 
 
 def set_is(contributor: str, hash_set: str) -> sa.ColumnElement[bool]:
@@ -561,8 +561,10 @@ def array_of(kind: str, values: Sequence[Any]) -> Any:
     return list(values)
 
 
-def upgrade(c: Connection) -> None:
-    """Run the migrations that are missing, inside the connection's transaction."""
+def _upgrade(c: Connection, *, is_new: bool) -> None:
+    """Run the migrations that are missing, inside the connection's transaction. A new database gets the tables of the
+    schema as it is now, to which no later script has anything to add.
+    """
     from alembic import command  # slow to import, and needed once in a database's life
     from alembic.config import Config
 
@@ -570,7 +572,11 @@ def upgrade(c: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.attributes["connection"] = c
     config.attributes["tables"] = s.tables
-    command.upgrade(config, "head")
+    if is_new:
+        command.upgrade(config, "0001")
+        command.stamp(config, "head")
+    else:
+        command.upgrade(config, "head")
 
 
 @cache

@@ -60,7 +60,7 @@ class _LargeWithdrawal(NamedTuple):
 
 
 class RowExamination:
-    """One look. `place` is then where the next one goes on."""
+    """One examination of the rows against the history; `place` is then where the next one resumes."""
 
     def __init__(self, database: Database, secret: bytes, place: ExaminationPlace) -> None:
         self._db = database

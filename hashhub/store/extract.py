@@ -30,7 +30,7 @@ _LAST_ORDINAL: Final = 2**31 - 1
 
 
 class StandingEntries(NamedTuple):
-    """Entries that stand, as columns of one length, by id.
+    """Entries that are ACTIVE or QUARANTINED, as columns of equal length, ordered by id.
 
     ids, revisions (of the last change), imports and classifications (keys; 0: none): int64[n]; is_active (else
     QUARANTINED), is_unclassified (though it could be): bool[n]; hashes, in pieces: algorithm, places in the columns

@@ -1,4 +1,4 @@
-"""Holds: what an import must not bring back, or must not shed.
+"""Holds: what keeps an item withdrawn or quarantined although a list states it again.
 
 An entry that somebody withdrew by hand stays withdrawn although a list still states its item; what an operator
 quarantined stays so. A hold is about the item of one entry: its external id, its exact digests or, without either, its

@@ -40,7 +40,7 @@ Piece = tuple[int, NDArray[np.uint8], NDArray[np.int64]]
 
 
 class Commit:
-    """What this process holds of an import that it is committing."""
+    """The state of one commit in this process: its lease, staged ranges, and hashes yet to be written."""
 
     def __init__(
         self, import_id: str, key: int, hash_set: int, lease: str, subject: str, by: Actor, *, since: int = 0

@@ -1,4 +1,4 @@
-"""What a live stream shows, out of what each of its frames hit.
+"""Decides what a live stream shows from the hits of its recent frames.
 
     frames ── hits by key ──> tracked ── enough of the last frames, or one that is enough  ──> shown
                                  │                                                                    │
@@ -26,7 +26,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class FrameOutcome(Enum):
-    """What a frame was good for."""
+    """How a frame was searched: as usual, as a blank one, or not at all."""
 
     READ = "read"  # it was looked for
     BLANK = "blank"  # it was, and is blank or nearly so

@@ -44,7 +44,7 @@ def excludes_harm(dimensions: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 class Dispute(StrEnum):
-    """What may stand against a match and send it to a person instead."""
+    """A ground on which a match may be disputed and sent to a person instead."""
 
     BENIGN_SET = "BENIGN_SET"  # a set of benign items holds it too
     CONFLICTING_VERDICTS = "CONFLICTING_VERDICTS"  # contributors' verdicts cannot both hold

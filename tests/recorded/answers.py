@@ -56,7 +56,8 @@ def _of_hub(hub: RunningHub) -> dict[str, Any]:
     }
 
 
-def _unpacked(archive: Path, target: Path) -> Path:
+def unpacked(archive: Path, target: Path) -> Path:
+    """Unpack a recorded directory, and return where it is."""
     target.mkdir(0o700)
     with tarfile.open(archive) as packed:
         packed.extractall(target, filter="data")
@@ -66,12 +67,12 @@ def _unpacked(archive: Path, target: Path) -> Path:
 def of(recorded: Path, directory: Path, postgresql: PostgreSQL) -> dict[str, Any]:
     """Return what copies in `directory` of the recorded databases answer."""
     answered: dict[str, Any] = {}
-    data = _unpacked(recorded / "hub.tar.gz", directory / "hub")
+    data = unpacked(recorded / "hub.tar.gz", directory / "hub")
     with running_hub(data) as hub:
         answered["hub"] = _of_hub(hub)
     answered["doctor"] = [_json("doctor", "--data", str(data), "--full")[0]["is_sound"]]
 
-    data = _unpacked(recorded / "hub-postgresql.tar.gz", directory / "hub-postgresql")
+    data = unpacked(recorded / "hub-postgresql.tar.gz", directory / "hub-postgresql")
     url = postgresql.create_database()
     subprocess.run(
         [postgresql_programs() / "psql", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", data / "dump.sql",
@@ -82,10 +83,10 @@ def of(recorded: Path, directory: Path, postgresql: PostgreSQL) -> dict[str, Any
         answered["hub-postgresql"] = _of_hub(hub)
     answered["doctor"].append(_json("doctor", "--data", str(data), "--database", url, "--full")[0]["is_sound"])
 
-    data = _unpacked(recorded / "hook.tar.gz", directory / "hook")
+    data = unpacked(recorded / "hook.tar.gz", directory / "hook")
     answered["hook"] = _of_hook(data)
 
-    data = _unpacked(recorded / "mirror.tar.gz", directory / "mirror")
+    data = unpacked(recorded / "mirror.tar.gz", directory / "mirror")
     answered["mirror"] = _of_mirror(next(data.glob("*.db")))
     return answered
 

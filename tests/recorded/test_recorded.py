@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 
+from hashhub.store import Store
+from hashhub.store.schema import tables
 from tests.recorded import answers
 
 if TYPE_CHECKING:
@@ -30,6 +34,14 @@ def test_a_release_is_opened_and_answers_as_it_did(release: Path, tmp_path: Path
     assert expected["doctor"] == [True, True]
     assert expected["hook"]["vault"]
     assert expected["mirror"]
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
+def test_a_release_gets_the_tables_of_the_schema(release: Path, tmp_path: Path) -> None:
+    store = Store.open(answers.unpacked(release / "hub.tar.gz", tmp_path / "hub"))
+    with store.database.write() as c:
+        assert compare_metadata(MigrationContext.configure(c, opts={"compare_type": True}), tables) == []
+    store.close()
 
 
 def test_there_is_a_record_of_this_release_and_it_is_small() -> None:

@@ -490,7 +490,7 @@ def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
         Store.open(database)
 
 
-def test_the_migrations_give_the_tables_of_the_schema(database: str) -> None:
+def test_a_new_database_has_the_tables_of_the_schema_and_the_newest_version(database: str) -> None:
     store = Store.open(database)
     with store.database.write() as c:
         context = MigrationContext.configure(c, opts={"compare_type": True})

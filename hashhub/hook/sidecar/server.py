@@ -112,7 +112,8 @@ def _protocol(settings: SidecarSettings) -> type[asyncio.Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._reads()
-            self._unset_keepalive_if_required()
+            if self.timeout_keep_alive_task is not None:
+                self.timeout_keep_alive_task.cancel()
             super().connection_lost(exc)
 
         def _reads(self) -> None:

@@ -1,4 +1,4 @@
-"""What software that cannot be taught our answer sends, and what it reads in one.
+"""Request and response formats of software that cannot be adapted to ours: pict-rs and tusd.
 
 pict-rs (`media.external_validation`, since 0.4.3): posts the file's bytes; 2xx passes, anything else does not.
 tusd (`-hooks-http`, version 2, `pre-finish`): posts JSON that says where the finished upload is stored, and reads JSON.

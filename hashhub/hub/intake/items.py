@@ -97,7 +97,7 @@ class Remarks(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def grounds(self) -> list[tuple[str, str]]:
-        """The notes that are."""
+        """The notes that explain the item's disposition."""
         return [note for note in self.notes if note[0] in self.reasons]
 
 
@@ -387,7 +387,7 @@ class Decisions:
         self._remarks: dict[int, list[tuple[str, str]]] = {}
 
     def begin(self, outcome: NDArray[np.uint8], kind: NDArray[np.uint32], statements: NDArray[np.uint8]) -> None:
-        """Take in what hygiene and the kinds say."""
+        """Set the initial columns: each item's disposition, kind, and digest of what it states."""
         count = len(outcome)
         self.outcome, self.kind, self.statements = outcome, kind, statements
         self.refers_to = np.full(count, -1, np.int64)

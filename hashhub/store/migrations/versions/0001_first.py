@@ -1,6 +1,7 @@
-"""The tables of hashhub/store/schema.py, and the rows that a new database begins with.
+"""A new database: the tables of hashhub/store/schema.py as they are now, and the rows that it begins with.
 
-Until 0.1.0 is released it follows the schema; from then on it stands as it is, and changes are scripts of their own.
+It is run for new databases alone, which are then at the newest version. Those of 0.1.0 are at this one: what the schema
+gets from then on stands there, and in a later script for them.
 """
 
 from __future__ import annotations
