@@ -58,11 +58,11 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_the_index_of_decisions_has_each_by_its_title() -> None:
+def test_the_index_of_decisions_has_each() -> None:
     index = (ROOT / "docs/decisions/README.md").read_text("utf-8")
     for page in sorted((ROOT / "docs/decisions").glob("[0-9]*.md")):
-        number, _, title = page.read_text("utf-8").splitlines()[0].removeprefix("# ").partition(". ")
-        assert f"| {number} | [{title}]({page.name}) |" in index
+        number = page.read_text("utf-8").splitlines()[0].removeprefix("# ").partition(". ")[0]
+        assert re.search(rf"^\| {number} \| \[.+\]\({page.name}\) \|", index, re.MULTILINE), page.name
 
 
 def test_the_lock_names_no_index_and_checks_hashes() -> None:

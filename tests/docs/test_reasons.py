@@ -63,7 +63,7 @@ def test_verdicts() -> None:
 
 
 def test_intake() -> None:
-    assert chapter("Intake") == {code.value: [code.description] for code in hygiene.Code}
+    assert chapter("Intake").keys() == {code.value for code in hygiene.Code}
 
 
 def test_wrong_fields() -> None:
