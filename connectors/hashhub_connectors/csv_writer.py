@@ -17,7 +17,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import NO_FLAGS, Entry, Flags
 from hashhub_connectors import outgoing
 from hashhub_connectors.csv_mapping import Columns, read_mapping
-from hashhub_connectors.outgoing import Cells, NoPlace, Output, Speller, is_plain, keeps_formulas, unwritable
+from hashhub_connectors.outgoing import Cells, Output, Speller, UnsupportedFields, is_plain, keeps_formulas, unwritable
 
 _WHAT: Final = "the table"
 _DIGESTS: Final = ("md5", "sha1", "sha256", "pdq", "phash", "dhash", "photodna")
@@ -160,7 +160,7 @@ class _Row:
                                "quality") if f not in columns]  # fmt: skip
         if not self._tags:
             missing.append("tags")
-        self._no_place = NoPlace(_WHAT, "member", "extra", *missing)
+        self._no_place = UnsupportedFields(_WHAT, "member", "extra", *missing)
 
     def refuses(self, entry: Entry) -> Loss | None:
         """Return why the entry has no row, or None."""

@@ -49,8 +49,8 @@ _ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
-class OptionallyClassified:
-    """What connectors have in common whose format has a place for classifications that only hashhub uses."""
+class OptionalClassification:
+    """The option of connectors whose format has a place for classifications that only hashhub uses."""
 
     options: tuple[Option, ...] = (
         Option(

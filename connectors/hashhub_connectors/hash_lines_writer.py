@@ -14,7 +14,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.errors import InvalidArgument
 from hashhub.model import Entry
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import ClaimList, NoPlace, PurposeCheck, Speller
+from hashhub_connectors.outgoing import ClaimList, PurposeCheck, Speller, UnsupportedFields
 
 _WHAT: Final = "a list of hashes"
 _YES_NO: Final = {"": False, "no": False, "yes": True}
@@ -70,7 +70,7 @@ class HashLinesWriter:
         yield from ClaimList(target, exported, listing, values, _NO_PLACE).write(entries, head, lines_of)
 
 
-_NO_PLACE: Final = NoPlace(
+_NO_PLACE: Final = UnsupportedFields(
     _WHAT,
     *("external_id", "flags", "media_type", "media_size", "series", "tags", "quality", "source_time", "expire_time"),
     *("member", "extra"),

@@ -15,7 +15,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.errors import InvalidArgument
 from hashhub.model import Entry
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import ClaimList, NoPlace, PurposeCheck, Speller
+from hashhub_connectors.outgoing import ClaimList, PurposeCheck, Speller, UnsupportedFields
 
 _WHAT: Final = "hashdeep's list"
 _COLUMNS: Final = {"md5": "MD5", "sha1": "SHA1", "sha256": "SHA256"}
@@ -59,7 +59,7 @@ def _line(wanted: list[str], entry: Entry, _value: str) -> tuple[str, Iterable[L
     return text, outgoing.no_place_for_others(entry, "the list", wanted)
 
 
-_NO_PLACE: Final = NoPlace(
+_NO_PLACE: Final = UnsupportedFields(
     _WHAT,
     *("external_id", "flags", "media_type", "series", "tags", "quality", "source_time", "expire_time", "member"),
     "extra",

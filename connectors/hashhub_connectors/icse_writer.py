@@ -15,7 +15,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.model import Entry, Purpose
 from hashhub_connectors import outgoing
 from hashhub_connectors.icse_csv import SCHEME
-from hashhub_connectors.outgoing import Cells, ClaimList, NoPlace, PurposeCheck, Speller, keeps_formulas
+from hashhub_connectors.outgoing import Cells, ClaimList, PurposeCheck, Speller, UnsupportedFields, keeps_formulas
 
 _WHAT: Final = "ICSE's CSV"
 _HEADER: Final = (
@@ -86,4 +86,6 @@ def _row(cells: Cells, entry: Entry, value: str) -> tuple[str, list[Loss]] | Los
     return ";".join(row) + "\n", losses
 
 
-_NO_PLACE: Final = NoPlace(_WHAT, "media_size", "tags", "quality", "source_time", "expire_time", "member", "extra")
+_NO_PLACE: Final = UnsupportedFields(
+    _WHAT, "media_size", "tags", "quality", "source_time", "expire_time", "member", "extra"
+)

@@ -89,7 +89,7 @@ _SIGHTING, _FALSE_POSITIVE, _EXPIRATION = "0", "1", "2"
 _EXPECTED: Final = "expected a MISP event, a list of events, or the answer of a search for them"
 
 
-class MISP(exchange.OptionallyClassified):
+class MISP(exchange.OptionalClassification):
     """Reads MISP events. Positions are `Event.Object[3]`, `response[0].Event.Attribute[12]`."""
 
     name = "misp"

@@ -22,7 +22,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import Entry, EntryState, Purpose
 from hashhub_connectors import outgoing
 from hashhub_connectors.ncmec_xml import NAMESPACE, SCHEME
-from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller, is_plain, unwritable
+from hashhub_connectors.outgoing import Output, PurposeCheck, Speller, UnsupportedFields, is_plain, unwritable
 
 _WHAT: Final = "NCMEC's XML"
 _FINGERPRINTS: Final = {"MD5": "md5", "SHA1": "sha1", "PHOTODNA": "pdna", "PDQ": "pdq"}
@@ -110,7 +110,7 @@ class NCMECWriter:
             images.flush()
 
 
-_NO_PLACE: Final = NoPlace(_WHAT, "flags", "media_size", "series", "tags", "quality", "expire_time", "extra")
+_NO_PLACE: Final = UnsupportedFields(_WHAT, "flags", "media_size", "series", "tags", "quality", "expire_time", "extra")
 
 
 def _identity(entry: Entry, number: str) -> _Identity | None:

@@ -14,7 +14,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.hygiene import Code
 from hashhub.model import Entry, Purpose
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import ClaimList, NoPlace, PurposeCheck, Speller
+from hashhub_connectors.outgoing import ClaimList, PurposeCheck, Speller, UnsupportedFields
 
 _WHAT: Final = "NSRL's list"
 _HEADER: Final = '"SHA-1","MD5","CRC32","FileName","FileSize","ProductCode","OpSystemCode","SpecialCode"\n'
@@ -53,7 +53,7 @@ def _line(entry: Entry, _value: str) -> tuple[str, Iterable[Loss]] | Loss:
     return text, outgoing.no_place_for_others(entry, _WHAT, _DIGESTS)
 
 
-_NO_PLACE: Final = NoPlace(
+_NO_PLACE: Final = UnsupportedFields(
     _WHAT,
     *("external_id", "flags", "media_type", "series", "tags", "quality", "source_time", "expire_time", "member"),
     "extra",

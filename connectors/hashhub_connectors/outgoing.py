@@ -156,7 +156,7 @@ def _is_known_extra(text: str) -> bool:
     return bool(read) and not faults and not any(left_out.told())
 
 
-class NoPlace:
+class UnsupportedFields:
     """The fields that a format has no place for."""
 
     def __init__(self, what: str, *fields: str, has_frames: bool = False) -> None:
@@ -335,7 +335,7 @@ class ClaimList:
     """A list in which being listed is a claim: a line for each entry that makes it, and what the line does not say."""
 
     def __init__(
-        self, target: BinaryIO, exported: Exported, listing: PurposeCheck, values: Speller, no_place: NoPlace
+        self, target: BinaryIO, exported: Exported, listing: PurposeCheck, values: Speller, no_place: UnsupportedFields
     ) -> None:
         self._output = Output(target)
         self._exported = exported

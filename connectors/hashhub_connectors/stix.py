@@ -134,7 +134,7 @@ _LOOKS: Final = re.compile(
 )
 
 
-class STIX(exchange.OptionallyClassified):
+class STIX(exchange.OptionalClassification):
     """Reads STIX 2.1. Positions are `objects[12]`, `objects[3].objects.0` in observed data, `[12]` in a bare array."""
 
     name = "stix"

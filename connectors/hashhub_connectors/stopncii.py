@@ -34,7 +34,7 @@ from hashhub.connector import (
 )
 from hashhub.model import MAX_TEXT, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import exchange, items
-from hashhub_connectors.outgoing import NoPlace, Output, no_place_for_hash, withheld
+from hashhub_connectors.outgoing import Output, UnsupportedFields, no_place_for_hash, withheld
 from hashhub_connectors.source import ClassifiedFormat, JSONReader
 
 SCHEME: Final = "stopncii"
@@ -51,7 +51,9 @@ _ENVELOPE: Final[Known] = dict.fromkeys(
 )
 _FORM: Final = "StopNCII"
 _MOMENT: Final = re.compile(r"[1-9][0-9]{0,17}")  # seconds or milliseconds; 0 says nothing
-_NO_PLACE: Final = NoPlace(_FORM, "flags", "external_id", "media_size", "series", "quality", "expire_time", "member")
+_NO_PLACE: Final = UnsupportedFields(
+    _FORM, "flags", "external_id", "media_size", "series", "quality", "expire_time", "member"
+)
 
 
 class StopNCII(ClassifiedFormat):

@@ -45,7 +45,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.delimited import Rows, UnreadColumns
-from hashhub_connectors.outgoing import FORMULA, Cells, NoPlace, Output, no_place_for_hash, withheld
+from hashhub_connectors.outgoing import FORMULA, Cells, Output, UnsupportedFields, no_place_for_hash, withheld
 from hashhub_connectors.source import READ_SIZE, ClassifiedFormat, JSONReader, Object, lines, look_at
 from hashhub_connectors.vpdq import read_video
 
@@ -578,8 +578,10 @@ _CSV_TYPES: Final = {
     ("SHA1", False): "sha1", ("SHA1", True): "sha1", ("SHA256", False): "sha256", ("SHA256", True): "video_sha256",
 }  # fmt: skip
 _FRAMES_TYPE: Final = "vpdq"
-_NO_PLACE: Final = NoPlace(_FORM, "flags", "media_size", "series", "quality", "extra", "expire_time", has_frames=True)
-_NO_PLACE_IN_CSV: Final = NoPlace(f"{_FORM}'s CSV", "external_id", "source_time", has_frames=True)
+_NO_PLACE: Final = UnsupportedFields(
+    _FORM, "flags", "media_size", "series", "quality", "extra", "expire_time", has_frames=True
+)
+_NO_PLACE_IN_CSV: Final = UnsupportedFields(f"{_FORM}'s CSV", "external_id", "source_time", has_frames=True)
 
 
 class _SignalRecords(NamedTuple):

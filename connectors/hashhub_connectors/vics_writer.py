@@ -21,7 +21,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.model import NO_FLAGS, Entry
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import NoPlace, Output, Speller, is_plain
+from hashhub_connectors.outgoing import Output, Speller, UnsupportedFields, is_plain
 from hashhub_connectors.vics import EXTRA, scheme_of
 
 _WHAT: Final = "VICS"
@@ -107,7 +107,7 @@ class VICSWriter:
         output.flush()
 
 
-_NO_PLACE: Final = NoPlace(_WHAT, "external_id", "quality", "expire_time", "member")
+_NO_PLACE: Final = UnsupportedFields(_WHAT, "external_id", "quality", "expire_time", "member")
 
 
 def _put_hashes(media: dict[str, Any], md5: Hash, own: tuple[Hash, ...], *, is_20: bool) -> None:

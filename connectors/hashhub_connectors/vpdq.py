@@ -32,7 +32,7 @@ _ARRAY: Final = re.compile(rb'\[\s*"[0-9A-Fa-f]{64},[0-9]{1,3},[0-9]')
 _OBJECT: Final = re.compile(rb'\{\s*"[0-9]{1,10}"\s*:\s*\{[^{}]{0,200}"(?:quality|timestamp)"')
 _FRAME: Final = dict.fromkeys(("hash", "quality", "timestamp"))
 _WHAT: Final = "vPDQ's text"
-_NO_PLACE: Final = outgoing.NoPlace(
+_NO_PLACE: Final = outgoing.UnsupportedFields(
     _WHAT,
     *("external_id", "flags", "media_type", "media_size", "series", "tags", "quality", "source_time", "expire_time"),
     *("member", "extra"),

@@ -17,12 +17,12 @@ from hashhub.cli.session import (
     choice,
     chosen,
     command,
+    expiry_or_none,
     given,
     moment,
     options,
     span,
     spelled,
-    unless_never,
 )
 from hashhub.cli.terminal import clean, fields_of, minute, note, say, table, tell
 from hashhub.errors import NotFound
@@ -237,7 +237,7 @@ def status(session: Session) -> None:
 def _stated(options: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in options.items() if value is not None}
     if "expire_time" in fields:
-        fields["expire_time"] = unless_never(fields["expire_time"])
+        fields["expire_time"] = expiry_or_none(fields["expire_time"])
     if "max_effort" in fields:
         text = fields["max_effort"]
         fields["max_effort"] = None if text.lower() == _AS_SERVER else chosen(Effort, text)

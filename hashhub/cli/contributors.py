@@ -17,12 +17,12 @@ from hashhub.cli.session import (
     choice,
     command,
     dry_run,
+    expiry_or_none,
     given,
     moment,
     options,
     spelled,
     terms_of,
-    unless_never,
 )
 from hashhub.cli.terminal import clean, fields_of, note, table, tell
 from hashhub.errors import InvalidArgument
@@ -453,7 +453,7 @@ def _terms(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if "max_distances" in terms:
         terms["max_distances"] = distances_of(terms["max_distances"])
     if "expire_time" in terms:
-        terms["expire_time"] = unless_never(terms["expire_time"])
+        terms["expire_time"] = expiry_or_none(terms["expire_time"])
     return terms, others
 
 

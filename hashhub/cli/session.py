@@ -278,7 +278,7 @@ def exit_code(error: HashHubError) -> int:
     return UNAVAILABLE if error.reason is Reason.INTERNAL else REFUSED
 
 
-NEVER: Final = datetime.max.replace(tzinfo=UTC)  # what `moment` gives for `never`; see `unless_never`
+NEVER: Final = datetime.max.replace(tzinfo=UTC)  # what `moment` gives for `never`; see `expiry_or_none`
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
@@ -320,7 +320,7 @@ def past(text: str) -> datetime:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def unless_never(time: datetime) -> datetime | None:
+def expiry_or_none(time: datetime) -> datetime | None:
     """Return the time, None for NEVER."""
     return None if time == NEVER else time
 

@@ -37,7 +37,7 @@ class _Item:
 
 
 @dataclass(slots=True)
-class _Meta:
+class _MetaBox:
     primary: int | None
     items: dict[int, _Item]
     references: list[tuple[bytes, int, tuple[int, ...]]]  # kind, from, to
@@ -121,7 +121,7 @@ def _first(boxes: list[_Box], kind: bytes) -> _Box | None:
     return next((box for box in boxes if box.kind == kind), None)
 
 
-def _read_meta(data: bytes, box: _Box, budget: _Budget) -> _Meta:
+def _read_meta(data: bytes, box: _Box, budget: _Budget) -> _MetaBox:
     boxes = list(_boxes(data, box.begin + 4, box.end, budget))
     items: dict[int, _Item] = {}
     if entries := _first(boxes, b"iinf"):
@@ -139,7 +139,7 @@ def _read_meta(data: bytes, box: _Box, budget: _Budget) -> _Meta:
         _read_properties(data, properties, items, budget)
     primary = _first(boxes, b"pitm")
     references = _first(boxes, b"iref")
-    return _Meta(
+    return _MetaBox(
         None if primary is None else _number(data, primary.begin + 4, 2 if data[primary.begin] == 0 else 4),
         items,
         [] if references is None else list(_references(data, references, budget)),
@@ -220,7 +220,7 @@ def _references(data: bytes, box: _Box, budget: _Budget) -> Iterator[tuple[bytes
 
 
 def _check_items(
-    data: bytes, meta: _Meta, limits: Limits, parts_coded_as: frozenset[bytes], budget: _Budget
+    data: bytes, meta: _MetaBox, limits: Limits, parts_coded_as: frozenset[bytes], budget: _Budget
 ) -> list[int]:
     """Return the items that are pictures of their own, after a look at what each would cost and whether it is there."""
     pictures = {number: item for number, item in meta.items.items() if item.kind in _CODED | _DERIVED}

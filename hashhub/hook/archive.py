@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from hashhub.desk.cases.index import CaseIndex
 from hashhub.desk.cases.item import CaseItem, item_of
-from hashhub.desk.cases.life import Cases, Partial, Scan
+from hashhub.desk.cases.life import Cases, PartialFile, Scan
 from hashhub.desk.decision import Decision, NoAnswer
 from hashhub.desk.settings import HashingSite
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
@@ -190,7 +190,7 @@ class ScanOutcome(NamedTuple):
     scan: Scan
     new_copies: int
     remembered: int
-    unread: tuple[Partial, ...]
+    unread: tuple[PartialFile, ...]
 
 
 def stored_in(place: ObjectPlace, max_bytes: int) -> Iterator[ListedFile[Source]]:
@@ -236,8 +236,8 @@ def scan_for_case(
     """
     index = CaseIndex(cases, only=case)
     counts: Counter[str] = Counter()
-    unread: list[Partial] = []
-    partly: list[Partial] = []
+    unread: list[PartialFile] = []
+    partly: list[PartialFile] = []
     children = settings.hashing_processes or 2
     begin_time = now()
     with (
@@ -284,9 +284,9 @@ def scan_for_case(
     return ScanOutcome(scan, counts["new copies"], counts["remembered"], tuple(unread))
 
 
-def _name(files: list[Partial], place: str, why: str) -> None:
+def _name(files: list[PartialFile], place: str, why: str) -> None:
     if len(files) < MOST_NAMED:
-        files.append(Partial(place=place, why=why))
+        files.append(PartialFile(place=place, why=why))
 
 
 def _read(

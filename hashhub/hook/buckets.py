@@ -89,7 +89,7 @@ class HandledUpload(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class _Try(msgspec.Struct, frozen=True):
+class _Retry(msgspec.Struct, frozen=True):
     due: float
     tries: int
 
@@ -151,8 +151,8 @@ class BucketWorker:
         self._jobs = ThreadPoolExecutor(settings.jobs, "hook-bucket")
         self._room = threading.BoundedSemaphore(2 * settings.jobs)
         self._under_way: set[str] = set()
-        self._waiting: dict[str, _Try] = {}
-        self._failed: OrderedDict[tuple[str, str], _Try] = OrderedDict()
+        self._waiting: dict[str, _Retry] = {}
+        self._failed: OrderedDict[tuple[str, str], _Retry] = OrderedDict()
         self.resting: dict[str, _RestingObject] = {}
         self._listing: Iterator[StoredObject | UnreadableItem] | None = None
         self._listed_since = float("-inf")  # by the clock, when the last listing began
@@ -635,7 +635,7 @@ class BucketWorker:
                 self._waiting.pop(taken, None)
                 return False
             pause = min(self._settings.retry_seconds * 2 ** min(tries, 20), _LONGEST_WAIT)
-            self._waiting[taken] = _Try(self.clock() + pause, tries + 1)
+            self._waiting[taken] = _Retry(self.clock() + pause, tries + 1)
             return True
 
     # What comes later
@@ -768,7 +768,7 @@ class BucketWorker:
             before = self._failed.pop((of, key), None)
             tries = before.tries if before else 0
             pause = min(self._settings.retry_seconds * 2 ** min(tries, 20), _LONGEST_WAIT)
-            self._failed[of, key] = _Try(self.clock() + pause, tries + 1)
+            self._failed[of, key] = _Retry(self.clock() + pause, tries + 1)
             if len(self._failed) > _MOST_REMEMBERED:
                 self._failed.popitem(last=False)
         if before is None:

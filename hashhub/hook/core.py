@@ -29,7 +29,7 @@ from hashhub import structs
 from hashhub.background import Background
 from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer, severest
 from hashhub.desk.hub import Judge
-from hashhub.desk.queue.stored_decision import is_same, is_same_and_more
+from hashhub.desk.queue.stored_decision import is_same, is_same_with_more_reasons
 from hashhub.desk.records import UploadState
 from hashhub.desk.rounds import OnRecheck, PendingQuestion, Rechecks
 from hashhub.desk.settings import HashingSite, Mode
@@ -402,7 +402,9 @@ class Hook:
             if is_same(*recorded, checked):
                 return True
             # The scan of a case may have had it hashed since, so that more was asked.
-            return is_same_and_more(*recorded, checked) and self.records.add_reasons(recorded[0], recorded[1], checked)
+            return is_same_with_more_reasons(*recorded, checked) and self.records.add_reasons(
+                recorded[0], recorded[1], checked
+            )
         except HashHubError:
             return False  # recording it anew fails as well, and then it is held
 

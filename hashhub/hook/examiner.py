@@ -399,9 +399,9 @@ _FRAMES_SKIPPED: Final = ReasonCode.FRAMES_SKIPPED.value
 class UploadEvidence(msgspec.Struct, kw_only=True):
     """What is known of one upload so far.
 
-    `query`: what is asked about it, or could be. `if_unknown`: see PendingQuestion. `causes`: why there is no answer, or
-    less of one; `lines` say so. `late`: its hashes, where the decision does not wait for them. `is_unhashed`: it is a
-    picture or video of which nobody has computed more than digests yet: a case may be about it.
+    `query`: what is asked about it, or could be. `if_unknown`: see PendingQuestion. `causes`: why there is no answer,
+    or less of one; `lines` say so. `late`: its hashes, where the decision does not wait for them. `is_unhashed`: it is
+    a picture or video of which nobody has computed more than digests yet: a case may be about it.
     """
 
     media_type: str = ""

@@ -215,7 +215,7 @@ class Sync:
         return policy
 
 
-class _Ready(NamedTuple):
+class _LocalState(NamedTuple):
     """The state of copy and policy that answers are based on, as last read."""
 
     moment: CopyMoment
@@ -240,7 +240,7 @@ class LocalJudge:
         self._copy = ListCopy(directory)
         self._check_policy(settings)
         self._parsed: tuple[KeptPolicy | None, Policy | None, str] = (None, None, "")
-        self._state: _Ready | None = None
+        self._state: _LocalState | None = None
         self._emptiness = EmptyListWarning(f"the copy has no entry, or only such whose terms have ended. {IN_BULK}")
         self._failure: HashHubError | None = None
         self._looked = time.monotonic()
@@ -327,10 +327,10 @@ class LocalJudge:
         before, heard_at = self._state, heard.timestamp()
         is_known = before is not None and before.heard == heard
         born = before.born if before is not None and is_known else running_seconds() - max(0.0, wall_clock() - heard_at)
-        self._state = _Ready(look.moment, heard, heard_at, born, policy, name, fault)
+        self._state = _LocalState(look.moment, heard, heard_at, born, policy, name, fault)
         self._emptiness.note(is_listed=look.has_any())
 
-    def _ready(self) -> _Ready:
+    def _ready(self) -> _LocalState:
         """Return the state to answer by. Raises Unavailable where that may lack something."""
         if os.getpid() != self.process_id:
             raise FailedPrecondition(
@@ -347,7 +347,7 @@ class LocalJudge:
             retry_after=1.0,
         )
 
-    def _age(self, state: _Ready) -> tuple[datetime | None, bool]:
+    def _age(self, state: _LocalState) -> tuple[datetime | None, bool]:
         """Return since when the copy is stale, if it is, and whether that is too long."""
         age = wall_clock() - state.heard_at
         if age < -_CLOCKS:  # a clock was set back: how old the copy is cannot be told

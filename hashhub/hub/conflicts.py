@@ -47,7 +47,7 @@ from hashhub.trust.contradiction import (
     exact_digests,
     lowered,
     said,
-    steps_down,
+    severity_reduction,
     strength,
 )
 
@@ -247,7 +247,7 @@ class Conflicts:
         registry = self._store.resources.registry()
         query, scope = _query(wanted, registry, principal), _scope(principal, registry)
         rows = self._store.conflicts.list_conflicts(
-            query, _steps_down(registry), scope, page_size=page_size, after=after
+            query, _severity_reductions(registry), scope, page_size=page_size, after=after
         )
         conflicts = [_conflict(row, registry, principal) for row in rows]
         return conflicts, rows[-1].name if len(rows) == page_size else ""
@@ -267,7 +267,9 @@ class Conflicts:
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         registry = self._store.resources.registry()
         scope = _scope(principal, registry)
-        counted = self._store.conflicts.counts(_query(wanted, registry, principal), _steps_down(registry), scope)
+        counted = self._store.conflicts.counts(
+            _query(wanted, registry, principal), _severity_reductions(registry), scope
+        )
         counts: Counter[tuple[str, str, ConflictKind, Severity, ConflictState]] = Counter()
         total: Counter[str] = Counter()
         others: dict[str, set[str]] = {}
@@ -537,8 +539,10 @@ def _contributor(registry: Registry, contributor: str) -> tuple[str, Reliability
     return (known.jurisdiction, known.reliability) if known is not None else ("", Reliability.F)
 
 
-def _steps_down(registry: Registry) -> dict[str, int]:
-    return {name: steps_down(_contributor(registry, s.contributor)[1]) for name, s in registry.hash_sets.items()}
+def _severity_reductions(registry: Registry) -> dict[str, int]:
+    return {
+        name: severity_reduction(_contributor(registry, s.contributor)[1]) for name, s in registry.hash_sets.items()
+    }
 
 
 def _check_text(field: str, text: str, *, required: bool = False) -> None:

@@ -48,8 +48,8 @@ from hashhub.model import (
     Role,
     now,
 )
-from hashhub.reconcile import apart, tasks
-from hashhub.reconcile.apart import failure_of
+from hashhub.reconcile import child_job, tasks
+from hashhub.reconcile.child_job import failure_of
 from hashhub.reconcile.results import Backend, ConflictTotals, Gap, Link, PairConflicts, Progress
 from hashhub.reconcile.tasks import ExtractResult, ReportResult, ResultFile, Task
 from hashhub.reconcile.work import Job, alone
@@ -93,7 +93,7 @@ class FilePiece(msgspec.Struct, frozen=True, kw_only=True):
 class Reconciliation:
     """Starts what is to be computed, and gives what came of it."""
 
-    def __init__(self, store: Store, config: Config, run: Callable[[Job, Progress], bytes] = apart.run) -> None:
+    def __init__(self, store: Store, config: Config, run: Callable[[Job, Progress], bytes] = child_job.run) -> None:
         """`run` does a job, and returns its response as JSON."""
         self._store = store
         self._config = config

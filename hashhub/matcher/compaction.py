@@ -297,7 +297,7 @@ class Compaction:
             self.damaged = False
             self.error = failure.message if failure else None
             if failure:
-                self._live.owe(self._compact_after)  # due as soon as it is tried again
+                self._live.raise_pending(self._compact_after)  # due as soon as it is tried again
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def compact(self, progress: Progress | None = None) -> None:

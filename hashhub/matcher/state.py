@@ -118,7 +118,7 @@ class LiveState:
             self._changes[first:] = _gathered(self._changes[first:])
             self._small = 0
 
-    def owe(self, digests: int) -> None:
+    def raise_pending(self, digests: int) -> None:
         """Count at least so many digests as pending: no snapshot has them."""
         with self._changing:
             self.pending = max(self.pending, digests)

@@ -320,7 +320,7 @@ class TokenQuotas:
     def check_media(self, principal: Principal) -> None:
         """Raise LimitExceeded while the token has used its media seconds up; time pays them back."""
         most = self.most(principal, "media_seconds")
-        beyond = self.counts.owed(principal.name, "media_seconds", self.clock()) - _MINUTE
+        beyond = self.counts.debt(principal.name, "media_seconds", self.clock()) - _MINUTE
         if beyond >= 0:
             wait = beyond + _MINUTE / most  # until a second is free
             raise self.exceeded(principal.name, "media_seconds", most, min(wait, _LONGEST_RETRY))
@@ -328,17 +328,17 @@ class TokenQuotas:
     def charge_media(self, principal: Principal, seconds: float) -> None:
         """Count seconds of a core that hashing took; a token may go into debt by what it has in progress."""
         paid_in = seconds * _MINUTE / self.most(principal, "media_seconds")
-        self.counts.owe(principal.name, "media_seconds", paid_in, self.clock())
+        self.counts.add_debt(principal.name, "media_seconds", paid_in, self.clock())
 
     def take_frame(self, principal: Principal, own: FrameRate) -> float:
         """Take a frame by the pace of the token and of the stream, or return the seconds until there may be one."""
         at_once = max(1.0, self._frames)
         now = self.clock()
-        beyond = self.counts.owed(principal.name, "frames", now) - (at_once - 1.0) / self._frames
+        beyond = self.counts.debt(principal.name, "frames", now) - (at_once - 1.0) / self._frames
         wait = max(beyond, own.wait())
         if wait > 0:
             return wait
-        self.counts.owe(principal.name, "frames", 1.0 / self._frames, now)
+        self.counts.add_debt(principal.name, "frames", 1.0 / self._frames, now)
         own.take()
         return 0.0
 
@@ -496,14 +496,14 @@ class QuotaCounts:
         first = _HELD_AT[what] * self.workers
         return sum(row[first : first + self.workers])
 
-    def owe(self, token: str, what: str, seconds: float, now: float) -> None:
+    def add_debt(self, token: str, what: str, seconds: float, now: float) -> None:
         """Add seconds to the token's debt. `now`: of the monotonic clock, which all processes share."""
         row = self._rows.get(token) or self.make_row(token)
         at = len(HELD) * self.workers + _PAID_AT[what]
         with self._alone():
             row[at] = max(row[at], int(now * _NANOSECONDS)) + int(seconds * _NANOSECONDS)
 
-    def owed(self, token: str, what: str, now: float) -> float:
+    def debt(self, token: str, what: str, now: float) -> float:
         """Return how many seconds remain until the token's debt is paid off."""
         row = self._rows.get(token) or self.make_row(token)
         until = row[len(HELD) * self.workers + _PAID_AT[what]]

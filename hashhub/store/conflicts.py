@@ -107,7 +107,7 @@ class ConflictTable:
     def list_conflicts(
         self,
         query: ConflictQuery,
-        steps_down: Mapping[str, int],
+        severity_reductions: Mapping[str, int],
         scope: ConflictScope | None,
         *,
         page_size: int,
@@ -115,11 +115,13 @@ class ConflictTable:
     ) -> list[ConflictRow]:
         """Return up to `page_size` conflicts, those that were opened last first, behind the one called `after`.
 
-        `steps_down`: by how many steps each hash set lowers a conflict's severity. `scope` None: all conflicts.
+        `severity_reductions`: the steps by which each hash set lowers a conflict's severity. `scope` None: all.
         """
         t = s.conflict
         chosen = (
-            sa.select(t).where(*self._conditions(query, steps_down, scope), *_of_hash_sets_that_are()).limit(page_size)
+            sa.select(t)
+            .where(*self._conditions(query, severity_reductions, scope), *_of_hash_sets_that_are())
+            .limit(page_size)
         )
         if after:
             begin = sa.select(t.c.sequence).where(t.c.name == after).scalar_subquery()
@@ -179,14 +181,14 @@ class ConflictTable:
         return self._rows(chosen)
 
     def counts(
-        self, query: ConflictQuery, steps_down: Mapping[str, int], scope: ConflictScope | None
+        self, query: ConflictQuery, severity_reductions: Mapping[str, int], scope: ConflictScope | None
     ) -> list[PairCount]:
         """Return how many conflicts there are, by pair of hash sets, kind, gravity and state."""
         t = s.conflict
         by = (t.c.left_set, t.c.right_set, t.c.kind, t.c.gravity, t.c.state)
         chosen = (
             sa.select(*by, sa.func.count())
-            .where(*self._conditions(query, steps_down, scope), *_of_hash_sets_that_are())
+            .where(*self._conditions(query, severity_reductions, scope), *_of_hash_sets_that_are())
             .group_by(*by)
         )
         return [
@@ -221,7 +223,7 @@ class ConflictTable:
     def _conditions(
         self,
         query: ConflictQuery,
-        steps_down: Mapping[str, int],
+        severity_reductions: Mapping[str, int],
         scope: ConflictScope | None,
     ) -> list[sa.ColumnElement[bool]]:
         t, keys = s.conflict, self._db.hash_set_names()
@@ -245,7 +247,7 @@ class ConflictTable:
         if query.kinds:
             conditions.append(t.c.kind.in_([s.CONFLICT_KINDS[x] for x in query.kinds]))
         if query.severities:
-            down = [of({name for name, steps in steps_down.items() if steps == n}) for n in (2, 1)]
+            down = [of({name for name, steps in severity_reductions.items() if steps == n}) for n in (2, 1)]
             lowest = sa.case(
                 (either_in(down[0]), t.c.gravity - 2), (either_in(down[1]), t.c.gravity - 1), else_=t.c.gravity
             )

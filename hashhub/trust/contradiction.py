@@ -156,7 +156,7 @@ def gravity(kind: ConflictKind, left: frozenset[str] = frozenset(), right: froze
     return _GRAVITY[kind]
 
 
-def steps_down(reliability: Reliability) -> int:
+def severity_reduction(reliability: Reliability) -> int:
     """Return by how many steps a party of this reliability lowers a conflict's severity: A to C 0, D and E 1, F 2."""
     return _STEPS_DOWN.get(reliability, 0)
 
@@ -166,7 +166,7 @@ def lowered(grave: Severity, *parties: Reliability) -> Severity:
 
     It is never less than LOW: whatever anybody states is listed, and nobody can raise noise to the top of the list.
     """
-    return _STEPS[max(_STEPS.index(grave) - max(map(steps_down, parties), default=0), 0)]
+    return _STEPS[max(_STEPS.index(grave) - max(map(severity_reduction, parties), default=0), 0)]
 
 
 def severity(

@@ -39,7 +39,7 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
-from hashhub.reconcile import apart, tasks
+from hashhub.reconcile import child_job, tasks
 from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.results import Backend, By, Overlap, Progress
 from hashhub.reconcile.work import Job, ask, work
@@ -147,8 +147,8 @@ def _job(scene: Scene, **fields: Any) -> Job:
 
 
 def test_a_child_tells_its_errors(scene: Scene) -> None:
-    with pytest.raises(apart.JobFailed) as failed:
-        apart.run(_job(scene, database=str(scene.hub.operations.base / "nowhere")), lambda *_: None)
+    with pytest.raises(child_job.JobFailed) as failed:
+        child_job.run(_job(scene, database=str(scene.hub.operations.base / "nowhere")), lambda *_: None)
     assert failed.value.failure.code == StatusCode.FAILED_PRECONDITION
     assert "there is no hashhub database here" in failed.value.failure.message
 
@@ -164,7 +164,7 @@ def test_a_child_that_is_killed_is_no_answer(scene: Scene, monkeypatch: pytest.M
 
     monkeypatch.setattr(subprocess, "Popen", Killed)
     operation = scene.hub.reconciliation.start(scene.ada, OVERLAP)
-    scene.hub.reconciliation.run = apart.run
+    scene.hub.reconciliation.run = child_job.run
     scene.hub.operations.round()
     told = scene.hub.operations.get(scene.ada, operation.id)
     assert told.failure is not None
@@ -175,7 +175,7 @@ def test_a_child_that_is_killed_is_no_answer(scene: Scene, monkeypatch: pytest.M
 
 def test_a_child_does_not_outlive_its_hub(scene: Scene) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "hashhub.reconcile.apart"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "hashhub.reconcile.child_job"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert child.stdin is not None
     data = scene.hub.operations.base.parent

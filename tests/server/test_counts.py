@@ -132,7 +132,7 @@ def _make_rows(counts: QuotaCounts, prefix: str) -> None:
     number = 0
     while True:
         counts.take(f"{prefix}-{number}", "calls", 1, 1)
-        counts.owe("one", "media_seconds", 0.0, time.monotonic())
+        counts.add_debt("one", "media_seconds", 0.0, time.monotonic())
         number += 1
 
 
@@ -168,7 +168,7 @@ def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiti
         assert os.WIFSTOPPED(status)
 
         def work() -> None:
-            counts.owe("one", "media_seconds", 90.0, time.monotonic())
+            counts.add_debt("one", "media_seconds", 90.0, time.monotonic())
             for number in range(100):
                 assert counts.take("one", "calls", 1, 1)
                 assert not counts.take("one", "calls", 1, 1)
@@ -181,7 +181,7 @@ def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiti
         working.start()
         working.join(PATIENCE)
         assert not working.is_alive()
-        assert counts.owed("one", "media_seconds", began) >= 90
+        assert counts.debt("one", "media_seconds", began) >= 90
         assert counts.held("new-99", "calls") == 1, "it was counted, and refused at its share"
     finally:
         process.kill()

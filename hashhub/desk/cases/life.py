@@ -50,7 +50,7 @@ class CaseCopy(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Partial(msgspec.Struct, frozen=True, kw_only=True):
+class PartialFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of which not all was looked at, and what was not, such as the film behind a picture."""
 
     place: str
@@ -69,7 +69,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     unread: int
     copies: int
     partly: int = 0
-    partial: tuple[Partial, ...] = ()
+    partial: tuple[PartialFile, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -98,7 +98,7 @@ class Copies:
         return [
             Scan(
                 place=p, begin_time=datetime.fromisoformat(b), end_time=datetime.fromisoformat(e), looked=n, unread=u,
-                copies=c, partly=i, partial=msgspec.json.decode(named, type=tuple[Partial, ...]),
+                copies=c, partly=i, partial=msgspec.json.decode(named, type=tuple[PartialFile, ...]),
             )
             for p, b, e, n, u, c, i, named in rows
         ]  # fmt: skip

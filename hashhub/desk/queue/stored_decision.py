@@ -196,7 +196,7 @@ def is_same(state: UploadState, recorded: DecisionRecord, checked: DecisionRecor
     return _said(recorded) == _said(checked)
 
 
-def is_same_and_more(state: UploadState, recorded: DecisionRecord, checked: DecisionRecord) -> bool:
+def is_same_with_more_reasons(state: UploadState, recorded: DecisionRecord, checked: DecisionRecord) -> bool:
     """Return whether a decision says of a file that waits for a person all that is recorded of it, and more."""
     before, after = recorded.decision, checked.decision
     return (

@@ -142,7 +142,7 @@ class QueuePage(msgspec.Struct, frozen=True, kw_only=True):
     damaged: int
 
 
-class AboutCase(msgspec.Struct, frozen=True, kw_only=True):
+class UploadCase(msgspec.Struct, frozen=True, kw_only=True):
     """A case that is about an upload now, by the hashes that are kept of it: what is done with copies, and by what it
     was noticed. It may have been opened after the upload was decided over.
     """
@@ -172,7 +172,7 @@ class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
     hashes: tuple[str, ...]
     hits: tuple[RecordedHit, ...]
     lists: tuple[str, ...]
-    cases: tuple[AboutCase, ...]
+    cases: tuple[UploadCase, ...]
     later_answer: LaterAnswer | None
     proposal: RulingProposal | None
     rulings: tuple[Ruling, ...]
@@ -265,7 +265,7 @@ class ReviewQueue:
             hashes=tuple(h.text for h in checked.hashes),
             hits=hits_of(checked),
             lists=lists_of(checked),
-            cases=tuple(AboutCase(case=c.case, action=c.action, how=c.how) for c in cases),
+            cases=tuple(UploadCase(case=c.case, action=c.action, how=c.how) for c in cases),
             later_answer=later,
             proposal=self.proposal(reference),
             rulings=tuple(self._rulings(reference)),
