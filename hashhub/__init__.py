@@ -4,4 +4,4 @@ Importing this package loads nothing else: each part is imported where it is use
 `hashhub.connector`, …).
 """
 
-__version__ = "0.1.0"
+__version__ = "0.1.1.dev0"

@@ -55,5 +55,6 @@ def test_the_version_stands_in_one_place_and_the_changelog_names_it() -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["dynamic"] == ["version"]
     assert re.search(rf"^## {re.escape(__version__)}\b", (root / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
-    assert (root / f"proto/released/{__version__}.binpb").stat().st_size > 10_000
-    assert (root / f"tests/recorded/{__version__}/expected.json").exists()
+    recorded = {path.name for path in (root / "tests/recorded").iterdir() if (path / "expected.json").exists()}
+    assert {path.stem for path in (root / "proto/released").glob("*.binpb")} == recorded
+    assert ".dev" in __version__ or __version__ in recorded
