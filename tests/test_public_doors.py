@@ -1,4 +1,6 @@
-"""Tests use what everybody may use: of private names only so many, which must not become more."""
+"""Tests use what everybody may use: of private names only so many, which must not become more. The source uses no
+private name of a library.
+"""
 
 from __future__ import annotations
 
@@ -75,3 +77,30 @@ def test_private_names_are_few() -> None:
     counts = counted()
     assert counts["use"].total() <= MOST_USES, counts["use"].most_common(20)
     assert counts["patch"].total() <= MOST_PATCHES, counts["patch"].most_common(20)
+
+
+def private_names_of_others(sources: list[str]) -> list[str]:
+    """Return the private names that these modules use, or import from elsewhere, and none of them defines."""
+    trees = [ast.parse(source) for source in sources]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    own |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    used = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("hashhub"):
+            used += [*(node.module or "").split("."), *(name.name for name in node.names)]
+        elif isinstance(node, ast.Import):
+            used += [part for name in node.names for part in name.name.split(".")]
+    public = _OF_NAMED_TUPLES | {name.partition(".")[2] for name in _PUBLIC_ALL_THE_SAME}
+    return sorted({name for name in used if _PRIVATE.fullmatch(name)} - own - public)
+
+
+def test_the_source_uses_no_private_name_of_a_library() -> None:
+    files = [path for name in ("hashhub", "connectors") for path in (ROOT.parent / name).rglob("*.py")]
+    assert private_names_of_others([f.read_text("utf-8") for f in files if "v1" not in f.parts]) == []
+
+
+def test_a_private_name_of_a_library_is_seen() -> None:
+    module = "import a._b\nfrom c import _d\nclass E(F):\n    def _g(self): return self._g, self._h\n"
+    assert private_names_of_others([module]) == ["_b", "_d", "_h"]
