@@ -313,7 +313,7 @@ def test_each_connection_has_its_part_of_the_probes(serve_hub: Serve, monkeypatc
 
 def test_many_probes_at_once_are_all_answered(served: Served) -> None:
     stub = health_pb2_grpc.HealthStub(served.channel)
-    calls = [stub.Check.future(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(200)]
+    calls = [stub.Check.future(health_pb2.HealthCheckRequest(), timeout=300) for _ in range(200)]
     assert {call.result().status for call in calls} == {health_pb2.HealthCheckResponse.SERVING}
 
 
@@ -338,7 +338,7 @@ def test_watchers_are_counted_and_make_place_when_they_go(serve_hub: Serve) -> N
     stub = health_pb2_grpc.HealthStub(served.channel)
 
     def watch() -> Any:
-        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=300)
         assert next(watching).status is not None
         return watching
 
@@ -370,10 +370,10 @@ def test_watchers_who_take_nothing_hold_up_nobody(serve_hub: Serve, monkeypatch:
     deaf = deaf_calls(served, "/grpc.health.v1.Health/Watch", "", b"", 200)
     try:
         assert check_health(served) == health_pb2.HealthCheckResponse.SERVING
-        leaving = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        leaving = stub.Watch(health_pb2.HealthCheckRequest(), timeout=300)
         next(leaving)
         leaving.cancel()
-        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=300)
         assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
         with monkeypatch.context() as away:
             away.setattr(served.doors.health, "met", frozenset)
@@ -398,12 +398,12 @@ def test_watchers_come_and_go_while_health_changes_and_the_doors_close(
     monkeypatch.setattr(served.doors.health, "met", lambda: next(answers))
     monkeypatch.setattr("hashhub.server.health.LOOK_SECONDS", 0.0)
     for _ in range(20):
-        watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(20)]
+        watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=300) for _ in range(20)]
         for one in watching:
             next(one)
             one.cancel()
     match_hashes(served)
-    watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(50)]
+    watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=300) for _ in range(50)]
     for one in watching:
         next(one)
     closing = threading.Thread(target=served.doors.close, daemon=True)
