@@ -27,7 +27,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import DeliveryError
 
 SECONDS: Final = 10.0
-_HEAD_BYTES: Final = 16_384  # of an answer: more than any server says before its body
+_HEAD_BYTES: Final = 16_384  # of an answer and what is sent ahead of it: more than any server says before its body
 _ADDRESSES: Final = 4  # of one host that are tried
 _URL: Final = re.compile(r"https?://[!-~]+")  # printable ASCII: nothing in it ends a line of a request
 _UNSAFE: Final = re.compile(r"[\\\"<>^`{|}]")
@@ -252,15 +252,15 @@ def is_own(address: _Address, port: int) -> bool:
 
 def _answer(connection: socket.socket, deadline: float) -> CallOutcome:
     """Read an answer's status, and nothing behind its head."""
-    head = b""
+    head, begin = b"", 0
     while True:
-        end = head.find(b"\r\n\r\n")
+        end = head.find(b"\r\n\r\n", begin)
         if end >= 0:
-            status = _STATUS.match(head)
+            status = _STATUS.match(head, begin)
             if status is None:
                 return CallOutcome(0, DeliveryError.NOT_HTTP)
             if int(status[1]) in _INTERIM:
-                head = head[end + 4 :]
+                begin = end + 4  # kept, for interim answers without end are too many bytes, too
                 continue
             break
         if len(head) > _HEAD_BYTES:
@@ -271,7 +271,7 @@ def _answer(connection: socket.socket, deadline: float) -> CallOutcome:
             return CallOutcome(0, DeliveryError.NOT_HTTP)
         head += piece
     code = int(status[1])
-    wait = _RETRY_AFTER.search(head[: end + 2])
+    wait = _RETRY_AFTER.search(head, begin, end + 2)
     is_success = 200 <= code < 300  # noqa: PLR2004 - HTTP's successes
     return CallOutcome(code, None if is_success else DeliveryError.STATUS, float(wait[1]) if wait else 0.0)
 

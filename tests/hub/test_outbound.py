@@ -226,6 +226,22 @@ def test_interim_answers_are_passed_over_and_advice_is_taken() -> None:
     assert _post(lambda c: c.sendall(said)) == CallOutcome(429, DeliveryError.STATUS, 17.0)
 
 
+def test_interim_answers_without_end_are_not_read_to_their_end() -> None:
+    sent = 0
+
+    def flood(connection: socket.socket) -> None:
+        nonlocal sent
+        try:
+            while sent < 1 << 26:
+                connection.sendall(b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n" * 100)
+                sent += 3100
+        except OSError:
+            pass
+
+    assert _post(flood) == CallOutcome(0, DeliveryError.NOT_HTTP)
+    assert sent < 1 << 26  # what the sockets buffer, and no more
+
+
 def test_an_endpoint_that_drips_has_no_more_time_than_one_that_is_silent() -> None:
     def drip(connection: socket.socket) -> None:
         try:
