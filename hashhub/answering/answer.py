@@ -11,9 +11,9 @@ import msgspec
 from hashhub import cancellation, trust
 from hashhub.answering.lookup import Hit, QueryHits, SearchedBefore, look_up
 from hashhub.answering.videos import FRAME, matching_frames, picture_in
-from hashhub.errors import InvalidArgument, Reason, Violation
+from hashhub.errors import InvalidArgument, LimitExceeded, Reason, Violation
 from hashhub.hashes import ALGORITHMS, SEARCHED
-from hashhub.model import READINGS, TURNS, EntryMatch, MatchResult, Purpose, ReasonLine, Verdict, now
+from hashhub.model import MAX_QUERIES, READINGS, TURNS, EntryMatch, MatchResult, Purpose, ReasonLine, Verdict, now
 from hashhub.trust import HitPath, Statement
 
 if TYPE_CHECKING:
@@ -314,7 +314,11 @@ def _shortened(line: ReasonLine) -> ReasonLine:
 
 
 def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
-    """Raise InvalidArgument with every violation of the request."""
+    """Raise LimitExceeded for more than MAX_QUERIES, InvalidArgument with every violation of the request."""
+    if len(queries) > MAX_QUERIES:
+        raise LimitExceeded(
+            f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
+        )
     wrong = [
         Violation(f"queries[{i}].hashes", "needs at least one hash", "REQUIRED")
         for i, query in enumerate(queries)

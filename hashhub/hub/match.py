@@ -27,7 +27,6 @@ from hashhub.hub import access
 from hashhub.hub.access import VisibleLists, caller
 from hashhub.model import (
     MAX_MEDIA,
-    MAX_QUERIES,
     Effort,
     MatchOptions,
     MatchResult,
@@ -155,10 +154,6 @@ class Match:
         """
         access.allow(principal, *_MAY_MATCH)  # (1)
         policy = policy or self.policy(principal, options.policy)
-        if len(queries) > MAX_QUERIES:
-            raise LimitExceeded(
-                f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
-            )
         results, revision, hit_by = self._judged(principal, queries, options, policy, searched=searched)
         self.tally.answered(results, chain.from_iterable(hit_by.values()))
         return results, revision

@@ -13,13 +13,12 @@ import pyroaring
 
 from hashhub import cancellation, trust
 from hashhub.answering.answer import Evidence, check_queries, gather, remarks, seen_in_part
-from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
 from hashhub.hub.access import VisibleLists, caller
 from hashhub.hub.exchange import changed_ids
 from hashhub.model import (
-    MAX_QUERIES,
     ChangeKind,
     Definition,
     DefinitionKind,
@@ -232,10 +231,6 @@ class Policies:
         candidate = _parsed(text, versions) if text else versions.get(after, "after")
         if bool(queries) == (since is not None):
             raise InvalidArgument.field("queries", "give queries or since, one of them", "REQUIRED")
-        if len(queries) > MAX_QUERIES:
-            raise LimitExceeded(
-                f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
-            )
         options = MatchOptions(policy=now_in_force.full_name, max_distances=dict(max_distances or {}))
         chosen = _TrialQueries(queries) if since is None else self._queries_of(principal, since, options)
         queries = chosen.queries
