@@ -24,7 +24,6 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, HashHubError
 from hashhub.hashes import Hash
-from hashhub.holders import new_holder
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -47,7 +46,7 @@ from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWri
 from hashhub.store.events import EventBody, append_event, decoded, facts_of, is_in, touch
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.imports import Imports, closed, one_import, subject_of
-from hashhub.store.leases import LEASE, PIECE, Commit, Leases
+from hashhub.store.leases import PIECE, Commit, Leases
 from hashhub.store.resources import check_active, refuse_looser_than_list, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW, WITHDRAWN
 from hashhub.store.stage import FindingRun, Stage
@@ -94,7 +93,6 @@ class Commits:
         t = s.imports
         if import_id in self._leases.commits:
             raise Conflict(f"import {import_id} is being committed; wait until it is done, then retry", retry_after=1.0)
-        lease = new_holder()
         into = self._db.read(lambda c: c.scalar(sa.select(t.c.hash_set).where(t.c.id == import_id)))
         if into is not None:  # before there is a lease: millions of rows take longer than it lasts
             self._outstanding.prepare(into)
@@ -112,11 +110,7 @@ class Commits:
                     f"import {busy} into the same hash set is being committed; wait until it is done, then retry",
                     retry_after=1.0,
                 )
-            c.execute(
-                sa.update(t)
-                .where(t.c.key == key)
-                .values(state=s.COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
-            )
+            lease = self._leases.take(c, key)
             since: int = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
         commit = Commit(import_id, key, set_key, lease, subject_of(import_), by, since=since)
         with self._leases.releasing(commit):

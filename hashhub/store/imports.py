@@ -17,13 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, FailedPrecondition, LimitExceeded, NotFound, Reason, Unavailable
-from hashhub.holders import new_holder
 from hashhub.hygiene import Code
 from hashhub.model import SYSTEM, ChangeKind, Counts, Disposition, EventKind, Finding, Import, ImportState, Marking, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database, IdempotentRequest
 from hashhub.store.events import append_event
-from hashhub.store.leases import LEASE, Commit, Leases, is_held
+from hashhub.store.leases import Commit, Leases, is_held
 from hashhub.store.resources import check_active, refuse_looser_than_list, to_json
 from hashhub.store.schema import CANCELLED, COMMITTED
 from hashhub.store.stage import FindingRun, Reports, Stage
@@ -257,7 +256,6 @@ class Imports:
         commits it.
         """
         t = s.imports
-        lease = new_holder()
         with self._db.write_in_order() as c:
             import_ = one_import(c, import_id)
             if import_.state is ImportState.CANCELLED:
@@ -272,11 +270,7 @@ class Imports:
                 raise Conflict(
                     f"import {import_id} is being committed by another process; retry later", retry_after=1.0
                 )
-            c.execute(
-                sa.update(t)
-                .where(t.c.key == key)
-                .values(state=s.COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
-            )
+            lease = self._leases.take(c, key)
         self._leases.commits.pop(import_id, None)
         commit = Commit(import_id, key, set_key, lease, subject_of(import_), SYSTEM)
         with self._leases.releasing(commit):

@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import Conflict, HashHubError
 from hashhub.frames import matching_digests
 from hashhub.hashes import VPDQ
-from hashhub.holders import end, has_ended
+from hashhub.holders import end, has_ended, new_holder
 from hashhub.model import Actor, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
@@ -161,6 +161,13 @@ class Leases:
             )
         ).all()
         return next((row.id for row in held if is_held(row.lease, row.lease_until)), None)
+
+    def take(self, c: Connection, key: int) -> str:
+        """Take an import to COMMITTING in this transaction, and return its new lease."""
+        t, lease = s.imports, new_holder()
+        until = s.to_millis(now() + LEASE)
+        c.execute(sa.update(t).where(t.c.key == key).values(state=s.COMMITTING, lease=lease, lease_until=until))
+        return lease
 
     def commit_of(self, import_id: str) -> Commit:
         """Return what this process holds of an import. Raises Conflict when it is not committing it."""
