@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -182,14 +182,7 @@ def load(extra: Path | None = None) -> SchemeRegistry:
     """
     schemes = list(_bundled())
     if extra is not None:
-        if not extra.is_dir():
-            raise InvalidArgument.field(
-                "schemes", f"{extra.name!r} is no directory; name one that holds *.toml files", "NOT_FOUND"
-            )
-        try:
-            schemes += [parse(f.read_bytes(), f.name) for f in sorted(extra.glob("*.toml"))]
-        except OSError as e:
-            raise InvalidArgument.field("schemes", f"cannot read {extra.name!r}: {e.strerror}", "UNREADABLE") from e
+        schemes += [parse(text, name) for name, text in toml_in(extra, "schemes")]
     return SchemeRegistry(schemes)
 
 
@@ -282,6 +275,17 @@ def key_of(name: str) -> tuple[str, tuple[int, ...]]:
 def is_signed_off(definition: Definition) -> bool:
     """Whether somebody answers for the definition who did not put it."""
     return any(sign_off.actor != definition.actor for sign_off in definition.sign_offs)
+
+
+def toml_in(directory: Path, field: str) -> Iterator[tuple[str, bytes]]:
+    """Yield name and text of each `*.toml` in an operator's directory. Raises InvalidArgument of `field`."""
+    name = directory.name
+    if not directory.is_dir():
+        raise InvalidArgument.field(field, f"{name!r} is no directory; name one that holds *.toml files", "NOT_FOUND")
+    try:
+        yield from ((f.name, f.read_bytes()) for f in sorted(directory.glob("*.toml")))
+    except OSError as e:
+        raise InvalidArgument.field(field, f"cannot read {name!r}: {e.strerror}", "UNREADABLE") from e
 
 
 def read_toml(text: bytes, file: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hashhub.conversion import converted
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable, Violation
 from hashhub.hashes import SEARCHED
 from hashhub.model import VARIANTS, Definition, Reliability, Verdict
-from hashhub.schemes import read_toml
+from hashhub.schemes import read_toml, toml_in
 from hashhub.schemes.dimensions import DIMENSIONS, possible
 from hashhub.trust.statement import NO_VARIANT, AssessedStatement, Clause, Demand, demands_of, or_better
 
@@ -133,14 +133,7 @@ def load(extra: Path | None = None) -> dict[str, Policy]:
     )
     policies_by_file = [(f.name, parse(f.read_bytes(), f.name)) for f in sources]
     if extra is not None:
-        if not extra.is_dir():
-            raise InvalidArgument.field(
-                "policies", f"{extra.name!r} is no directory; name one that holds *.toml files", "NOT_FOUND"
-            )
-        try:
-            policies_by_file += [(f.name, parse(f.read_bytes(), f.name)) for f in sorted(extra.glob("*.toml"))]
-        except OSError as e:
-            raise InvalidArgument.field("policies", f"cannot read {extra.name!r}: {e.strerror}", "UNREADABLE") from e
+        policies_by_file += [(name, parse(text, name)) for name, text in toml_in(extra, "policies")]
     policies: dict[str, Policy] = {}
     for file, policy in policies_by_file:
         try:
