@@ -111,8 +111,6 @@ def _answer(reader: JSONReader, number: int, left_out: LeftOut) -> Iterator[Reco
                 yield _of_hash(reader.where, text, answer)
             reader.where = position
         elif key in _MEDIA:
-            if key in fields:
-                fields.repeated.add(key)
             fields[key] = reader.read()
         else:
             left_out.beyond({key: reader.read()}, {})

@@ -13,7 +13,6 @@ import io
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import BinaryIO, Final, NoReturn, cast
@@ -263,17 +262,19 @@ class Object(dict[str, object]):
     """A JSON object in which a key stands more than once: the last value stays, and `repeated` has such keys."""
 
     def __init__(self, pairs: Iterable[tuple[str, object]] = ()) -> None:
-        super().__init__(pairs)
         self.repeated: set[str] = set()
+        for key, value in pairs:
+            self[key] = value
+
+    def __setitem__(self, key: str, value: object) -> None:
+        if key in self:
+            self.repeated.add(key)
+        super().__setitem__(key, value)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     plain = dict(pairs)
-    if len(plain) == len(pairs):
-        return plain
-    parsed = Object(pairs)
-    parsed.repeated.update(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-    return parsed
+    return plain if len(plain) == len(pairs) else Object(pairs)
 
 
 def _integer(text: str) -> int | float:

@@ -213,8 +213,6 @@ def _read_page(reader: JSONReader, position: str, owner: str, left_out: LeftOut)
         if key == "paging":
             has_more |= isinstance(value, dict) and bool(value.get("next"))
         elif key in _KNOWN:
-            if key in fields:
-                fields.repeated.add(key)
             fields[key] = value
         elif key != exchange.CHANGES_ONLY:
             left_out.beyond({key: value}, {})

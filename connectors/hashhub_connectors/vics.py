@@ -284,8 +284,6 @@ def _keep(reader: JSONReader, key: str, fields: Object, left_out: LeftOut) -> No
     if key not in _MEDIA:
         left_out.beyond({key: value}, {})
         return
-    if key in fields:
-        fields.repeated.add(key)
     fields[key] = value
 
 
