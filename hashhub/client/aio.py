@@ -148,11 +148,7 @@ class AsyncTransport:
             )
         elif loop is not self._loop:
             raise FailedPrecondition("this client belongs to another event loop; open one for each loop")
-        name = request.DESCRIPTOR.full_name
-        send = self._stubs.get(name)
-        if send is None:
-            send = self._stubs[name] = stub(self._channel, request)
-        return send
+        return stub(self._channel, request, self._stubs)
 
 
 class _TransportStandIn:

@@ -311,16 +311,18 @@ def listing(request: PagedRequest, read: Callable[[Any], Iterable[R]], *, size: 
     return Rpc(request=request, read=read, turn=turn)
 
 
-def stub(channel: Any, request: Message) -> Callable[..., Any]:
-    """Return the callable for a request's method, over a channel of grpc or grpc.aio."""
-    method = _METHODS[request.DESCRIPTOR.full_name]
-    ways = ("stream" if streams else "unary" for streams in (method.client_streaming, method.server_streaming))
-    send: Callable[..., Any] = getattr(channel, "_".join(ways))(
-        f"/{method.containing_service.full_name}/{method.name}",
-        request_serializer=type(request).SerializeToString,
-        response_deserializer=GetMessageClass(method.output_type).FromString,
-    )
-    return send
+def stub(channel: Any, request: Message, made: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """Return the callable for a request's method, over a channel of grpc or grpc.aio, and keep it in those `made`."""
+    name = request.DESCRIPTOR.full_name
+    if name not in made:
+        method = _METHODS[name]
+        ways = ("stream" if streams else "unary" for streams in (method.client_streaming, method.server_streaming))
+        made[name] = getattr(channel, "_".join(ways))(
+            f"/{method.containing_service.full_name}/{method.name}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )
+    return made[name]
 
 
 IN_FLIGHT: Final = 2  # calls sent ahead at a time; more would only fill memory
@@ -358,7 +360,7 @@ class Transport:
         """Make the call of a request and return its answer; `timeout` and `retry_seconds`: see Attempts. Raises
         HashHubError.
         """
-        send = self._stub(request)
+        send = stub(self._channel, request, self._stubs)
         attempts = self._connection.attempts(timeout=timeout, retry_seconds=retry_seconds, repeatable=repeatable)
         while True:
             try:
@@ -408,7 +410,7 @@ class Transport:
 
         sent = rpc.request if rest is None else requests(rest)
         try:
-            answers = self._stub(rpc.request)(sent, metadata=self._connection.metadata)
+            answers = stub(self._channel, rpc.request, self._stubs)(sent, metadata=self._connection.metadata)
         except ValueError as e:
             raise Unavailable(CLOSED) from e
         try:
@@ -419,13 +421,6 @@ class Transport:
             answers.cancel()
         if failed:
             raise failed[0]
-
-    def _stub(self, request: Message) -> Callable[..., Any]:
-        name = request.DESCRIPTOR.full_name
-        send = self._stubs.get(name)
-        if send is None:
-            send = self._stubs[name] = stub(self._channel, request)
-        return send
 
 
 class SendAhead:
