@@ -269,6 +269,13 @@ def read_file(path: Path) -> bytes:
         return file.read()
 
 
+def write_all(file: int, text: bytes) -> None:
+    """Write all of it. On a disk that has room for a part of a write, only the next one fails."""
+    left = memoryview(text)
+    while left:
+        left = left[os.write(file, left) :]
+
+
 def misplaced(path: Path, who: str, expected: str) -> str:
     """Return that something else stands where a file or directory belongs."""
     return f"{shown(path)} is a {_kind(path)}, where {who} expects a {expected} that it makes itself"

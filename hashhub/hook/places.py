@@ -36,7 +36,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.local_files import open_regular
+from hashhub.local_files import open_regular, write_all
 from hashhub.scans.engine import UnreadableItem
 from hashhub.scans.tree import stamp_of
 
@@ -489,9 +489,7 @@ class FolderPlace:
         with _mapped(self.url), self._at(folders, make=folder_mode) as folder, contextlib.ExitStack() as stack:
             file, source = _nameless(folder, stack)
             for piece in pieces:
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(file, view) :]
+                write_all(file, piece)
             os.fchmod(file, mode)
             os.fsync(file)
             if replace:

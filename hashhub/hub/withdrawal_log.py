@@ -27,7 +27,7 @@ from hashhub.errors import FailedPrecondition, HashHubError, NotFound, Unavailab
 from hashhub.frames import known_by
 from hashhub.hub.intake.identity import HeldItems
 from hashhub.hygiene import Code
-from hashhub.local_files import lock_file
+from hashhub.local_files import lock_file, write_all
 from hashhub.model import SYSTEM, EntryState, EventKind, Principal, Role, Withdrawal, WithdrawalReason, now
 from hashhub.store import BY_SOURCE, IdSet, Origin, Position, TransitionCommand, WithdrawalByHand, trace_of
 from hashhub.store.holds import HeldItem, Hold, traces_of
@@ -253,7 +253,7 @@ class WithdrawalLog:
             while (line := following) is not None:
                 following = next(left, None)
                 marked = msgspec.structs.replace(line, goes_on=following is not None)
-                _write_all(file, msgspec.json.encode(marked) + b"\n")
+                write_all(file, msgspec.json.encode(marked) + b"\n")
             os.fsync(file)
         except BaseException:
             os.ftruncate(file, begun)
@@ -535,13 +535,6 @@ class _WithdrawalReplay:
         if not item.external_id or not one.name:
             return False
         return trace_of(self._store.secret, "EXTERNAL_ID", item.external_id.encode()) != one.name
-
-
-def _write_all(file: int, text: bytes) -> None:
-    """Write all of it. On a disk that has room for a part of a write, only the next one fails."""
-    left = memoryview(text)
-    while left:
-        left = left[os.write(file, left) :]
 
 
 def _pack(name: bytes, others: Iterable[bytes]) -> str:
