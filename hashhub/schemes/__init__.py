@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hashhub.conversion import converted
+from hashhub.conversion import converted, refuse
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.model import MAX_TEXT, Classification, Definition, SchemeStatus
 from hashhub.schemes import dimensions
@@ -359,8 +359,7 @@ def _check(file: str, table: _SchemeTable) -> None:
         )
         if not is_right
     ]
-    if wrong:
-        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+    refuse(wrong)
 
 
 def with_stored(of_files: SchemeRegistry, definitions: Iterable[Definition]) -> tuple[SchemeRegistry, list[str]]:

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from hashhub.conversion import converted
+from hashhub.conversion import converted, refuse
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable, Violation
 from hashhub.hashes import SEARCHED
 from hashhub.model import VARIANTS, Definition, Reliability, Verdict
@@ -118,8 +118,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             wrong.append(Violation("clause", "two clauses have the same id", "DUPLICATE"))
         for c in self.clauses:
             wrong += _check(c, self.independent_from)
-        if wrong:
-            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        refuse(wrong)
 
 
 def load(extra: Path | None = None) -> dict[str, Policy]:
