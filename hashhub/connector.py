@@ -267,12 +267,8 @@ def _load(group: str) -> dict[str, Any]:
 
 def _get(loaded: Mapping[str, _Format], name: str, kind: str) -> _Format:
     if name not in loaded:
-        known = ", ".join(loaded)
-        raise InvalidArgument(
-            f"unknown format {name[:40]!r}; installed {kind} are {known}",
-            reason=Reason.UNKNOWN_FORMAT,
-            violations=(Violation("format", f"must be one of {known}", "UNKNOWN_FORMAT"),),
-        )
+        message = f"unknown format {name[:40]!r}; installed {kind} are"
+        raise InvalidArgument.unknown_name("format", message, loaded, Reason.UNKNOWN_FORMAT)
     return loaded[name]
 
 

@@ -6,6 +6,7 @@ or SQL.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Final
@@ -158,6 +159,13 @@ class InvalidArgument(HashHubError):
     def field(cls, field: str, description: str, reason: str = "INVALID") -> InvalidArgument:
         """Return the error for one wrong field."""
         return cls(f"{field}: {description}", violations=(Violation(field, description, reason),))
+
+    @classmethod
+    def unknown_name(cls, field: str, message: str, known: Iterable[str], reason: Reason) -> InvalidArgument:
+        """Return the error for a name that is none of those known, which the message ends with."""
+        names = ", ".join(known)
+        wrong = Violation(field, f"must be one of {names}", reason.value)
+        return cls(f"{message} {names}", reason=reason, violations=(wrong,))
 
 
 class MalformedSource(InvalidArgument):

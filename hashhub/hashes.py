@@ -129,12 +129,8 @@ def algorithm(name: str) -> Algorithm:
     """Return the algorithm of a name or alias (`sha-256`, `pdna`, …). Raises InvalidArgument (UNKNOWN_ALGORITHM)."""
     canonical = name if name in ALGORITHMS else _ALIASES.get("".join(c for c in name.lower() if c.isalnum()))
     if canonical is None:
-        known = ", ".join(ALGORITHMS)
-        raise InvalidArgument(
-            f"unknown hash algorithm {name[:40]!r}; known algorithms are {known}",
-            reason=Reason.UNKNOWN_ALGORITHM,
-            violations=(Violation("algorithm", f"must be one of {known}", "UNKNOWN_ALGORITHM"),),
-        )
+        message = f"unknown hash algorithm {name[:40]!r}; known algorithms are"
+        raise InvalidArgument.unknown_name("algorithm", message, ALGORITHMS, Reason.UNKNOWN_ALGORITHM)
     return ALGORITHMS[canonical]
 
 

@@ -423,12 +423,8 @@ def known_algorithm(algorithm: str) -> Algorithm:
     """Return the algorithm with this canonical name. Raises InvalidArgument (UNKNOWN_ALGORITHM)."""
     of = SEARCHED.get(algorithm)
     if of is None:
-        known = ", ".join(SEARCHED)
-        raise InvalidArgument(
-            f"unknown hash algorithm {algorithm[:40]!r}; known algorithms are {known}",
-            reason=Reason.UNKNOWN_ALGORITHM,
-            violations=(Violation("algorithm", f"must be one of {known}", "UNKNOWN_ALGORITHM"),),
-        )
+        message = f"unknown hash algorithm {algorithm[:40]!r}; known algorithms are"
+        raise InvalidArgument.unknown_name("algorithm", message, SEARCHED, Reason.UNKNOWN_ALGORITHM)
     return of
 
 

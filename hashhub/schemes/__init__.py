@@ -158,12 +158,9 @@ class SchemeRegistry:
         if scheme is None:
             versions = [s for s in self._by_name.values() if s.id == reference]
             if not versions:
-                known = ", ".join(s.name for s in self.list())
-                raise InvalidArgument(
-                    f"unknown scheme {reference[:80]!r}; known schemes are {known}",
-                    reason=Reason.UNKNOWN_SCHEME,
-                    violations=(Violation("scheme", f"must be one of {known}", "UNKNOWN_SCHEME"),),
-                )
+                message = f"unknown scheme {reference[:80]!r}; known schemes are"
+                known = (s.name for s in self.list())
+                raise InvalidArgument.unknown_name("scheme", message, known, Reason.UNKNOWN_SCHEME)
             scheme = max(
                 versions, key=lambda s: (not s.is_retired, s.status is SchemeStatus.VERIFIED, _order(s.version))
             )
