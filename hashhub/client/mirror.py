@@ -379,8 +379,8 @@ class Mirror:
             revision=revision,
             is_complete=bool(complete),
             complete_revision=complete_revision,
-            complete_time=_time(complete_time),
-            answer_time=_time(answer_time),
+            complete_time=time_of(complete_time),
+            answer_time=time_of(answer_time),
             head=f"{heads[0][0]}:{heads[0][1]}" if heads else "",
             entries=entries,
             hash_sets=sets,
@@ -831,5 +831,6 @@ def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _time(text: str | None) -> datetime | None:
+def time_of(text: str | None) -> datetime | None:
+    """Return a time as the file has it."""
     return None if text is None else datetime.fromisoformat(text)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from hashhub import frames
 from hashhub.answering.lists import VisibleSets
-from hashhub.client.mirror import FILE_NAME, JOURNAL_VERSION, SET_ASIDE, KeptPolicy
+from hashhub.client.mirror import FILE_NAME, JOURNAL_VERSION, SET_ASIDE, KeptPolicy, time_of
 from hashhub.errors import DataLoss, Reason, Unavailable
 from hashhub.hashes import SEARCHED, VPDQ, Hash
 from hashhub.local_files import is_in_the_way, misplaced, obstacle, open_file, read_file, shown
@@ -195,7 +195,7 @@ class CopyReader:
                 "SELECT m.complete_revision, m.complete_time, p.sequence, p.mark FROM meta m, journal_page p "
                 "WHERE p.sequence = (SELECT max(sequence) FROM journal_page)"
             )
-            self._moment = CopyMoment(revision, _time(complete_time), (sequence, mark))
+            self._moment = CopyMoment(revision, time_of(complete_time), (sequence, mark))
         return self._moment
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -450,7 +450,7 @@ def _entry(row: tuple[Any, ...], hashes: Sequence[tuple[str, bytes]]) -> Entry:
         tags=_texts(row[8]),
         quality=row[9],
         source_time=row[10],
-        expire_time=_time(row[11]),
+        expire_time=time_of(row[11]),
         reasons=_texts(row[12]),
         create_revision=row[13],
         update_revision=row[14],
@@ -484,10 +484,6 @@ def _keys(listed: Sequence[tuple[bytes, int]]) -> NDArray[np.int64]:
 
 def _texts(packed: str) -> tuple[str, ...]:
     return msgspec.json.decode(packed, type=tuple[str, ...])
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 @contextmanager
