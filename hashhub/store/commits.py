@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
@@ -43,7 +43,7 @@ from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
 from hashhub.store.entry_codec import IdSet, are_among, ascending, merged, pack_reasons, runs, unpack_hashes
 from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss, take_ids
-from hashhub.store.events import EventBody, append_event, decoded, facts_of, is_in, touch
+from hashhub.store.events import EventBody, append_event, decoded, facts_of, last_day, touch
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.leases import PIECE, Commit, Leases
@@ -56,7 +56,6 @@ _MOST_MOVED: Final = 1_000  # items that are looked for among what is staged, in
 _NO_IDS: Final = np.empty(0, np.int64)
 _NO_PAIRS: Final = np.empty((0, 2), np.int64)
 _NO_TIMES: Final = MappingProxyType[int, str]({})
-_DAY: Final = timedelta(days=1)
 _REST: Final = 20.0  # times what a piece of tidying took, while lists come in: they have the database and the processor
 _LONGEST_REST: Final = 2.0  # seconds
 MOST_REST: Final = 60.0  # seconds in one go: what is left to do must not grow for as long as somebody keeps sending
@@ -417,14 +416,7 @@ class Commits:
         """
         if not doubting:
             return 0, []
-        t = s.event
-        recent = c.execute(
-            sa.select(t.c.body).where(
-                is_in(f"imports/{commit.contributor}"),
-                t.c.kind == EventKind.IMPORT_COMMITTED,
-                t.c.time > s.to_millis(now() - _DAY),
-            )
-        ).scalars()
+        recent = last_day(c, f"imports/{commit.contributor}", EventKind.IMPORT_COMMITTED)
         left = daily - sum(n for body in recent if isinstance(n := facts_of(body).get(_DOUBTS), int))
         items, beyond = 0, []
         for entry, count in doubting:

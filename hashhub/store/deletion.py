@@ -52,7 +52,7 @@ from hashhub.store.entry_writes import (
     note_loss,
     sets_of,
 )
-from hashhub.store.events import append_event, decoded, is_in, last_before, touch, touch_resource, touched
+from hashhub.store.events import append_event, decoded, is_in, last_before, last_day, touch, touch_resource, touched
 from hashhub.store.holds import Origin, hold_without_entries, lift_holds, put_holds, traces_of
 from hashhub.store.leases import Leases
 from hashhub.store.resources import to_json
@@ -226,15 +226,7 @@ class DeletionTable:
 
     def _today(self, c: Connection, contributor: str) -> int:
         """Return how many entries the contributor's own tokens deleted within a day, with their hash sets."""
-        t = s.event
-        bodies = c.execute(
-            sa.select(t.c.body).where(
-                is_in(f"hash-sets/{contributor}"),
-                t.c.kind == EventKind.HASH_SET_DELETED,
-                t.c.time > s.to_millis(now() - _DAY),
-            )
-        ).scalars()
-        told = [decoded(body) for body in bodies]
+        told = map(decoded, last_day(c, f"hash-sets/{contributor}", EventKind.HASH_SET_DELETED))
         own = [event.facts for event in told if event.role == Role.CONTRIBUTOR]
         return sum(n for facts in own for name in ("entries", _TAKEN_BACK) if isinstance(n := facts.get(name), int))
 

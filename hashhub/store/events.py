@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -426,6 +426,12 @@ def is_in(subject: str) -> sa.ColumnElement[bool]:
     """Return the condition that an event is about something in a subject: 0 follows the slash."""
     column = s.event.c.subject
     return sa.and_(column >= f"{subject}/", column < f"{subject}0")  # PostgreSQL takes no collation within BETWEEN
+
+
+def last_day(c: Connection, subject: str, kind: EventKind) -> Iterable[bytes]:
+    """Return the bodies of the last day's events of this kind about something in a subject."""
+    t, since = s.event, s.to_millis(now() - timedelta(days=1))
+    return c.execute(sa.select(t.c.body).where(is_in(subject), t.c.kind == kind, t.c.time > since)).scalars()
 
 
 def _hash_set_of(subject: str) -> str:
