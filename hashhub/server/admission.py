@@ -454,11 +454,6 @@ class QuotaCounts:
         """The descriptor of what the workers share, which is passed on to their processes; -1 without one."""
         return -1 if self._file is None else self._file
 
-    @property
-    def shared_rows(self) -> int:
-        """How many tokens have a row in the memory of all workers."""
-        return 0 if self._file is None else self._cells[0]
-
     def prepare(self, token: str) -> None:
         """Make the token's row if need be, so that `take` waits for nobody."""
         if token not in self._rows:

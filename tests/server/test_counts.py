@@ -128,8 +128,9 @@ def test_what_a_killed_worker_held_is_free_again_and_nothing_else_is() -> None:
     assert counts.held("token-7", "streams") == 2, "another worker's"
 
 
-def _make_rows(counts: QuotaCounts, prefix: str) -> None:
+def _make_rows(counts: QuotaCounts, prefix: str, is_making: Any) -> None:
     number = 0
+    is_making.set()
     while True:
         counts.take(f"{prefix}-{number}", "calls", 1, 1)
         counts.add_debt("one", "media_seconds", 0.0, time.monotonic())
@@ -139,11 +140,9 @@ def _make_rows(counts: QuotaCounts, prefix: str) -> None:
 @pytest.mark.parametrize("attempt", range(3))
 def test_a_worker_killed_while_it_makes_rows_keeps_nobody_from_making_some(attempt: int) -> None:
     counts = QuotaCounts(2)
-    process = begin(_make_rows, counts, 1, f"{attempt}")
-    end = time.monotonic() + PATIENCE
-    while not counts.shared_rows:
-        assert time.monotonic() < end
-        time.sleep(0.001)
+    is_making = SPAWN.Event()
+    process = begin(_make_rows, counts, 1, f"{attempt}", is_making)
+    assert is_making.wait(PATIENCE)
     time.sleep(random.random() / 50)
     process.kill()
     process.join(PATIENCE)
@@ -188,7 +187,12 @@ def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiti
         process.join(PATIENCE)
     counts.clear(1)
     assert counts.take("newer", "calls", 1, 1)
-    assert counts.shared_rows == 2, "it is in the memory of all again, as the first"
+    ended(begin(_find_newer, counts, 1))
+
+
+def _find_newer(counts: QuotaCounts) -> None:
+    assert counts.held("newer", "calls") == 1, "it is in the memory of all again"
+    assert counts.owed("one", "media_seconds", 0.0) > 0, "as the first"
 
 
 def _take_beyond(counts: QuotaCounts) -> None:
