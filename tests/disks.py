@@ -30,12 +30,14 @@ def small_disk(place: Path, mebibytes: int) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave: int = 0) -> Path:
-    """Fill a disk but for `leave` bytes; return what to remove for room."""
+    """Fill a disk but for `leave` bytes, or altogether where others took them; return what to remove for room."""
     filler = disk / "filler"
     room = os.statvfs(disk)
     with filler.open("ab", buffering=0) as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, max(1, room.f_bavail * room.f_frsize - leave))
+            file.write(bytes(max(1, room.f_bavail * room.f_frsize - leave)))
+            while not leave:  # what was freed meanwhile, too
+                file.write(bytes(room.f_frsize))
         except OSError as e:
             if e.errno != errno.ENOSPC:
                 raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import urllib.error
@@ -18,14 +17,12 @@ import pytest
 
 from hashhub.model import Verdict
 from hashhub.testing import hub_process
+from tests.disks import fill, small_disk
 from tests.e2e.conftest import Desk
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import OpenHub
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.getuid() != 0, reason="needs the right to mount a small disk"
-)
 REFUSED = 1
 # The program, but that it tries again after a second to write a snapshot, and not after half a minute.
 IMPATIENT = """
@@ -38,30 +35,9 @@ main(prog_name="hashhub")
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs", place], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting is not allowed here")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Fill the disk to the last byte; return what to remove for room."""
-    filler = disk / "filler"
-    with filler.open("ab", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-    assert os.statvfs(disk).f_bavail == 0
-    return filler
+    with small_disk(tmp_path / "disk", 32) as place:
+        place.chmod(0o700)
+        yield place
 
 
 def health(desk: Desk) -> tuple[int, dict[str, str]]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +14,7 @@ import pytest
 from hashhub.client.contribution import BATCH_ITEMS
 from hashhub.errors import HashHubError, Reason
 from hashhub.model import Verdict, WithdrawalReason
+from tests.disks import fill, small_disk
 from tests.e2e.conftest import stop_when
 
 if TYPE_CHECKING:
@@ -158,42 +155,20 @@ def test_a_hub_that_is_killed_in_a_large_withdrawal_has_done_all_of_it(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 48 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if sys.platform != "linux" or os.getuid() != 0:
-        pytest.skip("needs the right to mount a small disk")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", disk], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting is not allowed here")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 48) as disk:
+        yield disk
 
 
-def fill(disk: Path, leave: int) -> Path:
-    """Fill the disk up to `leave` bytes, or altogether where the hub has taken some of them meanwhile."""
-    room = os.statvfs(disk)
-    ballast = disk / "ballast"
-    try:
-        ballast.write_bytes(bytes(room.f_bavail * room.f_frsize - leave))
-    except OSError as e:
-        if e.errno != errno.ENOSPC:
-            raise
-    return ballast
-
-
-def test_a_full_disk_is_named_and_over_when_there_is_room(small_disk: Path, tmp_path: Path, open_hub: OpenHub) -> None:
-    with open_hub(small_disk / "data") as desk:
+def test_a_full_disk_is_named_and_over_when_there_is_room(disk: Path, open_hub: OpenHub) -> None:
+    with open_hub(disk / "data") as desk:
         hash_set = desk.hash_set("hotline/known")
         kept, kept_items = desk.vics("kept.json", 10, seed=15)
         desk.contribute(kept, hash_set)
         source, items = desk.vics("list.json", 20_000, seed=16)
         # Nearly full: the disk fills up while batches are sent, or in the commit; or nothing fits at all.
         for leave in (0, 1_000_000, 6_000_000):
-            ballast = fill(small_disk, leave)
+            ballast = fill(disk, leave)
             done = desk.run("import", source, "--format", "vics", "--hash-set", hash_set)
             assert done.exit_code == REFUSED, (leave, done.stderr)
             assert "disk is full" in done.stderr
@@ -206,7 +181,7 @@ def test_a_full_disk_is_named_and_over_when_there_is_room(small_disk: Path, tmp_
         assert report["counts"]["accepted"] == 20_000
         assert desk.verdicts(*items[::2_000], kept_items[0]) == [Verdict.MATCH] * 11
         # A withdrawal that does not fit is refused, and the entry matches on; one that was acknowledged holds.
-        ballast = fill(small_disk, 0)
+        ballast = fill(disk)
         with desk.client() as hub:
             entry = next(iter(hub.list_entries(hash_set))).name
             try:
@@ -217,6 +192,6 @@ def test_a_full_disk_is_named_and_over_when_there_is_room(small_disk: Path, tmp_
                 ballast.unlink()
                 hub.withdraw_entry(entry, WithdrawalReason.ERROR)
         assert desk.verdict(kept_items[0]) == Verdict.NO_MATCH
-    with open_hub(small_disk / "data") as desk:
+    with open_hub(disk / "data") as desk:
         assert desk.verdicts(*items[::2_000]) == [Verdict.MATCH] * 10
         assert desk.verdict(kept_items[0]) == Verdict.NO_MATCH

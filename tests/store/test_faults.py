@@ -37,6 +37,7 @@ from hashhub.store import Store, drivers
 from hashhub.store import database as database_module
 from hashhub.store import stage as module
 from hashhub.store.schema import SCHEMA_VERSION, tables
+from tests import disks
 
 _FIRST = id_in_set(1, 1)  # of the first hash set
 _SPAWN = multiprocessing.get_context("spawn")
@@ -193,18 +194,8 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
     store.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="needs the right to mount a small disk")
 def test_a_disk_that_is_really_full(tmp_path: Path, fill: Any) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk],
-        check=False,
-        capture_output=True,
-    )
-    if mounted.returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
+    with disks.small_disk(tmp_path / "disk", 1) as disk:
         store = Store.open(disk)
         fill.register(store)
         opened = store.imports.create_import(fill.new())
@@ -214,8 +205,6 @@ def test_a_disk_that_is_really_full(tmp_path: Path, fill: Any) -> None:
         assert store.imports.get_import(opened.id).batch_count == 0
         assert store.imports.put_batch(opened.id, 0, b"small").batch_count == 1
         store.close()
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_database_that_goes_away_and_comes_back(postgresql: Any, postgresql_url: str, fill: Any) -> None:
