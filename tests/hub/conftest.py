@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -40,6 +40,9 @@ from hashhub.model import (
     Unclassified,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from tests.hub.rooms import Room
 
 OPERATOR = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
 AUDITOR = Principal(name="auditor", role=Role.AUDITOR)
@@ -290,6 +293,24 @@ def any_desk(database: str, tmp_path: Path) -> Iterator[Desk]:
     with Hub.open(config) as hub:
         hub.start()
         yield Desk(hub)
+
+
+@pytest.fixture
+def any_room(database: str, tmp_path: Path) -> Iterator[Room]:
+    """A room at an empty hub on each kind of database in turn."""
+    from tests.hub.rooms import Room, open_room
+
+    with open_room(database, tmp_path) as hub:
+        yield Room(hub)
+
+
+@pytest.fixture
+def room(sqlite_directory: Path, tmp_path: Path) -> Iterator[Room]:
+    """A room at an empty hub on SQLite."""
+    from tests.hub.rooms import Room, open_room
+
+    with open_room(str(sqlite_directory), tmp_path) as hub:
+        yield Room(hub)
 
 
 Fill = Callable[[Desk], object]

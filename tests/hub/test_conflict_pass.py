@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,19 +32,6 @@ from hashhub.store import Store
 from hashhub.trust.contradiction import contradictions, contradictory_digests, exact_digests, said, strength
 from tests.hub.conftest import AUDITOR, OPERATOR, digest, item, writer
 from tests.hub.rooms import VALUES, Room, open_room
-
-
-@pytest.fixture
-def any_room(database: str, tmp_path: Path) -> Iterator[Room]:
-    with open_room(database, tmp_path) as hub:
-        yield Room(hub)
-
-
-@pytest.fixture
-def room(sqlite_directory: Path, tmp_path: Path) -> Iterator[Room]:
-    with open_room(str(sqlite_directory), tmp_path) as hub:
-        yield Room(hub)
-
 
 # --- What is found ----------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,20 +28,7 @@ from hashhub.model import (
 )
 from hashhub.store.database import Database
 from tests.hub.conftest import AUDITOR, OPERATOR, digest, item, writer
-from tests.hub.rooms import Room, open_room
-
-
-@pytest.fixture
-def any_room(database: str, tmp_path: Path) -> Iterator[Room]:
-    with open_room(database, tmp_path) as hub:
-        yield Room(hub)
-
-
-@pytest.fixture
-def room(sqlite_directory: Path, tmp_path: Path) -> Iterator[Room]:
-    with open_room(str(sqlite_directory), tmp_path) as hub:
-        yield Room(hub)
-
+from tests.hub.rooms import Room
 
 # --- What becomes of one ----------------------------------------------------------------------------------------------
 

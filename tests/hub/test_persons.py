@@ -34,7 +34,6 @@ from hashhub.model import (
 from hashhub.store.tokens import TokenTable
 from tests.hub.conftest import OPERATOR, Desk, item
 from tests.hub.rooms import Room
-from tests.hub.test_conflicts import any_room  # noqa: F401 - a fixture
 from tests.hub.test_reverting import revert
 from tests.hub.test_schemes import text
 
@@ -175,7 +174,7 @@ class TestStolen:
         assert not hub.history.revert(OPERATOR, "mole", since, comment="stolen")
         assert "early" in {t.name for t in hub.tokens.list(OPERATOR)}
 
-    def test_conflicts_open_again(self, any_room: Room) -> None:  # noqa: F811 - a fixture
+    def test_conflicts_open_again(self, any_room: Room) -> None:
         room_, conflicts = any_room, any_room.hub.conflicts
         for name, value in (("alpha/list", "csam"), ("beta/list", "harmless")):
             room_.set(name)
@@ -206,7 +205,7 @@ class TestStolen:
         ]  # fmt: skip
         assert not any(x.reverted for x in room_.hub.history.revert(OPERATOR, "mole", since, comment="again"))
 
-    def test_a_resolution_of_what_ended_since_does_not_come_back(self, any_room: Room) -> None:  # noqa: F811
+    def test_a_resolution_of_what_ended_since_does_not_come_back(self, any_room: Room) -> None:
         room_, conflicts = any_room, any_room.hub.conflicts
         for name, value in (("alpha/list", "csam"), ("beta/list", "harmless")):
             room_.set(name)
