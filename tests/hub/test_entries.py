@@ -49,7 +49,7 @@ def restore(desk: Desk, entry: Entry, who: Principal = ALPHA, comment: str = "")
     return desk.hub.entries.restore(who, entry.contributor, entry.hash_set, entry.id, comment)
 
 
-def _fill(desk: Desk) -> None:
+def fill(desk: Desk) -> None:
     desk.hash_set("alpha/list")
     desk.contributor("beta")
     desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
@@ -57,7 +57,7 @@ def _fill(desk: Desk) -> None:
 
 @pytest.fixture
 def listed(any_stock: Stock) -> Desk:
-    return any_stock(_fill)
+    return any_stock(fill)
 
 
 class TestReasons:

@@ -39,7 +39,7 @@ from hashhub.model import (
 )
 from hashhub.store.events import Events
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, near
-from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
+from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, fill, restore, withdraw
 
 
 def history(desk: Desk, who: Principal = OPERATOR, subject: str = "", actor: str = "") -> list[Event]:
@@ -54,12 +54,6 @@ def history(desk: Desk, who: Principal = OPERATOR, subject: str = "", actor: str
 
 def kinds(events: list[Event]) -> list[str]:
     return [event.kind.value for event in events]
-
-
-def fill(desk: Desk) -> None:
-    desk.hash_set("alpha/list")
-    desk.contributor("beta")
-    desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
 
 
 @pytest.fixture

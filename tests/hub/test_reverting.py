@@ -34,8 +34,8 @@ from hashhub.store.entry_transitions import EntryTransitions
 from hashhub.store.event_effects import EntryStates, EventEffects
 from hashhub.store.withdrawal_requests import WithdrawalRequests
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, Stock, item
-from tests.hub.test_entries import ALPHA, BETA, entry_of, restore, withdraw
-from tests.hub.test_record import fill, history, kinds
+from tests.hub.test_entries import ALPHA, BETA, entry_of, fill, restore, withdraw
+from tests.hub.test_record import history, kinds
 
 THIEF = Principal(name="thief", role=Role.CONTRIBUTOR, contributor="alpha")
 MOLE = Principal(name="mole", role=Role.OPERATOR, contributor="operator")
