@@ -7,17 +7,15 @@ import inspect
 import io
 import re
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 
-from hashhub import v1, wire
+from hashhub import v1
 from hashhub.client import Client
 from hashhub.client.aio import AsyncClient
 from hashhub.client.contribution import ImportPhase, ImportProgress
@@ -35,6 +33,7 @@ from hashhub.errors import (
 from hashhub.hashes import parse
 from hashhub.model import EntryState, ImportState, MatchOptions, Query, ReviewKind, Selection, Verdict, WithdrawalReason
 from hashhub.testing.hub_process import RunningHub
+from tests.client.misbehaving import refuse, served
 
 ANY = MatchOptions(policy="any")
 
@@ -152,39 +151,6 @@ def test_errors_are_those_of_the_other_client(hub: RunningHub, hash_set: str, tm
     asyncio.run(run())
 
 
-Answering = Callable[[str, bytes, grpc.ServicerContext], Message]
-
-
-@contextmanager
-def answering(answer: Answering) -> Iterator[str]:
-    """A server of which the test says how it answers."""
-
-    class Handler(grpc.GenericRpcHandler):
-        def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-            method = handler_call_details.method.removeprefix("/hashhub.v1.")
-            return grpc.unary_unary_rpc_method_handler(
-                lambda request, context: answer(method, request, context),
-                request_deserializer=None,
-                response_serializer=lambda message: message.SerializeToString(),
-            )
-
-    server = grpc.server(ThreadPoolExecutor(4), handlers=[Handler()])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
-
-
-def refuse(context: grpc.ServicerContext, error: HashHubError) -> Message:
-    status = wire.error_to_status(error)
-    context.set_code(next(c for c in grpc.StatusCode if c.value[0] == status.code))
-    context.set_details(status.message)
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    return v1.Status()
-
-
 @pytest.mark.parametrize(
     ("error", "attempts"),
     [
@@ -211,7 +177,7 @@ def test_what_is_tried_again_is_what_the_other_client_tries_again(error: HashHub
             else:
                 assert (await client.status()).version == "1"
 
-    with answering(answer) as address:
+    with served(answer) as address:
         asyncio.run(run(address))
         assert len(asked) == attempts
         asked.clear()
@@ -245,7 +211,7 @@ def test_a_cancelled_call_ends_at_the_hub_too_and_the_client_goes_on() -> None:
             let_go.set()
             assert (await client.status()).version == "1"
 
-    with answering(answer) as address:
+    with served(answer) as address:
         asyncio.run(run(address))
 
 
@@ -266,12 +232,12 @@ def test_a_client_that_is_closed_under_a_call_says_so() -> None:
         with pytest.raises(Unavailable, match="closed"):
             await task
 
-    with answering(answer) as address:
+    with served(answer) as address:
         asyncio.run(run(address))
 
 
 def test_a_client_belongs_to_one_loop() -> None:
-    with answering(lambda *_: v1.Status()) as address:
+    with served(lambda *_: v1.Status()) as address:
         client = AsyncClient(address, "t")
 
         async def use_and_close() -> None:

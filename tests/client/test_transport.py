@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -32,42 +29,7 @@ from hashhub.errors import (
 from hashhub.hashes import parse
 from hashhub.model import Contributor, ContributorKind, ImportState, MatchOptions, Principal, Query, Role
 from hashhub.testing.lists import random_items
-
-Answer = Callable[[str, bytes, grpc.ServicerContext], Message]
-
-
-class _Handler(grpc.GenericRpcHandler):
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        method = handler_call_details.method.removeprefix("/hashhub.v1.")
-        return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: self._answer(method, request, context),
-            request_deserializer=None,
-            response_serializer=lambda message: message.SerializeToString(),
-        )
-
-
-@contextmanager
-def served(answer: Answer) -> Iterator[str]:
-    server = grpc.server(ThreadPoolExecutor(4), handlers=[_Handler(answer)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
-
-
-def refuse(context: grpc.ServicerContext, error: HashHubError) -> Message:
-    """End a call as the hub does."""
-    status = wire.error_to_status(error)
-    context.set_code(next(c for c in grpc.StatusCode if c.value[0] == status.code))
-    context.set_details(status.message)
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    return v1.Status()
-
+from tests.client.misbehaving import refuse, served
 
 NEW = Contributor(id="ngo", display_name="NGO", kind=ContributorKind.NGO, jurisdiction="ZZ")
 
