@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from hashhub import v1
+from hashhub import v1, wire
 from hashhub.errors import HashHubError
 from hashhub.server.servicers import FILES
 
@@ -66,6 +66,14 @@ def refusal_of(served: Served, method: str, body: Any, who: str | None = "OPERAT
     with pytest.raises(HashHubError) as caught:
         served.call(method, body, GetMessageClass(RPCS[method].output_type), who=who, timeout=60)
     return caught.value
+
+
+def ending(stream: Iterable[Message]) -> HashHubError:
+    """Read a stream to its end, and return why it ended."""
+    with pytest.raises(grpc.RpcError) as caught:
+        for _ in stream:
+            pass
+    return wire.status_to_error(caught.value)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

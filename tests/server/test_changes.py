@@ -6,15 +6,15 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import msgspec
 import pytest
 
 from hashhub import v1, wire
-from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated, Unavailable
+from hashhub.errors import InvalidArgument, PermissionDenied, Reason, Unauthenticated, Unavailable
 from hashhub.model import Marking, Principal, Role
 from tests.hub.conftest import Desk, item
 from tests.hub.receiving import admit, mirroring
+from tests.server.calls import ending
 from tests.server.conftest import Serve, Served
 
 READER = mirroring()
@@ -47,14 +47,6 @@ def follow(served: Served, position: str = "", *, who: str = READER.name) -> Ite
         v1.FollowChangesRequest(position=position), metadata=served.metadata(who), timeout=60
     )
     return stream
-
-
-def ending(stream: Iterator[v1.FollowChangesResponse]) -> HashHubError:
-    """Read a stream to its end, and return why it ended."""
-    with pytest.raises(grpc.RpcError) as caught:
-        for _ in stream:
-            pass
-    return wire.status_to_error(caught.value)
 
 
 def positions(changes: Any) -> list[str]:

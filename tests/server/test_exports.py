@@ -12,9 +12,10 @@ import grpc
 import pytest
 
 from hashhub import v1, wire
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Unavailable
+from hashhub.errors import InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Unavailable
 from hashhub.model import TLP, Marking, Principal, Role
 from tests.hub.conftest import OPERATOR, Desk, item
+from tests.server.calls import ending
 from tests.server.conftest import Serve, Served
 
 OPEN = Marking(tlp=TLP.CLEAR, bulk=True)
@@ -52,13 +53,6 @@ def with_more_than_the_transport_takes(served: Served) -> Served:
     desk.hash_set("alpha/list", marking=OPEN)
     desk.contribute("alpha/list", *(item(n, series=f"{n}" + "s" * 1000) for n in range(9_000)), batch=3_000)
     return served
-
-
-def ending(stream: Iterator[v1.ExportEntriesResponse]) -> HashHubError:
-    with pytest.raises(grpc.RpcError) as caught:
-        for _ in stream:
-            pass
-    return wire.status_to_error(caught.value)
 
 
 def test_gives_what_holds_for_all_entries_and_then_the_entries(listing: Served) -> None:
