@@ -27,6 +27,7 @@ from tests.warm import Warm
 if TYPE_CHECKING:
     from tests.hook.bucket_parts import Bench, Scene
     from tests.hook.local_copies import Local
+    from tests.hook.web import Known
     from tests.mirror.conftest import Site
 
 HELD = WithoutAnswer(
@@ -93,6 +94,23 @@ def listed_at(hub: RunningHub) -> Iterator[Listed]:
 def listed(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listed]:
     with warmed.hub(tmp_path_factory.mktemp("hub")) as hub, listed_at(hub) as listed:
         yield listed
+
+
+@pytest.fixture(scope="module")
+def judge() -> Known:
+    """Give a judge that knows two contents."""
+    from tests.hook.web import DOUBTED, LISTED, Known
+
+    return Known(listed=[LISTED], doubted=[DOUBTED])
+
+
+@pytest.fixture(scope="module")
+def hook(judge: Known) -> Iterator[Hook]:
+    """Give a hook that asks this judge."""
+    from tests.hook.web import hook_of
+
+    with hook_of(judge) as hook:
+        yield hook
 
 
 MakeHook = Callable[..., Hook]

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -33,23 +33,10 @@ from hashhub.hook.forms import CheckedFile, ReceivedFile
 from hashhub.hook.settings import OnHold
 from hashhub.model import Query
 from tests.hook.conftest import jpeg
-from tests.hook.web import FORM_TYPE, File, Known, ask, changed, form, hook_of, serving_asgi
+from tests.hook.web import DOUBTED, FORM_TYPE, LISTED, OTHER, File, Known, ask, changed, form, hook_of, serving_asgi
 
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed, MakeHook
-
-LISTED, DOUBTED, OTHER = b"\x00listed", b"\x00doubted", b"\x00other"
-
-
-@pytest.fixture(scope="module")
-def judge() -> Known:
-    return Known(listed=[LISTED], doubted=[DOUBTED])
-
-
-@pytest.fixture(scope="module")
-def hook(judge: Known) -> Iterator[Hook]:
-    with hook_of(judge) as hook:
-        yield hook
 
 
 class App:

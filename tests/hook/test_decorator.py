@@ -17,15 +17,7 @@ from werkzeug.datastructures import FileStorage
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded
 from hashhub.hook import Action, Decision, Hook
 from hashhub.hook.decorator import UploadRefused, checked_upload
-from tests.hook.web import Known, changed, hook_of
-
-LISTED, DOUBTED, OTHER = b"\x00listed", b"\x00doubted", b"\x00other"
-
-
-@pytest.fixture(scope="module")
-def hook() -> Iterator[Hook]:
-    with hook_of(Known(listed=[LISTED], doubted=[DOUBTED])) as hook:
-        yield hook
+from tests.hook.web import DOUBTED, LISTED, OTHER, changed
 
 
 class Unseekable:

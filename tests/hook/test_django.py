@@ -16,21 +16,22 @@ import pytest
 
 from hashhub.hook import Action, Hook
 from hashhub.hook.settings import OnHold
-from tests.hook.web import FORM_TYPE, File, Known, Reply, ask, changed, form, hook_of, serving_asgi, serving_wsgi
+from tests.hook.web import (
+    DOUBTED,
+    FORM_TYPE,
+    LISTED,
+    OTHER,
+    File,
+    Known,
+    Reply,
+    ask,
+    changed,
+    form,
+    serving_asgi,
+    serving_wsgi,
+)
 
-LISTED, DOUBTED, OTHER = b"\x00listed", b"\x00doubted", b"\x00other"
 Serve: TypeAlias = Callable[[], AbstractContextManager[tuple[str, int]]]
-
-
-@pytest.fixture(scope="module")
-def judge() -> Known:
-    return Known(listed=[LISTED], doubted=[DOUBTED])
-
-
-@pytest.fixture(scope="module")
-def hook(judge: Known) -> Iterator[Hook]:
-    with hook_of(judge) as hook:
-        yield hook
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from hypercorn.config import Config
 
 from hashhub.hook import Hook
 from hashhub.hook.asgi import UploadHook
-from tests.hook.test_asgi import LISTED, OTHER, App, digest
-from tests.hook.web import FORM_TYPE, File, Known, changed, form, hook_of
+from tests.hook.test_asgi import App, digest
+from tests.hook.web import FORM_TYPE, LISTED, OTHER, File, changed, form
 
 
 @contextmanager
@@ -120,12 +120,6 @@ class Connection:
 
     def _flush(self) -> None:
         self._socket.sendall(self._http2.data_to_send())
-
-
-@pytest.fixture(scope="module")
-def hook() -> Iterator[Hook]:
-    with hook_of(Known(listed=[LISTED])) as hook:
-        yield hook
 
 
 @pytest.fixture

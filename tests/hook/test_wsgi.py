@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 import wsgiref.simple_server
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,20 +23,7 @@ from hashhub.hook import Action, Hook
 from hashhub.hook.forms import CheckedFile, ReceivedFile
 from hashhub.hook.settings import OnHold
 from hashhub.hook.wsgi import WSGIUploadHook
-from tests.hook.web import FORM_TYPE, File, Known, ask, changed, form, hook_of, serving_wsgi
-
-LISTED, DOUBTED, OTHER = b"\x00listed", b"\x00doubted", b"\x00other"
-
-
-@pytest.fixture(scope="module")
-def judge() -> Known:
-    return Known(listed=[LISTED], doubted=[DOUBTED])
-
-
-@pytest.fixture(scope="module")
-def hook(judge: Known) -> Iterator[Hook]:
-    with hook_of(judge) as hook:
-        yield hook
+from tests.hook.web import DOUBTED, FORM_TYPE, LISTED, OTHER, File, Known, ask, changed, form, hook_of, serving_wsgi
 
 
 class Echo:

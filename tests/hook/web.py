@@ -22,6 +22,7 @@ from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.model import Effort, MatchResult, Query, Verdict
 
 BOUNDARY = b"----boundary7MA4YWxkTrZu0gW"
+LISTED, DOUBTED, OTHER = b"\x00listed", b"\x00doubted", b"\x00other"
 
 
 class Known:
