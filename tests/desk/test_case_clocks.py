@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -24,13 +23,6 @@ from hashhub.hook.examiner import HubJudge
 from hashhub.hook.settings import HookSettings
 from tests.desk.test_vault_clock import Machine
 from tests.hook.conftest import HELD, jpeg
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    records = Records(tmp_path / "hook")
-    yield records
-    records.close()
 
 
 @pytest.fixture

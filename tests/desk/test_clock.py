@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -107,13 +106,6 @@ def test_after_a_jump_nothing_is_erased_before_a_day_has_run_and_all_is_after_tw
             assert at.doubted is not None
         if ran > 1.001:
             assert at.doubted is None
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    records = Records(tmp_path / "hook")
-    yield records
-    records.close()
 
 
 def last_looked(records: Records, days: float, boot: str | None = None) -> None:

@@ -35,17 +35,10 @@ from hashhub.model import Principal, ReasonLine, Role, Verdict
 from tests.hook.test_core import OneVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from hashhub.hook import HookSettings
     from tests.hook.conftest import Listed
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    records = Records(tmp_path / "hook")
-    yield records
-    records.close()
 
 
 def keep(

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import pytest
-
 from hashhub.desk.records import FILE_NAME, Records
 from hashhub.errors import FailedPrecondition, HashHubError
 
@@ -41,12 +39,6 @@ def done_by(process: subprocess.Popen[str], statement: str) -> None:
     process.stdin.write(statement + "\n")
     process.stdin.flush()
     assert process.stdout.readline() == "\n"
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    with closing(Records(tmp_path / "hook")) as opened:
-        yield opened
 
 
 def test_each_commit_of_another_process_is_seen_at_once(records: Records, tmp_path: Path) -> None:

@@ -321,13 +321,6 @@ def _keep(records: Records, reference: str, *, upload_id: str = "post-1", case: 
     )
 
 
-@pytest.fixture
-def records(tmp_path: Path) -> Any:
-    records = Records(tmp_path / "hook")
-    yield records
-    records.close()
-
-
 class TestGather:
     def test_records_and_facts_come_together(self, records: Records) -> None:
         _keep(records, "aa")

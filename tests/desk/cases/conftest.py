@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from hashhub.desk.cases.item import CaseItem, item_of
@@ -15,13 +12,6 @@ from hashhub.hashing import hash_media
 from hashhub.model import Effort
 from tests.desk.cases.parts import SEED
 from tests.hook.conftest import jpeg
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    records = Records(tmp_path / "hook")
-    yield records
-    records.close()
 
 
 @pytest.fixture
