@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
 from hashhub.background import Background
 from hashhub.errors import Unavailable
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+from tests.patience import wait_until
 
 
 @pytest.mark.parametrize(
@@ -44,14 +36,14 @@ def test_a_failed_round_is_told_and_the_next_one_comes(
 
     thread = Background("follow", work, complaint="cannot follow", pause=0.01, longest_pause=0.02)
     thread.start()
-    until(lambda: len(rounds) > 3)
+    wait_until(lambda: len(rounds) > 3)
     assert rounds[:2] == ["", said]
-    until(lambda: thread.warning == said)  # of a failure that is being noted it says less, for a moment
+    wait_until(lambda: thread.warning == said)  # of a failure that is being noted it says less, for a moment
     assert thread.failures >= 3
     fails.clear()
-    until(lambda: not thread.warning)
+    wait_until(lambda: not thread.warning)
     going_on = len(rounds)
-    until(lambda: len(rounds) > going_on + 2)
+    wait_until(lambda: len(rounds) > going_on + 2)
     thread.close()
 
 
@@ -69,7 +61,7 @@ def test_a_failure_that_cannot_even_be_told_does_not_end_it(monkeypatch: pytest.
     monkeypatch.setattr("hashhub.background._log.warning", tell)
     thread = Background("x", work, complaint="cannot do it", pause=0.0, longest_pause=0.01)
     thread.start()
-    until(lambda: len(rounds) > 3)
+    wait_until(lambda: len(rounds) > 3)
     assert thread.warning.startswith("cannot do it")
     monkeypatch.undo()
     thread.close()
@@ -84,7 +76,7 @@ def test_what_wakes_it_does_not_make_a_failing_one_run_hot() -> None:
 
     thread = Background("x", work, complaint="cannot do it", longest_pause=30.0)
     thread.start()
-    until(lambda: rounds)
+    wait_until(lambda: rounds)
     for _ in range(2000):
         thread.wake()
     assert len(rounds) < 20
@@ -103,7 +95,7 @@ def test_the_same_failure_is_logged_once_a_minute(
 
     thread = Background("x", work, complaint="cannot do it", pause=0.0, longest_pause=0.001)
     thread.start()
-    until(lambda: len(rounds) > 50)
+    wait_until(lambda: len(rounds) > 50)
     thread.close()
     assert sum("the database is away" in r.getMessage() for r in caplog.records) == 1
 
@@ -112,9 +104,9 @@ def test_it_waits_to_be_woken_and_ends_when_told() -> None:
     rounds: list[int] = []
     thread = Background("x", lambda: rounds.append(1), complaint="")
     thread.start()
-    until(lambda: len(rounds) == 1)
+    wait_until(lambda: len(rounds) == 1)
     thread.wake()
-    until(lambda: len(rounds) == 2)
+    wait_until(lambda: len(rounds) == 2)
     thread.close()
     thread.start()  # one that was closed stays so
     thread.wake()

@@ -25,7 +25,7 @@ from bench import door, load, prober, result, robustness, workloads  # noqa: E40
 from hashhub import v1  # noqa: E402 - likewise
 from hashhub.model import Verdict  # noqa: E402 - likewise
 from hashhub.testing.hub_process import running_hub  # noqa: E402 - likewise
-from tests.server.test_workers import until  # noqa: E402 - likewise
+from tests.patience import wait_until  # noqa: E402 - likewise
 from tests.warm import Warm  # noqa: E402 - likewise
 
 
@@ -130,13 +130,13 @@ def test_a_prober_notices_wrong_answers_and_a_hub_that_is_gone(warmed: Warm, tmp
         warmed.hub(tmp_path / "hub") as hub,
         prober.asking(hub.address, hub.token, {asked: Verdict.NO_MATCH}, http=hub.http) as answers,
     ):
-        until(lambda: fetched(answers).lookups and answers.health)
+        wait_until(lambda: fetched(answers).lookups and answers.health)
         good, healthy = list(answers.lookups), list(answers.health)
         with prober.asking(hub.address, hub.token, {asked: Verdict.MATCH}) as wrong:
-            until(lambda: fetched(wrong).lookups)
+            wait_until(lambda: fetched(wrong).lookups)
         for pid in result.family(hub.pid):
             os.kill(pid, signal.SIGKILL)
-        until(lambda: any(answer.failure for answer in fetched(answers).lookups))
+        wait_until(lambda: any(answer.failure for answer in fetched(answers).lookups))
     assert good
     assert healthy
     assert not [answer for answer in good + healthy if answer.failure]

@@ -32,7 +32,8 @@ from hashhub.hook import Action, FollowUp, Hook, NoAnswer, WithoutAnswer
 from hashhub.model import Query, Verdict, now
 from hashhub.testing.pictures import picture
 from tests.hook.conftest import HELD
-from tests.hook.test_core import OneVerdict, _eventually
+from tests.hook.test_core import OneVerdict
+from tests.patience import wait_until
 
 if TYPE_CHECKING:
     from hashhub.hook import HookSettings
@@ -79,13 +80,13 @@ def test_what_had_no_answer_gets_one_and_the_app_is_told_once(
         decision = hook.check(listed.unknown, upload_id="photo 7", door="test")
         assert decision.no_answer is NoAnswer.HUB_AWAY
         assert hook.records is not None
-        assert _eventually(lambda: _hashes_of(hook, decision.reference) > 3)  # they may come after the decision
+        wait_until(lambda: _hashes_of(hook, decision.reference) > 3)  # they may come after the decision
         hook.recheck()
         assert not told  # still away
         judge.is_away = False
         _make_due(hook)
         hook.recheck()
-        assert _eventually(lambda: bool(told))
+        wait_until(lambda: bool(told))
         hook.recheck()
         [rechecked] = told
         assert (rechecked.reference, rechecked.upload_id, rechecked.before, rechecked.action, rechecked.verdict) == (
@@ -137,7 +138,7 @@ def test_a_restart_in_the_middle_goes_on(make_settings: MakeSettings, listed: Li
     with opened(settings, OneVerdict(Verdict.MATCH), told) as hook:
         _make_due(hook)
         hook.recheck()
-        assert _eventually(lambda: len(told) == 30)
+        wait_until(lambda: len(told) == 30)
     assert sorted(r.reference for r in told) == sorted(references)
 
 
@@ -196,7 +197,7 @@ def test_two_processes_ask_once_about_each(make_settings: MakeSettings, listed: 
             thread.start()
         for thread in threads:
             thread.join()
-        assert _eventually(lambda: len(told) == 50)
+        wait_until(lambda: len(told) == 50)
         assert len(first.queries) + len(second.queries) == 50
 
 
@@ -210,7 +211,7 @@ def test_digests_alone_clear_no_picture(make_settings: MakeSettings, listed: Lis
         _make_due(hook)
         hook.recheck()
         assert hook.records is not None
-        assert _eventually(lambda: _state(hook, reference) is UploadState.HELD)
+        wait_until(lambda: _state(hook, reference) is UploadState.HELD)
 
 
 def test_what_a_person_decided_meanwhile_stays(make_settings: MakeSettings, listed: Listed) -> None:
@@ -225,7 +226,7 @@ def test_what_a_person_decided_meanwhile_stays(make_settings: MakeSettings, list
         judge.is_away = False
         _make_due(hook)
         hook.recheck()
-        assert _eventually(lambda: bool(told))
+        wait_until(lambda: bool(told))
         assert told[0].verdict is Verdict.MATCH
         assert _state(hook, reference) is UploadState.RELEASED
 
@@ -244,13 +245,13 @@ def test_an_unreadable_upload_that_was_allowed_is_looked_up_each_day_for_a_while
         judge.verdict = judge.of_digests = Verdict.MATCH  # listed since
         _make_due(hook)
         hook.recheck()
-        assert _eventually(lambda: _state(hook, first) is UploadState.BLOCKED)
+        wait_until(lambda: _state(hook, first) is UploadState.BLOCKED)
         judge.verdict = judge.of_digests = Verdict.NO_MATCH
         judge.at += 1
         second = hook.check(listed.known[:3001]).reference
         _make_due(hook, since=time.time() - 31 * 86_400)
         hook.recheck()
-        assert _eventually(lambda: _state(hook, second) is None)
+        wait_until(lambda: _state(hook, second) is None)
 
 
 def test_an_app_that_fails_is_told_again(make_settings: MakeSettings) -> None:
@@ -267,10 +268,10 @@ def test_an_app_that_fails_is_told_again(make_settings: MakeSettings) -> None:
         judge.is_away = False
         _make_due(hook)
         hook.recheck()
-        assert _eventually(lambda: bool(calls))
+        wait_until(lambda: bool(calls))
         _make_due(hook)
         hook.recheck()
-        assert _eventually(lambda: len(calls) == 2)
+        wait_until(lambda: len(calls) == 2)
         assert calls[0] == calls[1]
 
 
@@ -332,7 +333,7 @@ def test_what_a_round_did_not_come_to_is_not_put_off_longer_than_what_it_asked(
     settings = make_settings(recheck=RARELY)
     with opened(settings, away(Verdict.NO_MATCH)) as hook:
         references = [hook.check(content, door="test").reference for content in (listed.unknown, b"one", b"two")]
-        assert _eventually(lambda: _hashes_of(hook, references[0]) > 3)
+        wait_until(lambda: _hashes_of(hook, references[0]) > 3)
         _make_due(hook)
         at = time.time()
         hook.recheck()
@@ -354,7 +355,7 @@ def test_a_hook_that_ends_hashes_what_had_no_answer(
         _make_due(hook)
         hook.recheck()
         # The hook's own thread may have taken it a moment before.
-        assert _eventually(lambda: _state(hook, reference) is UploadState.RELEASED)
+        wait_until(lambda: _state(hook, reference) is UploadState.RELEASED)
 
 
 def _make_due(hook: Hook, *, since: float | None = None) -> None:
@@ -405,7 +406,7 @@ def test_what_was_not_looked_at_is_held_also_when_the_answer_comes_later(make_se
     with opened(settings, judge, told) as hook:
         decision = hook.check(animation(33))
         assert decision.no_answer is NoAnswer.HUB_AWAY
-        assert _eventually(lambda: _hashes_of(hook, decision.reference) > 3)
+        wait_until(lambda: _hashes_of(hook, decision.reference) > 3)
         judge.is_away = False
         _make_due(hook)
         hook.recheck()
@@ -450,7 +451,7 @@ def test_a_release_that_was_proposed_before_the_answer_came_ends_with_it(
         judge.is_away = False
         _make_due(hook)
         hook.recheck()
-        assert _eventually(lambda: _state(hook, reference) is UploadState.BLOCKED)
+        wait_until(lambda: _state(hook, reference) is UploadState.BLOCKED)
         with pytest.raises(Conflict, match="decide anew"):
             release("ben")
         assert _state(hook, reference) is UploadState.BLOCKED

@@ -23,11 +23,10 @@ from hashhub.hashes import Hash
 from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Reliability, Verdict
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import ListItem, list_file, random_items
+from tests.patience import PATIENCE, wait_until
 from tests.warm import Warm
 
 OpenHub = Callable[..., AbstractContextManager["Desk"]]
-
-_PATIENCE = 180.0  # seconds for what usually takes one; a busy machine is no failure
 
 
 class Desk:
@@ -130,16 +129,9 @@ class Desk:
         return self.verdicts(item)[0]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = _PATIENCE) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
-
-
 def stop_when(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
     """Stop a process once it is so. It works in short steps till then: while somebody slow looks, it does not end."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + PATIENCE
     while True:
         process.send_signal(signal.SIGSTOP)
         if condition():

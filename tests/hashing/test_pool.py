@@ -27,6 +27,7 @@ from hashhub.hashing.decoding import load_decoders
 from hashhub.hashing.pool import Content, MediaPool, _send
 from hashhub.model import Effort
 from hashhub.testing.pictures import picture
+from tests.patience import wait_until
 
 GIB = 1 << 30
 
@@ -90,14 +91,6 @@ def template_of(pool: MediaPool) -> int:
     process = pool.template.process
     assert process is not None
     return process.pid
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for the condition, long enough for a busy machine."""
-    until = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:
@@ -299,7 +292,7 @@ class TestLimits:
         is_wanted.set()
         with ThreadPoolExecutor(1) as thread:
             slow = thread.submit(hashed, pool, costly(), effort=Effort.THOROUGH, is_wanted=is_wanted.is_set)
-            eventually(lambda: pool.calls == 1)
+            wait_until(lambda: pool.calls == 1)
             for n in range(5):
                 assert hashed(pool, encoded(picture(n, (64, 48)))).frames
             assert not slow.done()
@@ -328,7 +321,7 @@ class TestCallersWhoHaveGone:
         is_wanted.set()
         with ThreadPoolExecutor(1) as thread:
             slow = thread.submit(hashed, pool, costly(), effort=Effort.THOROUGH, is_wanted=is_wanted.is_set)
-            eventually(pool.children.empty)
+            wait_until(pool.children.empty)
             looks = iter([True] * 3)
             with pytest.raises(Unavailable) as stopped:
                 hashed(pool, good(), is_wanted=lambda: next(looks, False))
@@ -361,7 +354,7 @@ class TestEndings:
         (child,) = processes(template_of(pool))
         with ThreadPoolExecutor(2) as threads:
             lost = threads.submit(hashed, pool, costly(), effort=Effort.THOROUGH)
-            eventually(pool.children.empty)
+            wait_until(pool.children.empty)
             waiting = threads.submit(hashed, pool, good())
             os.kill(child, number)
             with pytest.raises(Unavailable) as died:
@@ -375,7 +368,7 @@ class TestEndings:
             hashed(pool, good())
             (child,) = processes(template_of(pool))
             os.kill(child, signal.SIGKILL)
-            eventually(lambda: not is_alive(child))  # noqa: B023 - called before the next turn
+            wait_until(lambda: not is_alive(child))  # noqa: B023 - called before the next turn
             assert hashed(pool, good()).frames
 
     def test_another_template_takes_the_place_of_one_that_died(self, new_pool: Callable[..., MediaPool]) -> None:
@@ -386,17 +379,17 @@ class TestEndings:
             (child, *_) = processes(template)
             os.kill(template, signal.SIGKILL)
             os.kill(child, signal.SIGKILL)
-            eventually(lambda: not is_alive(child))  # noqa: B023 - called before the next turn
+            wait_until(lambda: not is_alive(child))  # noqa: B023 - called before the next turn
             assert [hashed(pool, good()).size_bytes for _ in range(4)] == [len(good())] * 4
             assert template_of(pool) != template
 
     def test_children_end_with_the_pool(self, new_pool: Callable[..., MediaPool]) -> None:
         pool = new_pool(children=2)
         pool.start()
-        eventually(lambda: pool.template.process is not None and len(processes(template_of(pool))) == 1)
+        wait_until(lambda: pool.template.process is not None and len(processes(template_of(pool))) == 1)
         pids = [template_of(pool), *processes(template_of(pool))]
         pool.close()
-        eventually(lambda: not any(map(is_alive, pids)))
+        wait_until(lambda: not any(map(is_alive, pids)))
         with pytest.raises(Unavailable):
             hashed(pool, good())
 
@@ -407,7 +400,7 @@ class TestEndings:
         pool = new_pool(children=2)
         pool.close()
         pool.start()
-        eventually(lambda: not any(thread.name == "media-start" for thread in threading.enumerate()))
+        wait_until(lambda: not any(thread.name == "media-start" for thread in threading.enumerate()))
         assert not caplog.records
 
     def test_a_file_in_progress_when_the_pool_closes_is_unavailable(
@@ -417,8 +410,8 @@ class TestEndings:
         pool = new_pool()
         with ThreadPoolExecutor(1) as thread:
             slow = thread.submit(hashed, pool, costly(), effort=Effort.THOROUGH)
-            eventually(lambda: pool.children.empty() and pool.template.process is not None)
-            eventually(lambda: bool(processes(template_of(pool))))
+            wait_until(lambda: pool.children.empty() and pool.template.process is not None)
+            wait_until(lambda: bool(processes(template_of(pool))))
             pool.close()
             with pytest.raises(Unavailable) as ended:
                 slow.result(60)
@@ -446,11 +439,11 @@ class TestEndings:
             hub.stdin.write(costly())
             hub.stdin.close()
             template = int(hub.stdout.readline())
-            eventually(lambda: bool(processes(template)))
+            wait_until(lambda: bool(processes(template)))
             pids = [template, *processes(template)]
             assert all(map(is_alive, pids))
             hub.kill()
-        eventually(lambda: not any(map(is_alive, pids)))
+        wait_until(lambda: not any(map(is_alive, pids)))
 
 
 class TestWhatAChildHas:

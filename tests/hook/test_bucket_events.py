@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from hashhub.hook.places import S3Place
 from hashhub.hook.settings import BucketSettings
 from tests.hook import bucket_server
 from tests.hook.bucket_parts import Bench, Scene
+from tests.patience import wait_until
 
 if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
@@ -118,25 +119,18 @@ def running(worker: BucketWorker, troubles: list[HashHubError] | None = None) ->
         raise failed[0]
 
 
-def until(is_so: Callable[[], Any], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
-
-
 def test_what_events_tell_of_is_taken_at_once(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
     known, unknown = pictures
     at_work.judge.know(known)
     told = Told(at_work)
     names = ["a.jpg", "a b+c%2F&?#.jpg", "ünï/日本.jpg", "x/" * 30 + "deep.jpg"]
     with running(told.worker()):
-        until(lambda: told.left() == 0)  # what the store said when notifications were configured
+        wait_until(lambda: told.left() == 0)  # what the store said when notifications were configured
         for name in names:
             at_work.scene.upload(name, unknown)
         at_work.scene.upload("known.jpg", known)
-        until(lambda: len(at_work.handled) == len(names) + 1)
-        until(lambda: told.left() == 0)
+        wait_until(lambda: len(at_work.handled) == len(names) + 1)
+        wait_until(lambda: told.left() == 0)
     assert at_work.scene.contents("public") == dict.fromkeys(names, unknown)
     assert at_work.scene.held_names() == ["block/known.jpg"]
 
@@ -152,8 +146,8 @@ def test_events_that_are_lost_doubled_late_or_forged_change_nothing(
     scene.upload("lost.jpg", unknown)
     worker = told.worker()
     with running(worker):
-        until(lambda: "lost.jpg" in told.names("public"))  # the first look lists
-        until(lambda: at_work.handled)
+        wait_until(lambda: "lost.jpg" in told.names("public"))  # the first look lists
+        wait_until(lambda: at_work.handled)
         told.say_put("incoming/late.jpg")
         told.say_put(
             "incoming/never.jpg", "held/block/x/known.jpg", "public/lost.jpg", "elsewhere/lost.jpg", "incoming/"
@@ -161,17 +155,17 @@ def test_events_that_are_lost_doubled_late_or_forged_change_nothing(
         told.say({"Records": [record("another-bucket", "incoming/twice.jpg")]})
         told.say({"Records": [record(told.bucket, "incoming/twice.jpg", "ObjectRemoved:Delete")]})
         told.say({"Records": []})
-        until(lambda: told.left() == 0)
+        wait_until(lambda: told.left() == 0)
         assert [h.name for h in at_work.handled] == ["lost.jpg"]
         scene.upload("twice.jpg", unknown)
         scene.upload("late.jpg", known)
         for _ in range(5):
             told.say_put("incoming/twice.jpg", "incoming/twice.jpg")
-        until(lambda: "twice.jpg" in told.names("public"))
-        until(lambda: told.left() == 0)
+        wait_until(lambda: "twice.jpg" in told.names("public"))
+        wait_until(lambda: told.left() == 0)
         assert told.names("incoming") == {"late.jpg"}  # its event came before it did
         at_work.now += 2 * NEVER
-        until(lambda: len(at_work.handled) == 3)
+        wait_until(lambda: len(at_work.handled) == 3)
     assert scene.held_names() == ["block/late.jpg"]
     assert sorted(h.name for h in at_work.handled) == ["late.jpg", "lost.jpg", "twice.jpg"]
 
@@ -182,12 +176,12 @@ def test_what_is_not_understood_is_said_once_and_left(at_work: Bench, pictures: 
         told.say(message)
     troubles: list[HashHubError] = []
     with running(told.worker(), troubles):
-        until(lambda: len(troubles) == 3)
+        wait_until(lambda: len(troubles) == 3)
         time.sleep(2.5)  # they come again
         at_work.scene.upload("a.jpg", pictures[1])
         told.say_put("incoming/a.jpg")
-        until(lambda: told.names("public"))
-        until(lambda: told.left() == 3)
+        wait_until(lambda: told.names("public"))
+        wait_until(lambda: told.left() == 3)
     assert len(troubles) == 3
     assert all("not understood" in t.message for t in troubles)
 
@@ -198,7 +192,7 @@ def test_a_flood_of_forged_events_starves_nobody(at_work: Bench, pictures: tuple
         told.say_put(*(f"incoming/{first + i}.jpg" for i in range(30)))
     with running(told.worker()):
         at_work.scene.upload("untold.jpg", pictures[1])
-        until(lambda: told.names("public"))  # long before it would be listed
+        wait_until(lambda: told.names("public"))  # long before it would be listed
 
 
 def test_while_the_hub_is_away_messages_wait_as_well(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
@@ -207,10 +201,10 @@ def test_while_the_hub_is_away_messages_wait_as_well(at_work: Bench, pictures: t
     told = Told(at_work, visible_after=2)
     names = [f"{number}.jpg" for number in range(12)]
     with running(told.worker(jobs=1)):
-        until(lambda: told.left() == 0)
+        wait_until(lambda: told.left() == 0)
         for name in names:
             at_work.scene.upload(name, unknown + name.encode())
-        until(lambda: [h.outcome for h in at_work.handled].count(ObjectOutcome.WAITING) >= 3)
+        wait_until(lambda: [h.outcome for h in at_work.handled].count(ObjectOutcome.WAITING) >= 3)
         time.sleep(1)
         assert told.left() >= 5  # not looked at, so not deleted
         at_work.judge.is_away = False
@@ -219,8 +213,8 @@ def test_while_the_hub_is_away_messages_wait_as_well(at_work: Bench, pictures: t
             at_work.now += 700  # whatever waits is due
             return told.names("public") == set(names)
 
-        until(are_public)
-        until(lambda: told.left() == 0)
+        wait_until(are_public)
+        wait_until(lambda: told.left() == 0)
 
 
 def test_a_message_stays_until_what_it_names_was_taken(
@@ -248,8 +242,8 @@ def test_a_message_stays_until_what_it_names_was_taken(
         time.sleep(2.5)  # it comes again meanwhile, and is not taken for done
         assert told.left() == 1
         go_on.set()
-        until(lambda: told.names("public"))
-        until(lambda: told.left() == 0)
+        wait_until(lambda: told.names("public"))
+        wait_until(lambda: told.left() == 0)
     assert [h.outcome for h in at_work.handled] == [ObjectOutcome.PUBLISHED]
 
 
@@ -260,11 +254,11 @@ def test_a_queue_that_is_not_there_or_goes_away(at_work: Bench, pictures: tuple[
     troubles: list[HashHubError] = []
     worker = told.worker()
     with running(worker, troubles):
-        until(lambda: worker._hears)
+        wait_until(lambda: worker._hears)
         told.sqs.delete_queue(QueueUrl=told.url)
-        until(lambda: troubles)
+        wait_until(lambda: troubles)
         at_work.scene.upload("a.jpg", pictures[1])
-        until(lambda: told.names("public"))  # listed as often as without events
+        wait_until(lambda: told.names("public"))  # listed as often as without events
     assert [type(t) for t in troubles] == [FailedPrecondition]
 
 
@@ -328,11 +322,11 @@ def test_what_changes_between_its_event_and_its_move_is_not_published_by_the_old
     monkeypatch.setattr(S3Place, "take", overtaken)
     with running(told.worker()):
         scene.upload("a.jpg", harmless)
-        until(lambda: bool(changed))
+        wait_until(lambda: bool(changed))
         if becomes == "another":
-            until(lambda: told.names("held"))
+            wait_until(lambda: told.names("held"))
         scene.upload("b.jpg", harmless)
-        until(lambda: "b.jpg" in told.names("public"))
-        until(lambda: told.left() == 0)
+        wait_until(lambda: "b.jpg" in told.names("public"))
+        wait_until(lambda: told.left() == 0)
     assert told.names("public") == {"b.jpg"}
     assert scene.contents("held") == {} if becomes == "nothing" else known in scene.contents("held").values()

@@ -27,6 +27,7 @@ from hashhub.model import MatchResult, Query, Verdict
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import Clip, encoded
 from tests.hook.conftest import HELD, jpeg
+from tests.patience import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,7 +268,7 @@ class TestMemory:
             upload.abandon()
             with pytest.raises(Cancelled):
                 upload.decide()
-        assert hook.memory_bytes == 0 or _eventually(lambda: hook.memory_bytes == 0)
+        wait_until(lambda: hook.memory_bytes == 0)
 
 
 class TestRemembering:
@@ -370,7 +371,7 @@ class TestHubAway:
             assert records is not None
             assert records.count(UploadState.UNANSWERED) == 50
             assert [e.kind for e in records.events() if e.kind.startswith("hub.")] == ["hub.away"]
-            assert _eventually(lambda: hook.memory_bytes == 0)
+            wait_until(lambda: hook.memory_bytes == 0)
 
     def test_a_refused_token_is_no_answer(self, make_hook: MakeHook, listed: Listed, tmp_path: Path) -> None:
         (tmp_path / "wrong.token").write_text("hh_wrong")
@@ -389,7 +390,7 @@ class TestHubAway:
 
         hook = make_hook(judge=Own(Verdict.MATCH), without_answer=ALLOWED)
         assert hook.check(listed.unknown).action in {Action.BLOCK, Action.ALLOW}  # the latter before the children run
-        assert _eventually(lambda: hook.check(listed.unknown).action is Action.BLOCK)
+        wait_until(lambda: hook.check(listed.unknown).action is Action.BLOCK)
 
 
 class TestKeeping:
@@ -519,7 +520,7 @@ class TestAsync:
             go_on.set()
 
         asyncio.run(run())
-        assert _eventually(lambda: hook.memory_bytes == 0)
+        wait_until(lambda: hook.memory_bytes == 0)
 
 
 def test_a_video_too_long_for_its_seconds_is_read_by_its_key_frames(
@@ -572,15 +573,6 @@ class TestHashedAtTheHub:
 def _hashed(hook: Hook) -> int:
     assert hook.hashing is not None
     return hook.hashing.hashed
-
-
-def _eventually(is_so: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 180
-    while time.monotonic() < until:
-        if is_so():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_settings_without_a_choice_are_refused(tmp_path: Path) -> None:

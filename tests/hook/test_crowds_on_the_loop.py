@@ -23,9 +23,10 @@ from hashhub.hook.asgi import UploadHook
 from hashhub.model import Verdict
 from tests.hook.conftest import Listed, jpeg
 from tests.hook.test_asgi import one_request
-from tests.hook.test_hashing import large, stop_child, wait_for
+from tests.hook.test_hashing import large, stop_child
 from tests.hook.test_on_the_loop import deciding, hook, settings
 from tests.hook.web import File, form
+from tests.patience import wait_until
 
 __all__ = ["hook", "settings"]
 
@@ -43,7 +44,7 @@ async def crowd(hook: Hook, content: bytes, count: int) -> list[asyncio.Task[Dec
     assert hook.hashing is not None
     hashes, hashed = hook.hashing, hook.hashing.hashed
     tasks = [asyncio.create_task(deciding(hook, content))]
-    await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+    await asyncio.to_thread(wait_until, lambda: hashes.hashed > hashed)
     tasks += [asyncio.create_task(deciding(hook, content)) for _ in range(count - 1)]
     await asyncio.sleep(0.05)
     return tasks
@@ -119,7 +120,7 @@ def test_all_who_wait_leave_at_once(hook: Hook) -> None:
 
     asyncio.run(run())
     hashing = hook.hashing
-    wait_for(lambda: hook.memory_bytes == 0 and not hashing.in_hand)
+    wait_until(lambda: hook.memory_bytes == 0 and not hashing.in_hand)
     assert (hashing.in_hand, hashing.wanted, hashing.pool.calls) == ({}, {}, 0)
     assert asyncio.run(deciding(hook, jpeg(123))).action is Action.ALLOW
 
@@ -146,7 +147,7 @@ def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(hook:
         with hook.receive(door="asgi") as upload:
             upload.write(content)
             first = asyncio.create_task(upload.adecide())
-            await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+            await asyncio.to_thread(wait_until, lambda: hashes.hashed > hashed)
             joined = asyncio.create_task(deciding(hook, content))
             await asyncio.sleep(0)
             await asyncio.to_thread(upload.abandon)
@@ -181,7 +182,7 @@ def test_the_loop_goes_on_while_the_hook_is_closed(settings: HookSettings) -> No
         assert hashes is not None
         hashed = hashes.hashed
         deciding = asyncio.create_task(one_request(wrapped, form(File("a", "a.jpg", large(63)))))
-        await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+        await asyncio.to_thread(wait_until, lambda: hashes.hashed > hashed)
         ends.set()
         begun, longest = asyncio.get_running_loop().time(), 0.0
         while not living.done():
@@ -224,10 +225,10 @@ def test_a_thousand_who_leave_leave_nothing(hook: Hook, listed: Listed) -> None:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
     asyncio.run(run(50))
-    wait_for(is_quiet)
+    wait_until(is_quiet)
     before = taken()
     asyncio.run(run(1000))
-    wait_for(is_quiet)
+    wait_until(is_quiet)
     descriptors, count = taken()
     assert descriptors <= before[0] + 2
     assert count <= before[1] + 2
@@ -261,7 +262,7 @@ def test_a_hook_that_is_closed_on_the_loop_does_not_wait_for_it_for_ever(setting
         hashes, hashed = hook.hashing, hook.hashing.hashed
         stop_child(hashes)
         tasks = [asyncio.create_task(hook.acheck(pieces())) for _ in range(2)]
-        await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+        await asyncio.to_thread(wait_until, lambda: hashes.hashed > hashed)
         await asyncio.sleep(0.2)
         closing = threading.Thread(target=hook.close)
         closing.start()

@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -22,6 +21,7 @@ from hashhub.hook.hashing import FEW_BYTES, UploadBytes, UploadHasher
 from hashhub.model import Effort
 from hashhub.senders import ByteBudget
 from tests.hook.conftest import HELD, MakeHook, jpeg
+from tests.patience import wait_until
 
 
 def large(shade: int) -> bytes:
@@ -35,13 +35,6 @@ def content_of(given: bytes) -> UploadBytes:
     content = UploadBytes(ByteBudget(1 << 30), 1 << 28)
     content.write(given)
     return content
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 180
-    while not is_so():
-        assert time.monotonic() < until, "it did not come to pass within a minute"
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -73,7 +66,7 @@ def submitted(hashing: UploadHasher, content: UploadBytes) -> tuple[Future[Media
     """Have a content hashed by a child that stands still; return what lets it go on besides."""
     go_on, begun = stop_child(hashing), hashing.hashed
     future = hashing.submit(content)
-    wait_for(lambda: hashing.hashed > begun)
+    wait_until(lambda: hashing.hashed > begun)
     return future, go_on
 
 
@@ -155,11 +148,11 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
     with hook.receive() as upload:
         upload.write(large(7))
         deciding = threads.submit(upload.decide)
-        wait_for(lambda: hook.hashing is not None and hook.hashing.hashed == 1)
+        wait_until(lambda: hook.hashing is not None and hook.hashing.hashed == 1)
         upload.abandon()
         with pytest.raises(Cancelled):
             deciding.result(timeout=60)
-    wait_for(lambda: hook.memory_bytes == 0)
+    wait_until(lambda: hook.memory_bytes == 0)
     assert hook.counts.total() == 0
     assert hook.check(jpeg(8)).no_answer is None
 
@@ -172,7 +165,7 @@ def test_an_upload_that_is_hashed_when_its_processes_end_is_not_unreadable(
     assert hook.hashing is not None
     stop_child(hook.hashing)
     deciding = threads.submit(hook.check, large(9))
-    wait_for(lambda: hook.hashing is not None and hook.hashing.hashed == 1)
+    wait_until(lambda: hook.hashing is not None and hook.hashing.hashed == 1)
     hook.hashing.pool.close()
     decision = deciding.result(timeout=60)
     assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.HUB_AWAY)
@@ -254,9 +247,9 @@ def test_who_joins_what_was_just_given_up_has_it_hashed(hashing: UploadHasher, t
     hashing.wanted = Watched()
     stop_child(hashing)
     left = hashing.submit(content)
-    wait_for(lambda: hashing.hashed == 1)
+    wait_until(lambda: hashing.hashed == 1)
     hashing.give_up(content, left)
-    wait_for(lambda: bool(joined))
+    wait_until(lambda: bool(joined))
     assert joined[0].result(timeout=60).frames  # type: ignore[attr-defined]
     assert hashing.in_hand == {}
     content.drop()

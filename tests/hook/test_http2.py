@@ -9,7 +9,6 @@ import hashlib
 import json
 import socket
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from hashhub.hook import Hook
 from hashhub.hook.asgi import UploadHook
 from tests.hook.test_asgi import App, digest
 from tests.hook.web import FORM_TYPE, LISTED, OTHER, File, changed, form
+from tests.patience import wait_until
 
 
 @contextmanager
@@ -137,14 +137,6 @@ def _is_free(hook: Hook, wrapped: UploadHook) -> bool:
     return hook.memory_bytes == 0 and wrapped.memory.taken == 0
 
 
-def _eventually(is_so: Callable[[], bool]) -> bool:
-    for _ in range(6000):
-        if is_so():
-            return True
-        time.sleep(0.01)
-    return False
-
-
 @pytest.mark.parametrize("frame", [7, 1000, 16384])
 def test_a_form_without_a_length_is_decided_over_part_by_part(served: Served, frame: int) -> None:
     app, _, address = served
@@ -182,7 +174,7 @@ def test_uploads_mixed_on_one_connection_are_each_decided_over_alone(served: Ser
             assert status == (451 if content == LISTED else 200)
             assert content == LISTED or json.loads(body)["files"] == [hashlib.sha256(content).hexdigest()]
     assert app.calls == sum(content != LISTED for content in contents)
-    assert _eventually(lambda: _is_free(wrapped.process.get(), wrapped))
+    wait_until(lambda: _is_free(wrapped.process.get(), wrapped))
 
 
 def test_who_pauses_in_one_request_holds_up_no_other_of_the_connection(served: Served) -> None:
@@ -205,13 +197,13 @@ def test_an_upload_that_is_given_up_leaves_nothing_and_the_others_go_on(served: 
         given_up, other = connection.begin(), connection.begin()
         connection.send(other, large[:100])
         connection.send(given_up, large[:30_000])
-        assert _eventually(lambda: wrapped.memory.taken > 20_000)
+        wait_until(lambda: wrapped.memory.taken > 20_000)
         connection.give_up(given_up)
-        assert _eventually(lambda: wrapped.memory.taken <= 100)
+        wait_until(lambda: wrapped.memory.taken <= 100)
         connection.send(other, large[100:], is_last=True)
         assert connection.answer(other)[0] == 200
     assert app.calls == 1
-    assert _eventually(lambda: _is_free(wrapped.process.get(), wrapped))
+    wait_until(lambda: _is_free(wrapped.process.get(), wrapped))
 
 
 def test_a_connection_that_ends_in_the_middle_leaves_nothing(served: Served) -> None:
@@ -219,8 +211,8 @@ def test_a_connection_that_ends_in_the_middle_leaves_nothing(served: Served) -> 
     with Connection(address) as connection:
         for _ in range(3):
             connection.send(connection.begin(), form(File("a", "a", OTHER + bytes(9000)))[:5000])
-        assert _eventually(lambda: wrapped.memory.taken >= 12_000)
-    assert _eventually(lambda: _is_free(wrapped.process.get(), wrapped))
+        wait_until(lambda: wrapped.memory.taken >= 12_000)
+    wait_until(lambda: _is_free(wrapped.process.get(), wrapped))
     assert app.calls == 0
 
 

@@ -34,6 +34,7 @@ from tests.hub.conftest import OPERATOR, digest, item
 from tests.hub.receiving import mirroring
 from tests.hub.test_videos import video
 from tests.mirror.conftest import Site
+from tests.patience import wait_until
 
 _WHO: Final = mirroring()
 
@@ -505,11 +506,9 @@ def test_hashes_that_no_hub_takes(local: Local, judges: list[LocalJudge]) -> Non
 def test_an_app_keeps_the_copy_itself_where_nobody_does(site: Site, tmp_path: Path, judges: list[LocalJudge]) -> None:
     following = Local(site, tmp_path, f"hh_{_WHO.name}", "any", follow=True)
     judges += [following.judge(), following.judge()]
-    for judge in judges:
-        _wait(lambda judge=judge: _answer(judge, 1) is Verdict.MATCH)
+    wait_until(lambda: all(_answer(judge, 1) is Verdict.MATCH for judge in judges))
     site.desk.contribute("alpha/one", item(77))
-    for judge in judges:
-        _wait(lambda judge=judge: _answer(judge, 77) is Verdict.MATCH)
+    wait_until(lambda: all(_answer(judge, 77) is Verdict.MATCH for judge in judges))
 
 
 def test_a_list_that_is_stated_again_fills_no_disk(site: Site, local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -554,13 +553,6 @@ def _answer(judge: LocalJudge, number: int) -> Verdict | None:
         return verdict(judge, number)
     except Unavailable:
         return None
-
-
-def _wait(is_so: Any) -> None:
-    until = time.monotonic() + 180
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_a_plain_mirror_of_a_hooks_copy_goes_on_with_its_journal(site: Site, local: Local) -> None:

@@ -23,7 +23,8 @@ from hashhub.hook.local import Sync
 from hashhub.hook.settings import LocalSettings
 from hashhub.model import Effort, Verdict, now
 from tests.hook.conftest import Listed, jpeg
-from tests.hook.test_hashing import large, stop_child, wait_for
+from tests.hook.test_hashing import large, stop_child
+from tests.patience import wait_until
 
 
 @pytest.fixture
@@ -116,13 +117,13 @@ def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook) -> None:
 
     async def run() -> None:
         task = asyncio.create_task(deciding(hook, large(11)))
-        await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+        await asyncio.to_thread(wait_until, lambda: hashes.hashed > hashed)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(run())
-    wait_for(lambda: hook.memory_bytes == 0)
+    wait_until(lambda: hook.memory_bytes == 0)
     assert hook.counts.total() <= counted  # they may have been written meanwhile
     assert asyncio.run(deciding(hook, jpeg(107))).action is Action.ALLOW
 
@@ -141,7 +142,7 @@ def test_one_that_another_thread_abandons_ends(hook: Hook) -> None:
                 await task
 
     asyncio.run(run())
-    wait_for(lambda: hook.memory_bytes == 0)
+    wait_until(lambda: hook.memory_bytes == 0)
 
 
 def test_a_child_that_dies_takes_its_upload_only(hook: Hook) -> None:
@@ -153,7 +154,7 @@ def test_a_child_that_dies_takes_its_upload_only(hook: Hook) -> None:
 
     async def run() -> Decision:
         task = asyncio.create_task(deciding(hook, large(13)))
-        await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+        await asyncio.to_thread(wait_until, lambda: hashes.hashed > hashed)
         os.kill(child.id[0], signal.SIGKILL)
         return await task
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,17 +24,7 @@ from hashhub.matcher import Matcher
 from hashhub.model import EntryState, Import, ImportState, ReviewKind, Verdict, WithdrawalReason
 from hashhub.store import IdSet, MatcherChange
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
-
-
-def soon(holds: Callable[[], bool], seconds: float = 180.0) -> float:
-    """Wait until it holds and return how long that took. Fails far beyond what is promised, one second: machines may be
-    busy.
-    """
-    start = time.monotonic()
-    while not holds():
-        assert time.monotonic() - start < seconds
-        time.sleep(0.005)
-    return time.monotonic() - start
+from tests.patience import wait_until
 
 
 def matches(desk: Desk, hub: Hub, number: int) -> bool:
@@ -48,7 +38,7 @@ class TestTwoProcesses:
         for number, (here, there) in enumerate([(first, second), (second, first)]):
             here.contribute("alpha/list", item(number, algorithms=("PDQ",)))
             assert matches(here, here.hub, number)
-            soon(lambda desk=there, n=number: matches(desk, desk.hub, n))  # type: ignore[misc]  # names bound now
+            wait_until(lambda desk=there, n=number: matches(desk, desk.hub, n))  # type: ignore[misc]  # names bound now
         for entry, (here, there) in zip(first.entries("alpha/list"), [(second, first), (first, second)], strict=True):
             here.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR)
             number = int(entry.provenance.position.split()[1])
@@ -61,10 +51,10 @@ class TestTwoProcesses:
         first.hash_set("alpha/list")
         second = open_hub(publisher=False)
         first.contribute("alpha/list", *(item(n, algorithms=("PDQ",)) for n in range(50)))
-        soon(lambda: matches(first, second, 7))
+        wait_until(lambda: matches(first, second, 7))
         first.hub.matcher.compact()
         adopted = first.hub.matcher.status().snapshot_revision
-        soon(lambda: second.matcher.status().snapshot_revision == adopted)
+        wait_until(lambda: second.matcher.status().snapshot_revision == adopted)
         assert all(matches(first, second, n) for n in range(50))
 
     def test_what_is_staged_is_taken_in_many_pieces_at_once(
@@ -95,7 +85,7 @@ class TestTwoProcesses:
         batches = ([item(n, algorithms=("PDQ",)) for n in range(k, k + 10)] for k in range(0, 250, 10))
         opened = first.add(first.open("alpha/list"), *batches)
         assert first.commit(opened).counts.accepted == 250
-        soon(lambda: matches(first, second.hub, 249))
+        wait_until(lambda: matches(first, second.hub, 249))
         for desk in (first, second):
             assert all(matches(first, desk.hub, n) for n in range(250))
             assert sum(taken[desk.hub.matcher]) == 250
@@ -123,7 +113,7 @@ class TestTwoProcesses:
 
         def after_a_while(*arguments: Any, **named: Any) -> Import:
             staged = first.hub.store.revision()
-            soon(lambda: second.matcher.revision == staged)
+            wait_until(lambda: second.matcher.revision == staged)
             return finish_commit(*arguments, **named)
 
         monkeypatch.setattr(first.hub.store.commits, "finish_commit", after_a_while)
@@ -145,7 +135,7 @@ class TestTwoProcesses:
         monkeypatch.setattr(Matcher, "apply", noted)
         desk.hash_set("alpha/list")
         # What a start reads from the database at once is not taken in: it would have the first items with it.
-        soon(lambda: desk.hub.matcher.revision == desk.hub.store.revision())
+        wait_until(lambda: desk.hub.matcher.revision == desk.hub.store.revision())
         batches = ([item(n, algorithms=("PDQ",)) for n in range(k, k + 10)] for k in range(0, 50, 10))
         assert desk.commit(desk.add(desk.open("alpha/list"), *batches)).counts.accepted == 50
         assert taken == [20, 20, 10]
@@ -161,10 +151,10 @@ class TestTwoProcesses:
         first.hash_set("alpha/list")
         opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
         # What it lacks from before has nothing to gather: it would take in the staged entries with that.
-        soon(lambda: second.matcher.revision == first.hub.store.revision())
+        wait_until(lambda: second.matcher.revision == first.hub.store.revision())
 
         def fails(*_: object, **__: object) -> NoReturn:
-            soon(lambda: second.follower.gathering_since is not None)
+            wait_until(lambda: second.follower.gathering_since is not None)
             raise Unavailable("the database is away")
 
         with monkeypatch.context() as once:
@@ -176,7 +166,7 @@ class TestTwoProcesses:
         else:
             first.hub.contribute.cancel(OPERATOR, opened.id)
         revision = first.hub.store.history.position().revision
-        soon(lambda: second.matcher.revision >= revision)
+        wait_until(lambda: second.matcher.revision >= revision)
         assert matches(first, second, 1) is (ends_with == "write")
 
     @pytest.mark.parametrize("what", ["review", "token", "contributor"])
@@ -207,7 +197,7 @@ class TestTwoProcesses:
             return finish_commit(*arguments, **named)
 
         monkeypatch.setattr(commits, "finish_commit", with_something_before)
-        soon(lambda: second.matcher.revision == first.hub.store.revision())
+        wait_until(lambda: second.matcher.revision == first.hub.store.revision())
         assert first.commit(opened).counts.accepted == 1
 
     def test_both_cannot_commit_one_import(self, open_hub: Open) -> None:
@@ -225,7 +215,7 @@ class TestTwoProcesses:
     def test_a_follower_waits_for_news(self, open_hub: Open) -> None:
         desk = Desk(open_hub())
         desk.hash_set("alpha/list")
-        soon(lambda: desk.hub.matcher.revision == desk.hub.revision())
+        wait_until(lambda: desk.hub.matcher.revision == desk.hub.revision())
         now = desk.hub.revision()
         assert not desk.hub.follower.wait(now, 0.05)
         desk.contribute("alpha/list", item(1))
@@ -274,7 +264,7 @@ class TestRestarts:
         desk.contribute("alpha/list", *(item(n) for n in range(200)))
         hub.matcher.compact()
         other = open_hub(publisher=False)
-        soon(lambda: other.matcher.snapshot_revision == hub.matcher.snapshot_revision)
+        wait_until(lambda: other.matcher.snapshot_revision == hub.matcher.snapshot_revision)
         rebuilding, go_on = threading.Event(), threading.Event()
         rebuild = Matcher.rebuild
 
@@ -289,15 +279,15 @@ class TestRestarts:
             with file.open("r+b") as f:
                 f.write(bytes(255 - byte for byte in file.read_bytes()))
         assert rebuilding.wait(60)
-        soon(lambda: other.matcher.is_damaged)
+        wait_until(lambda: other.matcher.is_damaged)
         for each in (hub, other):
             with pytest.raises(Unavailable, match="is damaged"):
                 desk.match(digest("MD5", 1), hub=each)
-            soon(lambda x=each: Need.MATCHER not in x.condition.met())  # type: ignore[misc]  # bound now
+            wait_until(lambda x=each: Need.MATCHER not in x.condition.met())  # type: ignore[misc]  # bound now
         assert any("is damaged" in warning for warning in hub.status(OPERATOR).warnings)
         go_on.set()
         for each in (hub, other):
-            soon(lambda x=each: x.is_ready and not x.matcher.is_damaged)  # type: ignore[misc]  # likewise
+            wait_until(lambda x=each: x.is_ready and not x.matcher.is_damaged)  # type: ignore[misc]  # likewise
             found = [desk.match(digest("MD5", n), hub=each).verdict for n in range(200)]
             assert found == [Verdict.MATCH] * 200
         assert other.matcher.status().snapshot_revision is not None, "adopted, not a copy of its own"
@@ -411,7 +401,7 @@ class TestRestarts:
             desk.verdict(1)
         assert refused.value.reason is Reason.MATCHER_NOT_READY
         hub.start(wait=False)
-        soon(lambda: hub.is_ready)
+        wait_until(lambda: hub.is_ready)
         assert desk.verdict(1) is Verdict.NO_MATCH
 
     def test_a_hub_that_cannot_start_can_be_closed(
@@ -472,10 +462,10 @@ class TestRestarts:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
             away.setattr(hub.store.history, "position", fails)
-            soon(lambda: "database is away" in hub.follower.thread.warning)
+            wait_until(lambda: "database is away" in hub.follower.thread.warning)
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
-        soon(lambda: matches(desk, hub, 1))
-        soon(lambda: not hub.status(OPERATOR).warnings)
+        wait_until(lambda: matches(desk, hub, 1))
+        wait_until(lambda: not hub.status(OPERATOR).warnings)
 
 
 _CRASHING = """
@@ -527,7 +517,7 @@ class TestKilledCommits:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert killed.returncode == -signal.SIGKILL
-        soon(lambda: desk.known(1, 2, 3) == ([2, 3] if visible else [1, 2]))
+        wait_until(lambda: desk.known(1, 2, 3) == ([2, 3] if visible else [1, 2]))
         assert [e.state for e in desk.entries("alpha/list")][:2] == [
             EntryState.WITHDRAWN if visible else EntryState.ACTIVE, EntryState.ACTIVE,
         ]  # fmt: skip

@@ -22,8 +22,8 @@ from hashhub.store import stage
 from tests.conftest import PostgreSQL, postgresql_programs
 from tests.disks import fill, small_disk
 from tests.hub.conftest import OPERATOR, Desk, Stock, item
-from tests.hub.test_follow import soon
 from tests.hub.test_selections import WITHDRAW, change
+from tests.patience import wait_until
 
 OLD, NEW = range(30), range(10, 510)
 BOTH, DONE = (0, 5, 10, 29, 30, 250, 509), [10, 29, 30, 250, 509]
@@ -100,7 +100,7 @@ def test_a_commit_meets_it_at_any_byte(disk: Path, stock: Stock, tmp_path: Path)
                 assert Need.ROOM in hub.condition.met()
                 done = desk.commit(sent)
             check_done(desk, done)
-            soon(lambda: Desk(other).known(*BOTH) == DONE)
+            wait_until(lambda: Desk(other).known(*BOTH) == DONE)
             with suppress(LimitExceeded):
                 hub.matcher.compact()
             check_done(desk, done)
@@ -228,7 +228,7 @@ def test_the_log_of_postgresql_meets_it(small_log: tuple[Path, PostgreSQL], tmp_
                 look(hub)
             return hub.condition.met() == set(Need)
 
-        soon(is_well)
+        wait_until(is_well)
         assert desk.known(0, 29, 30, 7_999) == [0, 29]
         left = hub.contribute.get(OPERATOR, sent.id)
         assert left.state in {ImportState.OPEN, ImportState.COMMITTING}
@@ -262,7 +262,7 @@ def test_a_withdrawal_that_did_not_fit_into_the_log_is_written_down_once_there_i
         assert desk.known(0, 1, 100, 189, 190) == [190]
         assert [x for x in hub.status(OPERATOR).warnings if "withdrawals.log" in x]
         filler.unlink()
-        soon(lambda: not hub.status(OPERATOR).warnings)
+        wait_until(lambda: not hub.status(OPERATOR).warnings)
         change(desk, OPERATOR, WITHDRAW, hash_set="alpha/list", external_ids=("x190",))
     for path in tmp_path.glob("elsewhere.db*"):
         path.unlink()

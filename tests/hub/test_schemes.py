@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +31,7 @@ from hashhub.model import (
 )
 from hashhub.schemes.alignment import CrosswalkRow
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
+from tests.patience import wait_until
 
 SECOND = Principal(name="second", role=Role.OPERATOR, contributor="operator")
 
@@ -79,14 +79,6 @@ def status(hub: Hub, name: str = "own@1") -> SchemeStatus:
 def verdict(hub: Hub, number: int, policy: str = "block") -> Verdict:
     answers, _ = hub.match.hashes(PLATFORM, [Query(hashes=(digest("MD5", number),))], MatchOptions(policy=policy))
     return answers[0].verdict
-
-
-def soon(holds: Callable[[], bool]) -> None:
-    """Wait for what the next look at the database brings."""
-    until = time.monotonic() + 180
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 class TestPut:
@@ -404,7 +396,7 @@ class TestEveryProcess:
         there.contributor("alpha", reliability="A")
         there.hash_set("alpha/list", scheme="own")
         there.contribute("alpha/list", item(1, value="1"))
-        soon(lambda: verdict(here.hub, 1) is Verdict.MATCH)
+        wait_until(lambda: verdict(here.hub, 1) is Verdict.MATCH)
         there.hub.schemes.retire(OPERATOR, "own@1")
         with pytest.raises(FailedPrecondition, match="retired"):
             here.hash_set("alpha/other", scheme="own")
@@ -412,7 +404,7 @@ class TestEveryProcess:
     def test_what_matching_goes_by_follows_with_the_poll_and_costs_no_look(self, two: tuple[Desk, Desk]) -> None:
         here, there = two
         put(here.hub)
-        soon(lambda: "own@1" in {s.name for s in there.hub.catalogue.held().schemes.list()})
+        wait_until(lambda: "own@1" in {s.name for s in there.hub.catalogue.held().schemes.list()})
         looks: list[str] = []
         store = there.hub.store
         fetch = store.database.fetch

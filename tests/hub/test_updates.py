@@ -33,7 +33,7 @@ from hashhub.store.database import Database
 from hashhub.store.entries import EntryTable
 from hashhub.store.schema import WITHDRAWN
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
-from tests.hub.test_follow import soon
+from tests.patience import wait_until
 from tests.rows import EntryRow, pack_entries
 
 MANY = range(12)
@@ -318,7 +318,7 @@ class TestWhatACommitLeavesToDo:
         changed = [item(100 + n, external_id=f"x{n}") for n in MANY]
         desk.contribute("alpha/list", *changed)
         store = desk.hub.store
-        soon(lambda: not store.deferred_withdrawals.listed() and not batches_kept(store))
+        wait_until(lambda: not store.deferred_withdrawals.listed() and not batches_kept(store))
         assert desk.known(*MANY, *(100 + n for n in MANY)) == [100 + n for n in MANY]
 
     def test_a_hub_that_starts_does_what_one_that_was_killed_left(self, open_hub: Open) -> None:
@@ -330,7 +330,7 @@ class TestWhatACommitLeavesToDo:
         assert store.deferred_withdrawals.listed()
         assert batches_kept(store)
         open_hub(publisher=False)
-        soon(lambda: not store.deferred_withdrawals.listed() and not batches_kept(store))
+        wait_until(lambda: not store.deferred_withdrawals.listed() and not batches_kept(store))
 
     def test_what_a_process_that_ended_left_is_done_by_one_that_lives(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
@@ -339,7 +339,7 @@ class TestWhatACommitLeavesToDo:
         desk = Desk(open_hub(start=False))
         desk.hub.follower.catch_up()
         desk.hub.contribute.tidying.start()
-        soon(lambda: not desk.hub.contribute.tidying._wake.is_set())
+        wait_until(lambda: not desk.hub.contribute.tidying._wake.is_set())
         first_edition(desk)
         other = Desk(open_hub(publisher=False, start=False))
         other.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
@@ -347,7 +347,7 @@ class TestWhatACommitLeavesToDo:
         assert desk.hub.housekeeping is not None
         for _ in range(2):
             desk.hub.housekeeping.round()
-        soon(lambda: not desk.hub.store.deferred_withdrawals.listed())
+        wait_until(lambda: not desk.hub.store.deferred_withdrawals.listed())
 
     def test_it_rests_while_lists_come_in(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         desk = Desk(open_hub(start=False))
@@ -418,11 +418,11 @@ class TestWhatACommitLeavesToDo:
         first_edition(desk)
         cut_off(0)
         desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
-        soon(lambda: any("tidied up" in warning for warning in desk.hub.status(OPERATOR).warnings))
+        wait_until(lambda: any("tidied up" in warning for warning in desk.hub.status(OPERATOR).warnings))
         store = desk.hub.store
         assert store.deferred_withdrawals.listed()
         cut_off(10**9)
-        soon(lambda: not store.deferred_withdrawals.listed() and not desk.hub.contribute.tidying.warning)
+        wait_until(lambda: not store.deferred_withdrawals.listed() and not desk.hub.contribute.tidying.warning)
 
     def test_nothing_counts_as_erased_while_a_list_as_it_was_sent_may_have_it(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
@@ -502,7 +502,7 @@ class TestTheMatcher:
         assert desk.hub.matcher.count("MD5") == len(MANY)
         second_edition(desk)
         # 0 is still listed by somebody else; 2, 4 … are listed by nobody; 100, 102 … are new.
-        soon(lambda: desk.hub.matcher.count("MD5") == len(MANY) + 1)
+        wait_until(lambda: desk.hub.matcher.count("MD5") == len(MANY) + 1)
         assert desk.known(0, 2, 4) == [0]
 
     def test_it_is_dropped_after_a_restart_too(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -515,7 +515,7 @@ class TestTheMatcher:
             desk.hub.matcher.compact()
             desk.hub.close()
         again = Desk(open_hub())
-        soon(lambda: again.hub.matcher.count("MD5") == len(MANY))
+        wait_until(lambda: again.hub.matcher.count("MD5") == len(MANY))
         # Once a snapshot lacks it, a start does not look for it again.
         again.hub.matcher.compact()
         numbers = itertools.count(1000)
@@ -526,7 +526,7 @@ class TestTheMatcher:
             again.hub.matcher.compact()
             return again.hub.follower.mark.read()[1] >= 1
 
-        soon(is_noted)
+        wait_until(is_noted)
 
     def test_nothing_is_dropped_that_somebody_is_about_to_list(self, open_hub: Open) -> None:
         """Its hashes are not in the table yet, so that the store does not know of them."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,13 +134,6 @@ def check_health(served: Served, timeout: float = 10.0) -> int:
     return int(
         health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout).status
     )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 180) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def outcome_of(served: Served, method: str, request: Message, who: str) -> HashHubError | None:

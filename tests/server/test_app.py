@@ -13,8 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -33,10 +32,9 @@ from hashhub.server import serve
 from hashhub.server.exposure import lock_data
 from hashhub.store import commits
 from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.patience import PATIENCE, wait_until
 from tests.processes import workers_of
 from tests.server.calls import call_headers, frame
-
-PATIENCE = 180.0  # seconds; a loaded machine starts interpreters slowly
 
 
 @contextmanager
@@ -111,13 +109,6 @@ def _committing(data: Path, name: str) -> Iterator[None]:
     with Hub.open(Config(data=str(data)), publisher=False) as hub:
         hub.store.commits.begin_commit(wire.parse_import(name)[2])
         yield
-
-
-def _until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    until = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -349,7 +340,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub
         yield hub
         workers = workers_of(hub.pid)
         os.kill(hub.pid, signal.SIGTERM)
-        _until(lambda: not any(_lives(w) for w in workers))
+        wait_until(lambda: not any(_lives(w) for w in workers))
     assert "Traceback" not in (data / "hub.log").read_text()
 
 
@@ -377,7 +368,7 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
         # The kernel spreads connections over the workers: of twenty, each gets some (2 in 2^20 otherwise).
         return {verdict() for _ in range(20)}
 
-    _until(lambda: verdicts() == {v1.Verdict.VERDICT_MATCH})
+    wait_until(lambda: verdicts() == {v1.Verdict.VERDICT_MATCH})
     matched = _call(hub.address, hub.token, "MatchService/MatchHashes", match, v1.MatchHashesResponse)
     withdraw = v1.WithdrawEntryRequest(
         name=matched.result.matches[0].entry.name, reason=v1.WithdrawalReason.WITHDRAWAL_REASON_ERROR
@@ -386,7 +377,7 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
     # The store decides what is active: a withdrawal needs no waiting in any worker. One that is new, since another test
     # ended its predecessor, may still be checking its snapshot; it then says of a miss that it cannot know yet.
     assert verdicts() <= {v1.Verdict.VERDICT_NO_MATCH, Reason.MATCHER_NOT_READY}
-    _until(lambda: verdicts() == {v1.Verdict.VERDICT_NO_MATCH})
+    wait_until(lambda: verdicts() == {v1.Verdict.VERDICT_NO_MATCH})
 
 
 def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,8 +399,8 @@ def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatc
 
     with _committing(hub.data, name):
         before[1].kill()
-        _until(lambda: not before[1].is_running() and len(workers_of(hub.pid)) == 2)
-        _until(lambda: answering() == {"0", "1"})
+        wait_until(lambda: not before[1].is_running() and len(workers_of(hub.pid)) == 2)
+        wait_until(lambda: answering() == {"0", "1"})
         # The other worker may have been committing: what it holds stays its own.
         commit = v1.CommitImportRequest(name=name, batch_count=1)
         with pytest.raises(Conflict):
@@ -421,7 +412,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         workers = workers_of(hub.pid)
         assert len(workers) == 2
         os.kill(hub.pid, signal.SIGKILL)
-        _until(lambda: not any(_lives(w) for w in workers))
+        wait_until(lambda: not any(_lives(w) for w in workers))
     # Nothing holds the data any more.
     with _serving(tmp_path):
         pass
@@ -431,7 +422,7 @@ def test_an_interrupt_drains_one_process(tmp_path: Path) -> None:
     with running_hub(tmp_path) as hub:
         process = psutil.Process(hub.pid)
         os.kill(hub.pid, signal.SIGINT)
-        _until(lambda: not _lives(process))
+        wait_until(lambda: not _lives(process))
     assert "draining" in (tmp_path / "hub.log").read_text()
     assert "Traceback" not in (tmp_path / "hub.log").read_text()
 

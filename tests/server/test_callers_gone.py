@@ -16,6 +16,7 @@ import pytest
 from hashhub import cancellation, v1
 from hashhub.client import Client
 from hashhub.hub import contribute
+from tests.patience import wait_until
 from tests.server.calls import (
     ASKED,
     MATCH,
@@ -30,7 +31,6 @@ from tests.server.calls import (
     opened_import,
     raw_call,
     read_until_ping_is_answered,
-    wait_until,
 )
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from hashhub.server.connect import Unimplemented
 from hashhub.server.http_listener import HTTPRequest
 from hashhub.server.servicers import FILES
 from tests.hub.conftest import Desk
+from tests.patience import wait_until
 from tests.server.test_bridge import MATCH, QUERY, RPCS
-from tests.server.test_media import eventually
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -364,7 +364,7 @@ def test_a_call_that_comes_too_late_is_not_begun(serve_hub: Serve, monkeypatch: 
     first = ask("first", Connect_Timeout_Ms="60000")
     assert entered.wait(180)
     second = ask("second", Connect_Timeout_Ms="60000")
-    eventually(lambda: room.depth == (1, 1))
+    wait_until(lambda: room.depth == (1, 1))
     late[0] = 60.0
     release.set()
     for thread in (first, second):

@@ -20,12 +20,12 @@ from hashhub.errors import LimitExceeded
 from hashhub.model import Principal, Role, Shares
 from hashhub.server.admission import QuotaCounts, TokenQuotas
 from hashhub.server.live import FrameRate
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 SPAWN = get_context("spawn")
-PATIENCE = 180.0
 
 
 def begin(work: Callable[..., None], counts: QuotaCounts, worker: int, *args: Any) -> SpawnProcess:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -15,6 +13,7 @@ from hashhub.errors import LimitExceeded, Reason, Unavailable
 from hashhub.hub.health import Need
 from hashhub.server.health import NEEDS, Health
 from hashhub.server.servicers import FILES
+from tests.patience import wait_until
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -23,13 +22,6 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 QUERY = v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=bytes(16))])
 MATCH = v1.MatchHashesRequest(query=QUERY, options=v1.MatchOptions(policy="any"))
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def told(served: Served, service: str) -> int:
@@ -69,12 +61,12 @@ def test_a_database_that_hangs_is_away_and_probes_do_not_wait_for_it(
         return revision()
 
     monkeypatch.setattr(served.hub.store, "revision", hang)
-    until(lambda: looks and told(served, "") == NOT_SERVING)  # a look before may have been slow, too
+    wait_until(lambda: looks and told(served, "") == NOT_SERVING)  # a look before may have been slow, too
     for _ in range(50):
         assert told(served, "hashhub.v1.HistoryService") == NOT_SERVING
     assert len(looks) == 1, "a probe asks nobody"
     come_back.set()
-    until(lambda: told(served, "") == SERVING)
+    wait_until(lambda: told(served, "") == SERVING)
 
 
 def test_a_matcher_that_is_behind_does_not_answer_and_others_do(
@@ -84,7 +76,7 @@ def test_a_matcher_that_is_behind_does_not_answer_and_others_do(
     monkeypatch.setattr("hashhub.hub.health.STALE_SECONDS", -0.4)  # with twice the interval of 0.2 s: at once
     monkeypatch.setattr(served.hub.follower, "catch_up", lambda: 0)
     served.hub.follower.thread._work = lambda: None
-    until(lambda: told(served, "hashhub.v1.MatchService") == NOT_SERVING)
+    wait_until(lambda: told(served, "hashhub.v1.MatchService") == NOT_SERVING)
     with pytest.raises(Unavailable) as caught:
         served.call("MatchService/MatchHashes", MATCH, v1.MatchHashesResponse)
     assert caught.value.reason is Reason.MATCHER_NOT_READY
@@ -107,13 +99,13 @@ def test_a_write_that_did_not_fit_is_told_until_one_fits(serve_hub: Serve, monke
     assert told(served, "hashhub.v1.ContributionService") == SERVING, "nobody has tried to write yet"
     with pytest.raises(LimitExceeded):
         served.new_contributor("nowhere")
-    until(lambda: told(served, "hashhub.v1.ContributionService") == NOT_SERVING)
+    wait_until(lambda: told(served, "hashhub.v1.ContributionService") == NOT_SERVING)
     assert told(served, "hashhub.v1.ReviewService") == NOT_SERVING
     assert told(served, "hashhub.v1.MatchService") == SERVING
     assert told(served, "") == SERVING
     served.call("MatchService/MatchHashes", MATCH, v1.MatchHashesResponse)
     monkeypatch.setattr(database.writer, "begin", begin)
-    until(lambda: told(served, "hashhub.v1.ContributionService") == SERVING)
+    wait_until(lambda: told(served, "hashhub.v1.ContributionService") == SERVING)
     served.new_contributor("somewhere")
 
 
@@ -129,13 +121,13 @@ def test_background_work_goes_on_after_any_failure_and_says_so(
 
     with monkeypatch.context() as failing:
         failing.setattr(served.hub.store.history, "position", fail)
-        until(lambda: "follow" in {t.name for t in served.hub.threads() if t.warning})
+        wait_until(lambda: "follow" in {t.name for t in served.hub.threads() if t.warning})
         samples = {(s.name, *s.labels.values()): s.value for f in served.doors.metrics.families() for s in f.samples}
         assert samples["hashhub_background_failing", "follow"] == 1
         assert samples["hashhub_background_failures_total", "follow"] >= 1
-    until(lambda: not any(t.warning for t in served.hub.threads()))
+    wait_until(lambda: not any(t.warning for t in served.hub.threads()))
     served.new_contributor("later")
-    until(lambda: served.hub.matcher.status().revision > revision)
+    wait_until(lambda: served.hub.matcher.status().revision > revision)
 
 
 def test_no_thread_for_the_last_use_of_tokens_is_no_reason_to_refuse_a_call(

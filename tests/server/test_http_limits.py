@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from hashhub.server import bodies
 from hashhub.server.bodies import body_budget, take_bytes
 from hashhub.testing.hub_process import running_hub
 from tests.hub.conftest import Desk, digest, item
+from tests.patience import wait_until
 from tests.server.test_bridge import MATCH, QUERY, ask
 
 if TYPE_CHECKING:
@@ -67,13 +68,6 @@ def answered(connection: socket.socket) -> tuple[int, bytes]:
     answer = http.client.HTTPResponse(connection)
     answer.begin()
     return answer.status, answer.read()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_slow_connections_and_large_requests_of_strangers_stop_nothing(tmp_path: Path) -> None:
@@ -133,7 +127,7 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
             )
             for size in (1000, 100_000, None, 1_000_000) * (begun // 4)
         ]
-        wait_for(lambda: door.budget.taken >= 1_100_000 * begun // 4)
+        wait_until(lambda: door.budget.taken >= 1_100_000 * begun // 4)
         assert ask(served, MATCH, QUERY).status == 200
         assert ask(served, GET, HOME).status == 200
         assert door.budget.taken > 0
@@ -141,7 +135,7 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
             status, body = answered(connection)
             assert status == 503
             assert "too slowly" in json.loads(body)["message"]
-    wait_for(lambda: door.budget.taken == 0)
+    wait_until(lambda: door.budget.taken == 0)
 
 
 def test_a_sender_who_keeps_up_is_not_late(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,18 +167,18 @@ def test_one_token_cannot_take_the_room_of_all_bodies(serve_hub: Serve, monkeypa
             return status == 429 and said in json.loads(body)["message"]
 
         begin("CONSUMER")
-        wait_for(lambda: door.budget.taken == 150_000)
+        wait_until(lambda: door.budget.taken == 150_000)
         assert refused(begin("CONSUMER"), "this token")
         begin("OPERATOR")
-        wait_for(lambda: door.budget.taken == 300_000)
+        wait_until(lambda: door.budget.taken == 300_000)
         assert refused(begin("CONTRIBUTOR"), "the server")
         answer = ask(served, MEDIA, b" " * 150_000, who="CONTRIBUTOR")
         assert (answer.status, answer.reason, answer.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
         assert ask(served, MATCH, QUERY).status == 200  # short ones take no room
-    wait_for(lambda: door.budget.taken == 0)  # their senders have gone
+    wait_until(lambda: door.budget.taken == 0)  # their senders have gone
     content = base64.b64encode(b"t" * 40_000).decode()
     assert ask(served, MEDIA, {"media": {"content": content}, "options": {"policy": "any"}}).status == 200
-    wait_for(lambda: door.budget.taken == 0)
+    wait_until(lambda: door.budget.taken == 0)
 
 
 def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
@@ -197,7 +191,7 @@ def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
             for _ in range(400):
                 connection.sendall(chunk)
         assert answered(connection)[0] == 413
-    wait_for(lambda: door.budget.taken == 0)
+    wait_until(lambda: door.budget.taken == 0)
 
 
 def test_trailers_are_no_headers(served: Served) -> None:
@@ -219,11 +213,11 @@ def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_is_counted_for(serve
     chunks = 20_000
     with connected(served.doors.http_address, head(MEDIA, None, served.tokens["CONSUMER"])) as connection:
         connection.sendall(b"2\r\n  \r\n" * chunks)
-        wait_for(lambda: door.budget.taken == 2 * chunks)
+        wait_until(lambda: door.budget.taken == 2 * chunks)
         connection.sendall(b"0\r\n\r\n")
         status, answer = answered(connection)
         assert (status, b"NOT_JSON" in answer) == (400, False), "nothing but spaces is an empty message"
-    wait_for(lambda: door.budget.taken == 0)
+    wait_until(lambda: door.budget.taken == 0)
 
 
 def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
@@ -245,7 +239,7 @@ def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
         assert send(wrong) == 400
     assert send(whole, "identity") == 200
     assert send(whole, "br") == 415
-    wait_for(lambda: door.budget.taken == 0)
+    wait_until(lambda: door.budget.taken == 0)
 
 
 def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +260,7 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
         call.start()
     # One token has three quarters of the places, working and waiting ones.
     assert entered.acquire(timeout=180)
-    wait_for(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 3)
+    wait_until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 3)
     full = ask(served, GET, HOME)
     assert (full.status, full.reason, full.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
     assert ask(served, "/healthz", verb="GET", who=None).status == 200
@@ -299,9 +293,9 @@ def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
         try:
             for _ in range(40):
                 strangers.enter_context(connected(served.doors.http_address, head(GET, 0, "hh_wrong")))
-            wait_for(lambda: room.in_progress_of("") >= 6)
+            wait_until(lambda: room.in_progress_of("") >= 6)
             connection = strangers.enter_context(connected(served.doors.http_address, sent))
-            wait_for(lambda: bool(room.in_progress_of("operator") or select.select([connection], [], [], 0)[0]))
+            wait_until(lambda: bool(room.in_progress_of("operator") or select.select([connection], [], [], 0)[0]))
         finally:
             go_on.set()
         assert answered(connection)[0] == 200

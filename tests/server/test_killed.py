@@ -13,7 +13,7 @@ from hashhub.client import Client
 from hashhub.model import Contributor, ContributorKind, EntryState, HashSet, MatchOptions, Query, Verdict, number_of
 from hashhub.store import Store
 from hashhub.testing.lists import write_many_vics
-from tests.hub.test_follow import soon
+from tests.patience import wait_until
 from tests.warm import Warm
 
 COUNT = 12_000  # more than are written into rows at once
@@ -56,8 +56,8 @@ def test_right_after_it_or_while_it_tidies_up(warmed: Warm, database: str, tmp_p
             for answer in client.match_hashes(queries, MatchOptions(policy="any")):
                 assert answer.result.verdict is Verdict.MATCH
                 assert {match.entry.id for match in answer.result.matches} <= set(map(number_of, ids))
-            soon(lambda: not store.deferred_withdrawals.listed(), 60)
-            soon(lambda: not store.database.fetch("SELECT count(*) FROM staged_batch")[0][0], 60)
+            wait_until(lambda: not store.deferred_withdrawals.listed(), 60)
+            wait_until(lambda: not store.database.fetch("SELECT count(*) FROM staged_batch")[0][0], 60)
             assert store.entries.active_ids("alpha", "list").tolist() == ids
             assert store.entries.entry_count("alpha", "list", EntryState.WITHDRAWN) == COUNT
         finally:

@@ -17,6 +17,7 @@ from hashhub import v1
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.model import Principal, Role, Shares
 from hashhub.server.admission import ANONYMOUS
+from tests.patience import wait_until
 from tests.server.calls import (
     MATCH,
     crowd,
@@ -25,7 +26,6 @@ from tests.server.calls import (
     outcome_of,
     refusal_of,
     slow_call,
-    wait_until,
 )
 
 if TYPE_CHECKING:

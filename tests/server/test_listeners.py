@@ -40,6 +40,7 @@ from hashhub.server.admission import Limiter, QuotaCounts, TokenQuotas, limiters
 from hashhub.server.metrics import Metrics
 from hashhub.server.pipeline import Envelope, FailureLog, Method, Pipeline
 from tests.hub.receiving import admit, mirroring
+from tests.patience import wait_until
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -167,7 +168,7 @@ def test_a_call_over_grpc_keeps_no_place_on_its_connection(
             with contextlib.suppress(grpc.RpcError):
                 next(answers)
             answers.cancel()
-        _until(lambda: _health(served) == health_pb2.HealthCheckResponse.SERVING)
+        wait_until(lambda: _health(served) == health_pb2.HealthCheckResponse.SERVING)
     finally:
         gc.enable()
 
@@ -271,7 +272,7 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
         first = pool.submit(served.call, *GET)
         assert gate.entered.acquire(timeout=180)
         second = pool.submit(served.call, *GET, timeout=0.5)
-        _until(lambda: sum(room.depth) == 2 or second.done())
+        wait_until(lambda: sum(room.depth) == 2 or second.done())
         queued = time.monotonic()
         with pytest.raises(Unavailable) as caught:
             second.result()
@@ -318,14 +319,14 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
     served = serve_hub(threads=1, max_concurrent_calls=4)
     for who in ("OPERATOR", "AUDITOR"):  # until a token was seen, its calls wait among those of strangers
         served.call(*GET, who=who)
-    _until(
+    wait_until(
         lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0
     )  # a caller is answered before its place is free
     gate = slow(served)
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(served.call, *GET, who=who) for who in ("OPERATOR", "OPERATOR", "AUDITOR", "AUDITOR")]
         assert gate.entered.acquire(timeout=180)
-        _until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 4)
+        wait_until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 4)
         # Whoever waited for the one busy thread would wait until the test lets it go, below.
         with pytest.raises(LimitExceeded) as caught:
             served.call(*GET)
@@ -334,7 +335,7 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
         assert _health(served) == health_pb2.HealthCheckResponse.SERVING
         gate.release.set()
         assert all(w.result(60).display_name == "Home" for w in waiting)
-    _until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0)
+    wait_until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0)
     assert served.call(*GET).display_name == "Home"
 
 
@@ -348,7 +349,7 @@ def test_followers_have_their_own_threads_and_their_own_limit(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
     streams = [follow(b"", metadata=served.metadata(secret), timeout=300) for _ in range(2)]
-    _until(lambda: served.doors.pipeline.limiters["feeds"].depth == (2, 0))
+    wait_until(lambda: served.doors.pipeline.limiters["feeds"].depth == (2, 0))
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
         next(follow(b"", metadata=served.metadata(secret), timeout=300))
@@ -359,17 +360,17 @@ def test_followers_have_their_own_threads_and_their_own_limit(
         "2",
     )
     assert refusal.retry_after
-    _until(
+    wait_until(
         lambda: sum(served.doors.pipeline.limiters["feeds"].depth) == 2
     )  # the thread that refused it has its place back
     streams += [follow(b"", metadata=served.metadata(), timeout=300) for _ in range(2)]
-    _until(lambda: served.doors.pipeline.limiters["feeds"].depth == (4, 0))
+    wait_until(lambda: served.doors.pipeline.limiters["feeds"].depth == (4, 0))
     with pytest.raises(grpc.RpcError) as caught:
         next(follow(b"", metadata=served.metadata("CONSUMER"), timeout=300))
     assert wire.status_to_error(caught.value).reason is Reason.TOO_MANY_REQUESTS
     for stream in streams:
         stream.cancel()
-    _until(lambda: sum(served.doors.pipeline.limiters["feeds"].depth) == 0)
+    wait_until(lambda: sum(served.doors.pipeline.limiters["feeds"].depth) == 0)
 
 
 def test_where_the_system_has_no_more_threads_to_give_every_room_answers(
@@ -417,7 +418,7 @@ def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
         running = pool.submit(served.call, *GET)
         assert gate.entered.acquire(timeout=180)
         closing = pool.submit(served.doors.close)
-        _until(lambda: not served.doors.is_serving)
+        wait_until(lambda: not served.doors.is_serving)
         with grpc.insecure_channel(served.doors.grpc_address) as late:
             ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = late.unary_unary(f"/hashhub.v1.{GET[0]}", None, None)
             with pytest.raises(grpc.RpcError) as caught:
@@ -551,10 +552,3 @@ def counted(metrics: Metrics, method: str, code: str) -> float:
     samples = [s for family in metrics.families() for s in family.samples]
     wanted = {"method": method, "code": code}
     return sum(s.value for s in samples if s.name == "hashhub_call_seconds_count" and s.labels == wanted)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)

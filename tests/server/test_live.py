@@ -42,6 +42,7 @@ from hashhub.server.live import FrameRate, Inbox
 from hashhub.server.servicers import matching as servicer
 from hashhub.testing.pictures import picture
 from tests.hub.conftest import OPERATOR, Desk, digest, near
+from tests.patience import wait_until
 from tests.trust.test_policies import text
 
 if TYPE_CHECKING:
@@ -128,13 +129,6 @@ def serve(serve_hub: Serve) -> Callable[..., Served]:
         return served
 
     return serve
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_it_is_known_within_two_frames_and_over_after_a_while(serve: Callable[..., Served]) -> None:
@@ -258,7 +252,7 @@ def test_a_reader_that_does_not_read_fills_no_memory_and_is_cut_off(
     channel = grpc.insecure_channel(served.doors.grpc_address, settings)
     stream = Stream(dataclasses.replace(served, channel=channel), options, timeout=None)
     room = served.doors.pipeline.limiters["live"]
-    eventually(lambda: room.depth == (1, 0))
+    wait_until(lambda: room.depth == (1, 0))
     until = time.monotonic() + 300
     while room.depth != (0, 0):  # nothing is read here
         assert time.monotonic() < until
@@ -337,8 +331,8 @@ def test_streams_have_places_of_their_own(serve: Callable[..., Served]) -> None:
     assert caught.value.reason in {Reason.SHARE_EXCEEDED, Reason.TOO_MANY_REQUESTS}
     for stream in streams:
         stream.call.cancel()
-    eventually(lambda: sum(served.doors.pipeline.limiters["live"].depth) == 0)
-    eventually(lambda: not [t for t in threading.enumerate() if t.name == "live-reader"])
+    wait_until(lambda: sum(served.doors.pipeline.limiters["live"].depth) == 0)
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "live-reader"])
     assert Stream(served, ANY).shown(OTHER).verdict is Verdict.NO_MATCH
 
 

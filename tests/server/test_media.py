@@ -6,8 +6,6 @@ import asyncio
 import base64
 import io
 import json
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from http.client import HTTPConnection
@@ -36,6 +34,7 @@ from hashhub.model import (
 )
 from hashhub.testing.pictures import picture
 from tests.hub.conftest import Desk
+from tests.patience import wait_until
 from tests.server.conftest import OPERATOR
 
 if TYPE_CHECKING:
@@ -89,14 +88,6 @@ def send(served: Served, content: bytes, timeout: float | None = None) -> Any:
     return begin.future(request(content), metadata=served.metadata(), timeout=timeout)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for the condition, long enough for a busy machine."""
-    until = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def calls(served: Served) -> int:
     number: int = served.hub.match.media_pool.calls
     return number
@@ -107,7 +98,7 @@ def test_while_256_calls_with_media_are_sent_every_other_is_answered(serve_hub: 
     sent = [send(served, costly()) for _ in range(256)]
     try:
         # One is hashed, eight wait; fewer where the token was known before the ninth came, as it has three quarters.
-        eventually(lambda: sum(call.done() for call in sent) >= 256 - 9)
+        wait_until(lambda: sum(call.done() for call in sent) >= 256 - 9)
         for _ in range(50):
             look_up(served)
         assert not all(call.done() for call in sent)
@@ -119,7 +110,7 @@ def test_while_256_calls_with_media_are_sent_every_other_is_answered(serve_hub: 
     finally:
         for call in sent:
             call.cancel()
-    eventually(lambda: calls(served) == 0)  # whoever has gone leaves no work behind
+    wait_until(lambda: calls(served) == 0)  # whoever has gone leaves no work behind
     assert ask(served, good()).result.verdict == v1.Verdict.VERDICT_NO_MATCH
 
 
@@ -128,12 +119,12 @@ def test_hashing_ends_when_the_caller_has_gone(serve_hub: Serve, leave: str) -> 
     served = serve_hub(media_workers=1)
     ask(served, good())
     sent = send(served, costly(), timeout=1.0 if leave == "deadline" else None)
-    eventually(lambda: calls(served) == 1 or sent.done())  # its time may be over before it is looked at
+    wait_until(lambda: calls(served) == 1 or sent.done())  # its time may be over before it is looked at
     if leave == "cancel":
         sent.cancel()
     else:
         assert sent.exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    eventually(lambda: calls(served) == 0)
+    wait_until(lambda: calls(served) == 0)
     assert ask(served, good()).result.verdict == v1.Verdict.VERDICT_NO_MATCH
 
 
@@ -178,7 +169,7 @@ def test_over_http_too_media_leave_threads_for_others(serve_hub: Serve) -> None:
 
     with ThreadPoolExecutor(12) as clients:
         slow = [clients.submit(post, "MatchMedia", body) for _ in range(12)]
-        eventually(lambda: sum(call.done() for call in slow) >= 10)
+        wait_until(lambda: sum(call.done() for call in slow) >= 10)
         assert [post("MatchHashes", query) for _ in range(10)] == [(200, "")] * 10
         answers = sorted(call.result(120) for call in slow)
     # What comes late may take the place of one that has ended.

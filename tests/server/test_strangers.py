@@ -25,6 +25,7 @@ from hashhub.model import Principal, Role, Shares
 from hashhub.server import listeners
 from hashhub.server.grpc_listener import Handlers
 from tests.hub.conftest import OPERATOR, Desk, item
+from tests.patience import wait_until
 from tests.server.calls import (
     ASKED,
     MATCH,
@@ -39,7 +40,6 @@ from tests.server.calls import (
     resident_bytes,
     slow_call,
     varint,
-    wait_until,
 )
 
 if TYPE_CHECKING:

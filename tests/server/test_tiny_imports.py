@@ -18,7 +18,8 @@ from hashhub.client import Client
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Verdict
 from hashhub.testing.hub_process import RunningHub, running_hub
-from tests.server.test_workers import PATIENCE, until, workers
+from tests.patience import PATIENCE, wait_until
+from tests.server.test_workers import workers
 
 WRITERS, IMPORTS = 4, 200
 _SCRAPE_SECONDS = 0.05
@@ -148,7 +149,7 @@ def test_nothing_grows_but_what_they_state(tmp_path: Path) -> None:
             killing.join()
             # A worker follows what another one committed a moment later.
             revision = client.status().revision
-            until(lambda: all(scraper.last.get(name, -1.0) >= revision for name in _OF_BOTH))
+            wait_until(lambda: all(scraper.last.get(name, -1.0) >= revision for name in _OF_BOTH))
         assert scraper.wrong == []
         assert scraper.scrapes > 10
         # A kind of refusal, or a call that was not made before, is new now and then.
@@ -166,7 +167,7 @@ def test_nothing_grows_but_what_they_state(tmp_path: Path) -> None:
 def kill_each(data: Path) -> None:
     """Kill each of the first two workers, the second when there are two again."""
     for worker in workers(data):
-        until(lambda: len(workers(data)) == 2)
+        wait_until(lambda: len(workers(data)) == 2)
         worker.kill()
         worker.wait(PATIENCE)
 

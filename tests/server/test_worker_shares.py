@@ -20,7 +20,8 @@ from hashhub.client import Client
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.model import Contributor, ContributorKind, Principal, Role, Shares
 from hashhub.testing.hub_process import RunningHub, running_hub
-from tests.server.test_workers import PATIENCE, scrape, until, workers
+from tests.patience import PATIENCE, wait_until
+from tests.server.test_workers import scrape, workers
 
 CHANNELS = 24  # so many connections that both workers have some
 GET = "ContributorService/GetContributor"
@@ -68,7 +69,7 @@ class Held:
             time.sleep(seconds)
 
     def is_refused(self) -> bool:
-        until(self.call.done)
+        wait_until(self.call.done)
         return isinstance(self.error, LimitExceeded) and self.error.reason is Reason.SHARE_EXCEEDED
 
     def end(self) -> None:
@@ -98,7 +99,7 @@ def shares_exceeded(hub: RunningHub) -> int:
 
 def settled(calls: list[Held], most: int) -> tuple[list[Held], list[Held]]:
     """Wait until no more than so many go on; return those, and the refused."""
-    until(lambda: sum(call.error is None for call in calls) <= most)
+    wait_until(lambda: sum(call.error is None for call in calls) <= most)
     time.sleep(0.5)  # nor does another end
     going_on = [call for call in calls if call.error is None]
     return going_on, [call for call in calls if call not in going_on]
@@ -169,7 +170,7 @@ def all_told(hub: RunningHub) -> Callable[[list[grpc.Channel]], None]:
             with pytest.raises(grpc.RpcError):
                 get(asked, metadata=(("authorization", f"Bearer {hub.token}"),), timeout=PATIENCE)
             made += 1
-        until(lambda: sum(told()) == made)
+        wait_until(lambda: sum(told()) == made)
         assert all(map(operator.gt, told(), before)), "both workers were asked"
 
     return wait
@@ -225,17 +226,17 @@ def test_one_token_has_one_share_whatever_the_workers(
         going_on, ended = _open(opened, name, token, share)
         assert len(going_on) == share
         # What a worker counts reaches a scrape at the other within some seconds.
-        until(lambda: sum(refused(hub, name)) - sum(refusals) == len(ended))
+        wait_until(lambda: sum(refused(hub, name)) - sum(refusals) == len(ended))
         assert len(ended) >= CHANNELS - share
-        until(lambda: all(map(operator.gt, refused(hub, name), refusals)))  # at both workers
-        until(lambda: shares_exceeded(hub) - before == len(ended))
+        wait_until(lambda: all(map(operator.gt, refused(hub, name), refusals)))  # at both workers
+        wait_until(lambda: shares_exceeded(hub) - before == len(ended))
         request = v1.GetContributorRequest(name="contributors/home").SerializeToString()
         for channel in opened:
             ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/hashhub.v1.{GET}", None, None)
             assert ask(request, metadata=(("authorization", f"Bearer {other}"),), timeout=PATIENCE)
         others = [Held(channel, name, other) for channel in opened[:2]]
         going_on.pop(0).end()  # it has a thread: one that waits in its lane would stay there till its turn
-        until(lambda: _begins(opened[-1], name, token, going_on, share))
+        wait_until(lambda: _begins(opened[-1], name, token, going_on, share))
         assert [call.error for call in others] == [None, None]
         for call in (*going_on, *others):
             call.end()
@@ -257,7 +258,7 @@ def test_many_at_once_are_never_more_than_the_share(hub: RunningHub, new_token: 
                 call.end()
             return len(let_in) == 3
 
-        until(are_three_let_in)  # nothing stays counted of all that, once the server has heard of it
+        wait_until(are_three_let_in)  # nothing stays counted of all that, once the server has heard of it
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -271,15 +272,15 @@ def test_what_a_killed_worker_held_can_be_taken_at_once(
         assert Held(opened[0], FOLLOW, token).is_refused()
         process = _process_of(hub, victim)
         os.kill(process, signal.SIGKILL)
-        until(lambda: any(call.error for call in going_on))
+        wait_until(lambda: any(call.error for call in going_on))
         time.sleep(0.5)  # the others of that worker end with it
         rest = [call for call in going_on if call.error is None]
         assert 0 < len(rest) < CHANNELS
         assert all(isinstance(call.error, Unavailable) for call in going_on if call not in rest)
         # At the one that is left, before the other has come again and long after.
-        until(lambda: _begins(opened[going_on.index(rest[0])], FOLLOW, token, rest, CHANNELS))
+        wait_until(lambda: _begins(opened[going_on.index(rest[0])], FOLLOW, token, rest, CHANNELS))
         assert all(Held(channel, FOLLOW, token).is_refused() for channel in opened)
-        until(lambda: len(workers(hub.data)) == 2 and _process_of(hub, victim) not in {0, process})
+        wait_until(lambda: len(workers(hub.data)) == 2 and _process_of(hub, victim) not in {0, process})
         with channels(hub) as later:
             assert all(Held(channel, FOLLOW, token).is_refused() for channel in later)
         for call in rest:

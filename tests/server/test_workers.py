@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -33,16 +32,8 @@ from hashhub.server.messages import (
 from hashhub.server.metrics import Metrics
 from hashhub.server.worker import SupervisorLink
 from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.patience import PATIENCE, wait_until
 from tests.processes import children, command, workers_of
-
-PATIENCE = 180.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def serving(data: Path) -> list[str]:
@@ -102,7 +93,7 @@ def test_a_worker_that_hangs_is_killed_when_the_hub_has_drained(tmp_path: Path) 
         hanging, other = workers_of(hub.pid)
         hanging.suspend()
         os.kill(hub.pid, signal.SIGTERM)
-        until(lambda: not lives(hanging) and not lives(other))
+        wait_until(lambda: not lives(hanging) and not lives(other))
     assert "worker 0 does not end; it is killed" in (data / "hub.log").read_text("utf-8")
 
 
@@ -113,12 +104,12 @@ def test_a_worker_that_stands_still_is_killed_and_lookups_go_on(tmp_path: Path) 
         victim, other = workers_of(hub.pid)
         stopped = time.monotonic()
         victim.suspend()
-        until(lambda: not lives(victim))
+        wait_until(lambda: not lives(victim))
         assert time.monotonic() - stopped > 8
         assert lives(other)
-        until(lambda: len(workers_of(hub.pid)) == 2)
+        wait_until(lambda: len(workers_of(hub.pid)) == 2)
         ask(hub, 20)
-        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
+        wait_until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
         assert scrape(hub)['hashhub_worker_kills_total{worker="0"}'] == 1
     log = (data / "hub.log").read_text("utf-8")
     assert "has not answered for 10 s; it is killed" in log
@@ -141,10 +132,10 @@ def test_a_worker_that_cannot_be_started_again_is_tried_later(tmp_path: Path) ->
         limits = psutil.Process(hub.pid).rlimit(psutil.RLIMIT_NOFILE)
         psutil.Process(hub.pid).rlimit(psutil.RLIMIT_NOFILE, (3, limits[1]))
         first.kill()
-        until(lambda: "cannot be started" in (data / "hub.log").read_text("utf-8"))
+        wait_until(lambda: "cannot be started" in (data / "hub.log").read_text("utf-8"))
         assert lives(other)
         psutil.Process(hub.pid).rlimit(psutil.RLIMIT_NOFILE, limits)
-        until(lambda: len(workers_of(hub.pid)) == 2)
+        wait_until(lambda: len(workers_of(hub.pid)) == 2)
         ask(hub, 1)
 
 
@@ -185,7 +176,7 @@ def test_a_worker_loads_what_all_need_and_nothing_else() -> None:
 def test_a_hub_that_is_stopped_while_it_starts_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     """At whatever it is: the program is loaded for a second, and then each worker opens the hub."""
     with subprocess.Popen([*serving(tmp_path / "data"), "--workers", "2"], stderr=subprocess.PIPE, text=True) as hub:
-        until(lambda: workers_of(hub.pid))
+        wait_until(lambda: workers_of(hub.pid))
         processes = psutil.Process(hub.pid).children(recursive=True)
         hub.send_signal(number)
         _, log = hub.communicate(timeout=PATIENCE)
@@ -202,7 +193,7 @@ def test_a_worker_killed_during_the_start_is_started_again(tmp_path: Path, index
     killed: list[int] = []
 
     def kill() -> None:
-        until(lambda: len(workers(data)) == 2)
+        wait_until(lambda: len(workers(data)) == 2)
         time.sleep(delay)
         victim = workers(data)[index]
         os.kill(victim.pid, signal.SIGKILL)
@@ -213,8 +204,8 @@ def test_a_worker_killed_during_the_start_is_started_again(tmp_path: Path, index
     with running_hub(data, "--workers", "2") as hub:
         killer.join()
         # One that was just killed may still be there.
-        until(lambda: len({process.pid for process in workers(data)} - set(killed)) == 2)
-        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
+        wait_until(lambda: len({process.pid for process in workers(data)} - set(killed)) == 2)
+        wait_until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
         ask(hub, 1)
     log = (data / "hub.log").read_text("utf-8")
     assert "ended with code -9" in log
@@ -239,11 +230,11 @@ def test_one_scrape_tells_of_all_workers_and_of_those_that_died(tmp_path: Path) 
             asked += 10
             return set(calls(scrape(hub))) == {"0", "1"}
 
-        until(both_were_asked)  # the second one may come to its ports later
-        until(lambda: sum(calls(scrape(hub)).values()) == asked)
+        wait_until(both_were_asked)  # the second one may come to its ports later
+        wait_until(lambda: sum(calls(scrape(hub)).values()) == asked)
         os.kill(workers(data)[1].pid, signal.SIGKILL)
-        until(lambda: scrape(hub).get('hashhub_worker_starts_total{worker="1"}') == 2)
-        until(lambda: 'hashhub_matcher_revision{worker="1"}' in scrape(hub))
+        wait_until(lambda: scrape(hub).get('hashhub_worker_starts_total{worker="1"}') == 2)
+        wait_until(lambda: 'hashhub_matcher_revision{worker="1"}' in scrape(hub))
         assert sum(calls(scrape(hub)).values()) == asked, "neither vanished nor counted twice"
         before = calls(scrape(hub))
         for _ in range(20):  # whichever worker is asked

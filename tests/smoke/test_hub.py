@@ -23,7 +23,8 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.testing.hub_process import running_hub
-from tests.e2e.conftest import Desk, kill, wait_until
+from tests.e2e.conftest import Desk, kill
+from tests.patience import wait_until
 
 if TYPE_CHECKING:
     from hashhub.testing.lists import ListItem

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hashhub.model import Verdict, WithdrawalReason
 from hashhub.testing.hub_process import running_hub
-from tests.e2e.conftest import Desk, wait_until
+from tests.e2e.conftest import Desk
+from tests.patience import wait_until
 
 
 def test_the_main_job_and_a_restart(tmp_path: Path, postgresql_url: str) -> None:

@@ -18,6 +18,7 @@ from hashhub.holders import new_holder
 from hashhub.model import Actor, Counts, EventKind, ImportState, OperationState, Role, now
 from hashhub.store import Store, commits, deletion, imports, leases, operations, webhooks
 from hashhub.store import schema as s
+from tests.patience import wait_until
 
 _ADA: Final = Actor("ada", "operator", Role.OPERATOR)
 _PROCESS: Final = """
@@ -65,13 +66,6 @@ def _another(does: str, database: str, *arguments: str) -> Iterator[subprocess.P
 def _committing(database: str, import_id: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Another process that has begun a commit."""
     return _another(_COMMITS, database, import_id)
-
-
-def _soon(holds: Callable[[], bool], seconds: float = _SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def _taken_over(take_over: Callable[[], object]) -> None:
@@ -144,7 +138,7 @@ def test_the_operation_of_a_killed_process_has_ended_before_its_lease_has_run_ou
         assert store.operations.get(operation.id).state is OperationState.RUNNING
         process.send_signal(signal.SIGKILL)
         process.wait()
-        _soon(lambda: store.operations.get(operation.id).has_ended)
+        wait_until(lambda: store.operations.get(operation.id).has_ended, _SECONDS)
     failure = store.operations.get(operation.id).failure
     assert failure is not None
     assert failure.reason == Reason.OPERATION_ABORTED
@@ -196,7 +190,7 @@ def test_another_process_makes_the_calls_of_one_that_was_killed(database: str) -
         until = store.database.fetch("SELECT lease_until FROM sender")[0][0]
         process.send_signal(signal.SIGKILL)
         process.wait()
-        _soon(lambda: store.webhooks.take_lease(lease))
+        wait_until(lambda: store.webhooks.take_lease(lease), _SECONDS)
     assert s.to_millis(now()) < until
     store.close()
 
