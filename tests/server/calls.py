@@ -130,10 +130,9 @@ def read_until_ping_is_answered(connection: socket.socket) -> None:
                 return
 
 
-def check_health(served: Served, timeout: float = 10.0) -> int:
-    return int(
-        health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout).status
-    )
+def check_health(served: Served, service: str = "", timeout: float = 60.0) -> int:
+    request = health_pb2.HealthCheckRequest(service=service)
+    return int(health_pb2_grpc.HealthStub(served.channel).Check(request, timeout=timeout).status)
 
 
 def outcome_of(served: Served, method: str, request: Message, who: str) -> HashHubError | None:

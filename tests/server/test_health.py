@@ -14,23 +14,15 @@ from hashhub.hub.health import Need
 from hashhub.server.health import NEEDS, Health
 from hashhub.server.servicers import FILES
 from tests.patience import wait_until
+from tests.server.calls import check_health
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Serve, Served
+    from tests.server.conftest import Serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 QUERY = v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=bytes(16))])
 MATCH = v1.MatchHashesRequest(query=QUERY, options=v1.MatchOptions(policy="any"))
-
-
-def told(served: Served, service: str) -> int:
-    check = served.channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        health_pb2.HealthCheckRequest.SerializeToString,
-        health_pb2.HealthCheckResponse.FromString,
-    )
-    return int(check(health_pb2.HealthCheckRequest(service=service), timeout=30).status)
 
 
 def test_every_service_says_what_it_needs() -> None:
@@ -61,12 +53,12 @@ def test_a_database_that_hangs_is_away_and_probes_do_not_wait_for_it(
         return revision()
 
     monkeypatch.setattr(served.hub.store, "revision", hang)
-    wait_until(lambda: looks and told(served, "") == NOT_SERVING)  # a look before may have been slow, too
+    wait_until(lambda: looks and check_health(served, "") == NOT_SERVING)  # a look before may have been slow, too
     for _ in range(50):
-        assert told(served, "hashhub.v1.HistoryService") == NOT_SERVING
+        assert check_health(served, "hashhub.v1.HistoryService") == NOT_SERVING
     assert len(looks) == 1, "a probe asks nobody"
     come_back.set()
-    wait_until(lambda: told(served, "") == SERVING)
+    wait_until(lambda: check_health(served, "") == SERVING)
 
 
 def test_a_matcher_that_is_behind_does_not_answer_and_others_do(
@@ -76,11 +68,11 @@ def test_a_matcher_that_is_behind_does_not_answer_and_others_do(
     monkeypatch.setattr("hashhub.hub.health.STALE_SECONDS", -0.4)  # with twice the interval of 0.2 s: at once
     monkeypatch.setattr(served.hub.follower, "catch_up", lambda: 0)
     served.hub.follower.thread._work = lambda: None
-    wait_until(lambda: told(served, "hashhub.v1.MatchService") == NOT_SERVING)
+    wait_until(lambda: check_health(served, "hashhub.v1.MatchService") == NOT_SERVING)
     with pytest.raises(Unavailable) as caught:
         served.call("MatchService/MatchHashes", MATCH, v1.MatchHashesResponse)
     assert caught.value.reason is Reason.MATCHER_NOT_READY
-    assert told(served, "hashhub.v1.HistoryService") == SERVING
+    assert check_health(served, "hashhub.v1.HistoryService") == SERVING
 
 
 def test_a_write_that_did_not_fit_is_told_until_one_fits(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,16 +88,16 @@ def test_a_write_that_did_not_fit_is_told_until_one_fits(serve_hub: Serve, monke
         raise LimitExceeded("the disk is full", reason=Reason.DISK_FULL)
 
     monkeypatch.setattr(database.writer, "begin", full)
-    assert told(served, "hashhub.v1.ContributionService") == SERVING, "nobody has tried to write yet"
+    assert check_health(served, "hashhub.v1.ContributionService") == SERVING, "nobody has tried to write yet"
     with pytest.raises(LimitExceeded):
         served.new_contributor("nowhere")
-    wait_until(lambda: told(served, "hashhub.v1.ContributionService") == NOT_SERVING)
-    assert told(served, "hashhub.v1.ReviewService") == NOT_SERVING
-    assert told(served, "hashhub.v1.MatchService") == SERVING
-    assert told(served, "") == SERVING
+    wait_until(lambda: check_health(served, "hashhub.v1.ContributionService") == NOT_SERVING)
+    assert check_health(served, "hashhub.v1.ReviewService") == NOT_SERVING
+    assert check_health(served, "hashhub.v1.MatchService") == SERVING
+    assert check_health(served, "") == SERVING
     served.call("MatchService/MatchHashes", MATCH, v1.MatchHashesResponse)
     monkeypatch.setattr(database.writer, "begin", begin)
-    wait_until(lambda: told(served, "hashhub.v1.ContributionService") == SERVING)
+    wait_until(lambda: check_health(served, "hashhub.v1.ContributionService") == SERVING)
     served.new_contributor("somewhere")
 
 

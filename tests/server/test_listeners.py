@@ -41,6 +41,7 @@ from hashhub.server.metrics import Metrics
 from hashhub.server.pipeline import Envelope, FailureLog, Method, Pipeline
 from tests.hub.receiving import admit, mirroring
 from tests.patience import wait_until
+from tests.server.calls import check_health
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -78,15 +79,6 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Served], Gatekee
     yield hold
     for one in made:
         one.release.set()
-
-
-def _health(served: Served, service: str = "") -> int:
-    check = served.channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        health_pb2.HealthCheckRequest.SerializeToString,
-        health_pb2.HealthCheckResponse.FromString,
-    )
-    return int(check(health_pb2.HealthCheckRequest(service=service), timeout=30).status)
 
 
 def test_errors_arrive_as_what_they_were(served: Served) -> None:
@@ -168,7 +160,7 @@ def test_a_call_over_grpc_keeps_no_place_on_its_connection(
             with contextlib.suppress(grpc.RpcError):
                 next(answers)
             answers.cancel()
-        wait_until(lambda: _health(served) == health_pb2.HealthCheckResponse.SERVING)
+        wait_until(lambda: check_health(served) == health_pb2.HealthCheckResponse.SERVING)
     finally:
         gc.enable()
 
@@ -332,7 +324,7 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
             served.call(*GET)
         assert caught.value.reason is Reason.TOO_MANY_REQUESTS
         assert caught.value.retry_after
-        assert _health(served) == health_pb2.HealthCheckResponse.SERVING
+        assert check_health(served) == health_pb2.HealthCheckResponse.SERVING
         gate.release.set()
         assert all(w.result(60).display_name == "Home" for w in waiting)
     wait_until(lambda: sum(served.doors.pipeline.limiters["calls"].depth) == 0)
@@ -444,7 +436,7 @@ def test_a_call_that_does_not_end_is_cut_off(serve_hub: Serve, slow: Callable[[S
 def test_health_waits_for_the_matcher(serve_hub: Serve) -> None:
     served = serve_hub(start=False)
     for service in ("", "hashhub.v1.MatchService"):
-        assert _health(served, service) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert check_health(served, service) == health_pb2.HealthCheckResponse.NOT_SERVING
     query = v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=bytes(16))])
     request = v1.MatchHashesRequest(query=query, options=v1.MatchOptions(policy="any"))
     with pytest.raises(Unavailable) as caught:
@@ -459,7 +451,7 @@ def test_health_waits_for_the_matcher(serve_hub: Serve) -> None:
     assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
     served.hub.start()
     assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
-    assert _health(served, "hashhub.v1.MatchService") == health_pb2.HealthCheckResponse.SERVING
+    assert check_health(served, "hashhub.v1.MatchService") == health_pb2.HealthCheckResponse.SERVING
     served.doors.close()
     assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
 

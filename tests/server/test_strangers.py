@@ -256,7 +256,7 @@ def test_reflection_that_takes_no_answer_stops_no_probe(served: Served) -> None:
     with begin_http2(served, no_window, b"".join(calls)):
         wait_until(lambda: sum(served.doors.probes.open_calls.values()) >= 200)
         for _ in range(3):
-            assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
+            assert check_health(served) == health_pb2.HealthCheckResponse.SERVING
     wait_until(lambda: not served.doors.probes.open_calls)
 
 
@@ -285,7 +285,7 @@ def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
             thread.start()
         try:
             wait_until(lambda: sum(served.doors.probes.open_calls.values()) >= 200)
-            assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
+            assert check_health(served) == health_pb2.HealthCheckResponse.SERVING
         finally:
             over.set()
             with contextlib.suppress(OSError):
@@ -307,7 +307,7 @@ def test_each_connection_has_its_part_of_the_probes(serve_hub: Serve, monkeypatc
     with begin_http2(served, no_window, b"".join(calls)):
         wait_until(lambda: sum(probes.open_calls.values()) == 64)
         for _ in range(3):
-            assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
+            assert check_health(served) == health_pb2.HealthCheckResponse.SERVING
     wait_until(lambda: not probes.open_calls)
 
 
