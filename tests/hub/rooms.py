@@ -94,6 +94,14 @@ class Room(Desk):
         (conflict,) = self.conflicts(who, **wanted)
         return conflict
 
+    def contradict(self, left: str = "csam", right: str = "harmless", **fields: Any) -> Conflict:
+        """Let alpha/list and beta/list state these values of one file, and return the conflict."""
+        self.set("alpha/list")
+        self.set("beta/list")
+        self.state("alpha/list", 1, left, **fields)
+        self.state("beta/list", 1, right, **fields)
+        return self.only()
+
     def entry(self, name: str) -> Entry:
         (entry,) = self.entries(name, EntryState.ACTIVE)
         return entry

@@ -34,11 +34,7 @@ from tests.hub.rooms import Room
 
 
 def test_a_conflict_ends_with_a_statement_and_comes_back_with_it(any_room: Room) -> None:
-    any_room.set("alpha/list")
-    any_room.set("beta/list")
-    any_room.state("alpha/list", 1, "csam")
-    any_room.state("beta/list", 1, "harmless")
-    before = any_room.only()
+    before = any_room.contradict()
     entry = any_room.withdraw("beta/list")
     assert any_room.conflicts() == []
     ended = any_room.only(states=[ConflictState.ENDED])
@@ -52,10 +48,7 @@ def test_a_conflict_ends_with_a_statement_and_comes_back_with_it(any_room: Room)
 
 
 def test_a_correction_ends_it_and_the_list_says_so(room: Room) -> None:
-    room.set("alpha/list")
-    room.set("beta/list")
-    room.state("alpha/list", 1, "infant")
-    room.state("beta/list", 1, "teen")
+    room.contradict("infant", "teen")
     room.state("beta/list", 1, "prepubescent")
     ended = room.only(states=[ConflictState.ENDED])
     assert (ended.ended_by, ended.ended_side) == ("SUPERSEDED", "beta/list")
@@ -64,11 +57,7 @@ def test_a_correction_ends_it_and_the_list_says_so(room: Room) -> None:
 
 def test_a_resolution_stands_until_its_ground_changes(any_room: Room) -> None:
     desk = any_room
-    desk.set("alpha/list")
-    desk.set("beta/list")
-    desk.state("alpha/list", 1, "infant")
-    desk.state("beta/list", 1, "teen")
-    name = desk.only().name
+    name = desk.contradict("infant", "teen").name
     resolved = desk.hub.conflicts.resolve(OPERATOR, name, ConflictReason.LEFT_STANDING, "criteria differ")
     assert resolved.state is ConflictState.RESOLVED
     (said_,) = resolved.resolutions
@@ -102,11 +91,7 @@ def test_a_resolution_stands_until_its_ground_changes(any_room: Room) -> None:
 
 
 def test_another_digest_is_another_ground(room: Room) -> None:
-    room.set("alpha/list")
-    room.set("beta/list")
-    room.state("alpha/list", 1, "infant", algorithms=("MD5",))
-    room.state("beta/list", 1, "teen", algorithms=("MD5",))
-    name = room.only().name
+    name = room.contradict("infant", "teen", algorithms=("MD5",)).name
     room.hub.conflicts.resolve(OPERATOR, name, ConflictReason.NOT_THE_SAME_ITEM, "looked at both")
     room.contribute("beta/list", item(1, value="teen", external_id="x1", algorithms=("MD5", "SHA1")))
     room.look()
@@ -125,11 +110,7 @@ def test_several_digests_in_common_are_one_conflict(room: Room) -> None:
 
 def test_an_erased_entry_ends_it_and_leaves_no_digest(any_room: Room) -> None:
     desk = any_room
-    desk.set("alpha/list")
-    desk.set("beta/list")
-    desk.state("alpha/list", 1, "csam")
-    desk.state("beta/list", 1, "harmless")
-    name = desk.only().name
+    name = desk.contradict().name
     desk.hub.conflicts.resolve(writer("beta"), name, ConflictReason.DECIDED_FOR, "case 7", decided_for="beta")
     entry = desk.entry("beta/list")
     desk.hub.entries.erase(OPERATOR, "beta", "list", entry.id)
@@ -225,11 +206,7 @@ def test_a_commit_tells_nothing_of_what_others_hold(room: Room) -> None:
 
 
 def test_others_withdrawn_statements_do_not_go_out_again(room: Room) -> None:
-    room.set("alpha/list")
-    room.set("beta/list")
-    room.state("alpha/list", 1, "csam")
-    room.state("beta/list", 1, "harmless")
-    name = room.only().name
+    name = room.contradict().name
     room.withdraw("beta/list", WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
     told = room.hub.conflicts.get(writer("alpha"), name)
     assert (told.left.statements[0].value, told.right.statements) == ("csam", ())
@@ -266,11 +243,7 @@ def test_one_is_in_the_queue_of_whom_it_was_given_to(any_room: Room) -> None:
 
 def test_what_people_say_is_told_to_whom_it_concerns(room: Room) -> None:
     desk = room
-    desk.set("alpha/list")
-    desk.set("beta/list")
-    desk.state("alpha/list", 1, "csam")
-    desk.state("beta/list", 1, "harmless")
-    name = desk.only().name
+    name = desk.contradict().name
     alpha, beta = writer("alpha"), writer("beta")
     conflicts = desk.hub.conflicts
     assert conflicts.resolve(alpha, name, ConflictReason.LEFT_STANDING, "ours").state is ConflictState.OPEN
@@ -330,11 +303,7 @@ def test_what_people_say_is_told_to_whom_it_concerns(room: Room) -> None:
 
 
 def test_a_partys_views_are_bounded_and_close_nothing(room: Room) -> None:
-    room.set("alpha/list")
-    room.set("beta/list")
-    room.state("alpha/list", 1, "csam")
-    room.state("beta/list", 1, "harmless")
-    name = room.only().name
+    name = room.contradict().name
     for number in range(20):
         room.hub.conflicts.resolve(writer("beta"), name, ConflictReason.OTHER, f"view {number}")
     with pytest.raises(FailedPrecondition, match="20 times"):
@@ -348,10 +317,7 @@ def test_a_partys_views_are_bounded_and_close_nothing(room: Room) -> None:
 
 def test_severity_follows_reliability_at_once(any_room: Room) -> None:
     desk = any_room
-    desk.set("alpha/list")
-    desk.set("beta/list")
-    desk.state("alpha/list", 1, "csam")
-    desk.state("beta/list", 1, "harmless")
+    desk.contradict()
     for reliability, severity in (("A", "HIGH"), ("D", "MEDIUM"), ("F", "LOW"), ("C", "HIGH")):
         beta = desk.hub.contributors.get(OPERATOR, "beta")
         changed = msgspec.structs.replace(beta, reliability=Reliability(reliability))
