@@ -280,7 +280,8 @@ def toml_in(directory: Path, field: str) -> Iterator[tuple[str, bytes]]:
     if not directory.is_dir():
         raise InvalidArgument.field(field, f"{name!r} is no directory; name one that holds *.toml files", "NOT_FOUND")
     try:
-        yield from ((f.name, f.read_bytes()) for f in sorted(directory.glob("*.toml")))
+        files = sorted(f for f in directory.iterdir() if f.suffix == ".toml")  # glob passes over what it cannot list
+        yield from ((f.name, f.read_bytes()) for f in files)
     except OSError as e:
         raise InvalidArgument.field(field, f"cannot read {name!r}: {e.strerror}", "UNREADABLE") from e
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -293,6 +296,15 @@ def scheme_file(value: str = "", **changes: str) -> str:
     return text + "\n" + (value or '[values.1]\ntitle = "One"\ndimensions = { verdict = "csam", age_band = "<18" }\n')
 
 
+def _without(refused: Path, function: Any) -> Any:
+    def listed(path: Any = ".") -> Any:
+        if Path(path) == refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return function(path)
+
+    return listed
+
+
 class TestSchemeFiles:
     def test_a_new_scheme_needs_no_code(self, tmp_path: Path) -> None:
         (tmp_path / "mine.toml").write_text(scheme_file())
@@ -354,6 +366,13 @@ class TestSchemeFiles:
         (tmp_path / "again.toml").write_text(scheme_file(id="vic-us", version="2.0"))
         with pytest.raises(InvalidArgument, match=r"vic-us@2\.0 is defined twice"):
             schemes.load(tmp_path)
+
+    def test_a_directory_that_cannot_be_listed_is_refused(self, tmp_path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("listdir", "scandir"):
+                patch.setattr(os, name, _without(tmp_path, getattr(os, name)))
+            with pytest.raises(InvalidArgument, match="cannot read"):
+                schemes.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiti
 
 def _find_newer(counts: QuotaCounts) -> None:
     assert counts.held("newer", "calls") == 1, "it is in the memory of all again"
-    assert counts.owed("one", "media_seconds", 0.0) > 0, "as the first"
+    assert counts.debt("one", "media_seconds", 0.0) > 0, "as the first"
 
 
 def _take_beyond(counts: QuotaCounts) -> None:
