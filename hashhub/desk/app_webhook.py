@@ -57,7 +57,7 @@ class AppUrl:
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
     def __call__(self, rechecked: FollowUp) -> None:
-        """Tell it. Raises Unavailable unless it answers with 200 to 299 within 10 seconds."""
+        """Tell it. Raises Unavailable unless it answers with 200 to 299, and when 10 seconds pass without a byte."""
         body = msgspec.json.encode({"type": "upload.rechecked", "timestamp": rechecked.time, "data": rechecked})
         # The same however often this is told, and another where an upload turns out to be something else later.
         message, timestamp = f"msg_{hashlib.sha256(body).hexdigest()[:32]}", str(int(time.time()))
