@@ -32,6 +32,7 @@ import hashhub
 from hashhub.hashing import pool
 from hashhub.store import Store
 from tests import statements
+from tests.examples import examples
 from tests.leftovers import clean_up_after_this_process
 from tests.templates import Templates
 from tests.warm import Warm
@@ -42,7 +43,9 @@ _SHARED: dict[str, Any] = {
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 }
 settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)
-settings.register_profile("quick", max_examples=25, derandomize=True, print_blob=True, **_SHARED)
+settings.register_profile(
+    "quick", max_examples=examples(100), stateful_step_count=25, derandomize=True, print_blob=True, **_SHARED
+)
 settings.register_profile("dev", max_examples=500, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "180")  # a first start reads it from a disk that is busy
@@ -95,9 +98,10 @@ _STARTING: Final = re.compile(
 )
 _STARTED: Final = frozenset({"warmed", "serve_hub", "bucket_store"})
 _MEASURING: Final = frozenset(
-    {"tracemalloc", "perf_counter", "monotonic", "sleep", "process_time", "thread_time", "getrusage"}
+    {"tracemalloc", "perf_counter", "monotonic", "sleep", "process_time", "thread_time", "getrusage", "longest_wait"}
+    | {"in_new_process"}
 )
-_CASES: Final = 12  # of one test function that has a directory for each of them
+_CASES: Final = 6  # of one test function that has a directory for each of them
 
 
 @functools.cache

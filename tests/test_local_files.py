@@ -182,7 +182,17 @@ class TestMechanism:
 _FREE: Final = frozenset(  # what these rename or write are files of their own, in directories of their own
     f"{name}.py"
     for name in (
-        *("local_files", "places", "vault", "snapshot", "reconcile/work", "child", "apart", "housekeeping", "backup"),
+        *(
+            "local_files",
+            "places",
+            "vault",
+            "snapshot",
+            "reconcile/work",
+            "child",
+            "child_job",
+            "housekeeping",
+            "backup",
+        ),
         *("hub/__init__", "extract", "examiner", "database_copy", "trial", "kernel_cache"),
     )
 )

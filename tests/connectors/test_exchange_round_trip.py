@@ -18,6 +18,7 @@ from hashhub_connectors.misp import MISP, MISPWriter
 from hashhub_connectors.stix import STIX, STIXWriter
 from hashhub_connectors.stopncii import StopNCII, StopNCIIWriter
 from hashhub_connectors.threatexchange import ThreatExchange, ThreatExchangeCSVWriter, ThreatExchangeWriter
+from tests.examples import examples
 
 KNOWN = known_schemes()
 REGISTRY = schemes.load()
@@ -97,7 +98,7 @@ PAIRS: list[tuple[Writer, Connector]] = [
     ids=lambda one: str(getattr(one, "name", one)),
 )
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_what_is_written_reads_back_minus_exactly_the_losses(
     data: st.DataObject, writer: Writer, connector: Connector, purpose: Purpose
 ) -> None:

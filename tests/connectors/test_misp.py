@@ -29,6 +29,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import misp
 from hashhub_connectors.misp import MISP, TEMPLATE, MISPWriter
+from tests.examples import examples
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"
@@ -323,7 +324,7 @@ RELATIONS = ["external-id", "extra", "quality", "media-size", "expire-time", "vi
 
 
 @given(JSON, st.sampled_from(RELATIONS), st.sampled_from(["Tag", "Sighting", "deleted", "value", "uuid"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_whatever_stands_in_our_object_is_read_or_told(value: object, relation: str, field: str) -> None:
     odd = [attribute("text", value, relation), {**attribute("md5", MD5, "md5"), field: value}]
     (item,) = read({"Event": file(*odd, template_uuid=str(TEMPLATE))})

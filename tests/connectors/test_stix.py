@@ -30,6 +30,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import stix
 from hashhub_connectors.stix import EXTENSION, STIX, STIXWriter
+from tests.examples import examples
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"
@@ -364,7 +365,7 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.
         ]
     ),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_whatever_stands_in_our_extension_is_read_or_told(value: object, field: str) -> None:
     (item,) = read({**FILE, "extensions": {EXTENSION: {field: value}}})
     assert isinstance(item, Record | Reject)

@@ -19,6 +19,7 @@ from hashhub.testing.connectors import Trickle
 from hashhub_connectors import vics
 from hashhub_connectors.source import JSONReader
 from hashhub_connectors.vics import VICS
+from tests.examples import examples
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"
@@ -527,7 +528,7 @@ def test_any_json_gives_one_answer_for_each_item(items: list[Any]) -> None:
     assert len({f.position for f in results}) == len(results)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(media, max_size=6), st.integers(1, 40), st.integers(20, 400))
 def test_the_window_never_shows(items: list[Any], step: int, limit: int) -> None:
     """A window of any size, even one smaller than every value, gives the same result: large values are walked

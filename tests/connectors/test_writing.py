@@ -31,6 +31,7 @@ from hashhub.model import (
 )
 from hashhub.testing.writers import TEXTS, as_withdrawn, check_round_trip, known_schemes, written
 from hashhub_connectors.csv_writer import own_mapping
+from tests.examples import examples
 
 KNOWN = known_schemes()
 TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -143,7 +144,7 @@ def _entries(draw: st.DrawFn) -> list[Entry]:
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(entries=_entries())
 def test_the_round_trip_loses_exactly_what_is_named(pair: str, entries: list[Entry]) -> None:
     scheme, options = PAIRS[pair]

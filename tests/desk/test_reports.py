@@ -42,6 +42,7 @@ from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hashes import ALGORITHMS, Hash, is_exact
 from hashhub.hook import Action
 from hashhub.model import ReasonLine, Verdict
+from tests.examples import examples
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("cybertip.xsd"))
 GOLDEN = Path(__file__).with_name("golden")
@@ -118,7 +119,7 @@ drafts = st.builds(
 
 class TestNCMEC:
     @given(draft=drafts)
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     def test_it_is_valid_and_in_order_whatever_the_record_holds(self, draft: Draft) -> None:
         rendered = render(draft, Recipient.NCMEC)
         assert len(rendered.files) == 1 + len(draft.files)
@@ -169,7 +170,7 @@ def _leaves(rendered: RenderedReport) -> str:
 
 
 @given(draft=drafts, recipient=st.sampled_from(Recipient))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_whatever_is_said_stands_in_the_report_or_is_named_as_left_out(draft: Draft, recipient: Recipient) -> None:
     rendered = render(draft, recipient)
     dropped = {d.path for d in rendered.dropped}
@@ -215,7 +216,7 @@ def _strings(value: Any) -> list[str]:
 
 
 @given(draft=drafts)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_canada_gets_addresses_and_nothing_else(draft: Draft) -> None:
     [content] = render(draft, Recipient.C3P).files.values()
     value = json.loads(content)

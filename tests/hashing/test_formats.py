@@ -21,6 +21,7 @@ from hashhub.hashing.boxes import check_boxes
 from hashhub.hashing.coverage import coverage
 from hashhub.hashing.structure import media_type_of
 from hashhub.model import TURNS, Effort
+from tests.examples import examples
 from tests.hashing.assets import MP4, animated, box, encoded, exif, files, scene, with_size
 
 FRAMES = {"mpo", "png-animated", "gif-animated", "webp-animated", "tiff-pages", "tiff-pages-lzw", "heic-pictures"} | {
@@ -185,7 +186,7 @@ class TestDamaged:
         assert refused(bytes(data)).reason is Reason.UNREADABLE_MEDIA
 
     @given(st.binary(max_size=300))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     def test_any_boxes_end(self, content: bytes) -> None:
         with suppress(LimitExceeded, ValueError, IndexError):
             check_boxes(box(b"ftyp", b"heic\0\0\0\0") + box(b"meta", b"\0\0\0\0" + content) + content, Limits(), HEVC)

@@ -37,6 +37,7 @@ from hashhub.hashing.decoding import load_decoders, sample
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import TURNS, Effort
 from hashhub.testing.pictures import picture
+from tests.examples import examples
 
 
 @cache
@@ -135,7 +136,7 @@ class TestHashes:
         assert hash_media(Trickle(files()["image/webp"])) == hash_media(files()["image/webp"])
 
     @given(st.sets(st.sampled_from([*DIGEST_ALGORITHMS, *PERCEPTUAL_ALGORITHMS])))
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=examples(20), deadline=None)
     def test_only_what_was_asked_for_is_computed(self, wanted: set[str]) -> None:
         media = hash_media(files()["image/jpeg"], algorithms=wanted)
         assert {h.algorithm for h in media.hashes} == wanted
@@ -246,7 +247,7 @@ class TestUnreadable:
         assert caught.value.reason is Reason.UNREADABLE_MEDIA
 
     @given(st.binary(max_size=200))
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=examples(300), deadline=None)
     def test_any_bytes_give_hashes_or_an_error_of_the_family(self, data: bytes) -> None:
         with suppress(HashHubError):
             assert isinstance(hash_media(data), MediaHashes)
@@ -258,7 +259,7 @@ class TestUnreadable:
         ),
         st.floats(0.05, 1),
     )
-    @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_any_damage_gives_hashes_or_an_error_of_the_family(
         self, media_type: str, patches: list[tuple[float, bytes]], share: float
     ) -> None:

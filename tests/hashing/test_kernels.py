@@ -20,6 +20,7 @@ from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq
 from hashhub.hashing.perceptual import resized
 from hashhub.hashing.pool import MediaPool
 from hashhub.model import TURNS, Effort
+from tests.examples import examples
 
 SIZES = ((32, 32), (9, 8))
 
@@ -38,7 +39,7 @@ def test_this_pillow_resizes_as_the_kernels_do() -> None:
     assert kernels.agrees_with_pillow()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 2**32), st.booleans())
 def test_grey_and_its_small_sizes_are_pillows(width: int, height: int, seed: int, extreme: bool) -> None:
     assert compiled.load()
@@ -71,7 +72,7 @@ def test_odd_sizes_are_pillows(size: tuple[int, int]) -> None:
     assert resized(np.asarray(grey), 9, 8).tobytes() == grey.resize((9, 8)).tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(5, 500), st.integers(5, 500), st.integers(0, 2**32), st.booleans())
 def test_pdq_is_numpys(width: int, height: int, seed: int, extreme: bool) -> None:
     assert compiled.load()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bench.reference_hashes import COUNT, MIRRORS, RECORDED, fingerprint, mirrored, picture, recorded
 from hashhub.hashing import compiled
 from hashhub.hashing.pdq import compute, compute_with_numpy
+from tests.examples import examples
 
 UPRIGHT = (False, False)
 PARTS = 8
@@ -63,7 +64,7 @@ def assert_near(ours: tuple[int, int], theirs: tuple[int, int]) -> None:
 SIDES = st.one_of(st.sampled_from([4, 5, 63, 64, 65, 128, 129, 256, 257]), st.integers(1, 400))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(SIDES, SIDES, st.integers(0, 2**32), st.sampled_from([0, 3, 255]))
 def test_a_mirrored_form_is_the_hash_of_the_mirrored_pixels(width: int, height: int, seed: int, contrast: int) -> None:
     rng = np.random.default_rng(seed)
@@ -76,7 +77,7 @@ def test_a_mirrored_form_is_the_hash_of_the_mirrored_pixels(width: int, height: 
         assert compute(pixels, [mirror])[mirror] == hashed[mirror], "whatever else is asked for"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     SIDES,
     st.one_of(SIDES, st.integers(500, 2500)),

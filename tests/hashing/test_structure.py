@@ -20,6 +20,7 @@ from hashhub.errors import LimitExceeded, Reason
 from hashhub.hashing import Limits, hash_media
 from hashhub.hashing.structure import scan_count
 from hashhub.testing.pictures import picture
+from tests.examples import examples
 
 MANY = 10_000_000  # bytes of what is repeated
 
@@ -101,7 +102,7 @@ class TestScans:
         assert scan_count(progressive() + with_scans(100), 0, Limits()) == 10
 
     @given(st.integers(0, 2**32), st.integers(1, 12))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     def test_no_damage_hides_scans_from_the_count(self, seed: int, damages: int) -> None:
         """Filling, stray bytes, restart markers and stuffed bytes go wherever decoders pass over them."""
         rng = random.Random(seed)

@@ -35,6 +35,7 @@ from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MAX_HASHES_PER_QUERY, TURNS, Effort
 from hashhub.testing.pictures import picture
 from tests import screens
+from tests.examples import examples
 
 UPRIGHT = (False, False)
 WITHIN = 31
@@ -270,7 +271,7 @@ def test_scenes_are_the_same_each_time_and_templates_of_the_halves_are_apart() -
         assert once.tobytes() == again.tobytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_the_heaviest_rectangle_and_the_shares_of_ground_are_those_of_adding_up_everything(
     rows: int, columns: int, seed: int

@@ -27,6 +27,7 @@ from hashhub.hook.clamd import IncomingCommands, SizeLimitError
 from hashhub.hook.clamd_chain import Chain
 from hashhub.hook.core import Upload
 from hashhub.hook.settings import ClamdSettings
+from tests.examples import examples
 from tests.hook.clamd_parts import (
     CLEAN,
     DOUBTED,
@@ -384,7 +385,7 @@ def test_an_upload_whose_client_has_left_is_decided_over(settings: Settings) -> 
     assert recorded == ["BLOCK"]  # closing the door waits for it
 
 
-@settings_of_hypothesis(max_examples=200, deadline=None)
+@settings_of_hypothesis(max_examples=examples(200), deadline=None)
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=50), max_size=20),
     cuts=st.lists(st.integers(1, 40), min_size=1, max_size=20),

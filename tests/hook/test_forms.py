@@ -20,6 +20,7 @@ from hashhub.hook.hashing import PIECE_BYTES, UploadBytes
 from hashhub.hook.settings import AppSettings, HookSettings
 from hashhub.model import Verdict
 from hashhub.senders import ByteBudget
+from tests.examples import examples
 from tests.hook.web import BOUNDARY, FORM_TYPE, File, form
 
 JPEG = b"\xff\xd8\xff\xe0 not text \x00" * 40
@@ -115,7 +116,7 @@ _NEARLY = (b"\r", b"\n", b"\r\n", b"-", b"\r\n--", _MARKER[:-1], b"\r\n" + _MARK
 
 @given(st.lists(st.sampled_from(_NEARLY), max_size=8).map(b"".join), st.integers(1, 90))
 @example(b"x" * 60 + b"\r\n" + _MARKER[:-1] + b"x" * 60, 61)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_what_is_nearly_the_boundary_belongs_to_the_file_however_it_is_cut(content: bytes, cut: int) -> None:
     body = form(File("a", "a.jpg", b"\xff" + content))
     assert seen(body, cut) == seen(body, len(body)) == (400 if _MARKER in content else [b"\xff" + content])
@@ -305,7 +306,7 @@ def read_of(read: Callable[[Any], Any], given: bytes | str) -> Any:
 @example("-")
 @example("a--a")
 @example("----WebKitFormBoundary7MA4YWxkTrZu0gW")
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 def test_a_boundary_that_ends_as_it_begins_is_refused_whatever_it_is(boundary: str) -> None:
     marker = f"--{boundary}"
     is_refused = any(marker.startswith(marker[start:]) for start in range(1, len(marker)))
@@ -411,7 +412,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(bodies(), st.integers(1, 90))
 def test_a_form_is_read_or_refused_alike_however_it_is_cut(body: bytes, cut: int) -> None:
     assert seen(body, cut) == seen(body, len(body) or 1)
@@ -434,7 +435,7 @@ def parts_by_python_multipart(body: bytes) -> list[bytes]:
     return parts
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(bodies())
 @example(form(File("a", "a.jpg", JPEG), File("e", "e.jpg", b"\r\n"), File("t", None, b"", None)))
 def test_each_part_that_python_multipart_reads_is_a_file_or_text(body: bytes) -> None:
@@ -449,7 +450,7 @@ def test_each_part_that_python_multipart_reads_is_a_file_or_text(body: bytes) ->
     assert all(part.isascii() and b"\0" not in part for part in others)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(bodies())
 @example(form(File("a", "a.jpg", JPEG + b"\n--" + BOUNDARY + b"\n" + JPEG)))
 def test_no_parser_sees_a_file_that_was_not_decided_over(body: bytes) -> None:
@@ -481,7 +482,7 @@ def _inner(field: str) -> bytes:
     return b"\r\n" + form(File(field, "a.jpg", JPEG), boundary=b"c")
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(headers("multipart/form-data", f"boundary={B}"), headers("form-data", 'name="a"'))
 @example(f'multipart/form-data; x="\\\\"; boundary={B}; y="; boundary=c; z="', 'form-data; name="a"')
 @example(FORM_TYPE, 'form-data; name="a"; x="\\\\"; y="; name=picture; filename=f; z="')

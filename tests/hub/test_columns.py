@@ -38,6 +38,7 @@ from hashhub.store import FindingRun, trace_of
 from hashhub.store.comparison import Keys
 from hashhub.store.entry_codec import pack_hashes, unpack_hashes, unpack_reasons
 from hashhub.store.schema import ENTRY_STATES, to_millis
+from tests.examples import examples
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 from tests.hub.record_by_record import Model
 
@@ -149,7 +150,7 @@ def compare(desk: Desk, name: str, records: list[Record], *, replace: bool, has:
     assert written == model.new_entries()
 
 
-@settings(max_examples=150, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 @given(
     lists=st.lists(st.tuples(_LISTS, st.booleans(), st.sampled_from([True, False, None])), min_size=1, max_size=3),
     scheme=st.sampled_from(["vic-us", "vic-us", ""]),

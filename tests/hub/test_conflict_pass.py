@@ -30,6 +30,7 @@ from hashhub.model import (
 )
 from hashhub.store import Store
 from hashhub.trust.contradiction import contradictions, contradictory_digests, exact_digests, said, strength
+from tests.examples import examples
 from tests.hub.conftest import AUDITOR, OPERATOR, digest, item, writer
 from tests.hub.rooms import VALUES, Room, open_room
 
@@ -305,7 +306,7 @@ def _brute_force(store: Store, entries: list[Entry]) -> set[tuple[str, str, str,
     return conflicts
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(steps=st.lists(_STEP, min_size=1, max_size=14), piece=st.integers(1, 5))
 def test_all_conflicts_and_no_others(
     sqlite_directory: Path,

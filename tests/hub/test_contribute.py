@@ -28,6 +28,7 @@ from hashhub.model import (
     Verdict,
     WithdrawalReason,
 )
+from tests.examples import examples
 from tests.hub.conftest import OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, near, total, writer
 
 VIC = "vic-us"
@@ -134,7 +135,7 @@ _LISTS = st.lists(_items(), max_size=12)
 
 
 class TestConservation:
-    @settings(max_examples=40, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=examples(40), phases=[Phase.explicit, Phase.generate])
     @given(lists=st.lists(st.tuples(_LISTS, st.booleans()), min_size=1, max_size=3), batch=st.integers(1, 5))
     def test_every_item_becomes_exactly_one_thing(
         self, open_hub: Open, lists: list[tuple[list[Record | Reject], bool]], batch: int

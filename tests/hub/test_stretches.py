@@ -12,6 +12,7 @@ from hashhub import frames, hygiene
 from hashhub.answering.stretches import GAP_MS, MAX_RANGES, TOLERANCE_MS, ending_at, ranges
 from hashhub.hashes import Hash, distance
 from hashhub.model import TimeRange, VideoFrame
+from tests.examples import examples
 from tests.hub.test_videos import noisy, picture
 
 times = st.lists(st.tuples(st.integers(0, 400_000), st.integers(0, 400_000)), max_size=200)
@@ -22,7 +23,7 @@ def stretches(query: list[int], entry: list[int]) -> tuple[TimeRange, ...]:
 
 
 @given(times)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_stretches_begin_and_end_at_frames_that_agree(pairs: list[tuple[int, int]]) -> None:
     told = stretches([q for q, _ in pairs], [e for _, e in pairs])
     assert len(told) <= MAX_RANGES
@@ -37,7 +38,7 @@ def test_stretches_begin_and_end_at_frames_that_agree(pairs: list[tuple[int, int
 
 
 @given(st.integers(1, 4), st.integers(0, 50), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_planted_stretches_are_told(count: int, jitter: int, random: Random) -> None:
     """Cut out of one video and put into another in any order: each stretch is told, to the frame."""
     query, entry, planted = [], [], []
@@ -70,7 +71,7 @@ def test_a_still_scene_costs_no_more_than_its_bound() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32) | st.integers(0, 255).map(lambda b: bytes([b]) * 32))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_frames_match_as_hygiene_judges_pictures(digest: bytes) -> None:
     columns = frames.columns_of([VideoFrame(0, 100, digest)])
     by_hygiene = hygiene._suspicion("PDQ", digest) is None
@@ -110,7 +111,7 @@ def longest_ending(times: list[int], shown: list[list[int]]) -> int:
         st.tuples(st.integers(1, 4_000), st.lists(st.integers(0, 40_000), max_size=6)), min_size=1, max_size=40
     ).filter(lambda frames: bool(frames[-1][1]))
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_the_stretch_that_ends_now_is_the_longest_there_is(frames_shown: list[tuple[int, list[int]]]) -> None:
     times = np.cumsum([step for step, _ in frames_shown])
     shown = [sorted(own) for _, own in frames_shown]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.matcher import Matcher, state
 from hashhub.matcher.snapshot import Directory, Snapshot, SnapshotWriter
+from tests.examples import examples
 
 Digests = NDArray[np.uint8]
 
@@ -156,7 +157,7 @@ class LiveMatcher(RuleBasedStateMachine):
 
 
 TestLiveMatcher = LiveMatcher.TestCase
-TestLiveMatcher.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestLiveMatcher.settings = settings(max_examples=examples(30), stateful_step_count=25, deadline=None)
 
 
 class GatheredLog(LiveMatcher):

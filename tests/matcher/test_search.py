@@ -17,6 +17,7 @@ from hashhub.errors import InvalidArgument, Reason
 from hashhub.hashes import ALGORITHMS, Hash, distance
 from hashhub.matcher import Matcher, Matches, SearchEngine, index, kernels
 from hashhub.matcher.plan import SCAN_BELOW, ball, choose, layout_for, thresholds
+from tests.examples import examples
 
 Digests = NDArray[np.uint8]
 
@@ -159,7 +160,7 @@ def test_expected_candidates_are_what_random_digests_give() -> None:
 
 @pytest.mark.parametrize("bits", [64, 256])
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_pattern_of_differences_escapes_the_thresholds(bits: int, data: st.DataObject) -> None:
     """The pigeonhole argument itself: however r differences spread over the chunks, some table accepts."""
     radius = data.draw(st.integers(1, 48 if bits == 256 else 16))
@@ -403,7 +404,7 @@ def test_a_cluster_too_dense_for_the_tables_is_scanned_once() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), limit=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_limit_keeps_the_nearest_of_each_query(seed: int, limit: int) -> None:
     """Many equal distances, queries with and without matches."""
     rng = np.random.default_rng(seed)
@@ -435,7 +436,7 @@ def test_equal_prefixes_do_not_slow_down_or_break_anything() -> None:
     spread=st.sampled_from([2, 256]),
     threads=st.sampled_from([1, 2]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_sorting_is_numpy_unique(seed: int, count: int, words: int, spread: int, threads: int) -> None:
     rng = np.random.default_rng(seed)
     raw = rng.integers(0, spread, (count, 8 * words), dtype=np.uint8)
@@ -457,7 +458,7 @@ def test_sorting_is_numpy_unique(seed: int, count: int, words: int, spread: int,
     at_once=st.sampled_from([1, 7, 1 << 22]),
     has_dead=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_merging_is_numpy_unique(
     seed: int, counts: list[int], unsorted: int, words: int, spread: int, at_once: int, has_dead: bool
 ) -> None:

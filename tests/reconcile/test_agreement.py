@@ -36,6 +36,7 @@ from hashhub.reconcile.results import (
 )
 from hashhub.schemes.crosswalk import Relation
 from hashhub.schemes.dimensions import every_world, worlds
+from tests.examples import examples
 from tests.extracts import ListedEntry, ListedSet, write_extract
 from tests.reconcile.new_process import in_new_process
 
@@ -97,7 +98,7 @@ class TestAlpha:
         assert figure.alpha == pytest.approx(published, abs=0.0006)
         assert (figure.items, figure.contributors) == (11, 4)
 
-    @settings(max_examples=150)
+    @settings(max_examples=examples(150))
     @given(st.data(), st.sampled_from([("age_band", BANDS), ("act", ACTS)]), st.sampled_from([NOMINAL, ORDINAL]))
     def test_is_that_of_the_package_where_each_statement_is_one_value(
         self, data: st.DataObject, of: tuple[str, tuple[str, ...]], metric: str
@@ -123,7 +124,7 @@ class TestAlpha:
             )
         assert figure.alpha == pytest.approx(expected)
 
-    @settings(max_examples=80)
+    @settings(max_examples=examples(80))
     @given(
         st.dictionaries(
             st.tuples(st.integers(0, 8), st.integers(0, 4)),

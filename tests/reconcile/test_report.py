@@ -39,6 +39,7 @@ from hashhub.reconcile.results import (
     SuggestedRow,
 )
 from hashhub.schemes import Scheme, SchemeValue
+from tests.examples import examples
 from tests.extracts import ListedEntry, ListedSet, synthetic_digest, write_extract
 
 HOSTILE: Final = "<script>alert(1)</script>\"'&\x00\u202e</title></svg><img src=x onerror=alert(1)>"
@@ -207,7 +208,7 @@ class TestPage:
         assert "<script>alert(1)</script>" in hostile.text  # as a text
         assert not {"\x00", "\u202e"} & set(hostile.text)
 
-    @settings(max_examples=20)
+    @settings(max_examples=examples(20))
     @given(st.text(max_size=30))
     def test_any_text_stays_a_text(self, text: str) -> None:
         usual = Page(report.page(**everything())).elements
@@ -365,7 +366,7 @@ class TestCharts:
         st.lists(st.tuples(st.text(max_size=50), st.one_of(st.none(), st.floats(-3, 3))), max_size=8),
         st.lists(st.integers(0, 10**12), max_size=8),
     )
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     def test_what_is_drawn_is_sound_and_within_its_frame(
         self, rows: list[tuple[str, float | None]], counts: list[int]
     ) -> None:

@@ -26,6 +26,7 @@ from hashhub.reconcile.gaps import gaps
 from hashhub.reconcile.links import links
 from hashhub.reconcile.overlap import compute
 from hashhub.reconcile.results import Backend, By, Gap, Overlap
+from tests.examples import examples
 from tests.reconcile.new_process import in_new_process
 from tests.reconcile.small import Small, small_extract
 
@@ -112,7 +113,7 @@ def written(chosen: Sequence[Small], of: Mapping[str, Purpose] | None = None, **
         yield small_extract(Path(directory), chosen, JURISDICTIONS, of, **more)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(chosen=st.lists(entries, max_size=14), by=st.sampled_from(By), near=st.booleans())
 def test_overlap_is_what_a_comparison_of_all_pairs_finds(chosen: list[Small], by: By, near: bool, parts: int) -> None:
     for extract in written(chosen):
@@ -183,7 +184,7 @@ def test_overlap_on_ray_is_equal(tmp_path: Path, capfd: Any) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(chosen=st.lists(entries, max_size=14))
 def test_links_connect_what_all_pairs_connect(chosen: list[Small]) -> None:
     for extract in written(chosen):
@@ -260,7 +261,7 @@ def verdict_of(e: Small, of: Mapping[str, Purpose]) -> str:
     )
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(chosen=st.lists(entries, max_size=14), of=purposes, near=st.booleans())
 def test_gaps_are_what_all_pairs_leave(chosen: list[Small], of: dict[str, Purpose], near: bool) -> None:
     for extract in written(chosen, of):
@@ -394,7 +395,7 @@ def test_an_unread_iterator_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=40))
 def test_components(pairs: list[tuple[int, int]]) -> None:
     left = np.array([a for a, _ in pairs], np.int64)

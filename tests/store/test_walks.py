@@ -16,6 +16,7 @@ from hashhub.store import Store, TransitionCommand
 from hashhub.store.database import NO_ENTRY, Database, array_of
 from hashhub.store.drivers import locate
 from hashhub.store.schema import ACTIVE, QUARANTINED
+from tests.examples import examples
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_an_entry_that_is_moved_meanwhile_is_met_once(
     assert [item.entry_id for item in filled.holds.live_items("alpha", "list")] == [*released, *quarantined]
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     numbers=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
     digests=st.lists(st.binary(max_size=40), max_size=20),

@@ -14,6 +14,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.item import FieldKind
 from hashhub.model import Action, Flags, HashFault, Record, RecordReview, ReviewKind
+from tests.examples import examples
 
 _texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 _VALUES = {
@@ -37,7 +38,7 @@ _records = st.builds(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(records=st.lists(_records, max_size=8))
 def test_they_are_the_records_that_rows_are(records: list[Record]) -> None:
     sent = wire.columns_to_pb(records).SerializeToString()

@@ -65,6 +65,7 @@ from hashhub.model import (
     VideoFrame,
     VideoMatch,
 )
+from tests.examples import examples
 
 CONTRIBUTE = v1.Action.ACTION_CONTRIBUTE
 
@@ -395,7 +396,7 @@ ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Message], C
 
 
 @pytest.mark.parametrize("kind", ROUND_TRIPS)
-@settings(max_examples=40)  # twenty kinds of value
+@settings(max_examples=examples(40))  # twenty kinds of value
 @given(data=st.data())
 def test_the_wire_keeps_everything(kind: str, data: st.DataObject) -> None:
     values, to_pb, from_pb = ROUND_TRIPS[kind]
@@ -748,7 +749,7 @@ def test_records_are_valid_msgspec_values(record: Record) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(received), type=Record) == record
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(results, results, st.lists(st.integers(0, 5), max_size=8))
 def test_a_batch_of_answers_is_made_of_its_answers(one: MatchResult, other: MatchResult, order: list[int]) -> None:
     # Repeated answers take a short cut; in any order, and with nearly equal neighbours, they must come out as each by

@@ -23,6 +23,7 @@ from hashhub.hook import HookSettings
 from hashhub.hub.entries import REVIEWS_A_DAY
 from hashhub.model import Contributor, ContributorKind, ReviewKind, Verdict
 from tests.desk.queue.parts import A, B, contributor_token, listed_upload, settings_in, told
+from tests.examples import examples
 from tests.hook.waiting import checked, hit, put, records_of
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Hub(Client):
         self.said.append((entry, kind))
 
 
-@settings_of_test(max_examples=60, deadline=None)
+@settings_of_test(max_examples=examples(60), deadline=None)
 @given(
     words=st.lists(
         st.tuples(
