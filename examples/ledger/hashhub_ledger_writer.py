@@ -10,7 +10,7 @@ from hashhub.model import Entry
 from hashhub_connectors import outgoing
 
 WHAT = "a ledger"
-NO_PLACE = outgoing.NoPlace(
+NO_PLACE = outgoing.UnsupportedFields(
     WHAT,
     *("external_id", "flags", "media_type", "media_size", "series", "tags", "quality", "source_time", "expire_time"),
     *("member", "extra"),

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 CODE = re.compile(r"[A-Z][A-Z_]{2,}")
 
 # Violations are made by these; so are, by the last, faults of hashes.
-MAKERS = {"Violation", "field", "_wrong", "_fault"}
+MAKERS = {"Violation", "field", "unknown_name", "_wrong", "_fault"}
 
 
 def chapter(title: str) -> dict[str, list[str]]:
@@ -38,7 +38,7 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 def codes(node: ast.expr) -> set[str]:
     """Return the codes that an argument may be: a text, or one of two."""
     match node:
-        case ast.Constant(value=str(text)) if CODE.fullmatch(text):
+        case ast.Constant(value=str(text)) | ast.Attribute(value=ast.Name("Reason"), attr=text) if CODE.fullmatch(text):
             return {text}
         case ast.IfExp(body=body, orelse=orelse):
             return codes(body) | codes(orelse)

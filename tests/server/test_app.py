@@ -30,7 +30,7 @@ from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidAr
 from hashhub.hub import Hub
 from hashhub.server import serve
 from hashhub.server.exposure import lock_data
-from hashhub.store import commits
+from hashhub.store import leases
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.patience import PATIENCE, wait_until
 from tests.processes import workers_of
@@ -383,7 +383,7 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
 def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = two_workers
     name = _begun(hub.address, hub.token, "held", v1.Hash(algorithm="MD5", digest=b"held by a worker"))
-    monkeypatch.setattr(commits, "LEASE", timedelta(minutes=9))
+    monkeypatch.setattr(leases, "LEASE", timedelta(minutes=9))
     before = workers_of(hub.pid)
 
     def answering() -> set[str]:
