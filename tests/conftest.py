@@ -32,7 +32,7 @@ import hashhub
 from hashhub.hashing import pool
 from hashhub.store import Store
 from tests import statements
-from tests.examples import examples
+from tests.examples import QUICK
 from tests.leftovers import clean_up_after_this_process
 from tests.templates import Templates
 from tests.warm import Warm
@@ -44,7 +44,7 @@ _SHARED: dict[str, Any] = {
 }
 settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)
 settings.register_profile(
-    "quick", max_examples=examples(100), stateful_step_count=25, derandomize=True, print_blob=True, **_SHARED
+    "quick", max_examples=QUICK, stateful_step_count=25, derandomize=True, print_blob=True, **_SHARED
 )
 settings.register_profile("dev", max_examples=500, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -30,12 +30,12 @@ shutil.rmtree(directory, ignore_errors=True)
 
 # Tests make and remove files by the hundred thousand, each of which costs a disk a millisecond.
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
-_MOST_BYTES: Final = 8 << 30
+_ROOM_BYTES: Final = 8 << 30
 
 
 def _temporary_directory() -> str:
     """Return where temporary files go: in memory where that has room for a whole run, as `df` tells it."""
-    if "TMPDIR" not in os.environ and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MOST_BYTES:
+    if "TMPDIR" not in os.environ and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
         return str(_MEMORY)
     return tempfile.gettempdir()
 
