@@ -6,6 +6,7 @@ environment, from the lock, and the demo and the README's quick starts are run f
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -50,6 +51,15 @@ def install(distribution: Path, directory: Path, *, is_lent: bool = False) -> Pa
         _run(*pip, "--require-hashes", "-r", str(_LOCK))
     _run(*pip, "--no-index", "--no-deps", "--no-build-isolation", "--ignore-installed", str(distribution))
     return directory / "bin"
+
+
+def installed(programs: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and SHA-256 of each of our own files in an environment, but what pip and Python write about them."""
+    [site] = (programs.parent / "lib").glob("python*/site-packages")
+    for top in ("hashhub", "hashhub_connectors"):
+        for path in (site / top).rglob("*"):
+            if path.is_file() and path.suffix != ".pyc":
+                yield str(path.relative_to(site)), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def follow(programs: Path, work: Path) -> int:

@@ -15,13 +15,17 @@ from tests.release import licences
 
 
 @pytest.mark.timeout(400)
-def test_wheel_and_source_install_and_run_the_quick_starts(tmp_path: Path) -> None:
-    """With the dependencies of this environment; `make release` fetches them by the lock."""
-    for number, distribution in enumerate(release.build(tmp_path / "dist")):
-        programs = release.install(distribution, tmp_path / f"environment-{number}", is_lent=True)
-        work = tmp_path / f"work-{number}"
-        work.mkdir()
-        assert release.follow(programs, work) > 15
+def test_wheel_and_source_install_alike_and_run_the_quick_starts(tmp_path: Path) -> None:
+    """With the dependencies of this environment; `make release` fetches them by the lock, and runs both."""
+    programs = [
+        release.install(distribution, tmp_path / f"environment-{number}", is_lent=True)
+        for number, distribution in enumerate(release.build(tmp_path / "dist"))
+    ]
+    of_wheel, of_source = ({*release.installed(p)} for p in programs)
+    assert len(of_wheel) > 300
+    assert of_wheel == of_source
+    (work := tmp_path / "work").mkdir()
+    assert release.follow(programs[0], work) > 15
 
 
 def test_the_sbom_is_written(tmp_path: Path) -> None:
