@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from typing import Any
 
 import grpc
 import httpx
+import psutil
 import pytest
 
 from hashhub import v1, wire
@@ -273,8 +272,10 @@ def test_what_a_killed_worker_held_can_be_taken_at_once(
         going_on, _ = _open(opened, FOLLOW, token, CHANNELS)
         assert len(going_on) == CHANNELS
         assert Held(opened[0], FOLLOW, token).is_refused()
+        wait_until(lambda: _process_of(hub, victim) is not None)  # a new one tells of itself within some seconds
         process = _process_of(hub, victim)
-        os.kill(process, signal.SIGKILL)
+        assert process is not None
+        process.kill()
         wait_until(lambda: any(call.error for call in going_on))
         time.sleep(0.5)  # the others of that worker end with it
         rest = [call for call in going_on if call.error is None]
@@ -283,17 +284,16 @@ def test_what_a_killed_worker_held_can_be_taken_at_once(
         # At the one that is left, before the other has come again and long after.
         wait_until(lambda: _begins(opened[going_on.index(rest[0])], FOLLOW, token, rest, CHANNELS))
         assert all(Held(channel, FOLLOW, token).is_refused() for channel in opened)
-        wait_until(lambda: len(workers(hub.data)) == 2 and _process_of(hub, victim) not in {0, process})
+        wait_until(lambda: len(workers(hub.data)) == 2 and _process_of(hub, victim) not in {None, process})
         with channels(hub) as later:
             assert all(Held(channel, FOLLOW, token).is_refused() for channel in later)
         for call in rest:
             call.end()
 
 
-def _process_of(hub: RunningHub, worker: int) -> int:
-    """Return the process of a worker: the one that began when a scrape says so; 0 before the worker has told."""
+def _process_of(hub: RunningHub, worker: int) -> psutil.Process | None:
+    """Return the process of a worker: the one that began when a scrape says so; None before the worker has told."""
     begun = scrape(hub).get(f'process_start_time_seconds{{worker="{worker}"}}')
     if begun is None:
-        return 0
-    process: int = min((abs(process.create_time() - begun), process.pid) for process in workers(hub.data))[1]
-    return process
+        return None
+    return min(workers(hub.data), key=lambda process: abs(process.create_time() - begun))
