@@ -4,6 +4,7 @@ a directory (opened, renamed, linked, removed), and what the work itself counts.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -82,7 +83,9 @@ def fork_for_each_line(name: str) -> None:
     """Read lines, the step to die before and an argument, and tell the exit code of each."""
     module, _, function = name.partition(":")
     work: Work = getattr(import_module(module), function)
+    import_module("grpc._channel")  # which grpc loads with the first channel
     warm_up()
+    gc.freeze()  # a child that looks through it would copy it
     with mock.patch.object(os, "fsync"):  # what is there after a power cut is not asked
         for line in sys.stdin:
             killed_before, _, argument = line.rstrip("\n").partition(" ")

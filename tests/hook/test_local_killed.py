@@ -44,7 +44,7 @@ def sync(said: str, steps: Steps) -> None:
         db.set_trace_callback(lambda sql: steps.step() if sql.startswith(("BEGIN", "COMMIT")) else None)
         return db
 
-    with mock.patch.object(sqlite3, "connect", traced), mock.patch.object(mirror, "PAGE", 8):
+    with mock.patch.object(sqlite3, "connect", traced), mock.patch.object(mirror, "PAGE", 20):
         steps.count_files_in(settings.data)
         with Sync(settings) as syncing:
             syncing.update()
@@ -121,7 +121,8 @@ def test_whatever_step_it_was_at(
         fresh = shutil.copytree(before, before.parent / str(steps))
         settings = msgspec.structs.replace(local.settings, data=str(fresh))
         code = syncing.work(msgspec.json.encode(settings).decode(), steps)
-        syncing.work(msgspec.json.encode(msgspec.structs.replace(settings, data=str(worn))).decode(), steps)
+        if steps % 3 == 0:
+            syncing.work(msgspec.json.encode(msgspec.structs.replace(settings, data=str(worn))).decode(), steps)
         refusals += filter(None, [refusal(fresh / "copy")])
         with Sync(settings) as kept:
             kept.update()
