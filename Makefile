@@ -36,8 +36,9 @@ demo: $(VENV)/runs ## Show the main job: lists in, uploads matched, a conflict, 
 serve: $(VENV)/runs ## Run a hub on embedded SQLite in ./hashhub-data (Ctrl-C stops it)
 	$(BIN)/hashhub serve --data hashhub-data
 
-# What pytest makes of the tests' source is kept, or each worker would make it anew, for four seconds.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+# What pytest makes of the tests' source is kept, or each worker would make it anew, for four seconds. And all cores are
+# busy: second threads of small matrix products would only wait for one, and take a third of such a test's time.
+PYTEST := PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test: venv ## Prove the promises in four minutes: what needs no programs beside it, and each real part once
 	HYPOTHESIS_PROFILE=quick $(PYTEST) -n 2 -m "not (process or postgresql or docs or deep)" $(PYTEST_ARGS)

@@ -25,7 +25,7 @@ import numpy as np
 from hashhub.hashing.pdq import compute
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
-Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 Mirror: TypeAlias = tuple[bool, bool]
 Hashed: TypeAlias = tuple[int, int]  # hash, quality
 
@@ -48,9 +48,7 @@ def picture(index: int) -> Pixels:
 
     Those with an even index are noise of some contrast, the others light and shade at every scale as photographs have.
     """
-    choice = int.from_bytes(_random(f"{index} size", 8))
-    longest = _LONGEST_OF_LARGE if index % 40 == 1 else _LONGEST
-    width, height = (_side(part, longest) for part in (choice & 0xFFFFFFFF, choice >> 32))
+    width, height = size(index)
     if index % 2:
         return _scene(index, width, height)
     contrast = _CONTRASTS[index // 2 % len(_CONTRASTS)]
@@ -58,6 +56,13 @@ def picture(index: int) -> Pixels:
     noise = np.frombuffer(_random(f"{index} noise", width * height * 3), np.uint8).astype(np.int64)
     pixels: Pixels = (colour + (noise.reshape(height, width, 3) * (contrast + 1) >> 8)).astype(np.uint8)
     return pixels
+
+
+def size(index: int) -> tuple[int, int]:
+    """Return the width and height of picture `index`."""
+    choice = int.from_bytes(_random(f"{index} size", 8))
+    longest = _LONGEST_OF_LARGE if index % 40 == 1 else _LONGEST
+    return _side(choice & 0xFFFFFFFF, longest), _side(choice >> 32, longest)
 
 
 def _random(name: str, count: int) -> bytes:
@@ -69,10 +74,10 @@ def _side(choice: int, longest: int) -> int:
 
 
 def _scene(index: int, width: int, height: int) -> Pixels:
-    total = np.zeros((height, width, 3), np.int64)
+    total = np.zeros((height, width, 3), np.int32)
     for octave in range(2, 8):
         cells = (1 << octave) + 1
-        grid = np.frombuffer(_random(f"{index} octave {octave}", cells * cells * 3), np.uint8).astype(np.int64)
+        grid = np.frombuffer(_random(f"{index} octave {octave}", cells * cells * 3), np.uint8).astype(np.int32)
         grid = grid.reshape(cells, cells, 3) + 3 * grid.reshape(cells, cells, 3)[:, :, :1]  # mostly shading
         total += _enlarged(_enlarged(grid, height).transpose(1, 0, 2), width).transpose(1, 0, 2) >> octave
     low, high = int(total.min()), int(total.max())
@@ -81,9 +86,12 @@ def _scene(index: int, width: int, height: int) -> Pixels:
 
 def _enlarged(grid: Numbers, rows: int) -> Numbers:
     """Return `rows` rows between those of the grid, in proportion; all integers."""
-    place = np.arange(rows) * ((len(grid) - 1) * 256 - 1) // max(1, rows - 1)
+    place = (np.arange(rows) * ((len(grid) - 1) * 256 - 1) // max(1, rows - 1)).astype(np.int32)
     at, share = place >> 8, (place & 255)[:, None, None]
-    enlarged: Numbers = (grid[at] * (256 - share) + grid[at + 1] * share) >> 8
+    enlarged: Numbers = np.diff(grid, axis=0)[at]
+    enlarged *= share
+    enlarged += (grid << 8)[at]
+    enlarged >>= 8
     return enlarged
 
 

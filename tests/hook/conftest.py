@@ -214,14 +214,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def local(site: Site, tmp_path: Path) -> Local:
     """Give a hook's settings, and the hub two lists, by which numbers below 10 match."""
-    from tests.hook.local_copies import Local
-    from tests.hub.conftest import item
-    from tests.hub.receiving import mirroring
+    from tests.hook.local_copies import listed_twice
 
-    for name in ("alpha/one", "beta/one"):
-        site.desk.hash_set(name, marking=Marking(bulk=True))
-        site.desk.contribute(name, *[item(n, algorithms=("MD5", "PDQ"), quality=90) for n in range(10)])
-    return Local(site, tmp_path, site.token(mirroring()), "any")
+    return listed_twice(site, tmp_path)
 
 
 @pytest.fixture

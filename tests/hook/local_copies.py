@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,19 @@ from hashhub.desk.settings import Mode
 from hashhub.hook.copy import COPY, DIRECTORY, Index, ListCopy
 from hashhub.hook.local import LocalJudge, Sync
 from hashhub.hook.settings import HookSettings, LocalSettings
+from hashhub.model import Marking
 from tests.hook.conftest import HELD
+from tests.hub.conftest import item
+from tests.hub.receiving import mirroring
 from tests.mirror.conftest import Site
+
+
+def listed_twice(site: Site, directory: Path) -> Local:
+    """Give the hub two lists, by which numbers below 10 match; return a hook's settings."""
+    for name in ("alpha/one", "beta/one"):
+        site.desk.hash_set(name, marking=Marking(bulk=True))
+        site.desk.contribute(name, *[item(n, algorithms=("MD5", "PDQ"), quality=90) for n in range(10)])
+    return Local(site, directory, site.token(mirroring()), "any")
 
 
 class Local:
@@ -43,6 +55,13 @@ class Local:
     def judge(self, **changed: Any) -> LocalJudge:
         return LocalJudge(msgspec.structs.replace(self.settings, **changed))
 
+    def copied_to(self, data: Path) -> Local:
+        """Return the same of a hook whose data is a copy of this one's."""
+        shutil.copytree(self.settings.data, data)
+        other = copy.copy(self)
+        other.directory, other.settings = data / COPY, msgspec.structs.replace(self.settings, data=str(data))
+        return other
+
     def put_back(self, backup: Path) -> None:
         """Put an older file of the copy in its place, as a restored backup of this machine does."""
         for name in ("mirror.db-wal", "mirror.db-shm"):
@@ -51,8 +70,7 @@ class Local:
 
     def missing(self, index: Index | None = None) -> int:
         """Return how many digests of the copy an index that is opened now lacks, once it has caught up."""
-        copy = ListCopy(self.directory)
-        opened = index or Index(copy, self.directory / DIRECTORY, publisher=False)
+        opened = index or Index(ListCopy(self.directory), self.directory / DIRECTORY, publisher=False)
         try:
             lacking = 0
 

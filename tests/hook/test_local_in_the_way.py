@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager, nullcontext, suppress
+from contextlib import chdir, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from hashhub.errors import HashHubError, InvalidArgument, Unavailable
 from hashhub.hook.copy import DIRECTORY
 from hashhub.hook.local import Sync
 from hashhub.model import Query, Verdict
-from tests.hook.local_copies import Local
+from tests.hook.local_copies import Local, listed_twice
 from tests.hub.conftest import digest, item
 from tests.mirror.conftest import Site
 
@@ -144,6 +144,20 @@ def verdicts(local: Local) -> list[Verdict | None]:
     return answers
 
 
+@pytest.fixture(scope="module")
+def synced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """A copy that was synced once, and at the hub an item that came after that."""
+    directory = tmp_path_factory.mktemp("synced")
+    with closing(Site(directory)) as site:
+        site.desk.contributor("receiver")
+        local = listed_twice(site, directory)
+        with Sync(local.settings) as sync:
+            sync.update()
+            sync.index.matcher.compact()
+        site.desk.contribute("alpha/one", item(_NEW))
+        yield local
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -154,13 +168,10 @@ def verdicts(local: Local) -> list[Verdict | None]:
 )
 @pytest.mark.parametrize("anew", [False, True], ids=["sync", "reindex"])
 def test_what_is_in_the_way_is_named_and_nothing_is_taken_for_clean(
-    site: Site, local: Local, tmp_path: Path, name: str, kind: str, anew: bool
+    synced: Local, tmp_path: Path, name: str, kind: str, anew: bool
 ) -> None:
-    with Sync(local.settings) as sync:
-        sync.update()
-        sync.index.matcher.compact()
+    local = synced.copied_to(tmp_path / "hook")
     in_the_way = InTheWay(kept(local.directory)[name], kind, tmp_path / "aside")
-    site.desk.contribute("alpha/one", item(_NEW))
     refusal = ""
     with without_privileges() if kind == "closed" else nullcontext():
         try:
