@@ -431,10 +431,12 @@ def _requests(pair: Pair, call: str, who: str) -> Iterator[Mapping[str, Any]]:
     if "validate_only" in fields:
         said["validate_only"] = True
     at: dict[str, int] = {}
+    refused: list[Mapping[str, Any]] = []
     for _ in range(_ROUNDS):
         error = pair.ask(call, who, said)
         if not isinstance(error, InvalidArgument):
             break
+        refused.append(dict(said))
         wrong = {re.split(r"[.\[]", v.field)[0] for v in error.violations} & fields.keys()
         left = [name for name in sorted(wrong) if at.get(name, -1) + 1 < len(_values(fields[name]))]
         if not left:
@@ -449,7 +451,9 @@ def _requests(pair: Pair, call: str, who: str) -> Iterator[Mapping[str, Any]]:
         for value in _values(field):
             if value != said.get(name):
                 others = field.containing_oneof.fields if field.containing_oneof else ()
-                yield {**{k: v for k, v in said.items() if k not in {f.name for f in others}}, name: value}
+                other = {**{k: v for k, v in said.items() if k not in {f.name for f in others}}, name: value}
+                if other not in refused:  # as it still would be
+                    yield other
     if said.pop("validate_only", False):
         yield said
 
