@@ -71,7 +71,7 @@ def test_the_same_file_from_two_clients_at_once(desk: Desk, new_set: str) -> Non
 
 
 def test_a_client_that_is_killed_is_resumed_by_the_same_command(desk: Desk, new_set: str) -> None:
-    source, items = desk.vics("list.json", 60_000, seed=12)
+    source, items = desk.vics("list.json", 30_000, seed=12)
     arguments = ("import", source, "--format", "vics", "--hash-set", new_set, "--json")
     process = desk.start(*arguments)
     with desk.client() as hub:
@@ -84,8 +84,8 @@ def test_a_client_that_is_killed_is_resumed_by_the_same_command(desk: Desk, new_
 
     report = desk.contribute(source, new_set)
     assert report["resumed_batches"] >= 2
-    assert report["counts"]["accepted"] == 60_000
-    assert desk.verdicts(items[0], items[30_000], items[-1]) == [Verdict.MATCH] * 3
+    assert report["counts"]["accepted"] == 30_000
+    assert desk.verdicts(items[0], items[15_000], items[-1]) == [Verdict.MATCH] * 3
 
 
 def test_a_server_that_is_killed_mid_import_and_mid_commit(
@@ -134,7 +134,7 @@ def test_a_hub_that_is_killed_in_a_large_withdrawal_has_done_all_of_it(
     data, listen = tmp_path / "data", free_port()
     with open_hub(data, "--listen", listen) as desk:
         hash_set = desk.hash_set("hotline/known")
-        source, items = desk.vics("list.json", 40_000, seed=17)
+        source, items = desk.vics("list.json", 15_000, seed=17)
         desk.contribute(source, hash_set)
         process = desk.start("entry", "withdraw", "--hash-set", hash_set, "--reason", "error", "--yes")
         with desk.client() as hub:
@@ -144,14 +144,14 @@ def test_a_hub_that_is_killed_in_a_large_withdrawal_has_done_all_of_it(
         process.communicate()
 
     with open_hub(data, "--listen", listen) as desk:
-        assert desk.verdicts(*items[::4_000], items[-1]) == [Verdict.NO_MATCH] * 11
+        assert desk.verdicts(*items[::1_500], items[-1]) == [Verdict.NO_MATCH] * 11
         with desk.client() as hub:
             states = {(e.state, e.withdrawal.reason if e.withdrawal else None) for e in hub.list_entries(hash_set)}
             assert states == {("WITHDRAWN", WithdrawalReason.ERROR)}
         # What was withdrawn by hand stays so, whatever the list says.
-        again, _ = desk.vics("again.json", 40_000, seed=17)
+        again, _ = desk.vics("again.json", 15_000, seed=17)
         again.write_bytes(again.read_bytes() + b"\n")
-        assert desk.contribute(again, hash_set)["counts"]["stays_withdrawn"] == 40_000
+        assert desk.contribute(again, hash_set)["counts"]["stays_withdrawn"] == 15_000
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_a_file_that_was_stopped_is_never_clean(serve_hub: Serve, monkeypatch: p
 
 
 def test_over_http_too_media_leave_threads_for_others(serve_hub: Serve) -> None:
-    served = serve_hub(threads=4, media_workers=1, max_queued_media=2, media_seconds=3)
+    served = serve_hub(threads=4, media_workers=1, max_queued_media=2, media_seconds=1)
     options = {"policy": "any", "effort": "EFFORT_THOROUGH"}
     body = json.dumps({"media": {"content": base64.b64encode(costly()).decode()}, "options": options})
     query = json.dumps({"query": {"hashes": [{"algorithm": "MD5", "digest": "A" * 22 + "=="}]}, "options": options})

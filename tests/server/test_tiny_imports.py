@@ -21,7 +21,7 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.patience import PATIENCE, wait_until
 from tests.server.test_workers import workers
 
-WRITERS, IMPORTS = 4, 200
+WRITERS, IMPORTS = 4, 120
 _SCRAPE_SECONDS = 0.05
 _OF_BOTH = {'hashhub_matcher_revision{worker="0"}', 'hashhub_matcher_revision{worker="1"}'}
 _COUNTED = ("_total", "_count", "_sum", "_bucket")

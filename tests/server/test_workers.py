@@ -19,7 +19,6 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.config import Config
-from hashhub.errors import InvalidArgument
 from hashhub.server import StartPhase, serve
 from hashhub.server.messages import (
     ENCODER,
@@ -98,7 +97,9 @@ def test_a_worker_that_hangs_is_killed_when_the_hub_has_drained(tmp_path: Path) 
 
 
 def test_a_worker_that_stands_still_is_killed_and_lookups_go_on(tmp_path: Path) -> None:
-    """It took its lookups with it for as long as it stood still, and nobody noticed."""
+    """It took its lookups with it for as long as it stood still, and nobody noticed. One of which nobody asks anything
+    meanwhile is not killed.
+    """
     data = tmp_path / "data"
     with running_hub(data, "--workers", "2") as hub:
         victim, other = workers_of(hub.pid)
@@ -106,22 +107,14 @@ def test_a_worker_that_stands_still_is_killed_and_lookups_go_on(tmp_path: Path) 
         victim.suspend()
         wait_until(lambda: not lives(victim))
         assert time.monotonic() - stopped > 8
-        assert lives(other)
         wait_until(lambda: len(workers_of(hub.pid)) == 2)
+        assert other in workers_of(hub.pid)
         ask(hub, 20)
         wait_until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
         assert scrape(hub)['hashhub_worker_kills_total{worker="0"}'] == 1
     log = (data / "hub.log").read_text("utf-8")
     assert "has not answered for 10 s; it is killed" in log
     assert "ended with code -9" in log
-
-
-def test_a_worker_that_works_answers(tmp_path: Path) -> None:
-    """Nor is one killed while nobody asks anything of it."""
-    with running_hub(tmp_path / "data", "--workers", "2") as hub:
-        before = {worker.pid for worker in workers_of(hub.pid)}
-        time.sleep(15)
-        assert {worker.pid for worker in workers_of(hub.pid)} == before
 
 
 def test_a_worker_that_cannot_be_started_again_is_tried_later(tmp_path: Path) -> None:
@@ -185,8 +178,7 @@ def test_a_hub_that_is_stopped_while_it_starts_leaves_no_process(tmp_path: Path,
     assert not [process for process in processes if lives(process)]
 
 
-@pytest.mark.parametrize("index", [0, 1])
-@pytest.mark.parametrize("delay", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize(("index", "delay"), [(0, 0.0), (1, 1.0), (0, 2.0)])
 def test_a_worker_killed_during_the_start_is_started_again(tmp_path: Path, index: int, delay: float) -> None:
     """Whatever it was at: a first start also makes the database and the token."""
     data = tmp_path / "data"
@@ -210,13 +202,6 @@ def test_a_worker_killed_during_the_start_is_started_again(tmp_path: Path, index
     log = (data / "hub.log").read_text("utf-8")
     assert "ended with code -9" in log
     assert "Traceback" not in log
-
-
-def test_what_a_worker_says_that_it_cannot_start_for_stops_the_hub(tmp_path: Path) -> None:
-    policies = tmp_path / "none"
-    config = Config(data=str(tmp_path / "data"), listen="127.0.0.1:0", http="", workers=2, policies=str(policies))
-    with pytest.raises(InvalidArgument, match="policies"):
-        serve(config, on_ready=lambda *_: pytest.fail("it is not"), stop=threading.Event())
 
 
 def test_one_scrape_tells_of_all_workers_and_of_those_that_died(tmp_path: Path) -> None:
