@@ -115,6 +115,7 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
     door = served.doors.http
     assert door is not None
     monkeypatch.setattr(bodies, "GRACE", 5.0)  # until all of them are there
+    monkeypatch.setattr(bodies, "SLOWEST", 1 << 20)
     begun = 20
     assert ask(served, MATCH, QUERY, who="CONSUMER").status == 200  # its token is known from now on
     with contextlib.ExitStack() as stack:
@@ -220,7 +221,8 @@ def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_is_counted_for(serve
     wait_until(lambda: door.budget.taken == 0)
 
 
-def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
+def test_packed_bodies_are_bounded_and_checked(serve_hub: Serve) -> None:
+    served = serve_hub(max_message_bytes=1 << 20)
     door = served.doors.http
     assert door is not None
     whole = json.dumps(QUERY).encode()

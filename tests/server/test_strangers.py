@@ -25,7 +25,7 @@ from hashhub.model import Principal, Role, Shares
 from hashhub.server import listeners
 from hashhub.server.grpc_listener import Handlers
 from tests.hub.conftest import OPERATOR, Desk, item
-from tests.patience import wait_until
+from tests.patience import PATIENCE, wait_until
 from tests.server.calls import (
     ASKED,
     MATCH,
@@ -103,7 +103,7 @@ def test_a_member_waits_for_no_more_strangers_than_came_before(serve_hub: Serve)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     with subprocess.Popen([sys.executable, "-c", _FLOOD, served.doors.grpc_address], env=environment) as flood:
         try:
-            wait_until(lambda: refused() > 5_000)
+            wait_until(lambda: refused() > 2_500)
             spent, refusals = time.process_time(), refused()
             for _ in range(9):
                 before = refused()
@@ -135,7 +135,7 @@ def test_slow_senders_are_cut_off_and_stop_nobody(serve_hub: Serve) -> None:
     secret = served.tokens["OPERATOR"]
     path = "/hashhub.v1.MatchService/MatchHashes"
     room = served.doors.pipeline.limiters["calls"]
-    slow = [slow_call(served, path, f"Bearer {secret}") for _ in range(16)]
+    slow = [slow_call(served, path, f"Bearer {secret}") for _ in range(8)]
     try:
         wait_until(lambda: room.depth[0] == 3)  # three quarters of four threads: the rest is for somebody else
         for _ in range(20):
@@ -208,10 +208,10 @@ def test_who_takes_nothing_of_an_answer_is_cut_off_once_its_connection_is_old(
     untaken = served.doors.handlers.untaken_bytes
     with deaf:
         wait_until(lambda: untaken["operator"] > 10 << 20)
-        begun = time.monotonic()
-        while time.monotonic() - begun < 5.0:  # longer than a connection lasts
+        until = time.monotonic() + PATIENCE
+        while untaken["operator"] > 10 << 20:
+            assert time.monotonic() < until
             assert len(served.call(path, request, v1.ListEntriesResponse).entries) == 1000
-        wait_until(lambda: untaken["operator"] < 10 << 20, 60)
 
 
 def test_nothing_of_a_slow_stranger_is_waited_for(serve_hub: Serve) -> None:
