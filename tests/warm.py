@@ -40,6 +40,7 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 
 CLI: Final = "hashhub.cli"
 HASHING: Final = "hashhub.hashing.child"
+FIRST: Final = "HASHHUB_TESTS_FIRST"  # a variable with Python that a test has done before the command
 _NUMBER: Final = struct.Struct("!q")
 _PATIENCE: Final = 180.0  # seconds for what takes a millisecond; a busy machine is no failure
 
@@ -285,6 +286,7 @@ def _run(module: str) -> None:
     if module == CLI:
         from hashhub.cli import main
 
+        exec(os.environ.pop(FIRST, ""), {})  # noqa: S102 - our own
         main()
     else:
         from hashhub.hashing import child

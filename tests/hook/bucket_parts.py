@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashhub.desk.hub import HubAnswer
 from hashhub.desk.records import Records
 from hashhub.errors import Unavailable
+from hashhub.hashes import Hash
 from hashhub.hook import Hook, HookSettings
 from hashhub.hook.buckets import BucketWorker, HandledUpload, ObjectOutcome
 from hashhub.hook.settings import BucketSettings
@@ -47,9 +49,7 @@ class Answers:
 
 
 def digest_of(content: bytes) -> str:
-    from hashhub.hashing import hash_media
-
-    return next(h.text for h in hash_media(content).digests if h.algorithm == "SHA256")
+    return Hash("SHA256", sha256(content).digest()).text
 
 
 class Scene:

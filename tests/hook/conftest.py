@@ -271,7 +271,7 @@ Start = Callable[..., RunningSidecar]
 
 
 @pytest.fixture(scope="module")
-def started(listed: Listed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def started(listed: Listed, warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Return a function that starts a sidecar with these lines in its settings, or gives the one that runs."""
     running: dict[tuple[str, str], RunningSidecar] = {}
     with ExitStack() as stack:
@@ -279,7 +279,8 @@ def started(listed: Listed, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         def start(*, top: str = "", sidecar: str = "") -> RunningSidecar:
             if (top, sidecar) not in running:
                 file = hook_toml(tmp_path_factory.mktemp("sidecar"), listed, top=top, sidecar=sidecar)
-                running[top, sidecar] = stack.enter_context(running_sidecar(file))
+                with warmed.used():
+                    running[top, sidecar] = stack.enter_context(running_sidecar(file))
             return running[top, sidecar]
 
         yield start

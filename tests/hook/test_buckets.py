@@ -411,6 +411,7 @@ def test_a_bucket_that_is_not_there_or_a_store_that_is_away_says_so(
         monkeypatch.setenv(name, value)
     with pytest.raises(FailedPrecondition, match="no such bucket"):
         list(S3Place("s3://nowhere-at-all/x", BucketSettings(endpoint=bucket_store, path_style=True)).objects())
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     away = S3Place("s3://nowhere-at-all/x", BucketSettings(endpoint="http://127.0.0.1:9", path_style=True))
     away._store.files.retries = 1
     with pytest.raises(Unavailable, match="cannot be reached"):

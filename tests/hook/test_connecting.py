@@ -72,7 +72,7 @@ def test_the_command_waits_for_the_connection(listed: Listed, tmp_path: Path) ->
 
 
 def test_the_sidecar_opens_once_the_hub_is_connected_and_without_one_all_the_same(
-    listed: Listed, tmp_path: Path
+    listed: Listed, tmp_path: Path, warm: None
 ) -> None:
     file = hook_toml(tmp_path, listed, top=f"answer_seconds = {SECONDS}")
     told = file.read_text("utf-8")

@@ -18,7 +18,9 @@ from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import INTERRUPTED
 from hashhub.errors import Unavailable
 from tests.hook.local_copies import Local
+from tests.warm import FIRST
 
+pytestmark = pytest.mark.usefixtures("warm")
 _SECONDS: Final = 120.0  # for a start with kernels to be compiled, on a busy machine
 
 # Each is run before the command, and sends one SIGINT when the command comes to it. `once` makes a function that does
@@ -89,12 +91,12 @@ def _sync(local: Local, step: str, *options: str) -> subprocess.Popen[str]:
         + 'mode = "LOCAL"\n[without_answer]\n'
         + "".join(f'{case} = "hold"\n' for case in ("hub_away", "unreadable", "too_large", "no_perceptual_hash"))
     )
-    code = f"{_PRELUDE}\n{step}\nfrom hashhub.cli import main\nmain(sys.argv[1:])"
     return subprocess.Popen(
-        [sys.executable, "-c", code, "hook", "sync", *options, "--settings", str(file)],
+        ["hashhub", "hook", "sync", *options, "--settings", str(file)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | {FIRST: f"{_PRELUDE}\n{step}"},
     )
 
 

@@ -353,7 +353,7 @@ def test_health_says_whether_answers_can_be_had(started: Start, ask: httpx.Clien
         assert serving(client)["without_answer"]["hub_away"] == "HOLD"
 
 
-def test_without_the_hub_uploads_are_decided_as_chosen(listed: Listed, tmp_path: Path) -> None:
+def test_without_the_hub_uploads_are_decided_as_chosen(listed: Listed, tmp_path: Path, warm: None) -> None:
     file = hook_toml(tmp_path, listed, top="answer_seconds = 0.2")
     with (
         running_sidecar(file, environment={"HASHHUB_HOOK_HUB": "127.0.0.1:9"}) as sidecar,

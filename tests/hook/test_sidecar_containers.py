@@ -127,7 +127,7 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed here")
-def test_the_app_publishes_what_is_allowed_and_nothing_else(listed: Listed, tmp_path: Path) -> None:
+def test_the_app_publishes_what_is_allowed_and_nothing_else(listed: Listed, tmp_path: Path, warm: None) -> None:
     secret = tmp_path / "secret"
     secret.write_text("0123456789abcdef" * 4 + "\n")
     with running_sidecar(hook_toml(tmp_path, listed, sidecar=f'secret_file = "{secret}"')) as sidecar:

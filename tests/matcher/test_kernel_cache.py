@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
 
 from hashhub.kernel_cache import cache_directories, jit
+from tests.killed import Killable, Steps, killable
 
 NOBODY = 54321
 # A kernel of its own: compiling ours takes too long for a test.
@@ -56,6 +58,34 @@ print(*had_some, sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_m
 """
 
 
+def use_kernels(argument: str, _: Steps) -> None:
+    """Do in this process what `run` does in one that it starts, and write what it tells into a file."""
+    place, cache, user, told = json.loads(argument)
+    os.environ["HASHHUB_KERNEL_CACHE"] = cache
+    sys.argv[1:] = [user, place]
+    with open(told, "w", encoding="ascii") as file, redirect_stdout(file):  # noqa: PTH123 - before another user's time
+        exec(ONE, {})  # noqa: S102 - our own
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Killable]:
+    """A process that has loaded the compiler, and forks one for each run."""
+    with killable(use_kernels) as process:
+        yield process
+
+
+@pytest.fixture
+def forked(loaded: Killable, tmp_path: Path) -> Callable[..., str]:
+    """Return `run`, in a process that is forked from the loaded one."""
+
+    def run(place: Path, cache: str, user: int = 0) -> str:
+        argument = json.dumps([str(place), cache, str(user), str(tmp_path / "told")])
+        assert loaded.work(argument, 0) == 0
+        return (tmp_path / "told").read_text("ascii").strip()
+
+    return run
+
+
 def run(place: Path, cache: str, user: int = 0, code: str = ONE) -> str:
     done = subprocess.run(
         [sys.executable, "-B", "-c", code, str(user), place],
@@ -84,13 +114,13 @@ def test_what_one_process_compiled_the_next_one_loads(place: Path) -> None:
     assert (place / "kernels").stat().st_mode & 0o777 == 0o700
 
 
-def test_another_installation_compiles_its_own(place: Path) -> None:
+def test_another_installation_compiles_its_own(place: Path, forked: Callable[..., str]) -> None:
     """Numba keeps kernels by where their source is."""
     with tempfile.TemporaryDirectory(prefix="hashhub-") as directory:
         shutil.copy(place / "kernels_of_a_test.py", directory)
         for installation in (place, Path(directory)):
-            assert run(installation, str(place / "kernels")) == "False 0 1"
-            assert run(installation, str(place / "kernels")) == "True 1 0"
+            assert forked(installation, str(place / "kernels")) == "False 0 1"
+            assert forked(installation, str(place / "kernels")) == "True 1 0"
 
 
 def test_of_several_processes_one_compiles_and_the_others_load(place: Path) -> None:
@@ -100,45 +130,47 @@ def test_of_several_processes_one_compiles_and_the_others_load(place: Path) -> N
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_an_image_brings_them_along_in_a_directory_that_its_user_cannot_write(place: Path) -> None:
+def test_an_image_brings_them_along_in_a_directory_that_its_user_cannot_write(
+    place: Path, forked: Callable[..., str]
+) -> None:
     """As in docker/Dockerfile: made by root, readable by all, used by somebody else beside a directory of their own."""
     brought, own, other = place / "brought", place / "own", place / "other"
-    run(place, str(brought))
+    forked(place, str(brought))
     subprocess.run(["chmod", "-R", "a+rX", brought], check=True)
     for path in (own, other):
         path.mkdir()
         os.chown(path, NOBODY, NOBODY)
-    assert run(place, f"{own}:{brought}", NOBODY) == "True 1 0"
+    assert forked(place, f"{own}:{brought}", NOBODY) == "True 1 0"
     # Kernels that nobody brought go into their own.
-    assert run(place, f"{other}:{place / 'none'}", NOBODY) == "False 0 1"
+    assert forked(place, f"{other}:{place / 'none'}", NOBODY) == "False 0 1"
     assert list(other.rglob("*.nbc"))
-    assert run(place, f"{other}:{place / 'none'}", NOBODY) == "True 1 0"
+    assert forked(place, f"{other}:{place / 'none'}", NOBODY) == "True 1 0"
 
 
 @pytest.mark.parametrize("part", ["*.nbi", "*.nbc"])
-def test_what_is_damaged_is_compiled_anew(place: Path, part: str) -> None:
-    run(place, str(place))
+def test_what_is_damaged_is_compiled_anew(place: Path, forked: Callable[..., str], part: str) -> None:
+    forked(place, str(place))
     for path in place.rglob(part):
         path.write_bytes(path.read_bytes()[:40])
-    assert run(place, str(place)).endswith("0 1")
-    assert run(place, str(place)).endswith("1 0"), "it was replaced"
+    assert forked(place, str(place)).endswith("0 1")
+    assert forked(place, str(place)).endswith("1 0"), "it was replaced"
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs the right to mount a small disk")
-def test_a_full_disk_is_no_reason_not_to_match(place: Path) -> None:
+def test_a_full_disk_is_no_reason_not_to_match(place: Path, forked: Callable[..., str]) -> None:
     disk = place / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", disk], check=False)
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        assert run(place, str(disk)) == "False 0 1"
+        assert forked(place, str(disk)) == "False 0 1"
         assert not list(disk.iterdir()), "it would be full before all are kept"
-        run(place, str(place / "kernels"))
+        forked(place, str(place / "kernels"))
         shutil.copytree(place / "kernels", disk, dirs_exist_ok=True)
         with suppress(OSError):
             (disk / "filler").write_bytes(bytes(4 << 20))
-        assert run(place, str(disk)) == "True 1 0"
+        assert forked(place, str(disk)) == "True 1 0"
     finally:
         subprocess.run(["umount", disk], check=True)
 
