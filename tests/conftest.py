@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Final
@@ -300,6 +301,19 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@contextmanager
+def new_database(request: pytest.FixtureRequest, kind: str) -> Iterator[str]:
+    """Give an empty database of a kind for as long as a fixture of any scope has it: what `Store.open` takes."""
+    if kind == "sqlite":
+        directory = request.getfixturevalue("tmp_path_factory").mktemp("database") / "data"
+        yield str(shutil.copytree(request.getfixturevalue("_sqlite_template"), directory))
+        return
+    server = request.getfixturevalue("postgresql")
+    url = server.create_database(request.getfixturevalue("_postgresql_template"))
+    yield url
+    server.drop_database(url)
+
+
 @pytest.fixture
 def sqlite_directory(_sqlite_template: Path, tmp_path: Path) -> Path:
     """A data directory with an empty SQLite database."""
@@ -307,11 +321,10 @@ def sqlite_directory(_sqlite_template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def postgresql_url(postgresql: PostgreSQL, _postgresql_template: str) -> Iterator[str]:
+def postgresql_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, which goes with the test."""
-    url = postgresql.create_database(_postgresql_template)
-    yield url
-    postgresql.drop_database(url)
+    with new_database(request, "postgresql") as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -471,12 +471,10 @@ def _set_up_postgresql(connection: Any, _: object) -> None:
     connection.adapters.register_dumper(bytes, BytesBinaryDumper)
     # Every statement of the store walks down an index. Just after a large import, before the tables are analysed, the
     # planner would take them for small and read all of them instead.
-    with connection.cursor() as cursor:
-        for way in ("seqscan", "hashjoin", "mergejoin"):
-            cursor.execute(f"SET SESSION enable_{way} = off")
-        cursor.execute("SET SESSION plan_cache_mode = force_generic_plan")
-        # Nor may a statement take the processors that lookups need.
-        cursor.execute("SET SESSION max_parallel_workers_per_gather = 0")
+    settings = [f"enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin")]
+    # Nor may a statement take the processors that lookups need.
+    settings += ["plan_cache_mode = force_generic_plan", "max_parallel_workers_per_gather = 0"]
+    connection.execute("; ".join(f"SET SESSION {setting}" for setting in settings))
     connection.commit()
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +29,7 @@ from hashhub.model import (
 from hashhub.store import ExaminationPlace
 from hashhub.store import schema as s
 from hashhub.store.drivers import locate
+from tests.conftest import new_database
 from tests.hub.conftest import OPERATOR, item, writer
 from tests.hub.rooms import Room, open_room
 from tests.hub.test_schemes import put
@@ -92,9 +92,11 @@ def fill(desk: Room) -> None:
     hub.conflicts.resolve(OPERATOR, desk.conflicts()[0].name, ConflictReason.LEFT_STANDING, "criteria differ")
 
 
-@pytest.fixture
-def underneath(database: str, tmp_path: Path) -> Iterator[Underneath]:
-    with open_room(database, tmp_path) as hub:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def underneath(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Underneath]:
+    """One for all tests on each kind of database: each takes its edits back."""
+    directory = tmp_path_factory.mktemp("underneath")
+    with new_database(request, request.param) as database, open_room(database, directory) as hub:
         made = Underneath(Room(hub), database)
         yield made
         made.close()
@@ -206,3 +208,5 @@ def test_a_row_that_is_added_is_found(underneath: Underneath, name: str) -> None
             row[column.name] = otherwise(row[column.name], column)
     underneath.run(sa.insert(table).values(row))
     assert differences(underneath.hub)
+    underneath.run(sa.delete(table).where(is_row(table, row)))
+    assert differences(underneath.hub) == []
