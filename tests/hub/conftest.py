@@ -295,6 +295,12 @@ def any_desk(database: str, tmp_path: Path) -> Iterator[Desk]:
         yield Desk(hub)
 
 
+def seeds(sqlite: int, postgresql: int) -> pytest.MarkDecorator:
+    """Try a test with so many seeds on each kind of database; PostgreSQL takes several times as long for each."""
+    cases = [(kind, n) for kind, count in (("sqlite", sqlite), ("postgresql", postgresql)) for n in range(count)]
+    return pytest.mark.parametrize(("database", "seed"), cases, indirect=["database"])
+
+
 @pytest.fixture
 def any_room(database: str, tmp_path: Path) -> Iterator[Room]:
     """A room at an empty hub on each kind of database in turn."""

@@ -150,7 +150,7 @@ def compare(desk: Desk, name: str, records: list[Record], *, replace: bool, has:
     assert written == model.new_entries()
 
 
-@settings(max_examples=examples(150), phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(75), phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 @given(
     lists=st.lists(st.tuples(_LISTS, st.booleans(), st.sampled_from([True, False, None])), min_size=1, max_size=3),
     scheme=st.sampled_from(["vic-us", "vic-us", ""]),

@@ -15,7 +15,7 @@ from hashhub.hub import history as module
 from hashhub.model import Action, Entry, ReviewKind, WithdrawalReason
 from hashhub.store import schema as s
 from hashhub.store.entry_codec import IdSet
-from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
+from tests.hub.conftest import OPERATOR, Desk, Open, item, seeds, writer
 from tests.store.test_history_since import counted
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _something(desk: Desk, chance: Random) -> None:
                 desk.hub.entries.erase(OPERATOR, *which)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3, 1)
 def test_it_is_all_that_became_of_it(any_desk: Desk, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     chance = Random(seed)
     any_desk.contributor("beta")

@@ -29,7 +29,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.store import DailyLimit
-from tests.hub.conftest import OPERATOR, Desk, digest, item, writer
+from tests.hub.conftest import OPERATOR, Desk, digest, item, seeds, writer
 from tests.hub.test_statement_pages import (
     SETS,
     Chance,
@@ -112,7 +112,7 @@ class Moves(Chance):
             chosen()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@seeds(4, 2)
 def test_a_list_means_the_same_by_pages_and_by_rows_whatever_was_moved(
     any_desk: Desk, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

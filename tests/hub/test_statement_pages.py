@@ -19,7 +19,7 @@ from hashhub.hub.intake import Intake, source
 from hashhub.model import Action, Record, RecordReview, ReviewKind, Unclassified, WithdrawalReason, now
 from hashhub.store import Store, comparison, entry_writes
 from hashhub.store.comparison import EntryComparison
-from tests.hub.conftest import OPERATOR, Desk, item, writer
+from tests.hub.conftest import OPERATOR, Desk, item, seeds, writer
 from tests.hub.test_videos import video
 
 _OTHER_FORM = 20  # after so many steps
@@ -186,7 +186,7 @@ class Chance:
             chosen()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@seeds(6, 2)
 def test_a_list_means_the_same_for_digests_and_for_rows(
     any_desk: Desk, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

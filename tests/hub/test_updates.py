@@ -32,7 +32,7 @@ from hashhub.store import Store, commits, entry_writes, feeds
 from hashhub.store.database import Database
 from hashhub.store.entries import EntryTable
 from hashhub.store.schema import WITHDRAWN
-from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
+from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, seeds, writer
 from tests.patience import wait_until
 from tests.rows import EntryRow, pack_entries
 
@@ -220,7 +220,7 @@ def test_the_next_list_knows_what_the_rows_do_not_say_yet(open_hub: Open, cut_of
     assert (again.counts.unchanged, again.counts.superseded) == (6, 0)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@seeds(6, 2)
 def test_lists_one_after_the_other_mean_the_same_whenever_rows_are_written(
     any_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
