@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-_ATTEMPTS = 5
+_ATTEMPTS = 10
 
 
-def longest_wait(work: Callable[[], Any]) -> float:
-    """Return for how many seconds at a time another thread waits while `work` runs: the shortest of some attempts,
-    since a busy machine lets it wait, too.
+def keeps_waiting_less(work: Callable[[], Any], than: Callable[[], Any]) -> bool:
+    """Return whether another thread waits at a time for less than half as long while `work` runs as it does during
+    another: in one of many attempts, since a busy machine lets it wait, too.
     """
-    return min(_longest_wait(work) for _ in range(_ATTEMPTS))
+    longest = min(_longest_wait(than) for _ in range(2))
+    return any(_longest_wait(work) < longest / 2 for _ in range(_ATTEMPTS))
 
 
 def _longest_wait(work: Callable[[], Any]) -> float:

@@ -70,9 +70,9 @@ def test_the_queue_takes_no_longer_for_each_review_however_many_an_entry_has(
     file = sqlite_directory / "hashhub.db"
     _review(desk, flooded, 50)
     few = _steps(desk, file, monkeypatch, lambda: _objections(desk))
-    _review(desk, flooded, 350)
+    _review(desk, flooded, 150)
     many = _steps(desk, file, monkeypatch, lambda: _objections(desk))
-    assert many < 2 * 400 / 50 * few
+    assert many < 2 * 200 / 50 * few
     [objection] = _objections(desk)
     assert (objection.reason, objection.count) == (ReviewKind.FALSE_POSITIVE, 1)
     _review(desk, other, 1)

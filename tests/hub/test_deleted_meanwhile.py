@@ -66,7 +66,9 @@ def before_write(number: int, act: Callable[[], Any]) -> Iterator[Callable[[], i
         yield lambda: count
 
 
-@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize(
+    ("database", "replace"), [("sqlite", False), ("sqlite", True), ("postgresql", True)], indirect=["database"]
+)
 def test_before_whichever_step(hubs: tuple[Desk, Desk], replace: bool) -> None:
     desk, elsewhere = hubs
     desk.hash_set("alpha/other", marking=Marking(bulk=True))

@@ -47,7 +47,7 @@ NL, FR = writer("nl"), writer("fr")
 ERROR = WithdrawalReason.ERROR
 
 
-@pytest.fixture(params=[5_000, 3], ids=["few", "many"])
+@pytest.fixture
 def room(
     request: pytest.FixtureRequest, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Room]:
@@ -172,6 +172,9 @@ def end(desk: Room) -> None:
     hub.keeper.round()
 
 
+@pytest.mark.parametrize(
+    ("database", "room"), [("sqlite", 5_000), ("sqlite", 3), ("postgresql", 3)], indirect=["database", "room"]
+)
 def test_nothing_is_found_after_anything_that_a_hub_does(room: Room, tmp_path: Path, database: str) -> None:
     is_url = "://" in database
     config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")

@@ -79,7 +79,7 @@ def test_what_the_caller_may_not_see_is_not_read(crowd: Desk, rows_read: list[in
     assert crowd.match(FILE, who=writer("flooder")).truncated, "it sees its own"
 
 
-@pytest.mark.parametrize("sets", [1, 5])
+@pytest.mark.parametrize(("database", "sets"), [("sqlite", 1), ("sqlite", 5), ("postgresql", 5)], indirect=["database"])
 @pytest.mark.parametrize("purpose", [Purpose.CSAM, Purpose.BENIGN, Purpose.TEST])
 def test_what_is_seen_is_read_in_part_however_many_hash_sets_it_is_in(
     crowd: Desk, rows_read: list[int], sets: int, purpose: Purpose
