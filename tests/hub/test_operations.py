@@ -220,19 +220,19 @@ def test_what_is_hidden_changes_no_result(open_hub: Open, tmp_path: Path) -> Non
     for hides in (False, True):
         scenes.append(Scene(Desk(open_hub(data=str(tmp_path / str(hides)), start=False)), hides=hides))
         scenes[-1].hub.reconciliation.run = run
-    for number, task in enumerate(
-        (
-            tasks.ComputeOverlap(by=By.HASH_SET, near=True),
-            tasks.ComputeOverlap(by=By.CONTRIBUTOR),
-            tasks.ComputeOverlap(by=By.JURISDICTION),
-            tasks.ComputeAgreement(),
-            tasks.ExtractEntries(),
-            tasks.FindLinks(near=True),
-            tasks.FindGaps(jurisdiction="NL"),
-            tasks.WriteReport(),
-        )
-    ):
-        answers, steps = [], []
+    every: tuple[tasks.Task, ...] = (
+        tasks.ComputeOverlap(by=By.HASH_SET, near=True),
+        tasks.ComputeOverlap(by=By.CONTRIBUTOR),
+        tasks.ComputeOverlap(by=By.JURISDICTION),
+        tasks.ComputeAgreement(),
+        tasks.ExtractEntries(),
+        tasks.FindLinks(near=True),
+        tasks.FindGaps(jurisdiction="NL"),
+        tasks.WriteReport(),
+    )
+    for task in every:
+        answers: list[Any] = []
+        steps: list[set[tuple[int, int, str]]] = []
         for scene in scenes:
             told.clear()
             operation = scene.done(scene.alpha, task)
@@ -251,9 +251,9 @@ def test_what_is_hidden_changes_no_result(open_hub: Open, tmp_path: Path) -> Non
                 file["path"], file["sha256"], file["size"] = file["path"].rpartition("-")[0], "", 0
             answers.append(answer)
             steps.append(set(told))
-        assert answers[0] == answers[1], number
-        assert steps[0] == steps[1], number
-        assert steps[0], number
+        assert answers[0] == answers[1], task
+        assert steps[0] == steps[1], task
+        assert steps[0], task
         assert not any("eps" in str(x) for x in (answers, steps))
 
 
