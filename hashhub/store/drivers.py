@@ -413,9 +413,9 @@ def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
     while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as e:
             # Switching ignores the busy timeout when another process switches at the same moment.
-            if time.monotonic() > deadline:
+            if e.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
     for pragma in WRITER_PRAGMAS:

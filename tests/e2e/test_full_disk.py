@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from hashhub.errors import LimitExceeded, Reason
 from hashhub.model import Verdict
+from hashhub.store import Store
 from hashhub.testing import hub_process
 from tests.disks import fill, small_disk
 from tests.e2e.conftest import Desk
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import OpenHub
@@ -57,8 +60,7 @@ def cut_off(desk: Desk) -> None:
             process.kill()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("end", ["stopped", "killed"])
+@pytest.mark.parametrize(("end", "workers"), [("stopped", "1"), ("killed", "2")])
 def test_a_restart_on_a_full_disk_matches_as_before(
     disk: Path, open_hub: OpenHub, wait_until: Callable[..., None], tmp_path: Path, workers: str, end: str
 ) -> None:
@@ -129,14 +131,19 @@ def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_ro
             wait_until(lambda: not hub.status().warnings)
 
 
-def test_a_first_start_on_a_full_disk_says_what_is_wrong(disk: Path, open_hub: OpenHub) -> None:
+def test_a_first_start_on_a_full_disk_says_what_is_wrong(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(disk)
+    with monkeypatch.context() as patch:
+        patch.setattr("hashhub.store.drivers.time.sleep", lambda _: pytest.fail("it waits for room"))
+        with pytest.raises(LimitExceeded) as caught:
+            Store.open(disk)
+    assert caught.value.reason is Reason.DISK_FULL
     done: Any = subprocess.run(
         [sys.executable, "-m", "hashhub.cli", "serve", "--data", disk, "--listen", "127.0.0.1:0", "--http", ""],
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == REFUSED
     assert "disk is full" in done.stderr

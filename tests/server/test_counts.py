@@ -64,8 +64,8 @@ def _crowd(counts: QuotaCounts, begins: Any, places: Any, got: Any) -> None:
     begins.wait(PATIENCE)
     taken = 0
     while taken < 300:
-        if counts.take("one", "calls", 1, 3):
-            assert places.acquire(block=False), "a fourth place was taken"
+        if counts.take("one", "calls", 1, 2):
+            assert places.acquire(block=False), "a third place was taken"
             taken += 1
             places.release()
             counts.give("one", "calls", 1)
@@ -73,9 +73,9 @@ def _crowd(counts: QuotaCounts, begins: Any, places: Any, got: Any) -> None:
 
 
 def test_workers_never_take_more_than_the_share_together() -> None:
-    workers = 5
+    workers = 4
     counts = QuotaCounts(workers)
-    begins, places, got = SPAWN.Barrier(workers), SPAWN.Semaphore(3), SPAWN.Queue()
+    begins, places, got = SPAWN.Barrier(workers), SPAWN.Semaphore(2), SPAWN.Queue()
     processes = [begin(_crowd, counts, worker, begins, places, got) for worker in range(workers)]
     ended(*processes)
     assert [got.get(timeout=PATIENCE) for _ in processes] == [300] * workers, "each has its turn"
