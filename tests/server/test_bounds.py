@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from hashhub import v1, wire
-from hashhub.errors import InvalidArgument, LimitExceeded, Reason
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.server.bodies import unpacked
 from hashhub.server.pipeline import Method
 from hashhub.wire import bounds
@@ -72,11 +72,22 @@ def test_a_million_of_anything_is_refused_before_it_is_converted(
     def converted(*_: object) -> object:
         raise AssertionError("it was converted")
 
+    held: list[int] = []
+    parse = Method.parse
+
+    def parsed(self: Method, body: bytes) -> Message:
+        try:
+            return parse(self, body)
+        except HashHubError:
+            held.append(resident_bytes())
+            raise
+
     monkeypatch.setattr(type(served.hub), "revision", converted)
+    monkeypatch.setattr(Method, "parse", parsed)
     before = resident_bytes()
     error = refusal_of(served, name, body)
     # Parsed and converted, a million queries or records take from 500 MB to a gigabyte.
-    assert resident_bytes() - before < 150 * 1024 * 1024
+    assert max(held) - before < 150 * 1024 * 1024
     assert isinstance(error, LimitExceeded | InvalidArgument), error
     assert error.reason in {Reason.TOO_LARGE, Reason.INVALID_FIELD}
 

@@ -63,9 +63,10 @@ def ended(*processes: SpawnProcess) -> None:
 def _crowd(counts: QuotaCounts, begins: Any, places: Any, got: Any) -> None:
     begins.wait(PATIENCE)
     taken = 0
-    while taken < 300:
-        if counts.take("one", "calls", 1, 2):
-            assert places.acquire(block=False), "a third place was taken"
+    end = time.monotonic() + 2
+    while time.monotonic() < end or not taken:
+        if counts.take("one", "calls", 1, 3):
+            assert places.acquire(block=False), "a fourth place was taken"
             taken += 1
             places.release()
             counts.give("one", "calls", 1)
@@ -73,12 +74,12 @@ def _crowd(counts: QuotaCounts, begins: Any, places: Any, got: Any) -> None:
 
 
 def test_workers_never_take_more_than_the_share_together() -> None:
-    workers = 4
+    workers = 5
     counts = QuotaCounts(workers)
-    begins, places, got = SPAWN.Barrier(workers), SPAWN.Semaphore(2), SPAWN.Queue()
+    begins, places, got = SPAWN.Barrier(workers), SPAWN.Semaphore(3), SPAWN.Queue()
     processes = [begin(_crowd, counts, worker, begins, places, got) for worker in range(workers)]
     ended(*processes)
-    assert [got.get(timeout=PATIENCE) for _ in processes] == [300] * workers, "each has its turn"
+    assert all(got.get(timeout=PATIENCE) > 0 for _ in processes), "each has its turn"
     assert counts.held("one", "calls") == 0
 
 
