@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import imagehash
@@ -21,6 +20,7 @@ from hashhub.hashing.perceptual import resized
 from hashhub.hashing.pool import MediaPool
 from hashhub.model import TURNS, Effort
 from tests.examples import examples
+from tests.patience import wait_until
 
 SIZES = ((32, 32), (9, 8))
 
@@ -145,10 +145,8 @@ def test_a_pool_hashes_at_once_while_the_kernels_are_compiled(tmp_path: Path, mo
     try:
         with pool.room() as place:
             assert place.hash(file.getvalue(), effort=Effort.STANDARD) == expected
-        until = time.monotonic() + 400
-        while run(IS_KEPT, cache=cache).split() != ["True", "True"]:
-            assert time.monotonic() < until, "the kernels were not compiled"
-            time.sleep(2)
+        wait_until(lambda: list(cache.rglob("complete")), 400)
+        assert run(IS_KEPT, cache=cache).split() == ["True", "True"]
         with pool.room() as place:  # the child loads them by itself
             assert place.hash(file.getvalue(), effort=Effort.STANDARD) == expected
     finally:

@@ -24,10 +24,10 @@ from tests.hook.conftest import HELD, MakeHook, jpeg
 from tests.patience import wait_until
 
 
-def large(shade: int) -> bytes:
-    """Return a picture that takes a child long enough for something to happen meanwhile."""
+def plain(shade: int, side: int = 600) -> bytes:
+    """Return a picture of one colour. A child takes long over one of 6000 pixels a side."""
     out = io.BytesIO()
-    Image.new("RGB", (6000, 6000), (shade, 90, 90)).save(out, "PNG", compress_level=1)
+    Image.new("RGB", (side, side), (shade, 90, 90)).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
@@ -71,7 +71,7 @@ def submitted(hashing: UploadHasher, content: UploadBytes) -> tuple[Future[Media
 
 
 def test_who_is_gone_stops_the_child_and_nobody_else(hashing: UploadHasher) -> None:
-    content = content_of(large(1))
+    content = content_of(plain(1))
     future, _ = submitted(hashing, content)
     hashing.give_up(content, future)
     error = future.exception(timeout=60)
@@ -83,7 +83,7 @@ def test_who_is_gone_stops_the_child_and_nobody_else(hashing: UploadHasher) -> N
 
 
 def test_who_joins_is_not_let_down_by_the_first(hashing: UploadHasher) -> None:
-    content, same_content = content_of(large(2)), content_of(large(2))
+    content, same_content = content_of(plain(2)), content_of(plain(2))
     future, go_on = submitted(hashing, content)
     joined = hashing.submit(same_content)
     hashing.give_up(content, future)
@@ -95,13 +95,13 @@ def test_who_joins_is_not_let_down_by_the_first(hashing: UploadHasher) -> None:
 
 
 def test_who_joined_and_leaves_stops_nothing(hashing: UploadHasher) -> None:
-    content = content_of(large(3))
+    content = content_of(plain(3))
     future, go_on = submitted(hashing, content)
     hashing.give_up(content, hashing.submit(content))
     go_on()
     assert future.result(timeout=60).frames
     # When both leave, nobody is waited for.
-    other = content_of(large(4))
+    other = content_of(plain(4))
     future, _ = submitted(hashing, other)
     hashing.give_up(other, hashing.submit(other))
     hashing.give_up(other, future)
@@ -111,7 +111,7 @@ def test_who_joined_and_leaves_stops_nothing(hashing: UploadHasher) -> None:
 
 
 def test_what_waits_and_is_given_up_is_not_hashed(hashing: UploadHasher) -> None:
-    content, queued_content = content_of(large(5)), content_of(jpeg(6))
+    content, queued_content = content_of(plain(5)), content_of(jpeg(6))
     future, go_on = submitted(hashing, content)
     queued = hashing.submit(queued_content)
     hashing.give_up(queued_content, queued)
@@ -126,7 +126,7 @@ def test_what_waits_and_is_given_up_is_not_hashed(hashing: UploadHasher) -> None
 
 
 def test_closing_waits_for_what_is_in_hand_and_in_the_queue(hashing: UploadHasher) -> None:
-    content, queued_content = content_of(large(5)), content_of(jpeg(6))
+    content, queued_content = content_of(plain(5)), content_of(jpeg(6))
     future, go_on = submitted(hashing, content)
     queued = hashing.submit(queued_content)
     assert not queued.running(), "the only child is busy"
@@ -146,7 +146,7 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
     assert hook.hashing is not None
     stop_child(hook.hashing)
     with hook.receive() as upload:
-        upload.write(large(7))
+        upload.write(plain(7))
         deciding = threads.submit(upload.decide)
         wait_until(lambda: hook.hashing is not None and hook.hashing.hashed == 1)
         upload.abandon()
@@ -164,7 +164,7 @@ def test_an_upload_that_is_hashed_when_its_processes_end_is_not_unreadable(
     hook = make_hook(without_answer=msgspec.structs.replace(HELD, unreadable=Action.ALLOW))
     assert hook.hashing is not None
     stop_child(hook.hashing)
-    deciding = threads.submit(hook.check, large(9))
+    deciding = threads.submit(hook.check, plain(9))
     wait_until(lambda: hook.hashing is not None and hook.hashing.hashed == 1)
     hook.hashing.pool.close()
     decision = deciding.result(timeout=60)
@@ -234,7 +234,7 @@ def test_threads_that_hash_leave_none_behind(hashing: UploadHasher, threads: Thr
 
 def test_who_joins_what_was_just_given_up_has_it_hashed(hashing: UploadHasher, threads: ThreadPoolExecutor) -> None:
     """The child is about to be stopped for the one that left; that says nothing to the one that came since."""
-    content = content_of(large(7))
+    content = content_of(plain(7))
     joined: list[Future[object]] = []
 
     class Watched(dict[bytes, int]):

@@ -169,7 +169,7 @@ class Place:
 
     def run(self, *command: str, exit_code: int = 0) -> None:
         """Run a command of the hook beside its doors."""
-        arguments = [sys.executable, "-m", "hashhub.cli", "hook", *command, "--settings", str(self.settings)]
+        arguments = ["hashhub", "hook", *command, "--settings", str(self.settings)]
         done = subprocess.run(arguments, capture_output=True, timeout=120, check=False)
         assert done.returncode == exit_code, done.stderr
 
@@ -235,7 +235,7 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path, warm: None) -> Place:
     return Place(tmp_path)
 
 

@@ -266,8 +266,10 @@ def test_a_hub_that_was_restored_is_missed_nothing_of_at_any_page(
         nonlocal pages
         pages += 1
         judges[0].catch_up()
-        listed = (*range(10), *range(100, 130), *range(200, 230))
-        assert [n for n in listed if verdict(judges[0], n) is not Verdict.MATCH] == []
+        for tens in (0, 100, 110, 120, 200, 210, 220):
+            listed = tuple(digest("MD5", n) for n in range(tens, tens + 10))
+            matches = judges[0].judge(Query(hashes=listed)).result.matches
+            assert {match.query_digest for match in matches} == {given.digest for given in listed}
         assert judges[0].judge(Query(hashes=(), frames=film.frames)).result.verdict is Verdict.MATCH
         if not is_complete and again != "at once" and pages in {5, 8}:
             raise _Stopped

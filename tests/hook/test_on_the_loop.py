@@ -23,7 +23,7 @@ from hashhub.hook.local import Sync
 from hashhub.hook.settings import LocalSettings
 from hashhub.model import Effort, Verdict, now
 from tests.hook.conftest import Listed, jpeg
-from tests.hook.test_hashing import large, stop_child
+from tests.hook.test_hashing import plain, stop_child
 from tests.patience import wait_until
 
 
@@ -116,7 +116,7 @@ def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook) -> None:
     stop_child(hashes)
 
     async def run() -> None:
-        task = asyncio.create_task(deciding(hook, large(11)))
+        task = asyncio.create_task(deciding(hook, plain(11)))
         await asyncio.to_thread(wait_until, lambda: hashes.hashed > hashed)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -134,7 +134,7 @@ def test_one_that_another_thread_abandons_ends(hook: Hook) -> None:
 
     async def run() -> None:
         with hook.receive(door="asgi") as upload:
-            upload.write(large(12))
+            upload.write(plain(12))
             task = asyncio.create_task(upload.adecide())
             await asyncio.sleep(0.05)
             await asyncio.to_thread(upload.abandon)
@@ -153,7 +153,7 @@ def test_a_child_that_dies_takes_its_upload_only(hook: Hook) -> None:
     stop_child(hashes)
 
     async def run() -> Decision:
-        task = asyncio.create_task(deciding(hook, large(13)))
+        task = asyncio.create_task(deciding(hook, plain(13)))
         await asyncio.to_thread(wait_until, lambda: hashes.hashed > hashed)
         os.kill(child.id[0], signal.SIGKILL)
         return await task

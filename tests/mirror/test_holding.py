@@ -193,7 +193,7 @@ def test_a_large_import_is_taken_in_by_runs_that_are_killed(site: Site, tmp_path
     directory = tmp_path / "copy"
     with site.client(secret) as client, client.mirror(directory) as copy:
         copy.update()
-    site.desk.contribute("alpha/one", *(item(n, algorithms=("MD5",)) for n in range(30_000)), batch=10_000)
+    site.desk.contribute("alpha/one", *(item(n, algorithms=("MD5",)) for n in range(15_000)), batch=5_000)
     random = Random(7)
     codes = []
     for _ in range(4):
@@ -211,7 +211,7 @@ def test_a_large_import_is_taken_in_by_runs_that_are_killed(site: Site, tmp_path
     held, sets = entitled(site.hub, _RECEIVER)
     entries, copied_sets = copied(directory)
     assert (entries.keys(), copied_sets) == (held.keys(), set(sets))
-    assert len(entries) == 2000 - 1 + 30_000 - 500 * len(codes)
+    assert len(entries) == 2000 - 1 + 15_000 - 500 * len(codes)
 
 
 def _count(directory: Path) -> int:
