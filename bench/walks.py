@@ -97,11 +97,11 @@ class Tracer:
         time.sleep(idle_seconds)
         self._marks[0] = phase
 
-    def end(self) -> list[str]:
-        """Return the files of the walk once nothing new is marked, and forget it."""
+    def end(self, quiet_seconds: float) -> list[str]:
+        """Return the files of the walk once nothing new is marked for so long, and forget it."""
         seen = b""
         while seen != (seen := self._marks[:]):
-            time.sleep(_QUIET_SECONDS)
+            time.sleep(quiet_seconds)
         self._marks[:] = bytes((_OFF, *(bits & 1 for bits in seen[1:])))
         ends = [*list(self._starts.values())[1:], len(seen)]
         return [
@@ -149,6 +149,7 @@ def _match(hub: RunningHub, md5: bytes) -> None:
 def walk(directory: Path, idle_seconds: float) -> dict[str, list[str]]:
     """Go the three walks over a hub in `directory`; return the files of each."""
     tracer, files, os.environ["PYTHONPATH"] = Tracer(directory), {}, str(directory)
+    quiet_seconds = min(idle_seconds, _QUIET_SECONDS)
     picture(1, (512, 384)).save(directory / "listed.jpg", quality=90)
     hashes = hash_media(directory / "listed.jpg").hashes  # which compiles kernels: without them children go other ways
     md5 = next(h.digest for h in hashes if h.algorithm == "MD5")
@@ -159,11 +160,11 @@ def walk(directory: Path, idle_seconds: float) -> dict[str, list[str]]:
         _run(hub, "hash-set create police/list --purpose csam --scheme vic-us --bulk")
         tracer.begin(_ALL, idle_seconds)
         _run(hub, f"import {directory}/list.json --format vics --hash-set police/list")
-        files["import"] = tracer.end()
+        files["import"] = tracer.end(quiet_seconds)
         _match(hub, md5)  # whose first call brings up what later ones find
         tracer.begin(_ALL)
         _match(hub, md5)
-        files["match"] = tracer.end()
+        files["match"] = tracer.end(quiet_seconds)
         _run(hub, "contributor create app --kind platform --jurisdiction IE")
         _run(hub, f"token create app --contributor app --role consumer --may-mirror --out {directory}/token")
         _run(hub, f"hook vault key --out {directory}/key")
@@ -176,7 +177,7 @@ def walk(directory: Path, idle_seconds: float) -> dict[str, list[str]]:
         tracer.begin(_ALL, idle_seconds)
         print(file=process.stdin, flush=True)
         assert process.stdout.readline() == "202\n"
-        files["upload"] = tracer.end()
+        files["upload"] = tracer.end(quiet_seconds)
     return files
 
 

@@ -99,17 +99,8 @@ _STARTING: Final = re.compile(
 )
 _STARTED: Final = frozenset({"warmed", "serve_hub", "bucket_store"})
 _MEASURING: Final = frozenset(
-    {
-        "tracemalloc",
-        "perf_counter",
-        "monotonic",
-        "sleep",
-        "process_time",
-        "thread_time",
-        "getrusage",
-        "keeps_waiting_less",
-    }
-    | {"in_new_process"}
+    {"tracemalloc", "perf_counter", "monotonic", "sleep", "process_time", "thread_time", "getrusage"}
+    | {"keeps_waiting_less"}
 )
 _CASES: Final = 6  # of one test function that has a directory for each of them
 

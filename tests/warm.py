@@ -2,8 +2,8 @@
 
     hashhub ARGUMENTS    a small program that stands in front on the path: it hands over its arguments, environment,
        │                 directory and open files, passes signals on, and ends as the command does
-       └── forked        runs what the script `hashhub` runs; the processes that a hub hashes media in are likewise
-                         forked from one that has loaded the libraries
+       └── forked        runs what the script `hashhub` runs; the processes in which a hub hashes media and compares
+                         lists are likewise forked, each from one that has loaded the libraries
 
 Loading takes a third of a second of CPU time a command and two seconds a hub, which most tests are not about. What is
 about starts, workers and what a process inherits starts `hashhub` itself. A hub may be killed as one that was started.
@@ -41,6 +41,7 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 CLI: Final = "hashhub.cli"
 HASHING: Final = "hashhub.hashing.child"
 FIRST: Final = "HASHHUB_TESTS_FIRST"  # a variable with Python that a test has done before the command
+JOBS: Final = "hashhub.reconcile.child_job"
 _NUMBER: Final = struct.Struct("!q")
 _PATIENCE: Final = 180.0  # seconds for what takes a millisecond; a busy machine is no failure
 
@@ -87,10 +88,11 @@ class Warm:
         self.program = self.path / "hashhub"
         surroundings = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_") and k != "COLUMNS"}
         hashes = {k: v for k, v in surroundings.items() if k in pool.ENVIRONMENT} | pool.SETTINGS
-        hashing = self.path / "hashes-media"
+        hashing, jobs = self.path / "hashes-media", self.path / "compares-lists"
         self._processes = [
             self._start(HASHING, hashing, hashes | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}),
-            self._start(CLI, self.program, surroundings, str(hashing)),
+            self._start(JOBS, jobs, surroundings),
+            self._start(CLI, self.program, surroundings, str(hashing), str(jobs)),
         ]
 
     def _start(
@@ -146,11 +148,20 @@ def _load(module: str, arguments: list[str]) -> None:
         quiet_pillow()
         child._load()
         return
+    from hashhub.matcher import warm_up
+    from hashhub.reconcile import child_job
+
+    if module == JOBS:
+        from hashhub.reconcile import agreement, extract, gaps, links, overlap, report  # noqa: F401 - loaded by a job
+
+        importlib.import_module("duckdb")
+        extract.arrow()
+        warm_up()
+        return
     # Alembic makes the tables of each new database, and takes a fifth of a second to import.
     for name in ("hashhub.cli", "hashhub.client", "grpc._channel", "click._textwrap", "alembic.command"):
         importlib.import_module(name)
     from hashhub import connector
-    from hashhub.matcher import warm_up
     from hashhub.server.process import load_program
 
     connector.discover()
@@ -158,12 +169,20 @@ def _load(module: str, arguments: list[str]) -> None:
     load_program()
     warm_up()
 
-    def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        assert command[1:4] == ["-P", "-m", HASHING]
-        return subprocess.Popen([arguments[0], *command[4:]], **options)
+    hashing, jobs = arguments
+    pool.subprocess = _forking(hashing, "-P", "-m", HASHING)  # type: ignore[assignment,attr-defined]
+    child_job.subprocess = _forking(jobs, "-m", JOBS)  # type: ignore[assignment,attr-defined]
 
-    pool.subprocess = SimpleNamespace(  # type: ignore[assignment,attr-defined] # what the pool takes of it
-        Popen=popen, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
+
+def _forking(program: str, *options: str) -> SimpleNamespace:
+    """Return what those two take of `subprocess`: `program` stands for an interpreter with these options."""
+
+    def popen(command: list[str], **more: Any) -> subprocess.Popen[bytes]:
+        assert command[1 : len(options) + 1] == [*options]
+        return subprocess.Popen([program, *command[len(options) + 1 :]], **more)
+
+    return SimpleNamespace(
+        Popen=popen, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
     )
 
 
@@ -266,7 +285,8 @@ def _main() -> None:
     code = 0
     try:
         if _serve(listening):
-            _run(module)
+            exec(os.environ.pop(FIRST, ""), {})  # noqa: S102 - our own
+            importlib.import_module(module).main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else end.code is not None
     except BaseException:  # noqa: BLE001 - as an interpreter does
@@ -280,18 +300,6 @@ def _main() -> None:
     except OSError:
         code = 120
     os._exit(code)
-
-
-def _run(module: str) -> None:
-    if module == CLI:
-        from hashhub.cli import main
-
-        exec(os.environ.pop(FIRST, ""), {})  # noqa: S102 - our own
-        main()
-    else:
-        from hashhub.hashing import child
-
-        child.main()
 
 
 if __name__ == "__main__":

@@ -103,8 +103,9 @@ def _start(ray: ModuleType) -> None:
             configure_logging=False,
             **({} if address else own),
         )
-    except (ConnectionError, RuntimeError, ValueError) as e:
-        raise Unavailable(f"the Ray cluster cannot be reached; check {_ADDRESS}") from e
+    except Exception as e:  # Ray has no class of its own for a node that takes longer than 30 s to start
+        what = f"cannot be reached; check {_ADDRESS}" if address else "did not start on this machine; try again"
+        raise Unavailable(f"the Ray cluster {what}") from e
 
 
 @contextlib.contextmanager

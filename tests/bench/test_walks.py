@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_each_walk_has_the_files_whose_functions_it_calls() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.walks", "--idle", "1", "--json"],
+        [sys.executable, "-m", "bench.walks", "--idle", "0.5", "--json"],
         cwd=ROOT,
         capture_output=True,
         text=True,

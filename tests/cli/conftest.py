@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hashhub.cli import main
+from hashhub.client.transport import Connection
 from hashhub.testing.hub_process import RunningHub
 from tests.warm import Warm
 
@@ -34,6 +35,13 @@ def run(hub: RunningHub) -> Run:
         return CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False, **options)
 
     return run_command
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that are run in this process give a hub up that they cannot reach, and do not ask it for two seconds."""
+    assert Connection.__init__.__kwdefaults__ is not None
+    monkeypatch.setitem(Connection.__init__.__kwdefaults__, "retry_seconds", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -199,6 +199,7 @@ def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -219,6 +220,7 @@ def test_no_hub_ends_with_3_in_one_line_and_a_hint(arguments: list[str]) -> None
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_list_that_found_no_hub_is_not_said_to_have_been_sent(tmp_path: Path) -> None:
     path = tmp_path / "sums.txt"
     path.write_text(f"{'0f' * 16}  a.jpg\n")
@@ -294,6 +296,7 @@ def test_each_part_of_the_upload_hook_can_be_imported_first() -> None:
     assert done.returncode == DONE, done.stderr
 
 
+@pytest.mark.usefixtures("impatient")
 def test_verbose_adds_the_causes() -> None:
     done = CliRunner().invoke(main, ["status", "--server", NOWHERE, "--verbose"])
     assert done.exit_code == UNAVAILABLE

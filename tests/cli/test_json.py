@@ -15,7 +15,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hashhub.cli import main
-from hashhub.client import Client
 from hashhub.client import mirror as mirroring
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
@@ -147,9 +146,9 @@ def test_a_command_that_does_not_exist_is_told_in_json() -> None:
         assert error_of(done)["reason"] == "USAGE"
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("name", sorted(LEAVES.keys() - NO_HUB))
 def test_an_error_is_told_in_json(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(Client.__init__.__kwdefaults__ or {}, "retry_seconds", 0.0)
     monkeypatch.setattr(mirroring, "PATIENCE", 0.0)  # a mirror's, which is a minute
     arguments = [*arguments_for(name, tmp_path), "--json", "--server", NOWHERE]
     done = CliRunner().invoke(main, arguments, env={"HASHHUB_TOKEN": "hh_x"})

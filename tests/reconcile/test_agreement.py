@@ -28,7 +28,6 @@ from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.items import Statements, mask_of
 from hashhub.reconcile.results import (
     Agreement,
-    Backend,
     ContributorAgreement,
     DimensionAgreement,
     Proportion,
@@ -38,7 +37,6 @@ from hashhub.schemes.crosswalk import Relation
 from hashhub.schemes.dimensions import every_world, worlds
 from tests.examples import examples
 from tests.extracts import ListedEntry, ListedSet, write_extract
-from tests.reconcile.new_process import in_new_process
 
 SCHEMES = schemes.load()
 BANDS = ("0-2", "3-6", "7-10", "11-13", "14-15", "16-17")
@@ -652,12 +650,8 @@ def test_two_runs_are_equal_and_a_caller_sees_only_its_hash_sets(tmp_path: Path)
     assert seen == compute(only, SCHEMES)
 
 
-def _computed_in_parts(directory: Path, engine: Backend) -> Agreement:
-    agreement_module.PAIRS, items_module.ROWS_AT_ONCE = 20, 250  # type: ignore[misc]  # of this process alone
-    return compute(Extract.open(directory), SCHEMES, engine=engine)
-
-
-def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path) -> None:
+def listed_by_three(directory: Path) -> Extract:
+    """Write what three contributors list by schemes of their own."""
     chance = random.Random(9)
     entries = [
         ListedEntry(
@@ -670,12 +664,17 @@ def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path) -> None:
         for item in range(120)
         for who, scheme in (("a", "vic-us@2.0"), ("b", "uk-sentencing@2014"), ("c", "arachnid-shield@1.0"))
     ]
-    extract = write_extract(tmp_path, [ListedSet(name=f"{who}/list") for who in "abc"], entries)
+    return write_extract(directory, [ListedSet(name=f"{who}/list") for who in "abc"], entries)
+
+
+def test_parts_give_equal_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract = listed_by_three(tmp_path)
     whole = compute(extract, SCHEMES)
     assert whole.items > 50
     assert whole.suggestions
-    for engine in Backend:
-        assert in_new_process(_computed_in_parts, tmp_path, engine) == whole
+    monkeypatch.setattr(agreement_module, "PAIRS", 20)
+    monkeypatch.setattr(items_module, "ROWS_AT_ONCE", 250)
+    assert compute(extract, SCHEMES) == whole
 
 
 def test_age_comes_first_and_progress_is_told(tmp_path: Path) -> None:

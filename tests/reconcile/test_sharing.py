@@ -25,9 +25,8 @@ from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.gaps import gaps
 from hashhub.reconcile.links import links
 from hashhub.reconcile.overlap import compute
-from hashhub.reconcile.results import Backend, By, Gap, Overlap
+from hashhub.reconcile.results import By, Gap, Overlap
 from tests.examples import examples
-from tests.reconcile.new_process import in_new_process
 from tests.reconcile.small import Small, small_extract
 
 JURISDICTIONS = {"alpha": "GB", "beta": "GB", "gamma": "NL", "delta": "DE"}
@@ -158,30 +157,6 @@ def test_more_hash_sets_than_a_word_has_bits(tmp_path: Path) -> None:
         (names[139], names[0]): (0, 1),
     }
     assert computed.alone == dict.fromkeys(names, 0)
-
-
-def _computed(directory: Path, engine: Backend) -> tuple[Overlap, list[int], bool]:
-    """Return the overlap of a small extract in parts, what was told meanwhile, and whether Ray goes on."""
-    import ray
-
-    overlap_module.PART = 4  # type: ignore[misc]  # of this process alone
-    told: list[int] = []
-    extract = Extract.open(directory).restricted(SETS[1:])
-    found = compute(extract, By.HASH_SET, near=True, engine=engine, progress=lambda n, _of, _what: told.append(n))
-    return found, told, ray.is_initialized()
-
-
-def test_overlap_on_ray_is_equal(tmp_path: Path, capfd: Any) -> None:
-    chosen = [Small(SETS[n % 5], (MD5[n % 4], SHA1[n % 3], PDQ[n % 6])) for n in range(12)]
-    extract = small_extract(tmp_path, chosen, JURISDICTIONS).restricted(SETS[1:])
-    on_ray, told, goes_on = in_new_process(_computed, tmp_path, Backend.RAY)
-    assert on_ray == compute(extract, By.HASH_SET, near=True)
-    assert sum(c.exact for c in on_ray.cells) > 0
-    assert "alpha/a" not in on_ray.names
-    assert told == sorted(told)
-    assert len(told) > 3
-    assert not goes_on
-    assert capfd.readouterr() == ("", "")
 
 
 @settings(max_examples=examples(20))
@@ -344,7 +319,7 @@ def test_gaps_ask_for_a_country_code(tmp_path: Path, text: str) -> None:
         gaps(small_extract(tmp_path, [], JURISDICTIONS), text)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(chosen=st.lists(entries, min_size=2, max_size=10), hidden=st.lists(entries, max_size=6))
 def test_what_may_not_be_seen_changes_nothing(chosen: list[Small], hidden: list[Small]) -> None:
     """The results are those of a world without the hidden set, whose entries come last and so move no number."""

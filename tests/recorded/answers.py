@@ -6,12 +6,14 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 import tarfile
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from click.testing import CliRunner
+
+from hashhub.cli import main
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.conftest import postgresql_programs
 
@@ -20,12 +22,9 @@ if TYPE_CHECKING:
 
 
 def _json(*arguments: str, **environment: str) -> list[Any]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "hashhub.cli", *arguments, "--json"],
-        env={**inherited, **environment}, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{arguments}: {done.stdout} {done.stderr}"
+    others = {name: None for name in os.environ if name.startswith("HASHHUB_")}
+    done = CliRunner().invoke(main, [*arguments, "--json"], env={**others, **environment}, catch_exceptions=False)
+    assert done.exit_code == 0, f"{arguments}: {done.output}"
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

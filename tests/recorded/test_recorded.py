@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RELEASES = sorted(path for path in Path(__file__).parent.iterdir() if (path / "expected.json").exists())
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
 def test_a_release_is_opened_and_answers_as_it_did(release: Path, tmp_path: Path, postgresql: PostgreSQL) -> None:

@@ -93,12 +93,12 @@ def _hub(programs: Path, work: Path, environment: Mapping[str, str]) -> Iterator
             process.terminate()
 
 
-def sbom(python: Path, target: Path) -> Path:
+def sbom(python: Path, target: Path, *options: str) -> Path:
     """Write what an environment holds, by name, version and licence, and what its wheels bundle."""
     path = target / f"hashhub-{__version__}.cdx.json"
     _run(
         sys.executable, "-m", "cyclonedx_py", "environment", str(python), "--pyproject", str(ROOT / "pyproject.toml"),
-        "--output-format", "JSON", "--output-reproducible", "--output-file", str(path),
+        "--output-format", "JSON", "--output-reproducible", "--output-file", str(path), *options,
     )  # fmt: skip
     written = json.loads(path.read_text("utf-8"))
     site = _run(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()

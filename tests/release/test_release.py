@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -29,9 +30,8 @@ def test_wheel_and_source_install_alike_and_run_the_quick_starts(tmp_path: Path)
 
 
 def test_the_sbom_is_written(tmp_path: Path) -> None:
-    import sys
-
-    assert release.sbom(Path(sys.executable), tmp_path).stat().st_size > 10_000
+    """Not held against the schema of CycloneDX, which takes 40 s: `make release` does that."""
+    assert release.sbom(Path(sys.executable), tmp_path, "--no-validate").stat().st_size > 10_000
 
 
 def test_nothing_ships_under_a_licence_that_is_not_known() -> None:
