@@ -35,6 +35,7 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.patience import PATIENCE, wait_until
 from tests.processes import workers_of
 from tests.server.calls import call_headers, frame
+from tests.warm import Warm
 
 
 @contextmanager
@@ -418,8 +419,8 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         pass
 
 
-def test_an_interrupt_drains_one_process(tmp_path: Path) -> None:
-    with running_hub(tmp_path) as hub:
+def test_an_interrupt_drains_one_process(warmed: Warm, tmp_path: Path) -> None:
+    with warmed.hub(tmp_path) as hub:
         process = psutil.Process(hub.pid)
         os.kill(hub.pid, signal.SIGINT)
         wait_until(lambda: not _lives(process))

@@ -23,10 +23,10 @@ from hashhub.errors import HashHubError, LimitExceeded
 from hashhub.matcher.index import Segment
 from hashhub.server import bodies
 from hashhub.server.bodies import body_budget, take_bytes
-from hashhub.testing.hub_process import running_hub
 from tests.hub.conftest import Desk, digest, item
 from tests.patience import wait_until
 from tests.server.test_bridge import MATCH, QUERY, ask
+from tests.warm import Warm
 
 if TYPE_CHECKING:
     from hashhub.model import Principal
@@ -70,7 +70,7 @@ def answered(connection: socket.socket) -> tuple[int, bytes]:
     return answer.status, answer.read()
 
 
-def test_slow_connections_and_large_requests_of_strangers_stop_nothing(tmp_path: Path) -> None:
+def test_slow_connections_and_large_requests_of_strangers_stop_nothing(warmed: Warm, tmp_path: Path) -> None:
     """300 connections that hang in all the ways there are, and ten requests of 42 MB; none with a token."""
     large = b"x" * 42_000_000
     broken: list[type[Exception]] = []
@@ -83,7 +83,7 @@ def test_slow_connections_and_large_requests_of_strangers_stop_nothing(tmp_path:
         except OSError as e:
             broken.append(type(e))
 
-    with running_hub(tmp_path / "hub") as hub, contextlib.ExitStack() as stack:
+    with warmed.hub(tmp_path / "hub") as hub, contextlib.ExitStack() as stack:
         address = hub.http.removeprefix("http://")
 
         def healthy() -> None:
