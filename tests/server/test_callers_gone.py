@@ -165,7 +165,7 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
 def test_clients_whose_commits_are_refused_come_again_until_all_are_made(serve_hub: Serve) -> None:
     served = serve_hub(max_waiting_commits=0)
     crowd(served)
-    files = [("ab" * 15 + f"{n:02x}\n").encode() for n in range(6)]
+    files = [("ab" * 15 + f"{n:02x}\n").encode() for n in range(4)]
 
     def send(data: bytes) -> int:
         with Client(served.doors.grpc_address, served.tokens["CONTRIBUTOR"], retry_seconds=0.5) as client:
@@ -174,5 +174,5 @@ def test_clients_whose_commits_are_refused_come_again_until_all_are_made(serve_h
             )
         return report.source.counts.accepted
 
-    with ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(send, files)) == [1] * 6
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(send, files)) == [1] * 4

@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psutil
@@ -43,11 +44,14 @@ def ask(served: Served, sent: bytes) -> bytes:
         return came
 
 
-@pytest.mark.parametrize("sent", [b"", b"P", b"GET / HT", LINE], ids=["silent", "P", "line", "head"])
-def test_a_header_that_does_not_come_ends_the_connection(served: Served, sent: bytes) -> None:
-    begun = time.monotonic()
-    assert ask(served, sent) == b""
-    assert time.monotonic() - begun >= HEADER_SECONDS * 0.9
+def test_a_header_that_does_not_come_ends_the_connection(served: Served) -> None:
+    def lasts(sent: bytes) -> float:
+        begun = time.monotonic()
+        assert ask(served, sent) == b""
+        return time.monotonic() - begun
+
+    with ThreadPoolExecutor(4) as pool:
+        assert min(pool.map(lasts, (b"", b"P", b"GET / HT", LINE))) >= HEADER_SECONDS * 0.9
 
 
 def test_one_byte_now_and_then_holds_no_connection(served: Served) -> None:
