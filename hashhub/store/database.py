@@ -214,12 +214,11 @@ class Database:
 
     def key_of_set(self, contributor: str, hash_set: str, c: Connection | None = None) -> int:
         """Return the number that rows refer to a hash set by that was not deleted. Raises NotFound."""
-        if c is None:
-            return self.read(lambda c: self.key_of_set(contributor, hash_set, c))
-        key: int | None = c.scalar(sa.select(s.hash_set.c.key).where(set_is(contributor, hash_set)))
-        if key is None:
-            raise no_hash_set(contributor, hash_set)
-        return key
+        sql = "SELECT key FROM hash_set WHERE contributor = ? AND id = ? AND delete_revision = 0"
+        asked = contributor, hash_set
+        for (key,) in self.fetch(sql, asked) if c is None else self.execute(c, sql, asked):
+            return int(key)
+        raise no_hash_set(contributor, hash_set)
 
     def hash_set_key(self, name: str) -> int:
         """Return the key of the hash set that has, or had, a name; 0: none."""
@@ -475,12 +474,6 @@ class Database:
                 )
             if version != SCHEMA_VERSION:
                 _upgrade(c, is_new=version is None)
-
-
-def set_is(contributor: str, hash_set: str) -> sa.ColumnElement[bool]:
-    """Return the condition for the row of a hash set that was not deleted."""
-    t = s.hash_set.c
-    return sa.and_(t.contributor == contributor, t.id == hash_set, t.delete_revision == 0)
 
 
 def no_hash_set(contributor: str, hash_set: str) -> NotFound:

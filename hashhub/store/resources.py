@@ -41,7 +41,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import schema as s
-from hashhub.store.database import Database, IdempotentRequest, no_hash_set, set_is
+from hashhub.store.database import Database, IdempotentRequest, no_hash_set
 from hashhub.store.events import Facts, append_event, touch_resource
 from hashhub.store.schema import COMMITTED, UPSERT, WITHDRAWN
 
@@ -478,7 +478,10 @@ def _subject(resource: Contributor | Group | HashSet) -> str:
 
 def _is(kind: type[_T], name: str) -> sa.ColumnElement[bool]:
     contributor, _, own = name.rpartition("/")
-    return set_is(contributor, own) if kind is HashSet else _TABLES[kind].c.id == name
+    t = _TABLES[kind].c
+    if kind is HashSet:
+        return sa.and_(t.contributor == contributor, t.id == own, t.delete_revision == 0)
+    return t.id == name
 
 
 def _read(c: Connection, kind: type[_T], name: str) -> _T | None:

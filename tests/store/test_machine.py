@@ -312,7 +312,7 @@ def test_the_store_agrees_with_a_model(
         pass
 
     Bound.store, Bound.fill = store, fill
-    count = 12 if store.database.is_sqlite else 4  # PostgreSQL takes several times as long for each
+    count = 8 if store.database.is_sqlite else 4  # PostgreSQL takes several times as long for each
     run_state_machine_as_test(
         Bound,
         settings=settings(
