@@ -510,6 +510,6 @@ class TestSending:
             begun = time.monotonic()
             with pytest.raises(TimeoutError):
                 _send(ours, [bytes(1 << 28)], begun + 0.5)
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 60  # to take all of it in, 320
             is_over.set()
             reading.join()

@@ -319,18 +319,12 @@ def test_an_index_that_is_damaged_under_the_hook_says_nothing_until_it_is_synced
     for file in (local.directory / DIRECTORY / "snapshots").rglob("*.rows"):
         with file.open("r+b") as f:
             f.write(bytes(255 - byte for byte in file.read_bytes()))
-    until = time.monotonic() + 30
-    while answers(judges[0]):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: not answers(judges[0]))
     with pytest.raises(Unavailable):
         judges[0].judge(md5(99))
     with Sync(local.settings) as sync:
         sync.update()
-    until = time.monotonic() + 30
-    while not answers(judges[0]):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: answers(judges[0]))
     assert (verdict(judges[0], 1), verdict(judges[0], 99)) == (Verdict.MATCH, Verdict.NO_MATCH)
 
 

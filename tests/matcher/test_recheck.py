@@ -5,7 +5,6 @@ from it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +13,13 @@ import pytest
 from hashhub.errors import DataLoss
 from hashhub.matcher import Matcher
 from tests.matcher.test_snapshot import PDQ, current, digests, publish
+from tests.patience import wait_until
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_SECONDS", 0.05)
     monkeypatch.setattr("hashhub.matcher.compaction.RECHECK_LOOK_SECONDS", 0.02)
-
-
-def soon(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def flip(file: Path) -> None:
@@ -51,7 +44,7 @@ def test_each_file_is_compared_again(
         time.sleep(0.3)
         assert not matcher.is_damaged
         flip(max(current(tmp_path).glob(f"*.{part}"), key=lambda p: p.stat().st_size))
-        soon(lambda: matcher.is_damaged)
+        wait_until(lambda: matcher.is_damaged)
         status = matcher.status()
         assert status.damages == 1
         assert part in (status.error or "")
@@ -76,7 +69,7 @@ def test_one_compares_and_all_know(tmp_path: Path) -> None:
         assert one.awaits_publisher
         assert not writer.awaits_publisher
         flip(max(current(tmp_path).glob("*.rows"), key=lambda p: p.stat().st_size))
-        soon(lambda: writer.is_damaged and one.is_damaged and two.is_damaged)
+        wait_until(lambda: writer.is_damaged and one.is_damaged and two.is_damaged)
         assert not one.refresh()
         writer.rebuild(2, [("PDQ", PDQ)])
         for reader in (one, two):
@@ -93,7 +86,7 @@ def test_the_next_one_compares_when_that_process_ends(tmp_path: Path) -> None:
         with Matcher(tmp_path):
             time.sleep(0.2)
         flip(max(current(tmp_path).glob("*.rows"), key=lambda p: p.stat().st_size))
-        soon(lambda: reader.is_damaged)
+        wait_until(lambda: reader.is_damaged)
         assert not reader.awaits_publisher, "nobody is there who publishes"
 
 
@@ -112,7 +105,7 @@ def test_nothing_is_published_from_a_damaged_index(tmp_path: Path) -> None:
     publish(tmp_path)
     with Matcher(tmp_path, compact_after=10) as matcher:
         flip(max(current(tmp_path).glob("*.directory"), key=lambda p: p.stat().st_size))
-        soon(lambda: matcher.is_damaged)
+        wait_until(lambda: matcher.is_damaged)
         before = current(tmp_path)
         matcher.apply(3, add={"PDQ": np.asarray(digests(9, 500))})
         time.sleep(1.5)
