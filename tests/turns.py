@@ -11,11 +11,11 @@ _ATTEMPTS = 10
 
 
 def keeps_waiting_less(work: Callable[[], Any], than: Callable[[], Any]) -> bool:
-    """Return whether another thread waits at a time for less than half as long while `work` runs as it does during
+    """Return whether another thread waits at a time for less than a quarter as long while `work` runs as it does during
     another: in one of many attempts, since a busy machine lets it wait, too.
     """
-    longest = min(_longest_wait(than) for _ in range(2))
-    return any(_longest_wait(work) < longest / 2 for _ in range(_ATTEMPTS))
+    longest = min(_longest_wait(than) for _ in range(3))
+    return any(_longest_wait(work) < longest / 4 for _ in range(_ATTEMPTS))
 
 
 def _longest_wait(work: Callable[[], Any]) -> float:
