@@ -151,7 +151,7 @@ class Reader:
             if text.startswith(begins) and not shutil.which(program):
                 self.printed = None
                 return
-        if text.startswith("hashhub scan"):
+        if text.startswith("hashhub scan") and "--out" in text:
             time.sleep(2.1)  # nobody reads on as fast: what is younger is hashed again, as the page says
         wanted = {int(n) for n in re.findall(r"# ends with ([0-9])$", text, re.MULTILINE)}
         script = "\n".join(["set -eo pipefail", *self.remembered, self.here(text)])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from hashhub import errors, hygiene
@@ -28,11 +28,12 @@ def chapter(title: str) -> dict[str, list[str]]:
     return cells_by_code
 
 
-def sources() -> Iterator[tuple[Path, ast.Module]]:
-    for folder in ("hashhub", "connectors"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if "v1" not in path.parts and "testing" not in path.parts:
-                yield path, ast.parse(path.read_text("utf-8"))
+@functools.cache
+def sources() -> list[ast.AST]:
+    """Return all that the sources consist of."""
+    paths = [path for folder in ("hashhub", "connectors") for path in (ROOT / folder).rglob("*.py")]
+    texts = [path.read_text("utf-8") for path in paths if not {"v1", "testing"} & {*path.parts}]
+    return [node for text in texts for node in ast.walk(ast.parse(text))]
 
 
 def codes(node: ast.expr) -> set[str]:
@@ -68,24 +69,22 @@ def test_intake() -> None:
 
 def test_wrong_fields() -> None:
     used = {"INVALID"}  # the default
-    for _, module in sources():
-        for call in ast.walk(module):
-            if isinstance(call, ast.Call):
-                name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-                if name in MAKERS:
-                    for argument in [*call.args[1:], *(k.value for k in call.keywords if k.arg == "reason")]:
-                        used |= codes(argument)
+    for call in sources():
+        if isinstance(call, ast.Call):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            if name in MAKERS:
+                for argument in [*call.args[1:], *(k.value for k in call.keywords if k.arg == "reason")]:
+                    used |= codes(argument)
     assert set(chapter("Wrong fields")) == used
 
 
 def test_every_code_is_given_somewhere() -> None:
     """A code that nothing gives is no code: in the sources there is a second mention of each, beside its definition."""
     mentions: dict[str, int] = {}
-    for _, module in sources():
-        for node in ast.walk(module):
-            match node:
-                case ast.Attribute(attr=name) | ast.Constant(value=str(name)) if CODE.fullmatch(name):
-                    mentions[name] = mentions.get(name, 0) + 1
+    for node in sources():
+        match node:
+            case ast.Attribute(attr=name) | ast.Constant(value=str(name)) if CODE.fullmatch(name):
+                mentions[name] = mentions.get(name, 0) + 1
     made = {f"DIGEST_{reason}" for reason in ("EMPTY", "WRONG_LENGTH", "NOT_ENCODED")}  # in `connector.parse`
     for code in (*Reason, *ReasonCode, *hygiene.Code):
         assert mentions[code.value] > 1 or code.value in made, f"nothing gives {code.value}"
