@@ -134,7 +134,7 @@ def main() -> None:
         place = {"database": given.database} if given.database else {}
         config = Config(data=f"{directory}/hub", listen="127.0.0.1:0", http="", poll_interval=0.05, **place)
         hub = Hub.open(config)
-        doors = Listeners(hub, config, listen=config.listen, http=config.http)
+        doors = Listeners(hub, config)
         doors.start()
         hub.start()
         try:

@@ -56,6 +56,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls_key: str = ""
     """PEM file with the certificate's private key."""
 
+    listen_certificates: str = ""
+    """Address of a second gRPC listener, whose callers prove themselves by client certificates. Empty: none. It needs
+    `tls_certificate` and `tls_client_ca`.
+    """
+
+    tls_client_ca: str = ""
+    """PEM file with the authorities whose client certificates are taken. This and the server's own certificate and key
+    are read again when they change.
+    """
+
+    tls_client_revoked: str = ""
+    """PEM file with these authorities' revocation lists, read again when it changes. Empty: none."""
+
     workers: int = 1
     """Processes that share the ports."""
 
@@ -246,6 +259,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             wrong.append(Violation("shrink_guard", f"must be between 0 and 1, got {self.shrink_guard}", "OUT_OF_RANGE"))
         if bool(self.tls_certificate) != bool(self.tls_key):
             wrong.append(Violation("tls_certificate", "must be given together with tls_key", "REQUIRED"))
+        if self.listen_certificates and not (self.tls_certificate and self.tls_client_ca):
+            needed = "needs tls_certificate, tls_key and tls_client_ca"
+            wrong.append(Violation("listen_certificates", needed, "REQUIRED"))
+        if self.tls_client_revoked and not self.tls_client_ca:
+            wrong.append(Violation("tls_client_revoked", "needs tls_client_ca, whose lists they are", "REQUIRED"))
         if self.database_password_file and not self.database:
             wrong.append(Violation("database_password_file", "needs database, a PostgreSQL URL", "REQUIRED"))
         refuse(wrong)

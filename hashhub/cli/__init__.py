@@ -40,7 +40,7 @@ with _ended_by_interrupts():
 __all__ = ["main"]
 
 _PARTS = (
-    "admin", "catalogue", "conflicts", "contributors", "entries", "exports", "history", "hook",
+    "admin", "authority", "catalogue", "conflicts", "contributors", "entries", "exports", "history", "hook",
     "imports", "match", "policies", "reconcile", "sample", "scan", "schemes", "serve",
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,15 @@ _token_options: Final = options(
         type=moment,
         metavar="TIME",
         help="When it stops working: 2027-01-31 (its beginning, UTC), 2027-01-31T12:00:00Z, 30d, now, never.",
+    ),
+    click.option(
+        "--identity",
+        "identities",
+        multiple=True,
+        callback=lambda _, __, given: given or None,
+        metavar="NAME",
+        help="A name in client certificates that proves it: URI:spiffe://example.org/hub, DNS:hub.example.org; "
+        "repeatable. A new one gets no secret then.",
     ),
     click.option(
         "--max-effort",
@@ -189,6 +199,27 @@ def rotate_token(session: Session, *, name: str, grace: timedelta, out: str | No
     show_secret(session, name, out, lambda hub: hub.rotate_token(name, grace))
 
 
+@command(token, "session")
+@click.option(
+    "--out", metavar="FILE", help="Write it to a file that only you can read, and renew it there until stopped."
+)
+def begin_session(session: Session, *, out: str | None) -> None:
+    """Print a secret of 15 minutes for HTTP, where no certificate arrives.
+
+    It is got with --certificate and --key, from the hub's address for certificates.
+    """
+    with session.connect() as hub:
+        while True:
+            secret, until = hub.begin_session()
+            if not out:
+                session.answer({"secret": secret, "expire_time": until}, secret)
+                return
+            with written(out, replace=True) as file:
+                file.write(f"{secret}\n".encode("ascii"))
+            note(f"wrote {clean(out)}, which works until {minute(until)}")
+            time.sleep((until - datetime.now(UTC)).total_seconds() / 3)
+
+
 @command(token, "delete")
 @click.argument("name")
 def delete_token(session: Session, *, name: str) -> None:
@@ -251,12 +282,15 @@ def _token_named(hub: Client, name: str) -> Principal:
     raise NotFound(f"there is no token named {name[:63]!r}; see `hashhub token list`", kind="Token", name=name)
 
 
+_OF_A_CALL: Final = frozenset({"by_old_secret", "certificate", "by_session"})
+
+
 def _show_tokens(session: Session, tokens: list[Principal]) -> None:
     session.show(
         tokens,
         ("token", "role", "contributor", "last use", "remarks"),
         lambda t: (t.name, spelled(t.role), t.contributor, minute(t.last_use_time), "; ".join(_remarks(t))),
-        as_json=lambda t: {name: value for name, value in fields_of(t).items() if name != "by_old_secret"},
+        as_json=lambda t: {name: value for name, value in fields_of(t).items() if name not in _OF_A_CALL},
     )
 
 
@@ -266,6 +300,7 @@ def _remarks(t: Principal) -> list[str]:
     remarks += ["may mirror"] if t.may_mirror else []
     remarks += [f"effort {spelled(t.max_effort)} at most"] if t.max_effort else []
     remarks += [f"{share.replace('_', '-')} {most}" for share, most in msgspec.structs.asdict(t.shares).items() if most]
+    remarks += list(t.identities)
     remarks += [f"until {minute(t.expire_time)}"] if t.expire_time else []
     return [*remarks, t.description] if t.description else remarks
 
@@ -279,7 +314,9 @@ def show_secret(session: Session, name: str, out: str | None, make: Callable[[Cl
             file.write(f"{secret}\n".encode("ascii"))
     if session.print_if_json({"name": name, **({} if out else {"secret": secret})}):
         return
-    if out:
+    if not secret:
+        note(f"created {clean(name)}; its certificate is its proof, and it has no secret")
+    elif out:
         note(f"wrote the secret of {clean(name)} to {clean(out)}")
     else:
         say(secret)

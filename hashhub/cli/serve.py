@@ -53,15 +53,20 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
 
     steps = _StartDisplay()
 
-    def ready(grpc_address: str, http_address: str) -> None:
+    def ready(*addresses: str) -> None:
         steps.end()
         with suppress(OSError):  # a full disk behind the pipe, or a closed one, is no reason not to serve
-            announce(grpc_address, http_address)
+            announce(*addresses)
 
-    def announce(grpc_address: str, http_address: str) -> None:
-        if session.print_if_json({"listen": grpc_address, "http": http_address, "data": settings.data}):
+    def announce(listen: str, http: str, certificates: str) -> None:
+        where = {"listen": listen, "http": http, "listen_certificates": certificates, "data": settings.data}
+        if session.print_if_json(where):
             return
-        say(f"hashhub is ready: gRPC on {grpc_address}" + (f", HTTP on http://{http_address}" if http_address else ""))
+        by_http = f", HTTP on http://{http}" if http else ""
+        say(
+            f"hashhub is ready: gRPC on {listen}{by_http}"
+            + (f", with certificates on {certificates}" if certificates else "")
+        )
         note(
             f"operator's token: {Path(settings.data) / 'operator.token'} (commands on this machine find it by "
             "themselves)"

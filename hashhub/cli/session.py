@@ -74,6 +74,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     token_file: str | None
     tls: bool | None
     ca_file: str | None
+    certificate: str | None = None
+    key: str | None = None
 
     def show(
         self,
@@ -111,13 +113,14 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         """Return a client for the hub. Raises InvalidArgument when a file that was named cannot be read."""
         from hashhub.client import Client, is_loopback
 
-        try:
-            ca = Path(self.ca_file).read_bytes() if self.ca_file else None
-        except OSError as e:
-            raise InvalidArgument.field("ca-file", f"cannot be read: {e.strerror or type(e).__name__}") from e
+        ca, chain, key = (_read(o, f) for o, f in zip(_PEM, (self.ca_file, self.certificate, self.key), strict=True))
+        if (chain is None) != (key is None):
+            raise InvalidArgument.field("certificate", "must be given together with --key, its private key")
+        own = None if chain is None or key is None else (chain, key)
         host = self.server.rpartition(":")[0].strip("[]") or self.server
-        token = self._token(local=is_loopback(self.server) or (self.tls is not False and is_this_machine(host)))
-        return Client(self.server, token, tls=self.tls, ca_certificates=ca, timeout=timeout)
+        is_local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
+        token = "" if own else self._token(local=is_local)
+        return Client(self.server, token, tls=self.tls, ca_certificates=ca, certificate=own, timeout=timeout)
 
     def _token(self, *, local: bool) -> str:
         if self.token_file:
@@ -140,6 +143,16 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
             except (OSError, ValueError):
                 pass  # another user's hub, or none: the hub will say that a token is missing
         return ""
+
+
+_PEM: Final = ("ca-file", "certificate", "key")
+
+
+def _read(option: str, path: str | None) -> bytes | None:
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as e:
+        raise InvalidArgument.field(option, f"cannot be read: {e.strerror or type(e).__name__}") from e
 
 
 class _UsageInJson(click.UsageError):
@@ -444,6 +457,20 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
             metavar="FILE",
             hidden=local,
             help="PEM file with the authorities to trust instead of the system's.",
+        ),
+        click.Option(
+            ["--certificate"],
+            metavar="FILE",
+            envvar="HASHHUB_CERTIFICATE",
+            hidden=local,
+            help="PEM file with a client certificate, instead of a token (HASHHUB_CERTIFICATE).",
+        ),
+        click.Option(
+            ["--key"],
+            metavar="FILE",
+            envvar="HASHHUB_KEY",
+            hidden=local,
+            help="PEM file with the certificate's private key (HASHHUB_KEY).",
         ),
         click.Option(["--verbose"], is_flag=True, help="With an error, show its details and its causes."),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -265,6 +265,11 @@ class AdministrationCalls(Calls):
         Roles: operator; any token for itself.
         """
         return self._ask(v1.RotateTokenRequest(name=token_name(name), grace=grace), secret_of, repeatable=False)
+
+    def begin_session(self) -> tuple[str, datetime]:
+        """Return a secret that may be sent over HTTP instead of this client's certificate, and until when it works."""
+        answer = self._ask(v1.BeginSessionRequest(), lambda message: message)
+        return answer.secret, answer.expire_time.ToDatetime(UTC)
 
     def delete_token(self, name: str) -> None:
         """Delete a token: it stops working within a second. Role: operator."""

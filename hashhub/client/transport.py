@@ -176,13 +176,15 @@ class ConnectionOptions(TypedDict, total=False):
     """How a client connects.
 
     `tls`: None means plain text to loopback addresses and TLS to all others; False says that plain text to another
-    machine is intended. `ca_certificates`: PEM bytes, instead of the system's roots. `timeout`: seconds for each
-    attempt of an ordinary call, 30 unless said. `retry_seconds`: how long to go on trying while the hub is away or
-    busy, 2 unless said.
+    machine is intended. `ca_certificates`: PEM bytes, instead of the system's roots. `certificate`: a client
+    certificate and its private key, PEM bytes of both, instead of a token. `timeout`: seconds for each attempt of an
+    ordinary call, 30 unless said. `retry_seconds`: how long to go on trying while the hub is away or busy, 2 unless
+    said.
     """
 
     tls: bool | None
     ca_certificates: bytes | None
+    certificate: tuple[bytes, bytes] | None
     timeout: float
     retry_seconds: float
 
@@ -197,6 +199,7 @@ class Connection:
         *,
         tls: bool | None = None,
         ca_certificates: bytes | None = None,
+        certificate: tuple[bytes, bytes] | None = None,
         timeout: float = 30.0,
         retry_seconds: float = 2.0,
     ) -> None:
@@ -219,8 +222,12 @@ class Connection:
         self.timeout = timeout
         self.retry_seconds = retry_seconds
         self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._tls = tls if tls is not None else (ca_certificates is not None or not is_loopback(address))
-        self.credentials = grpc.ssl_channel_credentials(ca_certificates) if self._tls else None
+        if certificate is not None and (token or tls is False):
+            raise InvalidArgument.field("certificate", "is sent instead of a token, and by TLS; leave out the other")
+        is_local = is_loopback(address) and ca_certificates is None and certificate is None
+        self._tls = not is_local if tls is None else tls
+        chain, key = certificate or (None, None)
+        self.credentials = grpc.ssl_channel_credentials(ca_certificates, key, chain) if self._tls else None
 
     def error(self, error: grpc.RpcError) -> HashHubError:
         """Return the error that a failed call means."""

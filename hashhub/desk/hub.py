@@ -68,11 +68,16 @@ def client_of(settings: DeskSettings, *, timeout: float, retry_seconds: float = 
 
     file = token_file or settings.token_file
     token = _bytes_of("token_file", file).decode("utf-8", "replace") if file else os.environ.get("HASHHUB_TOKEN", "")
+    own = None
+    if settings.certificate and not token_file:
+        own = _bytes_of("certificate", settings.certificate), _bytes_of("certificate_key", settings.certificate_key)
+        token = ""
     return Client(
         settings.hub,
         token.strip(),
         tls=False if settings.insecure_hub else None,
         ca_certificates=_bytes_of("ca_file", settings.ca_file) if settings.ca_file else None,
+        certificate=own,
         timeout=timeout,
         retry_seconds=retry_seconds,
     )

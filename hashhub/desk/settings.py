@@ -244,6 +244,12 @@ class DeskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ca_file: str = ""
     """PEM file with the authorities to trust instead of the system's."""
 
+    certificate: str = ""
+    """PEM file with a client certificate for the hub, instead of `token_file`; with `certificate_key`."""
+
+    certificate_key: str = ""
+    """PEM file with the certificate's private key."""
+
     mode: Mode = Mode.ONLINE
     """Who is asked: ONLINE, the hub; LOCAL, a copy of its lists in this process."""
 

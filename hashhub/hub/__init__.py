@@ -22,6 +22,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.backup import last_backup
+from hashhub.hub.certificates import RevocationLists
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries, Reviews
@@ -93,7 +94,8 @@ class Hub:
         self.finder = ConflictFinder(store)
         self.condition = Condition(store, self.readiness)
         self.tally = Tally()
-        self.tokens = Tokens(store)
+        revoked = RevocationLists(config.tls_client_revoked, config.tls_client_ca) if config.tls_client_ca else None
+        self.tokens = Tokens(store, revoked)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
         self.contribute = Contribute(store, matcher, self.catalogue, self.follower, self.tally, config)

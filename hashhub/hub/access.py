@@ -12,6 +12,7 @@ hash sets at once, and `VisibleLists` the store by them.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 import re
 import secrets
@@ -30,6 +31,7 @@ from hashhub.answering.lists import VisibleSets
 from hashhub.background import Background
 from hashhub.errors import (
     AlreadyExists,
+    FailedPrecondition,
     HashHubError,
     InvalidArgument,
     PermissionDenied,
@@ -37,6 +39,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
+from hashhub.hub.certificates import SESSION_PREFIX, ClientCertificate, SessionIssuer, check_identity
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -56,7 +59,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hashhub.hashes import Hash
-    from hashhub.model import Entry, Group
+    from hashhub.hub.certificates import RevocationLists
+    from hashhub.model import CertificateId, Entry, Group
     from hashhub.store import Registry, Store
     from hashhub.store.entries import EntryTable
 
@@ -67,13 +71,14 @@ _RENEWED_SECONDS: Final = 0.5  # how old may be what is known of a token before 
 _RENEWAL_PAUSE: Final = 0.1  # seconds after one could not be looked up
 _CACHED_TOKENS: Final = 10_000  # far above any number of tokens; bounds memory
 _TOKEN_NAME: Final = re.compile("[a-z0-9-]{1,63}")
+_DIGEST_BYTES: Final = 32
 _SECRET_BYTES: Final = 32  # 256 bits: out of reach of guessing, so a plain SHA-256 at rest is enough
 _SECRET_PREFIX: Final = "hh_"  # noqa: S105 - no secret; lets secret scanners recognise a leaked token
 _GRACE: Final = timedelta(days=1)
 _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
 TOKEN_FIELDS: Final = (
-    "description", "purposes", "acts_for_others", "may_mirror", "max_effort", "expire_time", "shares",
+    "description", "purposes", "acts_for_others", "may_mirror", "max_effort", "expire_time", "shares", "identities",
 )  # fmt: skip
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
@@ -380,14 +385,23 @@ def _line(store: Store, token: str) -> dict[str, bool]:
 
 
 class Tokens:
-    """Bearer tokens. Only the SHA-256 of a secret is kept."""
+    """Tokens, and what proves that a caller is one: a secret, of which only the SHA-256 is kept; a certificate that
+    names one of its identities; or a session that was got with one.
+    """
 
-    def __init__(self, store: Store, *, use_seconds: float = _USE_SECONDS) -> None:
-        """`use_seconds`: how often the last use of tokens is written, in the background."""
+    def __init__(
+        self, store: Store, revoked: RevocationLists | None = None, *, use_seconds: float = _USE_SECONDS
+    ) -> None:
+        """`revoked`: None where no certificates are taken. `use_seconds`: how often the last use of tokens is written,
+        in the background.
+        """
         self._store = store
-        self._cache: dict[bytes, tuple[float, Principal]] = {}
+        self._revoked = revoked
+        self._sessions = SessionIssuer(hmac.digest(store.secret, b"hashhub session", "sha256"))
+        # By the SHA-256 of a secret, or by what else was sent, which is no such number.
+        self._cache: dict[bytes | str, tuple[float, Principal]] = {}
         self._forgotten = 0  # how often
-        self._to_renew: set[bytes] = set()
+        self._to_renew: set[bytes | str] = set()
         self._lock = threading.Lock()
         self._used: dict[str, datetime] = {}
         self._use = Background(
@@ -437,13 +451,14 @@ class Tokens:
             number += 1
 
     def create(self, principal: Principal, token: Principal) -> tuple[Principal, str]:
-        """Create a token and return it with its secret, which is not kept. An operator's or auditor's token that names
-        no contributor belongs to this hub's operators. Raises InvalidArgument, NotFound, FailedPrecondition,
-        AlreadyExists.
+        """Create a token and return it with its secret, which is not kept; one that has identities gets none. An
+        operator's or auditor's token that names no contributor belongs to this hub's operators. Raises InvalidArgument,
+        NotFound, FailedPrecondition, AlreadyExists.
         """
         allow(principal, Role.OPERATOR)
         _check_name(token.name)
         _check_purposes(token)
+        _check_identities(token)
         at = now()
         if _is_over(token.expire_time, at):
             raise InvalidArgument.field("token.expire_time", "must be in the future", "OUT_OF_RANGE")
@@ -458,6 +473,9 @@ class Tokens:
                 )
             contributor = self._store.resources.own_contributor()
         token = msgspec.structs.replace(token, contributor=contributor, create_time=at, last_use_time=None)
+        if token.identities:
+            self._store.tokens.put_token(b"", token, by=actor(principal))
+            return token, ""
         return token, self._put(token, actor(principal))
 
     def list(self, principal: Principal) -> list[Principal]:
@@ -471,6 +489,8 @@ class Tokens:
         fields = masked(token, mask, TOKEN_FIELDS)
         if "purposes" in mask:
             _check_purposes(token)
+        if "identities" in mask:
+            _check_identities(token)
         if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):
             raise InvalidArgument.field(
                 "token.expire_time", "an operator cannot end the token it is using; use another one", "OWN_TOKEN"
@@ -484,7 +504,8 @@ class Tokens:
         stop. Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument;
         Unauthenticated for a caller with an old secret, which would outlive its grace.
         """
-        if name != principal.name:
+        if name != principal.name or principal.certificate is not None:
+            # Nor does a certificate, which may be stolen, get a secret that would outlive it.
             allow(principal, Role.OPERATOR)
         if principal.by_old_secret:
             raise Unauthenticated(
@@ -517,11 +538,23 @@ class Tokens:
         self._store.tokens.delete_token(name, by=actor(principal))
         self._forget()
 
-    def recall(self, secret: str) -> Principal | None:
-        """Return who holds the secret if that was looked up less than a second ago. A token in use is looked up again
-        in the background before the second is over, however slow the database is.
+    def begin_session(self, principal: Principal) -> tuple[str, datetime]:
+        """Return a secret that a caller with a certificate may send over HTTP instead, and until when it works. Raises
+        FailedPrecondition for one who has none: a session, which may have been stolen, begins no other one.
         """
-        digest = _digest(secret)
+        if principal.certificate is None or principal.by_session:
+            raise FailedPrecondition(
+                "a session is for whoever calls with a client certificate, at the address that takes them "
+                "(listen_certificates); a token's secret works over HTTP as it is",
+                reason=Reason.CERTIFICATE_MISSING,
+            )
+        return self._sessions.begin(principal.name, principal.certificate)
+
+    def recall(self, secret: str, certificate: bytes = b"") -> Principal | None:
+        """Return who holds the secret, or without one the certificate, if that was looked up less than a second ago. A
+        token in use is looked up again in the background before the second is over, however slow the database is.
+        """
+        digest = _key_of(secret, certificate)
         cached = self._cache.get(digest)
         left = cached[0] - time.monotonic() if cached else 0.0
         if cached is None or left <= 0:
@@ -537,19 +570,21 @@ class Tokens:
             self._renewal.wake()
         return cached[1]
 
-    def authenticate(self, secret: str) -> Principal:
-        """Return who holds the secret. Raises Unauthenticated: it is unknown, or has ended."""
-        if not secret:
+    def authenticate(self, secret: str, certificate: bytes = b"") -> Principal:
+        """Return who holds the secret, or without one the certificate (PEM, which the listener has verified). Raises
+        Unauthenticated: it is unknown, or has ended.
+        """
+        if not secret and not certificate:
             raise Unauthenticated(
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the "
                 "server's data directory)"
             )
-        if (cached := self.recall(secret)) is not None:
+        if (cached := self.recall(secret, certificate)) is not None:
             return cached
-        return self._looked_up(_digest(secret))
+        return self._looked_up(_key_of(secret, certificate))
 
-    def _looked_up(self, digest: bytes) -> Principal:
-        """Return who holds the secret with this digest, as the store knows it now."""
+    def _looked_up(self, digest: bytes | str) -> Principal:
+        """Return whose what was sent is, as the store knows it now."""
         started, forgotten = time.monotonic(), self._forgotten  # before the look: what changes after it is seen later
         token = self._working(digest)
         with self._lock:
@@ -581,14 +616,17 @@ class Tokens:
                 with self._lock:
                     self._to_renew.discard(digest)
 
-    def _working(self, digest: bytes) -> Principal:
-        secret = self._store.tokens.find_secret(digest)
-        if secret is None:
-            raise Unauthenticated(
-                "the token is unknown or was deleted; ask the operator for a new one", reason=Reason.TOKEN_UNKNOWN
-            )
-        token, at = secret.token, now()
-        if _is_over(secret.expire_time, at):
+    def _working(self, sent: bytes | str) -> Principal:
+        if isinstance(sent, str):
+            token, until = self._token_of_session(sent), None
+        elif len(sent) != _DIGEST_BYTES:
+            token, until = self._token_of_certificate(sent), None
+        elif (secret := self._store.tokens.find_secret(sent)) is not None:
+            token, until = secret
+        else:
+            raise _unknown()
+        at = now()
+        if _is_over(until, at):
             text, reason = "got a new secret, and this one's time is over; use the new one", Reason.SECRET_REPLACED
         elif _is_over(token.expire_time, at):
             text, reason = "has expired; ask the operator to extend it or for a new one", Reason.TOKEN_EXPIRED
@@ -596,9 +634,42 @@ class Tokens:
             text = f"belongs to contributor {token.contributor}, which was retired; use another one's token"
             reason = Reason.TOKEN_RETIRED
         else:
-            return token if secret.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
+            return token if until is None else msgspec.structs.replace(token, by_old_secret=True)
         # Whoever sends this holds its secret.
         raise Unauthenticated(f"token {token.name} {text}", reason=reason, metadata={"token": token.name})
+
+    def _token_of_certificate(self, pem: bytes) -> Principal:
+        certificate = ClientCertificate.read(pem)
+        self._check_revoked(certificate.id)
+        tokens = {
+            token.name: (name, token) for name, token in self._store.tokens.find_identities(certificate.identities)
+        }
+        if len(tokens) == 1:
+            [(identity, token)] = tokens.values()
+            proof = msgspec.structs.replace(certificate.id, identity=identity)
+            return msgspec.structs.replace(token, certificate=proof)
+        named = ", ".join(certificate.identities)[:200]
+        what = f"proves {len(tokens)} tokens at once; use one for each" if tokens else "proves no token"
+        raise Unauthenticated(
+            f"the certificate ({named}) {what}; the operator gives a name to a token by `hashhub token update NAME "
+            "--identity URI:…`",
+            reason=Reason.CERTIFICATE_UNKNOWN,
+        )
+
+    def _token_of_session(self, secret: str) -> Principal:
+        session = self._sessions.read(secret)
+        self._check_revoked(session.certificate)
+        token = self._store.tokens.find_token(session.token)
+        if token is None or session.certificate.identity not in token.identities:
+            raise _unknown()
+        return msgspec.structs.replace(token, certificate=session.certificate, by_session=True)
+
+    def _check_revoked(self, certificate: CertificateId) -> None:
+        if self._revoked is None:
+            raise Unauthenticated(
+                "this hub takes no certificates (tls_client_ca); use a token", reason=Reason.CERTIFICATE_UNKNOWN
+            )
+        self._revoked.check(certificate)
 
     def _forget(self) -> None:
         with self._lock:
@@ -624,6 +695,19 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
+def _key_of(secret: str, certificate: bytes) -> bytes | str:
+    """Return by what a caller is looked up: a session's secret itself, of another one the SHA-256; a certificate."""
+    if secret:
+        return secret if secret.startswith(SESSION_PREFIX) else _digest(secret)
+    return certificate
+
+
+def _unknown() -> Unauthenticated:
+    return Unauthenticated(
+        "the token is unknown or was deleted; ask the operator for a new one", reason=Reason.TOKEN_UNKNOWN
+    )
+
+
 def _check_name(name: str) -> None:
     if not _TOKEN_NAME.fullmatch(name):
         wrong = "must be 1 to 63 of a-z, 0-9 and -"
@@ -632,6 +716,13 @@ def _check_name(name: str) -> None:
     else:
         return
     raise InvalidArgument(f"token_id {wrong}", violations=(Violation("token_id", wrong, "PATTERN"),))
+
+
+def _check_identities(token: Principal) -> None:
+    for i, identity in enumerate(token.identities):
+        check_identity(f"token.identities[{i}]", identity)
+        if identity in token.identities[:i]:
+            raise InvalidArgument.field(f"token.identities[{i}]", "stands there twice", "DUPLICATE")
 
 
 def _check_purposes(token: Principal) -> None:

@@ -354,14 +354,28 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=wrong)
 
 
+class CertificateId(msgspec.Struct, frozen=True, array_like=True):
+    """A certificate: SHA-256 of it (RFC 8705's x5t#S256) and of its issuer's name, its serial number in hexadecimal (it
+    may have 20 bytes), when it ends in seconds since 1970, and by which of a token's identities it proves that.
+    """
+
+    thumbprint: bytes
+    issuer: bytes
+    serial: str
+    end: int
+    identity: str = ""
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls: a token of one contributor.
 
     `shares`: how much of the server it may take at a time, where that differs from the settings.
     `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some
     terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
-    as the settings say. `last_use_time` is true to a minute. `by_old_secret`: it was let in by a secret that another
-    one has taken the place of; not kept, and not sent.
+    as the settings say. `identities`: what proves besides a secret that it calls, names in a certificate as
+    `URI:spiffe://example.org/hub` or `DNS:hub.example.org`. `last_use_time` is true to a minute. `by_old_secret`: it
+    was let in by a secret that another one has taken the place of; `certificate`: by this one, or, `by_session`, by a
+    session that was got with it. These three are neither kept nor sent.
     """
 
     name: str
@@ -373,10 +387,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     may_mirror: bool = False
     max_effort: Effort | None = None
     shares: Shares = Shares()
+    identities: tuple[str, ...] = ()
     create_time: datetime | None = None
     expire_time: datetime | None = None
     last_use_time: datetime | None = None
     by_old_secret: bool = False
+    certificate: CertificateId | None = None
+    by_session: bool = False
 
 
 class SchemeStatus(StrEnum):

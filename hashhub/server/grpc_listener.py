@@ -123,7 +123,8 @@ class Handlers(grpc.GenericRpcHandler):
         until = None if remaining is None else time.monotonic() + remaining
         metadata = context.invocation_metadata()
         authorization = next((v for key, v in metadata if key == "authorization" and isinstance(v, str)), "")
-        return Envelope(authorization, context.peer, until, check=check), caller
+        certificate = b"".join(context.auth_context().get("x509_pem_cert", ()))
+        return Envelope(authorization, context.peer, certificate, until, check=check), caller
 
     def _count(self, token: str, nbytes: int, _: object = None) -> None:
         self.untaken_bytes[token] += nbytes

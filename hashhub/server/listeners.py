@@ -68,17 +68,13 @@ class Listeners:
         hub: Hub,
         config: Config,
         *,
-        listen: str,
-        http: str,
         shared: bool = False,
         scrape: Callable[[Metrics], str] | None = None,
         counts: QuotaCounts | None = None,
     ) -> None:
-        """Take the ports.
-
-        `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them.
-        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all, and in `counts` all
-        count what tokens take. Raises FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
+        """Take the ports. `shared`: other processes serve the same ports; `scrape` then gives the metrics of all, and
+        in `counts` all count what tokens take. Raises FailedPrecondition when a port is taken, InvalidArgument for
+        unusable TLS files.
         """
         self._config = config
         self.stopping = threading.Event()
@@ -105,11 +101,11 @@ class Listeners:
         self._thread.start()
         try:
             with contextlib.ExitStack() as undo:
-                listener = undo.enter_context(bind("http", http, shared=shared)) if http else None
-                self.grpc_address = self._run(self._listen(listen, shared=shared))
+                listener = undo.enter_context(bind("http", config.http, shared=shared)) if config.http else None
+                self.grpc_address, self.certificates_address = self._run(self._listen(shared=shared))
                 undo.pop_all()
             if listener is not None:
-                self.http_address = with_port("http", http, listener.getsockname()[1])
+                self.http_address = with_port("http", config.http, listener.getsockname()[1])
                 self._run(self._open_http(listener, functools.partial(scrape or self.own_metrics, self.metrics)))
         except BaseException:
             self._end_loop()
@@ -152,7 +148,7 @@ class Listeners:
         self._loop.close()
         self.pipeline.close()
 
-    async def _listen(self, address: str, *, shared: bool) -> str:
+    async def _listen(self, *, shared: bool) -> tuple[str, str]:
         config = self._config
         services = sorted({path.split("/")[1] for path in self.methods})
         self.probes = Probes(self.health, services, watchers=config.max_connections, seconds=config.slow_sender_seconds)
@@ -160,16 +156,25 @@ class Listeners:
         logging.getLogger("grpc").setLevel(logging.CRITICAL)
         self.handlers = Handlers(self.methods, self.pipeline, config.slow_sender_seconds)
         self._grpc = grpc.aio.server(handlers=[self.handlers, self.probes], options=_options(config, shared=shared))
-        host, port = parse_address("listen", address)
+        if not config.tls_certificate:
+            return self._bind("listen", config.listen, None), ""
+        certificate = ServerCertificate(config)
+        bound = self._bind("listen", config.listen, certificate.credentials(of_clients=False))
+        if not config.listen_certificates:
+            return bound, ""
+        of_clients = certificate.credentials(of_clients=True)
+        return bound, self._bind("listen_certificates", config.listen_certificates, of_clients)
+
+    def _bind(self, field: str, address: str, credentials: grpc.ServerCredentials | None) -> str:
+        """Take a port, without TLS where there are no credentials; return the address with the actual port."""
+        host, port = parse_address(field, address)
         target = shown(host, port)
         try:
-            if config.tls_certificate:
-                bound = self._grpc.add_secure_port(target, _credentials(config))
-            else:
-                bound = self._grpc.add_insecure_port(target)
+            if credentials is None:
+                return shown(host, self._grpc.add_insecure_port(target))
+            return shown(host, self._grpc.add_secure_port(target, credentials))
         except RuntimeError as e:
-            raise taken("listen", address) from e
-        return shown(host, bound)
+            raise taken(field, address) from e
 
     async def _open_http(self, listener: socket.socket, scrape: Callable[[], str]) -> None:
         self.http = HTTPListener(
@@ -224,19 +229,55 @@ def _options(config: Config, *, shared: bool) -> list[tuple[str, int]]:
     ]
 
 
-def _credentials(config: Config) -> grpc.ServerCredentials:
-    try:
-        # grpc says nothing useful about bad files; the standard library does.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_certificate, config.tls_key)
-        chain, key = Path(config.tls_certificate).read_bytes(), Path(config.tls_key).read_bytes()
-    except ssl.SSLError as e:
-        raise InvalidArgument.field(
-            "tls_certificate",
-            f"is no PEM chain that fits tls_key ({e.reason or 'unreadable'}); check both files",
-            "TLS",
-        ) from e
-    except OSError as e:
-        raise InvalidArgument.field(
-            "tls_certificate", f"or tls_key cannot be read ({e.strerror}); check both files", "TLS"
-        ) from e
-    return grpc.ssl_server_credentials([(key, chain)])
+class ServerCertificate:
+    """The server's certificate and the authorities of its clients', read again when their files have changed."""
+
+    def __init__(self, config: Config) -> None:
+        """Raise InvalidArgument for files that cannot be used."""
+        self._config = config
+        self._read: dict[tuple[str, ...], tuple[object, grpc.ServerCertificateConfiguration]] = {}
+
+    def credentials(self, *, of_clients: bool) -> grpc.ServerCredentials:
+        """Return credentials of a listener; `of_clients`: one that takes callers with a certificate alone."""
+        files: tuple[str, ...] = (self._config.tls_certificate, self._config.tls_key)
+        if of_clients:
+            files += (self._config.tls_client_ca,)
+        return grpc.dynamic_ssl_server_credentials(
+            self._current(files), functools.partial(self._renewed, files), require_client_authentication=of_clients
+        )
+
+    def _renewed(self, files: tuple[str, ...]) -> grpc.ServerCertificateConfiguration:
+        """Return what a connection gets; files that cannot be used, as in the middle of a change, change nothing."""
+        try:
+            return self._current(files)
+        except InvalidArgument as e:
+            _log.error("the last certificate is used further: %s", e.message)
+            return self._read[files][1]
+
+    def _current(self, files: tuple[str, ...]) -> grpc.ServerCertificateConfiguration:
+        try:
+            state = [(status.st_mtime_ns, status.st_size, status.st_ino) for status in map(os.stat, files)]
+            if files not in self._read or self._read[files][0] != state:
+                self._read[files] = state, _configuration(*files)
+            return self._read[files][1]
+        except ssl.SSLError as e:
+            raise InvalidArgument.field(
+                "tls_certificate",
+                f"is no PEM chain that fits tls_key, or tls_client_ca has no authority ({e.reason or 'unreadable'}); "
+                "check the files",
+                "TLS",
+            ) from e
+        except OSError as e:
+            raise InvalidArgument.field(
+                "tls_certificate", f"or tls_key or tls_client_ca cannot be read ({e.strerror}); check the files", "TLS"
+            ) from e
+
+
+def _configuration(certificate: str, key: str, authorities: str = "") -> grpc.ServerCertificateConfiguration:
+    # grpc says nothing useful about bad files; the standard library does.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    if authorities:
+        context.load_verify_locations(authorities)
+    pair = Path(key).read_bytes(), Path(certificate).read_bytes()
+    return grpc.ssl_server_certificate_configuration([pair], Path(authorities).read_bytes() if authorities else None)

@@ -28,7 +28,7 @@ class StartPhase(msgspec.Struct, frozen=True, tag=True):
     worker: int = 0
 
 
-OnReady = Callable[[str, str], None]
+OnReady = Callable[[str, str, str], None]
 OnPhase = Callable[[StartPhase], None]
 
 

@@ -113,17 +113,24 @@ class Conversation:
 class Envelope(msgspec.Struct):
     """What came with a call besides its body.
 
-    `until`: the monotonic time of its deadline, None when it has none. `size`: bytes of the request, None when that is
-    not known before it is read. `check` raises what the caller may not be let in for.
+    `certificate`: the caller's in PEM, which the listener has verified; empty: none. `until`: the monotonic time of its
+    deadline, None when it has none. `size`: bytes of the request, None when that is not known before it is read.
+    `check` raises what the caller may not be let in for.
     """
 
     authorization: str
     peer: Callable[[], str]
+    certificate: bytes = b""
     until: float | None = None
     size: int | None = None
     check: Callable[[Principal], None] | None = None
     has_gone: bool = False
     """Whether the caller has gone."""
+
+    @property
+    def proof(self) -> str:
+        """By which the caller is told from others before it is known who it is."""
+        return self.authorization or self.certificate.decode("latin-1")
 
     def leave(self) -> None:
         """Note that the caller has gone."""
@@ -181,14 +188,15 @@ class Pipeline:
 
     def __init__(
         self,
-        authenticate: Callable[[str], Principal],
+        authenticate: Callable[[str, bytes], Principal],
         metrics: Metrics,
         limiters: Mapping[LimiterName, Limiter],
         quotas: TokenQuotas,
-        recall: Callable[[str], Principal | None] = lambda _: None,
+        recall: Callable[[str, bytes], Principal | None] = lambda *_: None,
     ) -> None:
-        """`authenticate` returns who holds a secret, or raises Unauthenticated. `recall` returns who it is where that
-        needs no look into the database, or None. Raises Unavailable where the system has too few threads to give.
+        """`authenticate` returns who holds a secret, or a certificate, or raises Unauthenticated. `recall` returns who
+        it is where that needs no look into the database, or None. Raises Unavailable where the system has too few
+        threads to give.
         """
         self.authenticate = authenticate
         self.recall = recall
@@ -281,7 +289,7 @@ class Pipeline:
         """Make a streaming call. `send` takes encoded answers, `following` gives further requests, both on threads."""
         with _CallRecord(self._metrics, self.failures, method.name, envelope, method.reads) as observed:
             principal = await self._let_in(observed, method.roles)
-            caller = functools.partial(self._caller, envelope.authorization, method.roles)
+            caller = functools.partial(self._caller, envelope, method.roles)
             async with self._admitted(method, envelope, principal) as admission:
                 body = await receive(principal.name)
 
@@ -336,37 +344,43 @@ class Pipeline:
         return principal
 
     async def _principal(self, envelope: Envelope) -> Principal:
-        secret = _secret(envelope.authorization)
-        principal = self.recall(secret)
+        secret, certificate = _secret(envelope.authorization), envelope.certificate
+        if secret and certificate:
+            raise Unauthenticated(
+                "a token and a client certificate were sent; send one of them, a token to the address that takes no "
+                "certificates",
+                reason=Reason.CERTIFICATE_UNKNOWN,
+            )
+        principal = self.recall(secret, certificate)
         if principal is not None and self.quotas.counts.is_prepared(principal.name):
             return principal
-        if not secret:
-            return self.authenticate(secret)  # nothing is looked up for none
+        if not secret and not certificate:
+            return self.authenticate(secret, certificate)  # nothing is looked up for none
         try:
-            principal = await self._look(envelope, functools.partial(self._looked_up, secret))
+            principal = await self._look(envelope, functools.partial(self._looked_up, envelope))
         except Unauthenticated:
-            self.token_names.forget(envelope.authorization)
+            self.token_names.forget(envelope.proof)
             raise
-        self.token_names.note(envelope.authorization, principal.name)
+        self.token_names.note(envelope.proof, principal.name)
         return principal
 
     async def _look(self, envelope: Envelope, work: Callable[[], _T]) -> _T:
         """Do what may wait for another process; a token that was seen before waits beside unknown ones."""
-        limiter, name = self.lookups, self.token_names.name(envelope.authorization)
+        limiter, name = self.lookups, self.token_names.name(envelope.proof)
         await limiter.enter(name)
         try:
             return await self.run(envelope, work)
         finally:
             limiter.leave(name)
 
-    def _looked_up(self, secret: str) -> Principal:
-        principal = self.authenticate(secret)
+    def _looked_up(self, envelope: Envelope) -> Principal:
+        principal = self.authenticate(_secret(envelope.authorization), envelope.certificate)
         self.quotas.counts.prepare(principal.name)  # before the event loop takes from them
         return principal
 
-    def _caller(self, authorization: str, roles: tuple[Role, ...]) -> Principal:
+    def _caller(self, envelope: Envelope, roles: tuple[Role, ...]) -> Principal:
         """Return who makes a call that goes on, as it is now. Raises Unauthenticated, PermissionDenied."""
-        principal = self._looked_up(_secret(authorization))
+        principal = self._looked_up(envelope)
         access.allow(principal, *roles)
         return principal
 

@@ -81,9 +81,7 @@ def serve_here(
         if worker == 0:
             _write_first_token(hub, Path(config.data))
         on_opened()
-        listeners = Listeners(
-            hub, config, listen=config.listen, http=config.http, shared=shared, scrape=scrape, counts=counts
-        )
+        listeners = Listeners(hub, config, shared=shared, scrape=scrape, counts=counts)
         try:
             on_listeners(listeners)
             listeners.start()
@@ -99,7 +97,7 @@ def serve_here(
                 # keeps the interpreter for an interval, and a match needs it several times. While a commit of 200,000
                 # records ran on two busy cores, a match's p99 was 120 to 410 ms with 5 ms, 36 to 59 ms with this.
                 sys.setswitchinterval(_TURN_SECONDS)
-                on_ready(listeners.grpc_address, listeners.http_address)
+                on_ready(listeners.grpc_address, listeners.http_address, listeners.certificates_address)
                 # Not before: its processes take as long to load as this one. A file that comes first starts them too.
                 hub.match.media_pool.start()
             stop.wait()
@@ -173,10 +171,11 @@ def serve(
 ) -> None:
     """Serve a hub until SIGTERM or SIGINT (or until `stop` is set), then drain.
 
-    `on_ready` is called once, with the addresses of gRPC and of HTTP (empty without one), when every worker has caught
-    up and answers; `on_phase` as each step of the start begins and ends. The first start writes the operator's token to
-    `operator.token` in the data directory. Raises InvalidArgument for settings that cannot work or would expose tokens,
-    FailedPrecondition when the data or a port is in use or others can read the data, Unavailable without a database.
+    `on_ready` is called once, with the addresses of gRPC, of HTTP and of gRPC with certificates (empty without), when
+    every worker has caught up and answers; `on_phase` as each step of the start begins and ends. The first start writes
+    the operator's token to `operator.token` in the data directory. Raises InvalidArgument for settings that cannot work
+    or would expose tokens, FailedPrecondition when the data or a port is in use or others can read the data,
+    Unavailable without a database.
     """
     try:
         _serve(config, on_ready, on_phase, stop or threading.Event())

@@ -185,7 +185,7 @@ class Supervisor:
         """
         started: list[_Worker] = []
         try:
-            for field in ("listen", "http"):
+            for field in ("listen", "http", "listen_certificates"):
                 if address := getattr(self._config, field):
                     actual = self._reserve(field, address)
                     self._config = msgspec.structs.replace(self._config, **{field: actual})
@@ -262,7 +262,7 @@ class Supervisor:
                 worker.is_ready = True
                 if not self._was_ready and all(other.is_ready for other in self._workers):
                     self._was_ready = True
-                    self._on_ready(self._config.listen, self._config.http)
+                    self._on_ready(self._config.listen, self._config.http, self._config.listen_certificates)
             case StartFailure():
                 if not self._was_ready:
                     from google.rpc.status_pb2 import Status

@@ -62,7 +62,7 @@ TABLES_OF: Final = {
     "hash-sets": ("hash_set",),
     "policies": ("definition",),
     "schemes": ("definition",),
-    "tokens": ("token", "secret"),
+    "tokens": ("token", "secret", "identity"),
     "webhooks": ("webhook",),
 }
 """The tables that have what events name, by collection."""

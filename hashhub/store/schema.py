@@ -39,7 +39,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0001"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0002"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 
@@ -161,6 +161,13 @@ secret: Final = _table(
     sa.Column("digest", sa.LargeBinary, primary_key=True),
     sa.Column("token", _Name, sa.ForeignKey("token.name"), nullable=False, index=True),
     sa.Column("expire_time", sa.BigInteger),  # of this secret, once another one has taken its place
+)
+
+# Of a token: names in certificates that prove it, as `URI:…` and `DNS:…`.
+identity: Final = _table(
+    "identity",
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("token", _Name, sa.ForeignKey("token.name"), nullable=False, index=True),
 )
 
 # A name that terms may have held must never mean somebody else.
@@ -608,6 +615,7 @@ DECIDING: Final[Mapping[str, ComparedTable]] = {
     "contributor_group": ComparedTable(("id",)),
     "token": ComparedTable(("name",), {"last_use_time": "told only"}),
     "secret": ComparedTable(("token",)),
+    "identity": ComparedTable(("token",)),
     "definition": ComparedTable(("id", "@", "version")),
     "webhook": ComparedTable(("contributor", "/", "id")),
     "entry": ComparedTable(("id",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import NotFound
+from hashhub.errors import AlreadyExists, NotFound
 from hashhub.model import SYSTEM, Actor, EventKind, Principal
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
@@ -35,13 +35,17 @@ class TokenTable:
         self._db = database
 
     def put_token(self, digest: bytes, token: Principal, *, by: Actor = SYSTEM) -> None:
-        """Store a token. Raises AlreadyExists: its name is or was in use; NotFound; FailedPrecondition: retired."""
+        """Store a token; an empty digest: it has no secret. Raises AlreadyExists: its name is or was in use, or another
+        token has one of its identities; NotFound; FailedPrecondition: retired.
+        """
         with self._db.write_in_order() as c:
             check_active(c, token.contributor)
             check_unused(c, "tokens", "Token", token.name)
             c.execute(sa.insert(s.used_name).values(kind="tokens", id=token.name))
             c.execute(sa.insert(s.token).values(name=token.name, content=_content(token)))
-            c.execute(sa.insert(s.secret).values(digest=digest, token=token.name))
+            if digest:
+                c.execute(sa.insert(s.secret).values(digest=digest, token=token.name))
+            _put_identities(c, token)
             self._token_changed(c, by, EventKind.TOKEN_CREATED, None, token)
 
     def find_secret(self, digest: bytes) -> Secret | None:
@@ -52,6 +56,19 @@ class TokenTable:
         )
         rows = self._db.fetch(sql, (digest,))
         return Secret(_token(rows[0]), s.time_of(rows[0][2])) if rows else None
+
+    def find_token(self, name: str) -> Principal | None:
+        """Return a token by its name."""
+        rows = self._db.fetch("SELECT content, last_use_time FROM token WHERE name = ?", (name,))
+        return _token(rows[0]) if rows else None
+
+    def find_identities(self, names: Sequence[str]) -> list[tuple[str, Principal]]:
+        """Return which of these identities tokens have, and whose they are."""
+        sql = (
+            "SELECT t.content, t.last_use_time, i.name FROM identity i JOIN token t ON t.name = i.token "
+            "WHERE i.name = ?"
+        )
+        return [(row[2], _token(row[:2])) for name in names for row in self._db.fetch(sql, (name,))]
 
     def secret_of(self, name: str) -> tuple[bytes, datetime | None]:
         """Return the digest of a token's present secret (empty: none), and until when the one before opens it."""
@@ -65,11 +82,14 @@ class TokenTable:
         return [_token(row) for row in self._db.fetch("SELECT content, last_use_time FROM token ORDER BY name")]
 
     def update_token(self, name: str, fields: Mapping[str, Any], *, by: Actor = SYSTEM) -> Principal:
-        """Replace these fields of a token, in one transaction. Raises NotFound."""
+        """Replace these fields of a token, in one transaction. Raises NotFound, AlreadyExists."""
         with self._db.write_in_order() as c:
             before = _existing(c, name)
             after = msgspec.structs.replace(before, **fields)
             c.execute(sa.update(s.token).where(s.token.c.name == name).values(content=_content(after)))
+            if after.identities != before.identities:
+                c.execute(sa.delete(s.identity).where(s.identity.c.token == name))
+                _put_identities(c, after)
             self._token_changed(c, by, EventKind.TOKEN_UPDATED, before, after)
             return after
 
@@ -91,6 +111,7 @@ class TokenTable:
         with self._db.write_in_order() as c:
             before = _existing(c, name)
             c.execute(sa.delete(s.secret).where(s.secret.c.token == name))
+            c.execute(sa.delete(s.identity).where(s.identity.c.token == name))
             c.execute(sa.delete(s.token).where(s.token.c.name == name))
             c.execute(sa.delete(s.learned).where(s.learned.c.token == name))
             self._token_changed(c, by, EventKind.TOKEN_DELETED, before, None)
@@ -162,5 +183,16 @@ def _existing(c: Connection, name: str) -> Principal:
     return _token(tuple(row))
 
 
+def _put_identities(c: Connection, token: Principal) -> None:
+    for name in token.identities:
+        if owner := c.scalar(sa.select(s.identity.c.token).where(s.identity.c.name == name)):
+            raise AlreadyExists(
+                f"{name[:200]!r} proves token {owner} already; take it from that one first", kind="Token", name=owner
+            )
+        c.execute(sa.insert(s.identity).values(name=name, token=token.name))
+
+
 def _content(token: Principal) -> bytes:
-    return to_json(msgspec.structs.replace(token, last_use_time=None, by_old_secret=False))
+    return to_json(
+        msgspec.structs.replace(token, last_use_time=None, by_old_secret=False, certificate=None, by_session=False)
+    )

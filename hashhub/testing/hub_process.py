@@ -57,10 +57,13 @@ def serving(
 
 
 class RunningHub(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a running hub is, its operator's token, its data directory and its process."""
+    """Where a running hub is, its operator's token, its data directory and its process. `certificates`: its address for
+    callers with a certificate.
+    """
 
     address: str
     http: str
+    certificates: str
     token: str
     token_file: Path
     data: Path
@@ -81,6 +84,7 @@ def running_hub(data: Path, *arguments: str) -> Iterator[RunningHub]:
         yield RunningHub(
             address=ready["listen"],
             http=ready["http"],
+            certificates=ready["listen_certificates"],
             token=token_file.read_text("ascii").strip(),
             token_file=token_file,
             data=data,

@@ -2,6 +2,8 @@
 
 from hashhub.v1.admin_service_pb2 import (
     AlgorithmStatus as AlgorithmStatus,
+    BeginSessionRequest as BeginSessionRequest,
+    BeginSessionResponse as BeginSessionResponse,
     CreateTokenRequest as CreateTokenRequest,
     CreateTokenResponse as CreateTokenResponse,
     DeleteTokenRequest as DeleteTokenRequest,

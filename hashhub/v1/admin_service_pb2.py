@@ -29,7 +29,7 @@ from hashhub.v1 import match_service_pb2 as hashhub_dot_v1_dot_match__service__p
 from hashhub.v1 import resources_pb2 as hashhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehashhub/v1/admin_service.proto\x12\nhashhub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehashhub/v1/match_service.proto\x1a\x1ahashhub/v1/resources.proto\"\x96\x03\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x13\n\x0b\x63ontributor\x18\x03 \x01(\t\x12\x10\n\x08purposes\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x17\n\x0f\x61\x63ts_for_others\x18\x06 \x01(\x08\x12\x12\n\nmay_mirror\x18\x07 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\x03\x12\'\n\x06shares\x18\x0c \x01(\x0b\x32\x17.hashhub.v1.TokenShares\x12&\n\nmax_effort\x18\r \x01(\x0e\x32\x12.hashhub.v1.Effort\"[\n\x0bTokenShares\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\x05\x12\x0f\n\x07streams\x18\x02 \x01(\x05\x12\x15\n\rmessage_bytes\x18\x03 \x01(\x03\x12\x15\n\rmedia_seconds\x18\x04 \x01(\x05\"H\n\x12\x43reateTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12 \n\x05token\x18\x02 \x01(\x0b\x32\x11.hashhub.v1.Token\"Y\n\x13\x43reateTokenResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListTokensResponse\x12!\n\x06tokens\x18\x01 \x03(\x0b\x32\x11.hashhub.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"g\n\x12UpdateTokenRequest\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"L\n\x12RotateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x13RotateTokenResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\"\n\x12\x44\x65leteTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x13\x44\x65leteTokenResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x12\n\x10GetStatusRequest\"^\n\x0f\x41lgorithmStatus\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x14\n\x0c\x64igest_count\x18\x02 \x01(\x03\x12\x12\n\ntail_count\x18\x03 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\"\xcb\x01\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x18\n\x10matcher_revision\x18\x03 \x01(\x03\x12/\n\nalgorithms\x18\x04 \x03(\x0b\x32\x1b.hashhub.v1.AlgorithmStatus\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12/\n\x0b\x62\x61\x63kup_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xd6\x03\n\x0c\x41\x64minService\x12N\n\x0b\x43reateToken\x12\x1e.hashhub.v1.CreateTokenRequest\x1a\x1f.hashhub.v1.CreateTokenResponse\x12P\n\nListTokens\x12\x1d.hashhub.v1.ListTokensRequest\x1a\x1e.hashhub.v1.ListTokensResponse\"\x03\x90\x02\x01\x12@\n\x0bUpdateToken\x12\x1e.hashhub.v1.UpdateTokenRequest\x1a\x11.hashhub.v1.Token\x12N\n\x0bRotateToken\x12\x1e.hashhub.v1.RotateTokenRequest\x1a\x1f.hashhub.v1.RotateTokenResponse\x12N\n\x0b\x44\x65leteToken\x12\x1e.hashhub.v1.DeleteTokenRequest\x1a\x1f.hashhub.v1.DeleteTokenResponse\x12\x42\n\tGetStatus\x12\x1c.hashhub.v1.GetStatusRequest\x1a\x12.hashhub.v1.Status\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehashhub/v1/admin_service.proto\x12\nhashhub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehashhub/v1/match_service.proto\x1a\x1ahashhub/v1/resources.proto\"\xaa\x03\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x13\n\x0b\x63ontributor\x18\x03 \x01(\t\x12\x10\n\x08purposes\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x17\n\x0f\x61\x63ts_for_others\x18\x06 \x01(\x08\x12\x12\n\nmay_mirror\x18\x07 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\x03\x12\'\n\x06shares\x18\x0c \x01(\x0b\x32\x17.hashhub.v1.TokenShares\x12&\n\nmax_effort\x18\r \x01(\x0e\x32\x12.hashhub.v1.Effort\x12\x12\n\nidentities\x18\x0e \x03(\t\"[\n\x0bTokenShares\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\x05\x12\x0f\n\x07streams\x18\x02 \x01(\x05\x12\x15\n\rmessage_bytes\x18\x03 \x01(\x03\x12\x15\n\rmedia_seconds\x18\x04 \x01(\x05\"H\n\x12\x43reateTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12 \n\x05token\x18\x02 \x01(\x0b\x32\x11.hashhub.v1.Token\"Y\n\x13\x43reateTokenResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x15\n\x13\x42\x65ginSessionRequest\"\x85\x01\n\x14\x42\x65ginSessionResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63\x65rtificate_digest\x18\x03 \x01(\x0c\x12\x10\n\x08revision\x18\x04 \x01(\x03\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListTokensResponse\x12!\n\x06tokens\x18\x01 \x03(\x0b\x32\x11.hashhub.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"g\n\x12UpdateTokenRequest\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"L\n\x12RotateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x13RotateTokenResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\"\n\x12\x44\x65leteTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x13\x44\x65leteTokenResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x12\n\x10GetStatusRequest\"^\n\x0f\x41lgorithmStatus\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x14\n\x0c\x64igest_count\x18\x02 \x01(\x03\x12\x12\n\ntail_count\x18\x03 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\"\xcb\x01\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x18\n\x10matcher_revision\x18\x03 \x01(\x03\x12/\n\nalgorithms\x18\x04 \x03(\x0b\x32\x1b.hashhub.v1.AlgorithmStatus\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12/\n\x0b\x62\x61\x63kup_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa9\x04\n\x0c\x41\x64minService\x12N\n\x0b\x43reateToken\x12\x1e.hashhub.v1.CreateTokenRequest\x1a\x1f.hashhub.v1.CreateTokenResponse\x12P\n\nListTokens\x12\x1d.hashhub.v1.ListTokensRequest\x1a\x1e.hashhub.v1.ListTokensResponse\"\x03\x90\x02\x01\x12@\n\x0bUpdateToken\x12\x1e.hashhub.v1.UpdateTokenRequest\x1a\x11.hashhub.v1.Token\x12N\n\x0bRotateToken\x12\x1e.hashhub.v1.RotateTokenRequest\x1a\x1f.hashhub.v1.RotateTokenResponse\x12Q\n\x0c\x42\x65ginSession\x12\x1f.hashhub.v1.BeginSessionRequest\x1a .hashhub.v1.BeginSessionResponse\x12N\n\x0b\x44\x65leteToken\x12\x1e.hashhub.v1.DeleteTokenRequest\x1a\x1f.hashhub.v1.DeleteTokenResponse\x12\x42\n\tGetStatus\x12\x1c.hashhub.v1.GetStatusRequest\x1a\x12.hashhub.v1.Status\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,33 +41,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['GetStatus']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\220\002\001'
   _globals['_TOKEN']._serialized_start=206
-  _globals['_TOKEN']._serialized_end=612
-  _globals['_TOKENSHARES']._serialized_start=614
-  _globals['_TOKENSHARES']._serialized_end=705
-  _globals['_CREATETOKENREQUEST']._serialized_start=707
-  _globals['_CREATETOKENREQUEST']._serialized_end=779
-  _globals['_CREATETOKENRESPONSE']._serialized_start=781
-  _globals['_CREATETOKENRESPONSE']._serialized_end=870
-  _globals['_LISTTOKENSREQUEST']._serialized_start=872
-  _globals['_LISTTOKENSREQUEST']._serialized_end=930
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=932
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1030
-  _globals['_UPDATETOKENREQUEST']._serialized_start=1032
-  _globals['_UPDATETOKENREQUEST']._serialized_end=1135
-  _globals['_ROTATETOKENREQUEST']._serialized_start=1137
-  _globals['_ROTATETOKENREQUEST']._serialized_end=1213
-  _globals['_ROTATETOKENRESPONSE']._serialized_start=1215
-  _globals['_ROTATETOKENRESPONSE']._serialized_end=1304
-  _globals['_DELETETOKENREQUEST']._serialized_start=1306
-  _globals['_DELETETOKENREQUEST']._serialized_end=1340
-  _globals['_DELETETOKENRESPONSE']._serialized_start=1342
-  _globals['_DELETETOKENRESPONSE']._serialized_end=1381
-  _globals['_GETSTATUSREQUEST']._serialized_start=1383
-  _globals['_GETSTATUSREQUEST']._serialized_end=1401
-  _globals['_ALGORITHMSTATUS']._serialized_start=1403
-  _globals['_ALGORITHMSTATUS']._serialized_end=1497
-  _globals['_STATUS']._serialized_start=1500
-  _globals['_STATUS']._serialized_end=1703
-  _globals['_ADMINSERVICE']._serialized_start=1706
-  _globals['_ADMINSERVICE']._serialized_end=2176
+  _globals['_TOKEN']._serialized_end=632
+  _globals['_TOKENSHARES']._serialized_start=634
+  _globals['_TOKENSHARES']._serialized_end=725
+  _globals['_CREATETOKENREQUEST']._serialized_start=727
+  _globals['_CREATETOKENREQUEST']._serialized_end=799
+  _globals['_CREATETOKENRESPONSE']._serialized_start=801
+  _globals['_CREATETOKENRESPONSE']._serialized_end=890
+  _globals['_BEGINSESSIONREQUEST']._serialized_start=892
+  _globals['_BEGINSESSIONREQUEST']._serialized_end=913
+  _globals['_BEGINSESSIONRESPONSE']._serialized_start=916
+  _globals['_BEGINSESSIONRESPONSE']._serialized_end=1049
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1051
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1109
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1111
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1209
+  _globals['_UPDATETOKENREQUEST']._serialized_start=1211
+  _globals['_UPDATETOKENREQUEST']._serialized_end=1314
+  _globals['_ROTATETOKENREQUEST']._serialized_start=1316
+  _globals['_ROTATETOKENREQUEST']._serialized_end=1392
+  _globals['_ROTATETOKENRESPONSE']._serialized_start=1394
+  _globals['_ROTATETOKENRESPONSE']._serialized_end=1483
+  _globals['_DELETETOKENREQUEST']._serialized_start=1485
+  _globals['_DELETETOKENREQUEST']._serialized_end=1519
+  _globals['_DELETETOKENRESPONSE']._serialized_start=1521
+  _globals['_DELETETOKENRESPONSE']._serialized_end=1560
+  _globals['_GETSTATUSREQUEST']._serialized_start=1562
+  _globals['_GETSTATUSREQUEST']._serialized_end=1580
+  _globals['_ALGORITHMSTATUS']._serialized_start=1582
+  _globals['_ALGORITHMSTATUS']._serialized_end=1676
+  _globals['_STATUS']._serialized_start=1679
+  _globals['_STATUS']._serialized_end=1882
+  _globals['_ADMINSERVICE']._serialized_start=1885
+  _globals['_ADMINSERVICE']._serialized_end=2438
 # @@protoc_insertion_point(module_scope)

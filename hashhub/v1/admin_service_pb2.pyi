@@ -14,7 +14,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Token(_message.Message):
-    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision", "shares", "max_effort")
+    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision", "shares", "max_effort", "identities")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Token(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
     MAX_EFFORT_FIELD_NUMBER: _ClassVar[int]
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: _resources_pb2.Role
     contributor: str
@@ -41,7 +42,8 @@ class Token(_message.Message):
     revision: int
     shares: TokenShares
     max_effort: _match_service_pb2.Effort
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., shares: _Optional[_Union[TokenShares, _Mapping]] = ..., max_effort: _Optional[_Union[_match_service_pb2.Effort, str]] = ...) -> None: ...
+    identities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., shares: _Optional[_Union[TokenShares, _Mapping]] = ..., max_effort: _Optional[_Union[_match_service_pb2.Effort, str]] = ..., identities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TokenShares(_message.Message):
     __slots__ = ("calls", "streams", "message_bytes", "media_seconds")
@@ -72,6 +74,22 @@ class CreateTokenResponse(_message.Message):
     secret: str
     revision: int
     def __init__(self, token: _Optional[_Union[Token, _Mapping]] = ..., secret: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class BeginSessionRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class BeginSessionResponse(_message.Message):
+    __slots__ = ("secret", "expire_time", "certificate_digest", "revision")
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    secret: str
+    expire_time: _timestamp_pb2.Timestamp
+    certificate_digest: bytes
+    revision: int
+    def __init__(self, secret: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., certificate_digest: _Optional[bytes] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class ListTokensRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

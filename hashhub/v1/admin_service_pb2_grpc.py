@@ -55,6 +55,11 @@ class AdminServiceStub:
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.RotateTokenRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.RotateTokenResponse.FromString,
                 _registered_method=True)
+        self.BeginSession = channel.unary_unary(
+                '/hashhub.v1.AdminService/BeginSession',
+                request_serializer=hashhub_dot_v1_dot_admin__service__pb2.BeginSessionRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.BeginSessionResponse.FromString,
+                _registered_method=True)
         self.DeleteToken = channel.unary_unary(
                 '/hashhub.v1.AdminService/DeleteToken',
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.DeleteTokenRequest.SerializeToString,
@@ -87,7 +92,7 @@ class AdminServiceServicer:
 
     def UpdateToken(self, request, context):
         """Updates the fields of a token that the mask names: description, purposes, acts_for_others, may_mirror, max_effort,
-        expire_time, shares.
+        expire_time, shares, identities.
         Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,6 +102,14 @@ class AdminServiceServicer:
     def RotateToken(self, request, context):
         """Gives a token a new secret; the old one works on for a while. Roles: operator; for itself also
         auditor, contributor, consumer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginSession(self, request, context):
+        """Begins a session: a secret of short life that whoever calls with a client certificate may send over HTTP, where no
+        certificate arrives. It ends with the certificate. Roles: operator, auditor, contributor, consumer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +152,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RotateToken,
                     request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.RotateTokenRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_admin__service__pb2.RotateTokenResponse.SerializeToString,
+            ),
+            'BeginSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginSession,
+                    request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.BeginSessionRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_admin__service__pb2.BeginSessionResponse.SerializeToString,
             ),
             'DeleteToken': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteToken,
@@ -260,6 +278,33 @@ class AdminService:
             '/hashhub.v1.AdminService/RotateToken',
             hashhub_dot_v1_dot_admin__service__pb2.RotateTokenRequest.SerializeToString,
             hashhub_dot_v1_dot_admin__service__pb2.RotateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.AdminService/BeginSession',
+            hashhub_dot_v1_dot_admin__service__pb2.BeginSessionRequest.SerializeToString,
+            hashhub_dot_v1_dot_admin__service__pb2.BeginSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

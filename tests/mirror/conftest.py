@@ -36,7 +36,7 @@ class Site:
     def open(self) -> None:
         config = Config(data=str(self.data), listen="127.0.0.1:0", http="", drain_seconds=0.2, poll_interval=0.05)
         self.hub = Hub.open(config)
-        self.doors = Listeners(self.hub, config, listen=config.listen, http=config.http)
+        self.doors = Listeners(self.hub, config)
         self.doors.start()
         self.hub.start()
         self.desk = Desk(self.hub)

@@ -97,7 +97,7 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
     secret = hub.tokens.bootstrap()
     assert secret is not None
     try:
-        doors = Listeners(hub, config, listen=config.listen, http=config.http)
+        doors = Listeners(hub, config)
     except HashHubError:
         hub.close()
         raise

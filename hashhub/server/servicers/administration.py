@@ -47,6 +47,13 @@ class AdminService(Service):
         token, secret = self.hub.tokens.rotate(principal, name, grace)
         return v1.RotateTokenResponse(token=wire.TOKEN.to_pb(token), secret=secret)
 
+    @served(EVERYBODY)
+    def begin_session(self, principal: Principal, _: v1.BeginSessionRequest) -> v1.BeginSessionResponse:
+        secret, until = self.hub.tokens.begin_session(principal)
+        assert principal.certificate is not None  # noqa: S101 - or there would be no session
+        digest = principal.certificate.thumbprint
+        return v1.BeginSessionResponse(secret=secret, expire_time=wire.timestamp(until), certificate_digest=digest)
+
     delete_token = named(OPERATOR, wire.parse_token, lambda hub: hub.tokens.delete)
 
     @served(OVERSEERS, wire.STATUS.to_pb)

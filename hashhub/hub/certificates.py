@@ -1,0 +1,209 @@
+"""Client certificates: what they name, which of them are revoked, and the sessions that are got with one.
+
+A listener has verified a certificate's chain and dates before it comes here. HTTP's listener sees none: its callers
+send a session's secret, which a call over gRPC gives to whoever holds a certificate. A session is kept nowhere: its
+secret says whose it is, until when, and which certificate it was got with (RFC 8705's thumbprint), under a key of the
+hub's.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import logging
+import re
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+
+from hashhub.errors import InvalidArgument, Reason, Unauthenticated, Unavailable
+from hashhub.model import CertificateId, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger("hashhub.access")
+
+SESSION_SECONDS: Final = 900
+SESSION_PREFIX: Final = "hhs_"
+_MAC_BYTES: Final = 32
+_IDENTITY: Final = re.compile(r"(URI:[a-z][a-z0-9+.-]*:\S{1,2000}|DNS:[a-z0-9*]([a-z0-9.-]{0,251}[a-z0-9])?)")
+_SPIFFE: Final = "URI:spiffe://"
+_LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+
+
+def check_identity(field: str, identity: str) -> None:
+    """Raise InvalidArgument unless this is what a certificate may name, written so that one thing is one text."""
+    if not _IDENTITY.fullmatch(identity) or not identity.isascii():
+        raise InvalidArgument.field(
+            field,
+            f"must be URI:… or DNS:… as it stands in the certificate, a host in small letters; got {identity[:80]!r}",
+            "PATTERN",
+        )
+    if "*" in identity.removeprefix("DNS:"):
+        raise InvalidArgument.field(field, "must be one name, and no pattern", "PATTERN")
+
+
+class ClientCertificate(NamedTuple):
+    """What is asked of a certificate whose chain was verified."""
+
+    id: CertificateId
+    identities: tuple[str, ...]
+
+    @classmethod
+    def read(cls, pem: bytes) -> ClientCertificate:
+        """Return the certificate. Raises Unauthenticated where it cannot be read, or names a SPIFFE id and another URI
+        (SPIFFE: X.509-SVID, 2).
+        """
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            uris = [f"URI:{name}" for name in names.get_values_for_type(x509.UniformResourceIdentifier)]
+            hosts = [f"DNS:{name.lower()}" for name in names.get_values_for_type(x509.DNSName)]
+        except (ValueError, x509.ExtensionNotFound) as e:
+            raise Unauthenticated(
+                "the certificate names nobody: it needs a subject alternative name, a URI or a DNS name, that the "
+                "operator gave to a token (`hashhub token update NAME --identity URI:…`)",
+                reason=Reason.CERTIFICATE_UNKNOWN,
+            ) from e
+        if len(uris) > 1 and any(uri.startswith(_SPIFFE) for uri in uris):
+            raise Unauthenticated(
+                "the certificate names a SPIFFE id and another URI, so that it is neither's; use one with a single URI",
+                reason=Reason.CERTIFICATE_UNKNOWN,
+            )
+        digest = hashes.Hash(hashes.SHA256())
+        digest.update(certificate.issuer.public_bytes())
+        thumbprint = certificate.fingerprint(hashes.SHA256())
+        end = int(certificate.not_valid_after_utc.timestamp())
+        return cls(
+            CertificateId(thumbprint, digest.finalize(), f"{certificate.serial_number:x}", end),
+            tuple(dict.fromkeys([*uris, *hosts])),
+        )
+
+
+class RevocationLists:
+    """The authorities' revocation lists, from a file that is read again whenever it has changed."""
+
+    def __init__(self, path: str, authorities: str) -> None:
+        """`path`: PEM file of lists, empty: none; `authorities`: PEM file of their issuers. Raises InvalidArgument for
+        one that cannot be used.
+        """
+        self._path, self._authorities = Path(path) if path else None, Path(authorities)
+        self._lock = threading.Lock()
+        self._lists: dict[bytes, x509.CertificateRevocationList] = {}
+        self._state: object = None
+        self._refresh()
+
+    def check(self, certificate: CertificateId) -> None:
+        """Raise Unauthenticated for a certificate that is revoked, or whose time is over; Unavailable where the list
+        cannot be read, and so nobody knows.
+        """
+        if certificate.end <= now().timestamp():
+            raise Unauthenticated("the certificate has expired; renew it", reason=Reason.CERTIFICATE_EXPIRED)
+        try:
+            self._refresh()
+        except InvalidArgument as e:
+            _log.error("nobody is let in by certificate: %s", e.message)
+            raise Unavailable(
+                "the hub cannot read its list of revoked certificates; tell its operator",
+                reason=Reason.CERTIFICATE_UNKNOWN,
+            ) from e
+        revoked = self._lists.get(certificate.issuer)
+        if revoked is not None and revoked.get_revoked_certificate_by_serial_number(int(certificate.serial, 16)):
+            raise Unauthenticated(
+                "the certificate was revoked; ask the operator for another one", reason=Reason.CERTIFICATE_REVOKED
+            )
+
+    def _refresh(self) -> None:
+        """Read the file if it has changed. Raises InvalidArgument."""
+        if self._path is None:
+            return
+        with self._lock:
+            try:
+                status = self._path.stat()
+                state = status.st_mtime_ns, status.st_size, status.st_ino
+                if state == self._state:
+                    return
+                authorities = x509.load_pem_x509_certificates(self._authorities.read_bytes())
+                self._lists = dict(_verified(self._path.read_bytes(), authorities))
+                self._state = state
+            except (OSError, ValueError) as e:
+                self._state = None
+                what = e.strerror if isinstance(e, OSError) else str(e)
+                raise InvalidArgument.field(
+                    "tls_client_revoked", f"is no list of revoked certificates in PEM ({what}); check the file", "TLS"
+                ) from e
+
+
+def _verified(
+    text: bytes, authorities: list[x509.Certificate]
+) -> Iterator[tuple[bytes, x509.CertificateRevocationList]]:
+    """Yield lists by SHA-256 of their issuers' names. Raises ValueError for one of no authority, or for none at all."""
+    blocks = _LIST.findall(text)
+    if not blocks:
+        raise ValueError("it has none")
+    for block in blocks:
+        revoked = x509.load_pem_x509_crl(block)
+        issuers = [authority for authority in authorities if authority.subject == revoked.issuer]
+        if not any(_is_signed(revoked, authority) for authority in issuers):
+            raise ValueError(f"no authority in tls_client_ca has signed the list of {revoked.issuer.rfc4514_string()}")
+        digest = hashes.Hash(hashes.SHA256())
+        digest.update(revoked.issuer.public_bytes())
+        yield digest.finalize(), revoked
+
+
+def _is_signed(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    try:
+        return revoked.is_signature_valid(authority.public_key())  # type: ignore[arg-type]  # others raise
+    except (TypeError, InvalidSignature):
+        return False
+
+
+class SessionClaims(NamedTuple):
+    """What a session's secret says: for which token, until when, and with which certificate it was got."""
+
+    token: str
+    end: int  # seconds since 1970
+    certificate: CertificateId
+
+
+class SessionIssuer:
+    """Makes and reads the secrets of sessions."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key`: only the hub's processes have it."""
+        self._key = key
+
+    def begin(self, token: str, certificate: CertificateId) -> tuple[str, datetime]:
+        """Return a secret that stands for the token for SESSION_SECONDS, and until when."""
+        end = min(int(now().timestamp()) + SESSION_SECONDS, certificate.end)
+        said = _encode(SessionClaims(token, end, certificate))
+        secret = base64.urlsafe_b64encode(hmac.digest(self._key, said, "sha256") + said).decode().rstrip("=")
+        return SESSION_PREFIX + secret, datetime.fromtimestamp(end, UTC)
+
+    def read(self, secret: str) -> SessionClaims:
+        """Return what a session's secret says. Raises Unauthenticated where it is over, or another's."""
+        text = secret.removeprefix(SESSION_PREFIX)
+        try:
+            whole = base64.b64decode(text + "=" * (-len(text) % 4), "-_", validate=True)
+        except ValueError:
+            whole = b""
+        mac, said = whole[:_MAC_BYTES], whole[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, hmac.digest(self._key, said, "sha256")):
+            raise Unauthenticated("the session is not of this hub; begin another one", reason=Reason.TOKEN_UNKNOWN)
+        session = _decode(said)
+        if session.end <= now().timestamp():
+            raise Unauthenticated(
+                "the session is over; begin another one", reason=Reason.TOKEN_EXPIRED, metadata={"token": session.token}
+            )
+        return session
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(SessionClaims).decode

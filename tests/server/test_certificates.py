@@ -1,0 +1,246 @@
+"""Callers that prove themselves by certificates: who is let in, as whom, and until when."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+
+from hashhub.authority import Authority
+from hashhub.client import Client
+from hashhub.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    PermissionDenied,
+    Reason,
+    Unauthenticated,
+    Unavailable,
+)
+from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Role
+from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.patience import PATIENCE, wait_until
+
+NL, DE = "URI:spiffe://pilot.example/nl", "DNS:hub.de.example"
+
+
+class Place:
+    """A hub with two listeners, and an authority."""
+
+    def __init__(self, hub: RunningHub, authority: Authority, directory: Path) -> None:
+        self.hub, self.authority, self.directory = hub, authority, directory
+        self.address = f"localhost:{hub.certificates.rpartition(':')[2]}"
+        self.ca = (directory / "authority.pem").read_bytes()
+
+    @property
+    def operator(self) -> Client:
+        address = f"localhost:{self.hub.address.rpartition(':')[2]}"
+        return Client(address, self.hub.token, ca_certificates=self.ca, retry_seconds=0)
+
+    def pair(self, name: str) -> tuple[bytes, bytes]:
+        return (self.directory / f"{name}.pem").read_bytes(), (self.directory / f"{name}.key").read_bytes()
+
+    def client(self, name: str) -> Client:
+        return Client(
+            self.address, "", ca_certificates=self.ca, certificate=self.pair(name), timeout=PATIENCE, retry_seconds=0
+        )
+
+    def who(self, name: str) -> str:
+        """Return as which token the certificate's holder writes."""
+        with self.client(name) as client:
+            client.create_hash_set(HashSet(contributor="nl", id=name, scheme="vic-us"))
+            return next(client.list_events(f"nl/{name}", limit=1)).actor.name
+
+    def over_http(self, secret: str) -> int:
+        url = f"http://{self.hub.http}/hashhub.v1.ContributorService/GetContributor"
+        sent = {"authorization": f"Bearer {secret}"}
+        return httpx.post(url, json={"name": "contributors/nl"}, headers=sent, timeout=PATIENCE).status_code
+
+    def refused(self, name: str) -> Reason:
+        with self.client(name) as client, pytest.raises(HashHubError) as refused:
+            client.get_contributor("nl")
+        return refused.value.reason
+
+
+@contextmanager
+def place(directory: Path, *arguments: str) -> Iterator[Place]:
+    authority = Authority.create(directory / "ca", "test")
+    authority.issue("hub", ["DNS:localhost", "IP:127.0.0.1"], days=2, server=True)
+    ca = directory / "ca"
+    (directory / "hub.toml").write_text(
+        f'listen_certificates = "127.0.0.1:0"\ntls_certificate = "{ca}/hub.pem"\ntls_key = "{ca}/hub.key"\n'
+        f'tls_client_ca = "{ca}/authority.pem"\ntls_client_revoked = "{ca}/revoked.pem"\n'
+    )
+    with running_hub(directory / "data", "--config", str(directory / "hub.toml"), *arguments) as hub:
+        made = Place(hub, authority, ca)
+        with made.operator as operator:
+            for name in ("nl", "de"):
+                operator.create_contributor(
+                    Contributor(id=name, display_name=name, kind=ContributorKind.HOTLINE, jurisdiction=name.upper())
+                )
+            for name, identity in (("nl", NL), ("de", DE)):
+                token = Principal(
+                    name=f"{name}-machine", role=Role.CONTRIBUTOR, contributor=name, identities=(identity,)
+                )
+                assert operator.create_token(token) == ""
+        yield made
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with place(tmp_path_factory.mktemp("certificates"), "--workers", "2") as made:
+        yield made
+
+
+@pytest.fixture
+def new(at: Place, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Return a function that issues a certificate with a name of its own."""
+    count = iter(range(100))
+
+    def issue(*identities: str, days: int = 1) -> str:
+        name = f"c{abs(hash(request.node.name)) % 10**9}-{next(count)}"
+        return at.authority.issue(name, identities, days=days).name
+
+    return issue
+
+
+def test_a_certificate_is_the_token_that_has_its_name(at: Place, new: Callable[..., str]) -> None:
+    assert at.who(new(NL)) == "nl-machine"
+    with at.client(new(DE)) as client, pytest.raises(HashHubError) as refused:
+        client.create_hash_set(HashSet(contributor="nl", id="of-de", scheme="vic-us"))
+    assert refused.value.reason is Reason.NOT_YOUR_CONTRIBUTOR
+
+
+def test_a_certificate_gets_no_secret_that_would_outlive_it(at: Place, new: Callable[..., str]) -> None:
+    with at.client(new(NL)) as client, pytest.raises(PermissionDenied):
+        client.rotate_token("nl-machine")
+
+
+def test_names_that_prove_nobody_or_several_let_nobody_in(at: Place, new: Callable[..., str]) -> None:
+    unknown = ("URI:spiffe://pilot.example/other", "DNS:nl", f"{NL}/more", NL.replace("pilot", "Pilot"))
+    for identities in (*zip(unknown), (NL, DE), (NL, "URI:https://pilot.example/nl")):
+        assert at.refused(new(*identities)) is Reason.CERTIFICATE_UNKNOWN, identities
+
+
+def test_without_a_certificate_of_the_authorities_there_is_no_connection(at: Place, tmp_path: Path) -> None:
+    other = Authority.create(tmp_path / "other", "test")
+    other.issue("nl", [NL], days=1)
+    foreign = tuple((tmp_path / "other" / f"nl.{end}").read_bytes() for end in ("pem", "key"))
+    for pair in (foreign, None):
+        with (
+            Client(at.address, "", ca_certificates=at.ca, certificate=pair, timeout=5, retry_seconds=0) as client,  # type: ignore[arg-type]
+            pytest.raises(HashHubError) as refused,
+        ):
+            client.get_contributor("nl")
+        assert not isinstance(refused.value, Unauthenticated)
+
+
+def test_a_revoked_one_is_refused_within_a_second_by_every_worker(at: Place, new: Callable[..., str]) -> None:
+    name = new(NL)
+    clients = [at.client(name) for _ in range(12)]  # connections to both workers
+    for client in clients:
+        client.get_contributor("nl")
+    secret, _ = clients[0].begin_session()
+    assert at.over_http(secret) == 200
+    at.authority.renew(name, days=1)
+    with at.client(name) as renewed:
+        renewed.get_contributor("nl")
+    at.authority.revoke(name)
+    time.sleep(1.1)
+    for client in (*clients, at.client(name)):
+        with client, pytest.raises(Unauthenticated) as refused:
+            client.get_contributor("nl")
+        assert refused.value.reason is Reason.CERTIFICATE_REVOKED
+    assert at.over_http(secret) == 401
+    assert at.who(new(NL)) == "nl-machine"
+
+
+def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Place, new: Callable[..., str]) -> None:
+    revoked, good, bad = at.directory / "revoked.pem", new(NL), new(NL)
+    at.authority.revoke(bad)
+    whole = revoked.read_bytes()
+    try:
+        for damaged in (whole[: len(whole) // 2], b"", whole.replace(b"A", b"B", 40), None):
+            revoked.unlink() if damaged is None else revoked.write_bytes(damaged)
+            time.sleep(1.1)
+            for name in (good, bad):
+                with at.client(name) as client, pytest.raises(Unavailable):
+                    client.get_contributor("nl")
+            with at.operator as operator:
+                operator.status()
+    finally:
+        revoked.write_bytes(whole)
+    at.who(good)
+    assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+
+
+def test_a_session_works_over_http_and_ends_with_what_it_was_got_by(at: Place, new: Callable[..., str]) -> None:
+    with at.client(new(NL)) as client, at.operator as operator:
+        secret, _ = client.begin_session()
+        assert at.over_http(secret) == 200
+        for forged in (f"{secret[:-2]}AA", f"{secret}A", "hhs_", "hhs_%", secret.replace("_", "_A", 1)):
+            assert at.over_http(forged) == 401
+        address = f"localhost:{at.hub.address.rpartition(':')[2]}"
+        with (
+            Client(address, secret, ca_certificates=at.ca, timeout=PATIENCE) as thief,
+            pytest.raises(FailedPrecondition) as refused,
+        ):
+            thief.begin_session()
+        assert refused.value.reason is Reason.CERTIFICATE_MISSING
+        with pytest.raises(FailedPrecondition):
+            operator.begin_session()
+        token = next(token for token in operator.list_tokens() if token.name == "nl-machine")
+        operator.update_token(_with(token, "URI:spiffe://pilot.example/moved"), ["identities"])
+        wait_until(lambda: at.over_http(secret) == 401)
+        time.sleep(1.1)
+        with pytest.raises(Unauthenticated):
+            client.get_contributor("nl")
+        operator.update_token(_with(token, NL), ["identities"])
+
+
+def _with(token: Principal, *identities: str) -> Principal:
+    return Principal(name=token.name, role=token.role, contributor=token.contributor, identities=identities)
+
+
+def test_one_name_proves_one_token(at: Place) -> None:
+    with at.operator as operator:
+        taken = Principal(name="other", role=Role.CONTRIBUTOR, contributor="de", identities=(NL,))
+        with pytest.raises(AlreadyExists, match="nl-machine"):
+            operator.create_token(taken)
+        for wrong in ("nl", "URI:", "DNS:*.example", "DNS:Hub.example", "IP:127.0.0.1", "URI:spiffe://a b", NL + "\n"):
+            with pytest.raises(InvalidArgument):
+                operator.create_token(_with(taken, wrong))
+
+
+def test_a_renewed_server_certificate_needs_no_restart(at: Place) -> None:
+    before = _serial_of(at.hub.address)
+    at.authority.renew("hub", days=3)
+    after = next(c.serial for c in at.authority.certificates() if c.name == "hub" and c.serial != before)
+    assert _serial_of(at.hub.address) == after
+    file = at.directory / "hub.pem"
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(b"in the middle of a change")
+        assert _serial_of(at.hub.address) in {before, after}
+        with at.operator as operator:
+            operator.status()
+    finally:
+        file.write_bytes(whole)
+
+
+def _serial_of(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection((host, int(port)), PATIENCE) as raw, context.wrap_socket(raw) as connection:
+        certificate = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
+    return f"{certificate.serial_number:x}"
