@@ -39,7 +39,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.hub.certificates import SESSION_PREFIX, ClientCertificate, SessionIssuer, check_identity
+from hashhub.hub.certificates import SESSION_PREFIX, SessionIssuer, check_identity, read_certificate
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -639,22 +639,17 @@ class Tokens:
         raise Unauthenticated(f"token {token.name} {text}", reason=reason, metadata={"token": token.name})
 
     def _token_of_certificate(self, pem: bytes) -> Principal:
-        certificate = ClientCertificate.read(pem)
-        self._check_revoked(certificate.id)
-        tokens = {
-            token.name: (name, token) for name, token in self._store.tokens.find_identities(certificate.identities)
-        }
-        if len(tokens) == 1:
-            [(identity, token)] = tokens.values()
-            proof = msgspec.structs.replace(certificate.id, identity=identity)
-            return msgspec.structs.replace(token, certificate=proof)
-        named = ", ".join(certificate.identities)[:200]
-        what = f"proves {len(tokens)} tokens at once; use one for each" if tokens else "proves no token"
-        raise Unauthenticated(
-            f"the certificate ({named}) {what}; the operator gives a name to a token by `hashhub token update NAME "
-            "--identity URI:…`",
-            reason=Reason.CERTIFICATE_UNKNOWN,
-        )
+        proof, identities = read_certificate(pem)
+        self._check_revoked(proof)
+        found = self._store.tokens.find_identities(identities)
+        if len({token.name for _, token in found}) != 1:
+            raise Unauthenticated(
+                f"the certificate proves {'several tokens' if found else 'no token'} ({', '.join(identities)[:200]}); "
+                "the operator gives a name in it to one by `hashhub token update NAME --identity URI:…`",
+                reason=Reason.CERTIFICATE_UNKNOWN,
+            )
+        identity, token = found[0]
+        return msgspec.structs.replace(token, certificate=msgspec.structs.replace(proof, identity=identity))
 
     def _token_of_session(self, secret: str) -> Principal:
         session = self._sessions.read(secret)

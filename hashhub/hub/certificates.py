@@ -15,11 +15,10 @@ import re
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 
 from hashhub.errors import InvalidArgument, Reason, Unauthenticated, Unavailable
@@ -33,58 +32,42 @@ _log = logging.getLogger("hashhub.access")
 SESSION_SECONDS: Final = 900
 SESSION_PREFIX: Final = "hhs_"
 _MAC_BYTES: Final = 32
-_IDENTITY: Final = re.compile(r"(URI:[a-z][a-z0-9+.-]*:\S{1,2000}|DNS:[a-z0-9*]([a-z0-9.-]{0,251}[a-z0-9])?)")
-_SPIFFE: Final = "URI:spiffe://"
+_IDENTITY: Final = re.compile(r"(URI:[a-z][a-z0-9+.-]*:[!-~]{1,2000}|DNS:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)")
 _LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
 def check_identity(field: str, identity: str) -> None:
-    """Raise InvalidArgument unless this is what a certificate may name, written so that one thing is one text."""
-    if not _IDENTITY.fullmatch(identity) or not identity.isascii():
-        raise InvalidArgument.field(
-            field,
-            f"must be URI:… or DNS:… as it stands in the certificate, a host in small letters; got {identity[:80]!r}",
-            "PATTERN",
-        )
-    if "*" in identity.removeprefix("DNS:"):
-        raise InvalidArgument.field(field, "must be one name, and no pattern", "PATTERN")
+    """Raise InvalidArgument unless this is a name in a certificate, written so that one thing is one text."""
+    if not _IDENTITY.fullmatch(identity):
+        expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no pattern"
+        raise InvalidArgument.field(field, f"{expected}; got {identity[:80]!r}", "PATTERN")
 
 
-class ClientCertificate(NamedTuple):
-    """What is asked of a certificate whose chain was verified."""
+def read_certificate(pem: bytes) -> tuple[CertificateId, list[str]]:
+    """Return a certificate whose chain was verified, and the identities in it. Raises Unauthenticated where there is
+    none, or a SPIFFE id and another URI (SPIFFE: X.509-SVID, 2).
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound) as e:
+        raise _refused("names nobody: it has no subject alternative name that could be read") from e
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) > 1 and any(uri.startswith("spiffe:") for uri in uris):
+        raise _refused("names a SPIFFE id and another URI, so that it is neither's")
+    hosts = [f"DNS:{host.lower()}" for host in names.get_values_for_type(x509.DNSName)]
+    end = int(certificate.not_valid_after_utc.timestamp())
+    thumbprint, issuer = certificate.fingerprint(hashes.SHA256()), certificate.issuer.public_bytes()
+    proof = CertificateId(thumbprint, issuer, f"{certificate.serial_number:x}", end)
+    return proof, [*(f"URI:{uri}" for uri in uris), *hosts]
 
-    id: CertificateId
-    identities: tuple[str, ...]
 
-    @classmethod
-    def read(cls, pem: bytes) -> ClientCertificate:
-        """Return the certificate. Raises Unauthenticated where it cannot be read, or names a SPIFFE id and another URI
-        (SPIFFE: X.509-SVID, 2).
-        """
-        try:
-            certificate = x509.load_pem_x509_certificate(pem)
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            uris = [f"URI:{name}" for name in names.get_values_for_type(x509.UniformResourceIdentifier)]
-            hosts = [f"DNS:{name.lower()}" for name in names.get_values_for_type(x509.DNSName)]
-        except (ValueError, x509.ExtensionNotFound) as e:
-            raise Unauthenticated(
-                "the certificate names nobody: it needs a subject alternative name, a URI or a DNS name, that the "
-                "operator gave to a token (`hashhub token update NAME --identity URI:…`)",
-                reason=Reason.CERTIFICATE_UNKNOWN,
-            ) from e
-        if len(uris) > 1 and any(uri.startswith(_SPIFFE) for uri in uris):
-            raise Unauthenticated(
-                "the certificate names a SPIFFE id and another URI, so that it is neither's; use one with a single URI",
-                reason=Reason.CERTIFICATE_UNKNOWN,
-            )
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(certificate.issuer.public_bytes())
-        thumbprint = certificate.fingerprint(hashes.SHA256())
-        end = int(certificate.not_valid_after_utc.timestamp())
-        return cls(
-            CertificateId(thumbprint, digest.finalize(), f"{certificate.serial_number:x}", end),
-            tuple(dict.fromkeys([*uris, *hosts])),
-        )
+def _refused(why: str) -> Unauthenticated:
+    return Unauthenticated(
+        f"the certificate {why}; use one with a name that the operator gave to a token (`hashhub token update NAME "
+        "--identity URI:…`)",
+        reason=Reason.CERTIFICATE_UNKNOWN,
+    )
 
 
 class RevocationLists:
@@ -144,25 +127,15 @@ class RevocationLists:
 def _verified(
     text: bytes, authorities: list[x509.Certificate]
 ) -> Iterator[tuple[bytes, x509.CertificateRevocationList]]:
-    """Yield lists by SHA-256 of their issuers' names. Raises ValueError for one of no authority, or for none at all."""
+    """Yield lists by their issuers' names. Raises ValueError for one of no authority, or where there is none at all."""
     blocks = _LIST.findall(text)
     if not blocks:
         raise ValueError("it has none")
-    for block in blocks:
-        revoked = x509.load_pem_x509_crl(block)
-        issuers = [authority for authority in authorities if authority.subject == revoked.issuer]
-        if not any(_is_signed(revoked, authority) for authority in issuers):
+    for revoked in map(x509.load_pem_x509_crl, blocks):
+        keys: list[Any] = [one.public_key() for one in authorities if one.subject == revoked.issuer]
+        if not any(map(revoked.is_signature_valid, keys)):
             raise ValueError(f"no authority in tls_client_ca has signed the list of {revoked.issuer.rfc4514_string()}")
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(revoked.issuer.public_bytes())
-        yield digest.finalize(), revoked
-
-
-def _is_signed(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    try:
-        return revoked.is_signature_valid(authority.public_key())  # type: ignore[arg-type]  # others raise
-    except (TypeError, InvalidSignature):
-        return False
+        yield revoked.issuer.public_bytes(), revoked
 
 
 class SessionClaims(NamedTuple):

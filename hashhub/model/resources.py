@@ -355,7 +355,7 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CertificateId(msgspec.Struct, frozen=True, array_like=True):
-    """A certificate: SHA-256 of it (RFC 8705's x5t#S256) and of its issuer's name, its serial number in hexadecimal (it
+    """A certificate: SHA-256 of it (RFC 8705's x5t#S256), its issuer in DER, its serial number in hexadecimal (it
     may have 20 bytes), when it ends in seconds since 1970, and by which of a token's identities it proves that.
     """
 

@@ -107,7 +107,7 @@ def new(at: Place, request: pytest.FixtureRequest) -> Callable[..., str]:
 
     def issue(*identities: str, days: int = 1) -> str:
         name = f"c{abs(hash(request.node.name)) % 10**9}-{next(count)}"
-        return at.authority.issue(name, identities, days=days).name
+        return at.authority.issue(name, identities, days=days).stem
 
     return issue
 
@@ -223,8 +223,8 @@ def test_one_name_proves_one_token(at: Place) -> None:
 def test_a_renewed_server_certificate_needs_no_restart(at: Place) -> None:
     before = _serial_of(at.hub.address)
     at.authority.renew("hub", days=3)
-    after = next(c.serial for c in at.authority.certificates() if c.name == "hub" and c.serial != before)
-    assert _serial_of(at.hub.address) == after
+    after = _serial_of(at.hub.address)
+    assert after != before
     file = at.directory / "hub.pem"
     whole = file.read_bytes()
     try:
