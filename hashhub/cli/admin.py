@@ -83,6 +83,16 @@ _token_options: Final = options(
         "repeatable. A new one gets no secret then.",
     ),
     click.option(
+        "--from",
+        "addresses",
+        multiple=True,
+        callback=lambda _, __, given: given or None,
+        metavar="NETWORK",
+        help="A network that it may call from, as 192.0.2.0/24; repeatable. Otherwise from everywhere; 0.0.0.0/0 and "
+        "::/0 open it again.",
+    ),
+    click.option("--person", metavar="NAME", help="The person who holds it; otherwise a machine does."),
+    click.option(
         "--max-effort",
         type=click.Choice([*(spelled(e) for e in Effort), _AS_SERVER], case_sensitive=False),
         help="With which effort the server hashes its media at most, whatever it asks for; default: as the server's "
@@ -143,11 +153,36 @@ def _note_unnamed(hub: Client, purposes: tuple[str, ...]) -> None:
 
 
 @command(token, "list")
-def list_tokens(session: Session) -> None:
+@click.option("--tree", is_flag=True, help="Below each token those that it created.")
+def list_tokens(session: Session, *, tree: bool) -> None:
     """List the tokens, without their secrets."""
     with session.connect() as hub:
         tokens = list(hub.list_tokens())
-    _show_tokens(session, tokens)
+    if not tree or session.json:  # which has the creator of each
+        _show_tokens(session, tokens)
+        return
+    names = {t.name for t in tokens}
+
+    def show(creator: str, depth: int) -> list[tuple[str, Principal]]:
+        own = [t for t in tokens if (t.creator if t.creator in names else "") == creator]
+        return [row for t in own for row in (("  " * depth + t.name, t), *show(t.name, depth + 1))]
+
+    rows = [(name, spelled(t.role), t.contributor, "; ".join(_remarks(t))) for name, t in show("", 0)]
+    table(("token", "role", "contributor", "remarks"), rows, empty="none")
+
+
+@command(main, "access")
+@click.argument("name", metavar="TOKEN")
+def access(session: Session, *, name: str) -> None:
+    """Show what a token has of each hash set now: in answers, lists, the feed and exports, and why not."""
+    with session.connect() as hub:
+        found = hub.access(name)
+    session.show(
+        found.items(),
+        ("hash set", "answer", "list", "feed", "export"),
+        lambda row: (row[0], *(row[1].get(channel) or "yes" for channel in ("ANSWER", "LIST", "FEED", "EXPORT"))),
+        as_json=lambda row: {"hash_set": row[0], "refusals": row[1]},
+    )
 
 
 @command(token, "get")
@@ -300,7 +335,8 @@ def _remarks(t: Principal) -> list[str]:
     remarks += ["may mirror"] if t.may_mirror else []
     remarks += [f"effort {spelled(t.max_effort)} at most"] if t.max_effort else []
     remarks += [f"{share.replace('_', '-')} {most}" for share, most in msgspec.structs.asdict(t.shares).items() if most]
-    remarks += list(t.identities)
+    remarks += [*t.identities, *(f"from {network}" for network in t.addresses)]
+    remarks += [f"held by {t.person}"] if t.person else []
     remarks += [f"until {minute(t.expire_time)}"] if t.expire_time else []
     return [*remarks, t.description] if t.description else remarks
 

@@ -266,6 +266,19 @@ class AdministrationCalls(Calls):
         """
         return self._ask(v1.RotateTokenRequest(name=token_name(name), grace=grace), secret_of, repeatable=False)
 
+    def access(self, token: str) -> dict[str, dict[str, str]]:
+        """Return by hash set (CONTRIBUTOR/SET) and way out (ANSWER, LIST, FEED, EXPORT) why a token has nothing of it
+        there now; empty: it has. Roles: operator, auditor.
+        """
+        answer = self._ask(v1.GetAccessRequest(name=token_name(token)), lambda message: message)
+        names = v1.DisclosureChannel
+        return {
+            "/".join(wire.parse_hash_set(one.hash_set)): {
+                names.Name(c.channel).removeprefix("DISCLOSURE_CHANNEL_"): c.refusal for c in one.channels
+            }
+            for one in answer.hash_sets
+        }
+
     def begin_session(self) -> tuple[str, datetime]:
         """Return a secret that may be sent over HTTP instead of this client's certificate, and until when it works."""
         answer = self._ask(v1.BeginSessionRequest(), lambda message: message)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import logging
 import re
 import secrets
@@ -23,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -34,6 +36,7 @@ from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
     InvalidArgument,
+    NotFound,
     PermissionDenied,
     Reason,
     Unauthenticated,
@@ -79,6 +82,7 @@ _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
 TOKEN_FIELDS: Final = (
     "description", "purposes", "acts_for_others", "may_mirror", "max_effort", "expire_time", "shares", "identities",
+    "addresses", "person",
 )  # fmt: skip
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
@@ -166,27 +170,35 @@ def permits(
     (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that
         names some, with `redistribution`; AMBER+STRICT and RED never.
     """
+    return not refusal(principal, hash_set, groups, way_out, at)
+
+
+def refusal(
+    principal: Principal, hash_set: HashSet, groups: Mapping[str, Group], way_out: DisclosureChannel, at: datetime
+) -> str:
+    """Return why `permits` refuses, empty where it does not."""
     if reads_all_of(principal, hash_set.contributor):
-        return True
+        return ""
     marking = hash_set.marking
     if marking.expire_time is not None and marking.expire_time <= at:  # (1)
-        return False
+        return "the terms have expired"
     if marking.permitted_purposes and not set(marking.permitted_purposes) & set(principal.purposes):  # (2)
-        return False
+        return "it has stated none of the permitted purposes"
     is_named = any(_is_meant(principal, recipient, groups) for recipient in marking.recipients)
     if (marking.recipients or marking.tlp is TLP.RED) and not is_named:  # (3)
-        return False
+        return "it is none of the recipients"
     if marking.tlp is TLP.AMBER_STRICT and principal.acts_for_others:  # (4)
-        return False
+        return f"it acts for others, and the label is {marking.tlp}"
     if way_out is DisclosureChannel.ANSWER:
-        return True
+        return ""
     if not marking.bulk:  # (5)
-        return False
+        return "the terms allow no bulk"
     if way_out is not DisclosureChannel.EXPORT:
-        return True
+        return ""
     if marking.tlp in {TLP.AMBER_STRICT, TLP.RED}:  # (6)
-        return False
-    return marking.redistribution or (marking.tlp is TLP.CLEAR and not marking.recipients)
+        return f"what is {marking.tlp} leaves no hub"
+    may_leave = marking.redistribution or (marking.tlp is TLP.CLEAR and not marking.recipients)
+    return "" if may_leave else "the terms allow no redistribution"
 
 
 def may_export(
@@ -228,6 +240,13 @@ def _is_meant(principal: Principal, recipient: str, groups: Mapping[str, Group])
     if collection == "groups":
         return name in groups and bool(principal.contributor) and principal.contributor in groups[name].members
     return {"contributors": principal.contributor, "tokens": principal.name}.get(collection) == name
+
+
+class SetAccess(NamedTuple):
+    """What a token has of a hash set (CONTRIBUTOR/SET): by each way out why not, empty where it has."""
+
+    hash_set: str
+    refusals: Mapping[DisclosureChannel, str]
 
 
 class Visibility(NamedTuple):
@@ -328,6 +347,24 @@ class VisibleLists:
         if f"{entry.contributor}/{entry.hash_set}" in listed:
             return entry
         return msgspec.structs.replace(entry, hashes=tuple(h for h in entry.hashes if h in asked))
+
+
+def check_address(principal: Principal, peer: str) -> None:
+    """Raise PermissionDenied for a call from elsewhere than a token's addresses. `peer`: as gRPC tells it."""
+    try:
+        host = unquote(peer.partition(":")[2]) if peer.startswith("http:") else unquote(peer).rpartition(":")[0]
+        address = ipaddress.ip_address(host.removeprefix("ipv4:").removeprefix("ipv6:").strip("[]"))
+    except ValueError:
+        address = None  # it has none, and so is in none of the networks
+    else:
+        address = getattr(address, "ipv4_mapped", None) or address
+    if not any(address is not None and address in ipaddress.ip_network(network) for network in principal.addresses):
+        raise PermissionDenied(
+            f"token {principal.name} is let in from {', '.join(principal.addresses)} only; call from there, or ask an "
+            "operator (`hashhub token update NAME --from NETWORK`)",
+            reason=Reason.ADDRESS_NOT_ALLOWED,
+            metadata={"token": principal.name},
+        )
 
 
 def caller(principal: Principal) -> str:
@@ -459,6 +496,7 @@ class Tokens:
         _check_name(token.name)
         _check_purposes(token)
         _check_identities(token)
+        _check_addresses(token)
         at = now()
         if _is_over(token.expire_time, at):
             raise InvalidArgument.field("token.expire_time", "must be in the future", "OUT_OF_RANGE")
@@ -479,9 +517,25 @@ class Tokens:
         return token, self._put(token, actor(principal))
 
     def list(self, principal: Principal) -> list[Principal]:
-        """Return all tokens in order of name, without secrets."""
+        """Return all tokens in order of name, without secrets, and with who created them."""
         allow(principal, Role.OPERATOR, Role.AUDITOR)
-        return self._store.tokens.list_tokens()
+        creators = self._store.history.creators()
+        return [
+            msgspec.structs.replace(token, creator=creators.get(token.name, ""))
+            for token in self._store.tokens.list_tokens()
+        ]
+
+    def access(self, principal: Principal, name: str) -> list[SetAccess]:
+        """Return what a token has of every hash set now, in order of names. Raises NotFound."""
+        allow(principal, Role.OPERATOR, Role.AUDITOR)
+        token = self._store.tokens.find_token(name)
+        if token is None:
+            raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
+        registry, at = self._store.resources.registry(), now()
+        return [
+            SetAccess(name, {way: refusal(token, known, registry.groups, way, at) for way in DisclosureChannel})
+            for name, known in sorted(registry.hash_sets.items())
+        ]
 
     def update(self, principal: Principal, token: Principal, mask: Sequence[str]) -> Principal:
         """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
@@ -491,6 +545,8 @@ class Tokens:
             _check_purposes(token)
         if "identities" in mask:
             _check_identities(token)
+        if "addresses" in mask:
+            _check_addresses(token)
         if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):
             raise InvalidArgument.field(
                 "token.expire_time", "an operator cannot end the token it is using; use another one", "OWN_TOKEN"
@@ -718,6 +774,15 @@ def _check_identities(token: Principal) -> None:
         check_identity(f"token.identities[{i}]", identity)
         if identity in token.identities[:i]:
             raise InvalidArgument.field(f"token.identities[{i}]", "stands there twice", "DUPLICATE")
+
+
+def _check_addresses(token: Principal) -> None:
+    for i, network in enumerate(token.addresses):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as e:
+            field = f"token.addresses[{i}]"
+            raise InvalidArgument.field(field, f"must be a network, as 192.0.2.0/24: {e}", "PATTERN") from e
 
 
 def _check_purposes(token: Principal) -> None:

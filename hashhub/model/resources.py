@@ -373,9 +373,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some
     terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
     as the settings say. `identities`: what proves besides a secret that it calls, names in a certificate as
-    `URI:spiffe://example.org/hub` or `DNS:hub.example.org`. `last_use_time` is true to a minute. `by_old_secret`: it
-    was let in by a secret that another one has taken the place of; `certificate`: by this one, or, `by_session`, by a
-    session that was got with it. These three are neither kept nor sent.
+    `URI:spiffe://example.org/hub` or `DNS:hub.example.org`. `addresses`: networks that it may call from, empty: all.
+    `person`: who holds it, empty: a machine. `creator`: which token made it, not kept with it. `last_use_time` is true
+    to a minute. `by_old_secret`: it was let in by a secret that another one has taken the place of; `certificate`: by
+    this one, or, `by_session`, by a session that was got with it. These three are neither kept nor sent.
     """
 
     name: str
@@ -388,6 +389,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     max_effort: Effort | None = None
     shares: Shares = Shares()
     identities: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    person: str = ""
+    creator: str = ""
     create_time: datetime | None = None
     expire_time: datetime | None = None
     last_use_time: datetime | None = None

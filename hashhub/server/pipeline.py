@@ -338,6 +338,8 @@ class Pipeline:
         envelope = observed.envelope
         principal = observed.principal = await self._principal(envelope)
         access.allow(principal, *roles)
+        if principal.addresses:
+            access.check_address(principal, envelope.peer())
         if envelope.check is not None:
             envelope.check(principal)
         _check_deadline(envelope)
@@ -382,6 +384,8 @@ class Pipeline:
         """Return who makes a call that goes on, as it is now. Raises Unauthenticated, PermissionDenied."""
         principal = self._looked_up(envelope)
         access.allow(principal, *roles)
+        if principal.addresses:
+            access.check_address(principal, envelope.peer())
         return principal
 
 

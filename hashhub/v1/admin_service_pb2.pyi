@@ -6,6 +6,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from hashhub.v1 import match_service_pb2 as _match_service_pb2
 from hashhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -13,8 +14,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class DisclosureChannel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DISCLOSURE_CHANNEL_UNSPECIFIED: _ClassVar[DisclosureChannel]
+    DISCLOSURE_CHANNEL_ANSWER: _ClassVar[DisclosureChannel]
+    DISCLOSURE_CHANNEL_LIST: _ClassVar[DisclosureChannel]
+    DISCLOSURE_CHANNEL_FEED: _ClassVar[DisclosureChannel]
+    DISCLOSURE_CHANNEL_EXPORT: _ClassVar[DisclosureChannel]
+DISCLOSURE_CHANNEL_UNSPECIFIED: DisclosureChannel
+DISCLOSURE_CHANNEL_ANSWER: DisclosureChannel
+DISCLOSURE_CHANNEL_LIST: DisclosureChannel
+DISCLOSURE_CHANNEL_FEED: DisclosureChannel
+DISCLOSURE_CHANNEL_EXPORT: DisclosureChannel
+
 class Token(_message.Message):
-    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision", "shares", "max_effort", "identities")
+    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision", "shares", "max_effort", "identities", "addresses", "person", "creator")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +43,9 @@ class Token(_message.Message):
     SHARES_FIELD_NUMBER: _ClassVar[int]
     MAX_EFFORT_FIELD_NUMBER: _ClassVar[int]
     IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
+    CREATOR_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: _resources_pb2.Role
     contributor: str
@@ -43,7 +60,10 @@ class Token(_message.Message):
     shares: TokenShares
     max_effort: _match_service_pb2.Effort
     identities: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., shares: _Optional[_Union[TokenShares, _Mapping]] = ..., max_effort: _Optional[_Union[_match_service_pb2.Effort, str]] = ..., identities: _Optional[_Iterable[str]] = ...) -> None: ...
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    person: str
+    creator: str
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., shares: _Optional[_Union[TokenShares, _Mapping]] = ..., max_effort: _Optional[_Union[_match_service_pb2.Effort, str]] = ..., identities: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., person: _Optional[str] = ..., creator: _Optional[str] = ...) -> None: ...
 
 class TokenShares(_message.Message):
     __slots__ = ("calls", "streams", "message_bytes", "media_seconds")
@@ -90,6 +110,38 @@ class BeginSessionResponse(_message.Message):
     certificate_digest: bytes
     revision: int
     def __init__(self, secret: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., certificate_digest: _Optional[bytes] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class GetAccessRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetAccessResponse(_message.Message):
+    __slots__ = ("hash_sets", "revision")
+    HASH_SETS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    hash_sets: _containers.RepeatedCompositeFieldContainer[SetAccess]
+    revision: int
+    def __init__(self, hash_sets: _Optional[_Iterable[_Union[SetAccess, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class SetAccess(_message.Message):
+    __slots__ = ("hash_set", "channels")
+    HASH_SET_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    hash_set: str
+    channels: _containers.RepeatedCompositeFieldContainer[ChannelAccess]
+    def __init__(self, hash_set: _Optional[str] = ..., channels: _Optional[_Iterable[_Union[ChannelAccess, _Mapping]]] = ...) -> None: ...
+
+class ChannelAccess(_message.Message):
+    __slots__ = ("channel", "permitted", "refusal")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    PERMITTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    channel: DisclosureChannel
+    permitted: bool
+    refusal: str
+    def __init__(self, channel: _Optional[_Union[DisclosureChannel, str]] = ..., permitted: _Optional[bool] = ..., refusal: _Optional[str] = ...) -> None: ...
 
 class ListTokensRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

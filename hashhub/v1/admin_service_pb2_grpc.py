@@ -45,6 +45,11 @@ class AdminServiceStub:
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.ListTokensRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.ListTokensResponse.FromString,
                 _registered_method=True)
+        self.GetAccess = channel.unary_unary(
+                '/hashhub.v1.AdminService/GetAccess',
+                request_serializer=hashhub_dot_v1_dot_admin__service__pb2.GetAccessRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.GetAccessResponse.FromString,
+                _registered_method=True)
         self.UpdateToken = channel.unary_unary(
                 '/hashhub.v1.AdminService/UpdateToken',
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.UpdateTokenRequest.SerializeToString,
@@ -90,9 +95,16 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAccess(self, request, context):
+        """Gets what a token has of each hash set now, by which way out, and why not. Roles: operator, auditor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateToken(self, request, context):
         """Updates the fields of a token that the mask names: description, purposes, acts_for_others, may_mirror, max_effort,
-        expire_time, shares, identities.
+        expire_time, shares, identities, addresses, person.
         Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -142,6 +154,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListTokens,
                     request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.ListTokensRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_admin__service__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'GetAccess': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAccess,
+                    request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.GetAccessRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_admin__service__pb2.GetAccessResponse.SerializeToString,
             ),
             'UpdateToken': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateToken,
@@ -224,6 +241,33 @@ class AdminService:
             '/hashhub.v1.AdminService/ListTokens',
             hashhub_dot_v1_dot_admin__service__pb2.ListTokensRequest.SerializeToString,
             hashhub_dot_v1_dot_admin__service__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAccess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.AdminService/GetAccess',
+            hashhub_dot_v1_dot_admin__service__pb2.GetAccessRequest.SerializeToString,
+            hashhub_dot_v1_dot_admin__service__pb2.GetAccessResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,6 +90,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "RecordColumns.extras": MAX_BATCH,
     "RecordColumns.template_indexes": MAX_BATCH,
     "RecordColumns.templates": MAX_BATCH,
+    "Token.addresses": MAX_WORDS,
     "Token.identities": MAX_WORDS,
     "Token.purposes": MAX_WORDS,
     "UpdateGroupRequest.add_members": MAX_MEMBERS,

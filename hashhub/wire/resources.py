@@ -179,6 +179,8 @@ TOKEN: Final = MessageCodec(
     contributor=name_of("Contributor"),
     purposes=TEXTS,
     description=TEXT,
+    person=TEXT,
+    creator=name_of("Token"),
     shares=FieldCodec(lambda shares: None if shares == Shares() else _SHARES.put(shares), _SHARES.read),
 )
 MessageCodec(AlgorithmStatus, v1.AlgorithmStatus)

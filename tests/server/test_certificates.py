@@ -244,3 +244,39 @@ def _serial_of(address: str) -> str:
     with socket.create_connection((host, int(port)), PATIENCE) as raw, context.wrap_socket(raw) as connection:
         certificate = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
     return f"{certificate.serial_number:x}"
+
+
+def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
+    with at.operator as operator:
+        made = Principal(name="office", role=Role.CONTRIBUTOR, contributor="nl", addresses=("192.0.2.0/24",))
+        secret = operator.create_token(made)
+        address = f"localhost:{at.hub.address.rpartition(':')[2]}"
+        with Client(address, secret, ca_certificates=at.ca, timeout=PATIENCE, retry_seconds=0) as client:
+            with pytest.raises(PermissionDenied) as refused:
+                client.get_contributor("nl")
+            assert refused.value.reason is Reason.ADDRESS_NOT_ALLOWED
+            assert at.over_http(secret) == 403
+            for networks in (("192.0.2.0/24", "127.0.0.0/8", "::1/128"), ("0.0.0.0/0", "::/0"), ()):
+                operator.update_token(Principal(**_fields(made, addresses=networks)), ["addresses"])
+                wait_until(lambda: at.over_http(secret) == 200)
+                time.sleep(1.1)
+                client.get_contributor("nl")
+        for wrong in ("192.0.2.1/24", "nl.example", "", "192.0.2.0/33"):
+            with pytest.raises(InvalidArgument):
+                operator.update_token(Principal(**_fields(made, addresses=(wrong,))), ["addresses"])
+
+
+def _fields(token: Principal, **changed: object) -> dict[str, object]:
+    return {"name": token.name, "role": token.role, "contributor": token.contributor, **changed}
+
+
+def test_who_made_a_token_is_told(at: Place) -> None:
+    with at.operator as operator:
+        second = operator.create_token(Principal(name="second", role=Role.OPERATOR, person="Ada"))
+        with Client(
+            f"localhost:{at.hub.address.rpartition(':')[2]}", second, ca_certificates=at.ca, timeout=PATIENCE
+        ) as client:
+            client.create_token(Principal(name="third", role=Role.CONSUMER, contributor="nl"))
+        tokens = {token.name: token for token in operator.list_tokens()}
+    assert (tokens["operator"].creator, tokens["second"].creator, tokens["third"].creator) == ("", "operator", "second")
+    assert tokens["second"].person == "Ada"

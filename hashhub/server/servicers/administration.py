@@ -34,6 +34,16 @@ class AdminService(Service):
 
     list_tokens = listed(OVERSEERS, lambda hub: hub.tokens.list, wire.TOKEN.to_pb, key=lambda one: one.name)
 
+    @served(OVERSEERS)
+    def get_access(self, principal: Principal, request: v1.GetAccessRequest) -> v1.GetAccessResponse:
+        answer = v1.GetAccessResponse()
+        for of_set in self.hub.tokens.access(principal, wire.parse_token(request.name)):
+            one = answer.hash_sets.add(hash_set=wire.hash_set_name(*of_set.hash_set.split("/")))
+            for channel, why in of_set.refusals.items():
+                value = v1.DisclosureChannel.Value(f"DISCLOSURE_CHANNEL_{channel}")
+                one.channels.add(channel=value, permitted=not why, refusal=why)
+        return answer
+
     @served(OPERATOR, wire.TOKEN.to_pb)
     def update_token(self, principal: Principal, request: v1.UpdateTokenRequest) -> Principal:
         mask = mask_of(request.update_mask, request.token, TOKEN_FIELDS)
