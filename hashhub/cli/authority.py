@@ -54,15 +54,15 @@ def init(session: Session, *, directory: str, name: str) -> None:
 @click.argument("identities", nargs=-1, required=True, metavar="IDENTITY…")
 @_directory
 @_days
-@click.option("--server", "is_server", is_flag=True, help="For a hub, whose clients check its name.")
+@click.option("--hub", "is_hub", is_flag=True, help="For a hub, whose clients check its name.")
 def issue(
-    session: Session, *, name: str, identities: tuple[str, ...], directory: str, days: int, is_server: bool
+    session: Session, *, name: str, identities: tuple[str, ...], directory: str, days: int, is_hub: bool
 ) -> None:
     """Issue a certificate, DIR/NAME.pem, with its key, DIR/NAME.key.
 
     IDENTITY: URI:spiffe://example.org/hub or DNS:hub.example.org; for a hub also IP:192.0.2.1.
     """
-    _tell(session, _kind()(Path(directory)).issue(name, identities, days=days, server=is_server))
+    _tell(session, _kind()(Path(directory)).issue(name, identities, days=days, server=is_hub))
 
 
 @command(ca, "renew", local=True)

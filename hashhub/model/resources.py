@@ -374,9 +374,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
     as the settings say. `identities`: what proves besides a secret that it calls, names in a certificate as
     `URI:spiffe://example.org/hub` or `DNS:hub.example.org`. `addresses`: networks that it may call from, empty: all.
-    `person`: who holds it, empty: a machine. `creator`: which token made it, not kept with it. `last_use_time` is true
-    to a minute. `by_old_secret`: it was let in by a secret that another one has taken the place of; `certificate`: by
-    this one, or, `by_session`, by a session that was got with it. These three are neither kept nor sent.
+    `person`: who holds it, empty: a machine. `creator`: which token made it. `last_use_time` is true to a minute.
+    `by_old_secret`: it was let in by a secret that another one has taken the place of; `certificate`: by this one, or,
+    `by_session`, by a session that was got with it. These three are neither kept nor sent.
     """
 
     name: str

@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import DataLoss, NotFound, Reason
-from hashhub.model import SYSTEM, Actor, Event, EventKind, Role, now
+from hashhub.model import Actor, Event, EventKind, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import AT_END, Database, Row
 from hashhub.store.drivers import NOTES
@@ -317,12 +317,6 @@ class Events:
         if position.revision == 0:
             return True
         return bool(self._db.fetch("SELECT 1 FROM event WHERE revision = ? AND digest = ?", position))
-
-    def creators(self) -> dict[str, str]:
-        """Return by tokens' names which token created them; those that the hub made itself are left out."""
-        sql = "SELECT subject, actor FROM event WHERE subject >= 'tokens/' AND subject < 'tokens0' AND kind = ?"
-        rows = self._db.fetch(sql, (str(EventKind.TOKEN_CREATED),))
-        return {subject.removeprefix("tokens/"): actor for subject, actor in rows if actor != SYSTEM.name}
 
     def verify_history(self, database_id: str, until: Position | None = None) -> Position:
         """Walk the chain, from its beginning or an operator's last mending, and return its end.

@@ -193,5 +193,6 @@ def _put_identities(c: Connection, token: Principal) -> None:
 
 
 def _content(token: Principal) -> bytes:
-    own = msgspec.structs.replace(token, last_use_time=None, creator="")
-    return to_json(msgspec.structs.replace(own, by_old_secret=False, certificate=None, by_session=False))
+    return to_json(
+        msgspec.structs.replace(token, last_use_time=None, by_old_secret=False, certificate=None, by_session=False)
+    )

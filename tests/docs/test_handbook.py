@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.conftest import PostgreSQL
 
 ROOT = Path(__file__).parents[2]
-HANDBOOK = ("operate/install", "operate/README", "contribute/README", "match/README", "match/live", "match/video")
+HANDBOOK = ("operate/install", "operate/README", "operate/certificates", "contribute/README", "match/README", "match/live", "match/video")
 ELSEWHERE = {
     "README.md",
     "docs/api.md",
@@ -82,6 +82,7 @@ NOT_RUN = {
         "operate/install",
         "docker build -f docker/Dockerfile -t hashhub .",
     ): "needs Docker; the files are checked elsewhere",
+    ("operate/certificates", "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so",
     ("operate/README", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
     ("operate/README", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
     (
@@ -287,6 +288,18 @@ def test_the_first_hour_and_the_drill_are_as_written(tmp_path: Path, postgresql:
         assert reader.printed
         assert any("history is whole" in line for line in reader.printed)
     assert reader.ran >= 18
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.timeout(280)
+def test_certificates_from_zero_are_as_written(tmp_path: Path) -> None:
+    places = {port: str(free_port()) for port in ("8470", "8471", "8472")}
+    reader, page = Reader("operate/certificates", tmp_path, places), blocks("operate/certificates")
+    start = next(i for i, b in enumerate(page) if b.first.startswith("hashhub serve "))
+    reader.follow(page[:start])
+    with started(reader, tmp_path / "hub.toml"):
+        reader.follow(page[start:])
+    assert reader.ran == 8
 
 
 def test_every_extra_is_explained() -> None:

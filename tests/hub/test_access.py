@@ -253,6 +253,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         lambda h, p, *_: list(h.reconciliation.files(lambda: p, _ended_operation(h, ExtractEntries()), ())), READERS,
     ),
     "tokens.create": (lambda h, p, *_: h.tokens.create(p, Principal(name="new", role=Role.AUDITOR)), {"operator"}),
+    "tokens.access": (lambda h, p, *_: h.tokens.access(p, "spare"), {"operator", "auditor"}),
     "tokens.list": (lambda h, p, *_: h.tokens.list(p), {"operator", "auditor"}),
     "tokens.update": (lambda h, p, *_: h.tokens.update(p, _token("spare"), ["purposes"]), {"operator"}),
     "tokens.rotate": (lambda h, p, *_: h.tokens.rotate(p, "spare"), {"operator"}),
@@ -365,7 +366,7 @@ class TestRoles:
             if not method.startswith("_")
         }
         takes_no_principal = {
-            *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "close")),
+            *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "begin_session", "close")),
             *(f"changes.{name}" for name in ("wait", "opened", "position_at")),  # of a feed or an export under way
             *(f"operations.{name}" for name in ("directory", "base", "round", "tidy", "close")),
         }
