@@ -522,7 +522,7 @@ class Tokens:
         allow(principal, Role.OPERATOR, Role.AUDITOR)
         return self._store.tokens.list_tokens()
 
-    def access(self, principal: Principal, name: str) -> list[SetAccess]:
+    def access(self, principal: Principal, name: str) -> Sequence[SetAccess]:
         """Return what a token has of every hash set now, in order of names. Raises NotFound."""
         allow(principal, Role.OPERATOR, Role.AUDITOR)
         token = self._store.tokens.find_token(name)

@@ -95,7 +95,7 @@ class RevocationLists:
             _log.error("nobody is let in by certificate: %s", e.message)
             raise Unavailable(
                 "the hub cannot read its list of revoked certificates; tell its operator",
-                reason=Reason.CERTIFICATE_UNKNOWN,
+                reason=Reason.REVOCATIONS_UNREADABLE,
             ) from e
         revoked = self._lists.get(certificate.issuer)
         if revoked is not None and revoked.get_revoked_certificate_by_serial_number(int(certificate.serial, 16)):

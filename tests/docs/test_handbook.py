@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from tests.conftest import PostgreSQL
 
 ROOT = Path(__file__).parents[2]
-HANDBOOK = ("operate/install", "operate/README", "operate/certificates", "contribute/README", "match/README", "match/live", "match/video")
+HANDBOOK = (
+    "operate/install",
+    "operate/README",
+    "operate/certificates",
+    "contribute/README",
+    "match/README",
+    "match/live",
+    "match/video",
+)
 ELSEWHERE = {
     "README.md",
     "docs/api.md",

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography import x509
+from msgspec.structs import replace
 
 from hashhub.authority import Authority
 from hashhub.client import Client
@@ -198,16 +199,12 @@ def test_a_session_works_over_http_and_ends_with_what_it_was_got_by(at: Place, n
         with pytest.raises(FailedPrecondition):
             operator.begin_session()
         token = next(token for token in operator.list_tokens() if token.name == "nl-machine")
-        operator.update_token(_with(token, "URI:spiffe://pilot.example/moved"), ["identities"])
+        operator.update_token(replace(token, identities=("URI:spiffe://pilot.example/moved",)), ["identities"])
         wait_until(lambda: at.over_http(secret) == 401)
         time.sleep(1.1)
         with pytest.raises(Unauthenticated):
             client.get_contributor("nl")
-        operator.update_token(_with(token, NL), ["identities"])
-
-
-def _with(token: Principal, *identities: str) -> Principal:
-    return Principal(name=token.name, role=token.role, contributor=token.contributor, identities=identities)
+        operator.update_token(replace(token, identities=(NL,)), ["identities"])
 
 
 def test_one_name_proves_one_token(at: Place) -> None:
@@ -217,7 +214,7 @@ def test_one_name_proves_one_token(at: Place) -> None:
             operator.create_token(taken)
         for wrong in ("nl", "URI:", "DNS:*.example", "DNS:Hub.example", "IP:127.0.0.1", "URI:spiffe://a b", NL + "\n"):
             with pytest.raises(InvalidArgument):
-                operator.create_token(_with(taken, wrong))
+                operator.create_token(replace(taken, identities=(wrong,)))
 
 
 def test_a_renewed_server_certificate_needs_no_restart(at: Place) -> None:
@@ -257,17 +254,13 @@ def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
             assert refused.value.reason is Reason.ADDRESS_NOT_ALLOWED
             assert at.over_http(secret) == 403
             for networks in (("192.0.2.0/24", "127.0.0.0/8", "::1/128"), ("0.0.0.0/0", "::/0"), ()):
-                operator.update_token(Principal(**_fields(made, addresses=networks)), ["addresses"])
+                operator.update_token(replace(made, addresses=networks), ["addresses"])
                 wait_until(lambda: at.over_http(secret) == 200)
                 time.sleep(1.1)
                 client.get_contributor("nl")
         for wrong in ("192.0.2.1/24", "nl.example", "", "192.0.2.0/33"):
             with pytest.raises(InvalidArgument):
-                operator.update_token(Principal(**_fields(made, addresses=(wrong,))), ["addresses"])
-
-
-def _fields(token: Principal, **changed: object) -> dict[str, object]:
-    return {"name": token.name, "role": token.role, "contributor": token.contributor, **changed}
+                operator.update_token(replace(made, addresses=(wrong,)), ["addresses"])
 
 
 def test_who_made_a_token_is_told(at: Place) -> None:
