@@ -37,7 +37,7 @@ def _kind() -> type[Authority]:
 
 
 def _tell(session: Session, file: Path) -> None:
-    session.answer({"file": file}, f"wrote {clean(str(file))}")
+    session.answer({"file": str(file)}, f"wrote {clean(str(file))}")
 
 
 @command(ca, "init", local=True)
@@ -46,7 +46,7 @@ def _tell(session: Session, file: Path) -> None:
 def init(session: Session, *, directory: str, name: str) -> None:
     """Make an authority. Whoever has its key can be anybody: keep the directory where only you can read it."""
     _kind().create(Path(directory), name)
-    _tell(session, Path(directory) / "authority.pem")
+    _tell(session, Path(directory, "authority.pem"))
 
 
 @command(ca, "issue", local=True)

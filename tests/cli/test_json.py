@@ -24,7 +24,7 @@ from tests.warm import Warm
 
 Run = Callable[..., Result]
 NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
-NO_HUB = {
+NO_HUB = {"ca init", 
     "serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash", "hook init",
     "backup create", "backup verify", "backup restore", "hook case rules", "hook try",
 }  # fmt: skip
@@ -259,6 +259,7 @@ def test_there_is_a_sample_of_every_command() -> None:
         ("findings CONTRIBUTOR/SET", "findings hotline/known"),
         ("findings CONTRIBUTOR/SET/IMPORT", "findings hotline/known/latest"),
         ("token list", "token list"),
+        ("access TOKEN", "access operator"),
         ("match --hash ALGORITHM:DIGEST", "match --hash {hash}"),
         ("hash FILE", "hash {picture}"),
         ("hash FILE", "hash {picture} --effort standard"),
