@@ -81,6 +81,7 @@ class RevocationLists:
         self._lock = threading.Lock()
         self._lists: dict[bytes, x509.CertificateRevocationList] = {}
         self._state: object = None
+        self._complaint = ""
         self._refresh()
 
     def check(self, certificate: CertificateId) -> None:
@@ -92,7 +93,9 @@ class RevocationLists:
         try:
             self._refresh()
         except InvalidArgument as e:
-            _log.error("nobody is let in by certificate: %s", e.message)
+            if e.message != self._complaint:  # not for each call
+                _log.error("nobody is let in by certificate: %s", e.message)
+            self._complaint = e.message
             raise Unavailable(
                 "the hub cannot read its list of revoked certificates; tell its operator",
                 reason=Reason.REVOCATIONS_UNREADABLE,
@@ -115,7 +118,7 @@ class RevocationLists:
                     return
                 authorities = x509.load_pem_x509_certificates(self._authorities.read_bytes())
                 self._lists = dict(_verified(self._path.read_bytes(), authorities))
-                self._state = state
+                self._state, self._complaint = state, ""
             except (OSError, ValueError) as e:
                 self._state = None
                 what = e.strerror if isinstance(e, OSError) else str(e)
