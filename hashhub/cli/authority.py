@@ -55,9 +55,7 @@ def init(session: Session, *, directory: str, name: str) -> None:
 @_directory
 @_days
 @click.option("--hub", "is_hub", is_flag=True, help="For a hub, whose clients check its name.")
-def issue(
-    session: Session, *, name: str, identities: tuple[str, ...], directory: str, days: int, is_hub: bool
-) -> None:
+def issue(session: Session, *, name: str, identities: tuple[str, ...], directory: str, days: int, is_hub: bool) -> None:
     """Issue a certificate, DIR/NAME.pem, with its key, DIR/NAME.key.
 
     IDENTITY: URI:spiffe://example.org/hub or DNS:hub.example.org; for a hub also IP:192.0.2.1.
