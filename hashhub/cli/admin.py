@@ -317,7 +317,7 @@ def _token_named(hub: Client, name: str) -> Principal:
     raise NotFound(f"there is no token named {name[:63]!r}; see `hashhub token list`", kind="Token", name=name)
 
 
-_OF_A_CALL: Final = frozenset({"by_old_secret", "certificate", "by_session"})
+_OF_A_CALL: Final = frozenset({"by_old_secret", "certificate", "by_session", "second_person"})
 
 
 def _show_tokens(session: Session, tokens: list[Principal]) -> None:

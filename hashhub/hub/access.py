@@ -131,7 +131,7 @@ def reads_all_of(principal: Principal, contributor: str) -> bool:
 
 def actor(principal: Principal) -> Actor:
     """Return who is recorded with what the principal writes."""
-    return Actor(principal.name, principal.contributor, principal.role)
+    return Actor(principal.name, principal.contributor, principal.role, principal.person, principal.second_person)
 
 
 def masked(new: object, mask: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:

@@ -132,11 +132,16 @@ class Role(StrEnum):
 
 
 class Actor(msgspec.Struct, frozen=True, array_like=True):
-    """Who writes: the token, the contributor that it belongs to, and its role; kept with what it wrote."""
+    """Who writes: the token, the contributor that it belongs to, and its role; kept with what it wrote.
+
+    `person`: who held it, and `second_person`: who agreed; events keep both among their details, which can be erased.
+    """
 
     name: str
     contributor: str
     role: Role
+    person: str = ""
+    second_person: str = ""
 
 
 SYSTEM: Final = Actor("system", "", Role.OPERATOR)
@@ -376,7 +381,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     `URI:spiffe://example.org/hub` or `DNS:hub.example.org`. `addresses`: networks that it may call from, empty: all.
     `person`: who holds it, empty: a machine. `creator`: which token made it. `last_use_time` is true to a minute.
     `by_old_secret`: it was let in by a secret that another one has taken the place of; `certificate`: by this one, or,
-    `by_session`, by a session that was got with it. These three are neither kept nor sent.
+    `by_session`, by a session that was got with it. `second_person`: who agreed to what is done. These four are neither
+    kept nor sent.
     """
 
     name: str
@@ -398,6 +404,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     by_old_secret: bool = False
     certificate: CertificateId | None = None
     by_session: bool = False
+    second_person: str = ""
 
 
 class SchemeStatus(StrEnum):

@@ -126,7 +126,8 @@ def append_event(
     m = s.metadata
     revision: int = c.execute(sa.update(m).values(revision=m.c.revision + 1).returning(m.c.revision)).scalar_one()
     salt = os.urandom(_SALT_BYTES)
-    content = _encode({name: text for name, text in (details or {}).items() if text})
+    persons = {"person": by.person, "second_person": by.second_person}
+    content = _encode({name: text for name, text in {**(details or {}), **persons}.items() if text})
     before = None if undo is None else msgspec.msgpack.encode(undo)
     told = dict(facts or {})
     joins = _undoing.get()
@@ -464,19 +465,17 @@ def decoded(body: bytes) -> EventBody:
 
 def _event(row: Row) -> Event:
     told = decoded(row[0])
+    details = {} if row[2] is None else msgspec.json.decode(row[2], type=dict[str, str])
+    persons = details.get("person", ""), details.get("second_person", "")
     return Event(
         revision=told.revision,
         time=s.from_millis(told.time),
-        actor=Actor(told.actor, told.contributor, Role(told.role)),
+        actor=Actor(told.actor, told.contributor, Role(told.role), *persons),
         kind=EventKind(told.kind),
         subject=told.subject,
         reason=told.reason,
         facts=told.facts,
-        details=msgspec.json.decode(row[2], type=dict[str, str])
-        if row[2] is not None
-        else None
-        if told.commitment
-        else {},
+        details=None if row[2] is None and told.commitment else details,
         digest=row[1],
     )
 

@@ -193,6 +193,5 @@ def _put_identities(c: Connection, token: Principal) -> None:
 
 
 def _content(token: Principal) -> bytes:
-    return to_json(
-        msgspec.structs.replace(token, last_use_time=None, by_old_secret=False, certificate=None, by_session=False)
-    )
+    of_a_call = {"by_old_secret": False, "certificate": None, "by_session": False, "second_person": ""}
+    return to_json(msgspec.structs.replace(token, last_use_time=None, **of_a_call))

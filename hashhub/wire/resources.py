@@ -142,6 +142,8 @@ _ACTOR: Final = MessageCodec(
     v1.Event,
     name=FieldCodec(str, lambda pb, *_: pb.actor.removeprefix("tokens/"), "actor"),
     contributor=name_of("Contributor"),
+    person=FieldCodec(str, lambda pb, *_: pb.details.get("person", ""), "details"),
+    second_person=FieldCodec(str, lambda pb, *_: pb.details.get("second_person", ""), "details"),
 )
 EVENT: Final = MessageCodec(
     Event,
@@ -175,7 +177,7 @@ TOKEN: Final = MessageCodec(
     at="token",
     sends="Principal, its role a Role",
     ids=Ids(("name",), fields.token_name, lambda name, field: (fields.parse_token(name, field),)),
-    without="by_old_secret certificate by_session",
+    without="by_old_secret certificate by_session second_person",
     contributor=name_of("Contributor"),
     purposes=TEXTS,
     description=TEXT,
