@@ -335,7 +335,8 @@ def _what(event: Event) -> str:
 def _who(event: Event) -> str:
     actor = event.actor
     if actor.name and actor.contributor:
-        return f"{actor.name} ({actor.contributor})"
+        held = f", {actor.person}" if actor.person else ""
+        return f"{actor.name} ({actor.contributor}{held})"
     return actor.name or actor.contributor or "-"
 
 

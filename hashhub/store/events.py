@@ -466,7 +466,7 @@ def decoded(body: bytes) -> EventBody:
 def _event(row: Row) -> Event:
     told = decoded(row[0])
     details = {} if row[2] is None else msgspec.json.decode(row[2], type=dict[str, str])
-    persons = details.get("person", ""), details.get("second_person", "")
+    persons = details.pop("person", ""), details.pop("second_person", "")
     return Event(
         revision=told.revision,
         time=s.from_millis(told.time),

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("name", "event_time", "actor", "contributor", "role", "kind", "subject", "reason", "facts", "details", "redacted", "digest", "event_revision")
+    __slots__ = ("name", "event_time", "actor", "contributor", "role", "kind", "subject", "reason", "facts", "details", "redacted", "digest", "event_revision", "person", "second_person")
     class FactsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,8 @@ class Event(_message.Message):
     REDACTED_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     EVENT_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
+    SECOND_PERSON_FIELD_NUMBER: _ClassVar[int]
     name: str
     event_time: _timestamp_pb2.Timestamp
     actor: str
@@ -52,7 +54,9 @@ class Event(_message.Message):
     redacted: bool
     digest: bytes
     event_revision: int
-    def __init__(self, name: _Optional[str] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., contributor: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., kind: _Optional[str] = ..., subject: _Optional[str] = ..., reason: _Optional[str] = ..., facts: _Optional[_Mapping[str, str]] = ..., details: _Optional[_Mapping[str, str]] = ..., redacted: _Optional[bool] = ..., digest: _Optional[bytes] = ..., event_revision: _Optional[int] = ...) -> None: ...
+    person: str
+    second_person: str
+    def __init__(self, name: _Optional[str] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., contributor: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., kind: _Optional[str] = ..., subject: _Optional[str] = ..., reason: _Optional[str] = ..., facts: _Optional[_Mapping[str, str]] = ..., details: _Optional[_Mapping[str, str]] = ..., redacted: _Optional[bool] = ..., digest: _Optional[bytes] = ..., event_revision: _Optional[int] = ..., person: _Optional[str] = ..., second_person: _Optional[str] = ...) -> None: ...
 
 class ListEventsRequest(_message.Message):
     __slots__ = ("subject", "actor", "since", "page_size", "page_token")

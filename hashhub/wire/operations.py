@@ -129,6 +129,7 @@ _ACTOR: Final = MessageCodec(
     v1.OperationMetadata,
     name=name_of("Token", "actor", is_required=True),
     contributor=name_of("Contributor"),
+    without="person second_person",
 )
 _OPERATION: Final = MessageCodec(
     Operation,

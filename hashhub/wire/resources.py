@@ -142,8 +142,6 @@ _ACTOR: Final = MessageCodec(
     v1.Event,
     name=FieldCodec(str, lambda pb, *_: pb.actor.removeprefix("tokens/"), "actor"),
     contributor=name_of("Contributor"),
-    person=FieldCodec(str, lambda pb, *_: pb.details.get("person", ""), "details"),
-    second_person=FieldCodec(str, lambda pb, *_: pb.details.get("second_person", ""), "details"),
 )
 EVENT: Final = MessageCodec(
     Event,
@@ -166,6 +164,8 @@ EVENT: Final = MessageCodec(
         "name": fields.event_name(event.revision),
         "contributor": fields.contributor_name(event.actor.contributor) if event.actor.contributor else "",
         "role": ROLE.to_pb(event.actor.role),
+        "person": event.actor.person,
+        "second_person": event.actor.second_person,
         "redacted": event.details is None,
     },
 )

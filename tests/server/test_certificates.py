@@ -273,3 +273,20 @@ def test_who_made_a_token_is_told(at: Place) -> None:
         tokens = {token.name: token for token in operator.list_tokens()}
     assert (tokens["operator"].creator, tokens["second"].creator, tokens["third"].creator) == ("", "operator", "second")
     assert tokens["second"].person == "Ada"
+
+
+def test_the_history_has_the_person_for_those_whose_business_it_is(at: Place) -> None:
+    with at.operator as operator:
+        held = operator.create_token(Principal(name="desk", role=Role.OPERATOR, person="Grace"))
+        own = operator.create_token(Principal(name="own", role=Role.CONTRIBUTOR, contributor="de"))
+        address = f"localhost:{at.hub.address.rpartition(':')[2]}"
+        with Client(address, held, ca_certificates=at.ca, timeout=PATIENCE) as desk:
+            desk.update_contributor(replace(desk.get_contributor("de"), display_name="Hotline"), ["display_name"])
+        event = next(operator.list_events("de", limit=1))
+        assert (event.actor.name, event.actor.person) == ("desk", "Grace")
+        with Client(address, own, ca_certificates=at.ca, timeout=PATIENCE) as outsider:
+            told = next(outsider.list_events("de", limit=1))
+        assert (told.actor.name, told.actor.person) == ("", "")
+        assert "Grace" not in repr(told)
+        operator.redact_event(event.revision)
+        assert "Grace" not in repr(next(e for e in operator.list_events("de") if e.revision == event.revision))
