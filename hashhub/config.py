@@ -69,6 +69,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls_client_revoked: str = ""
     """PEM file with these authorities' revocation lists, read again when it changes. Empty: none."""
 
+    second_person: bool = False
+    """Whether what is grave takes two persons, of whom the second makes the same call as the first did: policies,
+    schemes, grades of reliability, erasure, withdrawing many, and letting a hash set go in bulk.
+    """
+
     workers: int = 1
     """Processes that share the ports."""
 

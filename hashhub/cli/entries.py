@@ -364,6 +364,7 @@ _WHAT: Final = {
     QueueKind.WEBHOOK_FAILING: "webhook",
     QueueKind.DELETION_PENDING: "deletion",
     QueueKind.CONFLICT: "conflict",
+    QueueKind.APPROVAL: "second person",
 }
 
 
@@ -435,6 +436,8 @@ def next_commands(item: QueueItem) -> list[str]:
             return [f"hashhub webhook deliveries {item.name}", f"hashhub webhook test {item.name}"]
         case QueueKind.DELETION_PENDING:
             return [f"hashhub hash-set delete {item.name} --dry-run"]
+        case QueueKind.APPROVAL:
+            return []  # the command that the first person ran, which nobody else can know
         case QueueKind.CONFLICT:
             return [f"hashhub reconcile conflicts list --assignee {shlex.quote(item.reason)}"]
         case QueueKind.OPEN_IMPORT | QueueKind.OVERDUE:

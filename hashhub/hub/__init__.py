@@ -21,6 +21,7 @@ from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
+from hashhub.hub.approvals import Approvals
 from hashhub.hub.backup import last_backup
 from hashhub.hub.certificates import RevocationLists
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
@@ -96,6 +97,7 @@ class Hub:
         self.tally = Tally()
         revoked = RevocationLists(config.tls_client_revoked, config.tls_client_ca) if config.tls_client_ca else None
         self.tokens = Tokens(store, revoked)
+        self.approvals = Approvals(store, demanded=config.second_person)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
         self.contribute = Contribute(store, matcher, self.catalogue, self.follower, self.tally, config)
@@ -118,7 +120,7 @@ class Hub:
         self.operations = self.reconciliation.operations
         self.outbound = Outbound(config.webhook_allow, config.webhook_deny, config.webhook_ports)
         self.webhooks = Webhooks(store, self.outbound)
-        self.queue = Queue(store, self.renewals, self.webhooks, self.conflicts)
+        self.queue = Queue(store, self.renewals, self.webhooks, self.conflicts, self.approvals)
         self.sender = WebhookSender(store, self.outbound, config.webhook_gather_seconds)
         # What only the process that publishes snapshots does.
         upkeep = (self.housekeeping, self.sender, self.keeper, self.finder)
@@ -233,6 +235,7 @@ class Hub:
         ]
         warnings = [w for w in dict.fromkeys(said) if w]
         warnings += self.catalogue.now().warnings
+        warnings += self.approvals.warnings()
         warnings += [
             f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries} from {t.caller}: "
             "withdraw or quarantine its entries"

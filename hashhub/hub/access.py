@@ -390,8 +390,8 @@ def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
 
 
 def may_be_one_person(store: Store, one: str, other: str) -> bool:
-    """Whether one person may hold both tokens: one of them made the other, or gave it a secret, itself or by tokens
-    that it made; or somebody other than the hub itself made both.
+    """Whether one person may hold both tokens: one of them made the other, or gave it a secret or an identity, itself
+    or by tokens that it made; or somebody other than the hub itself made both.
     """
     lines = _line(store, one), _line(store, other)
     return any(name in {one, other} or is_made for name, is_made in lines[0].items() if name in lines[1])
@@ -410,12 +410,17 @@ def _line(store: Store, token: str) -> dict[str, bool]:
         at = before
         while events := store.history.list_events(
             subjects=[f"tokens/{name}"],
-            kinds=[EventKind.TOKEN_CREATED, EventKind.TOKEN_ROTATED],
+            kinds=[EventKind.TOKEN_CREATED, EventKind.TOKEN_ROTATED, EventKind.TOKEN_UPDATED],
             before_revision=at,
             limit=1000,
         ):
             at = events[-1].revision
-            makers = [(e.actor.name, e.revision) for e in events if e.actor.name not in {name, SYSTEM.name}]
+            makers = [
+                (e.actor.name, e.revision)
+                for e in events
+                if e.actor.name not in {name, SYSTEM.name}
+                and (e.kind is not EventKind.TOKEN_UPDATED or "identities" in e.facts["fields"])
+            ]
             line[name] |= bool(makers)
             rest += makers
     return line
@@ -538,6 +543,10 @@ class Tokens:
         """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
         allow(principal, Role.OPERATOR)
         fields = masked(token, mask, TOKEN_FIELDS)
+        held = self._store.tokens.find_token(token.name) if "person" in mask else None
+        if held is not None and held.person not in {"", token.person}:
+            told = f"is {held.person}, and stays; make another token"
+            raise InvalidArgument.field("token.person", told, "NOT_MUTABLE")
         if "purposes" in mask:
             _check_purposes(token)
         if "identities" in mask:

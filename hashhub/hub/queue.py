@@ -13,6 +13,7 @@ from hashhub.model import Conflict, ConflictFilter, ConflictState, Principal, Qu
 from hashhub.store import WAITING_COUNTED
 
 if TYPE_CHECKING:
+    from hashhub.hub.approvals import Approvals
     from hashhub.hub.conflicts import Conflicts
     from hashhub.hub.health import Renewals
     from hashhub.hub.webhooks import Webhooks
@@ -26,8 +27,11 @@ PREPARING: Final = timedelta(minutes=10)  # an import that was opened since is g
 class Queue:
     """Work that waits for a person, computed on request; the queue stores nothing itself."""
 
-    def __init__(self, store: Store, renewals: Renewals, webhooks: Webhooks, conflicts: Conflicts) -> None:
+    def __init__(
+        self, store: Store, renewals: Renewals, webhooks: Webhooks, conflicts: Conflicts, approvals: Approvals
+    ) -> None:
         self._store = store
+        self._approvals = approvals
         self._conflicts = conflicts
         self._webhooks = webhooks
         self._renewals = renewals
@@ -55,6 +59,18 @@ class Queue:
         ]
         if sees_all:
             items += [_item(QueueKind.AWAITS_ACCEPTANCE, line) for line in self._store.backlog.unaccepted(of)]
+        items += [
+            QueueItem(
+                kind=QueueKind.APPROVAL,
+                contributor=one.contributor,
+                reason=one.call,
+                name=one.id[:16],
+                actor=one.token,
+                since=one.create_time,
+            )
+            for one in self._approvals.waiting()
+            if not of or one.contributor == of
+        ]
         order = list(QueueKind)
         return sorted(items, key=lambda item: (order.index(item.kind), item.contributor, item.hash_set, item.reason))
 

@@ -61,7 +61,8 @@ class EntryAction(StrEnum):
 class QueueKind(StrEnum):
     """What waits for somebody: entries in quarantine, withdrawals and deletions (WITHDRAWAL_PENDING, DELETION_PENDING)
     for a second person, entries that others object to, what the operator must accept, imports that were never
-    committed, lists that were not renewed as usual (OVERDUE), webhooks that are not reached, assigned conflicts.
+    committed, lists that were not renewed as usual (OVERDUE), webhooks that are not reached, assigned conflicts,
+    calls that a second person must make, too (APPROVAL).
     """
 
     QUARANTINED = "QUARANTINED"
@@ -73,6 +74,7 @@ class QueueKind(StrEnum):
     WEBHOOK_FAILING = "WEBHOOK_FAILING"
     DELETION_PENDING = "DELETION_PENDING"
     CONFLICT = "CONFLICT"
+    APPROVAL = "APPROVAL"
 
 
 class EntryState(StrEnum):

@@ -14,6 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from hashhub.store.approvals import ApprovalTable
 from hashhub.store.backlog import COUNTED as WAITING_COUNTED
 from hashhub.store.backlog import Backlog, BacklogItems
 from hashhub.store.commits import BY_SOURCE, Commits, StaleCommit
@@ -134,6 +135,7 @@ class Store:
         self.resources: Final = Resources(database)
         self.definitions: Final = Definitions(database)
         self.tokens: Final = TokenTable(database)
+        self.approvals: Final = ApprovalTable(database)
         self.entries: Final = EntryTable(database, outstanding, writes)
         self.selector: Final = EntrySelector(database, outstanding, self.entries)
         self.withdrawal_requests: Final = WithdrawalRequests(database, outstanding)

@@ -32,6 +32,7 @@ from hashhub.store.database import AT_END, Database, Row
 from hashhub.store.drivers import NOTES
 
 VERSION: Final = "hashhub-event-1"
+_PERSONS: Final = ("actor.person", "actor.second_person")  # among details, which can be erased
 _SALT_BYTES: Final = 16
 _PAGE: Final = 10_000  # events read at a time
 MAX_REVISION: Final = (1 << 63) - 1
@@ -60,6 +61,7 @@ TABLES_OF: Final = {
     "contributors": ("contributor",),
     "groups": ("contributor_group",),
     "hash-sets": ("hash_set",),
+    "approvals": ("approval",),
     "policies": ("definition",),
     "schemes": ("definition",),
     "tokens": ("token", "secret", "identity"),
@@ -126,7 +128,7 @@ def append_event(
     m = s.metadata
     revision: int = c.execute(sa.update(m).values(revision=m.c.revision + 1).returning(m.c.revision)).scalar_one()
     salt = os.urandom(_SALT_BYTES)
-    persons = {"person": by.person, "second_person": by.second_person}
+    persons = dict(zip(_PERSONS, (by.person, by.second_person), strict=True))
     content = _encode({name: text for name, text in {**(details or {}), **persons}.items() if text})
     before = None if undo is None else msgspec.msgpack.encode(undo)
     told = dict(facts or {})
@@ -466,7 +468,7 @@ def decoded(body: bytes) -> EventBody:
 def _event(row: Row) -> Event:
     told = decoded(row[0])
     details = {} if row[2] is None else msgspec.json.decode(row[2], type=dict[str, str])
-    persons = details.pop("person", ""), details.pop("second_person", "")
+    persons = [details.pop(name, "") for name in _PERSONS]
     return Event(
         revision=told.revision,
         time=s.from_millis(told.time),

@@ -170,6 +170,18 @@ identity: Final = _table(
     sa.Column("token", _Name, sa.ForeignKey("token.name"), nullable=False, index=True),
 )
 
+# Calls that a first person has made, and that wait until a second one makes them, too.
+approval: Final = _table(
+    "approval",
+    sa.Column("id", _Name, primary_key=True),  # SHA-256 of the call and its request, in hexadecimal
+    sa.Column("call", sa.Text, nullable=False),
+    sa.Column("token", _Name, nullable=False),
+    sa.Column("contributor", _Name, nullable=False),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("create_time", sa.BigInteger, nullable=False),
+    rowid=False,
+)
+
 # A name that terms may have held must never mean somebody else.
 used_name: Final = _table(
     "used_name",
@@ -616,6 +628,7 @@ DECIDING: Final[Mapping[str, ComparedTable]] = {
     "token": ComparedTable(("name",), {"last_use_time": "told only"}),
     "secret": ComparedTable(("token",)),
     "identity": ComparedTable(("token",)),
+    "approval": ComparedTable(("id",)),
     "definition": ComparedTable(("id", "@", "version")),
     "webhook": ComparedTable(("contributor", "/", "id")),
     "entry": ComparedTable(("id",)),

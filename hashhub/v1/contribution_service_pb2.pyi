@@ -58,6 +58,7 @@ class QueueKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUEUE_KIND_WEBHOOK_FAILING: _ClassVar[QueueKind]
     QUEUE_KIND_DELETION_PENDING: _ClassVar[QueueKind]
     QUEUE_KIND_CONFLICT: _ClassVar[QueueKind]
+    QUEUE_KIND_APPROVAL: _ClassVar[QueueKind]
 IMPORT_STATE_UNSPECIFIED: ImportState
 IMPORT_STATE_OPEN: ImportState
 IMPORT_STATE_COMMITTING: ImportState
@@ -91,6 +92,7 @@ QUEUE_KIND_OVERDUE: QueueKind
 QUEUE_KIND_WEBHOOK_FAILING: QueueKind
 QUEUE_KIND_DELETION_PENDING: QueueKind
 QUEUE_KIND_CONFLICT: QueueKind
+QUEUE_KIND_APPROVAL: QueueKind
 
 class ImportCounts(_message.Message):
     __slots__ = ("item_count", "accepted_count", "quarantined_count", "rejected_count", "duplicate_count", "unchanged_count", "withdrawn_count", "noted_count", "superseded_count", "absent_count", "stays_withdrawn_count")

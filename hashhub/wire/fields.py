@@ -76,7 +76,7 @@ _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
         "author", "create_time", "revision", "actor", "role", "sets_aside", "awaits_acceptance", "create_revision",
     ),
     "hashhub.v1.Webhook": ("actor", "create_time", "old_secret_until", "revision"),
-    "hashhub.v1.Token": ("create_time", "last_use_time", "revision"),
+    "hashhub.v1.Token": ("create_time", "creator", "last_use_time", "revision"),
 }  # fmt: skip
 """The output-only fields of the messages that stand in requests, as the contract's comments say; a test compares them.
 """

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
+from hashhub.errors import FailedPrecondition
 from hashhub.hub import Hub
 from hashhub.model import (
     TLP,
@@ -73,6 +75,10 @@ def fill(desk: Room) -> None:
     hub.hash_sets.update(OPERATOR, changed, ("marking",))
     desk.set("fr/list")
     hub.tokens.create(OPERATOR, Principal(name="desk", role=Role.CONTRIBUTOR, contributor="nl"))
+    named = Principal(name="machine", role=Role.CONTRIBUTOR, contributor="nl", identities=("DNS:nl.example",))
+    hub.tokens.create(OPERATOR, named)
+    with pytest.raises(FailedPrecondition):
+        hub.approvals.agreed(replace(OPERATOR, person="Ada"), "PolicyService/PutPolicy", b"")
     hub.webhooks.create(
         OPERATOR,
         Webhook(contributor="nl", id="hook", url="https://hooks.example/x", events=(WebhookEvent.ENTRY_DISPUTED,)),

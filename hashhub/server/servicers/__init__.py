@@ -64,6 +64,21 @@ def _dated(handle: Callable[..., Any], hub: Hub) -> Callable[..., Any]:
     return call
 
 
+def _agreed(handle: Callable[..., Any], grave: Callable[[Any], bool], hub: Hub, call: str) -> Callable[..., Any]:
+    """Return a servicer's method whose grave requests take a second person. Comments and ids of requests may differ."""
+
+    def made(principal: Any, request: Any, *rest: Any) -> Any:
+        if grave(request) and not getattr(request, "validate_only", False):
+            said = type(request).FromString(request.SerializeToString())
+            for field in ("comment", "request_id"):
+                if field in said.DESCRIPTOR.fields_by_name:
+                    said.ClearField(field)
+            principal = hub.approvals.agreed(principal, call, said.SerializeToString(deterministic=True))
+        return handle(principal, request, *rest)
+
+    return made
+
+
 def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -> dict[str, Method]:
     """Return every call of the contract by its path."""
     servicers = {name: servicer(hub, is_stopping) for name, servicer in _SERVICERS.items()}
@@ -72,6 +87,8 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         servicer, name = servicers[service.name], _snake(rpc.name)
         handle = getattr(servicer, name)
         terms = terms_of(handle)
+        if terms.grave is not None and hub.approvals.demanded:
+            handle = _agreed(handle, terms.grave, hub, f"{service.name}/{rpc.name}")
         if "revision" in rpc.output_type.fields_by_name and not rpc.server_streaming:
             handle = _dated(handle, hub)
         if "next_page_token" in rpc.output_type.fields_by_name:

@@ -19,6 +19,7 @@ from hashhub.server.servicers.requests import (
     WRITERS,
     Page,
     Service,
+    always,
     listed,
     named,
     served,
@@ -140,7 +141,7 @@ class ContributionService(Service):
         name = wire.parse_entry(request.name)
         return self.hub.entries.restore(principal, *name, request.comment, **write_options(request))
 
-    @served(OPERATOR, wire.entry_to_pb)
+    @served(OPERATOR, wire.entry_to_pb, grave=always)
     def erase_entry(self, principal: Principal, request: v1.EraseEntryRequest) -> Entry:
         name = wire.parse_entry(request.name)
         return self.hub.entries.erase(principal, *name, validate_only=request.validate_only)
@@ -162,7 +163,12 @@ class ContributionService(Service):
             entries=map(wire.entry_to_pb, entries), next_page_token=page.token(after), looked_at_count=looked_at
         )
 
-    @served(WRITERS, wire.ENTRY_CHANGES.to_pb, limiter="pages")
+    @served(
+        WRITERS,
+        wire.ENTRY_CHANGES.to_pb,
+        limiter="pages",
+        grave=lambda request: request.action == v1.EntryAction.ENTRY_ACTION_WITHDRAW,
+    )
     def change_entries(self, principal: Principal, request: v1.ChangeEntriesRequest) -> EntryChanges:
         order = BulkOrder(
             action=wire.ENTRY_ACTION.read(request.action, "action"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from hashhub import v1, wire
 from hashhub.hub.resources import CONTRIBUTOR_FIELDS, GROUP_FIELDS
@@ -32,10 +32,31 @@ _ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Ma
 _ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
 
 
+def _names(request: Any, *fields: str) -> bool:
+    """Whether a request writes one of these fields: a new resource, a mask that names one, or none that names any."""
+    paths = request.update_mask.paths if "update_mask" in request.DESCRIPTOR.fields_by_name else ()
+    return not paths or not {*fields}.isdisjoint(paths)
+
+
+def _grades(request: Any) -> bool:
+    """Whether a grade of reliability is given; F says nothing."""
+    nothing = v1.Reliability.RELIABILITY_UNSPECIFIED, v1.Reliability.RELIABILITY_F
+    return _names(request, "reliability") and request.contributor.reliability not in nothing
+
+
+def _opens(request: Any) -> bool:
+    """Whether a hash set is let go in bulk."""
+    return _names(request, "marking", "marking.bulk") and request.hash_set.marking.bulk
+
+
+def _withdraws(request: Any) -> bool:
+    return wire.withdraws_entries(request.entries)
+
+
 class ContributorService(Service):
     """Contributors, groups and hash sets."""
 
-    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, resource="contributor")
+    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, resource="contributor", grave=_grades)
     def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> Contributor:
         wanted = wire.CONTRIBUTOR.created(request.contributor, request.contributor_id)
         return self.hub.contributors.create(principal, wanted, **write_options(request))
@@ -43,13 +64,18 @@ class ContributorService(Service):
     get_contributor = named(READERS, wire.parse_contributor, lambda hub: hub.contributors.get, wire.CONTRIBUTOR.to_pb)
     list_contributors = listed(READERS, lambda hub: hub.contributors.list, wire.CONTRIBUTOR.to_pb)
 
-    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, resource="contributor")
+    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, resource="contributor", grave=_grades)
     def update_contributor(self, principal: Principal, request: v1.UpdateContributorRequest) -> Contributor:
         mask = mask_of(request.update_mask, request.contributor, CONTRIBUTOR_FIELDS)
         wanted = wire.CONTRIBUTOR.from_pb(only_masked(request.contributor, mask, _ANY_CONTRIBUTOR))
         return self.hub.contributors.update(principal, wanted, mask, **write_options(request))
 
-    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, limiter="commits")
+    @served(
+        OPERATOR,
+        wire.CONTRIBUTOR.to_pb,
+        limiter="commits",
+        grave=lambda request: wire.withdraws_entries(request.entries),
+    )
     def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> Contributor:
         name = wire.parse_contributor(request.name)
         comment = wire.read_text(request.comment, "comment")
@@ -83,7 +109,7 @@ class ContributorService(Service):
 
     delete_group = named(OPERATOR, wire.parse_group, lambda hub: hub.groups.delete)
 
-    @served(WRITERS, wire.HASH_SET.to_pb, resource="hash_set")
+    @served(WRITERS, wire.HASH_SET.to_pb, resource="hash_set", grave=_opens)
     def create_hash_set(self, principal: Principal, request: v1.CreateHashSetRequest) -> HashSet:
         contributor = wire.parse_contributor(request.parent, "parent")
         wanted = wire.new_hash_set_from_pb(request.hash_set, contributor, request.hash_set_id)
@@ -94,7 +120,7 @@ class ContributorService(Service):
         READERS, lambda hub: hub.hash_sets.list, wire.HASH_SET.to_pb, parent=wire.parse_contributor_or_all
     )
 
-    @served(WRITERS, wire.HASH_SET.to_pb, resource="hash_set")
+    @served(WRITERS, wire.HASH_SET.to_pb, resource="hash_set", grave=_opens)
     def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> HashSet:
         mask = mask_of(request.update_mask, request.hash_set, _HASH_SET_FIELDS, _HASH_SET_FIXED)
         wanted = wire.HASH_SET.from_pb(only_masked(request.hash_set, mask, _ANY_HASH_SET))

@@ -17,6 +17,7 @@ from hashhub.server.servicers.requests import (
     OVERSEERS,
     Page,
     Service,
+    always,
     named,
     served,
     write_options,
@@ -45,13 +46,13 @@ class PolicyService(Service):
             next_page_token=page.token(shown[-1].version if len(left) > len(shown) else 0),
         )
 
-    @served(OPERATOR)
+    @served(OPERATOR, grave=always)
     def put_policy(self, principal: Principal, request: v1.PutPolicyRequest) -> v1.Policy:
         comment = wire.read_text(request.comment, "comment")
         made = self.hub.policies.put(principal, request.text, comment=comment, **write_options(request))
         return self._policy(principal, made)
 
-    @served(OPERATOR)
+    @served(OPERATOR, grave=always)
     def retire_policy(self, principal: Principal, request: v1.RetirePolicyRequest) -> v1.Policy:
         name, comment = wire.parse_policy(request.name), wire.read_text(request.comment, "comment")
         retired = self.hub.policies.retire(principal, name, comment=comment, **write_options(request))
@@ -120,7 +121,7 @@ class SchemeService(Service):
 
     get_scheme = named(EVERYBODY, wire.parse_scheme, lambda hub: hub.schemes.get, _scheme_to_pb)
 
-    @served(OPERATOR, _scheme_to_pb)
+    @served(OPERATOR, _scheme_to_pb, grave=always)
     def put_scheme(self, principal: Principal, request: v1.PutSchemeRequest) -> SchemeListing:
         comment = wire.read_text(request.comment, "comment")
         return self.hub.schemes.put(principal, request.text, comment=comment, **write_options(request))
@@ -130,7 +131,7 @@ class SchemeService(Service):
         name, comment = wire.parse_scheme(request.name), wire.read_text(request.comment, "comment")
         return self.hub.schemes.sign_off(principal, name, comment, **write_options(request))
 
-    @served(OPERATOR, _scheme_to_pb)
+    @served(OPERATOR, _scheme_to_pb, grave=always)
     def retire_scheme(self, principal: Principal, request: v1.RetireSchemeRequest) -> SchemeListing:
         name, comment = wire.parse_scheme(request.name), wire.read_text(request.comment, "comment")
         return self.hub.schemes.retire(principal, name, comment, **write_options(request))

@@ -38,11 +38,17 @@ _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+def always(_: Any) -> bool:
+    """Whatever is asked."""
+    return True
+
+
 class CallTerms(NamedTuple):
-    """Who may make a call, and the limiter in which it works."""
+    """Who may make a call, the limiter in which it works, and whether a request takes a second person (`approvals`)."""
 
     roles: frozenset[Role]
     limiter: LimiterName
+    grave: Callable[[Any], bool] | None = None
 
 
 def served(
@@ -51,11 +57,13 @@ def served(
     *,
     limiter: LimiterName = "calls",
     resource: str = "",
+    grave: Callable[[Any], bool] | None = None,
 ) -> Callable[[_F], _F]:
     """Let a servicer's method be called by these roles, in this limiter (`admission`).
 
     `answer`: makes the message of what the method returns. `resource`: the field of the request that holds what is
-    written; violations are then told by the client's paths. Raises ValueError where there is no such limiter: a call of
+    written; violations are then told by the client's paths. `grave`: of which requests a second person is demanded.
+    Raises ValueError where there is no such limiter: a call of
     the method would be the first to notice.
     """
     if limiter not in get_args(LimiterName):
@@ -63,7 +71,7 @@ def served(
 
     def decorate(method: Any) -> Any:
         call = method if answer is None else _answering(method, answer, resource)
-        call.terms = CallTerms(roles, limiter)
+        call.terms = CallTerms(roles, limiter, grave)
         return call
 
     return decorate

@@ -1,0 +1,77 @@
+"""A second person for what is grave: who makes the same call as somebody else did, word for word, agrees to it.
+
+Nothing is done in anybody's name: the second person needs the rights for the call, and says all that it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub.errors import FailedPrecondition, Reason
+from hashhub.hub import access
+from hashhub.model import Principal, Role, now
+
+if TYPE_CHECKING:
+    from hashhub.store import Store
+    from hashhub.store.approvals import Approval
+
+_DAYS: Final = 7  # for which a call waits
+TIME: Final = timedelta(days=_DAYS)
+
+
+class Approvals:
+    """What waits for a second person, where the deployment demands one."""
+
+    def __init__(self, store: Store, *, demanded: bool) -> None:
+        self._store = store
+        self.demanded: Final = demanded
+
+    def waiting(self) -> list[Approval]:
+        """Return the calls that wait, the oldest first."""
+        return self._store.approvals.list(now() - TIME)
+
+    def warnings(self) -> list[str]:
+        """Return what keeps anybody from agreeing."""
+        tokens = self._store.tokens.list_tokens()
+        persons = {t.person.casefold() for t in tokens if t.person and t.role is Role.OPERATOR}
+        if not self.demanded or len(persons) > 1:
+            return []
+        told = (
+            "second_person is demanded, and fewer than two persons hold operators' tokens: nobody can agree; give "
+            "another person one (`hashhub token create NAME --role operator --person NAME`), or demand none"
+        )
+        return [told]
+
+    def agreed(self, principal: Principal, call: str, request: bytes) -> Principal:
+        """Return the caller with the person who made this call before. Raises FailedPrecondition where nobody else has,
+        from when on it waits, and for a machine.
+        """
+        if not principal.person:
+            raise FailedPrecondition(
+                f"{call} needs two persons here, and token {principal.name} is a machine's; use a person's, or say "
+                "whose it is (`hashhub token update NAME --person NAME`)",
+                reason=Reason.SECOND_PERSON_NEEDED,
+            )
+        name = hashlib.sha256(call.encode() + b"\0" + request).hexdigest()
+        first = next((one for one in self.waiting() if one.id == name), None)
+        if first is not None and self._is_another(first, principal):
+            second = msgspec.structs.replace(principal, second_person=first.person)
+            if self._store.approvals.take(first, by=access.actor(second)):
+                return second
+        elif first is None:
+            self._store.approvals.ask(name, call, now() - TIME, by=access.actor(principal))
+        raise FailedPrecondition(
+            f"{call} waits for a second person, who makes the same call within {_DAYS} days (approval {name[:16]}); "
+            "`hashhub queue` has what waits",
+            reason=Reason.SECOND_PERSON_NEEDED,
+            metadata={"approval": name[:16], "call": call},
+        )
+
+    def _is_another(self, first: Approval, principal: Principal) -> bool:
+        return first.person.casefold() != principal.person.casefold() and not access.may_be_one_person(
+            self._store, first.token, principal.name
+        )

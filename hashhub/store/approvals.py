@@ -1,0 +1,63 @@
+"""Calls that a first person has made, and that wait for a second one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from hashhub.model import Actor, EventKind, now
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.events import append_event, touch, touch_resource
+
+
+class Approval(NamedTuple):
+    """A call that waits: its id, SERVICE/METHOD, the token, contributor and person that made it, and when."""
+
+    id: str
+    call: str
+    token: str
+    contributor: str
+    person: str
+    create_time: datetime
+
+
+class ApprovalTable:
+    """The part of the Store that knows what waits for a second person."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def list(self, since: datetime) -> list[Approval]:
+        """Return what has waited since then or later, the oldest first."""
+        sql = (
+            "SELECT id, call, token, contributor, person, create_time FROM approval WHERE create_time >= ? "
+            "ORDER BY create_time, id"
+        )
+        return [Approval(*row[:5], s.from_millis(row[5])) for row in self._db.fetch(sql, (s.to_millis(since),))]
+
+    def ask(self, approval_id: str, call: str, since: datetime, *, by: Actor) -> None:
+        """Let a call wait from now on; those that began before `since` wait no more."""
+        t = s.approval
+        with self._db.write_in_order() as c:
+            is_over = t.c.create_time < s.to_millis(since)
+            touch(c, "approval", c.scalars(sa.delete(t).where(is_over).returning(t.c.id)).all())
+            at = s.to_millis(now())
+            row = {"token": by.name, "contributor": by.contributor, "person": by.person, "create_time": at}
+            c.execute(sa.insert(t).values(id=approval_id, call=call, **row))
+            self._append(c, EventKind.APPROVAL_ASKED, approval_id, call, by)
+
+    def take(self, approval: Approval, *, by: Actor) -> bool:
+        """Let a call wait no more, because a second person makes it; return whether it still did."""
+        t = s.approval
+        with self._db.write_in_order() as c:
+            is_there = c.execute(sa.delete(t).where(t.c.id == approval.id, t.c.token == approval.token)).rowcount == 1
+            if is_there:
+                self._append(c, EventKind.APPROVAL_GIVEN, approval.id, approval.call, by)
+        return is_there
+
+    def _append(self, c: sa.Connection, kind: EventKind, approval_id: str, call: str, by: Actor) -> None:
+        touch_resource(c, f"approvals/{approval_id}")
+        append_event(c, by, kind, subject=f"approvals/{approval_id}", facts={"call": call})

@@ -1,0 +1,114 @@
+"""What is grave takes two persons, where the deployment demands it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from hashhub.client import Client
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.model import Contributor, ContributorKind, HashSet, Marking, Principal, QueueKind, Reliability, Role
+from tests.server.conftest import Serve, Served
+from tests.server.test_policies import MINE
+
+
+@pytest.fixture
+def demanding(serve_hub: Serve) -> Served:
+    served = serve_hub(second_person=True)
+    with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as first:
+        for name, person in (("ada", "Ada"), ("ada-2", "ada"), ("grace", "Grace"), ("machine", "")):
+            served.tokens[name] = first.create_token(Principal(name=name, role=Role.OPERATOR, person=person))
+    return served
+
+
+@pytest.fixture
+def of(demanding: Served) -> Callable[[str], Client]:
+    return lambda name: Client(demanding.doors.grpc_address, demanding.tokens[name])
+
+
+def waits(call: Callable[[], object]) -> None:
+    with pytest.raises(FailedPrecondition) as refused:
+        call()
+    assert refused.value.reason is Reason.SECOND_PERSON_NEEDED
+
+
+def test_the_second_person_makes_the_same_call(demanding: Served, of: Callable[[str], Client]) -> None:
+    text = MINE
+    with of("ada") as ada, of("ada-2") as again, of("grace") as grace, of("machine") as machine:
+        waits(lambda: machine.put_policy(text))
+        assert [item for item in ada.list_queue() if item.kind is QueueKind.APPROVAL] == []
+        waits(lambda: ada.put_policy(text))
+        for other in (ada, again, machine):
+            waits(lambda other=other: other.put_policy(text))  # type: ignore[misc]
+        waits(lambda: grace.put_policy(f"{text}\n# otherwise"))
+        [first, second] = [item for item in grace.list_queue() if item.kind is QueueKind.APPROVAL]
+        assert (first.reason, first.actor, second.actor) == ("PolicyService/PutPolicy", "ada", "grace")
+        made = grace.put_policy(text, "another comment")
+        event = next(e for e in grace.list_events() if e.kind == "POLICY_PUT")
+        assert (event.actor.name, event.actor.person, event.actor.second_person) == ("grace", "Grace", "Ada")
+        assert made.name == "mine@1"
+        waits(lambda: grace.retire_policy("mine@1"))  # what was agreed to was that one call
+
+
+def test_what_is_grave_and_what_is_not(of: Callable[[str], Client]) -> None:
+    with of("ada") as ada:
+        new = Contributor(id="nl", display_name="NL", kind=ContributorKind.HOTLINE, jurisdiction="NL")
+        waits(lambda: ada.create_contributor(replace(new, reliability=Reliability.A)))
+        ada.create_contributor(new)
+        waits(lambda: ada.update_contributor(replace(new, reliability=Reliability.B), ["reliability"]))
+        ada.update_contributor(replace(new, reliability=Reliability.B, display_name="Hotline"), ["display_name"])
+        plain = HashSet(contributor="nl", id="list", scheme="vic-us")
+        waits(lambda: ada.create_hash_set(replace(plain, marking=Marking(bulk=True))))
+        ada.create_hash_set(plain)
+        waits(lambda: ada.update_hash_set(replace(plain, marking=Marking(bulk=True)), ["marking"]))
+        waits(lambda: ada.retire_contributor("nl", withdraw_entries=True))
+        ada.retire_contributor("nl", withdraw_entries=False)
+
+
+def test_a_call_waits_for_seven_days(
+    demanding: Served, of: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = MINE
+    with of("ada") as ada, of("grace") as grace:
+        waits(lambda: ada.put_policy(text))
+        monkeypatch.setattr("hashhub.hub.approvals.TIME", timedelta(0))
+        waits(lambda: grace.put_policy(text))
+        monkeypatch.undo()
+        assert [i.actor for i in ada.list_queue() if i.kind is QueueKind.APPROVAL] == ["grace"]
+        ada.put_policy(text)
+
+
+def test_who_lets_a_certificate_in_as_another_is_no_second_person(
+    demanding: Served, of: Callable[[str], Client]
+) -> None:
+    with of("ada") as ada, of("grace") as grace:
+        waits(lambda: ada.put_policy(MINE))
+        token = next(token for token in ada.list_tokens() if token.name == "grace")
+        ada.update_token(replace(token, identities=("DNS:ada.example",)), ["identities"])
+        waits(lambda: grace.put_policy(MINE))
+
+
+def test_without_the_demand_one_person_is_not_stopped(serve_hub: Serve) -> None:
+    served = serve_hub()
+    with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as operator:
+        operator.put_policy(MINE)
+
+
+def test_whose_a_token_is_stays(of: Callable[[str], Client]) -> None:
+    with of("ada") as ada:
+        tokens = {token.name: token for token in ada.list_tokens()}
+        with pytest.raises(InvalidArgument):
+            ada.update_token(replace(tokens["ada-2"], person="Grace"), ["person"])
+        assert ada.update_token(replace(tokens["machine"], person="Linus"), ["person"]).person == "Linus"
+
+
+def test_a_demand_that_nobody_can_meet_is_told(serve_hub: Serve) -> None:
+    served = serve_hub(second_person=True)
+    with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as operator:
+        assert any("nobody can agree" in warning for warning in operator.status().warnings)
+        for name in ("ada", "grace"):
+            operator.create_token(Principal(name=name, role=Role.OPERATOR, person=name))
+        assert not any("nobody can agree" in warning for warning in operator.status().warnings)
