@@ -419,7 +419,7 @@ def _line(store: Store, token: str) -> dict[str, bool]:
                 (e.actor.name, e.revision)
                 for e in events
                 if e.actor.name not in {name, SYSTEM.name}
-                and (e.kind is not EventKind.TOKEN_UPDATED or "identities" in e.facts["fields"])
+                and (e.kind is not EventKind.TOKEN_UPDATED or "identities" in str(e.facts["fields"]))
             ]
             line[name] |= bool(makers)
             rest += makers

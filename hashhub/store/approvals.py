@@ -36,13 +36,14 @@ class ApprovalTable:
             "SELECT id, call, token, contributor, person, create_time FROM approval WHERE create_time >= ? "
             "ORDER BY create_time, id"
         )
-        return [Approval(*row[:5], s.from_millis(row[5])) for row in self._db.fetch(sql, (s.to_millis(since),))]
+        rows = self._db.fetch(sql, (s.to_millis(since),))
+        return [Approval(r[0], r[1], r[2], r[3], r[4], s.from_millis(r[5])) for r in rows]
 
     def ask(self, approval_id: str, call: str, since: datetime, *, by: Actor) -> None:
         """Let a call wait from now on; those that began before `since` wait no more."""
         t = s.approval
         with self._db.write_in_order() as c:
-            is_over = t.c.create_time < s.to_millis(since)
+            is_over = sa.or_(t.c.create_time < s.to_millis(since), t.c.id == approval_id)
             touch(c, "approval", c.scalars(sa.delete(t).where(is_over).returning(t.c.id)).all())
             at = s.to_millis(now())
             row = {"token": by.name, "contributor": by.contributor, "person": by.person, "create_time": at}

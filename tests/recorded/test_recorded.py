@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -28,13 +28,22 @@ def test_a_release_is_opened_and_answers_as_it_did(release: Path, tmp_path: Path
     answered = json.loads(json.dumps(answers.of(release, tmp_path, postgresql)))
     assert answered.keys() == expected.keys()
     for part, told in expected.items():
-        assert answered[part] == told, part
+        assert _known(answered[part], told) == told, part
     for hub in ("hub", "hub-postgresql"):
         assert {state for _, state, *_ in expected[hub]["entries"]} == {"ACTIVE", "WITHDRAWN", "QUARANTINED"}
         assert {verdict for _, verdict, _ in expected[hub]["verdicts"]} == {"MATCH", "REVIEW", "NO_MATCH"}
     assert expected["doctor"] == [True, True]
     assert expected["hook"]["vault"]
     assert expected["mirror"]
+
+
+def _known(answer: Any, told: Any) -> Any:
+    """Return the answer without fields that its release did not have: later ones may add some."""
+    if isinstance(told, dict) and isinstance(answer, dict):
+        return {name: _known(value, told[name]) for name, value in answer.items() if name in told}
+    if isinstance(told, list) and isinstance(answer, list) and len(told) == len(answer):
+        return [_known(*pair) for pair in zip(answer, told, strict=True)]
+    return answer
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
