@@ -29,7 +29,8 @@ def end(holder: str) -> None:
 def has_ended(holder: str) -> bool | None:
     """Whether a holder has ended; None where that cannot be told here."""
     name = _NAME.fullmatch(holder)
-    if name is None or name["machine"] != _machine():
+    # On Windows, which has no such name, to ask whether a process is there would be to end it.
+    if name is None or not name["machine"] or name["machine"] != _machine():
         return None
     try:
         os.kill(int(name["process"]), 0)

@@ -13,7 +13,6 @@ then remove the journal (https://www.sqlite.org/howtocorrupt.html, 2.2).
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import io
 import os
@@ -33,6 +32,8 @@ from hashhub.errors import AlreadyExists, HashHubError, InvalidArgument, LimitEx
 OUT: Final = "out"
 TAKEN: Final = "name another file, or replace it with --force"
 _BLOCK: Final = 1 << 20
+# What not every system has, and some need not; Windows takes a file for text unless it is told.
+_OPEN: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 _REFUSED: Final = ((stat.S_ISDIR, "directory"), (stat.S_ISSOCK, "socket"), (stat.S_ISLNK, "link that leads nowhere"))
 Writing: TypeAlias = tuple[BinaryIO, Callable[[], None]]
 
@@ -79,7 +80,7 @@ def whole_file(
     is_there = check(path, replace=replace, taken=taken, field=field)
     try:
         if is_there and not path.is_file():
-            target = os.fdopen(os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC), "wb")
+            target = os.fdopen(os.open(path, os.O_WRONLY | _OPEN), "wb")
             with target, _streamed(target, held=held) as writing:
                 yield writing
             return
@@ -92,6 +93,8 @@ def whole_file(
                 def keep() -> None:
                     stream.flush()
                     os.fsync(stream.fileno())
+                    if has_name:
+                        stream.close()  # Windows gives no other name to a file that is open
                     try:
                         if not has_name:
                             _give_name(stream, part if replace else path)
@@ -138,7 +141,7 @@ def put(part: Path, path: Path, *, field: str = OUT) -> None:
 
 def sync(path: Path) -> None:
     """Have the disk keep what stands in a file or directory."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | _OPEN)
     try:
         os.fsync(handle)
     finally:
@@ -190,7 +193,7 @@ def _opened(part: Path, mode: int) -> tuple[BinaryIO, bool]:
     try:
         unnamed = os.open(part.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
     except (AttributeError, OSError):
-        named = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
+        named = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | _OPEN, mode)
         return cast("BinaryIO", os.fdopen(named, "wb")), True
     return cast("BinaryIO", os.fdopen(unnamed, "wb")), False
 
@@ -247,6 +250,8 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
 
 def lock(file: FileIO | IO[Any], *, wait: bool = False) -> bool:
     """Keep other processes from a file until it is closed; return False where one of them has it, unless `wait`."""
+    import fcntl  # which Windows has not
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -317,17 +322,33 @@ def open_regular(path: str | Path, *, folder: int | None = None, follow: bool = 
     """Open a regular file that somebody named, to read it; `folder`: descriptor of where the path begins. Raises
     OSError for anything else, unopened: a pipe, a device, a database of `connect`, a link unless `follow`.
     """
+    if not hasattr(os, "O_PATH"):
+        return _opened_elsewhere(path, folder, follow=follow)
     # With O_PATH nothing is opened yet: closing it gives no lock up.
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
     try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        if _is_database(status):
-            raise OSError(errno.EBUSY, "it is a database that hashhub has open", str(path))
+        _check_regular(os.fstat(handle), path)
         return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     finally:
         os.close(handle)
+
+
+def _opened_elsewhere(path: str | Path, folder: int | None, *, follow: bool) -> int:
+    """Open a regular file where it must be looked at by its name, and again once it is open."""
+    status = os.stat(path, dir_fd=folder, follow_symlinks=follow)
+    _check_regular(status, path)
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _OPEN, dir_fd=folder)
+    if not os.path.samestat(os.fstat(file), status):
+        os.close(file)
+        raise OSError(errno.EBUSY, "it was replaced in this moment", str(path))
+    return file
+
+
+def _check_regular(status: os.stat_result, path: str | Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if _is_database(status):
+        raise OSError(errno.EBUSY, "it is a database that hashhub has open", str(path))
 
 
 def _is_database(status: os.stat_result) -> bool:

@@ -45,10 +45,12 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if (
-            threading.current_thread() is threading.main_thread()
+            sys.platform != "win32"  # where no thread can wait for a pipe
+            and threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         ):
-            self._reading, self._writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._reading, self._writing = os.pipe()
+            os.set_blocking(self._writing, False)
             # Written to as soon as a signal comes, whatever the main thread does.
             self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
             signal.signal(signal.SIGINT, lambda *_: None)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pwd
 from collections.abc import Callable
 from contextlib import closing
 from functools import cached_property
@@ -113,6 +112,8 @@ def by_person(function: Callable[..., None]) -> Callable[..., None]:
 
 def account() -> str:
     """Return the account that runs the command, as an actor, which no option and no variable changes."""
+    import pwd  # which Windows has not
+
     from hashhub.desk.people import ACCOUNT
 
     try:
