@@ -44,9 +44,9 @@ from hashhub.server.listeners import Listeners
 from hashhub.hub import Hub
 from hashhub import structs
 
-config = Config(data=sys.argv[1])
+config = Config(data=sys.argv[1], listen="127.0.0.1:0", http="127.0.0.1:0")
 with Hub.open(config) as hub:
-    doors = Listeners(hub, config, listen="127.0.0.1:0", http="127.0.0.1:0")
+    doors = Listeners(hub, config)
     print([s.__qualname__ for s in structs.unprepared()])
     doors.close()
 """,
