@@ -23,7 +23,6 @@ from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.approvals import Approvals
 from hashhub.hub.backup import last_backup
-from hashhub.hub.certificates import RevocationLists
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries, Reviews
@@ -36,7 +35,9 @@ from hashhub.hub.housekeeping import Housekeeping, RetentionJob, Retentions
 from hashhub.hub.live import Live
 from hashhub.hub.match import DisclosureCounter, Match
 from hashhub.hub.outbound import Outbound
+from hashhub.hub.people import IdentityProvider
 from hashhub.hub.policies import Policies
+from hashhub.hub.proofs import RevocationLists
 from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.resources import Contributors, Groups, HashSets
@@ -96,7 +97,8 @@ class Hub:
         self.condition = Condition(store, self.readiness)
         self.tally = Tally()
         revoked = RevocationLists(config.tls_client_revoked, config.tls_client_ca) if config.tls_client_ca else None
-        self.tokens = Tokens(store, revoked)
+        self.people = IdentityProvider(config) if config.oidc_issuer else None
+        self.tokens = Tokens(store, revoked, self.people)
         self.approvals = Approvals(store, demanded=config.second_person)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
@@ -193,7 +195,8 @@ class Hub:
     def start(self, *, wait: bool = True) -> None:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is."""
         self.follower.start(wait=wait)
-        for thread in (*self._upkeep, self.operations.thread, self.contribute.tidying):
+        people = [self.people.thread] if self.people is not None else []
+        for thread in (*self._upkeep, self.operations.thread, self.contribute.tidying, *people):
             thread.start()
 
     @property
