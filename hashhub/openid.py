@@ -11,14 +11,16 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from hashhub.addresses import is_web_url
-from hashhub.errors import Reason, Unavailable
+from hashhub.errors import InvalidArgument, Reason, Unavailable
 
 _SECONDS: Final = 10.0
 _BYTES: Final = 1 << 20
 
 
 def discover(issuer: str, *names: str) -> list[str]:
-    """Return the URLs of these names in the issuer's discovery document. Raises Unavailable."""
+    """Return the URLs of these names in the issuer's discovery document. Raises Unavailable, InvalidArgument."""
+    if not is_web_url(issuer):
+        raise InvalidArgument.field("issuer", f"must be an https URL, or http on this machine; got {issuer[:80]!r}")
     document = ask(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     urls = [str(document.get(name)) for name in names]
     if document.get("issuer") != issuer or not all(map(is_web_url, urls)):
@@ -39,7 +41,9 @@ def ask(url: str, form: Mapping[str, str] | None = None) -> dict[str, Any]:
         try:
             target, body = parts._replace(scheme="", netloc="").geturl() or "/", urlencode(form or {})
             headers = {"content-type": "application/x-www-form-urlencoded"} if body else {}
-            connection.request("POST" if body else "GET", target, body or None, {"accept": "application/json", **headers})
+            connection.request(
+                "POST" if body else "GET", target, body or None, {"accept": "application/json", **headers}
+            )
             text = connection.getresponse().read(_BYTES + 1)
         finally:
             guard.cancel()
