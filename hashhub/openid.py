@@ -39,11 +39,9 @@ def ask(url: str, form: Mapping[str, str] | None = None) -> dict[str, Any]:
         guard.daemon = True
         guard.start()
         try:
-            target, body = parts._replace(scheme="", netloc="").geturl() or "/", urlencode(form or {})
-            headers = {"content-type": "application/x-www-form-urlencoded"} if body else {}
-            connection.request(
-                "POST" if body else "GET", target, body or None, {"accept": "application/json", **headers}
-            )
+            target = parts._replace(scheme="", netloc="").geturl() or "/"
+            headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
+            connection.request("POST" if form else "GET", target, urlencode(form) if form else None, headers)
             text = connection.getresponse().read(_BYTES + 1)
         finally:
             guard.cancel()

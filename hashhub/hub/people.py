@@ -4,7 +4,6 @@ the background, and hold for a day while it is away.
 
 from __future__ import annotations
 
-import string
 import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -113,8 +112,7 @@ def _usable(one: Any) -> Key | None:
 
 
 def _person(claims: dict[str, Any]) -> str:
-    """Return a name for people and the issuer's, which has no space in it: `Ada (42)`. No two persons have the same."""
-    subject = quote(claims["sub"], safe=string.punctuation.replace("%", ""))
+    """Return a name for people, which may change, and the issuer's, which is one person's for ever: `Ada <42>`."""
+    subject = quote(claims["sub"], safe="!$&'()*+,/:;=@|")
     name = claims.get("preferred_username") or (claims.get("email_verified") is True and claims.get("email")) or ""
-    name = "".join(filter(str.isprintable, str(name)))[:100]
-    return f"{name} ({subject})" if name else subject
+    return f"{''.join(filter(str.isprintable, str(name)))[:100]} <{subject}>".lstrip()

@@ -87,7 +87,7 @@ def test_a_person_logs_in_works_and_logs_out(
 
     assert run("hash-set", "create", "home/known", "--scheme", "vic-us").exit_code == 0
     events = run("history", "home/known", "--json").stdout
-    assert json.loads(events.splitlines()[0])["actor"]["person"] == "Ada (u1)"
+    assert json.loads(events.splitlines()[0])["actor"]["person"] == "Ada <u1>"
     assert run("token", "list").exit_code == 1  # as a contributor may not
     # Another token that is given goes first, and another hub gets nothing.
     assert run("token", "list", HASHHUB_TOKEN=people_hub.token).exit_code == 0

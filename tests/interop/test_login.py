@@ -86,4 +86,4 @@ def test_a_person_of_a_real_provider(tmp_path: Path) -> None:
         with run("hash-set", "create", "home/known", "--scheme", "vic-us") as made:
             _, told = made.communicate(timeout=PATIENCE)
             assert made.returncode == 0, told
-        assert next(operator.list_events("home/known", limit=1)).actor.person == "Ada Lovelace (analysts)"
+        assert next(operator.list_events("home/known", limit=1)).actor.person == "Ada Lovelace <analysts>"

@@ -92,30 +92,30 @@ def test_a_person_is_the_token_that_has_a_value_of_their_claim(at: Place) -> Non
     with at.client(secret) as ada, at.operator as operator:
         ada.create_hash_set(HashSet(contributor="home", id="list", scheme="vic-us"))
         actor = next(operator.list_events("home/list", limit=1)).actor
-        assert (actor.name, actor.contributor, actor.person) == ("analysts", "home", "Ada (u1)")
+        assert (actor.name, actor.contributor, actor.person) == ("analysts", "home", "Ada <u1>")
         with pytest.raises(PermissionDenied):
             list(ada.list_tokens())
     boss = at.begin(at.issuer.token(sub="u2", groups=["operators", "others"], email="grace@example.org"))
     with at.client(boss) as grace:
         grace.create_token(Principal(name="made", role=Role.CONSUMER, contributor="home"))
-        assert next(grace.list_events("tokens/made", limit=1)).actor.person == "u2"  # the address was not verified
+        assert next(grace.list_events("tokens/made", limit=1)).actor.person == "<u2>"  # the address was not verified
 
 
 def test_two_persons_never_look_alike(at: Place) -> None:
     told = (
-        {"sub": "2", "preferred_username": "Ada (1)"},
-        {"sub": "1) (2", "preferred_username": "Ada"},
-        {"sub": "Ada (1) (2)"},
+        {"sub": "2", "preferred_username": "Ada <1>"},
+        {"sub": "1> <2", "preferred_username": "Ada"},
+        {"sub": "Ada <1> <2"},
         {"sub": "%20"},
         {"sub": " "},
-        {"sub": "2", "preferred_username": "Ada\u202e\n(1)"},
+        {"sub": "2", "preferred_username": "Ada\u202e\n<1>"},
         {"sub": "3", "email": "ada@example.org", "email_verified": True},
         {"sub": "3", "email": "ada@example.org", "email_verified": "true"},
     )
     names = [people._person(claims) for claims in told]
     assert len(set(names)) == len(told), names
     assert all(name.isprintable() for name in names)
-    assert names[-2:] == ["ada@example.org (3)", "3"]
+    assert names[-2:] == ["ada@example.org <3>", "<3>"]
 
 
 def test_every_algorithm_that_is_taken(at: Place) -> None:
@@ -257,7 +257,7 @@ def test_sessions_end_by_themselves_and_with_the_issuer(at: Place) -> None:
     with at.client(at.issuer.token()) as client:
         secret, until = client.begin_session()
     assert until.timestamp() - time.time() < 3.1
-    assert tokens.authenticate(secret).person == "u1"
+    assert tokens.authenticate(secret).person == "<u1>"
     for of_another in (people.IdentityProvider(Config(oidc_issuer="https://o.example", oidc_audience="a")), None):
         tokens._forget()
         tokens._people = of_another
@@ -267,7 +267,7 @@ def test_sessions_end_by_themselves_and_with_the_issuer(at: Place) -> None:
         tokens.authenticate(at.issuer.token())
     assert unknown.value.reason is Reason.TOKEN_UNKNOWN
     tokens._people = provider
-    assert tokens.authenticate(secret).person == "u1"
+    assert tokens.authenticate(secret).person == "<u1>"
     time.sleep(max(0.0, until.timestamp() - time.time()) + 1.1)
     with at.client(secret) as client, pytest.raises(Unauthenticated) as over:
         client.get_contributor("home")
@@ -366,7 +366,7 @@ def test_what_a_bad_answer_of_the_issuer_does(bad: str, path: str, monkeypatch: 
             provider._read_keys()
         assert time.monotonic() - began < 5
         assert issuer.asked["/elsewhere"] == 0
-        assert provider.read(token) == (["OIDC:analysts"], "Ada (u1)")
+        assert provider.read(token) == (["OIDC:analysts"], "Ada <u1>")
 
 
 def test_a_discovery_document_of_another_or_with_other_places_is_not_taken() -> None:
