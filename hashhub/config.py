@@ -15,15 +15,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from hashhub.addresses import is_web_url
+from hashhub.addresses import WEB_URL
 from hashhub.conversion import converted, refuse, refuse_misspelt, too_small
 from hashhub.errors import InvalidArgument, Violation
 
 _PREFIX: Final = "HASHHUB_"
 _HOOK_PREFIX: Final = "HASHHUB_HOOK_"  # an upload hook's own: hashhub.hook.settings
 
-_MAX_SESSION_HOURS: Final = 168
-
+_WEEK_HOURS: Final = 168
 # What hashing one file may take, at a hub and at an upload hook alike: who hashed it must not decide the answer.
 MEDIA_SECONDS: Final = 20.0
 MEDIA_MEMORY_BYTES: Final = 4 * 1024 * 1024 * 1024
@@ -277,10 +276,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             drain_seconds=0,
             shrink_guard=0,
         )
-        if not self.session_hours <= _MAX_SESSION_HOURS:
-            wrong.append(
-                Violation("session_hours", f"must be a week at most, got {self.session_hours}", "OUT_OF_RANGE")
-            )
         if not self.shrink_guard <= 1:
             wrong.append(Violation("shrink_guard", f"must be between 0 and 1, got {self.shrink_guard}", "OUT_OF_RANGE"))
         if bool(self.tls_certificate) != bool(self.tls_key):
@@ -290,8 +285,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             wrong.append(Violation("listen_certificates", needed, "REQUIRED"))
         if self.tls_client_revoked and not self.tls_client_ca:
             wrong.append(Violation("tls_client_revoked", "needs tls_client_ca, whose lists they are", "REQUIRED"))
-        if self.oidc_issuer and not (is_web_url(self.oidc_issuer) and self.oidc_audience and self.oidc_claim):
-            needed = "must be an https URL, or http on this machine, and needs oidc_audience and oidc_claim"
+        is_whole = self.oidc_audience and self.oidc_claim and self.session_hours <= _WEEK_HOURS
+        if self.oidc_issuer and not (is_whole and WEB_URL.fullmatch(self.oidc_issuer)):
+            needed = "must be https, or http on this machine; needs oidc_audience, oidc_claim, session_hours in a week"
             wrong.append(Violation("oidc_issuer", needed, "URL"))
         if self.database_password_file and not self.database:
             wrong.append(Violation("database_password_file", "needs database, a PostgreSQL URL", "REQUIRED"))

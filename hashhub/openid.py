@@ -10,7 +10,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from hashhub.addresses import is_web_url
+from hashhub.addresses import WEB_URL
 from hashhub.errors import InvalidArgument, Reason, Unavailable
 
 _SECONDS: Final = 10.0
@@ -19,11 +19,11 @@ _BYTES: Final = 1 << 20
 
 def discover(issuer: str, *names: str) -> list[str]:
     """Return the URLs of these names in the issuer's discovery document. Raises Unavailable, InvalidArgument."""
-    if not is_web_url(issuer):
+    if not WEB_URL.fullmatch(issuer):
         raise InvalidArgument.field("issuer", f"must be an https URL, or http on this machine; got {issuer[:80]!r}")
     document = ask(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     urls = [str(document.get(name)) for name in names]
-    if document.get("issuer") != issuer or not all(map(is_web_url, urls)):
+    if document.get("issuer") != issuer or not all(map(WEB_URL.fullmatch, urls)):
         raise _away(issuer, f"its discovery document is another's, or names no {' and no '.join(names)}")
     return urls
 
@@ -46,7 +46,7 @@ def ask(url: str, form: Mapping[str, str] | None = None) -> dict[str, Any]:
         finally:
             guard.cancel()
         answer = json.loads(text) if len(text) <= _BYTES else None
-    except (OSError, HTTPException, ValueError, RecursionError) as e:
+    except (OSError, HTTPException, ValueError, OverflowError, RecursionError) as e:
         raise _away(url, str(e)[:200] or type(e).__name__) from e
     finally:
         connection.close()

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from hashhub.cli import main
-from hashhub.cli.session import Session, command, login_file
+from hashhub.cli.session import Session, command, login_file, options
 from hashhub.cli.terminal import clean, minute, note
 from hashhub.errors import Reason, Unauthenticated
 from hashhub.local_files import make_directory, written
@@ -16,14 +16,15 @@ from hashhub.local_files import make_directory, written
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _PAUSE: Final = 5.0  # seconds, unless the issuer says another; and how much longer where it asks to be asked less often
 _RETRY_SECONDS: Final = 40.0  # in which a hub has read a key that its issuer has just begun to sign with
+_SCOPE: Final = "openid profile email"
 
 
 @command(main, "login")
-@click.option("--issuer", envvar="HASHHUB_ISSUER", required=True, metavar="URL", help="HASHHUB_ISSUER: who knows you.")
-@click.option(
-    "--client-id", envvar="HASHHUB_CLIENT_ID", required=True, metavar="ID", help="HASHHUB_CLIENT_ID: the hub."
+@options(
+    click.option("--issuer", envvar="HASHHUB_ISSUER", required=True, metavar="URL", help="Or HASHHUB_ISSUER."),
+    click.option("--client-id", envvar="HASHHUB_CLIENT_ID", required=True, metavar="ID", help="Or HASHHUB_CLIENT_ID."),
+    click.option("--scope", default=_SCOPE, show_default=True, metavar="TEXT", help="What to ask the issuer for."),
 )
-@click.option("--scope", default="openid profile email", show_default=True, metavar="TEXT", help="What to ask it for.")
 def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
     """Log in as a person, with a browser on any machine. Commands that are given no other token use the session."""
     from hashhub.openid import ask, discover
@@ -39,8 +40,8 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
         pause += _PAUSE if error == "slow_down" else 0
         time.sleep(pause)
         answer = ask(tokens, form)
-    if error or "id_token" not in answer:
-        why = answer.get("error_description", error or "no ID token")
+    if "id_token" not in answer:
+        why = answer.get("error_description", error or "it gave no ID token")
         raise Unauthenticated(f"the identity provider refused: {str(why)[:200]}", reason=Reason.LOGIN_REFUSED)
     with session.connect(token=str(answer["id_token"]), retry_seconds=_RETRY_SECONDS) as hub:
         secret, until = hub.begin_session()

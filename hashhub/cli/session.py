@@ -1,8 +1,7 @@
 """Common parts of all commands: the hub's address, the token, output, errors and exit codes.
 
     --server  HASHHUB_SERVER      127.0.0.1:8470
-    --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      else what `hashhub login` got for this hub; for one on this
-                                                         machine also DATA/operator.token, if readable
+    --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      or of `hashhub login`; for a hub here then DATA/operator.token
     exit code 0 done, 1 refused (or matched, where asked), 2 usage, 3 unavailable
     an error with --json   {"error": {"reason", "message", "hint"}} on stdout, besides the lines on stderr
 
@@ -111,9 +110,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         """Say that a resource was deleted."""
         self.answer({**(fields or {"name": name}), "deleted": True}, f"deleted {clean(name)}")
 
-    def connect(self, *, timeout: float = 30.0, token: str = "", retry_seconds: float | None = None) -> Client:
-        """Return a client for the hub. Raises InvalidArgument when a file that was named cannot be read. `token`:
-        instead of the one that is given or found.
+    def connect(self, *, token: str = "", **options: float) -> Client:
+        """Return a client for the hub. `token`: instead of what is given or found; `options`: of Client. Raises
+        InvalidArgument when a file that was named cannot be read.
         """
         from hashhub.client import Client, is_loopback
 
@@ -124,8 +123,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         host = self.server.rpartition(":")[0].strip("[]") or self.server
         is_local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
         token = token or ("" if own else self._token(local=is_local))
-        retry: Any = {} if retry_seconds is None else {"retry_seconds": retry_seconds}
-        return Client(self.server, token, tls=self.tls, ca_certificates=ca, certificate=own, timeout=timeout, **retry)
+        return Client(self.server, token, tls=self.tls, ca_certificates=ca, certificate=own, **options)
 
     def _token(self, *, local: bool) -> str:
         if self.token_file:

@@ -98,6 +98,7 @@ class Hub:
         self.tally = Tally()
         revoked = RevocationLists(config.tls_client_revoked, config.tls_client_ca) if config.tls_client_ca else None
         self.people = IdentityProvider(config) if config.oidc_issuer else None
+        self._of_people = [self.people.thread] if self.people is not None else []
         self.tokens = Tokens(store, revoked, self.people)
         self.approvals = Approvals(store, demanded=config.second_person)
         self.groups = Groups(store)
@@ -195,8 +196,7 @@ class Hub:
     def start(self, *, wait: bool = True) -> None:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is."""
         self.follower.start(wait=wait)
-        people = [self.people.thread] if self.people is not None else []
-        for thread in (*self._upkeep, self.operations.thread, self.contribute.tidying, *people):
+        for thread in (*self._upkeep, *self._of_people, self.operations.thread, self.contribute.tidying):
             thread.start()
 
     @property
@@ -211,6 +211,7 @@ class Hub:
             self.follower.noting,
             *self.matcher.threads,
             *self.tokens.threads,
+            *self._of_people,
             self.condition.thread,
             self.learned.thread,
             self.operations.thread,
@@ -292,6 +293,8 @@ class Hub:
         self.operations.close()
         self.contribute.tidying.close()
         self.sender.close()
+        for thread in self._of_people:
+            thread.tell_to_stop()  # what it waits for is somebody else's, and nothing is lost
         for thread in (*self._upkeep, self.condition.thread):
             thread.close()
         self.follower.close()

@@ -78,8 +78,7 @@ _TOKEN_NAME: Final = re.compile("[a-z0-9-]{1,63}")
 _DIGEST_BYTES: Final = 32
 _SECRET_BYTES: Final = 32  # 256 bits: out of reach of guessing, so a plain SHA-256 at rest is enough
 _SECRET_PREFIX: Final = "hh_"  # noqa: S105 - no secret; lets secret scanners recognise a leaked token
-_DOTS: Final = 2  # in an ID token, and in no secret
-_TOLD_SECONDS: Final = 60.0  # between two lines about the operator's token
+_QUIET_SECONDS: Final = 60.0  # between two lines about the operator's token
 _GRACE: Final = timedelta(days=1)
 _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
@@ -448,7 +447,6 @@ class Tokens:
         store: Store,
         revoked: RevocationLists | None = None,
         people: IdentityProvider | None = None,
-        *,
         use_seconds: float = _USE_SECONDS,
     ) -> None:
         """`revoked`: None where no certificates are taken; `people`: likewise, ID tokens. `use_seconds`: how often the
@@ -456,7 +454,7 @@ class Tokens:
         """
         self._store = store
         self._revoked, self._people = revoked, people
-        self._told = -_TOLD_SECONDS
+        self._quiet_until = 0.0
         self._sessions = SessionIssuer(hmac.digest(store.secret, b"hashhub session", "sha256"))
         # By the SHA-256 of a secret, or by what else was sent, which is no such number.
         self._cache: dict[bytes | str, tuple[float, Principal]] = {}
@@ -474,12 +472,12 @@ class Tokens:
         self._renewal = Background(
             "token-renewal", self._renew, complaint="tokens are not looked up before a call needs it"
         )
-        self.threads = [self._use, self._renewal, *([people.thread] if people is not None else [])]
+        self.threads = [self._use, self._renewal]
 
     def close(self) -> None:
         """Write down the last uses; a crash loses those of the last while."""
-        for thread in reversed(self.threads):
-            thread.close()
+        self._renewal.close()
+        self._use.close()
         try:
             self._note_use()
         except HashHubError as e:
@@ -628,9 +626,9 @@ class Tokens:
                 "(listen_certificates), or with a person's ID token; a token's secret works as it is",
                 reason=Reason.CERTIFICATE_MISSING,
             )
-        if principal.certificate is None and self._people is not None:
-            return self._sessions.begin(principal, self._people.session_seconds, self._people.issuer)
-        return self._sessions.begin(principal, SESSION_SECONDS, "")
+        people = self._people if principal.certificate is None else None
+        seconds, issuer = (people.session_seconds, people.issuer) if people is not None else (SESSION_SECONDS, "")
+        return self._sessions.begin(principal, seconds, issuer)
 
     def recall(self, secret: str, certificate: bytes = b"") -> Principal | None:
         """Return who holds the secret, or without one the certificate, if that was looked up less than a second ago. A
@@ -717,7 +715,10 @@ class Tokens:
             text = f"belongs to contributor {token.contributor}, which was retired; use another one's token"
             reason = Reason.TOKEN_RETIRED
         else:
-            self._tell_of_break_glass(token)
+            is_of_the_machine = token.role is Role.OPERATOR and not token.creator and not token.identity
+            if is_of_the_machine and self._people is not None and time.monotonic() >= self._quiet_until:
+                self._quiet_until = time.monotonic() + _QUIET_SECONDS
+                _log.warning("token %s is used, which no person has to log in for: is the issuer away?", token.name)
             return token if until is None else msgspec.structs.replace(token, by_old_secret=True)
         # Whoever sends this holds its secret.
         raise Unauthenticated(f"token {token.name} {text}", reason=reason, metadata={"token": token.name})
@@ -725,9 +726,8 @@ class Tokens:
     def _token_of_certificate(self, pem: bytes) -> Principal:
         proof, identities = read_certificate(pem)
         self._check_revoked(proof)
-        return msgspec.structs.replace(
-            self._token_with(identities, "the certificate", Reason.CERTIFICATE_UNKNOWN), certificate=proof
-        )
+        token = self._token_with(identities, "the certificate", Reason.CERTIFICATE_UNKNOWN)
+        return msgspec.structs.replace(token, certificate=proof)
 
     def _token_of_person(self, id_token: str) -> Principal:
         if self._people is None:
@@ -759,16 +759,6 @@ class Tokens:
             raise _unknown()
         proof = {"identity": session.identity, "certificate": session.certificate, "by_session": True}
         return msgspec.structs.replace(token, person=session.person or token.person, **proof)
-
-    def _tell_of_break_glass(self, token: Principal) -> None:
-        """Note in the log, at most once a minute, that the operator's token of the hub's own machine stands in for a
-        person.
-        """
-        if self._people is None or token.identity or token.creator or token.role is not Role.OPERATOR:
-            return
-        if time.monotonic() - self._told >= _TOLD_SECONDS:
-            self._told = time.monotonic()
-            _log.warning("token %s is used, which no person has to log in for: is the issuer away?", token.name)
 
     def _check_revoked(self, certificate: CertificateId) -> None:
         if self._revoked is None:
@@ -802,11 +792,9 @@ def _digest(secret: str) -> bytes:
 
 
 def _key_of(secret: str, certificate: bytes) -> bytes | str:
-    """Return by what a caller is looked up: a session's secret or an ID token itself, of another secret the SHA-256; a
-    certificate.
-    """
+    """Return by what a caller is looked up: a session or an ID token itself, of a secret the SHA-256; a certificate."""
     if secret:
-        return secret if secret.startswith(SESSION_PREFIX) or secret.count(".") == _DOTS else _digest(secret)
+        return secret if secret.startswith(SESSION_PREFIX) or "." in secret else _digest(secret)
     return certificate
 
 

@@ -38,13 +38,13 @@ class IdentityProvider:
     def __init__(self, config: Config) -> None:
         self.issuer, self._claim = config.oidc_issuer, config.oidc_claim
         self.session_seconds = config.session_hours * 3600
-        told = {"iss": config.oidc_issuer, "aud": config.oidc_audience, "sub": None, "exp": None, "iat": None}
-        needed: Any = {name: {"essential": True, "value": value} for name, value in told.items()}
+        expected = {"iss": config.oidc_issuer, "aud": config.oidc_audience, "sub": None, "exp": None, "iat": None}
+        needed: Any = {name: {"essential": True, "value": value} for name, value in expected.items()}
         self._claims = jwt.JWTClaimsRegistry(None, _SKEW_SECONDS, azp={"value": config.oidc_audience}, **needed)
         self._keys: list[Key] = []
         self._read = self._asked = -_KEPT_SECONDS
-        complaint = "the identity provider's keys cannot be read"
-        self.thread = Background("identity-provider", self._read_keys, complaint=complaint, pause=_READ_SECONDS)
+        told = "the identity provider's keys cannot be read"
+        self.thread = Background("identity-provider", self._read_keys, complaint=told, pause=_READ_SECONDS)
 
     def read(self, token: str) -> tuple[list[str], str]:
         """Return the identities that an ID token proves, and the person's name. Raises Unauthenticated; Unavailable
@@ -56,7 +56,10 @@ class IdentityProvider:
             is_shared = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
             if "events" in claims or (is_shared and "azp" not in claims) or len(claims["sub"]) > _SUBJECT_CHARACTERS:
                 raise ValueError("it is of another kind, for another party too, or its subject is too long")
-            return self._identities(claims), _person(claims)
+            is_anybodys = self._claim == "email" and claims.get("email_verified") is not True
+            values = None if is_anybodys else claims.get(self._claim)
+            texts = [value for value in (values if isinstance(values, list) else [values]) if isinstance(value, str)]
+            return [f"OIDC:{value}" for value in texts if value.isprintable()], _person(claims)
         except HashHubError:
             raise
         except Exception as e:  # whatever a stranger's text does to the parser, it proves nobody
@@ -65,13 +68,6 @@ class IdentityProvider:
                 f"the ID token is not taken ({why}); it must be the issuer's, for this hub, and of now: log in again",
                 reason=Reason.ID_TOKEN_INVALID,
             ) from e
-
-    def _identities(self, claims: dict[str, Any]) -> list[str]:
-        values = claims.get(self._claim)
-        if self._claim == "email" and claims.get("email_verified") is not True:
-            values = None  # anybody's
-        values = values if isinstance(values, list) else [values]
-        return [f"OIDC:{value}" for value in values if isinstance(value, str) and value.isprintable()]
 
     def _key(self, token: GuestProtocol) -> Key:
         header, at = token.headers(), time.monotonic()

@@ -108,7 +108,7 @@ def test_a_person_logs_in_works_and_logs_out(
     [
         ({"error": "access_denied", "error_description": "You said no\u001b[2J"}, "You said no"),
         ({"error": "expired_token"}, "expired_token"),
-        ({"access_token": "x"}, "no ID token"),
+        ({"access_token": "x"}, "it gave no ID token"),
     ],
 )
 def test_what_the_issuer_refuses(run: Login, issuer: Issuer, tmp_path: Path, answer: dict[str, Any], told: str) -> None:

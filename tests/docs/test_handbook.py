@@ -422,8 +422,10 @@ def test_no_command_fetches_a_package_of_our_name() -> None:
 def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
     """Pages share names: on one hub after another page, a page stops."""
     for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "reconcile/three-nations"}} | ELSEWHERE):
-        if page in {"README.md", "docs/hook/README.md"} or page.startswith("docs/operate/"):
+        if page in {"README.md", "docs/hook/README.md", "docs/operate/install.md", "docs/operate/README.md"}:
             continue  # these start a hub themselves
+        if page in {"docs/operate/certificates.md", "docs/operate/people.md"}:
+            continue  # likewise
         up = "../" * (page.count("/") - 1)
         assert f"]({up}README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page
 

@@ -413,7 +413,7 @@ def test_the_operators_own_token_works_without_the_issuer_and_is_loud(
     at: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     at.issuer.answers["/.well-known/openid-configuration"] = lambda handler: handler.send_error(503)
-    at.served.hub.tokens._told = -1000.0
+    at.served.hub.tokens._quiet_until = 0.0
     at.served.hub.tokens._forget()
     with caplog.at_level(logging.WARNING, "hashhub.access"), at.operator as operator:
         for _ in range(3):
