@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from hashhub.cli import main
-from hashhub.cli.session import Session, command, login_file, options
+from hashhub.cli.session import Session, command, login_file
 from hashhub.cli.terminal import clean, minute, note
 from hashhub.errors import Reason, Unauthenticated
 from hashhub.local_files import make_directory, written
@@ -20,11 +20,9 @@ _SCOPE: Final = "openid profile email"
 
 
 @command(main, "login")
-@options(
-    click.option("--issuer", envvar="HASHHUB_ISSUER", required=True, metavar="URL", help="Or HASHHUB_ISSUER."),
-    click.option("--client-id", envvar="HASHHUB_CLIENT_ID", required=True, metavar="ID", help="Or HASHHUB_CLIENT_ID."),
-    click.option("--scope", default=_SCOPE, show_default=True, metavar="TEXT", help="What to ask the issuer for."),
-)
+@click.option("--issuer", envvar="HASHHUB_ISSUER", required=True, metavar="URL", help="Or HASHHUB_ISSUER.")
+@click.option("--client-id", envvar="HASHHUB_CLIENT_ID", required=True, metavar="ID", help="Or HASHHUB_CLIENT_ID.")
+@click.option("--scope", default=_SCOPE, show_default=True, metavar="TEXT", help="What to ask the issuer for.")
 def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
     """Log in as a person, with a browser on any machine. Commands that are given no other token use the session."""
     from hashhub.openid import ask, discover
