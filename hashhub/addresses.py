@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from contextlib import suppress
+from typing import Final
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+
+WEB_URL: Final = re.compile(  # https, or http on this machine
+    r"""(https://([\w.-]+|\[[\da-fA-F:]+\])|http://(localhost|127\.0\.0\.1|\[::1\]))(:[1-9]\d{0,4})?(/[!"$-~]*)?""",
+    re.ASCII,
+)
 
 
 def parse_address(field: str, address: str, *, usual_port: int = 8470) -> tuple[str, int]:

@@ -15,12 +15,14 @@ from urllib.parse import quote
 
 import msgspec
 
+from hashhub.addresses import WEB_URL
 from hashhub.conversion import converted, refuse, refuse_misspelt, too_small
 from hashhub.errors import InvalidArgument, Violation
 
 _PREFIX: Final = "HASHHUB_"
 _HOOK_PREFIX: Final = "HASHHUB_HOOK_"  # an upload hook's own: hashhub.hook.settings
 
+_WEEK_HOURS: Final = 168
 # What hashing one file may take, at a hub and at an upload hook alike: who hashed it must not decide the answer.
 MEDIA_SECONDS: Final = 20.0
 MEDIA_MEMORY_BYTES: Final = 4 * 1024 * 1024 * 1024
@@ -73,6 +75,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether what is grave takes two persons, of whom the second makes the same call as the first did: policies,
     schemes, grades of reliability, erasure, withdrawing many, and letting a hash set go in bulk.
     """
+
+    oidc_issuer: str = ""
+    """URL of the OpenID Connect issuer that people log in by: https, or http on this machine. Empty: nobody does. It
+    needs `oidc_audience`.
+    """
+
+    oidc_audience: str = ""
+    """The client id that ID tokens must be for: one of this hub's own."""
+
+    oidc_claim: str = "groups"
+    """The claim of an ID token whose values tokens have among their identities, as OIDC:VALUE."""
+
+    session_hours: float = 8.0
+    """Hours for which a person's session works."""
 
     workers: int = 1
     """Processes that share the ports."""
@@ -269,6 +285,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             wrong.append(Violation("listen_certificates", needed, "REQUIRED"))
         if self.tls_client_revoked and not self.tls_client_ca:
             wrong.append(Violation("tls_client_revoked", "needs tls_client_ca, whose lists they are", "REQUIRED"))
+        is_whole = self.oidc_audience and self.oidc_claim and self.session_hours <= _WEEK_HOURS
+        if self.oidc_issuer and not (is_whole and WEB_URL.fullmatch(self.oidc_issuer)):
+            needed = "must be https, or http on this machine; needs oidc_audience, oidc_claim, session_hours in a week"
+            wrong.append(Violation("oidc_issuer", needed, "URL"))
         if self.database_password_file and not self.database:
             wrong.append(Violation("database_password_file", "needs database, a PostgreSQL URL", "REQUIRED"))
         refuse(wrong)

@@ -79,8 +79,8 @@ _token_options: Final = options(
         multiple=True,
         callback=lambda _, __, given: given or None,
         metavar="NAME",
-        help="A name in client certificates that proves it: URI:spiffe://example.org/hub, DNS:hub.example.org; "
-        "repeatable. A new one gets no secret then.",
+        help="What proves it: a name in client certificates, URI:spiffe://example.org/hub, DNS:hub.example.org; or a "
+        "value of people's claim, OIDC:analysts; repeatable. A new one gets no secret then.",
     ),
     click.option(
         "--from",
@@ -317,7 +317,7 @@ def _token_named(hub: Client, name: str) -> Principal:
     raise NotFound(f"there is no token named {name[:63]!r}; see `hashhub token list`", kind="Token", name=name)
 
 
-_OF_A_CALL: Final = frozenset({"by_old_secret", "certificate", "by_session", "second_person"})
+_OF_A_CALL: Final = frozenset({"by_old_secret", "identity", "certificate", "by_session", "second_person"})
 
 
 def _show_tokens(session: Session, tokens: list[Principal]) -> None:
@@ -351,7 +351,7 @@ def show_secret(session: Session, name: str, out: str | None, make: Callable[[Cl
     if session.print_if_json({"name": name, **({} if out else {"secret": secret})}):
         return
     if not secret:
-        note(f"created {clean(name)}; its certificate is its proof, and it has no secret")
+        note(f"created {clean(name)}; its identities are its proof, and it has no secret")
     elif out:
         note(f"wrote the secret of {clean(name)} to {clean(out)}")
     else:

@@ -1,7 +1,7 @@
 """Common parts of all commands: the hub's address, the token, output, errors and exit codes.
 
     --server  HASHHUB_SERVER      127.0.0.1:8470
-    --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      for a hub on this machine also DATA/operator.token, if readable
+    --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      or of `hashhub login`; for a hub here then DATA/operator.token
     exit code 0 done, 1 refused (or matched, where asked), 2 usage, 3 unavailable
     an error with --json   {"error": {"reason", "message", "hint"}} on stdout, besides the lines on stderr
 
@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Concatenate, Final, TypeVar
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -48,7 +49,7 @@ _HINTS: Final = {
         "give --token-file FILE or set HASHHUB_TOKEN_FILE; `hashhub serve` wrote one to DATA/operator.token"
     ),
     Reason.TOKEN_UNKNOWN: "the token was deleted, or belongs to another hub; see `hashhub token list`",
-    Reason.TOKEN_EXPIRED: "operators extend it with `hashhub token update NAME --expires 90d`",
+    Reason.TOKEN_EXPIRED: "operators extend it by `hashhub token update NAME --expires 90d`; people log in again",
     Reason.SECRET_REPLACED: "whoever rotated the token has the new secret; if nobody did, tell the operator at once",
     Reason.LIST_SHRANK: "compare the list with the last one; if it is right, run again with --allow-shrinking",
     Reason.SELECTION_GREW: "run it with --dry-run again, and give the number that it says with --expect",
@@ -109,8 +110,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         """Say that a resource was deleted."""
         self.answer({**(fields or {"name": name}), "deleted": True}, f"deleted {clean(name)}")
 
-    def connect(self, *, timeout: float = 30.0) -> Client:
-        """Return a client for the hub. Raises InvalidArgument when a file that was named cannot be read."""
+    def connect(self, *, token: str = "", **options: float) -> Client:
+        """Return a client for the hub. `token`: instead of what is given or found; `options`: of Client. Raises
+        InvalidArgument when a file that was named cannot be read.
+        """
         from hashhub.client import Client, is_loopback
 
         ca, chain, key = (_read(o, f) for o, f in zip(_PEM, (self.ca_file, self.certificate, self.key), strict=True))
@@ -119,8 +122,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         own = None if chain is None or key is None else (chain, key)
         host = self.server.rpartition(":")[0].strip("[]") or self.server
         is_local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
-        token = "" if own else self._token(local=is_local)
-        return Client(self.server, token, tls=self.tls, ca_certificates=ca, certificate=own, timeout=timeout)
+        token = token or ("" if own else self._token(local=is_local))
+        return Client(self.server, token, tls=self.tls, ca_certificates=ca, certificate=own, **options)
 
     def _token(self, *, local: bool) -> str:
         if self.token_file:
@@ -133,16 +136,17 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
                 ) from e
         if token := os.environ.get("HASHHUB_TOKEN", "").strip():
             return token
-        if local:
-            try:
-                return (
-                    (Path(os.environ.get("HASHHUB_DATA") or Config().data) / "operator.token")
-                    .read_text("utf-8")
-                    .strip()
-                )
-            except (OSError, ValueError):
-                pass  # another user's hub, or none: the hub will say that a token is missing
+        operators = Path(os.environ.get("HASHHUB_DATA") or Config().data) / "operator.token"
+        for file in (login_file(self.server), *([operators] if local else [])):
+            with contextlib.suppress(OSError, ValueError):  # another user's, or none: the hub says that one is missing
+                return file.read_text("utf-8").strip()
         return ""
+
+
+def login_file(server: str) -> Path:
+    """Return where the session is kept that a person got for a hub."""
+    directory = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    return directory / "hashhub" / f"session-{quote(server, safe='')}"
 
 
 _PEM: Final = ("ca-file", "certificate", "key")
@@ -443,8 +447,8 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
             metavar="FILE",
             envvar="HASHHUB_TOKEN_FILE",
             hidden=local,
-            help="File with the bearer token (HASHHUB_TOKEN_FILE). Otherwise the token in HASHHUB_TOKEN; for a hub on "
-            "this machine, then DATA/operator.token.",
+            help="File with the bearer token (HASHHUB_TOKEN_FILE). Otherwise the token in HASHHUB_TOKEN, or what "
+            "`hashhub login` got; for a hub on this machine, then DATA/operator.token.",
         ),
         click.Option(
             ["--tls/--no-tls"],

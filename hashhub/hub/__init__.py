@@ -23,7 +23,6 @@ from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.approvals import Approvals
 from hashhub.hub.backup import last_backup
-from hashhub.hub.certificates import RevocationLists
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries, Reviews
@@ -36,7 +35,9 @@ from hashhub.hub.housekeeping import Housekeeping, RetentionJob, Retentions
 from hashhub.hub.live import Live
 from hashhub.hub.match import DisclosureCounter, Match
 from hashhub.hub.outbound import Outbound
+from hashhub.hub.people import IdentityProvider
 from hashhub.hub.policies import Policies
+from hashhub.hub.proofs import RevocationLists
 from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.resources import Contributors, Groups, HashSets
@@ -96,7 +97,9 @@ class Hub:
         self.condition = Condition(store, self.readiness)
         self.tally = Tally()
         revoked = RevocationLists(config.tls_client_revoked, config.tls_client_ca) if config.tls_client_ca else None
-        self.tokens = Tokens(store, revoked)
+        self.people = IdentityProvider(config) if config.oidc_issuer else None
+        self._of_people = [self.people.thread] if self.people is not None else []
+        self.tokens = Tokens(store, revoked, self.people)
         self.approvals = Approvals(store, demanded=config.second_person)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
@@ -193,7 +196,7 @@ class Hub:
     def start(self, *, wait: bool = True) -> None:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is."""
         self.follower.start(wait=wait)
-        for thread in (*self._upkeep, self.operations.thread, self.contribute.tidying):
+        for thread in (*self._upkeep, *self._of_people, self.operations.thread, self.contribute.tidying):
             thread.start()
 
     @property
@@ -208,6 +211,7 @@ class Hub:
             self.follower.noting,
             *self.matcher.threads,
             *self.tokens.threads,
+            *self._of_people,
             self.condition.thread,
             self.learned.thread,
             self.operations.thread,
@@ -289,6 +293,8 @@ class Hub:
         self.operations.close()
         self.contribute.tidying.close()
         self.sender.close()
+        for thread in self._of_people:
+            thread.tell_to_stop()  # what it waits for is somebody else's, and nothing is lost
         for thread in (*self._upkeep, self.condition.thread):
             thread.close()
         self.follower.close()

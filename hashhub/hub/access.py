@@ -42,7 +42,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.hub.certificates import SESSION_PREFIX, SessionIssuer, check_identity, read_certificate
+from hashhub.hub.proofs import SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, check_identity, read_certificate
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hashhub.hashes import Hash
-    from hashhub.hub.certificates import RevocationLists
+    from hashhub.hub.people import IdentityProvider
+    from hashhub.hub.proofs import RevocationLists
     from hashhub.model import CertificateId, Entry, Group
     from hashhub.store import Registry, Store
     from hashhub.store.entries import EntryTable
@@ -77,6 +78,7 @@ _TOKEN_NAME: Final = re.compile("[a-z0-9-]{1,63}")
 _DIGEST_BYTES: Final = 32
 _SECRET_BYTES: Final = 32  # 256 bits: out of reach of guessing, so a plain SHA-256 at rest is enough
 _SECRET_PREFIX: Final = "hh_"  # noqa: S105 - no secret; lets secret scanners recognise a leaked token
+_QUIET_SECONDS: Final = 60.0  # between two lines about the operator's token
 _GRACE: Final = timedelta(days=1)
 _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
@@ -367,6 +369,15 @@ def check_address(principal: Principal, peer: str) -> None:
         )
 
 
+def check_proof(principal: Principal, method: str) -> None:
+    """Raise Unauthenticated for an ID token that is sent with another call than the one that begins a session."""
+    if principal.identity.startswith("OIDC:") and not principal.by_session and method != "AdminService/BeginSession":
+        raise Unauthenticated(
+            "an ID token begins a session (`hashhub login`), and is sent with no other call; send the session's secret",
+            reason=Reason.ID_TOKEN_INVALID,
+        )
+
+
 def caller(principal: Principal) -> str:
     """Return whose traffic the principal's queries are, where the circuit breaker counts."""
     return principal.contributor or principal.name
@@ -427,18 +438,23 @@ def _line(store: Store, token: str) -> dict[str, bool]:
 
 
 class Tokens:
-    """Tokens, and what proves that a caller is one: a secret, of which only the SHA-256 is kept; a certificate that
-    names one of its identities; or a session that was got with one.
+    """Tokens, and what proves that a caller is one: a secret, of which only the SHA-256 is kept; a certificate or an ID
+    token that names one of its identities; or a session that was got with one of these.
     """
 
     def __init__(
-        self, store: Store, revoked: RevocationLists | None = None, *, use_seconds: float = _USE_SECONDS
+        self,
+        store: Store,
+        revoked: RevocationLists | None = None,
+        people: IdentityProvider | None = None,
+        use_seconds: float = _USE_SECONDS,
     ) -> None:
-        """`revoked`: None where no certificates are taken. `use_seconds`: how often the last use of tokens is written,
-        in the background.
+        """`revoked`: None where no certificates are taken; `people`: likewise, ID tokens. `use_seconds`: how often the
+        last use of tokens is written, in the background.
         """
         self._store = store
-        self._revoked = revoked
+        self._revoked, self._people = revoked, people
+        self._quiet_until = 0.0
         self._sessions = SessionIssuer(hmac.digest(store.secret, b"hashhub session", "sha256"))
         # By the SHA-256 of a secret, or by what else was sent, which is no such number.
         self._cache: dict[bytes | str, tuple[float, Principal]] = {}
@@ -566,8 +582,8 @@ class Tokens:
         stop. Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument;
         Unauthenticated for a caller with an old secret, which would outlive its grace.
         """
-        if name != principal.name or principal.certificate is not None:
-            # Nor does a certificate, which may be stolen, get a secret that would outlive it.
+        if name != principal.name or principal.identity:
+            # Nor does a certificate, which may be stolen, or a person get a secret that would outlive it.
             allow(principal, Role.OPERATOR)
         if principal.by_old_secret:
             raise Unauthenticated(
@@ -601,16 +617,18 @@ class Tokens:
         self._forget()
 
     def begin_session(self, principal: Principal) -> tuple[str, datetime]:
-        """Return a secret that a caller with a certificate may send over HTTP instead, and until when it works. Raises
-        FailedPrecondition for one who has none: a session, which may have been stolen, begins no other one.
+        """Return a secret that a caller may send instead of a certificate or an ID token, and until when it works.
+        Raises FailedPrecondition for one who has neither: a session, which may have been stolen, begins no other one.
         """
-        if principal.certificate is None or principal.by_session:
+        if not principal.identity or principal.by_session:
             raise FailedPrecondition(
                 "a session is for whoever calls with a client certificate, at the address that takes them "
-                "(listen_certificates); a token's secret works over HTTP as it is",
+                "(listen_certificates), or with a person's ID token; a token's secret works as it is",
                 reason=Reason.CERTIFICATE_MISSING,
             )
-        return self._sessions.begin(principal.name, principal.certificate)
+        people = self._people if principal.certificate is None else None
+        seconds, issuer = (people.session_seconds, people.issuer) if people is not None else (SESSION_SECONDS, "")
+        return self._sessions.begin(principal, seconds, issuer)
 
     def recall(self, secret: str, certificate: bytes = b"") -> Principal | None:
         """Return who holds the secret, or without one the certificate, if that was looked up less than a second ago. A
@@ -680,7 +698,8 @@ class Tokens:
 
     def _working(self, sent: bytes | str) -> Principal:
         if isinstance(sent, str):
-            token, until = self._token_of_session(sent), None
+            is_session = sent.startswith(SESSION_PREFIX)
+            token, until = self._token_of_session(sent) if is_session else self._token_of_person(sent), None
         elif len(sent) != _DIGEST_BYTES:
             token, until = self._token_of_certificate(sent), None
         elif (secret := self._store.tokens.find_secret(sent)) is not None:
@@ -696,6 +715,10 @@ class Tokens:
             text = f"belongs to contributor {token.contributor}, which was retired; use another one's token"
             reason = Reason.TOKEN_RETIRED
         else:
+            is_of_the_machine = token.role is Role.OPERATOR and not token.creator and not token.identity
+            if is_of_the_machine and self._people is not None and time.monotonic() >= self._quiet_until:
+                self._quiet_until = time.monotonic() + _QUIET_SECONDS
+                _log.warning("token %s is used, which no person has to log in for: is the issuer away?", token.name)
             return token if until is None else msgspec.structs.replace(token, by_old_secret=True)
         # Whoever sends this holds its secret.
         raise Unauthenticated(f"token {token.name} {text}", reason=reason, metadata={"token": token.name})
@@ -703,23 +726,39 @@ class Tokens:
     def _token_of_certificate(self, pem: bytes) -> Principal:
         proof, identities = read_certificate(pem)
         self._check_revoked(proof)
+        token = self._token_with(identities, "the certificate", Reason.CERTIFICATE_UNKNOWN)
+        return msgspec.structs.replace(token, certificate=proof)
+
+    def _token_of_person(self, id_token: str) -> Principal:
+        if self._people is None:
+            raise _unknown()
+        identities, person = self._people.read(id_token)
+        token = self._token_with(identities, "the ID token", Reason.PERSON_UNKNOWN)
+        return msgspec.structs.replace(token, person=person)
+
+    def _token_with(self, identities: Sequence[str], proof: str, reason: Reason) -> Principal:
+        """Return the one token that has some of the identities."""
         found = self._store.tokens.find_identities(identities)
         if len({token.name for _, token in found}) != 1:
             raise Unauthenticated(
-                f"the certificate proves {'several tokens' if found else 'no token'} ({', '.join(identities)[:200]}); "
-                "the operator gives a name in it to one by `hashhub token update NAME --identity URI:…`",
-                reason=Reason.CERTIFICATE_UNKNOWN,
+                f"{proof} proves {'several tokens' if found else 'no token'} ({', '.join(identities)[:200]}); "
+                "the operator gives a name in it to one by `hashhub token update NAME --identity …`",
+                reason=reason,
             )
         identity, token = found[0]
-        return msgspec.structs.replace(token, certificate=msgspec.structs.replace(proof, identity=identity))
+        return msgspec.structs.replace(token, identity=identity)
 
     def _token_of_session(self, secret: str) -> Principal:
         session = self._sessions.read(secret)
-        self._check_revoked(session.certificate)
-        token = self._store.tokens.find_token(session.token)
-        if token is None or session.certificate.identity not in token.identities:
+        if session.certificate is not None:
+            self._check_revoked(session.certificate)
+        elif self._people is None or session.issuer != self._people.issuer:
             raise _unknown()
-        return msgspec.structs.replace(token, certificate=session.certificate, by_session=True)
+        token = self._store.tokens.find_token(session.token)
+        if token is None or session.identity not in token.identities:
+            raise _unknown()
+        proof = {"identity": session.identity, "certificate": session.certificate, "by_session": True}
+        return msgspec.structs.replace(token, person=session.person or token.person, **proof)
 
     def _check_revoked(self, certificate: CertificateId) -> None:
         if self._revoked is None:
@@ -753,9 +792,9 @@ def _digest(secret: str) -> bytes:
 
 
 def _key_of(secret: str, certificate: bytes) -> bytes | str:
-    """Return by what a caller is looked up: a session's secret itself, of another one the SHA-256; a certificate."""
+    """Return by what a caller is looked up: a session or an ID token itself, of a secret the SHA-256; a certificate."""
     if secret:
-        return secret if secret.startswith(SESSION_PREFIX) else _digest(secret)
+        return secret if secret.startswith(SESSION_PREFIX) or "." in secret else _digest(secret)
     return certificate
 
 

@@ -361,14 +361,13 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 
 class CertificateId(msgspec.Struct, frozen=True, array_like=True):
     """A certificate: SHA-256 of it (RFC 8705's x5t#S256), its issuer in DER, its serial number in hexadecimal (it
-    may have 20 bytes), when it ends in seconds since 1970, and by which of a token's identities it proves that.
+    may have 20 bytes), and when it ends in seconds since 1970.
     """
 
     thumbprint: bytes
     issuer: bytes
     serial: str
     end: int
-    identity: str = ""
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -378,11 +377,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some
     terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
     as the settings say. `identities`: what proves besides a secret that it calls, names in a certificate as
-    `URI:spiffe://example.org/hub` or `DNS:hub.example.org`. `addresses`: networks that it may call from, empty: all.
-    `person`: who holds it, empty: a machine. `creator`: which token made it. `last_use_time` is true to a minute.
-    `by_old_secret`: it was let in by a secret that another one has taken the place of; `certificate`: by this one, or,
-    `by_session`, by a session that was got with it. `second_person`: who agreed to what is done. These four are neither
-    kept nor sent.
+    `URI:spiffe://example.org/hub` or `DNS:hub.example.org`, values of people's claim as `OIDC:analysts`. `addresses`:
+    networks that it may call from, empty: all. `person`: who holds it, empty: a machine. `creator`: which token made
+    it. `last_use_time` is true to a minute.
+    `by_old_secret`: it was let in by a secret that another one has taken the place of; `identity`: by this one of its
+    identities, in this `certificate` or in a person's ID token; `by_session`: by a session that was got so.
+    `second_person`: who agreed to what is done. These five are neither kept nor sent.
     """
 
     name: str
@@ -402,6 +402,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     expire_time: datetime | None = None
     last_use_time: datetime | None = None
     by_old_secret: bool = False
+    identity: str = ""
     certificate: CertificateId | None = None
     by_session: bool = False
     second_person: str = ""

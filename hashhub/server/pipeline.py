@@ -337,6 +337,7 @@ class Pipeline:
         # Noted before the role is looked at, so that a refusal says whose token it was.
         envelope = observed.envelope
         principal = observed.principal = await self._principal(envelope)
+        access.check_proof(principal, observed.name)
         access.allow(principal, *roles)
         if principal.addresses:
             access.check_address(principal, envelope.peer())
@@ -413,7 +414,7 @@ class _CallRecord:
         envelope: Envelope,
         reads: bool,  # noqa: FBT001 - made in one place
     ) -> None:
-        self._metrics, self._failed, self._name, self._reads = metrics, failed, name, reads
+        self._metrics, self._failed, self.name, self._reads = metrics, failed, name, reads
         self._started = perf_counter()
         self.envelope = envelope
         self.principal: Principal | None = None
@@ -432,7 +433,7 @@ class _CallRecord:
             shown = Unavailable("the caller cancelled the call or went away", reason=Reason.CALLER_GONE)
         elif isinstance(error, Exception):
             request_id = secrets.token_hex(8)
-            _log.error("unexpected error method=%s request=%s", self._name, request_id, exc_info=error)
+            _log.error("unexpected error method=%s request=%s", self.name, request_id, exc_info=error)
             # The text of an unknown error may hold anything: paths, SQL, digests. It stays in the log.
             shown = HashHubError(
                 "internal error; ask the operator to look for this request id in the server's log",
@@ -440,7 +441,7 @@ class _CallRecord:
             )
         seconds = perf_counter() - self._started
         code = _OK if shown is None else str(shown.code)
-        self._metrics.observe(self._name, code, seconds, "" if shown is None else str(shown.reason))
+        self._metrics.observe(self.name, code, seconds, "" if shown is None else str(shown.reason))
         self._failed.write_rest()
         # A token that has ended is not let in; its refusal names it.
         token = self.principal.name if self.principal else shown.metadata.get("token", "-") if shown else "-"
@@ -451,7 +452,7 @@ class _CallRecord:
             _log.log(
                 level,
                 "call method=%s code=%s reason=%s ms=%.2f token=%s peer=%s request=%s",
-                self._name,
+                self.name,
                 code,
                 "-" if shown is None else shown.reason,
                 seconds * 1e3,

@@ -163,7 +163,7 @@ secret: Final = _table(
     sa.Column("expire_time", sa.BigInteger),  # of this secret, once another one has taken its place
 )
 
-# Of a token: names in certificates that prove it, as `URI:…` and `DNS:…`.
+# Of a token: names in certificates that prove it, as `URI:…` and `DNS:…`, and values of a claim, as `OIDC:…`.
 identity: Final = _table(
     "identity",
     sa.Column("name", sa.Text, primary_key=True),

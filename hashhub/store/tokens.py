@@ -64,11 +64,9 @@ class TokenTable:
 
     def find_identities(self, names: Sequence[str]) -> list[tuple[str, Principal]]:
         """Return which of these identities tokens have, and whose they are."""
-        sql = (
-            "SELECT t.content, t.last_use_time, i.name FROM identity i JOIN token t ON t.name = i.token "
-            "WHERE i.name = ?"
-        )
-        return [(row[2], _token(row[:2])) for name in names for row in self._db.fetch(sql, (name,))]
+        sql = "SELECT content, last_use_time, i.name FROM identity i JOIN token t ON t.name = i.token WHERE i.name IN "
+        sql += f"({', '.join('?' * len(names))})"
+        return [(row[2], _token(row[:2])) for row in self._db.fetch(sql, tuple(names))] if names else []
 
     def secret_of(self, name: str) -> tuple[bytes, datetime | None]:
         """Return the digest of a token's present secret (empty: none), and until when the one before opens it."""
@@ -193,5 +191,5 @@ def _put_identities(c: Connection, token: Principal) -> None:
 
 
 def _content(token: Principal) -> bytes:
-    of_a_call = {"by_old_secret": False, "certificate": None, "by_session": False, "second_person": ""}
+    of_a_call = {"by_old_secret": False, "identity": "", "certificate": None, "by_session": False, "second_person": ""}
     return to_json(msgspec.structs.replace(token, last_use_time=None, **of_a_call))

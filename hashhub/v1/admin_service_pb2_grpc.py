@@ -120,8 +120,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BeginSession(self, request, context):
-        """Begins a session: a secret of short life that whoever calls with a client certificate may send over HTTP, where no
-        certificate arrives. It ends with the certificate. Roles: operator, auditor, contributor, consumer.
+        """Begins a session: a secret of short life, for whoever calls with a client certificate, to send over HTTP, or with a
+        person's ID token as bearer, to send with all other calls. It ends with the certificate, or with the person's token.
+        Roles: operator, auditor, contributor, consumer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

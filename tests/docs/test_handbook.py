@@ -27,6 +27,7 @@ import pytest
 
 from hashhub.testing.hub_process import running_hub
 from tests.conftest import postgresql_programs
+from tests.server.issuer import issuing
 
 if TYPE_CHECKING:
     from tests.conftest import PostgreSQL
@@ -36,6 +37,7 @@ HANDBOOK = (
     "operate/install",
     "operate/README",
     "operate/certificates",
+    "operate/people",
     "contribute/README",
     "match/README",
     "match/live",
@@ -91,6 +93,7 @@ NOT_RUN = {
         "docker build -f docker/Dockerfile -t hashhub .",
     ): "needs Docker; the files are checked elsewhere",
     ("operate/certificates", "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so",
+    ("operate/people", "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so",
     ("operate/README", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
     ("operate/README", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
     (
@@ -310,6 +313,19 @@ def test_certificates_from_zero_are_as_written(tmp_path: Path) -> None:
     assert reader.ran == 8
 
 
+@pytest.mark.usefixtures("warm")
+@pytest.mark.timeout(280)
+def test_people_log_in_as_written(tmp_path: Path) -> None:
+    with issuing() as issuer:
+        places = {"8470": str(free_port()), "8471": str(free_port()), "https://id.example.org": issuer.url}
+        reader = Reader("operate/people", tmp_path, places, XDG_CONFIG_HOME=str(tmp_path / "config"))
+        reader.follow(blocks("operate/people")[:1])
+        issuer.device.append({"id_token": issuer.token(groups=["hotline-nl"])})
+        with started(reader, tmp_path / "hub.toml"):
+            reader.follow(blocks("operate/people")[1:])
+    assert reader.ran == 3
+
+
 def test_every_extra_is_explained() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     page = (ROOT / "docs/operate/install.md").read_text("utf-8")
@@ -408,6 +424,8 @@ def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
     for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "reconcile/three-nations"}} | ELSEWHERE):
         if page in {"README.md", "docs/hook/README.md", "docs/operate/install.md", "docs/operate/README.md"}:
             continue  # these start a hub themselves
+        if page in {"docs/operate/certificates.md", "docs/operate/people.md"}:
+            continue  # likewise
         up = "../" * (page.count("/") - 1)
         assert f"]({up}README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page
 

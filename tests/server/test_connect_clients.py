@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +22,7 @@ from google.rpc import error_details_pb2
 
 from hashhub import v1
 from hashhub.server.servicers import FILES
+from tests.node import node_script
 from tests.server.test_bridge import QUERY
 
 if TYPE_CHECKING:
@@ -105,25 +103,8 @@ def test_python_packs_large_messages_both_ways(served: Served, client: ConnectCl
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[list[str]]:
-    """The command that runs the script; its packages are installed outside the tree, once for each lock file."""
-    runtime, npm = shutil.which("node"), shutil.which("npm")
-    if runtime is None or npm is None:
-        pytest.skip("there is no Node.js on this machine")
-    lock = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hashhub-tests"
-    installed = cache / f"connect-node-{lock}"
-    if not installed.exists():
-        making = cache / f"{installed.name}-{os.getpid()}"
-        making.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, making)
-        subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=making, check=True, timeout=240)
-        with contextlib.suppress(OSError):  # another process was first
-            making.rename(installed)
-    script = installed / f"client-{os.getpid()}.js"  # beside its packages, where Node.js looks for them
-    shutil.copy(HERE / "client.js", script)
-    yield [runtime, str(script)]
-    script.unlink()
+    with node_script(HERE / "client.js") as command:
+        yield command
 
 
 def name_fields(message: DescriptorProto) -> None:

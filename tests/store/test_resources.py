@@ -235,6 +235,20 @@ def test_tokens(store: Store) -> None:
         store.tokens.rotate_token("desk", b"7" * 32, until)
 
 
+def test_whose_identities_are_is_found_by_any_of_them(store: Store) -> None:
+    store.resources.create_contributor(contributor("alpha"))
+    for name, identities in (("one", ("OIDC:one", "DNS:one")), ("two", ("OIDC:two's ?%s",))):
+        store.tokens.put_token(
+            b"", Principal(name=name, role=Role.CONSUMER, contributor="alpha", identities=identities)
+        )
+    found = store.tokens.find_identities(["OIDC:none", "OIDC:two's ?%s", "DNS:one", *map(str, range(2000))])
+    assert sorted((identity, token.name) for identity, token in found) == [
+        ("DNS:one", "one"),
+        ("OIDC:two's ?%s", "two"),
+    ]
+    assert store.tokens.find_identities([]) == []
+
+
 def test_the_last_use_only_moves_forward(store: Store) -> None:
     store.resources.create_contributor(contributor("alpha"))
     store.tokens.put_token(b"1" * 32, Principal(name="app", role=Role.CONSUMER, contributor="alpha"))

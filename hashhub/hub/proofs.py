@@ -1,9 +1,9 @@
-"""Client certificates: what they name, which of them are revoked, and the sessions that are got with one.
+"""What proves besides a token's secret who calls: client certificates, which of them are revoked, and sessions.
 
 A listener has verified a certificate's chain and dates before it comes here. HTTP's listener sees none: its callers
-send a session's secret, which a call over gRPC gives to whoever holds a certificate. A session is kept nowhere: its
-secret says whose it is, until when, and which certificate it was got with (RFC 8705's thumbprint), under a key of the
-hub's.
+send a session's secret, which a call over gRPC gives to whoever holds a certificate; a person gets one for an ID token.
+A session is kept nowhere: its secret says whose it is, until when, and which certificate it was got with (RFC 8705's
+thumbprint), or as which person, under a key of the hub's.
 """
 
 from __future__ import annotations
@@ -27,19 +27,25 @@ from hashhub.model import CertificateId, now
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hashhub.model import Principal
+
 _log = logging.getLogger("hashhub.access")
 
 SESSION_SECONDS: Final = 900
 SESSION_PREFIX: Final = "hhs_"
 _MAC_BYTES: Final = 32
-_IDENTITY: Final = re.compile(r"(URI:[a-z][a-z0-9+.-]*:[!-~]{1,2000}|DNS:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)")
+_NEVER: Final = 1 << 62
+_IDENTITY: Final = re.compile(
+    r"URI:[a-z][a-z0-9+.-]*:[!-~]{1,2000}|DNS:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|OIDC:\S(.{0,500}\S)?"
+)
 _LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
 def check_identity(field: str, identity: str) -> None:
-    """Raise InvalidArgument unless this is a name in a certificate, written so that one thing is one text."""
-    if not _IDENTITY.fullmatch(identity):
-        expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no pattern"
+    """Raise InvalidArgument unless it is a name in a certificate or a claim's value, so that one thing is one text."""
+    if not _IDENTITY.fullmatch(identity) or not identity.isprintable():
+        expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no pattern, or "
+        expected += "OIDC:… with a value of people's claim (oidc_claim)"
         raise InvalidArgument.field(field, f"{expected}; got {identity[:80]!r}", "PATTERN")
 
 
@@ -142,11 +148,16 @@ def _verified(
 
 
 class SessionClaims(NamedTuple):
-    """What a session's secret says: for which token, until when, and with which certificate it was got."""
+    """What a session's secret says: for which token, until when, by which of its identities it was got, and with which
+    certificate, or as which person of which issuer.
+    """
 
     token: str
     end: int  # seconds since 1970
-    certificate: CertificateId
+    identity: str
+    certificate: CertificateId | None
+    person: str
+    issuer: str
 
 
 class SessionIssuer:
@@ -156,10 +167,11 @@ class SessionIssuer:
         """`key`: only the hub's processes have it."""
         self._key = key
 
-    def begin(self, token: str, certificate: CertificateId) -> tuple[str, datetime]:
-        """Return a secret that stands for the token for SESSION_SECONDS, and until when."""
-        end = min(int(now().timestamp()) + SESSION_SECONDS, certificate.end)
-        said = _encode(SessionClaims(token, end, certificate))
+    def begin(self, caller: Principal, seconds: float, issuer: str) -> tuple[str, datetime]:
+        """Return a secret that stands for the caller for so long, and until when. `issuer`: of a person."""
+        certificate, person = caller.certificate, caller.person if issuer else ""
+        end = min(int(now().timestamp() + seconds), certificate.end if certificate is not None else _NEVER)
+        said = _encode(SessionClaims(caller.name, end, caller.identity, certificate, person, issuer))
         secret = base64.urlsafe_b64encode(hmac.digest(self._key, said, "sha256") + said).decode().rstrip("=")
         return SESSION_PREFIX + secret, datetime.fromtimestamp(end, UTC)
 

@@ -1,0 +1,56 @@
+"""`hashhub login` and `logout`: a person's session."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import click
+
+from hashhub.cli import main
+from hashhub.cli.session import Session, command, login_file
+from hashhub.cli.terminal import clean, minute, note
+from hashhub.errors import Reason, Unauthenticated
+from hashhub.local_files import make_directory, written
+
+_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_PAUSE: Final = 5.0  # seconds, unless the issuer says another; and how much longer where it asks to be asked less often
+_RETRY_SECONDS: Final = 40.0  # in which a hub has read a key that its issuer has just begun to sign with
+_SCOPE: Final = "openid profile email"
+
+
+@command(main, "login")
+@click.option("--issuer", envvar="HASHHUB_ISSUER", required=True, metavar="URL", help="Or HASHHUB_ISSUER.")
+@click.option("--client-id", envvar="HASHHUB_CLIENT_ID", required=True, metavar="ID", help="Or HASHHUB_CLIENT_ID.")
+@click.option("--scope", default=_SCOPE, show_default=True, metavar="TEXT", help="What to ask the issuer for.")
+def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
+    """Log in as a person, with a browser on any machine. Commands that are given no other token use the session."""
+    from hashhub.openid import ask, discover
+
+    device, tokens = discover(issuer, "device_authorization_endpoint", "token_endpoint")
+    answer = ask(device, {"client_id": client_id, "scope": scope})
+    form = {"grant_type": _GRANT, "client_id": client_id, "device_code": str(answer.get("device_code"))}
+    pause, url = answer.get("interval", _PAUSE), answer.get("verification_uri_complete", answer.get("verification_uri"))
+    if url:
+        note(f"open {clean(str(url))} and enter {clean(str(answer.get('user_code')))}")
+        answer = {"error": "authorization_pending"}
+    while (error := answer.get("error")) in {"authorization_pending", "slow_down"}:
+        pause += _PAUSE if error == "slow_down" else 0
+        time.sleep(pause)
+        answer = ask(tokens, form)
+    if "id_token" not in answer:
+        why = answer.get("error_description", error or "it gave no ID token")
+        raise Unauthenticated(f"the identity provider refused: {str(why)[:200]}", reason=Reason.LOGIN_REFUSED)
+    with session.connect(token=str(answer["id_token"]), retry_seconds=_RETRY_SECONDS) as hub:
+        secret, until = hub.begin_session()
+    make_directory(login_file(session.server).parent)
+    with written(login_file(session.server), replace=True) as file:
+        file.write(secret.encode("ascii"))
+    session.answer({"server": session.server, "expire_time": until}, f"logged in until {minute(until)}")
+
+
+@command(main, "logout")
+def logout(session: Session) -> None:
+    """Forget the session for this hub. Where somebody has copied it, it works until its end."""
+    login_file(session.server).unlink(missing_ok=True)
+    session.show_deleted(session.server)

@@ -1,0 +1,114 @@
+"""People who prove who they are by an ID token of OpenID Connect. No call waits for the issuer: its keys are read in
+the background, and hold for a day while it is away.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, JWKRegistry, RSAKey
+from joserfc.jws import JWSRegistry
+
+from hashhub.background import Background
+from hashhub.errors import HashHubError, Reason, Unauthenticated, Unavailable
+from hashhub.openid import ask, discover
+
+if TYPE_CHECKING:
+    from joserfc.jwk import GuestProtocol, Key
+
+    from hashhub.config import Config
+
+_KINDS: Final[dict[str, type[Key]]] = {"RS256": RSAKey, "PS256": RSAKey, "ES256": ECKey}
+_REGISTRY: Final = JWSRegistry(algorithms=list(_KINDS), strict_check_header=False)  # other headers are for others
+_SKEW_SECONDS: Final = 60
+_READ_SECONDS: Final = 300.0  # between two looks at the issuer's keys
+_ASKED_SECONDS: Final = 30.0  # likewise, when strangers name a key that is not among them
+_KEPT_SECONDS: Final = 86_400.0
+_RSA_BITS: Final = 2048
+_SUBJECT_CHARACTERS: Final = 255  # OpenID Connect Core, 2
+
+
+class IdentityProvider:
+    """The issuer that the operator trusts to say who people are."""
+
+    def __init__(self, config: Config) -> None:
+        self.issuer, self._claim = config.oidc_issuer, config.oidc_claim
+        self.session_seconds = config.session_hours * 3600
+        expected = {"iss": config.oidc_issuer, "aud": config.oidc_audience, "sub": None, "exp": None, "iat": None}
+        needed: Any = {name: {"essential": True, "value": value} for name, value in expected.items()}
+        self._claims = jwt.JWTClaimsRegistry(None, _SKEW_SECONDS, azp={"value": config.oidc_audience}, **needed)
+        self._keys: list[Key] = []
+        self._read = self._asked = -_KEPT_SECONDS
+        told = "the identity provider's keys cannot be read"
+        self.thread = Background("identity-provider", self._read_keys, complaint=told, pause=_READ_SECONDS)
+
+    def read(self, token: str) -> tuple[list[str], str]:
+        """Return the identities that an ID token proves, and the person's name. Raises Unauthenticated; Unavailable
+        where its key is not known, and may be soon.
+        """
+        try:
+            claims = jwt.decode(token, self._key, registry=_REGISTRY).claims
+            self._claims.validate(claims)
+            is_shared = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+            if "events" in claims or (is_shared and "azp" not in claims) or len(claims["sub"]) > _SUBJECT_CHARACTERS:
+                raise ValueError("it is of another kind, for another party too, or its subject is too long")
+            is_anybodys = self._claim == "email" and claims.get("email_verified") is not True
+            values = None if is_anybodys else claims.get(self._claim)
+            texts = [value for value in (values if isinstance(values, list) else [values]) if isinstance(value, str)]
+            return [f"OIDC:{value}" for value in texts if value.isprintable()], _person(claims)
+        except HashHubError:
+            raise
+        except Exception as e:  # whatever a stranger's text does to the parser, it proves nobody
+            why = str(e)[:200] if isinstance(e, JoseError | ValueError) else type(e).__name__
+            raise Unauthenticated(
+                f"the ID token is not taken ({why}); it must be the issuer's, for this hub, and of now: log in again",
+                reason=Reason.ID_TOKEN_INVALID,
+            ) from e
+
+    def _key(self, token: GuestProtocol) -> Key:
+        header, at = token.headers(), time.monotonic()
+        kind, kid = _KINDS.get(header["alg"]), header.get("kid")
+        if kind is None or str(header.get("typ", "JWT")).upper() != "JWT":
+            raise ValueError(f"no ID token has alg {header['alg']} and typ {header.get('typ')}")
+        known = [key for key in self._keys if isinstance(key, kind) and key.alg in {None, header["alg"]}]
+        known = [key for key in known if kid in {None, key.kid} and at - self._read < _KEPT_SECONDS]
+        if len(known) == 1:
+            return known[0]
+        left = self._asked + _ASKED_SECONDS - at
+        if left <= 0:
+            self._asked = at
+            self.thread.wake()
+        raise Unavailable(
+            "the identity provider's key of this ID token is not known yet; try again, or look at `hashhub status`",
+            reason=Reason.ISSUER_UNAVAILABLE,
+            retry_after=max(left, 1.0),
+        )
+
+    def _read_keys(self) -> None:
+        self._asked = time.monotonic()
+        (place,) = discover(self.issuer, "jwks_uri")
+        keys = [key for one in ask(place).get("keys", ()) if (key := _usable(one))]
+        if not keys:
+            raise Unavailable("there is none that signs", reason=Reason.ISSUER_UNAVAILABLE)
+        self._keys, self._read = keys, time.monotonic()
+
+
+def _usable(one: Any) -> Key | None:
+    """Return a key that ID tokens may be signed with, None for another or one that cannot be read."""
+    try:
+        key = JWKRegistry.import_key(one)
+    except Exception:  # noqa: BLE001 - it does not take the others away
+        return None
+    is_strong = isinstance(key, ECKey) or (isinstance(key, RSAKey) and key.public_key.key_size >= _RSA_BITS)
+    return key if is_strong and key.get("use", "sig") == "sig" else None
+
+
+def _person(claims: dict[str, Any]) -> str:
+    """Return a name for people, which may change, and the issuer's, which is one person's for ever: `Ada <42>`."""
+    subject = quote(claims["sub"], safe="!$&'()*+,/:;=@|")
+    name = claims.get("preferred_username") or (claims.get("email_verified") is True and claims.get("email")) or ""
+    return f"{''.join(filter(str.isprintable, str(name)))[:100]} <{subject}>".lstrip()

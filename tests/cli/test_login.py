@@ -1,0 +1,142 @@
+"""`hashhub login`: the device flow, where the session is kept, and which commands use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hashhub.cli import main
+from hashhub.client import Client
+from hashhub.model import Contributor, ContributorKind, Principal, Role
+from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.patience import PATIENCE
+from tests.server.issuer import AUDIENCE, Issuer, issuing
+
+Login = Callable[..., Result]
+PENDING = {"error": "authorization_pending"}
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    with issuing() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def people_hub(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    directory = tmp_path_factory.mktemp("people")
+    settings = directory / "hub.toml"
+    settings.write_text(f'oidc_issuer = "{issuer.url}"\noidc_audience = "{AUDIENCE}"\n')
+    with running_hub(directory / "data", "--config", str(settings)) as hub:
+        with Client(hub.address, hub.token, timeout=PATIENCE) as operator:
+            operator.create_contributor(
+                Contributor(id="home", display_name="Home", kind=ContributorKind.HOTLINE, jurisdiction="GB")
+            )
+            operator.create_token(
+                Principal(name="desk", role=Role.CONTRIBUTOR, contributor="home", identities=("OIDC:analysts",))
+            )
+        yield hub
+
+
+@pytest.fixture
+def run(people_hub: RunningHub, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Login]:
+    """Run a command as somebody who has no token."""
+    monkeypatch.setattr("hashhub.cli.login._PAUSE", 0.01)
+    monkeypatch.chdir(tmp_path)
+    environment = {
+        "HASHHUB_SERVER": people_hub.address, "HASHHUB_ISSUER": issuer.url, "HASHHUB_CLIENT_ID": AUDIENCE,
+        "XDG_CONFIG_HOME": str(tmp_path / "config"), "HASHHUB_TOKEN": "", "HASHHUB_TOKEN_FILE": "",
+    }  # fmt: skip
+
+    def run_command(*arguments: str, **more: str) -> Result:
+        return CliRunner().invoke(main, arguments, env={**environment, **more}, catch_exceptions=False)
+
+    issuer.forms.clear()
+    yield run_command
+    issuer.device.clear()
+    issuer.answers.clear()
+
+
+def kept(tmp_path: Path) -> list[Path]:
+    return [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_a_person_logs_in_works_and_logs_out(
+    run: Login, issuer: Issuer, people_hub: RunningHub, tmp_path: Path
+) -> None:
+    assert run("contributor", "get", "home").exit_code == 1
+    token = issuer.token(preferred_username="Ada")
+    issuer.device += [PENDING, {"error": "slow_down"}, PENDING, {"id_token": token, "access_token": "x"}]
+    done = run("login")
+    assert done.exit_code == 0, done.stderr
+    assert f"open {issuer.url}/device and enter ABCD-EFGH" in done.stderr
+    assert "logged in until" in done.stdout
+    assert issuer.forms[0] == {"client_id": [AUDIENCE], "scope": ["openid profile email"]}
+    assert issuer.forms[1]["grant_type"] == ["urn:ietf:params:oauth:grant-type:device_code"]
+    (file,) = kept(tmp_path)
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    secret = file.read_text()
+    assert secret.startswith("hhs_")
+    assert secret not in done.output
+    assert token not in done.output
+
+    assert run("hash-set", "create", "home/known", "--scheme", "vic-us").exit_code == 0
+    events = run("history", "home/known", "--json").stdout
+    assert json.loads(events.splitlines()[0])["actor"]["person"] == "Ada <u1>"
+    assert run("token", "list").exit_code == 1  # as a contributor may not
+    # Another token that is given goes first, and another hub gets nothing.
+    assert run("token", "list", HASHHUB_TOKEN=people_hub.token).exit_code == 0
+    assert run("contributor", "get", "home", "--server", people_hub.address.replace("127.0.0.1", "localhost")).exit_code
+    # The operator's own token, which commands on this machine find, does not stand in for a person who is logged in.
+    data = {"HASHHUB_DATA": str(people_hub.data)}
+    assert run("token", "list", **data).exit_code == 1
+
+    assert run("logout").exit_code == 0
+    assert kept(tmp_path) == []
+    assert run("contributor", "get", "home").exit_code == 1
+    assert run("token", "list", **data).exit_code == 0
+    assert json.loads(run("logout", "--json").stdout) == {"name": people_hub.address, "deleted": True}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"error": "access_denied", "error_description": "You said no\u001b[2J"}, "You said no"),
+        ({"error": "expired_token"}, "expired_token"),
+        ({"access_token": "x"}, "it gave no ID token"),
+    ],
+)
+def test_what_the_issuer_refuses(run: Login, issuer: Issuer, tmp_path: Path, answer: dict[str, Any], told: str) -> None:
+    issuer.device += [PENDING, answer]
+    done = run("login", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["reason"] == "LOGIN_REFUSED"
+    assert told in done.stderr
+    assert "\u001b" not in done.stderr
+    assert kept(tmp_path) == []
+
+
+def test_a_client_that_the_issuer_does_not_know(run: Login, issuer: Issuer) -> None:
+    issuer.answers["/authorize-device"] = lambda handler: handler.send({"error": "invalid_client"})
+    done = run("login")
+    assert (done.exit_code, "invalid_client" in done.stderr) == (1, True)
+
+
+def test_whom_the_hub_does_not_know_is_not_logged_in(run: Login, issuer: Issuer, tmp_path: Path) -> None:
+    issuer.device += [{"id_token": issuer.token(groups=["others"])}]
+    done = run("login", "--json")
+    assert json.loads(done.stdout)["error"]["reason"] == "PERSON_UNKNOWN"
+    assert kept(tmp_path) == []
+
+
+def test_an_issuer_that_is_away_or_unsafe(run: Login) -> None:
+    away = run("login", "--issuer", "http://127.0.0.1:1", "--json")
+    assert (away.exit_code, json.loads(away.stdout)["error"]["reason"]) == (3, "ISSUER_UNAVAILABLE")
+    for unsafe in ("http://id.example.org", "alpha", "file:///etc/passwd"):
+        done = run("login", "--issuer", unsafe, "--json")
+        assert (done.exit_code, json.loads(done.stdout)["error"]["reason"]) == (1, "INVALID_FIELD"), unsafe
