@@ -22,6 +22,7 @@ from hashhub.errors import InvalidArgument, Violation
 _PREFIX: Final = "HASHHUB_"
 _HOOK_PREFIX: Final = "HASHHUB_HOOK_"  # an upload hook's own: hashhub.hook.settings
 
+_OF_CLIENTS: Final = ("HASHHUB_CERTIFICATE", "HASHHUB_KEY", "HASHHUB_ISSUER", "HASHHUB_CLIENT_ID")  # near to ours
 _WEEK_HOURS: Final = 168
 # What hashing one file may take, at a hub and at an upload hook alike: who hashed it must not decide the answer.
 MEDIA_SECONDS: Final = 20.0
@@ -327,7 +328,7 @@ def load(file: Path | None, environment: Mapping[str, str], **options: object) -
         except ValueError as e:
             raise InvalidArgument.field("config", f"{str(file)!r} cannot be read as TOML: {e}") from e
     variables = {field: _PREFIX + field.upper() for field in Config.__struct_fields__}
-    refuse_misspelt(environment, _PREFIX, variables.values(), but_not=_HOOK_PREFIX)
+    refuse_misspelt(environment, _PREFIX, (*variables.values(), *_OF_CLIENTS), but_not=_HOOK_PREFIX)
     given = {k: v for k, v in options.items() if v is not None}
     values |= {field: environment[name] for field, name in variables.items() if name in environment}
     values |= given

@@ -35,9 +35,7 @@ from hashhub.hub.housekeeping import Housekeeping, RetentionJob, Retentions
 from hashhub.hub.live import Live
 from hashhub.hub.match import DisclosureCounter, Match
 from hashhub.hub.outbound import Outbound
-from hashhub.hub.people import IdentityProvider
 from hashhub.hub.policies import Policies
-from hashhub.hub.proofs import RevocationLists
 from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.resources import Contributors, Groups, HashSets
@@ -96,11 +94,18 @@ class Hub:
         self.finder = ConflictFinder(store)
         self.condition = Condition(store, self.readiness)
         self.tally = Tally()
-        revoked = RevocationLists(config.tls_client_revoked, config.tls_client_ca) if config.tls_client_ca else None
-        self.people = IdentityProvider(config) if config.oidc_issuer else None
+        certificates = self.people = None
+        if config.tls_client_ca:
+            from hashhub.hub.certificates import ClientCertificates
+
+            certificates = ClientCertificates(config.tls_client_revoked, config.tls_client_ca)
+        if config.oidc_issuer:
+            from hashhub.hub.people import IdentityProvider
+
+            self.people = IdentityProvider(config)
         self._of_people = [self.people.thread] if self.people is not None else []
-        self.tokens = Tokens(store, revoked, self.people)
-        self.approvals = Approvals(store, demanded=config.second_person)
+        self.tokens = Tokens(store, certificates, self.people)
+        self.approvals = Approvals(store, demanded=config.second_person, by_login=bool(config.oidc_issuer))
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
         self.contribute = Contribute(store, matcher, self.catalogue, self.follower, self.tally, config)

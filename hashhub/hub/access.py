@@ -42,7 +42,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.hub.proofs import SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, check_identity, read_certificate
+from hashhub.hub.proofs import SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, check_identity
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -62,9 +62,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hashhub.hashes import Hash
+    from hashhub.hub.certificates import ClientCertificates
     from hashhub.hub.people import IdentityProvider
-    from hashhub.hub.proofs import RevocationLists
-    from hashhub.model import CertificateId, Entry, Group
+    from hashhub.model import Entry, Group
     from hashhub.store import Registry, Store
     from hashhub.store.entries import EntryTable
 
@@ -445,15 +445,15 @@ class Tokens:
     def __init__(
         self,
         store: Store,
-        revoked: RevocationLists | None = None,
+        certificates: ClientCertificates | None = None,
         people: IdentityProvider | None = None,
         use_seconds: float = _USE_SECONDS,
     ) -> None:
-        """`revoked`: None where no certificates are taken; `people`: likewise, ID tokens. `use_seconds`: how often the
+        """`certificates`: None where none are taken; `people`: likewise, ID tokens. `use_seconds`: how often the
         last use of tokens is written, in the background.
         """
         self._store = store
-        self._revoked, self._people = revoked, people
+        self._certificates, self._people = certificates, people
         self._quiet_until = 0.0
         self._sessions = SessionIssuer(hmac.digest(store.secret, b"hashhub session", "sha256"))
         # By the SHA-256 of a secret, or by what else was sent, which is no such number.
@@ -724,8 +724,8 @@ class Tokens:
         raise Unauthenticated(f"token {token.name} {text}", reason=reason, metadata={"token": token.name})
 
     def _token_of_certificate(self, pem: bytes) -> Principal:
-        proof, identities = read_certificate(pem)
-        self._check_revoked(proof)
+        proof, identities = self._taken().read(pem)
+        self._taken().check(proof)
         token = self._token_with(identities, "the certificate", Reason.CERTIFICATE_UNKNOWN)
         return msgspec.structs.replace(token, certificate=proof)
 
@@ -751,7 +751,7 @@ class Tokens:
     def _token_of_session(self, secret: str) -> Principal:
         session = self._sessions.read(secret)
         if session.certificate is not None:
-            self._check_revoked(session.certificate)
+            self._taken().check(session.certificate)
         elif self._people is None or session.issuer != self._people.issuer:
             raise _unknown()
         token = self._store.tokens.find_token(session.token)
@@ -760,12 +760,12 @@ class Tokens:
         proof = {"identity": session.identity, "certificate": session.certificate, "by_session": True}
         return msgspec.structs.replace(token, person=session.person or token.person, **proof)
 
-    def _check_revoked(self, certificate: CertificateId) -> None:
-        if self._revoked is None:
+    def _taken(self) -> ClientCertificates:
+        if self._certificates is None:
             raise Unauthenticated(
                 "this hub takes no certificates (tls_client_ca); use a token", reason=Reason.CERTIFICATE_UNKNOWN
             )
-        self._revoked.check(certificate)
+        return self._certificates
 
     def _forget(self) -> None:
         with self._lock:

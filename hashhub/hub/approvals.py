@@ -13,6 +13,7 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hub import access
+from hashhub.hub.proofs import LOGIN
 from hashhub.model import Principal, Role, now
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ TIME: Final = timedelta(days=_DAYS)
 class Approvals:
     """What waits for a second person, where the deployment demands one."""
 
-    def __init__(self, store: Store, *, demanded: bool) -> None:
+    def __init__(self, store: Store, *, demanded: bool, by_login: bool = False) -> None:
+        """`by_login`: people log in, so that whom a token's secret names is nobody's word but its maker's."""
         self._store = store
         self.demanded: Final = demanded
+        self._by_login = by_login
 
     def waiting(self) -> list[Approval]:
         """Return the calls that wait, the oldest first."""
@@ -36,14 +39,17 @@ class Approvals:
 
     def warnings(self) -> list[str]:
         """Return what keeps anybody from agreeing."""
-        tokens = self._store.tokens.list_tokens()
-        operators = (t for t in tokens if t.role is Role.OPERATOR)
-        persons = {t.person.casefold() or t.name for t in operators if t.person or "OIDC:" in "".join(t.identities)}
-        if not self.demanded or len(persons) > 1:
+        operators = [token for token in self._store.tokens.list_tokens() if token.role is Role.OPERATOR]
+        if self._by_login:
+            can_agree = any(identity.startswith(LOGIN) for token in operators for identity in token.identities)
+        else:
+            can_agree = len({token.person.casefold() for token in operators if token.person}) > 1
+        if can_agree or not self.demanded:
             return []
         told = (
-            "second_person is demanded, and fewer than two persons hold operators' tokens: nobody can agree; give "
-            "another person one (`hashhub token create NAME --role operator --person NAME`), or demand none"
+            "second_person is demanded, and fewer than two persons have operators' tokens: nobody can agree; give one "
+            "to another person (`hashhub token create NAME --role operator --person NAME`, or by --identity OIDC:VALUE "
+            "where people log in), or demand none"
         )
         return [told]
 
@@ -51,10 +57,14 @@ class Approvals:
         """Return the caller with the person who made this call before. Raises FailedPrecondition where nobody else has,
         from when on it waits, and for a machine.
         """
-        if not principal.person:
+        if not principal.person or (self._by_login and not principal.identity.startswith(LOGIN)):
+            advice = (
+                "log in (`hashhub login`)"
+                if self._by_login
+                else "use a person's token, or say whose it is (`hashhub token update NAME --person NAME`)"
+            )
             raise FailedPrecondition(
-                f"{call} needs two persons here, and token {principal.name} is a machine's; use a person's, or say "
-                "whose it is (`hashhub token update NAME --person NAME`)",
+                f"{call} needs two persons here, and token {principal.name} alone is none; {advice}",
                 reason=Reason.SECOND_PERSON_NEEDED,
             )
         name = hashlib.sha256(call.encode() + b"\0" + request).hexdigest()
@@ -75,4 +85,5 @@ class Approvals:
     def _is_another(self, first: Approval, principal: Principal) -> bool:
         # Of `Ada <42>`, whom an issuer knows, the name may change between the two calls.
         one, other = (person.casefold().rpartition("<")[2] for person in (first.person, principal.person))
-        return one != other and not access.may_be_one_person(self._store, first.token, principal.name)
+        may_be_one = not self._by_login and access.may_be_one_person(self._store, first.token, principal.name)
+        return one != other and not may_be_one

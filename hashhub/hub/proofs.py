@@ -1,36 +1,27 @@
-"""What proves besides a token's secret who calls: client certificates, which of them are revoked, and sessions.
+"""What proves besides a token's secret who calls: identities, and sessions that are got with them.
 
-A listener has verified a certificate's chain and dates before it comes here. HTTP's listener sees none: its callers
-send a session's secret, which a call over gRPC gives to whoever holds a certificate; a person gets one for an ID token.
-A session is kept nowhere: its secret says whose it is, until when, and which certificate it was got with (RFC 8705's
-thumbprint), or as which person, under a key of the hub's.
+HTTP's listener sees no certificates: its callers send a session's secret, which a call over gRPC gives to whoever holds
+one; a person gets one for an ID token. A session is kept nowhere: its secret says whose it is, until when, and which
+certificate it was got with (RFC 8705's thumbprint), or as which person, under a key of the hub's.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
-import logging
 import re
-import threading
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
-from hashhub.errors import InvalidArgument, Reason, Unauthenticated, Unavailable
+from hashhub.errors import InvalidArgument, Reason, Unauthenticated
 from hashhub.model import CertificateId, now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from hashhub.model import Principal
 
-_log = logging.getLogger("hashhub.access")
-
+LOGIN: Final = "OIDC:"  # before the value of people's claim, among identities
 SESSION_SECONDS: Final = 900
 SESSION_PREFIX: Final = "hhs_"
 _MAC_BYTES: Final = 32
@@ -38,7 +29,6 @@ _NEVER: Final = 1 << 62
 _IDENTITY: Final = re.compile(
     r"URI:[a-z][a-z0-9+.-]*:[!-~]{1,2000}|DNS:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|OIDC:\S(.{0,500}\S)?"
 )
-_LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
 def check_identity(field: str, identity: str) -> None:
@@ -47,104 +37,6 @@ def check_identity(field: str, identity: str) -> None:
         expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no pattern, or "
         expected += "OIDC:… with a value of people's claim (oidc_claim)"
         raise InvalidArgument.field(field, f"{expected}; got {identity[:80]!r}", "PATTERN")
-
-
-def read_certificate(pem: bytes) -> tuple[CertificateId, list[str]]:
-    """Return a certificate whose chain was verified, and the identities in it. Raises Unauthenticated where there is
-    none, or a SPIFFE id and another URI (SPIFFE: X.509-SVID, 2).
-    """
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound) as e:
-        raise _refused("names nobody: it has no subject alternative name that could be read") from e
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if len(uris) > 1 and any(uri.startswith("spiffe:") for uri in uris):
-        raise _refused("names a SPIFFE id and another URI, so that it is neither's")
-    hosts = [f"DNS:{host.lower()}" for host in names.get_values_for_type(x509.DNSName)]
-    end = int(certificate.not_valid_after_utc.timestamp())
-    thumbprint, issuer = certificate.fingerprint(hashes.SHA256()), certificate.issuer.public_bytes()
-    proof = CertificateId(thumbprint, issuer, f"{certificate.serial_number:x}", end)
-    return proof, [*(f"URI:{uri}" for uri in uris), *hosts]
-
-
-def _refused(why: str) -> Unauthenticated:
-    return Unauthenticated(
-        f"the certificate {why}; use one with a name that the operator gave to a token (`hashhub token update NAME "
-        "--identity URI:…`)",
-        reason=Reason.CERTIFICATE_UNKNOWN,
-    )
-
-
-class RevocationLists:
-    """The authorities' revocation lists, from a file that is read again whenever it has changed."""
-
-    def __init__(self, path: str, authorities: str) -> None:
-        """`path`: PEM file of lists, empty: none; `authorities`: PEM file of their issuers. Raises InvalidArgument for
-        one that cannot be used.
-        """
-        self._path, self._authorities = Path(path) if path else None, Path(authorities)
-        self._lock = threading.Lock()
-        self._lists: dict[bytes, x509.CertificateRevocationList] = {}
-        self._state: object = None
-        self._complaint = ""
-        self._refresh()
-
-    def check(self, certificate: CertificateId) -> None:
-        """Raise Unauthenticated for a certificate that is revoked, or whose time is over; Unavailable where the list
-        cannot be read, and so nobody knows.
-        """
-        if certificate.end <= now().timestamp():
-            raise Unauthenticated("the certificate has expired; renew it", reason=Reason.CERTIFICATE_EXPIRED)
-        try:
-            self._refresh()
-        except InvalidArgument as e:
-            if e.message != self._complaint:  # not for each call
-                _log.error("nobody is let in by certificate: %s", e.message)
-            self._complaint = e.message
-            raise Unavailable(
-                "the hub cannot read its list of revoked certificates; tell its operator",
-                reason=Reason.REVOCATIONS_UNREADABLE,
-            ) from e
-        revoked = self._lists.get(certificate.issuer)
-        if revoked is not None and revoked.get_revoked_certificate_by_serial_number(int(certificate.serial, 16)):
-            raise Unauthenticated(
-                "the certificate was revoked; ask the operator for another one", reason=Reason.CERTIFICATE_REVOKED
-            )
-
-    def _refresh(self) -> None:
-        """Read the file if it has changed. Raises InvalidArgument."""
-        if self._path is None:
-            return
-        with self._lock:
-            try:
-                status = self._path.stat()
-                state = status.st_mtime_ns, status.st_size, status.st_ino
-                if state == self._state:
-                    return
-                authorities = x509.load_pem_x509_certificates(self._authorities.read_bytes())
-                self._lists = dict(_verified(self._path.read_bytes(), authorities))
-                self._state, self._complaint = state, ""
-            except (OSError, ValueError) as e:
-                self._state = None
-                what = e.strerror if isinstance(e, OSError) else str(e)
-                raise InvalidArgument.field(
-                    "tls_client_revoked", f"is no list of revoked certificates in PEM ({what}); check the file", "TLS"
-                ) from e
-
-
-def _verified(
-    text: bytes, authorities: list[x509.Certificate]
-) -> Iterator[tuple[bytes, x509.CertificateRevocationList]]:
-    """Yield lists by their issuers' names. Raises ValueError for one of no authority, or where there is none at all."""
-    blocks = _LIST.findall(text)
-    if not blocks:
-        raise ValueError("it has none")
-    for revoked in map(x509.load_pem_x509_crl, blocks):
-        keys: list[Any] = [one.public_key() for one in authorities if one.subject == revoked.issuer]
-        if not any(map(revoked.is_signature_valid, keys)):
-            raise ValueError(f"no authority in tls_client_ca has signed the list of {revoked.issuer.rfc4514_string()}")
-        yield revoked.issuer.public_bytes(), revoked
 
 
 class SessionClaims(NamedTuple):

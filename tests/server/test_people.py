@@ -454,8 +454,10 @@ def test_who_logs_in_under_another_name_is_no_second_person(serve_hub: Serve) ->
     with issuing() as issuer:
         at = Place(serve_hub(oidc_issuer=issuer.url, oidc_audience=AUDIENCE, second_person=True), issuer)
         with at.operator as operator:
+            assert "nobody can agree" in at.warnings
+            operator.create_token(Principal(name="alone", role=Role.OPERATOR, person="Linus"))
+            assert "nobody can agree" in at.warnings
             for name in ("desk", "night"):
-                assert "nobody can agree" in at.warnings
                 operator.create_token(Principal(name=name, role=Role.OPERATOR, identities=(f"OIDC:{name}",)))
         assert "nobody can agree" not in at.warnings
         wait_until(lambda: bool(at.served.hub.people and at.served.hub.people._keys))
@@ -467,4 +469,10 @@ def test_who_logs_in_under_another_name_is_no_second_person(serve_hub: Serve) ->
         with at.client(at.begin(issuer.token(groups=["night"], sub="u2", preferred_username="Grace"))) as grace:
             grace.put_policy(MINE)
             actor = next(event for event in grace.list_events() if event.kind == "POLICY_PUT").actor
-        assert (actor.person, actor.second_person) == ("Grace <u2>", "Ada <u1>")
+            assert (actor.person, actor.second_person) == ("Grace <u2>", "Ada <u1>")
+            with pytest.raises(FailedPrecondition):
+                grace.retire_policy("mine@1")
+        with at.operator as operator, pytest.raises(FailedPrecondition):
+            operator.retire_policy("mine@1")  # which nobody has logged in for
+        with at.client(at.begin(issuer.token(groups=["night"], sub="u3", preferred_username="Grace"))) as another:
+            another.retire_policy("mine@1")  # of the same token, and somebody else
