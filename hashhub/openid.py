@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from hashhub.addresses import WEB_URL
 from hashhub.errors import InvalidArgument, Reason, Unavailable
 
-_SECONDS: Final = 10.0
+SECONDS: Final = 10.0
 _BYTES: Final = 1 << 20
 
 
@@ -31,11 +31,11 @@ def discover(issuer: str, *names: str) -> list[str]:
 def ask(url: str, form: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the JSON object that a GET answers with, or the POST of a form. Raises Unavailable."""
     parts = urlsplit(url)
-    connection = (HTTPSConnection if parts.scheme == "https" else HTTPConnection)(parts.netloc, timeout=_SECONDS)
+    connection = (HTTPSConnection if parts.scheme == "https" else HTTPConnection)(parts.netloc, timeout=SECONDS)
     try:
         connection.connect()
         # The timeout is for each piece of an answer, this for all of them.
-        guard = threading.Timer(_SECONDS, connection.sock.shutdown, (socket.SHUT_RDWR,))
+        guard = threading.Timer(SECONDS, connection.sock.shutdown, (socket.SHUT_RDWR,))
         guard.daemon = True
         guard.start()
         try:

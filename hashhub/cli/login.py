@@ -14,7 +14,7 @@ from hashhub.errors import Reason, Unauthenticated
 from hashhub.local_files import make_directory, written
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
-_PAUSE: Final = 5.0  # seconds, unless the issuer says another; and how much longer where it asks to be asked less often
+PAUSE: Final = 5.0  # seconds, unless the issuer says another; and how much longer where it asks to be asked less often
 _RETRY_SECONDS: Final = 40.0  # in which a hub has read a key that its issuer has just begun to sign with
 _SCOPE: Final = "openid profile email"
 
@@ -30,12 +30,12 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
     device, tokens = discover(issuer, "device_authorization_endpoint", "token_endpoint")
     answer = ask(device, {"client_id": client_id, "scope": scope})
     form = {"grant_type": _GRANT, "client_id": client_id, "device_code": str(answer.get("device_code"))}
-    pause, url = answer.get("interval", _PAUSE), answer.get("verification_uri_complete", answer.get("verification_uri"))
+    pause, url = answer.get("interval", PAUSE), answer.get("verification_uri_complete", answer.get("verification_uri"))
     if url:
         note(f"open {clean(str(url))} and enter {clean(str(answer.get('user_code')))}")
         answer = {"error": "authorization_pending"}
     while (error := answer.get("error")) in {"authorization_pending", "slow_down"}:
-        pause += _PAUSE if error == "slow_down" else 0
+        pause += PAUSE if error == "slow_down" else 0
         time.sleep(pause)
         answer = ask(tokens, form)
     if "id_token" not in answer:

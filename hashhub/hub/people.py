@@ -26,8 +26,8 @@ _KINDS: Final[dict[str, type[Key]]] = {"RS256": RSAKey, "PS256": RSAKey, "ES256"
 _REGISTRY: Final = JWSRegistry(algorithms=list(_KINDS), strict_check_header=False)  # other headers are for others
 _SKEW_SECONDS: Final = 60
 _READ_SECONDS: Final = 300.0  # between two looks at the issuer's keys
-_ASKED_SECONDS: Final = 30.0  # likewise, when strangers name a key that is not among them
-_KEPT_SECONDS: Final = 86_400.0
+ASKED_SECONDS: Final = 30.0  # likewise, when strangers name a key that is not among them
+KEPT_SECONDS: Final = 86_400.0
 _RSA_BITS: Final = 2048
 _SUBJECT_CHARACTERS: Final = 255  # OpenID Connect Core, 2
 
@@ -41,10 +41,10 @@ class IdentityProvider:
         expected = {"iss": config.oidc_issuer, "aud": config.oidc_audience, "sub": None, "exp": None, "iat": None}
         needed: Any = {name: {"essential": True, "value": value} for name, value in expected.items()}
         self._claims = jwt.JWTClaimsRegistry(None, _SKEW_SECONDS, azp={"value": config.oidc_audience}, **needed)
-        self._keys: list[Key] = []
-        self._read = self._asked = -_KEPT_SECONDS
+        self.keys: list[Key] = []
+        self._read = self._asked = -KEPT_SECONDS
         told = "the identity provider's keys cannot be read"
-        self.thread = Background("identity-provider", self._read_keys, complaint=told, pause=_READ_SECONDS)
+        self.thread = Background("identity-provider", self.read_keys, complaint=told, pause=_READ_SECONDS)
 
     def read(self, token: str) -> tuple[list[str], str]:
         """Return the identities that an ID token proves, and the person's name. Raises Unauthenticated; Unavailable
@@ -59,7 +59,7 @@ class IdentityProvider:
             is_anybodys = self._claim == "email" and claims.get("email_verified") is not True
             values = None if is_anybodys else claims.get(self._claim)
             texts = [value for value in (values if isinstance(values, list) else [values]) if isinstance(value, str)]
-            return [f"OIDC:{value}" for value in texts if value.isprintable()], _person(claims)
+            return [f"OIDC:{value}" for value in texts if value.isprintable()], person_name(claims)
         except HashHubError:
             raise
         except Exception as e:  # whatever a stranger's text does to the parser, it proves nobody
@@ -74,11 +74,11 @@ class IdentityProvider:
         kind, kid = _KINDS.get(header["alg"]), header.get("kid")
         if kind is None or str(header.get("typ", "JWT")).upper() != "JWT":
             raise ValueError(f"no ID token has alg {header['alg']} and typ {header.get('typ')}")
-        known = [key for key in self._keys if isinstance(key, kind) and key.alg in {None, header["alg"]}]
-        known = [key for key in known if kid in {None, key.kid} and at - self._read < _KEPT_SECONDS]
+        known = [key for key in self.keys if isinstance(key, kind) and key.alg in {None, header["alg"]}]
+        known = [key for key in known if kid in {None, key.kid} and at - self._read < KEPT_SECONDS]
         if len(known) == 1:
             return known[0]
-        left = self._asked + _ASKED_SECONDS - at
+        left = self._asked + ASKED_SECONDS - at
         if left <= 0:
             self._asked = at
             self.thread.wake()
@@ -88,16 +88,17 @@ class IdentityProvider:
             retry_after=max(left, 1.0),
         )
 
-    def _read_keys(self) -> None:
+    def read_keys(self) -> None:
+        """Read the issuer's keys, as the thread does now and then. Raises Unavailable; what was known stays then."""
         self._asked = time.monotonic()
         (place,) = discover(self.issuer, "jwks_uri")
-        keys = [key for one in ask(place).get("keys", ()) if (key := _usable(one))]
+        keys = [key for one in ask(place).get("keys", ()) if (key := usable_key(one))]
         if not keys:
             raise Unavailable("there is none that signs", reason=Reason.ISSUER_UNAVAILABLE)
-        self._keys, self._read = keys, time.monotonic()
+        self.keys, self._read = keys, time.monotonic()
 
 
-def _usable(one: Any) -> Key | None:
+def usable_key(one: Any) -> Key | None:
     """Return a key that ID tokens may be signed with, None for another or one that cannot be read."""
     try:
         key = JWKRegistry.import_key(one)
@@ -107,7 +108,7 @@ def _usable(one: Any) -> Key | None:
     return key if is_strong and key.get("use", "sig") == "sig" else None
 
 
-def _person(claims: dict[str, Any]) -> str:
+def person_name(claims: dict[str, Any]) -> str:
     """Return a name for people, which may change, and the issuer's, which is one person's for ever: `Ada <42>`."""
     subject = quote(claims["sub"], safe="!$&'()*+,/:;=@|")
     name = claims.get("preferred_username") or (claims.get("email_verified") is True and claims.get("email")) or ""

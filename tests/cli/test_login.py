@@ -46,7 +46,7 @@ def people_hub(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def run(people_hub: RunningHub, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Login]:
     """Run a command as somebody who has no token."""
-    monkeypatch.setattr("hashhub.cli.login._PAUSE", 0.01)
+    monkeypatch.setattr("hashhub.cli.login.PAUSE", 0.01)
     monkeypatch.chdir(tmp_path)
     environment = {
         "HASHHUB_SERVER": people_hub.address, "HASHHUB_ISSUER": issuer.url, "HASHHUB_CLIENT_ID": AUDIENCE,

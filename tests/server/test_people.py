@@ -31,6 +31,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hub import people
+from hashhub.hub.access import Tokens
 from hashhub.model import HashSet, Principal, Role
 from tests.patience import PATIENCE, wait_until
 from tests.server.conftest import Serve, Served
@@ -84,7 +85,7 @@ def at(serve_hub: Serve) -> Iterator[Place]:
                     Principal(name=name, role=role, contributor=contributor, identities=(f"OIDC:{name}",))
                 )
         assert served.hub.people is not None
-        wait_until(lambda: bool(served.hub.people and served.hub.people._keys))
+        wait_until(lambda: bool(served.hub.people and served.hub.people.keys))
         yield Place(served, issuer)
 
 
@@ -113,7 +114,7 @@ def test_two_persons_never_look_alike(at: Place) -> None:
         {"sub": "3", "email": "ada@example.org", "email_verified": True},
         {"sub": "3", "email": "ada@example.org", "email_verified": "true"},
     )
-    names = [people._person(claims) for claims in told]
+    names = [people.person_name(claims) for claims in told]
     assert len(set(names)) == len(told), names
     assert all(name.isprintable() for name in names)
     assert names[-2:] == ["ada@example.org <3>", "<3>"]
@@ -261,14 +262,11 @@ def test_sessions_end_by_themselves_and_with_the_issuer(at: Place) -> None:
     assert until.timestamp() - time.time() < 3.1
     assert tokens.authenticate(secret).person == "<u1>"
     for of_another in (people.IdentityProvider(Config(oidc_issuer="https://o.example", oidc_audience="a")), None):
-        tokens._forget()
-        tokens._people = of_another
         with pytest.raises(Unauthenticated):
-            tokens.authenticate(secret)
+            Tokens(at.served.hub.store, None, of_another).authenticate(secret)
     with pytest.raises(Unauthenticated) as unknown:
-        tokens.authenticate(at.issuer.token())
+        Tokens(at.served.hub.store).authenticate(at.issuer.token())
     assert unknown.value.reason is Reason.TOKEN_UNKNOWN
-    tokens._people = provider
     assert tokens.authenticate(secret).person == "<u1>"
     time.sleep(max(0.0, until.timestamp() - time.time()) + 1.1)
     with at.client(secret) as client, pytest.raises(Unauthenticated) as over:
@@ -291,7 +289,7 @@ def test_a_new_key_is_learned_and_strangers_cannot_have_the_issuer_asked(
         assert 1 <= (away.value.retry_after or 0) <= 30
     assert time.monotonic() - began < 25
     assert at.issuer.asked["/jwks"] == asked  # it was read less than half a minute ago
-    monkeypatch.setattr(people, "_ASKED_SECONDS", 0.5)
+    monkeypatch.setattr(people, "ASKED_SECONDS", 0.5)
     time.sleep(0.6)
     with pytest.raises(Unavailable):
         at.begin(at.issuer.token())
@@ -310,7 +308,7 @@ def test_an_issuer_that_is_away(at: Place, monkeypatch: pytest.MonkeyPatch) -> N
     at.served.hub.people.thread.wake()
     wait_until(lambda: "identity provider's keys cannot be read" in at.warnings)
     at.begin(at.issuer.token())
-    monkeypatch.setattr(people, "_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(people, "KEPT_SECONDS", 0.0)
     with pytest.raises(Unavailable):
         at.begin(at.issuer.token(jti="another"))
     with at.client(secret) as ada, at.operator as operator:
@@ -357,15 +355,15 @@ BAD_ANSWERS: dict[str, Callable[[Any], None]] = {
 @pytest.mark.parametrize("bad", BAD_ANSWERS)
 def test_what_a_bad_answer_of_the_issuer_does(bad: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up within the bound, asked nowhere else, and takes no key away that is known."""
-    monkeypatch.setattr(openid, "_SECONDS", 0.5)
+    monkeypatch.setattr(openid, "SECONDS", 0.5)
     with issuing() as issuer:
         provider = people.IdentityProvider(Config(oidc_issuer=issuer.url, oidc_audience=AUDIENCE))
-        provider._read_keys()
+        provider.read_keys()
         token = issuer.token(preferred_username="Ada")
         issuer.answers[path] = BAD_ANSWERS[bad]
         began = time.monotonic()
         with pytest.raises((Unavailable, TypeError)):  # the thread takes either
-            provider._read_keys()
+            provider.read_keys()
         assert time.monotonic() - began < 5
         assert issuer.asked["/elsewhere"] == 0
         assert provider.read(token) == (["OIDC:analysts"], "Ada <u1>")
@@ -381,31 +379,31 @@ def test_a_discovery_document_of_another_or_with_other_places_is_not_taken() -> 
         ):  # fmt: skip
             issuer.answers["/.well-known/openid-configuration"] = lambda h, c=changed: h.send({**usual, **c})  # type: ignore[misc]
             with pytest.raises(Unavailable):
-                provider._read_keys()
+                provider.read_keys()
 
 
 def test_weak_keys_and_those_for_something_else_are_left_out() -> None:
     rsa, ec = RSAKey.generate_key(2048, {"kid": "a"}), ECKey.generate_key("P-256", {"kid": "b"})
-    assert people._usable(rsa.as_dict(private=False)) is not None
-    assert people._usable(ec.as_dict(private=False)) is not None
+    assert people.usable_key(rsa.as_dict(private=False)) is not None
+    assert people.usable_key(ec.as_dict(private=False)) is not None
     with pytest.warns(UserWarning, match="2048"):
         weak = RSAKey.generate_key(1024).as_dict(private=False)
     with pytest.warns(UserWarning, match="2048"):
-        assert people._usable(weak) is None
+        assert people.usable_key(weak) is None
     for one in (
         rsa.as_dict(private=False, use="enc"),
         OctKey.generate_key(256).as_dict(private=True),
         {},
         None,
     ):
-        assert people._usable(one) is None
+        assert people.usable_key(one) is None
 
 
 def test_an_address_that_nobody_verified_maps_nobody() -> None:
     with issuing() as issuer:
         config = Config(oidc_issuer=issuer.url, oidc_audience=AUDIENCE, oidc_claim="email")
         provider = people.IdentityProvider(config)
-        provider._read_keys()
+        provider.read_keys()
         assert provider.read(issuer.token(email="boss@example.org"))[0] == []
         verified = issuer.token(email="boss@example.org", email_verified=True)
         assert provider.read(verified)[0] == ["OIDC:boss@example.org"]
@@ -415,12 +413,11 @@ def test_the_operators_own_token_works_without_the_issuer_and_is_loud(
     at: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     at.issuer.answers["/.well-known/openid-configuration"] = lambda handler: handler.send_error(503)
-    at.served.hub.tokens._quiet_until = 0.0
-    at.served.hub.tokens._forget()
-    with caplog.at_level(logging.WARNING, "hashhub.access"), at.operator as operator:
-        for _ in range(3):
-            operator.status()
-            at.served.hub.tokens._forget()
+    tokens = Tokens(at.served.hub.store, None, at.served.hub.people)  # as in another process
+    with caplog.at_level(logging.WARNING, "hashhub.access"):
+        for _ in range(2):
+            assert tokens.authenticate(at.served.tokens["OPERATOR"]).name == "operator"
+            time.sleep(1.1)  # then it is looked up again
     loud = [record.message for record in caplog.records if "no person" in record.message]
     assert len(loud) == 1
     assert "operator" in loud[0]
@@ -460,7 +457,7 @@ def test_who_logs_in_under_another_name_is_no_second_person(serve_hub: Serve) ->
             for name in ("desk", "night"):
                 operator.create_token(Principal(name=name, role=Role.OPERATOR, identities=(f"OIDC:{name}",)))
         assert "nobody can agree" not in at.warnings
-        wait_until(lambda: bool(at.served.hub.people and at.served.hub.people._keys))
+        wait_until(lambda: bool(at.served.hub.people and at.served.hub.people.keys))
         for groups, sub, name in (("desk", "u1", "Ada"), ("night", "u1", "Grace")):
             secret = at.begin(issuer.token(groups=[groups], sub=sub, preferred_username=name))
             with at.client(secret) as client, pytest.raises(FailedPrecondition) as waits:
