@@ -27,6 +27,9 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, TextIO, TypeAlias, cast
 
+with suppress(ModuleNotFoundError):  # which Windows has not, where nothing is locked
+    import fcntl
+
 from hashhub.errors import AlreadyExists, HashHubError, InvalidArgument, LimitExceeded, Reason
 
 OUT: Final = "out"
@@ -250,8 +253,6 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
 
 def lock(file: FileIO | IO[Any], *, wait: bool = False) -> bool:
     """Keep other processes from a file until it is closed; return False where one of them has it, unless `wait`."""
-    import fcntl  # which Windows has not
-
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
