@@ -265,10 +265,16 @@ def test_many_at_once_are_never_more_than_the_share(hub: RunningHub, new_token: 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_what_a_killed_worker_held_can_be_taken_at_once(
-    hub: RunningHub, new_token: Callable[..., str], victim: int
+    hub: RunningHub,
+    new_token: Callable[..., str],
+    all_told: Callable[[list[grpc.Channel]], bool],
+    victim: int,
 ) -> None:
     token = new_token("one", Shares(streams=CHANNELS))
-    with channels(hub) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(channels(hub))
+        while not all_told(opened):  # while a worker is replaced, all connections are the other's
+            opened = stack.enter_context(channels(hub))
         going_on, _ = _open(opened, FOLLOW, token, CHANNELS)
         assert len(going_on) == CHANNELS
         assert Held(opened[0], FOLLOW, token).is_refused()
