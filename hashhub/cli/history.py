@@ -335,8 +335,8 @@ def _what(event: Event) -> str:
 def _who(event: Event) -> str:
     actor = event.actor
     if actor.name and actor.contributor:
-        held = f", {actor.person}" if actor.person else ""
-        return f"{actor.name} ({actor.contributor}{held})"
+        persons = " and ".join(filter(None, (actor.person, actor.second_person)))
+        return f"{actor.name} ({actor.contributor}{', ' * bool(persons)}{persons})"
     return actor.name or actor.contributor or "-"
 
 

@@ -10,12 +10,13 @@ import click
 from hashhub.cli import main
 from hashhub.cli.session import Session, command, login_file
 from hashhub.cli.terminal import clean, minute, note
-from hashhub.errors import Reason, Unauthenticated
+from hashhub.errors import Reason, Unauthenticated, Unavailable
 from hashhub.local_files import make_directory, written
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 PAUSE: Final = 5.0  # seconds, unless the issuer says another; and how much longer where it asks to be asked less often
 _RETRY_SECONDS: Final = 40.0  # in which a hub has read a key that its issuer has just begun to sign with
+_CODE_SECONDS: Final = 1800.0  # for which a code is asked about, where the issuer does not say how long it holds
 _SCOPE: Final = "openid profile email"
 
 
@@ -33,11 +34,17 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
     pause, url = answer.get("interval", PAUSE), answer.get("verification_uri_complete", answer.get("verification_uri"))
     if url:
         note(f"open {clean(str(url))} and enter {clean(str(answer.get('user_code')))}")
+        end = time.monotonic() + answer.get("expires_in", _CODE_SECONDS)
         answer = {"error": "authorization_pending"}
     while (error := answer.get("error")) in {"authorization_pending", "slow_down"}:
         pause += PAUSE if error == "slow_down" else 0
         time.sleep(pause)
-        answer = ask(tokens, form)
+        try:
+            answer = ask(tokens, form)
+        except Unavailable:
+            answer = {"error": "slow_down"}  # away for a moment, or too busy (RFC 8628, 3.5)
+        if time.monotonic() > end and "id_token" not in answer:
+            answer = {"error": "expired_token", "error_description": "nobody entered the code in time"}
     if "id_token" not in answer:
         why = answer.get("error_description", error or "it gave no ID token")
         raise Unauthenticated(f"the identity provider refused: {str(why)[:200]}", reason=Reason.LOGIN_REFUSED)
@@ -45,7 +52,7 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
         secret, until = hub.begin_session()
     make_directory(login_file(session.server).parent)
     with written(login_file(session.server), replace=True) as file:
-        file.write(secret.encode("ascii"))
+        file.write(f"{secret} {until.isoformat()}".encode("ascii"))
     session.answer({"server": session.server, "expire_time": until}, f"logged in until {minute(until)}")
 
 

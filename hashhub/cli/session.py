@@ -139,7 +139,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         operators = Path(os.environ.get("HASHHUB_DATA") or Config().data) / "operator.token"
         for file in (login_file(self.server), *([operators] if local else [])):
             with contextlib.suppress(OSError, ValueError):  # another user's, or none: the hub says that one is missing
-                return file.read_text("utf-8").strip()
+                secret, _, until = file.read_text("utf-8").strip().partition(" ")
+                if not until or datetime.now(UTC) < datetime.fromisoformat(until):
+                    return secret
+                note("note: the login is over and is not used; log in again with `hashhub login`")
         return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_person_logs_in_works_and_logs_out(
     assert issuer.forms[1]["grant_type"] == ["urn:ietf:params:oauth:grant-type:device_code"]
     (file,) = kept(tmp_path)
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    secret = file.read_text()
+    secret, until = file.read_text().split()
     assert secret.startswith("hhs_")
     assert secret not in done.output
     assert token not in done.output
@@ -95,6 +96,10 @@ def test_a_person_logs_in_works_and_logs_out(
     # The operator's own token, which commands on this machine find, does not stand in for a person who is logged in.
     data = {"HASHHUB_DATA": str(people_hub.data)}
     assert run("token", "list", **data).exit_code == 1
+    # Once that is over it does, or nobody could work while the identity provider is away.
+    file.write_text(f"{secret} {datetime.fromisoformat(until) - timedelta(hours=9)}")
+    done = run("token", "list", **data)
+    assert (done.exit_code, "the login is over" in done.stderr) == (0, True)
 
     assert run("logout").exit_code == 0
     assert kept(tmp_path) == []
@@ -119,6 +124,25 @@ def test_what_the_issuer_refuses(run: Login, issuer: Issuer, tmp_path: Path, ans
     assert told in done.stderr
     assert "\u001b" not in done.stderr
     assert kept(tmp_path) == []
+
+
+def test_an_issuer_that_is_busy_for_a_moment_is_asked_again(run: Login, issuer: Issuer) -> None:
+    def busy(handler: Any) -> None:
+        del issuer.answers["/token"]
+        handler.send(b"<h1>busy</h1>")
+
+    issuer.answers["/token"] = busy
+    issuer.device += [{"id_token": issuer.token()}]
+    done = run("login")
+    assert (done.exit_code, issuer.device) == (0, []), done.stderr
+
+
+def test_a_code_that_nobody_enters(run: Login, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(issuer.begun, "expires_in", 0.1)
+    issuer.device += [PENDING] * 100
+    done = run("login")
+    assert (done.exit_code, "nobody entered the code in time" in done.stderr) == (1, True)
+    assert len(issuer.device) > 90
 
 
 def test_a_client_that_the_issuer_does_not_know(run: Login, issuer: Issuer) -> None:

@@ -38,6 +38,7 @@ HANDBOOK = (
     "operate/README",
     "operate/certificates",
     "operate/people",
+    "operate/identity",
     "contribute/README",
     "match/README",
     "match/live",
@@ -92,8 +93,10 @@ NOT_RUN = {
         "operate/install",
         "docker build -f docker/Dockerfile -t hashhub .",
     ): "needs Docker; the files are checked elsewhere",
-    ("operate/certificates", "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so",
-    ("operate/people", "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so",
+    **{
+        (page, "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so"
+        for page in ("operate/certificates", "operate/people", "operate/identity")
+    },
     ("operate/README", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
     ("operate/README", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
     (
@@ -324,6 +327,22 @@ def test_people_log_in_as_written(tmp_path: Path) -> None:
         with started(reader, tmp_path / "hub.toml"):
             reader.follow(blocks("operate/people")[1:])
     assert reader.ran == 3
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.timeout(280)
+def test_a_pilot_with_two_operators_goes_as_written(tmp_path: Path) -> None:
+    with issuing() as issuer:
+        places = {port: str(free_port()) for port in ("8470", "8471", "8472")} | {"https://id.example.org": issuer.url}
+        reader, page = Reader("operate/identity", tmp_path, places), blocks("operate/identity")
+        for name, sub in (("Ada", "a1"), ("Grace", "g1")):
+            token = issuer.token(sub=sub, preferred_username=name, groups=["hashhub-operators"])
+            issuer.device.append({"id_token": token})
+        start = next(i for i, b in enumerate(page) if b.first.startswith("hashhub serve "))
+        reader.follow(page[:start])
+        with started(reader, tmp_path / "hub.toml"):
+            reader.follow(page[start:])
+    assert reader.ran == 10
 
 
 def test_every_extra_is_explained() -> None:
