@@ -112,6 +112,8 @@ class Probes(grpc.GenericRpcHandler):
         self._health, self._most_watchers, self._seconds = served, watchers, seconds
         self.watchers = 0
         self.open_calls: Counter[str] = Counter()
+        # What watchers are told. One that looked by itself might see what is over by the next look, and hear no more.
+        self._statuses = served.statuses()
         self._changed = asyncio.Event()
         self._reflection = reflection.ReflectionServicer((*services, health.SERVICE_NAME, reflection.SERVICE_NAME))
         of_health = f"/{health.SERVICE_NAME}/"
@@ -129,17 +131,16 @@ class Probes(grpc.GenericRpcHandler):
 
     async def watch_health(self) -> None:
         """Let those who watch health be told of each change; goes on until it is cancelled."""
-        known = self._health.statuses()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if (statuses := self._health.statuses()) != known:
-                known = statuses
-                self.tell_watchers()
+            self.tell_watchers()
 
     def tell_watchers(self) -> None:
-        """Let those who watch health look at it now."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        """Tell those who watch health what it is now, if that changed."""
+        if (statuses := self._health.statuses()) != self._statuses:
+            self._statuses = statuses
+            self._changed.set()
+            self._changed = asyncio.Event()
 
     def _streaming(self, behaviour: Callable[..., Awaitable[None]]) -> grpc.RpcMethodHandler[Any, Any]:
         return grpc.stream_stream_rpc_method_handler(
@@ -189,11 +190,12 @@ class Probes(grpc.GenericRpcHandler):
                 f"{self._most_watchers} callers watch this hub's health already; call Check, or retry later",
             )
         told: int | None = None
+        self.tell_watchers()
         self.watchers += 1
         try:
             while True:
                 changed = self._changed
-                status = self._health.statuses().get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
+                status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
                 if status != told:
                     told = status
                     await context.write(HealthCheckResponse(status=status))
