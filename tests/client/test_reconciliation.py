@@ -219,7 +219,9 @@ def test_what_cannot_be_done_is_told(operator: Client, contributor: Client, tmp_
 
 def test_a_queue_that_is_full_is_told_with_a_time(own_hub: RunningHub, operator: Client) -> None:
     secret = operator.create_token(Principal(name="nl-hurry", role=Role.CONTRIBUTOR, contributor="nl"))
-    with Client(own_hub.address, secret, timeout=1.0) as contributor:  # it would come again by itself for longer
+    (own_hub.data / "reconcile").mkdir(exist_ok=True)
+    # It would come again by itself for longer; meanwhile none ends, as the child waits for the extract.
+    with Client(own_hub.address, secret, timeout=5.0) as contributor, alone(own_hub.data / "reconcile"):
         handles, refused = [], None
         for _ in range(6):
             try:

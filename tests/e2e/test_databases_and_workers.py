@@ -91,7 +91,8 @@ def test_two_workers(
         for item in (items[0], items[-1]):
             # Connections that are made together may all be dealt to one worker.
             wait_until(lambda item=item: all(asked_anew(desk, item, 30) == {Verdict.MATCH} for _ in range(3)))
-        assert asked_anew(desk, items[0], 30) == {Verdict.MATCH}
+        # For good means that no answer says otherwise; a worker that stood still for some seconds gives none.
+        assert asked_anew(desk, items[0], 30) <= {Verdict.MATCH, *AWAY}
 
         # A withdrawal holds in every worker the moment it is answered.
         with desk.client() as hub:
@@ -99,7 +100,8 @@ def test_two_workers(
                 e for e in hub.list_entries(hash_set) if items[1].digest("MD5") in {h.digest.hex() for h in e.hashes}
             )
             hub.withdraw_entry(entry.name, WithdrawalReason.ERROR)
-        assert asked_anew(desk, items[1], 30) == {Verdict.NO_MATCH}
+        assert asked_anew(desk, items[1], 30) <= {Verdict.NO_MATCH, *AWAY}
+        wait_until(lambda: asked_anew(desk, items[1], 30) == {Verdict.NO_MATCH})
 
         # One dies: the other answers, and it comes back. No answer is allowed, a wrong one is not.
         before = workers(desk)
@@ -119,7 +121,7 @@ def test_two_workers(
         # Both of the new ones take part in everything.
         more, new = desk.vics("more.json", 100, seed=33)
         desk.contribute(more, hash_set)
-        wait_until(lambda: asked_anew(desk, new[0]) == {Verdict.MATCH}, seconds=20)
+        wait_until(lambda: asked_anew(desk, new[0]) == {Verdict.MATCH})
         # A worker that is new may still be checking its snapshot; it then says of a miss that it cannot know yet.
         seen = asked_anew(desk, items[1], 30)
         assert seen <= {Verdict.NO_MATCH, *AWAY}

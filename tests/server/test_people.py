@@ -256,10 +256,7 @@ def test_a_session_ends_with_what_it_rests_on(at: Place, end: str) -> None:
 def test_sessions_end_by_themselves_and_with_the_issuer(at: Place) -> None:
     tokens, provider = at.served.hub.tokens, at.served.hub.people
     assert provider is not None
-    provider.session_seconds = 3.0
-    with at.client(at.issuer.token()) as client:
-        secret, until = client.begin_session()
-    assert until.timestamp() - time.time() < 3.1
+    secret = at.begin(at.issuer.token())
     assert tokens.authenticate(secret).person == "<u1>"
     for of_another in (people.IdentityProvider(Config(oidc_issuer="https://o.example", oidc_audience="a")), None):
         with pytest.raises(Unauthenticated):
@@ -268,6 +265,12 @@ def test_sessions_end_by_themselves_and_with_the_issuer(at: Place) -> None:
         Tokens(at.served.hub.store).authenticate(at.issuer.token())
     assert unknown.value.reason is Reason.TOKEN_UNKNOWN
     assert tokens.authenticate(secret).person == "<u1>"
+    provider.session_seconds = 3.0
+    with at.client(at.issuer.token()) as client:
+        secret, until = client.begin_session()
+    assert until.timestamp() - time.time() < 3.1
+    with suppress(Unauthenticated):  # it works, and is known for a second, unless a busy machine was slower
+        assert tokens.authenticate(secret).person == "<u1>"
     time.sleep(max(0.0, until.timestamp() - time.time()) + 1.1)
     with at.client(secret) as client, pytest.raises(Unauthenticated) as over:
         client.get_contributor("home")
@@ -280,8 +283,10 @@ def test_a_new_key_is_learned_and_strangers_cannot_have_the_issuer_asked(
     """A call that names a key that is not known yet is told to come again, and does not wait."""
     old = at.issuer.token()
     at.issuer.rotate()
+    provider = at.served.hub.people
+    assert provider is not None
+    known, asked = provider.keys, at.issuer.asked["/jwks"]
     began = time.monotonic()
-    asked = at.issuer.asked["/jwks"]
     for _ in range(20):
         with pytest.raises(Unavailable) as away:
             at.begin(at.issuer.token())
@@ -293,8 +298,8 @@ def test_a_new_key_is_learned_and_strangers_cannot_have_the_issuer_asked(
     time.sleep(0.6)
     with pytest.raises(Unavailable):
         at.begin(at.issuer.token())
-    wait_until(lambda: at.issuer.asked["/jwks"] == asked + 1)
-    time.sleep(0.1)
+    wait_until(lambda: provider.keys is not known)  # what was asked for is read some time after the issuer was asked
+    assert at.issuer.asked["/jwks"] == asked + 1
     at.begin(at.issuer.token())
     with pytest.raises(Unavailable):
         at.begin(old)  # the key was taken away
@@ -319,7 +324,7 @@ def test_an_issuer_that_is_away(at: Place, monkeypatch: pytest.MonkeyPatch) -> N
 def _slowly(handler: Any, head: bytes = b"HTTP/1.0 200 OK\r\n\r\n", piece: bytes = b" ") -> None:
     with suppress(OSError):
         handler.wfile.write(head)
-        for _ in range(200):
+        for _ in range(1200):
             time.sleep(0.05)
             handler.wfile.write(piece)
 
@@ -355,16 +360,16 @@ BAD_ANSWERS: dict[str, Callable[[Any], None]] = {
 @pytest.mark.parametrize("bad", BAD_ANSWERS)
 def test_what_a_bad_answer_of_the_issuer_does(bad: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up within the bound, asked nowhere else, and takes no key away that is known."""
-    monkeypatch.setattr(openid, "SECONDS", 0.5)
     with issuing() as issuer:
         provider = people.IdentityProvider(Config(oidc_issuer=issuer.url, oidc_audience=AUDIENCE))
         provider.read_keys()
         token = issuer.token(preferred_username="Ada")
         issuer.answers[path] = BAD_ANSWERS[bad]
+        monkeypatch.setattr(openid, "SECONDS", 0.5)  # only now: a good answer may take a busy machine longer
         began = time.monotonic()
         with pytest.raises((Unavailable, TypeError)):  # the thread takes either
             provider.read_keys()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30  # of the 60 s and more that a slow one would take
         assert issuer.asked["/elsewhere"] == 0
         assert provider.read(token) == (["OIDC:analysts"], "Ada <u1>")
 
