@@ -31,6 +31,7 @@ import msgspec
 
 from hashhub.answering.lists import VisibleSets
 from hashhub.background import Background
+from hashhub.conversion import refuse
 from hashhub.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -42,7 +43,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.hub.proofs import SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, check_identity
+from hashhub.hub.proofs import SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, is_identity
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -353,20 +354,18 @@ class VisibleLists:
 
 def check_address(principal: Principal, peer: str) -> None:
     """Raise PermissionDenied for a call from elsewhere than a token's addresses. `peer`: as gRPC tells it."""
-    try:
+    with suppress(ValueError):  # of a peer without an address, which is in none of the networks
         host = unquote(peer.partition(":")[2]) if peer.startswith("http:") else unquote(peer).rpartition(":")[0]
         address = ipaddress.ip_address(host.removeprefix("ipv4:").removeprefix("ipv6:").strip("[]"))
-    except ValueError:
-        address = None  # it has none, and so is in none of the networks
-    else:
         address = getattr(address, "ipv4_mapped", None) or address
-    if not any(address is not None and address in ipaddress.ip_network(network) for network in principal.addresses):
-        raise PermissionDenied(
-            f"token {principal.name} is let in from {', '.join(principal.addresses)} only; call from there, or ask an "
-            "operator (`hashhub token update NAME --from NETWORK`)",
-            reason=Reason.ADDRESS_NOT_ALLOWED,
-            metadata={"token": principal.name},
-        )
+        if any(address in ipaddress.ip_network(network) for network in principal.addresses):
+            return
+    raise PermissionDenied(
+        f"token {principal.name} is let in from {', '.join(principal.addresses)} only; call from there, or ask an "
+        "operator (`hashhub token update NAME --from NETWORK`)",
+        reason=Reason.ADDRESS_NOT_ALLOWED,
+        metadata={"token": principal.name},
+    )
 
 
 def check_proof(principal: Principal, method: str) -> None:
@@ -515,9 +514,7 @@ class Tokens:
         """
         allow(principal, Role.OPERATOR)
         _check_name(token.name)
-        _check_purposes(token)
-        _check_identities(token)
-        _check_addresses(token)
+        _check(token)
         at = now()
         if _is_over(token.expire_time, at):
             raise InvalidArgument.field("token.expire_time", "must be in the future", "OUT_OF_RANGE")
@@ -563,12 +560,7 @@ class Tokens:
         if held is not None and held.person not in {"", token.person}:
             told = f"is {held.person}, and stays; make another token"
             raise InvalidArgument.field("token.person", told, "NOT_MUTABLE")
-        if "purposes" in mask:
-            _check_purposes(token)
-        if "identities" in mask:
-            _check_identities(token)
-        if "addresses" in mask:
-            _check_addresses(token)
+        _check(token)
         if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):
             raise InvalidArgument.field(
                 "token.expire_time", "an operator cannot end the token it is using; use another one", "OWN_TOKEN"
@@ -630,11 +622,11 @@ class Tokens:
         seconds, issuer = (people.session_seconds, people.issuer) if people is not None else (SESSION_SECONDS, "")
         return self._sessions.begin(principal, seconds, issuer)
 
-    def recall(self, secret: str, certificate: bytes = b"") -> Principal | None:
-        """Return who holds the secret, or without one the certificate, if that was looked up less than a second ago. A
-        token in use is looked up again in the background before the second is over, however slow the database is.
+    def recall(self, sent: str | bytes) -> Principal | None:
+        """Return who `authenticate` says that it is, if that was looked up less than a second ago. A token in use is
+        looked up again in the background before the second is over, however slow the database is.
         """
-        digest = _key_of(secret, certificate)
+        digest = _key_of(sent)
         cached = self._cache.get(digest)
         left = cached[0] - time.monotonic() if cached else 0.0
         if cached is None or left <= 0:
@@ -650,18 +642,18 @@ class Tokens:
             self._renewal.wake()
         return cached[1]
 
-    def authenticate(self, secret: str, certificate: bytes = b"") -> Principal:
-        """Return who holds the secret, or without one the certificate (PEM, which the listener has verified). Raises
-        Unauthenticated: it is unknown, or has ended.
+    def authenticate(self, sent: str | bytes) -> Principal:
+        """Return who holds a secret, or a certificate (PEM, which the listener has verified). Raises Unauthenticated:
+        it is unknown, or has ended.
         """
-        if not secret and not certificate:
+        if not sent:
             raise Unauthenticated(
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the "
                 "server's data directory)"
             )
-        if (cached := self.recall(secret, certificate)) is not None:
+        if (cached := self.recall(sent)) is not None:
             return cached
-        return self._looked_up(_key_of(secret, certificate))
+        return self._looked_up(_key_of(sent))
 
     def _looked_up(self, digest: bytes | str) -> Principal:
         """Return whose what was sent is, as the store knows it now."""
@@ -791,11 +783,11 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _key_of(secret: str, certificate: bytes) -> bytes | str:
-    """Return by what a caller is looked up: a session or an ID token itself, of a secret the SHA-256; a certificate."""
-    if secret:
-        return secret if secret.startswith(SESSION_PREFIX) or "." in secret else _digest(secret)
-    return certificate
+def _key_of(sent: str | bytes) -> bytes | str:
+    """Return by what a caller is looked up: a certificate, a session or an ID token itself; of a secret the SHA-256."""
+    if isinstance(sent, bytes) or sent.startswith(SESSION_PREFIX) or "." in sent:
+        return sent
+    return _digest(sent)
 
 
 def _unknown() -> Unauthenticated:
@@ -806,35 +798,29 @@ def _unknown() -> Unauthenticated:
 
 def _check_name(name: str) -> None:
     if not _TOKEN_NAME.fullmatch(name):
-        wrong = "must be 1 to 63 of a-z, 0-9 and -"
-    elif name == SYSTEM.name:
+        raise InvalidArgument.field("token_id", "must be 1 to 63 of a-z, 0-9 and -", "PATTERN")
+    if name == SYSTEM.name:
         wrong = f"must not be {SYSTEM.name!r}: by that name the history calls the hub itself"
-    else:
-        return
-    raise InvalidArgument(f"token_id {wrong}", violations=(Violation("token_id", wrong, "PATTERN"),))
+        raise InvalidArgument.field("token_id", wrong, "PATTERN")
 
 
-def _check_identities(token: Principal) -> None:
+def _check(token: Principal) -> None:
+    """Raise InvalidArgument for purposes, identities and addresses that are none."""
+    wrong = [
+        Violation(f"token.purposes[{i}]", "must not be empty", "REQUIRED")
+        for i, purpose in enumerate(token.purposes)
+        if not purpose.strip()
+    ]
     for i, identity in enumerate(token.identities):
-        check_identity(f"token.identities[{i}]", identity)
-        if identity in token.identities[:i]:
-            raise InvalidArgument.field(f"token.identities[{i}]", "stands there twice", "DUPLICATE")
-
-
-def _check_addresses(token: Principal) -> None:
+        if not is_identity(identity):
+            expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no "
+            expected += "pattern, or OIDC:… with a value of people's claim (oidc_claim)"
+            wrong.append(Violation(f"token.identities[{i}]", f"{expected}; got {identity[:80]!r}", "PATTERN"))
+        elif identity in token.identities[:i]:
+            wrong.append(Violation(f"token.identities[{i}]", "stands there twice", "DUPLICATE"))
     for i, network in enumerate(token.addresses):
         try:
             ipaddress.ip_network(network)
         except ValueError as e:
-            field = f"token.addresses[{i}]"
-            raise InvalidArgument.field(field, f"must be a network, as 192.0.2.0/24: {e}", "PATTERN") from e
-
-
-def _check_purposes(token: Principal) -> None:
-    wrong = tuple(
-        Violation(f"token.purposes[{i}]", "must not be empty", "REQUIRED")
-        for i, purpose in enumerate(token.purposes)
-        if not purpose.strip()
-    )
-    if wrong:
-        raise InvalidArgument("; ".join(f"{v.field}: {v.description}" for v in wrong), violations=wrong)
+            wrong.append(Violation(f"token.addresses[{i}]", f"must be a network, as 192.0.2.0/24: {e}", "PATTERN"))
+    refuse(wrong)
