@@ -530,9 +530,6 @@ class Tokens:
             contributor = self._store.resources.own_contributor()
         made = {"create_time": at, "creator": principal.name, "last_use_time": None}
         token = msgspec.structs.replace(token, contributor=contributor, **made)
-        if token.identities:
-            self._store.tokens.put_token(b"", token, by=actor(principal))
-            return token, ""
         return token, self._put(token, actor(principal))
 
     def list(self, principal: Principal) -> list[Principal]:
@@ -717,7 +714,6 @@ class Tokens:
 
     def _token_of_certificate(self, pem: bytes) -> Principal:
         proof, identities = self._taken().read(pem)
-        self._taken().check(proof)
         token = self._token_with(identities, "the certificate", Reason.CERTIFICATE_UNKNOWN)
         return msgspec.structs.replace(token, certificate=proof)
 
@@ -765,9 +761,9 @@ class Tokens:
             self._cache.clear()
 
     def _put(self, token: Principal, by: Actor, keep: Callable[[str], None] = lambda _: None) -> str:
-        secret = _new_secret()
+        secret = "" if token.identities else _new_secret()
         keep(secret)
-        self._store.tokens.put_token(_digest(secret), token, by=by)
+        self._store.tokens.put_token(_digest(secret) if secret else b"", token, by=by)
         return secret
 
 
