@@ -415,8 +415,7 @@ def get_webhook(session: Session, *, name: str) -> None:
 @click.option("--description", metavar="TEXT", help="What it is for.")
 def update_webhook(session: Session, *, name: str, events: tuple[WebhookEvent, ...], **options: Any) -> None:
     """Change a webhook. Only what is given changes; `--event` replaces all of them."""
-    events = tuple(dict.fromkeys(events))
-    fields = given({"url": options["url"], "events": events or None, "description": options["description"]})
+    fields = given({**options, "events": tuple(dict.fromkeys(events)) or None})
     with session.connect() as hub:
         changed = msgspec.structs.replace(hub.get_webhook(name), **fields)
         _show_webhooks(session, [hub.update_webhook(changed, tuple(fields))])

@@ -108,8 +108,7 @@ def update_contributor(
     """Change the contributor ID. Only what is given changes. Needs an operator's token."""
     if takes_from and takes_from_nobody:
         raise click.UsageError("--takes-from and --takes-from-nobody exclude each other")
-    stated = {name: options[name] for name in ("display_name", "kind", "jurisdiction", "reliability")}
-    fields = given({**stated, "takes_from": takes_from if takes_from or takes_from_nobody else None})
+    fields = given({**options, "takes_from": takes_from if takes_from or takes_from_nobody else None})
     with session.connect() as hub:
         changed = msgspec.structs.replace(hub.get_contributor(id), **fields)
         _show_contributors(session, [hub.update_contributor(changed, tuple(fields))])

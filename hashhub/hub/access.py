@@ -245,13 +245,6 @@ def _is_meant(principal: Principal, recipient: str, groups: Mapping[str, Group])
     return {"contributors": principal.contributor, "tokens": principal.name}.get(collection) == name
 
 
-class SetAccess(NamedTuple):
-    """What a token has of a hash set (CONTRIBUTOR/SET): by each way out why not, empty where it has."""
-
-    hash_set: str
-    refusals: Mapping[DisclosureChannel, str]
-
-
 class Visibility(NamedTuple):
     """What a principal may see through one channel: names (CONTRIBUTOR/SET) of hash sets. `disclosed`: of which it may
     only know that they know something. `closed`: those of both that it may not list. `until`: when some terms expire,
@@ -537,17 +530,19 @@ class Tokens:
         allow(principal, Role.OPERATOR, Role.AUDITOR)
         return self._store.tokens.list_tokens()
 
-    def access(self, principal: Principal, name: str) -> Sequence[SetAccess]:
-        """Return what a token has of every hash set now, in order of names. Raises NotFound."""
+    def access(self, principal: Principal, name: str) -> dict[str, dict[DisclosureChannel, str]]:
+        """Return what a token has now of every hash set (CONTRIBUTOR/SET), in order of names: by each way out why not,
+        empty where it has. Raises NotFound.
+        """
         allow(principal, Role.OPERATOR, Role.AUDITOR)
         token = self._store.tokens.find_token(name)
         if token is None:
             raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
         registry, at = self._store.resources.registry(), now()
-        return [
-            SetAccess(name, {way: refusal(token, known, registry.groups, way, at) for way in DisclosureChannel})
+        return {
+            name: {way: refusal(token, known, registry.groups, way, at) for way in DisclosureChannel}
             for name, known in sorted(registry.hash_sets.items())
-        ]
+        }
 
     def update(self, principal: Principal, token: Principal, mask: Sequence[str]) -> Principal:
         """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
