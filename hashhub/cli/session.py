@@ -31,6 +31,7 @@ from hashhub.addresses import is_this_machine
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.local_files import named_file
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -118,10 +119,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
         if bool(self.certificate) != bool(self.key):
             raise InvalidArgument.field("certificate", "must be given together with --key, its private key")
-        ca = _read("ca-file", self.ca_file) if self.ca_file else None
-        own = (
-            (_read("certificate", self.certificate), _read("key", self.key)) if self.certificate and self.key else None
-        )
+        ca = named_file("ca-file", self.ca_file) if self.ca_file else None
+        own = None
+        if self.certificate and self.key:
+            own = named_file("certificate", self.certificate), named_file("key", self.key)
         host = self.server.rpartition(":")[0].strip("[]") or self.server
         is_local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
         token = token or ("" if own else self._token(local=is_local))
@@ -129,7 +130,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     def _token(self, *, local: bool) -> str:
         if self.token_file:
-            return _read("token-file", self.token_file).decode("utf-8", "replace").strip()
+            return named_file("token-file", self.token_file).decode("utf-8", "replace").strip()
         if token := os.environ.get("HASHHUB_TOKEN", "").strip():
             return token
         operators = Path(os.environ.get("HASHHUB_DATA") or Config().data) / "operator.token"
@@ -146,15 +147,6 @@ def login_file(server: str) -> Path:
     """Return where the session is kept that a person got for a hub."""
     directory = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     return directory / "hashhub" / f"session-{quote(server, safe='')}"
-
-
-def _read(option: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as e:
-        cause = e.strerror or type(e).__name__
-        text = f"{path!r} cannot be read: {cause}; check the path and its permissions"
-        raise InvalidArgument.field(option, text) from e
 
 
 class _UsageInJson(click.UsageError):
