@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -23,6 +22,7 @@ from hashhub.cli.session import (
     given,
     moment,
     options,
+    several,
     span,
     spelled,
 )
@@ -58,7 +58,6 @@ def _shares(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> di
 
 
 _AS_SERVER: Final = "default"  # among efforts
-_several: Final = partial(click.option, multiple=True, callback=lambda _, __, given: given or None)
 
 _token_options: Final = options(
     click.option("--description", metavar="TEXT", help="Who holds it and where."),
@@ -75,14 +74,14 @@ _token_options: Final = options(
         metavar="TIME",
         help="When it stops working: 2027-01-31 (its beginning, UTC), 2027-01-31T12:00:00Z, 30d, now, never.",
     ),
-    _several(
+    several(
         "--identity",
         "identities",
         metavar="NAME",
         help="What proves it: a name in client certificates, URI:spiffe://example.org/hub, DNS:hub.example.org; or a "
         "value of people's claim, OIDC:analysts; repeatable. A new one gets no secret then.",
     ),
-    _several(
+    several(
         "--from",
         "addresses",
         metavar="NETWORK",
@@ -117,7 +116,7 @@ _token_options: Final = options(
     metavar="ID",
     help="To whom it belongs. Required, except for an operator's or auditor's: by default those are the hub's own.",
 )
-@_several("--purpose", "purposes", metavar="TEXT", help="Why its holder may see entries; repeatable.")
+@several("--purpose", "purposes", metavar="TEXT", help="Why its holder may see entries; repeatable.")
 @_token_options
 @SECRET_OUT
 def create_token(session: Session, *, name: str, out: str | None, **options: Any) -> None:
@@ -190,7 +189,7 @@ def get_token(session: Session, *, name: str) -> None:
 
 @command(token, "update")
 @click.argument("name")
-@_several("--purpose", "purposes", metavar="TEXT", help="Replaces all of those before; repeatable.")
+@several("--purpose", "purposes", metavar="TEXT", help="Replaces all of those before; repeatable.")
 @click.option("--clear-purposes", is_flag=True, help="Removes all purposes.")
 @_token_options
 def update_token(session: Session, *, name: str, clear_purposes: bool, **options: Any) -> None:

@@ -411,6 +411,9 @@ def private_files() -> Iterator[None]:
         os.umask(before)
 
 
+several: Final = functools.partial(click.option, multiple=True, callback=lambda _, __, given: given or None)
+"""An option that may be repeated, None when it is not given."""
+
 COMMENT: Final = click.option("--comment", default="", metavar="TEXT", help="Why, for the history; no case data.")
 
 

@@ -43,7 +43,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.hub.proofs import SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, is_identity
+from hashhub.hub.proofs import LOGIN, SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, is_identity
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -363,7 +363,7 @@ def check_address(principal: Principal, peer: str) -> None:
 
 def check_proof(principal: Principal, method: str) -> None:
     """Raise Unauthenticated for an ID token that is sent with another call than the one that begins a session."""
-    if principal.identity.startswith("OIDC:") and not principal.by_session and method != "AdminService/BeginSession":
+    if principal.identity.startswith(LOGIN) and not principal.by_session and method != "AdminService/BeginSession":
         raise Unauthenticated(
             "an ID token begins a session (`hashhub login`), and is sent with no other call; send the session's secret",
             reason=Reason.ID_TOKEN_INVALID,
@@ -548,10 +548,6 @@ class Tokens:
         """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
         allow(principal, Role.OPERATOR)
         fields = masked(token, mask, TOKEN_FIELDS)
-        held = self._store.tokens.find_token(token.name) if "person" in mask else None
-        if held is not None and held.person not in {"", token.person}:
-            told = f"is {held.person}, and stays; make another token"
-            raise InvalidArgument.field("token.person", told, "NOT_MUTABLE")
         _check(token)
         if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):
             raise InvalidArgument.field(
