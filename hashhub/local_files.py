@@ -151,6 +151,18 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def named_file(field: str, path: str) -> bytes:
+    """Return what is in a file that somebody named in an option or a setting. Raises InvalidArgument."""
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
+        why = getattr(e, "strerror", None) or "it is no path"
+        begins = "" if Path(path).is_absolute() else f", which is taken from {str(Path.cwd())!r},"
+        raise InvalidArgument.field(
+            field, f"{path!r} cannot be read: {why}; check the path{begins} and its permissions"
+        ) from e
+
+
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,7 @@ from hashhub.cli.session import (
     given,
     moment,
     options,
+    several,
     span,
     spelled,
 )
@@ -73,20 +74,16 @@ _token_options: Final = options(
         metavar="TIME",
         help="When it stops working: 2027-01-31 (its beginning, UTC), 2027-01-31T12:00:00Z, 30d, now, never.",
     ),
-    click.option(
+    several(
         "--identity",
         "identities",
-        multiple=True,
-        callback=lambda _, __, given: given or None,
         metavar="NAME",
         help="What proves it: a name in client certificates, URI:spiffe://example.org/hub, DNS:hub.example.org; or a "
         "value of people's claim, OIDC:analysts; repeatable. A new one gets no secret then.",
     ),
-    click.option(
+    several(
         "--from",
         "addresses",
-        multiple=True,
-        callback=lambda _, __, given: given or None,
         metavar="NETWORK",
         help="A network that it may call from, as 192.0.2.0/24; repeatable. Otherwise from everywhere; 0.0.0.0/0 and "
         "::/0 open it again.",
@@ -119,12 +116,10 @@ _token_options: Final = options(
     metavar="ID",
     help="To whom it belongs. Required, except for an operator's or auditor's: by default those are the hub's own.",
 )
-@click.option(
-    "--purpose", "purposes", multiple=True, metavar="TEXT", help="Why its holder may see entries; repeatable."
-)
+@several("--purpose", "purposes", metavar="TEXT", help="Why its holder may see entries; repeatable.")
 @_token_options
 @SECRET_OUT
-def create_token(session: Session, *, name: str, purposes: tuple[str, ...], out: str | None, **options: Any) -> None:
+def create_token(session: Session, *, name: str, out: str | None, **options: Any) -> None:
     """Create a token and print its secret.
 
     The hub keeps only the secret's hash: it cannot be shown again.
@@ -132,10 +127,10 @@ def create_token(session: Session, *, name: str, purposes: tuple[str, ...], out:
     fields = _stated(options)
     if "shares" in fields:
         fields["shares"] = Shares(**fields["shares"])
-    new = Principal(name=name, purposes=purposes, **fields)
+    new = Principal(name=name, **fields)
 
     def create(hub: Client) -> str:
-        _note_unnamed(hub, purposes)  # first: once there is a secret, nothing may keep it from being printed
+        _note_unnamed(hub, new.purposes)  # first: once there is a secret, nothing may keep it from being printed
         return hub.create_token(new)
 
     show_secret(session, name, out, create)
@@ -158,17 +153,16 @@ def list_tokens(session: Session, *, tree: bool) -> None:
     """List the tokens, without their secrets."""
     with session.connect() as hub:
         tokens = list(hub.list_tokens())
-    if not tree or session.json:  # which has the creator of each
-        _show_tokens(session, tokens)
-        return
     names = {t.name for t in tokens}
 
-    def show(creator: str, depth: int) -> list[tuple[str, Principal]]:
-        own = [t for t in tokens if (t.creator if t.creator in names else "") == creator]
-        return [row for t in own for row in (("  " * depth + t.name, t), *show(t.name, depth + 1))]
+    def below(creator: str, indent: str) -> Iterator[Principal]:
+        for t in tokens:
+            if (t.creator if t.creator in names else "") == creator:
+                yield msgspec.structs.replace(t, name=indent + t.name)
+                yield from below(t.name, indent + "  ")
 
-    rows = [(name, spelled(t.role), t.contributor, "; ".join(_remarks(t))) for name, t in show("", 0)]
-    table(("token", "role", "contributor", "remarks"), rows, empty="none")
+    # As JSON each names its creator.
+    _show_tokens(session, below("", "") if tree and not session.json else tokens)
 
 
 @command(main, "access")
@@ -195,22 +189,20 @@ def get_token(session: Session, *, name: str) -> None:
 
 @command(token, "update")
 @click.argument("name")
-@click.option("--purpose", "purposes", multiple=True, metavar="TEXT", help="Replaces all of those before; repeatable.")
+@several("--purpose", "purposes", metavar="TEXT", help="Replaces all of those before; repeatable.")
 @click.option("--clear-purposes", is_flag=True, help="Removes all purposes.")
 @_token_options
-def update_token(
-    session: Session, *, name: str, purposes: tuple[str, ...], clear_purposes: bool, **options: Any
-) -> None:
+def update_token(session: Session, *, name: str, clear_purposes: bool, **options: Any) -> None:
     """Change a token. Only what is given changes, within a second everywhere; its role and contributor stay."""
-    if purposes and clear_purposes:
+    if options["purposes"] and clear_purposes:
         raise click.UsageError("--purpose and --clear-purposes exclude each other")
-    fields = _stated(given({**options, "purposes": purposes if purposes or clear_purposes else None}))
+    fields = _stated(given({**options, "purposes": () if clear_purposes else options["purposes"]}))
     with session.connect() as hub:
         before = _token_named(hub, name)
         if "shares" in fields:
             fields["shares"] = msgspec.structs.replace(before.shares, **fields["shares"])
         changed = msgspec.structs.replace(before, **fields)
-        _note_unnamed(hub, purposes)
+        _note_unnamed(hub, changed.purposes if "purposes" in fields else ())
         _show_tokens(session, [hub.update_token(changed, tuple(fields))])
 
 
@@ -320,7 +312,7 @@ def _token_named(hub: Client, name: str) -> Principal:
 _OF_A_CALL: Final = frozenset({"by_old_secret", "identity", "certificate", "by_session", "second_person"})
 
 
-def _show_tokens(session: Session, tokens: list[Principal]) -> None:
+def _show_tokens(session: Session, tokens: Iterable[Principal]) -> None:
     session.show(
         tokens,
         ("token", "role", "contributor", "last use", "remarks"),
@@ -422,8 +414,7 @@ def get_webhook(session: Session, *, name: str) -> None:
 @click.option("--description", metavar="TEXT", help="What it is for.")
 def update_webhook(session: Session, *, name: str, events: tuple[WebhookEvent, ...], **options: Any) -> None:
     """Change a webhook. Only what is given changes; `--event` replaces all of them."""
-    events = tuple(dict.fromkeys(events))
-    fields = given({"url": options["url"], "events": events or None, "description": options["description"]})
+    fields = given({**options, "events": tuple(dict.fromkeys(events)) or None})
     with session.connect() as hub:
         changed = msgspec.structs.replace(hub.get_webhook(name), **fields)
         _show_webhooks(session, [hub.update_webhook(changed, tuple(fields))])

@@ -21,6 +21,7 @@ from hashhub.cli.session import (
     given,
     moment,
     options,
+    several,
     spelled,
     terms_of,
 )
@@ -100,16 +101,13 @@ def get_contributor(session: Session, *, id: str) -> None:
 @click.option("--kind", type=choice(ContributorKind), help="What sort of organisation it is.")
 @click.option("--jurisdiction", metavar="CC", help="ISO 3166-1 alpha-2 code in capitals; ZZ for none.")
 @click.option("--reliability", type=choice(Reliability), help="Admiralty grade.")
-@click.option("--takes-from", multiple=True, metavar="ID", help="Replaces all of those named before; repeatable.")
+@several("--takes-from", metavar="ID", help="Replaces all of those named before; repeatable.")
 @click.option("--takes-from-nobody", is_flag=True, help="Remove all that were named before.")
-def update_contributor(
-    session: Session, *, id: str, takes_from: tuple[str, ...], takes_from_nobody: bool, **options: Any
-) -> None:
+def update_contributor(session: Session, *, id: str, takes_from_nobody: bool, **options: Any) -> None:
     """Change the contributor ID. Only what is given changes. Needs an operator's token."""
-    if takes_from and takes_from_nobody:
+    if options["takes_from"] and takes_from_nobody:
         raise click.UsageError("--takes-from and --takes-from-nobody exclude each other")
-    stated = {name: options[name] for name in ("display_name", "kind", "jurisdiction", "reliability")}
-    fields = given({**stated, "takes_from": takes_from if takes_from or takes_from_nobody else None})
+    fields = given({**options, "takes_from": () if takes_from_nobody else options["takes_from"]})
     with session.connect() as hub:
         changed = msgspec.structs.replace(hub.get_contributor(id), **fields)
         _show_contributors(session, [hub.update_contributor(changed, tuple(fields))])

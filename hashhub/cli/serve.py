@@ -63,10 +63,8 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
         if session.print_if_json(where):
             return
         by_http = f", HTTP on http://{http}" if http else ""
-        say(
-            f"hashhub is ready: gRPC on {listen}{by_http}"
-            + (f", with certificates on {certificates}" if certificates else "")
-        )
+        by_certificate = f", with certificates on {certificates}" if certificates else ""
+        say(f"hashhub is ready: gRPC on {listen}{by_http}{by_certificate}")
         note(
             f"operator's token: {Path(settings.data) / 'operator.token'} (commands on this machine find it by "
             "themselves)"

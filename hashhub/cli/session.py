@@ -31,6 +31,7 @@ from hashhub.addresses import is_this_machine
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.local_files import named_file
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -116,10 +117,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         """
         from hashhub.client import Client, is_loopback
 
-        ca, chain, key = (_read(o, f) for o, f in zip(_PEM, (self.ca_file, self.certificate, self.key), strict=True))
-        if (chain is None) != (key is None):
+        if bool(self.certificate) != bool(self.key):
             raise InvalidArgument.field("certificate", "must be given together with --key, its private key")
-        own = None if chain is None or key is None else (chain, key)
+        ca = named_file("ca-file", self.ca_file) if self.ca_file else None
+        own = None
+        if self.certificate and self.key:
+            own = named_file("certificate", self.certificate), named_file("key", self.key)
         host = self.server.rpartition(":")[0].strip("[]") or self.server
         is_local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
         token = token or ("" if own else self._token(local=is_local))
@@ -127,13 +130,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     def _token(self, *, local: bool) -> str:
         if self.token_file:
-            try:
-                return Path(self.token_file).read_text("utf-8").strip()
-            except (OSError, ValueError) as e:
-                cause = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
-                raise InvalidArgument.field(
-                    "token-file", f"{self.token_file!r} cannot be read: {cause}; check the path and its permissions"
-                ) from e
+            return named_file("token-file", self.token_file).decode("utf-8", "replace").strip()
         if token := os.environ.get("HASHHUB_TOKEN", "").strip():
             return token
         operators = Path(os.environ.get("HASHHUB_DATA") or Config().data) / "operator.token"
@@ -150,16 +147,6 @@ def login_file(server: str) -> Path:
     """Return where the session is kept that a person got for a hub."""
     directory = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     return directory / "hashhub" / f"session-{quote(server, safe='')}"
-
-
-_PEM: Final = ("ca-file", "certificate", "key")
-
-
-def _read(option: str, path: str | None) -> bytes | None:
-    try:
-        return Path(path).read_bytes() if path else None
-    except OSError as e:
-        raise InvalidArgument.field(option, f"cannot be read: {e.strerror or type(e).__name__}") from e
 
 
 class _UsageInJson(click.UsageError):
@@ -424,6 +411,9 @@ def private_files() -> Iterator[None]:
         os.umask(before)
 
 
+several: Final = functools.partial(click.option, multiple=True, callback=lambda _, __, given: given or None)
+"""An option that may be repeated, None when it is not given."""
+
 COMMENT: Final = click.option("--comment", default="", metavar="TEXT", help="Why, for the history; no case data.")
 
 
@@ -435,6 +425,9 @@ def dry_run(text: str = "Say what would be done, and change nothing.") -> Callab
 
 
 def _common_options(*, local: bool) -> list[click.Parameter]:
+    def file(name: str, text: str, envvar: str | None = None) -> click.Option:
+        return click.Option([name], metavar="FILE", envvar=envvar, hidden=local, help=text)
+
     return [
         click.Option(["--json"], is_flag=True, help="Print JSON, one object a line."),
         click.Option(
@@ -445,13 +438,11 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
             show_default=not local,
             help="Not used: this command asks no hub." if local else "Address of the hub (HASHHUB_SERVER).",
         ),
-        click.Option(
-            ["--token-file"],
-            metavar="FILE",
-            envvar="HASHHUB_TOKEN_FILE",
-            hidden=local,
-            help="File with the bearer token (HASHHUB_TOKEN_FILE). Otherwise the token in HASHHUB_TOKEN, or what "
+        file(
+            "--token-file",
+            "File with the bearer token (HASHHUB_TOKEN_FILE). Otherwise the token in HASHHUB_TOKEN, or what "
             "`hashhub login` got; for a hub on this machine, then DATA/operator.token.",
+            "HASHHUB_TOKEN_FILE",
         ),
         click.Option(
             ["--tls/--no-tls"],
@@ -459,26 +450,13 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
             hidden=local,
             help="Encrypt the connection. By default always, except on this machine.",
         ),
-        click.Option(
-            ["--ca-file"],
-            metavar="FILE",
-            hidden=local,
-            help="PEM file with the authorities to trust instead of the system's.",
+        file("--ca-file", "PEM file with the authorities to trust instead of the system's."),
+        file(
+            "--certificate",
+            "PEM file with a client certificate, instead of a token (HASHHUB_CERTIFICATE).",
+            "HASHHUB_CERTIFICATE",
         ),
-        click.Option(
-            ["--certificate"],
-            metavar="FILE",
-            envvar="HASHHUB_CERTIFICATE",
-            hidden=local,
-            help="PEM file with a client certificate, instead of a token (HASHHUB_CERTIFICATE).",
-        ),
-        click.Option(
-            ["--key"],
-            metavar="FILE",
-            envvar="HASHHUB_KEY",
-            hidden=local,
-            help="PEM file with the certificate's private key (HASHHUB_KEY).",
-        ),
+        file("--key", "PEM file with the certificate's private key (HASHHUB_KEY).", "HASHHUB_KEY"),
         click.Option(["--verbose"], is_flag=True, help="With an error, show its details and its causes."),
     ]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from hashhub.desk.decision import Action
-from hashhub.errors import InvalidArgument
+from hashhub.local_files import named_file
 from hashhub.model import MatchResult, Query
 from hashhub.trust import ReasonCode
 
@@ -67,28 +66,17 @@ def client_of(settings: DeskSettings, *, timeout: float, retry_seconds: float = 
     from hashhub.client import Client
 
     file = token_file or settings.token_file
-    token = _bytes_of("token_file", file).decode("utf-8", "replace") if file else os.environ.get("HASHHUB_TOKEN", "")
+    token = named_file("token_file", file).decode("utf-8", "replace") if file else os.environ.get("HASHHUB_TOKEN", "")
     own = None
     if settings.certificate and not token_file:
-        own = _bytes_of("certificate", settings.certificate), _bytes_of("certificate_key", settings.certificate_key)
+        own = named_file("certificate", settings.certificate), named_file("certificate_key", settings.certificate_key)
         token = ""
     return Client(
         settings.hub,
         token.strip(),
         tls=False if settings.insecure_hub else None,
-        ca_certificates=_bytes_of("ca_file", settings.ca_file) if settings.ca_file else None,
+        ca_certificates=named_file("ca_file", settings.ca_file) if settings.ca_file else None,
         certificate=own,
         timeout=timeout,
         retry_seconds=retry_seconds,
     )
-
-
-def _bytes_of(setting: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
-        why = getattr(e, "strerror", None) or "it is no path"
-        begins = "" if Path(path).is_absolute() else f", which is taken from {str(Path.cwd())!r},"
-        raise InvalidArgument.field(
-            setting, f"{path!r} cannot be read: {why}; check the path{begins} and its permissions"
-        ) from e

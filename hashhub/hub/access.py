@@ -31,6 +31,7 @@ import msgspec
 
 from hashhub.answering.lists import VisibleSets
 from hashhub.background import Background
+from hashhub.conversion import refuse
 from hashhub.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -42,7 +43,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.hub.proofs import SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, check_identity
+from hashhub.hub.proofs import LOGIN, SESSION_PREFIX, SESSION_SECONDS, SessionIssuer, is_identity
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -244,13 +245,6 @@ def _is_meant(principal: Principal, recipient: str, groups: Mapping[str, Group])
     return {"contributors": principal.contributor, "tokens": principal.name}.get(collection) == name
 
 
-class SetAccess(NamedTuple):
-    """What a token has of a hash set (CONTRIBUTOR/SET): by each way out why not, empty where it has."""
-
-    hash_set: str
-    refusals: Mapping[DisclosureChannel, str]
-
-
 class Visibility(NamedTuple):
     """What a principal may see through one channel: names (CONTRIBUTOR/SET) of hash sets. `disclosed`: of which it may
     only know that they know something. `closed`: those of both that it may not list. `until`: when some terms expire,
@@ -353,25 +347,23 @@ class VisibleLists:
 
 def check_address(principal: Principal, peer: str) -> None:
     """Raise PermissionDenied for a call from elsewhere than a token's addresses. `peer`: as gRPC tells it."""
-    try:
+    with suppress(ValueError):  # of a peer without an address, which is in none of the networks
         host = unquote(peer.partition(":")[2]) if peer.startswith("http:") else unquote(peer).rpartition(":")[0]
         address = ipaddress.ip_address(host.removeprefix("ipv4:").removeprefix("ipv6:").strip("[]"))
-    except ValueError:
-        address = None  # it has none, and so is in none of the networks
-    else:
         address = getattr(address, "ipv4_mapped", None) or address
-    if not any(address is not None and address in ipaddress.ip_network(network) for network in principal.addresses):
-        raise PermissionDenied(
-            f"token {principal.name} is let in from {', '.join(principal.addresses)} only; call from there, or ask an "
-            "operator (`hashhub token update NAME --from NETWORK`)",
-            reason=Reason.ADDRESS_NOT_ALLOWED,
-            metadata={"token": principal.name},
-        )
+        if any(address in ipaddress.ip_network(network) for network in principal.addresses):
+            return
+    raise PermissionDenied(
+        f"token {principal.name} is let in from {', '.join(principal.addresses)} only; call from there, or ask an "
+        "operator (`hashhub token update NAME --from NETWORK`)",
+        reason=Reason.ADDRESS_NOT_ALLOWED,
+        metadata={"token": principal.name},
+    )
 
 
 def check_proof(principal: Principal, method: str) -> None:
     """Raise Unauthenticated for an ID token that is sent with another call than the one that begins a session."""
-    if principal.identity.startswith("OIDC:") and not principal.by_session and method != "AdminService/BeginSession":
+    if principal.identity.startswith(LOGIN) and not principal.by_session and method != "AdminService/BeginSession":
         raise Unauthenticated(
             "an ID token begins a session (`hashhub login`), and is sent with no other call; send the session's secret",
             reason=Reason.ID_TOKEN_INVALID,
@@ -515,9 +507,7 @@ class Tokens:
         """
         allow(principal, Role.OPERATOR)
         _check_name(token.name)
-        _check_purposes(token)
-        _check_identities(token)
-        _check_addresses(token)
+        _check(token)
         at = now()
         if _is_over(token.expire_time, at):
             raise InvalidArgument.field("token.expire_time", "must be in the future", "OUT_OF_RANGE")
@@ -533,9 +523,6 @@ class Tokens:
             contributor = self._store.resources.own_contributor()
         made = {"create_time": at, "creator": principal.name, "last_use_time": None}
         token = msgspec.structs.replace(token, contributor=contributor, **made)
-        if token.identities:
-            self._store.tokens.put_token(b"", token, by=actor(principal))
-            return token, ""
         return token, self._put(token, actor(principal))
 
     def list(self, principal: Principal) -> list[Principal]:
@@ -543,32 +530,25 @@ class Tokens:
         allow(principal, Role.OPERATOR, Role.AUDITOR)
         return self._store.tokens.list_tokens()
 
-    def access(self, principal: Principal, name: str) -> Sequence[SetAccess]:
-        """Return what a token has of every hash set now, in order of names. Raises NotFound."""
+    def access(self, principal: Principal, name: str) -> dict[str, dict[DisclosureChannel, str]]:
+        """Return what a token has now of every hash set (CONTRIBUTOR/SET), in order of names: by each way out why not,
+        empty where it has. Raises NotFound.
+        """
         allow(principal, Role.OPERATOR, Role.AUDITOR)
         token = self._store.tokens.find_token(name)
         if token is None:
             raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
         registry, at = self._store.resources.registry(), now()
-        return [
-            SetAccess(name, {way: refusal(token, known, registry.groups, way, at) for way in DisclosureChannel})
+        return {
+            name: {way: refusal(token, known, registry.groups, way, at) for way in DisclosureChannel}
             for name, known in sorted(registry.hash_sets.items())
-        ]
+        }
 
     def update(self, principal: Principal, token: Principal, mask: Sequence[str]) -> Principal:
         """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
         allow(principal, Role.OPERATOR)
         fields = masked(token, mask, TOKEN_FIELDS)
-        held = self._store.tokens.find_token(token.name) if "person" in mask else None
-        if held is not None and held.person not in {"", token.person}:
-            told = f"is {held.person}, and stays; make another token"
-            raise InvalidArgument.field("token.person", told, "NOT_MUTABLE")
-        if "purposes" in mask:
-            _check_purposes(token)
-        if "identities" in mask:
-            _check_identities(token)
-        if "addresses" in mask:
-            _check_addresses(token)
+        _check(token)
         if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):
             raise InvalidArgument.field(
                 "token.expire_time", "an operator cannot end the token it is using; use another one", "OWN_TOKEN"
@@ -630,11 +610,11 @@ class Tokens:
         seconds, issuer = (people.session_seconds, people.issuer) if people is not None else (SESSION_SECONDS, "")
         return self._sessions.begin(principal, seconds, issuer)
 
-    def recall(self, secret: str, certificate: bytes = b"") -> Principal | None:
-        """Return who holds the secret, or without one the certificate, if that was looked up less than a second ago. A
-        token in use is looked up again in the background before the second is over, however slow the database is.
+    def recall(self, sent: str | bytes) -> Principal | None:
+        """Return who `authenticate` says that it is, if that was looked up less than a second ago. A token in use is
+        looked up again in the background before the second is over, however slow the database is.
         """
-        digest = _key_of(secret, certificate)
+        digest = _key_of(sent)
         cached = self._cache.get(digest)
         left = cached[0] - time.monotonic() if cached else 0.0
         if cached is None or left <= 0:
@@ -650,18 +630,18 @@ class Tokens:
             self._renewal.wake()
         return cached[1]
 
-    def authenticate(self, secret: str, certificate: bytes = b"") -> Principal:
-        """Return who holds the secret, or without one the certificate (PEM, which the listener has verified). Raises
-        Unauthenticated: it is unknown, or has ended.
+    def authenticate(self, sent: str | bytes) -> Principal:
+        """Return who holds a secret, or a certificate (PEM, which the listener has verified). Raises Unauthenticated:
+        it is unknown, or has ended.
         """
-        if not secret and not certificate:
+        if not sent:
             raise Unauthenticated(
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the "
                 "server's data directory)"
             )
-        if (cached := self.recall(secret, certificate)) is not None:
+        if (cached := self.recall(sent)) is not None:
             return cached
-        return self._looked_up(_key_of(secret, certificate))
+        return self._looked_up(_key_of(sent))
 
     def _looked_up(self, digest: bytes | str) -> Principal:
         """Return whose what was sent is, as the store knows it now."""
@@ -725,7 +705,6 @@ class Tokens:
 
     def _token_of_certificate(self, pem: bytes) -> Principal:
         proof, identities = self._taken().read(pem)
-        self._taken().check(proof)
         token = self._token_with(identities, "the certificate", Reason.CERTIFICATE_UNKNOWN)
         return msgspec.structs.replace(token, certificate=proof)
 
@@ -773,9 +752,9 @@ class Tokens:
             self._cache.clear()
 
     def _put(self, token: Principal, by: Actor, keep: Callable[[str], None] = lambda _: None) -> str:
-        secret = _new_secret()
+        secret = "" if token.identities else _new_secret()
         keep(secret)
-        self._store.tokens.put_token(_digest(secret), token, by=by)
+        self._store.tokens.put_token(_digest(secret) if secret else b"", token, by=by)
         return secret
 
 
@@ -791,11 +770,11 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _key_of(secret: str, certificate: bytes) -> bytes | str:
-    """Return by what a caller is looked up: a session or an ID token itself, of a secret the SHA-256; a certificate."""
-    if secret:
-        return secret if secret.startswith(SESSION_PREFIX) or "." in secret else _digest(secret)
-    return certificate
+def _key_of(sent: str | bytes) -> bytes | str:
+    """Return by what a caller is looked up: a certificate, a session or an ID token itself; of a secret the SHA-256."""
+    if isinstance(sent, bytes) or sent.startswith(SESSION_PREFIX) or "." in sent:
+        return sent
+    return _digest(sent)
 
 
 def _unknown() -> Unauthenticated:
@@ -806,35 +785,29 @@ def _unknown() -> Unauthenticated:
 
 def _check_name(name: str) -> None:
     if not _TOKEN_NAME.fullmatch(name):
-        wrong = "must be 1 to 63 of a-z, 0-9 and -"
-    elif name == SYSTEM.name:
+        raise InvalidArgument.field("token_id", "must be 1 to 63 of a-z, 0-9 and -", "PATTERN")
+    if name == SYSTEM.name:
         wrong = f"must not be {SYSTEM.name!r}: by that name the history calls the hub itself"
-    else:
-        return
-    raise InvalidArgument(f"token_id {wrong}", violations=(Violation("token_id", wrong, "PATTERN"),))
+        raise InvalidArgument.field("token_id", wrong, "PATTERN")
 
 
-def _check_identities(token: Principal) -> None:
+def _check(token: Principal) -> None:
+    """Raise InvalidArgument for purposes, identities and addresses that are none."""
+    wrong = [
+        Violation(f"token.purposes[{i}]", "must not be empty", "REQUIRED")
+        for i, purpose in enumerate(token.purposes)
+        if not purpose.strip()
+    ]
     for i, identity in enumerate(token.identities):
-        check_identity(f"token.identities[{i}]", identity)
-        if identity in token.identities[:i]:
-            raise InvalidArgument.field(f"token.identities[{i}]", "stands there twice", "DUPLICATE")
-
-
-def _check_addresses(token: Principal) -> None:
+        if not is_identity(identity):
+            expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no "
+            expected += "pattern, or OIDC:… with a value of people's claim (oidc_claim)"
+            wrong.append(Violation(f"token.identities[{i}]", f"{expected}; got {identity[:80]!r}", "PATTERN"))
+        elif identity in token.identities[:i]:
+            wrong.append(Violation(f"token.identities[{i}]", "stands there twice", "DUPLICATE"))
     for i, network in enumerate(token.addresses):
         try:
             ipaddress.ip_network(network)
         except ValueError as e:
-            field = f"token.addresses[{i}]"
-            raise InvalidArgument.field(field, f"must be a network, as 192.0.2.0/24: {e}", "PATTERN") from e
-
-
-def _check_purposes(token: Principal) -> None:
-    wrong = tuple(
-        Violation(f"token.purposes[{i}]", "must not be empty", "REQUIRED")
-        for i, purpose in enumerate(token.purposes)
-        if not purpose.strip()
-    )
-    if wrong:
-        raise InvalidArgument("; ".join(f"{v.field}: {v.description}" for v in wrong), violations=wrong)
+            wrong.append(Violation(f"token.addresses[{i}]", f"must be a network, as 192.0.2.0/24: {e}", "PATTERN"))
+    refuse(wrong)

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
     from hashhub.store import Store
     from hashhub.store.approvals import Approval
 
-_DAYS: Final = 7  # for which a call waits
-TIME: Final = timedelta(days=_DAYS)
+TIME: Final = timedelta(days=7)  # for which a call waits
 
 
 class Approvals:
     """What waits for a second person, where the deployment demands one."""
 
-    def __init__(self, store: Store, *, demanded: bool, by_login: bool = False) -> None:
+    def __init__(self, store: Store, *, demanded: bool, by_login: bool) -> None:
         """`by_login`: people log in, so that whom a token's secret names is nobody's word but its maker's."""
         self._store = store
         self.demanded: Final = demanded
@@ -76,8 +75,8 @@ class Approvals:
         elif first is None:
             self._store.approvals.ask(name, call, now() - TIME, by=access.actor(principal))
         raise FailedPrecondition(
-            f"{call} waits for a second person, who makes the same call within {_DAYS} days (approval {name[:16]}); "
-            "`hashhub queue` has what waits",
+            f"{call} waits for a second person, who makes the same call within {TIME.days} days (approval "
+            f"{name[:16]}); `hashhub queue` has what waits",
             reason=Reason.SECOND_PERSON_NEEDED,
             metadata={"approval": name[:16], "call": call},
         )

@@ -39,10 +39,9 @@ class ClientCertificates:
         self._complaint = ""
         self._refresh()
 
-    @staticmethod
-    def read(pem: bytes) -> tuple[CertificateId, list[str]]:
+    def read(self, pem: bytes) -> tuple[CertificateId, list[str]]:
         """Return a certificate whose chain was verified, and the identities in it. Raises Unauthenticated where there
-        is none, or a SPIFFE id and another URI (SPIFFE: X.509-SVID, 2).
+        is none, or a SPIFFE id and another URI (SPIFFE: X.509-SVID, 2); and as `check` does.
         """
         try:
             certificate = x509.load_pem_x509_certificate(pem)
@@ -56,6 +55,7 @@ class ClientCertificates:
         end = int(certificate.not_valid_after_utc.timestamp())
         thumbprint, issuer = certificate.fingerprint(hashes.SHA256()), certificate.issuer.public_bytes()
         proof = CertificateId(thumbprint, issuer, f"{certificate.serial_number:x}", end)
+        self.check(proof)
         return proof, [*(f"URI:{uri}" for uri in uris), *hosts]
 
     def check(self, certificate: CertificateId) -> None:

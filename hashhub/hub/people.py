@@ -15,6 +15,7 @@ from joserfc.jws import JWSRegistry
 
 from hashhub.background import Background
 from hashhub.errors import HashHubError, Reason, Unauthenticated, Unavailable
+from hashhub.hub.proofs import LOGIN
 from hashhub.openid import ask, discover
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class IdentityProvider:
             is_anybodys = self._claim == "email" and claims.get("email_verified") is not True
             values = None if is_anybodys else claims.get(self._claim)
             texts = [value for value in (values if isinstance(values, list) else [values]) if isinstance(value, str)]
-            return [f"OIDC:{value}" for value in texts if value.isprintable()], person_name(claims)
+            return [f"{LOGIN}{value}" for value in texts if value.isprintable()], person_name(claims)
         except HashHubError:
             raise
         except Exception as e:  # whatever a stranger's text does to the parser, it proves nobody

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from hashhub.errors import InvalidArgument, Reason, Unauthenticated
+from hashhub.errors import Reason, Unauthenticated
 from hashhub.model import CertificateId, now
 
 if TYPE_CHECKING:
@@ -31,12 +31,9 @@ _IDENTITY: Final = re.compile(
 )
 
 
-def check_identity(field: str, identity: str) -> None:
-    """Raise InvalidArgument unless it is a name in a certificate or a claim's value, so that one thing is one text."""
-    if not _IDENTITY.fullmatch(identity) or not identity.isprintable():
-        expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no pattern, or "
-        expected += "OIDC:… with a value of people's claim (oidc_claim)"
-        raise InvalidArgument.field(field, f"{expected}; got {identity[:80]!r}", "PATTERN")
+def is_identity(text: str) -> bool:
+    """Whether it is a name in a certificate or a claim's value, written so that one thing is one text."""
+    return _IDENTITY.fullmatch(text) is not None and text.isprintable()
 
 
 class SessionClaims(NamedTuple):

@@ -158,11 +158,11 @@ class Listeners:
         self._grpc = grpc.aio.server(handlers=[self.handlers, self.probes], options=_options(config, shared=shared))
         if not config.tls_certificate:
             return self._bind("listen", config.listen, None), ""
-        certificate = ServerCertificate(config)
-        bound = self._bind("listen", config.listen, certificate.credentials(of_clients=False))
+        pair = config.tls_certificate, config.tls_key
+        bound = self._bind("listen", config.listen, ServerCertificate(*pair).credentials())
         if not config.listen_certificates:
             return bound, ""
-        of_clients = certificate.credentials(of_clients=True)
+        of_clients = ServerCertificate(*pair, config.tls_client_ca).credentials()
         return bound, self._bind("listen_certificates", config.listen_certificates, of_clients)
 
     def _bind(self, field: str, address: str, credentials: grpc.ServerCredentials | None) -> str:
@@ -230,36 +230,46 @@ def _options(config: Config, *, shared: bool) -> list[tuple[str, int]]:
 
 
 class ServerCertificate:
-    """The server's certificate and the authorities of its clients', read again when their files have changed."""
+    """A listener's certificate and key, and the authorities of its callers' certificates, where it takes only callers
+    with one; read again when their files have changed.
+    """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, certificate: str, key: str, authorities: str = "") -> None:
         """Raise InvalidArgument for files that cannot be used."""
-        self._config = config
-        self._read: dict[tuple[str, ...], tuple[object, grpc.ServerCertificateConfiguration]] = {}
+        self._certificate, self._key, self._authorities = certificate, key, authorities
+        self._state: object = None
+        self._refresh()
 
-    def credentials(self, *, of_clients: bool) -> grpc.ServerCredentials:
-        """Return credentials of a listener; `of_clients`: one that takes callers with a certificate alone."""
-        files: tuple[str, ...] = (self._config.tls_certificate, self._config.tls_key)
-        if of_clients:
-            files += (self._config.tls_client_ca,)
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return credentials of the listener."""
         return grpc.dynamic_ssl_server_credentials(
-            self._current(files), functools.partial(self._renewed, files), require_client_authentication=of_clients
+            self._configuration, self._renewed, require_client_authentication=bool(self._authorities)
         )
 
-    def _renewed(self, files: tuple[str, ...]) -> grpc.ServerCertificateConfiguration:
+    def _renewed(self) -> grpc.ServerCertificateConfiguration:
         """Return what a connection gets; files that cannot be used, as in the middle of a change, change nothing."""
         try:
-            return self._current(files)
+            self._refresh()
         except InvalidArgument as e:
             _log.error("the last certificate is used further: %s", e.message)
-            return self._read[files][1]
+        return self._configuration
 
-    def _current(self, files: tuple[str, ...]) -> grpc.ServerCertificateConfiguration:
+    def _refresh(self) -> None:
         try:
+            files = filter(None, (self._certificate, self._key, self._authorities))
             state = [(status.st_mtime_ns, status.st_size, status.st_ino) for status in map(os.stat, files)]
-            if files not in self._read or self._read[files][0] != state:
-                self._read[files] = state, _configuration(*files)
-            return self._read[files][1]
+            if state == self._state:
+                return
+            # grpc says nothing useful about bad files; the standard library does.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate, self._key)
+            if self._authorities:
+                context.load_verify_locations(self._authorities)
+            self._configuration = grpc.ssl_server_certificate_configuration(
+                [(Path(self._key).read_bytes(), Path(self._certificate).read_bytes())],
+                Path(self._authorities).read_bytes() if self._authorities else None,
+            )
+            self._state = state
         except ssl.SSLError as e:
             raise InvalidArgument.field(
                 "tls_certificate",
@@ -271,13 +281,3 @@ class ServerCertificate:
             raise InvalidArgument.field(
                 "tls_certificate", f"or tls_key or tls_client_ca cannot be read ({e.strerror}); check the files", "TLS"
             ) from e
-
-
-def _configuration(certificate: str, key: str, authorities: str = "") -> grpc.ServerCertificateConfiguration:
-    # grpc says nothing useful about bad files; the standard library does.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    if authorities:
-        context.load_verify_locations(authorities)
-    pair = Path(key).read_bytes(), Path(certificate).read_bytes()
-    return grpc.ssl_server_certificate_configuration([pair], Path(authorities).read_bytes() if authorities else None)

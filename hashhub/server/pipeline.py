@@ -188,11 +188,11 @@ class Pipeline:
 
     def __init__(
         self,
-        authenticate: Callable[[str, bytes], Principal],
+        authenticate: Callable[[str | bytes], Principal],
         metrics: Metrics,
         limiters: Mapping[LimiterName, Limiter],
         quotas: TokenQuotas,
-        recall: Callable[[str, bytes], Principal | None] = lambda *_: None,
+        recall: Callable[[str | bytes], Principal | None] = lambda _: None,
     ) -> None:
         """`authenticate` returns who holds a secret, or a certificate, or raises Unauthenticated. `recall` returns who
         it is where that needs no look into the database, or None. Raises Unavailable where the system has too few
@@ -347,20 +347,14 @@ class Pipeline:
         return principal
 
     async def _principal(self, envelope: Envelope) -> Principal:
-        secret, certificate = _secret(envelope.authorization), envelope.certificate
-        if secret and certificate:
-            raise Unauthenticated(
-                "a token and a client certificate were sent; send one of them, a token to the address that takes no "
-                "certificates",
-                reason=Reason.CERTIFICATE_UNKNOWN,
-            )
-        principal = self.recall(secret, certificate)
+        sent = _sent(envelope)
+        principal = self.recall(sent)
         if principal is not None and self.quotas.counts.is_prepared(principal.name):
             return principal
-        if not secret and not certificate:
-            return self.authenticate(secret, certificate)  # nothing is looked up for none
+        if not sent:
+            return self.authenticate(sent)  # nothing is looked up for none
         try:
-            principal = await self._look(envelope, functools.partial(self._looked_up, envelope))
+            principal = await self._look(envelope, functools.partial(self._looked_up, sent))
         except Unauthenticated:
             self.token_names.forget(envelope.proof)
             raise
@@ -376,25 +370,33 @@ class Pipeline:
         finally:
             limiter.leave(name)
 
-    def _looked_up(self, envelope: Envelope) -> Principal:
-        principal = self.authenticate(_secret(envelope.authorization), envelope.certificate)
+    def _looked_up(self, sent: str | bytes) -> Principal:
+        principal = self.authenticate(sent)
         self.quotas.counts.prepare(principal.name)  # before the event loop takes from them
         return principal
 
     def _caller(self, envelope: Envelope, roles: tuple[Role, ...]) -> Principal:
         """Return who makes a call that goes on, as it is now. Raises Unauthenticated, PermissionDenied."""
-        principal = self._looked_up(envelope)
+        principal = self._looked_up(_sent(envelope))
         access.allow(principal, *roles)
         if principal.addresses:
             access.check_address(principal, envelope.peer())
         return principal
 
 
-def _secret(authorization: str) -> str:
-    scheme, _, secret = authorization.partition(" ")
-    if authorization and scheme.lower() != "bearer":
+def _sent(envelope: Envelope) -> str | bytes:
+    """Return the secret or the certificate that came with a call, empty for none."""
+    scheme, _, rest = envelope.authorization.partition(" ")
+    if envelope.authorization and scheme.lower() != "bearer":
         raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
-    return secret.strip()
+    secret = rest.strip()
+    if secret and envelope.certificate:
+        raise Unauthenticated(
+            "a token and a client certificate were sent; send one of them, a token to the address that takes no "
+            "certificates",
+            reason=Reason.CERTIFICATE_UNKNOWN,
+        )
+    return secret or envelope.certificate
 
 
 def _in_scope(envelope: Envelope, work: Callable[[], _T]) -> _T:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import AlreadyExists, NotFound
+from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
 from hashhub.model import SYSTEM, Actor, EventKind, Principal
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
@@ -80,10 +80,15 @@ class TokenTable:
         return [_token(row) for row in self._db.fetch("SELECT content, last_use_time FROM token ORDER BY name")]
 
     def update_token(self, name: str, fields: Mapping[str, Any], *, by: Actor = SYSTEM) -> Principal:
-        """Replace these fields of a token, in one transaction. Raises NotFound, AlreadyExists."""
+        """Replace these fields of a token, in one transaction. Raises NotFound, AlreadyExists; InvalidArgument for
+        another person.
+        """
         with self._db.write_in_order() as c:
             before = _existing(c, name)
             after = msgspec.structs.replace(before, **fields)
+            if before.person not in {"", after.person}:
+                told = f"is {before.person}, and stays; make another token"
+                raise InvalidArgument.field("token.person", told, "NOT_MUTABLE")
             c.execute(sa.update(s.token).where(s.token.c.name == name).values(content=_content(after)))
             if after.identities != before.identities:
                 c.execute(sa.delete(s.identity).where(s.identity.c.token == name))

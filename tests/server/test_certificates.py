@@ -43,8 +43,11 @@ class Place:
 
     @property
     def operator(self) -> Client:
+        return self.by_secret(self.hub.token)
+
+    def by_secret(self, secret: str) -> Client:
         address = f"localhost:{self.hub.address.rpartition(':')[2]}"
-        return Client(address, self.hub.token, ca_certificates=self.ca, retry_seconds=0)
+        return Client(address, secret, ca_certificates=self.ca, timeout=PATIENCE, retry_seconds=0)
 
     def pair(self, name: str) -> tuple[bytes, bytes]:
         return (self.directory / f"{name}.pem").read_bytes(), (self.directory / f"{name}.key").read_bytes()
@@ -189,11 +192,7 @@ def test_a_session_works_over_http_and_ends_with_what_it_was_got_by(at: Place, n
         assert at.over_http(secret) == 200
         for forged in (f"{secret[:-2]}AA", f"{secret}A", "hhs_", "hhs_%", secret.replace("_", "_A", 1)):
             assert at.over_http(forged) == 401
-        address = f"localhost:{at.hub.address.rpartition(':')[2]}"
-        with (
-            Client(address, secret, ca_certificates=at.ca, timeout=PATIENCE) as thief,
-            pytest.raises(FailedPrecondition) as refused,
-        ):
+        with at.by_secret(secret) as thief, pytest.raises(FailedPrecondition) as refused:
             thief.begin_session()
         assert refused.value.reason is Reason.CERTIFICATE_MISSING
         with pytest.raises(FailedPrecondition):
@@ -247,8 +246,7 @@ def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
     with at.operator as operator:
         made = Principal(name="office", role=Role.CONTRIBUTOR, contributor="nl", addresses=("192.0.2.0/24",))
         secret = operator.create_token(made)
-        address = f"localhost:{at.hub.address.rpartition(':')[2]}"
-        with Client(address, secret, ca_certificates=at.ca, timeout=PATIENCE, retry_seconds=0) as client:
+        with at.by_secret(secret) as client:
             with pytest.raises(PermissionDenied) as refused:
                 client.get_contributor("nl")
             assert refused.value.reason is Reason.ADDRESS_NOT_ALLOWED
@@ -266,9 +264,7 @@ def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
 def test_who_made_a_token_is_told(at: Place) -> None:
     with at.operator as operator:
         second = operator.create_token(Principal(name="second", role=Role.OPERATOR, person="Ada"))
-        with Client(
-            f"localhost:{at.hub.address.rpartition(':')[2]}", second, ca_certificates=at.ca, timeout=PATIENCE
-        ) as client:
+        with at.by_secret(second) as client:
             client.create_token(Principal(name="third", role=Role.CONSUMER, contributor="nl"))
         tokens = {token.name: token for token in operator.list_tokens()}
     assert (tokens["operator"].creator, tokens["second"].creator, tokens["third"].creator) == ("", "operator", "second")
@@ -279,12 +275,11 @@ def test_the_history_has_the_person_for_those_whose_business_it_is(at: Place) ->
     with at.operator as operator:
         held = operator.create_token(Principal(name="desk", role=Role.OPERATOR, person="Grace"))
         own = operator.create_token(Principal(name="own", role=Role.CONTRIBUTOR, contributor="de"))
-        address = f"localhost:{at.hub.address.rpartition(':')[2]}"
-        with Client(address, held, ca_certificates=at.ca, timeout=PATIENCE) as desk:
+        with at.by_secret(held) as desk:
             desk.update_contributor(replace(desk.get_contributor("de"), display_name="Hotline"), ["display_name"])
         event = next(operator.list_events("de", limit=1))
         assert (event.actor.name, event.actor.person) == ("desk", "Grace")
-        with Client(address, own, ca_certificates=at.ca, timeout=PATIENCE) as outsider:
+        with at.by_secret(own) as outsider:
             told = next(outsider.list_events("de", limit=1))
         assert (told.actor.name, told.actor.person) == ("", "")
         assert "Grace" not in repr(told)

@@ -284,13 +284,13 @@ def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
     with connected(served.doors.http_address, sent) as connection:
         assert answered(connection)[0] == 200
 
-    def look_later(sent: str, *certificate: bytes) -> Principal:
+    def look_later(sent: str | bytes) -> Principal:
         if sent == "hh_wrong":
             assert go_on.wait(180)
-        return look(sent, *certificate)
+        return look(sent)
 
     monkeypatch.setattr(gate, "authenticate", look_later)
-    monkeypatch.setattr(gate, "recall", lambda *_: None)  # its second is over
+    monkeypatch.setattr(gate, "recall", lambda _: None)  # its second is over
     with contextlib.ExitStack() as strangers:
         try:
             for _ in range(40):

@@ -94,9 +94,9 @@ def test_the_first_calls_of_a_header_leave_places_to_the_others(
     secret = served.tokens["CONSUMER"]
     authenticate, may_go_on = pipeline.authenticate, threading.Event()
 
-    def look_up(sent: str, *certificate: bytes) -> Principal:
+    def look_up(sent: str | bytes) -> Principal:
         assert sent != secret or may_go_on.wait(180)
-        return authenticate(sent, *certificate)
+        return authenticate(sent)
 
     monkeypatch.setattr(pipeline, "authenticate", look_up)
     slow: list[socket.socket] = []
@@ -268,11 +268,11 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
     go_on = threading.Event()
     authenticate = served.doors.pipeline.authenticate
 
-    def slowly(secret: str, *certificate: bytes) -> Principal:
-        if secret == stolen:
+    def slowly(sent: str | bytes) -> Principal:
+        if sent == stolen:
             entered.release()
             assert go_on.wait(180)
-        return authenticate(secret, *certificate)
+        return authenticate(sent)
 
     served.doors.pipeline.authenticate = slowly
     with ThreadPoolExecutor(5) as pool:

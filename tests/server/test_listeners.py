@@ -291,7 +291,7 @@ def test_no_call_is_begun_that_nobody_waits_for() -> None:
     )
     metrics = Metrics()
     shares = TokenQuotas(Config(), cores=2)
-    pipeline = Pipeline(lambda *_: Principal(name="t", role=Role.OPERATOR), metrics, limiters_of(Config()), shares)
+    pipeline = Pipeline(lambda _: Principal(name="t", role=Role.OPERATOR), metrics, limiters_of(Config()), shares)
     envelope = Envelope(authorization="Bearer t", peer=str, until=time.monotonic())
 
     async def receive(_: str) -> bytes:

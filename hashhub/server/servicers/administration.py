@@ -37,9 +37,9 @@ class AdminService(Service):
     @served(OVERSEERS)
     def get_access(self, principal: Principal, request: v1.GetAccessRequest) -> v1.GetAccessResponse:
         answer = v1.GetAccessResponse()
-        for of_set in self.hub.tokens.access(principal, wire.parse_token(request.name)):
-            one = answer.hash_sets.add(hash_set=wire.hash_set_name(*of_set.hash_set.split("/")))
-            for channel, why in of_set.refusals.items():
+        for name, refusals in self.hub.tokens.access(principal, wire.parse_token(request.name)).items():
+            one = answer.hash_sets.add(hash_set=wire.hash_set_name(*name.split("/")))
+            for channel, why in refusals.items():
                 value = v1.DisclosureChannel.Value(f"DISCLOSURE_CHANNEL_{channel}")
                 one.channels.add(channel=value, permitted=not why, refusal=why)
         return answer

@@ -70,17 +70,11 @@ class ContributorService(Service):
         wanted = wire.CONTRIBUTOR.from_pb(only_masked(request.contributor, mask, _ANY_CONTRIBUTOR))
         return self.hub.contributors.update(principal, wanted, mask, **write_options(request))
 
-    @served(
-        OPERATOR,
-        wire.CONTRIBUTOR.to_pb,
-        limiter="commits",
-        grave=lambda request: wire.withdraws_entries(request.entries),
-    )
+    @served(OPERATOR, wire.CONTRIBUTOR.to_pb, limiter="commits", grave=_withdraws)
     def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> Contributor:
         name = wire.parse_contributor(request.name)
         comment = wire.read_text(request.comment, "comment")
-        withdraw = wire.withdraws_entries(request.entries)
-        return self.hub.contributors.retire(principal, name, comment, withdraw_entries=withdraw)
+        return self.hub.contributors.retire(principal, name, comment, withdraw_entries=_withdraws(request))
 
     @served(OPERATOR, wire.CONTRIBUTOR.to_pb)
     def accept_objections(self, principal: Principal, request: v1.AcceptObjectionsRequest) -> Contributor:

@@ -63,8 +63,7 @@ def served(
 
     `answer`: makes the message of what the method returns. `resource`: the field of the request that holds what is
     written; violations are then told by the client's paths. `grave`: of which requests a second person is demanded.
-    Raises ValueError where there is no such limiter: a call of
-    the method would be the first to notice.
+    Raises ValueError where there is no such limiter: a call of the method would be the first to notice.
     """
     if limiter not in get_args(LimiterName):
         raise ValueError(f"there is no limiter {limiter!r}")
