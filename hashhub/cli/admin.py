@@ -244,7 +244,7 @@ def begin_session(session: Session, *, out: str | None) -> None:
             with written(out, replace=True) as file:
                 file.write(f"{secret}\n".encode("ascii"))
             note(f"wrote {clean(out)}, which works until {minute(until)}")
-            time.sleep((until - datetime.now(UTC)).total_seconds() / 3)
+            time.sleep(max(1.0, (until - datetime.now(UTC)).total_seconds() / 3))
 
 
 @command(token, "delete")

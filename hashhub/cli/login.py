@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -31,10 +31,11 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
     device, tokens = discover(issuer, "device_authorization_endpoint", "token_endpoint")
     answer = ask(device, {"client_id": client_id, "scope": scope})
     form = {"grant_type": _GRANT, "client_id": client_id, "device_code": str(answer.get("device_code"))}
-    pause, url = answer.get("interval", PAUSE), answer.get("verification_uri_complete", answer.get("verification_uri"))
+    url = answer.get("verification_uri_complete", answer.get("verification_uri"))
+    pause = _seconds(answer, "interval", PAUSE)
+    end = time.monotonic() + _seconds(answer, "expires_in", _CODE_SECONDS)
     if url:
         note(f"open {clean(str(url))} and enter {clean(str(answer.get('user_code')))}")
-        end = time.monotonic() + answer.get("expires_in", _CODE_SECONDS)
         answer = {"error": "authorization_pending"}
     while (error := answer.get("error")) in {"authorization_pending", "slow_down"}:
         pause += PAUSE if error == "slow_down" else 0
@@ -54,6 +55,11 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
     with written(login_file(session.server), replace=True) as file:
         file.write(f"{secret} {until.isoformat()}".encode("ascii"))
     session.answer({"server": session.server, "expire_time": until}, f"logged in until {minute(until)}")
+
+
+def _seconds(answer: dict[str, Any], name: str, usual: float) -> float:
+    value = answer.get(name)
+    return value if isinstance(value, int | float) and 0 <= value <= _CODE_SECONDS else usual
 
 
 @command(main, "logout")

@@ -145,6 +145,16 @@ def test_a_code_that_nobody_enters(run: Login, issuer: Issuer, monkeypatch: pyte
     assert len(issuer.device) > 90
 
 
+@pytest.mark.parametrize("begun", [{"error": "authorization_pending"}, {"interval": "5", "expires_in": "60"}])
+def test_an_issuer_that_begins_in_its_own_way(
+    run: Login, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, begun: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(issuer, "begun", {**(issuer.begun if "error" not in begun else {}), **begun})
+    issuer.device += [PENDING, {"error": "access_denied"}]
+    done = run("login", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["error"]["reason"]) == (1, "LOGIN_REFUSED")
+
+
 def test_a_client_that_the_issuer_does_not_know(run: Login, issuer: Issuer) -> None:
     issuer.answers["/authorize-device"] = lambda handler: handler.send({"error": "invalid_client"})
     done = run("login")
