@@ -79,6 +79,6 @@ def _key(record: msgspec.Raw, page: int, index: int) -> str:
     """Return what a record is about, or where it stands if it is not one: the connector says what is wrong with it."""
     try:
         one = msgspec.json.decode(record, type=_Record)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         one = _Record()
     return f"{one.signal_type}:{one.hash_value}" if one.hash_value else f"page {page}, {index}"
