@@ -101,19 +101,18 @@ def list_sources(session: Session, *, directory: Path) -> None:
     """List the sources: whether they work, when they last did, and how far behind they are."""
     from hashhub.sources.settings import names
 
-    rows = [(name, *_read(directory, name)) for name in names(directory)]
+    rows = [(name, _settings(directory, name), _progress(directory, name)) for name in names(directory)]
     columns = ("source", "protocol", "hash set", "status", "last success", "behind")
     session.show(
         rows,
         columns,
-        lambda row: (row[0], row[1]["protocol"], row[1]["hash_set"], row[2].status, *_age(row[2])),
+        lambda row: (row[0], row[1].get("protocol", "-"), row[1].get("hash_set", "-"), row[2].status, *_age(row[2])),
         empty="no source; hashhub source add makes one",
         as_json=lambda row: _as_json(*row),
     )
-    if not session.json:
-        for name, _, progress in rows:
-            if progress.detail:
-                note(f"{clean(name)}: {clean(progress.detail)}")
+    for name, settings, progress in rows:
+        if detail := settings.get("error") or ("" if session.json else progress.detail):
+            note(f"{clean(name)}: {clean(detail)}")
 
 
 @command(source, "show", local=True)
@@ -160,10 +159,11 @@ def run_all(session: Session, *, directory: Path) -> None:
     from hashhub.sources.schedule import run
 
     def tell(name: str, progress: Progress) -> None:
-        fields = {"name": name, "status": progress.status, "detail": progress.detail, "last": progress.last}
-        session.answer(fields, f"{minute(now())} {clean(name)}: {progress.status} {clean(progress.detail)}".rstrip())
+        line = f"{minute(now())} {clean(name)}: {progress.status} {clean(progress.detail)}"
+        session.answer(_as_json(name, _settings(directory, name), progress), line.rstrip())
 
     with session.connect() as hub, _stopping() as stop:
+        next(iter(hub.list_hash_sets()), None)  # a wrong address or token ends it now, and not each fetch
         run(directory, hub, stop, tell)
 
 
@@ -191,13 +191,21 @@ def _stopping() -> Iterator[threading.Event]:
         yield stop
 
 
-def _read(directory: Path, name: str) -> tuple[dict[str, Any], Progress]:
-    from hashhub.sources.fetch import opened
+def _settings(directory: Path, name: str) -> dict[str, Any]:
+    """Return a source's settings, or the error that they have: it must not hide the other sources."""
     from hashhub.sources.settings import load
 
-    settings: dict[str, Any] = msgspec.to_builtins(load(directory, name))
+    try:
+        return msgspec.structs.asdict(load(directory, name))
+    except InvalidArgument as e:
+        return {"error": e.message}
+
+
+def _progress(directory: Path, name: str) -> Progress:
+    from hashhub.sources.fetch import opened
+
     with opened(directory, name) as state:
-        return settings, state.progress()
+        return state.progress()
 
 
 def _age(progress: Progress) -> tuple[str, str]:
@@ -217,13 +225,17 @@ def _as_json(name: str, settings: dict[str, Any], progress: Progress) -> dict[st
 
 
 def _show(session: Session, directory: Path, name: str) -> None:
-    settings, progress = _read(directory, name)
+    from hashhub.sources.settings import load
+
+    settings, progress = msgspec.structs.asdict(load(directory, name)), _progress(directory, name)
     if session.print_if_json(_as_json(name, settings, progress)):
         return
     say(f"{clean(name)}: {progress.status}")
     if progress.detail:
         say(clean(progress.detail))
-    rows: list[tuple[str, object]] = [(key, value) for key, value in settings.items() if isinstance(value, str)]
+    rows: list[tuple[str, object]] = [
+        (key, value) for key, value in settings.items() if value and isinstance(value, str)
+    ]
     rows += [("last success", minute(progress.success_time)), ("last change", minute(progress.news_time))]
     rows += [("next fetch", minute(progress.next_time)), ("failures in a row", progress.failures_in_a_row)]
     rows += [("last import", progress.last_import)] if progress.last_import else []

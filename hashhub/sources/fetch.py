@@ -246,8 +246,9 @@ class _Fetching:
         counts, share = report.source.counts, self._settings.drop
         dropped = counts.absent + _withdrawn(report)
         if dropped and (not share or not self._has_entries(int(dropped / share) + 1)):
+            entries = "entry" if dropped == 1 else "entries"
             return (
-                f"it would withdraw {dropped:,} entries, {share:.0%} of the hash set or more; ask the partner, then "
+                f"it would withdraw {dropped:,} {entries}, {share:.0%} of the hash set or more; ask the partner, then "
                 "apply it or fetch again"
             )
         if silent is not None and self._is_news(counts, dropped):

@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from hashhub.client import Client
-from hashhub.errors import Cancelled, Conflict, HashHubError
+from hashhub.errors import Conflict, HashHubError
 from hashhub.local_files import lock_file, make_directory, written
 from hashhub.model import now
 from hashhub.sources.fetch import fetch, opened
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 METRICS: Final = "sources.prom"
 _LOCK: Final = "run.lock"
 _LOOK_SECONDS: Final = 1.0
+_AT_LEAST: Final = timedelta(seconds=30)  # between a failure and the next fetch
 _AT_ONCE: Final = 4  # fetches; each is a thread, and holds one page and what its connector holds
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Progress], float]], ...]] = (
     ("last_success_timestamp_seconds", "gauge", lambda p: p.success_time.timestamp() if p.success_time else 0),
@@ -33,7 +35,7 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[Progress], float]], ...]] = (
 
 
 def run(directory: Path, hub: Client, stop: threading.Event, on_change: Callable[[str, Progress], None]) -> None:
-    """Fetch until `stop` is set; `on_change` is told how far a source is after each fetch, from a thread.
+    """Fetch until `stop` is set; `on_change` is told how far a source is after each fetch.
 
     After each one the directory has metrics of all as text, for a scrape by file. Raises Conflict where another process
     does the same here.
@@ -45,29 +47,31 @@ def run(directory: Path, hub: Client, stop: threading.Event, on_change: Callable
             f"another process fetches the sources of {str(directory)!r} already; one is enough, and this ends"
         )
     pool = ThreadPoolExecutor(_AT_ONCE, "source")
-    under_way: dict[str, Future[None]] = {}
-
-    def once(name: str) -> None:
-        try:
-            fetch(directory, name, hub, is_cancelled=stop.is_set)
-        except Cancelled:
-            return
-        except HashHubError as e:
-            _log.warning("source %s: %s", name, e.message)
-        with opened(directory, name) as state:
-            on_change(name, state.progress())
-
+    under_way: dict[str, Future[Progress]] = {}
+    not_before: dict[str, datetime] = {}  # of what failed, also before its state could say so
     with lock, pool:
         while not stop.is_set():
             for name in [name for name, future in under_way.items() if future.done()]:
-                error = under_way.pop(name).exception()
-                if error is not None:
-                    _log.error("source %s: internal error", name, exc_info=error)
+                if not _is_ended_well(name, under_way.pop(name)):
+                    not_before[name] = now() + _AT_LEAST
+                if name in names(directory):
+                    with opened(directory, name) as state:
+                        on_change(name, state.progress())
                 write_metrics(directory)
             for name in names(directory):
-                if name not in under_way and _is_due(directory, name):
-                    under_way[name] = pool.submit(once, name)
+                is_left_alone = name in not_before and now() < not_before[name]
+                if name not in under_way and not is_left_alone and _is_due(directory, name):
+                    under_way[name] = pool.submit(fetch, directory, name, hub, is_cancelled=stop.is_set)
             stop.wait(_LOOK_SECONDS)
+
+
+def _is_ended_well(name: str, future: Future[Progress]) -> bool:
+    error = future.exception()
+    if isinstance(error, HashHubError):
+        _log.warning("source %s: %s", name, error.message)
+    elif error is not None:
+        _log.error("source %s: internal error", name, exc_info=error)
+    return error is None
 
 
 def _is_due(directory: Path, name: str) -> bool:

@@ -122,6 +122,11 @@ def test_commands(hub: Client, add_source: AddSource, tmp_path: Path, command: C
         assert (held.exit_code, told_by(held)["status"], told_by(held)["would"]["withdrawn"]) == (1, "HELD", 5)
         assert "partner: it would withdraw 5 entries" in command("list").stderr
         assert "HELD" in command("show", "partner").stdout
+        (tmp_path / "broken.toml").write_text("protocol = 5")
+        assert "broken" in command("list").stderr
+        assert told_by(command("show", "partner", "--json"))["status"] == "HELD"
+        (tmp_path / "broken.toml").unlink()
+        (tmp_path / "broken.db").unlink()
         assert command("fetch", "partner", "--apply").exit_code == 0
         assert digests_of(hub, hash_set) == partner.digests()
         assert "sesame" not in command("show", "partner", "--json").stdout
