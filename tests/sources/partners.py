@@ -159,12 +159,16 @@ class StopNCIIPartner(MockPartner):
         if asked.path != "/base/FetchHashes" or keys != (SECRET, SECRET):
             return Reply(401, b"")
         size = int(asked.query["pageSize"])
-        items = self.since(int(asked.query.get("nextPageToken") or asked.query["startTimestamp"]))
+        start = asked.query["startTimestamp"]
+        of, _, after = asked.query.get("nextPageToken", f"{start}-{start}").partition("-")
+        if of != start:
+            return Reply(400, b"")  # a token is of one question
+        items = self.since(int(after))
         page, more = items[:size], len(items) > size
         return _json(
             {
                 "count": len(page),
-                "nextPageToken": str(items[size].time) if more else None,
+                "nextPageToken": f"{start}-{items[size].time}" if more else None,
                 "nextSetTimestamp": self.clock,
                 "hasMoreRecords": more,
                 "hashRecords": [
@@ -252,11 +256,14 @@ class TAXIIPartner(MockPartner):
             return Reply(401, b"")
         after = asked.query.get("added_after")
         since = int(datetime.fromisoformat(after).timestamp()) + 1 if after else 0
-        items, size = self.since(int(asked.query.get("next") or since)), int(asked.query["limit"])
+        of, _, begin = asked.query.get("next", f"{since}-{since}").partition("-")
+        if of != str(since):
+            return Reply(400, b"")  # a token is of one question
+        items, size = self.since(int(begin)), int(asked.query["limit"])
         page, more = items[:size], len(items) > size
         headers = {"x-taxii-date-added-last": _stix_time(page[-1].time)} if page else {}
         envelope: dict[str, object] = {"objects": [self.indicator(i) for i in page]} if page else {}
-        envelope |= {"more": True, "next": str(items[size].time)} if more else {}
+        envelope |= {"more": True, "next": f"{since}-{items[size].time}"} if more else {}
         return Reply(200, json.dumps(envelope).encode(), {"content-type": media, **headers})
 
     @staticmethod
