@@ -352,6 +352,15 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def clear(options: dict[str, Any], **lists: str) -> None:
+    """Empty the lists, values of `lists`, whose `--clear-NAME` was given. Raises UsageError where one is named too."""
+    for name, field in lists.items():
+        if options.pop(f"clear_{name}"):
+            if options[field]:
+                raise click.UsageError(f"naming and clearing {name} exclude each other")
+            options[field] = ()
+
+
 def spelled(value: StrEnum) -> str:
     """Return how an option writes this value."""
     return value.value.lower().replace("_", "-")
@@ -413,6 +422,7 @@ def private_files() -> Iterator[None]:
 
 several: Final = functools.partial(click.option, multiple=True, callback=lambda _, __, given: given or None)
 """An option that may be repeated, None when it is not given."""
+
 
 COMMENT: Final = click.option("--comment", default="", metavar="TEXT", help="Why, for the history; no case data.")
 
