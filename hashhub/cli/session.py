@@ -118,7 +118,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         from hashhub.client import Client, is_loopback
 
         if bool(self.certificate) != bool(self.key):
-            raise InvalidArgument.field("certificate", "must be given together with --key, its private key")
+            raise click.UsageError("--certificate and --key, its private key, must be given together")
+        if self.certificate and self.token_file:
+            raise click.UsageError(
+                "--certificate and --token-file both say who calls; leave one out (HASHHUB_CERTIFICATE and "
+                "HASHHUB_TOKEN_FILE count, too)"
+            )
         ca = named_file("ca-file", self.ca_file) if self.ca_file else None
         own = None
         if self.certificate and self.key:
