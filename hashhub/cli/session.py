@@ -125,9 +125,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
                 "HASHHUB_TOKEN_FILE count, too)"
             )
         ca = named_file("ca-file", self.ca_file) if self.ca_file else None
-        own = None
-        if self.certificate and self.key:
-            own = named_file("certificate", self.certificate), named_file("key", self.key)
+        own = (self.certificate, self.key) if self.certificate and self.key else None
         host = self.server.rpartition(":")[0].strip("[]") or self.server
         is_local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
         token = token or ("" if own else self._token(local=is_local))
