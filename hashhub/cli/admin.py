@@ -89,6 +89,13 @@ _token_options: Final = options(
         help="A network that it may call from, as 192.0.2.0/24; repeatable. Otherwise from everywhere.",
     ),
     click.option("--person", metavar="NAME", help="The person who holds it; otherwise a machine does."),
+    several(
+        "--exclude",
+        "excluded",
+        metavar="PERSON",
+        help="A person whom it lets in no more, whose sessions end within a second: 42 for `Ada <42>` in the history; "
+        "repeatable.",
+    ),
     click.option(
         "--max-effort",
         type=click.Choice([*(spelled(e) for e in Effort), _AS_SERVER], case_sensitive=False),
@@ -193,10 +200,11 @@ def get_token(session: Session, *, name: str) -> None:
 @click.option("--clear-purposes", is_flag=True, help="Removes all purposes.")
 @click.option("--clear-identities", is_flag=True, help="Nothing but its secret, if it has one, proves it from then on.")
 @click.option("--clear-networks", is_flag=True, help="It may call from everywhere.")
+@click.option("--clear-excluded", is_flag=True, help="It lets everybody in again whom its identities name.")
 @_token_options
 def update_token(session: Session, *, name: str, **options: Any) -> None:
     """Change a token. Only what is given changes, within a second everywhere; its role and contributor stay."""
-    clear(options, purposes="purposes", identities="identities", networks="addresses")
+    clear(options, purposes="purposes", identities="identities", networks="addresses", excluded="excluded")
     fields = _stated(given(options))
     with session.connect() as hub:
         before = _token_named(hub, name)
@@ -330,6 +338,7 @@ def _remarks(t: Principal) -> list[str]:
     remarks += [f"{share.replace('_', '-')} {most}" for share, most in msgspec.structs.asdict(t.shares).items() if most]
     remarks += [*t.identities, *(f"from {network}" for network in t.addresses)]
     remarks += [f"held by {t.person}"] if t.person else []
+    remarks += [f"not for {person}" for person in t.excluded]
     remarks += [f"until {minute(t.expire_time)}"] if t.expire_time else []
     return [*remarks, t.description] if t.description else remarks
 
