@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -112,7 +113,7 @@ def new(at: Place, request: pytest.FixtureRequest) -> Callable[..., str]:
     """Return a function that issues a certificate with a name of its own."""
     count = iter(range(100))
 
-    def issue(*identities: str, days: int = 1) -> str:
+    def issue(*identities: str, days: float = 1) -> str:
         name = f"c{abs(hash(request.node.name)) % 10**9}-{next(count)}"
         return at.authority.issue(name, identities, days=days).stem
 
@@ -168,6 +169,20 @@ def test_a_revoked_one_is_refused_within_a_second_by_every_worker(at: Place, new
         assert refused.value.reason is Reason.CERTIFICATE_REVOKED
     assert at.over_http(secret) == 401
     assert at.who(new(NL)) == "nl-machine"
+
+
+def test_one_that_ends_is_refused_on_an_open_connection_too(at: Place, new: Callable[..., str]) -> None:
+    for seconds in (5, 40, 300):  # a busy machine opens the connection too late
+        name = new(NL, days=seconds / 86_400)
+        with at.client(name) as client, suppress(Unavailable):
+            secret, until = client.begin_session()
+            time.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()) + 1.1)
+            with pytest.raises(Unauthenticated) as refused:
+                client.get_contributor("nl")
+            assert refused.value.reason is Reason.CERTIFICATE_EXPIRED
+            assert at.over_http(secret) == 401
+            return
+    pytest.fail("no certificate was taken before it ended")
 
 
 def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Place, new: Callable[..., str]) -> None:
