@@ -60,14 +60,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """PEM file with the certificate's private key."""
 
     listen_certificates: str = ""
-    """Address of a second gRPC listener, whose callers prove themselves by client certificates. Empty: none. It needs
-    `tls_certificate` and `tls_client_ca`.
-    """
+    """Address of a second gRPC listener, for client certificates; needs TLS and `tls_client_ca`. Empty: none."""
 
     tls_client_ca: str = ""
-    """PEM file with the authorities whose client certificates are taken. This and the server's own certificate and key
-    are read again when they change.
-    """
+    """PEM file with authorities of client certificates. It, `tls_certificate`, `tls_key` are read again on a change."""
 
     tls_client_revoked: str = ""
     """PEM file with these authorities' revocation lists, read again when it changes. Empty: none."""
@@ -78,9 +74,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     oidc_issuer: str = ""
-    """URL of the OpenID Connect issuer that people log in by: https, or http on this machine. Empty: nobody does. It
-    needs `oidc_audience`.
-    """
+    """URL of the OpenID Connect issuer of people, https, or http on this machine; with `oidc_audience`. Empty: none."""
 
     oidc_audience: str = ""
     """The client id that ID tokens must be for: one of this hub's own."""

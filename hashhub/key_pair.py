@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
-from typing import Final
 
 from hashhub.errors import InvalidArgument
 
@@ -13,10 +12,9 @@ from hashhub.errors import InvalidArgument
 class KeyPair:
     """A certificate's chain, its private key and, where a file of them is named, authorities; PEM."""
 
-    def __init__(self, field: str, certificate: str, key: str, authorities: str = "") -> None:
-        """Read the files. `field`: what an error names. Raises InvalidArgument for files that cannot be used."""
-        self._field: Final = field
-        self._files: Final = [certificate, key, *([authorities] if authorities else [])]
+    def __init__(self, field: str, *files: str) -> None:
+        """Read the files, in this order. `field`: what an error names. Raises InvalidArgument for bad ones."""
+        self._field, self._files = field, files
         self._state: object = None
         self.refresh()
 
@@ -37,12 +35,8 @@ class KeyPair:
         except (OSError, ValueError) as e:  # ValueError: a NUL in a path
             named = f"{Path(e.filename).name!r}: {e.strerror}" if isinstance(e, OSError) and e.filename else ""
             why = named or getattr(e, "reason", None) or "unreadable"
-            raise InvalidArgument.field(
-                self._field,
-                f"cannot be used ({why}); expected PEM files of a certificate's chain, of the private key that fits "
-                "and, where they are named, of authorities; check the files",
-                "TLS",
-            ) from e
+            told = f"cannot be used ({why}); check the files: a chain, its key and authorities, if any, in PEM"
+            raise InvalidArgument.field(self._field, told, "TLS") from e
         self.chain, self.key, self.authorities = chain, key, b"".join(authorities) or None
         self._state = state
         return True

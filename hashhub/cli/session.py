@@ -120,10 +120,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         if bool(self.certificate) != bool(self.key):
             raise click.UsageError("--certificate and --key, its private key, must be given together")
         if self.certificate and self.token_file:
-            raise click.UsageError(
-                "--certificate and --token-file both say who calls; leave one out (HASHHUB_CERTIFICATE and "
-                "HASHHUB_TOKEN_FILE count, too)"
-            )
+            raise click.UsageError("--certificate and --token-file, or their variables, say twice who calls; give one")
         ca = named_file("ca-file", self.ca_file) if self.ca_file else None
         own = (self.certificate, self.key) if self.certificate and self.key else None
         host = self.server.rpartition(":")[0].strip("[]") or self.server

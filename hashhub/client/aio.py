@@ -130,7 +130,7 @@ class AsyncTransport:
         if task is None or task.cancelling():
             raise error
         raise Unavailable(
-            CLOSED if self.connection.is_closed else "the call was ended before it was answered"
+            CLOSED if self.connection.is_closed.is_set() else "the call was ended before it was answered"
         ) from error
 
     def _stub(self, request: Message) -> tuple[Callable[..., Any], Any]:

@@ -243,7 +243,7 @@ class Connection:
         self._channel: Any = None
         self._channels: WeakSet[Any] = WeakSet()  # with those before, on which calls still go on
         self._stubs: dict[str, Callable[..., Any]] = {}
-        self.is_closed = False
+        self.is_closed = threading.Event()
 
     def stub(self, kind: Any, request: Message) -> tuple[Callable[..., Any], Any]:
         """Return the callable for a request's method, and its channel, to be held until the call is over. `kind`: grpc
@@ -251,7 +251,7 @@ class Connection:
         """
         name = request.DESCRIPTOR.full_name
         with self._lock:
-            if self.is_closed:
+            if self.is_closed.is_set():
                 raise Unavailable(CLOSED)
             if self._newest() is None:
                 self._channel, self._stubs = self._open(kind), {}
@@ -283,7 +283,7 @@ class Connection:
     def close(self) -> list[Any]:
         """Open no channel any more, and return those that are to be closed."""
         with self._lock:
-            self.is_closed = True
+            self.is_closed.set()
             return list(self._channels)
 
     def error(self, error: grpc.RpcError, channel: Any) -> HashHubError:
@@ -392,11 +392,9 @@ class Transport:
         """Keep where calls go; the channel is opened by the first one."""
         self._connection = connection
         self.address = connection.address
-        self._is_closed = threading.Event()
 
     def close(self) -> None:
         """Close the connection; calls in progress are cancelled, and none is tried again."""
-        self._is_closed.set()
         for channel in self._connection.close():
             channel.close()
 
@@ -420,7 +418,7 @@ class Transport:
                 pause = attempts.pause(self._connection.error(e, channel))
             except ValueError as e:
                 raise Unavailable(CLOSED) from e
-            self._is_closed.wait(pause)
+            self._connection.is_closed.wait(pause)
 
     def ask(self, rpc: Rpc[R]) -> R:
         """Make a call and return its converted answer. Raises HashHubError."""

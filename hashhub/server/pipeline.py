@@ -391,11 +391,8 @@ def _sent(envelope: Envelope) -> str | bytes:
         raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
     secret = rest.strip()
     if secret and envelope.certificate:
-        raise Unauthenticated(
-            "a token and a client certificate were sent; send one of them, a token to the address that takes no "
-            "certificates",
-            reason=Reason.CERTIFICATE_UNKNOWN,
-        )
+        told = "a token and a client certificate were sent; send one, a token to the address that takes no certificates"
+        raise Unauthenticated(told, reason=Reason.CERTIFICATE_UNKNOWN)
     return secret or envelope.certificate
 
 
