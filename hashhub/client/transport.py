@@ -82,7 +82,7 @@ def entry_name(name: str) -> str:
 def subject_name(name: str) -> str:
     """Return the resource name of an event's subject, from its short name."""
     parts = name.split("/")
-    if not name or parts[0] in {"tokens", "groups", "events", "policies", "schemes", "conflicts"}:
+    if not name or parts[0] in {"approvals", "tokens", "groups", "events", "policies", "schemes", "conflicts"}:
         return name
     match parts:
         case ["webhooks", _, _]:

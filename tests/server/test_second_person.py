@@ -47,7 +47,9 @@ def test_the_second_person_makes_the_same_call(demanding: Served, of: Callable[[
         [first, second] = [item for item in grace.list_queue() if item.kind is QueueKind.APPROVAL]
         assert (first.reason, first.actor, second.actor) == ("PolicyService/PutPolicy", "ada", "grace")
         made = grace.put_policy(text, "another comment")
-        event = next(e for e in grace.list_events() if e.kind == "POLICY_PUT")
+        events = list(grace.list_events())
+        assert [e.kind for e in grace.list_events(events[1].subject)] == ["APPROVAL_GIVEN", "APPROVAL_ASKED"]
+        event = next(e for e in events if e.kind == "POLICY_PUT")
         assert (event.actor.name, event.actor.person, event.actor.second_person) == ("grace", "Grace", "Ada")
         assert made.name == "mine@1"
         waits(lambda: grace.retire_policy("mine@1"))  # what was agreed to was that one call
