@@ -87,6 +87,7 @@ TOKEN_FIELDS: Final = (
     "description", "purposes", "acts_for_others", "may_mirror", "max_effort", "expire_time", "shares", "identities",
     "addresses", "person",
 )  # fmt: skip
+_WHOSE: Final = frozenset({"identities", "person"})  # of what can be changed: whose it is; a revert may have, unsaid
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 
@@ -393,8 +394,8 @@ def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
 
 
 def may_be_one_person(store: Store, one: str, other: str) -> bool:
-    """Whether one person may hold both tokens: one of them made the other, or gave it a secret or an identity, itself
-    or by tokens that it made; or somebody other than the hub itself made both.
+    """Whether one person may hold both tokens: one of them made the other, or gave it a secret, an identity or a
+    person, itself or by tokens that it made; or somebody other than the hub itself made both.
     """
     lines = _line(store, one), _line(store, other)
     return any(name in {one, other} or is_made for name, is_made in lines[0].items() if name in lines[1])
@@ -422,7 +423,7 @@ def _line(store: Store, token: str) -> dict[str, bool]:
                 (e.actor.name, e.revision)
                 for e in events
                 if e.actor.name not in {name, SYSTEM.name}
-                and (e.kind is not EventKind.TOKEN_UPDATED or "identities" in str(e.facts["fields"]))
+                and (e.kind is not EventKind.TOKEN_UPDATED or not _WHOSE.isdisjoint(e.facts.get("fields", _WHOSE)))
             ]
             line[name] |= bool(makers)
             rest += makers

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from hashhub.client import Client
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
-from hashhub.model import Contributor, ContributorKind, HashSet, Marking, Principal, QueueKind, Reliability, Role
+from hashhub.model import Contributor, ContributorKind, HashSet, Marking, Principal, QueueKind, Reliability, Role, now
 from tests.server.conftest import Serve, Served
 from tests.server.test_policies import MINE
 
@@ -91,6 +91,24 @@ def test_who_lets_a_certificate_in_as_another_is_no_second_person(
         token = next(token for token in ada.list_tokens() if token.name == "grace")
         ada.update_token(replace(token, identities=("DNS:ada.example",)), ["identities"])
         waits(lambda: grace.put_policy(MINE))
+
+
+def test_who_says_that_a_token_is_somebodys_is_no_second_person_by_it(of: Callable[[str], Client]) -> None:
+    with of("ada") as ada, of("machine") as machine:
+        waits(lambda: ada.put_policy(MINE))
+        token = next(token for token in ada.list_tokens() if token.name == "machine")
+        ada.update_token(replace(token, person="Linus"), ["person"])
+        waits(lambda: machine.put_policy(MINE))
+
+
+def test_a_token_that_was_put_back_as_it_was_can_agree(demanding: Served, of: Callable[[str], Client]) -> None:
+    with of("OPERATOR") as operator, of("ada") as ada, of("grace") as grace:
+        token = next(token for token in ada.list_tokens() if token.name == "grace")
+        since = now()
+        operator.update_token(replace(token, description="x"), ["description"])
+        operator.revert_actor("operator", since, "a trial")
+        waits(lambda: ada.put_policy(MINE))
+        assert grace.put_policy(MINE).name == "mine@1"
 
 
 def test_without_the_demand_one_person_is_not_stopped(serve_hub: Serve) -> None:
