@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from msgspec.structs import replace
 
+from hashhub import v1, wire
 from hashhub.client import Client
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.model import Contributor, ContributorKind, HashSet, Marking, Principal, QueueKind, Reliability, Role, now
@@ -68,6 +71,31 @@ def test_what_is_grave_and_what_is_not(of: Callable[[str], Client]) -> None:
         waits(lambda: ada.update_hash_set(replace(plain, marking=Marking(bulk=True)), ["marking"]))
         waits(lambda: ada.retire_contributor("nl", withdraw_entries=True))
         ada.retire_contributor("nl", withdraw_entries=False)
+
+
+def test_a_mask_of_all_fields_and_a_grade_that_is_taken_away_are_grave(
+    demanding: Served, of: Callable[[str], Client]
+) -> None:
+    with of("ada") as ada:
+        new = Contributor(id="nl", display_name="NL", kind=ContributorKind.HOTLINE, jurisdiction="NL")
+        made = ada.create_contributor(new)
+        plain = ada.create_hash_set(HashSet(contributor="nl", id="list", scheme="vic-us"))
+        grade = wire.CONTRIBUTOR.to_pb(replace(made, reliability=Reliability.A))
+        opened = wire.HASH_SET.to_pb(replace(plain, marking=Marking(bulk=True)))
+        none = v1.Contributor(name=grade.name, reliability=v1.Reliability.RELIABILITY_F)
+    changes = [
+        v1.UpdateHashSetRequest(hash_set=opened, update_mask=FieldMask(paths=["*"])),
+        v1.UpdateContributorRequest(contributor=grade, update_mask=FieldMask(paths=["*"])),
+        v1.UpdateContributorRequest(contributor=none),
+        v1.UpdateContributorRequest(contributor=none, update_mask=FieldMask(paths=["reliability"])),
+        v1.UpdateContributorRequest(
+            contributor=v1.Contributor(name=grade.name), update_mask=FieldMask(paths=["reliability"])
+        ),
+    ]
+    for request in changes:
+        kind = v1.HashSet if isinstance(request, v1.UpdateHashSetRequest) else v1.Contributor
+        call = functools.partial(demanding.call, f"ContributorService/Update{kind.DESCRIPTOR.name}", request, kind)
+        waits(functools.partial(call, who="ada"))
 
 
 def test_a_call_waits_for_seven_days(
