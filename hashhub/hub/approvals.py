@@ -33,8 +33,9 @@ class Approvals:
         self._by_login = by_login
 
     def waiting(self) -> list[Approval]:
-        """Return the calls that wait, the oldest first."""
-        return self._store.approvals.list(now() - TIME)
+        """Return the calls that wait, the oldest first: those of tokens that work, for one that ended may be stolen."""
+        working = {token.name for token in self._store.tokens.list_tokens() if access.works(self._store, token)}
+        return [one for one in self._store.approvals.list(now() - TIME) if one.token in working]
 
     def warnings(self) -> list[str]:
         """Return what keeps anybody from agreeing."""

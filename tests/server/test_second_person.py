@@ -139,6 +139,17 @@ def test_a_token_that_was_put_back_as_it_was_can_agree(demanding: Served, of: Ca
         assert grace.put_policy(MINE).name == "mine@1"
 
 
+def test_what_a_token_asked_for_that_has_ended_waits_no_more(of: Callable[[str], Client]) -> None:
+    with of("OPERATOR") as operator, of("ada") as ada, of("grace") as grace:
+        waits(lambda: ada.put_policy(MINE))
+        token = next(token for token in grace.list_tokens() if token.name == "ada")
+        operator.update_token(replace(token, expire_time=token.create_time), ["expire_time"])
+        assert [item for item in grace.list_queue() if item.kind is QueueKind.APPROVAL] == []
+        waits(lambda: grace.put_policy(MINE))
+        operator.delete_token("grace")
+        assert [item for item in operator.list_queue() if item.kind is QueueKind.APPROVAL] == []
+
+
 def test_without_the_demand_one_person_is_not_stopped(serve_hub: Serve) -> None:
     served = serve_hub()
     with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as operator:
