@@ -6,6 +6,7 @@ Nothing is done in anybody's name: the second person needs the rights for the ca
 from __future__ import annotations
 
 import hashlib
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -39,17 +40,25 @@ class Approvals:
 
     def warnings(self) -> list[str]:
         """Return what keeps anybody from agreeing."""
-        operators = [token for token in self._store.tokens.list_tokens() if token.role is Role.OPERATOR]
+        if not self.demanded:
+            return []
+        tokens = [token for token in self._store.tokens.list_tokens() if access.works(self._store, token)]
+        operators = [token for token in tokens if token.role is Role.OPERATOR]
         if self._by_login:
             can_agree = any(identity.startswith(LOGIN) for token in operators for identity in token.identities)
         else:
-            can_agree = len({token.person.casefold() for token in operators if token.person}) > 1
-        if can_agree or not self.demanded:
+            persons = [token for token in operators if token.person]
+            can_agree = any(
+                one.person.casefold() != other.person.casefold()
+                and not access.may_be_one_person(self._store, one.name, other.name)
+                for one, other in itertools.combinations(persons, 2)
+            )
+        if can_agree:
             return []
         told = (
-            "second_person is demanded, and fewer than two persons have operators' tokens: nobody can agree; give one "
-            "to another person (`hashhub token create NAME --role operator --person NAME`, or by --identity OIDC:VALUE "
-            "where people log in), or demand none"
+            "second_person is demanded, and no two persons have operators' tokens that neither made for the other: "
+            "nobody can agree; have the hub's first token give one to each person (`hashhub token create NAME --role "
+            "operator --person NAME`, or by --identity OIDC:VALUE where people log in), or demand none"
         )
         return [told]
 
@@ -75,9 +84,10 @@ class Approvals:
                 return second
         elif first is None:
             self._store.approvals.ask(name, call, now() - TIME, by=access.actor(principal))
+        same = "" if first is None else ", and whoever asked for it may hold this token as well"
         raise FailedPrecondition(
             f"{call} waits for a second person, who makes the same call within {TIME.days} days (approval "
-            f"{name[:16]}); `hashhub queue` has what waits",
+            f"{name[:16]}){same}; `hashhub queue` has what waits",
             reason=Reason.SECOND_PERSON_NEEDED,
             metadata={"approval": name[:16], "call": call},
         )
