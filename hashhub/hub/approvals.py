@@ -78,13 +78,14 @@ class Approvals:
             )
         name = hashlib.sha256(call.encode() + b"\0" + request).hexdigest()
         first = next((one for one in self.waiting() if one.id == name), None)
-        if first is not None and self._is_another(first, principal):
+        is_another = first is not None and self._is_another(first, principal)
+        if first is not None and is_another:
             second = msgspec.structs.replace(principal, second_person=first.person)
             if self._store.approvals.take(first, by=access.actor(second)):
                 return second
         elif first is None:
             self._store.approvals.ask(name, call, now() - TIME, by=access.actor(principal))
-        same = "" if first is None else ", and whoever asked for it may hold this token as well"
+        same = "" if first is None or is_another else ", and whoever asked for it may hold this token as well"
         raise FailedPrecondition(
             f"{call} waits for a second person, who makes the same call within {TIME.days} days (approval "
             f"{name[:16]}){same}; `hashhub queue` has what waits",

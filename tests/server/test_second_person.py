@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from hashhub import v1, wire
 from hashhub.client import Client
-from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.model import Contributor, ContributorKind, HashSet, Marking, Principal, QueueKind, Reliability, Role, now
 from tests.server.conftest import Serve, Served
 from tests.server.test_policies import MINE
@@ -148,6 +148,22 @@ def test_what_a_token_asked_for_that_has_ended_waits_no_more(of: Callable[[str],
         waits(lambda: grace.put_policy(MINE))
         operator.delete_token("grace")
         assert [item for item in operator.list_queue() if item.kind is QueueKind.APPROVAL] == []
+
+
+def test_nobody_is_asked_to_agree_to_what_is_refused(demanding: Served, of: Callable[[str], Client]) -> None:
+    demanding.new_contributor("nl")
+    with of("ada") as ada, of("OPERATOR") as operator:
+        with pytest.raises(InvalidArgument):
+            ada.put_policy("no policy")
+        with pytest.raises(NotFound):
+            ada.update_contributor(
+                replace(ada.get_contributor("nl"), id="fr", reliability=Reliability.A), ["reliability"]
+            )
+        thief = Principal(name="thief", role=Role.CONTRIBUTOR, contributor="home", person="Thief")
+        demanding.tokens["thief"] = operator.create_token(thief)
+        with of("thief") as outsider, pytest.raises(PermissionDenied):
+            outsider.create_hash_set(HashSet(contributor="nl", id="a", scheme="vic-us", marking=Marking(bulk=True)))
+        assert [item for item in ada.list_queue() if item.kind is QueueKind.APPROVAL] == []
 
 
 def test_without_the_demand_one_person_is_not_stopped(serve_hub: Serve) -> None:
