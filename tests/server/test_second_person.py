@@ -49,6 +49,7 @@ def test_the_second_person_makes_the_same_call(demanding: Served, of: Callable[[
         waits(lambda: grace.put_policy(f"{text}\n# otherwise"))
         [first, second] = [item for item in grace.list_queue() if item.kind is QueueKind.APPROVAL]
         assert (first.reason, first.actor, second.actor) == ("PolicyService/PutPolicy", "ada", "grace")
+        assert [e.actor.person for e in grace.list_events(f"approvals/{first.name}")] == ["Ada"]
         made = grace.put_policy(text, "another comment")
         events = list(grace.list_events())
         assert [e.kind for e in grace.list_events(events[1].subject)] == ["APPROVAL_GIVEN", "APPROVAL_ASKED"]
