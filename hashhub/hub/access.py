@@ -793,12 +793,15 @@ def _check_name(name: str) -> None:
 
 
 def _check(token: Principal) -> None:
-    """Raise InvalidArgument for purposes, identities and addresses that are none."""
+    """Raise InvalidArgument for purposes, identities, addresses and persons that are none."""
     wrong = [
         Violation(f"token.purposes[{i}]", "must not be empty", "REQUIRED")
         for i, purpose in enumerate(token.purposes)
         if not purpose.strip()
     ]
+    if token.person != token.person.strip() or not token.person.isprintable():
+        told = "must have no space around it and nothing that cannot be seen, or one person could look like two"
+        wrong.append(Violation("token.person", told, "PATTERN"))
     for i, identity in enumerate(token.identities):
         if not is_identity(identity):
             expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no "

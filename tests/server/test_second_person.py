@@ -181,6 +181,12 @@ def test_whose_a_token_is_stays(of: Callable[[str], Client]) -> None:
         assert ada.update_token(replace(tokens["machine"], person="Linus"), ["person"]).person == "Linus"
 
 
+@pytest.mark.parametrize("person", ["Ada ", "\tAda", "A\nda", "Ada\u200b", " "])
+def test_one_person_does_not_look_like_two(of: Callable[[str], Client], person: str) -> None:
+    with of("OPERATOR") as operator, pytest.raises(InvalidArgument):
+        operator.create_token(Principal(name="ada-3", role=Role.OPERATOR, person=person))
+
+
 def test_a_demand_that_nobody_can_meet_is_told(serve_hub: Serve) -> None:
     served = serve_hub(second_person=True)
     with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as operator:
