@@ -87,7 +87,6 @@ TOKEN_FIELDS: Final = (
     "description", "purposes", "acts_for_others", "may_mirror", "max_effort", "expire_time", "shares", "identities",
     "addresses", "person",
 )  # fmt: skip
-_WHOSE: Final = frozenset({"identities", "person"})  # of what can be changed: whose it is; a revert may have, unsaid
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 
@@ -401,6 +400,12 @@ def may_be_one_person(store: Store, one: str, other: str) -> bool:
     return any(name in {one, other} or is_made for name, is_made in lines[0].items() if name in lines[1])
 
 
+def _says_whose(facts: Mapping[str, object]) -> bool:
+    """Whether a change of a token may say whose it is. A revert does not tell what it changed."""
+    fields = str(facts.get("fields", "identities"))
+    return "identities" in fields or "person" in fields
+
+
 def _line(store: Store, token: str) -> dict[str, bool]:
     """Return the token and those whose holders may have had its secret; and whether each was made by another one."""
     line: dict[str, bool] = {}
@@ -423,7 +428,7 @@ def _line(store: Store, token: str) -> dict[str, bool]:
                 (e.actor.name, e.revision)
                 for e in events
                 if e.actor.name not in {name, SYSTEM.name}
-                and (e.kind is not EventKind.TOKEN_UPDATED or not _WHOSE.isdisjoint(e.facts.get("fields", _WHOSE)))
+                and (e.kind is not EventKind.TOKEN_UPDATED or _says_whose(e.facts))
             ]
             line[name] |= bool(makers)
             rest += makers
@@ -540,8 +545,17 @@ class Tokens:
         if token is None:
             raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
         registry, at = self._store.resources.registry(), now()
+        ended = "" if works(self._store, token) else "the token has expired, or its contributor was retired"
+
+        def why_not(hash_set: HashSet, way: DisclosureChannel) -> str:
+            if way is DisclosureChannel.FEED and not token.may_mirror:
+                return ended or "the token may not mirror"
+            is_handed_on = way is DisclosureChannel.EXPORT and token.contributor != hash_set.contributor
+            reader = _without_oversight(token) if is_handed_on else token  # as `may_export` does
+            return ended or refusal(reader, hash_set, registry.groups, way, at)
+
         return {
-            name: {way: refusal(token, known, registry.groups, way, at) for way in DisclosureChannel}
+            name: {way: why_not(known, way) for way in DisclosureChannel}
             for name, known in sorted(registry.hash_sets.items())
         }
 
