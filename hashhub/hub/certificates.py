@@ -34,7 +34,7 @@ class ClientCertificates:
         """
         self._path, self._authorities = Path(path) if path else None, Path(authorities)
         self._lock = threading.Lock()
-        self._lists: dict[bytes, x509.CertificateRevocationList] = {}
+        self._revoked: dict[bytes, set[int]] = {}  # serial numbers by issuer
         self._state: object = None
         self._complaint = ""
         self._refresh()
@@ -66,16 +66,20 @@ class ClientCertificates:
             raise Unauthenticated("the certificate has expired; renew it", reason=Reason.CERTIFICATE_EXPIRED)
         try:
             self._refresh()
+            revoked = self._revoked.get(certificate.issuer)
+            if self._path is not None and revoked is None:
+                raise InvalidArgument.field(
+                    "tls_client_revoked", "has no list of an authority that issued a caller's certificate; add it"
+                )
         except InvalidArgument as e:
             if e.message != self._complaint:  # not for each call
-                _log.error("nobody is let in by certificate: %s", e.message)
+                _log.error("callers are not let in by certificate: %s", e.message)
             self._complaint = e.message
             raise Unavailable(
                 "the hub cannot read its list of revoked certificates; tell its operator",
                 reason=Reason.REVOCATIONS_UNREADABLE,
             ) from e
-        revoked = self._lists.get(certificate.issuer)
-        if revoked is not None and revoked.get_revoked_certificate_by_serial_number(int(certificate.serial, 16)):
+        if revoked is not None and int(certificate.serial, 16) in revoked:
             raise Unauthenticated(
                 "the certificate was revoked; ask the operator for another one", reason=Reason.CERTIFICATE_REVOKED
             )
@@ -91,7 +95,10 @@ class ClientCertificates:
                 if state == self._state:
                     return
                 authorities = x509.load_pem_x509_certificates(self._authorities.read_bytes())
-                self._lists = dict(_verified(self._path.read_bytes(), authorities))
+                revoked: dict[bytes, set[int]] = {}
+                for issuer, serials in _verified(self._path.read_bytes(), authorities):
+                    revoked.setdefault(issuer, set()).update(serials)
+                self._revoked = revoked
                 self._state, self._complaint = state, ""
             except (OSError, ValueError) as e:
                 self._state = None
@@ -109,10 +116,10 @@ def _refused(why: str) -> Unauthenticated:
     )
 
 
-def _verified(
-    text: bytes, authorities: list[x509.Certificate]
-) -> Iterator[tuple[bytes, x509.CertificateRevocationList]]:
-    """Yield lists by their issuers' names. Raises ValueError for one of no authority, or where there is none at all."""
+def _verified(text: bytes, authorities: list[x509.Certificate]) -> Iterator[tuple[bytes, Iterator[int]]]:
+    """Yield issuers' names, and the serial numbers in each of their lists. Raises ValueError for a list of no
+    authority, or where there is none at all.
+    """
     blocks = _LIST.findall(text)
     if not blocks:
         raise ValueError("it has none")
@@ -120,4 +127,4 @@ def _verified(
         keys: list[Any] = [one.public_key() for one in authorities if one.subject == revoked.issuer]
         if not any(map(revoked.is_signature_valid, keys)):
             raise ValueError(f"no authority in tls_client_ca has signed the list of {revoked.issuer.rfc4514_string()}")
-        yield revoked.issuer.public_bytes(), revoked
+        yield revoked.issuer.public_bytes(), (one.serial_number for one in revoked)

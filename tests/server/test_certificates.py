@@ -26,6 +26,7 @@ from hashhub.errors import (
     Unauthenticated,
     Unavailable,
 )
+from hashhub.hub.certificates import ClientCertificates
 from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Role
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.patience import PATIENCE, wait_until
@@ -184,6 +185,28 @@ def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Pl
         revoked.write_bytes(whole)
     at.who(good)
     assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+
+
+def test_lists_count_together_and_an_issuer_without_one_is_not_known(tmp_path: Path) -> None:
+    """Two authorities of one name, as after a change of key, and lists of both; a third one has none."""
+    made = {name: Authority.create(tmp_path / name, name[:3]) for name in ("one-a", "one-b", "two")}
+    pem = {name: made[name].issue("nl", [NL], days=1).read_bytes() for name in made}
+    for name in ("one-a", "one-b"):
+        made[name].revoke("nl")
+    authorities, lists = tmp_path / "authorities", tmp_path / "lists"
+    authorities.write_bytes(b"".join((tmp_path / name / "authority.pem").read_bytes() for name in made))
+    of_one = [(tmp_path / name / "revoked.pem").read_bytes() for name in ("one-a", "one-b")]
+    lists.write_bytes(b"".join(of_one))
+    taken = ClientCertificates(str(lists), str(authorities))
+    for name in ("one-a", "one-b"):
+        with pytest.raises(Unauthenticated) as refused:
+            taken.read(pem[name])
+        assert refused.value.reason is Reason.CERTIFICATE_REVOKED
+    with pytest.raises(Unavailable) as unknown:
+        taken.read(pem["two"])
+    assert unknown.value.reason is Reason.REVOCATIONS_UNREADABLE
+    lists.write_bytes(b"".join([*of_one, (tmp_path / "two" / "revoked.pem").read_bytes()]))
+    assert taken.read(pem["two"])[1] == [NL]
 
 
 def test_a_session_works_over_http_and_ends_with_what_it_was_got_by(at: Place, new: Callable[..., str]) -> None:
