@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.access")
 
+_UNREADABLE: Final = (x509.DuplicateExtension, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType)
 _LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -46,7 +47,7 @@ class ClientCertificates:
         try:
             certificate = x509.load_pem_x509_certificate(pem)
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (ValueError, x509.ExtensionNotFound) as e:
+        except (ValueError, *_UNREADABLE) as e:
             raise _refused("names nobody: it has no subject alternative name that could be read") from e
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         if len(uris) > 1 and any(uri.startswith("spiffe:") for uri in uris):

@@ -12,6 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtensionOID
 from msgspec.structs import replace
 
 from hashhub.authority import Authority
@@ -185,6 +188,23 @@ def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Pl
         revoked.write_bytes(whole)
     at.who(good)
     assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+
+
+def test_names_of_a_kind_that_nobody_reads_are_nobodys(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "ca", "test")
+    whole = x509.load_pem_x509_certificate(authority.issue("nl", [NL], days=1).read_bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    uri = NL.removeprefix("URI:").encode()
+    for kind in (0xA3, 0xA5):  # an X.400 address, and an EDI party's name
+        names = bytes([kind, 0, 0x86, len(uri)]) + uri
+        told = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes([0x30, len(names)]) + names)
+        builder = x509.CertificateBuilder(
+            whole.issuer, whole.subject, key.public_key(), 1, whole.not_valid_before_utc, whole.not_valid_after_utc
+        )
+        made = builder.add_extension(told, critical=False).sign(key, hashes.SHA256())
+        taken = ClientCertificates("", str(tmp_path / "ca" / "authority.pem"))
+        with pytest.raises(Unauthenticated):
+            taken.read(made.public_bytes(serialization.Encoding.PEM))
 
 
 def test_lists_count_together_and_an_issuer_without_one_is_not_known(tmp_path: Path) -> None:
