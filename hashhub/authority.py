@@ -82,18 +82,18 @@ class Authority:
         return self._issue(name, names, x509.ExtendedKeyUsage([usage]), days)
 
     def renew(self, name: str, *, days: int) -> Path:
-        """Replace a name's certificate and key, and return its file. The one before works until it ends. Raises
-        NotFound.
+        """Replace a name's certificate and key, and the list, which is for a year; return the certificate's file. The
+        one before works until it ends. Raises NotFound.
         """
         self._serials(name)
+        self.write_list(self._revoked())
         extensions = x509.load_pem_x509_certificate(self._file(f"{name}.pem").read_bytes()).extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return self._issue(name, names, extensions.get_extension_for_class(x509.ExtendedKeyUsage).value, days)
 
     def revoke(self, name: str) -> Path:
         """Revoke all certificates of a name, and return the list's file. Raises NotFound."""
-        before = x509.load_pem_x509_crl(self._file("revoked.pem").read_bytes())
-        return self.write_list({*(one.serial_number for one in before), *self._serials(name)})
+        return self.write_list({*self._revoked(), *self._serials(name)})
 
     def write_list(self, serials: Iterable[int]) -> Path:
         """Write the list of revoked certificates, and return its file."""
@@ -126,6 +126,9 @@ class Authority:
         if not serials:
             raise NotFound(f"{name[:63]!r} has no certificate of this authority", kind="Certificate", name=name[:63])
         return serials
+
+    def _revoked(self) -> set[int]:
+        return {one.serial_number for one in x509.load_pem_x509_crl(self._file("revoked.pem").read_bytes())}
 
     def _file(self, name: str) -> Path:
         return self._directory / name

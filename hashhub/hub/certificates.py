@@ -19,6 +19,7 @@ from hashhub.model import CertificateId, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 _log = logging.getLogger("hashhub.access")
 
@@ -36,9 +37,23 @@ class ClientCertificates:
         self._path, self._authorities = Path(path) if path else None, Path(authorities)
         self._lock = threading.Lock()
         self._revoked: dict[bytes, set[int]] = {}  # serial numbers by issuer
+        self._due: dict[str, datetime] = {}  # until when lists are to be replaced, by issuer
         self._state: object = None
         self._complaint = ""
         self._refresh()
+
+    def warnings(self) -> list[str]:
+        """Return why the lists cannot be read, or which are older than their authorities let them be."""
+        try:
+            self._refresh()
+        except InvalidArgument as e:
+            return [e.message]
+        return [
+            f"tls_client_revoked: the list of {issuer} was to be replaced by {due:%Y-%m-%d %H:%MZ}; whoever was revoked"
+            " since it was made is let in: get the newest from the authority (`hashhub ca renew NAME` writes one)"
+            for issuer, due in self._due.items()
+            if due < now()
+        ]
 
     def read(self, pem: bytes) -> tuple[CertificateId, list[str]]:
         """Return a certificate whose chain was verified, and the identities in it. Raises Unauthenticated where there
@@ -97,9 +112,13 @@ class ClientCertificates:
                     return
                 authorities = x509.load_pem_x509_certificates(self._authorities.read_bytes())
                 revoked: dict[bytes, set[int]] = {}
-                for issuer, serials in _verified(self._path.read_bytes(), authorities):
-                    revoked.setdefault(issuer, set()).update(serials)
-                self._revoked = revoked
+                due: dict[str, datetime] = {}
+                for one in _verified(self._path.read_bytes(), authorities):
+                    revoked.setdefault(one.issuer.public_bytes(), set()).update(x.serial_number for x in one)
+                    if one.next_update_utc is not None:
+                        issuer = one.issuer.rfc4514_string()
+                        due[issuer] = max(due.get(issuer, one.next_update_utc), one.next_update_utc)
+                self._revoked, self._due = revoked, due
                 self._state, self._complaint = state, ""
             except (OSError, ValueError) as e:
                 self._state = None
@@ -117,10 +136,8 @@ def _refused(why: str) -> Unauthenticated:
     )
 
 
-def _verified(text: bytes, authorities: list[x509.Certificate]) -> Iterator[tuple[bytes, Iterator[int]]]:
-    """Yield issuers' names, and the serial numbers in each of their lists. Raises ValueError for a list of no
-    authority, or where there is none at all.
-    """
+def _verified(text: bytes, authorities: list[x509.Certificate]) -> Iterator[x509.CertificateRevocationList]:
+    """Yield lists. Raises ValueError for one of no authority, or where there is none at all."""
     blocks = _LIST.findall(text)
     if not blocks:
         raise ValueError("it has none")
@@ -128,4 +145,4 @@ def _verified(text: bytes, authorities: list[x509.Certificate]) -> Iterator[tupl
         keys: list[Any] = [one.public_key() for one in authorities if one.subject == revoked.issuer]
         if not any(map(revoked.is_signature_valid, keys)):
             raise ValueError(f"no authority in tls_client_ca has signed the list of {revoked.issuer.rfc4514_string()}")
-        yield revoked.issuer.public_bytes(), (one.serial_number for one in revoked)
+        yield revoked

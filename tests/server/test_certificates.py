@@ -190,7 +190,7 @@ def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Pl
                 with at.client(name) as client, pytest.raises(Unavailable):
                     client.get_contributor("nl")
             with at.operator as operator:
-                operator.status()
+                assert any("tls_client_revoked" in warning for warning in operator.status().warnings)
     finally:
         revoked.write_bytes(whole)
     at.who(good)
@@ -212,6 +212,24 @@ def test_names_of_a_kind_that_nobody_reads_are_nobodys(tmp_path: Path) -> None:
         taken = ClientCertificates("", str(tmp_path / "ca" / "authority.pem"))
         with pytest.raises(Unauthenticated):
             taken.read(made.public_bytes(serialization.Encoding.PEM))
+
+
+def test_a_list_that_was_to_be_replaced_is_told_until_the_authority_writes_another(
+    at: Place, new: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, bad = new(NL), new(NL)
+    monkeypatch.setattr("hashhub.authority._LIST_DAYS", 0)
+    at.authority.revoke(bad)
+    monkeypatch.undo()
+
+    def told() -> bool:
+        with at.operator as operator:
+            return any("tls_client_revoked" in warning for warning in operator.status().warnings)
+
+    wait_until(told)
+    at.authority.renew(name, days=1)
+    wait_until(lambda: not told())
+    assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
 
 
 def test_lists_count_together_and_an_issuer_without_one_is_not_known(tmp_path: Path) -> None:
