@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hashhub.store.approvals import Approval
 
 TIME: Final = timedelta(days=7)  # for which a call waits
+_MOST: Final = 100  # that wait of one token and person: whoever stole it hides no others' behind more
 
 
 class Approvals:
@@ -77,13 +78,21 @@ class Approvals:
                 reason=Reason.SECOND_PERSON_NEEDED,
             )
         name = hashlib.sha256(call.encode() + b"\0" + request).hexdigest()
-        first = next((one for one in self.waiting() if one.id == name), None)
+        waiting = self.waiting()
+        first = next((one for one in waiting if one.id == name), None)
         is_another = first is not None and self._is_another(first, principal)
         if first is not None and is_another:
             second = msgspec.structs.replace(principal, second_person=first.person)
             if self._store.approvals.take(first, by=access.actor(second)):
                 return second
         elif first is None:
+            own = [one for one in waiting if (one.token, one.person) == (principal.name, principal.person)]
+            if len(own) >= _MOST:
+                raise FailedPrecondition(
+                    f"{len(own)} calls of {principal.person} wait for a second person, and no more can: have them made "
+                    f"or wait until they are {TIME.days} days old",
+                    reason=Reason.SECOND_PERSON_NEEDED,
+                )
             self._store.approvals.ask(name, call, now() - TIME, by=access.actor(principal))
         same = "" if first is None or is_another else ", and whoever asked for it may hold this token as well"
         raise FailedPrecondition(

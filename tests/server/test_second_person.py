@@ -151,6 +151,20 @@ def test_what_a_token_asked_for_that_has_ended_waits_no_more(of: Callable[[str],
         assert [item for item in operator.list_queue() if item.kind is QueueKind.APPROVAL] == []
 
 
+def test_one_person_hides_no_others_calls_behind_many(
+    of: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.hub.approvals._MOST", 2)
+    with of("ada") as ada, of("grace") as grace:
+        for number in range(4):
+            waits(lambda number=number: ada.put_policy(f"{MINE}\n# {number}"))  # type: ignore[misc]
+        waits(lambda: grace.put_policy(f"{MINE}\n# of Grace"))
+        assert [i.actor for i in ada.list_queue() if i.kind is QueueKind.APPROVAL] == ["ada", "ada", "grace"]
+        grace.put_policy(f"{MINE}\n# 0")
+        waits(lambda: ada.put_policy(f"{MINE}\n# 4"))
+        assert [i.actor for i in ada.list_queue() if i.kind is QueueKind.APPROVAL].count("ada") == 2
+
+
 def test_nobody_is_asked_to_agree_to_what_is_refused(demanding: Served, of: Callable[[str], Client]) -> None:
     demanding.new_contributor("nl")
     with of("ada") as ada, of("OPERATOR") as operator:
