@@ -12,7 +12,6 @@ hash sets at once, and `VisibleLists` the store by them.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import ipaddress
 import logging
 import re
@@ -61,6 +60,7 @@ from hashhub.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
     from hashhub.hashes import Hash
     from hashhub.hub.certificates import ClientCertificates
@@ -446,14 +446,15 @@ class Tokens:
         certificates: ClientCertificates | None = None,
         people: IdentityProvider | None = None,
         use_seconds: float = _USE_SECONDS,
+        session_key: Path | None = None,
     ) -> None:
         """`certificates`: None where none are taken; `people`: likewise, ID tokens. `use_seconds`: how often the
-        last use of tokens is written, in the background.
+        last use of tokens is written, in the background. `session_key`: see SessionIssuer.
         """
         self._store = store
         self._certificates, self._people = certificates, people
         self._quiet_until = 0.0
-        self._sessions = SessionIssuer(hmac.digest(store.secret, b"hashhub session", "sha256"))
+        self._sessions = SessionIssuer(session_key)
         # By the SHA-256 of a secret, or by what else was sent, which is no such number.
         self._cache: dict[bytes | str, tuple[float, Principal]] = {}
         self._forgotten = 0  # how often
