@@ -826,7 +826,8 @@ def _check(token: Principal) -> None:
             wrong.append(Violation(f"token.identities[{i}]", "stands there twice", "DUPLICATE"))
     for i, network in enumerate(token.addresses):
         try:
-            ipaddress.ip_network(network)
+            if getattr(ipaddress.ip_network(network).network_address, "ipv4_mapped", None):
+                raise ValueError(f"{network!r} is of IPv4, and is written so")  # callers' addresses are read so
         except ValueError as e:
             wrong.append(Violation(f"token.addresses[{i}]", f"must be a network, as 192.0.2.0/24: {e}", "PATTERN"))
     refuse(wrong)

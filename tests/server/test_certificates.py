@@ -324,7 +324,7 @@ def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
                 wait_until(lambda: at.over_http(secret) == 200)
                 time.sleep(1.1)
                 client.get_contributor("nl")
-        for wrong in ("192.0.2.1/24", "nl.example", "", "192.0.2.0/33"):
+        for wrong in ("192.0.2.1/24", "nl.example", "", "192.0.2.0/33", "::ffff:192.0.2.0/120"):
             with pytest.raises(InvalidArgument):
                 operator.update_token(replace(made, addresses=(wrong,)), ["addresses"])
 
