@@ -27,7 +27,6 @@ from hashhub.local_files import make_directory, written
 
 _NAME: Final = re.compile("(?!authority$|revoked$)[a-z0-9][a-z0-9-]{0,62}")
 _AUTHORITY_DAYS: Final = 3650
-_LIST_DAYS: Final = 365
 _EARLY: Final = timedelta(minutes=5)  # clocks of two machines differ
 _KINDS: Final = {"URI": x509.UniformResourceIdentifier, "DNS": x509.DNSName}
 
@@ -82,25 +81,25 @@ class Authority:
         return self._issue(name, names, x509.ExtendedKeyUsage([usage]), days)
 
     def renew(self, name: str, *, days: int) -> Path:
-        """Replace a name's certificate and key, and the list, which is for a year; return the certificate's file. The
-        one before works until it ends. Raises NotFound.
+        """Replace a name's certificate and key, and return its file. The one before works until it ends. Raises
+        NotFound.
         """
         self._serials(name)
-        self.write_list(self._revoked())
         extensions = x509.load_pem_x509_certificate(self._file(f"{name}.pem").read_bytes()).extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return self._issue(name, names, extensions.get_extension_for_class(x509.ExtendedKeyUsage).value, days)
 
     def revoke(self, name: str) -> Path:
         """Revoke all certificates of a name, and return the list's file. Raises NotFound."""
-        return self.write_list({*self._revoked(), *self._serials(name)})
+        before = x509.load_pem_x509_crl(self._file("revoked.pem").read_bytes())
+        return self.write_list({*(one.serial_number for one in before), *self._serials(name)})
 
     def write_list(self, serials: Iterable[int]) -> Path:
         """Write the list of revoked certificates, and return its file."""
         at = datetime.now(UTC)
-        builder = x509.CertificateRevocationListBuilder(
-            self._certificate.subject, at - _EARLY, at + timedelta(days=_LIST_DAYS)
-        )
+        # For as long as the authority is: it writes another when there is something to revoke, and not otherwise.
+        until = self._certificate.not_valid_after_utc
+        builder = x509.CertificateRevocationListBuilder(self._certificate.subject, at - _EARLY, until)
         for serial in sorted(serials):
             one = x509.RevokedCertificateBuilder(serial, at)
             builder = builder.add_revoked_certificate(one.build())
@@ -126,9 +125,6 @@ class Authority:
         if not serials:
             raise NotFound(f"{name[:63]!r} has no certificate of this authority", kind="Certificate", name=name[:63])
         return serials
-
-    def _revoked(self) -> set[int]:
-        return {one.serial_number for one in x509.load_pem_x509_crl(self._file("revoked.pem").read_bytes())}
 
     def _file(self, name: str) -> Path:
         return self._directory / name

@@ -50,7 +50,7 @@ class ClientCertificates:
             return [e.message]
         return [
             f"tls_client_revoked: the list of {issuer} was to be replaced by {due:%Y-%m-%d %H:%MZ}; whoever was revoked"
-            " since it was made is let in: get the newest from the authority (`hashhub ca renew NAME` writes one)"
+            " since it was made is let in: get the newest from the authority"
             for issuer, due in self._due.items()
             if due < now()
         ]

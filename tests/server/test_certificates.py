@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -214,22 +215,30 @@ def test_names_of_a_kind_that_nobody_reads_are_nobodys(tmp_path: Path) -> None:
             taken.read(made.public_bytes(serialization.Encoding.PEM))
 
 
-def test_a_list_that_was_to_be_replaced_is_told_until_the_authority_writes_another(
-    at: Place, new: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name, bad = new(NL), new(NL)
-    monkeypatch.setattr("hashhub.authority._LIST_DAYS", 0)
-    at.authority.revoke(bad)
-    monkeypatch.undo()
+def test_a_list_that_was_to_be_replaced_counts_further_and_is_told(at: Place, new: Callable[..., str]) -> None:
+    bad, revoked, now = new(NL), at.directory / "revoked.pem", datetime.now(UTC)
+    whole = at.authority.revoke(bad).read_bytes()
+    key = serialization.load_pem_private_key((at.directory / "authority.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    old = x509.CertificateRevocationListBuilder(
+        x509.load_pem_x509_certificate(at.ca).subject, now - timedelta(days=2), now - timedelta(days=1)
+    )
+    for one in x509.load_pem_x509_crl(whole):
+        old = old.add_revoked_certificate(one)
 
     def told() -> bool:
         with at.operator as operator:
             return any("tls_client_revoked" in warning for warning in operator.status().warnings)
 
-    wait_until(told)
-    at.authority.renew(name, days=1)
-    wait_until(lambda: not told())
-    assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+    assert not told()
+    try:
+        revoked.write_bytes(old.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        assert told()
+        assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+        at.who(new(NL))
+    finally:
+        revoked.write_bytes(whole)
+    assert not told()
 
 
 def test_lists_count_together_and_an_issuer_without_one_is_not_known(tmp_path: Path) -> None:
