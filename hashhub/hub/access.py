@@ -85,7 +85,7 @@ _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
 TOKEN_FIELDS: Final = (
     "description", "purposes", "acts_for_others", "may_mirror", "max_effort", "expire_time", "shares", "identities",
-    "addresses", "person",
+    "addresses", "person", "excluded",
 )  # fmt: skip
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
@@ -710,6 +710,8 @@ class Tokens:
         elif not works(self._store, token):
             text = f"belongs to contributor {token.contributor}, which was retired; use another one's token"
             reason = Reason.TOKEN_RETIRED
+        elif token.person.rpartition("<")[2].removesuffix(">") in token.excluded:
+            text, reason = "is no longer this person's; ask the operator", Reason.PERSON_UNKNOWN
         else:
             is_of_the_machine = token.role is Role.OPERATOR and not token.creator and not token.identity
             if is_of_the_machine and self._people is not None and time.monotonic() >= self._quiet_until:
@@ -807,27 +809,35 @@ def _check_name(name: str) -> None:
         raise InvalidArgument.field("token_id", wrong, "PATTERN")
 
 
+def _is_network(text: str) -> bool:
+    """Whether a text is a network, one of IPv4 written as such: callers' addresses are read so."""
+    with suppress(ValueError):
+        return not getattr(ipaddress.ip_network(text).network_address, "ipv4_mapped", None)
+    return False
+
+
+_LISTS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
+    "purposes": (str.strip, "must not be empty"),
+    "identities": (
+        is_identity,
+        "must be URI:… or DNS:… as in the certificate, in small letters, no pattern; or OIDC:… of people's claim; once",
+    ),
+    "addresses": (_is_network, "must be a network, as 192.0.2.0/24, without bits of a host"),
+    "excluded": (re.compile(r"[^<>\s]+").fullmatch, "must be as the issuer calls the person: of `Ada <42>` the 42"),
+}
+
+
 def _check(token: Principal) -> None:
-    """Raise InvalidArgument for purposes, identities, addresses and persons that are none."""
+    """Raise InvalidArgument for what does not belong into its list, for an identity that stands there twice, and for a
+    person whom a list would show as another.
+    """
     wrong = [
-        Violation(f"token.purposes[{i}]", "must not be empty", "REQUIRED")
-        for i, purpose in enumerate(token.purposes)
-        if not purpose.strip()
+        Violation(f"token.{field}[{i}]", f"{expected}; got {text[:80]!r}", "PATTERN")
+        for field, (belongs, expected) in _LISTS.items()
+        for i, text in enumerate(getattr(token, field))
+        if not belongs(text) or (field == "identities" and text in token.identities[:i])
     ]
     if token.person != token.person.strip() or not token.person.isprintable():
         told = "must have no space around it and nothing that cannot be seen, or one person could look like two"
         wrong.append(Violation("token.person", told, "PATTERN"))
-    for i, identity in enumerate(token.identities):
-        if not is_identity(identity):
-            expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no "
-            expected += "pattern, or OIDC:… with a value of people's claim (oidc_claim)"
-            wrong.append(Violation(f"token.identities[{i}]", f"{expected}; got {identity[:80]!r}", "PATTERN"))
-        elif identity in token.identities[:i]:
-            wrong.append(Violation(f"token.identities[{i}]", "stands there twice", "DUPLICATE"))
-    for i, network in enumerate(token.addresses):
-        try:
-            if getattr(ipaddress.ip_network(network).network_address, "ipv4_mapped", None):
-                raise ValueError(f"{network!r} is of IPv4, and is written so")  # callers' addresses are read so
-        except ValueError as e:
-            wrong.append(Violation(f"token.addresses[{i}]", f"must be a network, as 192.0.2.0/24: {e}", "PATTERN"))
     refuse(wrong)

@@ -378,8 +378,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
     as the settings say. `identities`: what proves besides a secret that it calls, names in a certificate as
     `URI:spiffe://example.org/hub` or `DNS:hub.example.org`, values of people's claim as `OIDC:analysts`. `addresses`:
-    networks that it may call from, empty: all. `person`: who holds it, empty: a machine. `creator`: which token made
-    it. `last_use_time` is true to a minute.
+    networks that it may call from, empty: all. `person`: who holds it, empty: a machine. `excluded`: whom it does not
+    let in, as people's issuer calls them. `creator`: which token made it. `last_use_time` is true to a minute.
     `by_old_secret`: it was let in by a secret that another one has taken the place of; `identity`: by this one of its
     identities, in this `certificate` or in a person's ID token; `by_session`: by a session that was got so.
     `second_person`: who agreed to what is done. These five are neither kept nor sent.
@@ -397,6 +397,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     identities: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     person: str = ""
+    excluded: tuple[str, ...] = ()
     creator: str = ""
     create_time: datetime | None = None
     expire_time: datetime | None = None

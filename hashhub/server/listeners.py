@@ -10,10 +10,8 @@ import contextlib
 import functools
 import logging
 import os
-import ssl
 import threading
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
@@ -22,6 +20,7 @@ import uvloop
 from hashhub import structs
 from hashhub.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.errors import InvalidArgument
+from hashhub.key_pair import KeyPair
 from hashhub.server import servicers
 from hashhub.server.admission import TokenQuotas, limiters_of
 from hashhub.server.grpc_listener import Handlers
@@ -158,11 +157,11 @@ class Listeners:
         self._grpc = grpc.aio.server(handlers=[self.handlers, self.probes], options=_options(config, shared=shared))
         if not config.tls_certificate:
             return self._bind("listen", config.listen, None), ""
-        pair = config.tls_certificate, config.tls_key
-        bound = self._bind("listen", config.listen, ServerCertificate(*pair).credentials())
+        files = "tls_certificate", config.tls_certificate, config.tls_key
+        bound = self._bind("listen", config.listen, _renewable(KeyPair(*files)))
         if not config.listen_certificates:
             return bound, ""
-        of_clients = ServerCertificate(*pair, config.tls_client_ca).credentials()
+        of_clients = _renewable(KeyPair(*files, config.tls_client_ca))
         return bound, self._bind("listen_certificates", config.listen_certificates, of_clients)
 
     def _bind(self, field: str, address: str, credentials: grpc.ServerCredentials | None) -> str:
@@ -229,55 +228,19 @@ def _options(config: Config, *, shared: bool) -> list[tuple[str, int]]:
     ]
 
 
-class ServerCertificate:
-    """A listener's certificate and key, and the authorities of its callers' certificates, where it takes only callers
-    with one; read again when their files have changed.
-    """
+def _renewable(pair: KeyPair) -> grpc.ServerCredentials:
+    """Return credentials of a listener; with authorities it takes only callers with a certificate of theirs."""
 
-    def __init__(self, certificate: str, key: str, authorities: str = "") -> None:
-        """Raise InvalidArgument for files that cannot be used."""
-        self._certificate, self._key, self._authorities = certificate, key, authorities
-        self._state: object = None
-        self._refresh()
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)], pair.authorities)
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials of the listener."""
-        return grpc.dynamic_ssl_server_credentials(
-            self._configuration, self._renewed, require_client_authentication=bool(self._authorities)
-        )
-
-    def _renewed(self) -> grpc.ServerCertificateConfiguration:
-        """Return what a connection gets; files that cannot be used, as in the middle of a change, change nothing."""
+    def renewed() -> grpc.ServerCertificateConfiguration:
         try:
-            self._refresh()
+            pair.refresh()
         except InvalidArgument as e:
             _log.error("the last certificate is used further: %s", e.message)
-        return self._configuration
+        return configuration()
 
-    def _refresh(self) -> None:
-        try:
-            files = filter(None, (self._certificate, self._key, self._authorities))
-            state = [(status.st_mtime_ns, status.st_size, status.st_ino) for status in map(os.stat, files)]
-            if state == self._state:
-                return
-            # grpc says nothing useful about bad files; the standard library does.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self._certificate, self._key)
-            if self._authorities:
-                context.load_verify_locations(self._authorities)
-            self._configuration = grpc.ssl_server_certificate_configuration(
-                [(Path(self._key).read_bytes(), Path(self._certificate).read_bytes())],
-                Path(self._authorities).read_bytes() if self._authorities else None,
-            )
-            self._state = state
-        except ssl.SSLError as e:
-            raise InvalidArgument.field(
-                "tls_certificate",
-                f"is no PEM chain that fits tls_key, or tls_client_ca has no authority ({e.reason or 'unreadable'}); "
-                "check the files",
-                "TLS",
-            ) from e
-        except OSError as e:
-            raise InvalidArgument.field(
-                "tls_certificate", f"or tls_key or tls_client_ca cannot be read ({e.strerror}); check the files", "TLS"
-            ) from e
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), renewed, require_client_authentication=pair.authorities is not None
+    )

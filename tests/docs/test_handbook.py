@@ -342,7 +342,7 @@ def test_a_pilot_with_two_operators_goes_as_written(tmp_path: Path) -> None:
         reader.follow(page[:start])
         with started(reader, tmp_path / "hub.toml"):
             reader.follow(page[start:])
-    assert reader.ran == 10
+    assert reader.ran == 11
 
 
 def test_every_extra_is_explained() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from cryptography.x509.oid import ExtensionOID
 from msgspec.structs import replace
 
 from hashhub.authority import Authority
-from hashhub.client import Client
+from hashhub.client import AsyncClient, Client
 from hashhub.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -54,8 +57,8 @@ class Place:
         address = f"localhost:{self.hub.address.rpartition(':')[2]}"
         return Client(address, secret, ca_certificates=self.ca, timeout=PATIENCE, retry_seconds=0)
 
-    def pair(self, name: str) -> tuple[bytes, bytes]:
-        return (self.directory / f"{name}.pem").read_bytes(), (self.directory / f"{name}.key").read_bytes()
+    def pair(self, name: str) -> tuple[str, str]:
+        return str(self.directory / f"{name}.pem"), str(self.directory / f"{name}.key")
 
     def client(self, name: str) -> Client:
         return Client(
@@ -114,7 +117,7 @@ def new(at: Place, request: pytest.FixtureRequest) -> Callable[..., str]:
     """Return a function that issues a certificate with a name of its own."""
     count = iter(range(100))
 
-    def issue(*identities: str, days: int = 1) -> str:
+    def issue(*identities: str, days: float = 1) -> str:
         name = f"c{abs(hash(request.node.name)) % 10**9}-{next(count)}"
         return at.authority.issue(name, identities, days=days).stem
 
@@ -142,10 +145,10 @@ def test_names_that_prove_nobody_or_several_let_nobody_in(at: Place, new: Callab
 def test_without_a_certificate_of_the_authorities_there_is_no_connection(at: Place, tmp_path: Path) -> None:
     other = Authority.create(tmp_path / "other", "test")
     other.issue("nl", [NL], days=1)
-    foreign = tuple((tmp_path / "other" / f"nl.{end}").read_bytes() for end in ("pem", "key"))
+    foreign = str(tmp_path / "other" / "nl.pem"), str(tmp_path / "other" / "nl.key")
     for pair in (foreign, None):
         with (
-            Client(at.address, "", ca_certificates=at.ca, certificate=pair, timeout=5, retry_seconds=0) as client,  # type: ignore[arg-type]
+            Client(at.address, "", ca_certificates=at.ca, certificate=pair, timeout=5, retry_seconds=0) as client,
             pytest.raises(HashHubError) as refused,
         ):
             client.get_contributor("nl")
@@ -177,6 +180,20 @@ def test_a_revoked_one_is_refused_within_a_second_by_every_worker(at: Place, new
         assert refused.value.reason is Reason.CERTIFICATE_REVOKED
     assert at.over_http(secret) == 401
     assert at.who(new(NL)) == "nl-machine"
+
+
+def test_one_that_ends_is_refused_on_an_open_connection_too(at: Place, new: Callable[..., str]) -> None:
+    for seconds in (5, 40, 300):  # a busy machine opens the connection too late
+        name = new(NL, days=seconds / 86_400)
+        with at.client(name) as client, suppress(Unavailable):
+            secret, until = client.begin_session()
+            time.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()) + 1.1)
+            with pytest.raises(Unauthenticated) as refused:
+                client.get_contributor("nl")
+            assert refused.value.reason is Reason.CERTIFICATE_EXPIRED
+            assert at.over_http(secret) == 401
+            return
+    pytest.fail("no certificate was taken before it ended")
 
 
 def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Place, new: Callable[..., str]) -> None:
@@ -317,6 +334,52 @@ def _serial_of(address: str) -> str:
     with socket.create_connection((host, int(port)), PATIENCE) as raw, context.wrap_socket(raw) as connection:
         certificate = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
     return f"{certificate.serial_number:x}"
+
+
+def test_clients_live_through_their_certificates_renewal(at: Place, tmp_path: Path) -> None:
+    identity = "URI:spiffe://pilot.example/copy"
+    with at.operator as operator:
+        operator.create_token(
+            Principal(name="copy", role=Role.CONTRIBUTOR, contributor="nl", may_mirror=True, identities=(identity,))
+        )
+    first = x509.load_pem_x509_certificate(at.authority.issue("copy", [identity], days=1).read_bytes())
+    stop = threading.Event()
+
+    def renew() -> None:
+        whole = (at.directory / "copy.pem").read_bytes()
+        (at.directory / "copy.pem").write_bytes(whole[:100])  # in the middle of a change
+        client.get_contributor("nl")
+        (at.directory / "copy.pem").write_bytes(whole)
+        at.authority.renew("copy", days=1)
+        revoked = x509.load_pem_x509_crl((at.directory / "revoked.pem").read_bytes())
+        at.authority.write_list({*(one.serial_number for one in revoked), first.serial_number})
+        time.sleep(1.1)
+
+    async def call_twice() -> None:
+        async with AsyncClient(
+            at.address, "", ca_certificates=at.ca, certificate=at.pair("copy"), timeout=PATIENCE, retry_seconds=0
+        ) as loop_client:
+            await anext(loop_client.list_changes())
+            await asyncio.to_thread(renew)
+            await anext(loop_client.list_changes())
+
+    with (
+        ThreadPoolExecutor(1) as threads,
+        at.client("copy") as client,
+        closing(client.mirror(tmp_path)) as copy,
+        ExitStack() as end,
+    ):
+        end.callback(stop.set)
+        following = threads.submit(copy.follow, stop=stop)
+        wait_until(lambda: copy.state().is_complete)
+        asyncio.run(call_twice())
+        client.create_hash_set(HashSet(contributor="nl", id="renewed", scheme="vic-us"))
+        made = next(client.list_events("nl/renewed", limit=1)).revision
+        wait_until(lambda: following.done() or copy.state().revision >= made)
+        stop.set()
+        client.close()
+        following.result(PATIENCE)
+        assert copy.state().revision >= made
 
 
 def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
