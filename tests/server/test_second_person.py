@@ -130,12 +130,24 @@ def test_who_says_that_a_token_is_somebodys_is_no_second_person_by_it(of: Callab
         waits(lambda: machine.put_policy(MINE))
 
 
+def test_nobody_alone_undoes_what_two_have_done_nor_is_kept_from_restoring_entries(of: Callable[[str], Client]) -> None:
+    with of("ada") as ada, of("grace") as grace:
+        since = now()
+        waits(lambda: ada.put_policy(MINE))
+        grace.put_policy(MINE)
+        waits(lambda: ada.revert_actor("grace", since))
+        assert any(event.reverted for event in ada.revert_actor("grace", since, validate_only=True))
+        assert ada.revert_actor("grace", since, withdrawals_only=True) == []
+        assert any(event.reverted for event in grace.revert_actor("grace", since))
+
+
 def test_a_token_that_was_put_back_as_it_was_can_agree(demanding: Served, of: Callable[[str], Client]) -> None:
     with of("OPERATOR") as operator, of("ada") as ada, of("grace") as grace:
         token = next(token for token in ada.list_tokens() if token.name == "grace")
         since = now()
         operator.update_token(replace(token, description="x"), ["description"])
-        operator.revert_actor("operator", since, "a trial")
+        waits(lambda: ada.revert_actor("operator", since, "a trial"))
+        grace.revert_actor("operator", since, "a trial")
         waits(lambda: ada.put_policy(MINE))
         assert grace.put_policy(MINE).name == "mine@1"
 
