@@ -27,7 +27,6 @@ from hashhub.local_files import make_directory, written
 
 _NAME: Final = re.compile("(?!authority$|revoked$)[a-z0-9][a-z0-9-]{0,62}")
 _AUTHORITY_DAYS: Final = 3650
-_LIST_DAYS: Final = 365
 _EARLY: Final = timedelta(minutes=5)  # clocks of two machines differ
 _KINDS: Final = {"URI": x509.UniformResourceIdentifier, "DNS": x509.DNSName}
 
@@ -98,9 +97,9 @@ class Authority:
     def write_list(self, serials: Iterable[int]) -> Path:
         """Write the list of revoked certificates, and return its file."""
         at = datetime.now(UTC)
-        builder = x509.CertificateRevocationListBuilder(
-            self._certificate.subject, at - _EARLY, at + timedelta(days=_LIST_DAYS)
-        )
+        # For as long as the authority is: it writes another when there is something to revoke, and not otherwise.
+        until = self._certificate.not_valid_after_utc
+        builder = x509.CertificateRevocationListBuilder(self._certificate.subject, at - _EARLY, until)
         for serial in sorted(serials):
             one = x509.RevokedCertificateBuilder(serial, at)
             builder = builder.add_revoked_certificate(one.build())

@@ -70,7 +70,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     second_person: bool = False
     """Whether what is grave takes two persons, of whom the second makes the same call as the first did: policies,
-    schemes, grades of reliability, erasure, withdrawing many, and letting a hash set go in bulk.
+    schemes, grades of reliability, erasure, withdrawing many, letting a hash set go in bulk, and reverts.
     """
 
     oidc_issuer: str = ""

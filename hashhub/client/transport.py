@@ -93,7 +93,7 @@ def entry_name(name: str) -> str:
 def subject_name(name: str) -> str:
     """Return the resource name of an event's subject, from its short name."""
     parts = name.split("/")
-    if not name or parts[0] in {"tokens", "groups", "events", "policies", "schemes", "conflicts"}:
+    if not name or parts[0] in {"approvals", "tokens", "groups", "events", "policies", "schemes", "conflicts"}:
         return name
     match parts:
         case ["webhooks", _, _]:
@@ -123,6 +123,8 @@ _CAUSES: Final = (
     ("CERTIFICATE_VERIFY_FAILED",
      ("the certificate of {address} is not of an authority that this machine trusts: name the authority's file "
      "(--ca-file)"), False),
+    ("Failed to create security handshaker",
+     "the client's certificate and key do not fit together, or are no PEM: name others (--certificate, --key)", False),
     ("Hostname Verification Check failed",
      "the certificate of {address} is for another name: use the name that it was made for", False),
     (r"Failed parsing HTTP/2|http1\.x server|http2 header with status|invalid content-type",
@@ -150,7 +152,7 @@ def call_error(error: grpc.RpcError, address: str, *, tls: bool) -> HashHubError
         return known
     said = call.details() or ""
     # The hub's HTTP door closes what begins as gRPC does, as one with TLS does what has none.
-    what = "" if tls else ", or speak TLS (--tls, or --ca-file)"
+    what = ", or not take this certificate, or a client without one" if tls else ", or speak TLS (--tls, or --ca-file)"
     closed = f"it may be stopping{what}, or be the hub's HTTP address (by default port 8471)"
     for text, meaning, passes in _CAUSES:
         if re.search(text, said):

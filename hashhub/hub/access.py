@@ -12,7 +12,6 @@ hash sets at once, and `VisibleLists` the store by them.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import ipaddress
 import logging
 import re
@@ -61,6 +60,7 @@ from hashhub.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
     from hashhub.hashes import Hash
     from hashhub.hub.certificates import ClientCertificates
@@ -393,11 +393,17 @@ def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
 
 
 def may_be_one_person(store: Store, one: str, other: str) -> bool:
-    """Whether one person may hold both tokens: one of them made the other, or gave it a secret or an identity, itself
-    or by tokens that it made; or somebody other than the hub itself made both.
+    """Whether one person may hold both tokens: one of them made the other, or gave it a secret, an identity or a
+    person, itself or by tokens that it made; or somebody other than the hub itself made both.
     """
     lines = _line(store, one), _line(store, other)
     return any(name in {one, other} or is_made for name, is_made in lines[0].items() if name in lines[1])
+
+
+def _says_whose(facts: Mapping[str, object]) -> bool:
+    """Whether a change of a token may say whose it is. A revert does not tell what it changed."""
+    fields = str(facts.get("fields", "identities"))
+    return "identities" in fields or "person" in fields
 
 
 def _line(store: Store, token: str) -> dict[str, bool]:
@@ -422,7 +428,7 @@ def _line(store: Store, token: str) -> dict[str, bool]:
                 (e.actor.name, e.revision)
                 for e in events
                 if e.actor.name not in {name, SYSTEM.name}
-                and (e.kind is not EventKind.TOKEN_UPDATED or "identities" in str(e.facts["fields"]))
+                and (e.kind is not EventKind.TOKEN_UPDATED or _says_whose(e.facts))
             ]
             line[name] |= bool(makers)
             rest += makers
@@ -440,14 +446,15 @@ class Tokens:
         certificates: ClientCertificates | None = None,
         people: IdentityProvider | None = None,
         use_seconds: float = _USE_SECONDS,
+        session_key: Path | None = None,
     ) -> None:
         """`certificates`: None where none are taken; `people`: likewise, ID tokens. `use_seconds`: how often the
-        last use of tokens is written, in the background.
+        last use of tokens is written, in the background. `session_key`: see SessionIssuer.
         """
         self._store = store
         self._certificates, self._people = certificates, people
         self._quiet_until = 0.0
-        self._sessions = SessionIssuer(hmac.digest(store.secret, b"hashhub session", "sha256"))
+        self._sessions = SessionIssuer(session_key)
         # By the SHA-256 of a secret, or by what else was sent, which is no such number.
         self._cache: dict[bytes | str, tuple[float, Principal]] = {}
         self._forgotten = 0  # how often
@@ -539,8 +546,17 @@ class Tokens:
         if token is None:
             raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
         registry, at = self._store.resources.registry(), now()
+        ended = "" if works(self._store, token) else "the token has expired, or its contributor was retired"
+
+        def why_not(hash_set: HashSet, way: DisclosureChannel) -> str:
+            if way is DisclosureChannel.FEED and not token.may_mirror:
+                return ended or "the token may not mirror"
+            is_handed_on = way is DisclosureChannel.EXPORT and token.contributor != hash_set.contributor
+            reader = _without_oversight(token) if is_handed_on else token  # as `may_export` does
+            return ended or refusal(reader, hash_set, registry.groups, way, at)
+
         return {
-            name: {way: refusal(token, known, registry.groups, way, at) for way in DisclosureChannel}
+            name: {way: why_not(known, way) for way in DisclosureChannel}
             for name, known in sorted(registry.hash_sets.items())
         }
 
@@ -794,8 +810,9 @@ def _check_name(name: str) -> None:
 
 
 def _is_network(text: str) -> bool:
+    """Whether a text is a network, one of IPv4 written as such: callers' addresses are read so."""
     with suppress(ValueError):
-        return bool(ipaddress.ip_network(text))
+        return not getattr(ipaddress.ip_network(text).network_address, "ipv4_mapped", None)
     return False
 
 
@@ -811,12 +828,16 @@ _LISTS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
 
 
 def _check(token: Principal) -> None:
-    """Raise InvalidArgument for what does not belong into its list, and for an identity that stands there twice."""
-    refuse(
-        [
-            Violation(f"token.{field}[{i}]", f"{expected}; got {text[:80]!r}", "PATTERN")
-            for field, (belongs, expected) in _LISTS.items()
-            for i, text in enumerate(getattr(token, field))
-            if not belongs(text) or (field == "identities" and text in token.identities[:i])
-        ]
-    )
+    """Raise InvalidArgument for what does not belong into its list, for an identity that stands there twice, and for a
+    person whom a list would show as another.
+    """
+    wrong = [
+        Violation(f"token.{field}[{i}]", f"{expected}; got {text[:80]!r}", "PATTERN")
+        for field, (belongs, expected) in _LISTS.items()
+        for i, text in enumerate(getattr(token, field))
+        if not belongs(text) or (field == "identities" and text in token.identities[:i])
+    ]
+    if token.person != token.person.strip() or not token.person.isprintable():
+        told = "must have no space around it and nothing that cannot be seen, or one person could look like two"
+        wrong.append(Violation("token.person", told, "PATTERN"))
+    refuse(wrong)

@@ -57,7 +57,7 @@ def serving(
 
 
 class RunningHub(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a running hub is (`certificates`: for callers with one), its operator's token, data directory and process."""
+    """Where a running hub is (`certificates`: for callers with one), its operator's token, its data and its process."""
 
     address: str
     http: str

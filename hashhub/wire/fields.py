@@ -423,6 +423,7 @@ _KINDS: Final = {
         "webhooks/{}/{}",
     ),
     "Event": ("events/{revision}", f"events/{_NUMBER}", "events/{}"),
+    "Approval": ("approvals/{approval}", f"approvals/{_OPAQUE}", "approvals/{}"),
     "Conflict": ("conflicts/{conflict}", f"conflicts/{_ID}", "conflicts/{}"),
     "Group": ("groups/{group}", f"groups/{_ID}", "groups/{}"),
     "Token": ("tokens/{token}", f"tokens/{_OPAQUE}", "tokens/{}"),

@@ -148,6 +148,9 @@ def test_one_persons_session_is_ended_early(run: Login, issuer: Issuer, people_h
         ({"error": "access_denied", "error_description": "You said no\u001b[2J"}, "You said no"),
         ({"error": "expired_token"}, "expired_token"),
         ({"access_token": "x"}, "it gave no ID token"),
+        ({"id_token": None, "error": None}, "it gave no ID token"),
+        ({"error": ["access_denied"]}, "access_denied"),
+        ({"id_token": f"a.{'b' * 9_000}.c"}, "groups"),
     ],
 )
 def test_what_the_issuer_refuses(run: Login, issuer: Issuer, tmp_path: Path, answer: dict[str, Any], told: str) -> None:

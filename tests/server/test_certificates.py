@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtensionOID
 from msgspec.structs import replace
 
 from hashhub.authority import Authority
@@ -30,6 +33,7 @@ from hashhub.errors import (
     Unauthenticated,
     Unavailable,
 )
+from hashhub.hub.certificates import ClientCertificates
 from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Role
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.patience import PATIENCE, wait_until
@@ -149,6 +153,13 @@ def test_without_a_certificate_of_the_authorities_there_is_no_connection(at: Pla
         ):
             client.get_contributor("nl")
         assert not isinstance(refused.value, Unauthenticated)
+        assert "certificate" in refused.value.message
+    mixed = at.pair("hub")[0], foreign[1]
+    with (
+        Client(at.address, "", ca_certificates=at.ca, certificate=mixed, timeout=5, retry_seconds=600) as client,
+        pytest.raises(HashHubError, match="--key"),  # at once
+    ):
+        client.get_contributor("nl")
 
 
 def test_a_revoked_one_is_refused_within_a_second_by_every_worker(at: Place, new: Callable[..., str]) -> None:
@@ -197,11 +208,76 @@ def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Pl
                 with at.client(name) as client, pytest.raises(Unavailable):
                     client.get_contributor("nl")
             with at.operator as operator:
-                operator.status()
+                assert any("tls_client_revoked" in warning for warning in operator.status().warnings)
     finally:
         revoked.write_bytes(whole)
     at.who(good)
     assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+
+
+def test_names_of_a_kind_that_nobody_reads_are_nobodys(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "ca", "test")
+    whole = x509.load_pem_x509_certificate(authority.issue("nl", [NL], days=1).read_bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    uri = NL.removeprefix("URI:").encode()
+    for kind in (0xA3, 0xA5):  # an X.400 address, and an EDI party's name
+        names = bytes([kind, 0, 0x86, len(uri)]) + uri
+        told = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes([0x30, len(names)]) + names)
+        builder = x509.CertificateBuilder(
+            whole.issuer, whole.subject, key.public_key(), 1, whole.not_valid_before_utc, whole.not_valid_after_utc
+        )
+        made = builder.add_extension(told, critical=False).sign(key, hashes.SHA256())
+        taken = ClientCertificates("", str(tmp_path / "ca" / "authority.pem"))
+        with pytest.raises(Unauthenticated):
+            taken.read(made.public_bytes(serialization.Encoding.PEM))
+
+
+def test_a_list_that_was_to_be_replaced_counts_further_and_is_told(at: Place, new: Callable[..., str]) -> None:
+    bad, revoked, now = new(NL), at.directory / "revoked.pem", datetime.now(UTC)
+    whole = at.authority.revoke(bad).read_bytes()
+    key = serialization.load_pem_private_key((at.directory / "authority.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    old = x509.CertificateRevocationListBuilder(
+        x509.load_pem_x509_certificate(at.ca).subject, now - timedelta(days=2), now - timedelta(days=1)
+    )
+    for one in x509.load_pem_x509_crl(whole):
+        old = old.add_revoked_certificate(one)
+
+    def told() -> bool:
+        with at.operator as operator:
+            return any("tls_client_revoked" in warning for warning in operator.status().warnings)
+
+    assert not told()
+    try:
+        revoked.write_bytes(old.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        assert told()
+        assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+        at.who(new(NL))
+    finally:
+        revoked.write_bytes(whole)
+    assert not told()
+
+
+def test_lists_count_together_and_an_issuer_without_one_is_not_known(tmp_path: Path) -> None:
+    """Two authorities of one name, as after a change of key, and lists of both; a third one has none."""
+    made = {name: Authority.create(tmp_path / name, name[:3]) for name in ("one-a", "one-b", "two")}
+    pem = {name: made[name].issue("nl", [NL], days=1).read_bytes() for name in made}
+    for name in ("one-a", "one-b"):
+        made[name].revoke("nl")
+    authorities, lists = tmp_path / "authorities", tmp_path / "lists"
+    authorities.write_bytes(b"".join((tmp_path / name / "authority.pem").read_bytes() for name in made))
+    of_one = [(tmp_path / name / "revoked.pem").read_bytes() for name in ("one-a", "one-b")]
+    lists.write_bytes(b"".join(of_one))
+    taken = ClientCertificates(str(lists), str(authorities))
+    for name in ("one-a", "one-b"):
+        with pytest.raises(Unauthenticated) as refused:
+            taken.read(pem[name])
+        assert refused.value.reason is Reason.CERTIFICATE_REVOKED
+    with pytest.raises(Unavailable) as unknown:
+        taken.read(pem["two"])
+    assert unknown.value.reason is Reason.REVOCATIONS_UNREADABLE
+    lists.write_bytes(b"".join([*of_one, (tmp_path / "two" / "revoked.pem").read_bytes()]))
+    assert taken.read(pem["two"])[1] == [NL]
 
 
 def test_a_session_works_over_http_and_ends_with_what_it_was_got_by(at: Place, new: Callable[..., str]) -> None:
@@ -320,7 +396,7 @@ def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
                 wait_until(lambda: at.over_http(secret) == 200)
                 time.sleep(1.1)
                 client.get_contributor("nl")
-        for wrong in ("192.0.2.1/24", "nl.example", "", "192.0.2.0/33"):
+        for wrong in ("192.0.2.1/24", "nl.example", "", "192.0.2.0/33", "::ffff:192.0.2.0/120"):
             with pytest.raises(InvalidArgument):
                 operator.update_token(replace(made, addresses=(wrong,)), ["addresses"])
 
