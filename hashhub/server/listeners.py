@@ -22,12 +22,14 @@ import uvloop
 from hashhub import structs
 from hashhub.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.errors import InvalidArgument
+from hashhub.hub.outbound import Downloads
 from hashhub.server import servicers
 from hashhub.server.admission import TokenQuotas, limiters_of
 from hashhub.server.grpc_listener import Handlers
 from hashhub.server.health import Health, Probes
 from hashhub.server.http_listener import HTTPListener
 from hashhub.server.metrics import MergedMetrics, Metrics
+from hashhub.server.partners import BoundToken, PartnerRoutes, bind_hma, shown_hma
 from hashhub.server.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -95,6 +97,8 @@ class Listeners:
         self._ledger = MergedMetrics()
         self._ledger.started(0)
         self.http: HTTPListener | None = None
+        self.hma_address = ""
+        self._downloads = Downloads(config.hma_url_hosts, config.webhook_deny, config.max_media_bytes)
         self.http_address = ""
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="listeners", daemon=True)
@@ -103,9 +107,12 @@ class Listeners:
             with contextlib.ExitStack() as undo:
                 listener = undo.enter_context(bind("http", config.http, shared=shared)) if config.http else None
                 self.grpc_address, self.certificates_address = self._run(self._listen(shared=shared))
+                hma = undo.enter_context(bind_hma(config)) if config.listen_hma else None
                 undo.pop_all()
-            if listener is not None:
-                self.http_address = with_port("http", config.http, listener.getsockname()[1])
+            self._bound = None if hma is None else (hma, BoundToken(config.hma_token_file))
+            if listener is not None or hma is not None:
+                if listener is not None:
+                    self.http_address = with_port("http", config.http, listener.getsockname()[1])
                 self._run(self._open_http(listener, functools.partial(scrape or self.own_metrics, self.metrics)))
         except BaseException:
             self._end_loop()
@@ -176,7 +183,7 @@ class Listeners:
         except RuntimeError as e:
             raise taken(field, address) from e
 
-    async def _open_http(self, listener: socket.socket, scrape: Callable[[], str]) -> None:
+    async def _open_http(self, listener: socket.socket | None, scrape: Callable[[], str]) -> None:
         self.http = HTTPListener(
             self.pipeline,
             self.methods,
@@ -185,7 +192,20 @@ class Listeners:
             max_message_bytes=self._config.max_message_bytes,
             body_bytes=self._config.max_bytes_in_progress,
         )
-        self.http.open(listener, connections=self._config.max_connections)
+        self.http.partners = PartnerRoutes(
+            self.http, self.methods, self._config, lambda: self.health.is_serving, self._downloads.get
+        )
+        if listener is not None:
+            self.http.open(listener, connections=self._config.max_connections)
+        if self._bound is not None:
+            hma, token = self._bound
+            self.hma_address = shown_hma(hma)
+            self.http.open(hma, connections=self._config.max_connections, bound=token)
+            _log.warning(
+                "%s (listen_hma) asks for no token: whoever on this machine reaches it is the token of %s",
+                self.hma_address,
+                self._config.hma_token_file,
+            )
 
     async def _close(self) -> None:
         seconds = self._config.drain_seconds
