@@ -122,8 +122,8 @@ class Content:
         return answer
 
 
-async def add(request: PartnerRequest, bank: Bank, signals: Mapping[str, Hash], notes: Notes) -> dict[str, Any]:
-    """Add one item to a bank, and return what HMA says of it. Raises InvalidArgument when it is refused."""
+async def add(request: PartnerRequest, bank: Bank, signals: Mapping[str, Hash], notes: Notes) -> Content:
+    """Add one item to a bank. Raises InvalidArgument when it is refused."""
     number = FIRST_MADE + secrets.randbelow(MADE)
     while await _find(request, bank, number):
         number = FIRST_MADE + secrets.randbelow(MADE)
@@ -134,8 +134,7 @@ async def add(request: PartnerRequest, bank: Bank, signals: Mapping[str, Hash], 
         external_id=external_id(number),
         extra=notes.extra,
     )
-    entry = await _state(request, bank, record)
-    return {"id": bank.content_id(entry), "signals": {kind: h.digest.hex() for kind, h in signals.items()}}
+    return Content(bank, await _state(request, bank, record))
 
 
 async def get(request: PartnerRequest, bank: Bank, content_id: str) -> Content:

@@ -308,7 +308,7 @@ class HMADoor:
             raise InvalidArgument.field(
                 kind, "shows too little to be told from others, and would match them; nothing was added", "LOW_QUALITY"
             )
-        return PartnerAnswer.json(await contents.add(request, bank, _signals(signals), notes))
+        return await self._added(request, bank, _signals(signals), notes)
 
     async def add_signal(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
         """Add signals of one item to a bank."""
@@ -317,7 +317,18 @@ class HMADoor:
         notes = contents.Notes.read({"note": said.pop("note", None)})
         if not said:
             raise InvalidArgument.field("body", 'has no signals; send {"pdq": …}', "REQUIRED")
-        return PartnerAnswer.json(await contents.add(request, bank, _signals(said), notes))
+        return await self._added(request, bank, _signals(said), notes)
+
+    async def _added(
+        self, request: PartnerRequest, bank: Bank, signals: Mapping[str, Hash], notes: contents.Notes
+    ) -> PartnerAnswer:
+        """Add an item. That it waits for a person before it matches, HMA has no word for: a header says it."""
+        content = await contents.add(request, bank, signals, notes)
+        said = {kind: one.digest.hex() for kind, one in signals.items()}
+        headers: tuple[tuple[bytes, bytes], ...] = ()
+        if content.entry.state == v1.EntryState.ENTRY_STATE_QUARANTINED:
+            headers = ((b"hashhub-quarantined", ",".join(content.entry.reasons).encode("ascii", "replace")),)
+        return PartnerAnswer.json({"id": bank.content_id(content.entry), "signals": said}, headers=headers)
 
     async def get_content(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
         """Give one content of a bank."""
@@ -503,8 +514,8 @@ def _pdq(result: v1.MediaResult) -> str:
 
 def _no_picture() -> InvalidArgument:
     return InvalidArgument(
-        "photo: no picture could be read in the file, so that it is not known to be clean; send a picture, or a video in "
-        "the field `video`",
+        "photo: no picture could be read in the file, so that it is not known to be clean; send a picture, or a video "
+        "in the field `video`",
         reason=Reason.UNREADABLE_MEDIA,
     )
 

@@ -50,9 +50,9 @@ class Form:
 class PartnerRequest:
     """A request, and what its sender's token can have done.
 
-    `contributor`: the token's own; empty: none. `oversees`: whether it may read all that is here. `read()`: the whole body, within the bounds of bodies. `call(path,
-    request)`: makes a call of hashhub.v1 as this token. `fetch(url)`: the bytes and the media type that stand
-    at an address. Each raises a HashHubError.
+    `contributor`: the token's own; empty: none. `oversees`: whether it may read all that is here. `read()`: the whole
+    body, within the bounds of bodies. `call(path, request)`: makes a call of hashhub.v1 as this token. `fetch(url)`:
+    the bytes and the media type that stand at an address. Each raises a HashHubError.
     """
 
     verb: str

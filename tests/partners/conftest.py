@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
@@ -59,7 +59,7 @@ class HMAClient:
             connection.close()
 
     def get(self, path: str, **query: str) -> Answered:
-        return self.send("GET", path, **query)
+        return self.send("GET", path, None, None, **query)
 
     def json(self, verb: str, path: str, value: Any) -> Answered:
         return self.send(verb, path, json.dumps(value).encode(), {"content-type": "application/json"})
@@ -87,8 +87,8 @@ def client(served: Served, who: str = "CONTRIBUTOR") -> HMAClient:
 
 
 @pytest.fixture
-def hub(serve_hub: Serve) -> Iterator[Served]:
-    yield serve_hub(hma_purpose="test")
+def hub(serve_hub: Serve) -> Served:
+    return serve_hub(hma_purpose="test")
 
 
 @pytest.fixture
