@@ -18,7 +18,7 @@ from typing import Any, Final
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
-from hashhub.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied
+from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.partners.requests import PartnerRequest
 
 _NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,62}")
@@ -137,6 +137,19 @@ async def named(request: PartnerRequest, name: str) -> Bank:
     raise NotFound(f"bank '{name[:80]}' not found", kind="Bank", name=name[:80])
 
 
+async def own(request: PartnerRequest, name: str) -> Bank:
+    """Return the bank of a name whose contents the caller may have to do with. Raises NotFound; PermissionDenied for
+    another contributor's.
+    """
+    bank = await named(request, name)
+    if bank.contributor != request.contributor and not request.oversees:
+        raise PermissionDenied(
+            f"bank {bank.name} is another contributor's, and its contents are told in answers only",
+            reason=Reason.NOT_YOUR_CONTRIBUTOR,
+        )
+    return bank
+
+
 async def create(request: PartnerRequest, said: Mapping[str, Any], purpose: str) -> Bank:
     """Create a bank as HMA's clients ask for it. Its terms let nobody have it but its own contributor, as at an HMA of
     one's own, until that contributor says more.
@@ -195,7 +208,12 @@ async def delete(request: PartnerRequest, name: str) -> None:
     except NotFound:
         return
     asked = v1.DeleteHashSetRequest(name=bank.resource, comment="deleted as a bank, by HMA's route")
-    await request.ask("ContributorService/DeleteHashSet", asked, v1.DeleteHashSetResponse)
+    deleted = await request.ask("ContributorService/DeleteHashSet", asked, v1.DeleteHashSetResponse)
+    if deleted.pending:
+        raise FailedPrecondition(
+            f"bank {name} holds so many contents that a second person must agree; until then it matches: let the "
+            f"operator, or another token of {bank.contributor}, delete it, too"
+        )
 
 
 def _exists(name: str) -> AlreadyExists:

@@ -293,7 +293,7 @@ class HMADoor:
 
     async def add_content(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
         """Add a posted file, or the file at an address, to a bank."""
-        bank = await banks.named(request, given[0])
+        bank = await banks.own(request, given[0])
         said: Mapping[str, Any] = {}
         if request.query.get("url"):
             said = await request.read_json() if request.media_type == "application/json" else {}
@@ -312,7 +312,7 @@ class HMADoor:
 
     async def add_signal(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
         """Add signals of one item to a bank."""
-        bank = await banks.named(request, given[0])
+        bank = await banks.own(request, given[0])
         said = await request.read_json()
         notes = contents.Notes.read({"note": said.pop("note", None)})
         if not said:
@@ -332,7 +332,7 @@ class HMADoor:
 
     async def get_content(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
         """Give one content of a bank."""
-        bank = await banks.named(request, given[0])
+        bank = await banks.own(request, given[0])
         content = await contents.get(request, bank, given[1])
         return PartnerAnswer.json(
             content.shown(
@@ -344,13 +344,13 @@ class HMADoor:
 
     async def update_content(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
         """Disable a content until a time, enable it, or change its note."""
-        bank = await banks.named(request, given[0])
+        bank = await banks.own(request, given[0])
         content = await contents.get(request, bank, given[1])
         return PartnerAnswer.json(await contents.update(request, content, await request.read_json()))
 
     async def delete_content(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
         """Withdraw a content: it matches nothing from now on."""
-        bank = await banks.named(request, given[0])
+        bank = await banks.own(request, given[0])
         return PartnerAnswer.json({"deleted": await contents.delete(request, bank, given[1])})
 
     # What HMA's curator says of itself

@@ -29,7 +29,7 @@ from hashhub.server.grpc_listener import Handlers
 from hashhub.server.health import Health, Probes
 from hashhub.server.http_listener import HTTPListener
 from hashhub.server.metrics import MergedMetrics, Metrics
-from hashhub.server.partners import BoundToken, PartnerRoutes, bind_hma, shown_hma
+from hashhub.server.partners import BoundToken, PartnerRoutes, bind_hma, shown_hma, unlink_hma
 from hashhub.server.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Listeners:
         unusable TLS files.
         """
         self._config = config
+        self._bound_token = BoundToken(config.hma_token_file) if config.listen_hma else None
         self.stopping = threading.Event()
         self.metrics = Metrics()
         limiters = limiters_of(config)
@@ -109,11 +110,10 @@ class Listeners:
                 self.grpc_address, self.certificates_address = self._run(self._listen(shared=shared))
                 hma = undo.enter_context(bind_hma(config)) if config.listen_hma else None
                 undo.pop_all()
-            self._bound = None if hma is None else (hma, BoundToken(config.hma_token_file))
+            if listener is not None:
+                self.http_address = with_port("http", config.http, listener.getsockname()[1])
             if listener is not None or hma is not None:
-                if listener is not None:
-                    self.http_address = with_port("http", config.http, listener.getsockname()[1])
-                self._run(self._open_http(listener, functools.partial(scrape or self.own_metrics, self.metrics)))
+                self._run(self._open_http(listener, hma, functools.partial(scrape or self.own_metrics, self.metrics)))
         except BaseException:
             self._end_loop()
             raise
@@ -138,9 +138,12 @@ class Listeners:
     def close(self) -> None:
         """Drain: take no new calls, give others `drain_seconds`, then cut them off. May be called twice."""
         self.stopping.set()
+        self._downloads.close()
         if self._thread.is_alive():
             self._run(self._close())
             self._end_loop()
+        if self.hma_address:
+            unlink_hma(self._config)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -183,7 +186,9 @@ class Listeners:
         except RuntimeError as e:
             raise taken(field, address) from e
 
-    async def _open_http(self, listener: socket.socket | None, scrape: Callable[[], str]) -> None:
+    async def _open_http(
+        self, listener: socket.socket | None, hma: socket.socket | None, scrape: Callable[[], str]
+    ) -> None:
         self.http = HTTPListener(
             self.pipeline,
             self.methods,
@@ -197,15 +202,10 @@ class Listeners:
         )
         if listener is not None:
             self.http.open(listener, connections=self._config.max_connections)
-        if self._bound is not None:
-            hma, token = self._bound
+        if hma is not None and self._bound_token is not None:
             self.hma_address = shown_hma(hma)
-            self.http.open(hma, connections=self._config.max_connections, bound=token)
-            _log.warning(
-                "%s (listen_hma) asks for no token: whoever on this machine reaches it is the token of %s",
-                self.hma_address,
-                self._config.hma_token_file,
-            )
+            self.http.open(hma, connections=self._config.max_connections, bound=self._bound_token)
+            self._bound_token.announce(self.hma_address, self.pipeline.authenticate)
 
     async def _close(self) -> None:
         seconds = self._config.drain_seconds

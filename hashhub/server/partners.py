@@ -72,6 +72,22 @@ class BoundToken:
             raise Unavailable("the file of the token that this address is bound to is empty; write the token into it")
         return f"Bearer {self._secret}"
 
+    def announce(self, address: str, authenticate: Callable[[str], Principal]) -> None:
+        """Say in the log whose everything is that is done at an address."""
+        try:
+            token = authenticate(self._secret)
+        except HashHubError as e:
+            _log.error("%s (listen_hma) lets nobody in: %s", address, e.message)
+        else:
+            _log.warning(
+                "%s (listen_hma) asks nobody for a token: whoever on this machine reaches it is token %s, role %s, "
+                "contributor %s",
+                address,
+                token.name,
+                token.role,
+                token.contributor or "-",
+            )
+
 
 class PartnerRoutes:
     """Answers the requests that are of a partner's protocol."""
@@ -210,9 +226,7 @@ def _check_local(request: HTTPRequest) -> None:
 
 
 def bind_hma(config: Config) -> socket.socket:
-    """Return the bound socket of `listen_hma`. Raises InvalidArgument for one that others could reach,
-    FailedPrecondition where it cannot be taken.
-    """
+    """Return the bound socket of `listen_hma`. Raises FailedPrecondition where it cannot be taken."""
     address = config.listen_hma
     if not address.startswith(_UNIX):
         return bind("listen_hma", address, shared=config.workers > 1)
@@ -221,15 +235,20 @@ def bind_hma(config: Config) -> socket.socket:
         if stat.S_ISSOCK(path.lstat().st_mode) and not _is_answered(path):
             path.unlink()  # of a hub that ended without a word
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777 & ~_SOCKET_MODE)
     try:
         bound.bind(str(path))
+        path.chmod(_SOCKET_MODE)  # before anybody can connect: it is not listened on yet
     except OSError as e:
         bound.close()
         raise taken("listen_hma", address) from e
-    finally:
-        os.umask(before)
     return bound
+
+
+def unlink_hma(config: Config) -> None:
+    """Take the name of a socket away that is listened on no more."""
+    if config.listen_hma.startswith(_UNIX):
+        with suppress(OSError):
+            Path(config.listen_hma.removeprefix(_UNIX)).unlink()
 
 
 def shown_hma(listener: socket.socket) -> str:

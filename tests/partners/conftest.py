@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from PIL import Image
 
+from hashhub.testing.pictures import picture as picture_of
 from tests.server.conftest import Serve, Served, patient_matchers, serve_hub
 
 __all__ = ["patient_matchers", "serve_hub"]
@@ -97,4 +100,17 @@ def home(hub: Served) -> HMAClient:
     return client(hub)
 
 
-NewContributor = Callable[[str], HMAClient]
+def png(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def picture() -> bytes:
+    return png(picture_of(7))
+
+
+@pytest.fixture(scope="session")
+def blank() -> bytes:
+    return png(Image.new("RGB", (300, 300), "white"))

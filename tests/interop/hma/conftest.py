@@ -22,8 +22,8 @@ FAILING: Final[dict[str, str]] = {
     "test_exchange_api_schema": _SOURCES,
     "test_exchange_delete": _SOURCES,
     "test_exchange_get_fetch_status": _SOURCES,
-    "test_banks_add_hash_index": "the second picture, a chequerboard, waits in quarantine as BLANK_PICTURE: its hash is "
-    "like those of pictures that show nothing",
+    "test_banks_add_hash_index": "the second picture, a chequerboard, waits in quarantine as BLANK_PICTURE: its "
+    "hash is like those of pictures that show nothing",
     "test_bank_add_hash_with_note": "its hash has no bit set: ALL_ZERO, a placeholder, is refused",
 }
 
