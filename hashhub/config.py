@@ -250,14 +250,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     listen_hma: str = ""
     """Address on this machine (127.0.0.1:PORT, or `unix:PATH` with one worker) for clients of Hasher-Matcher-Actioner
-    that send no token: whoever reaches it is the token of `hma_token_file`. Empty: none; `/hma/` of `http` takes
+    that send no token: whoever reaches it is the token of `hma_bound_token_file`. Empty: none; `/hma/` of `http` takes
     clients that send one. docs/match/hma.md has all of it.
     """
 
-    hma_token_file: str = ""
+    hma_bound_token_file: str = ""
     """File with the token that `listen_hma` is bound to, read again when it changes."""
 
-    hma_policy: str = "any"
+    hma_verdict_policy: str = "any"
     """Policy by which the verdict is made that HMA's clients find in a header."""
 
     hma_distances: str = ""
@@ -322,8 +322,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def _wrong_for_hma(self) -> Iterator[Violation]:
         is_unix = self.listen_hma.startswith("unix:")
-        if self.listen_hma and not self.hma_token_file:
-            needed = "needs hma_token_file: whoever reaches it is that token"
+        if self.listen_hma and not self.hma_bound_token_file:
+            needed = "needs hma_bound_token_file: whoever reaches it is that token"
             yield Violation("listen_hma", needed, "REQUIRED")
         if is_unix and (self.workers > 1 or self.listen_hma == "unix:"):
             yield Violation("listen_hma", "must be unix:PATH with one worker, or 127.0.0.1:PORT", "OUT_OF_RANGE")

@@ -258,7 +258,7 @@ async def _state(request: PartnerRequest, bank: Bank, record: v1.Record) -> v1.E
         if finding.disposition == v1.Disposition.DISPOSITION_UNCHANGED and finding.entry:
             return await request.ask("ContributionService/GetEntry", v1.GetEntryRequest(name=finding.entry), v1.Entry)
     told = "; ".join(f"{f.reason}: {f.detail} {f.entry}".strip() for f in findings.findings)
-    raise InvalidArgument.field("signal", f"nothing was added: {told or 'the item is not in the bank'}", "REFUSED")
+    raise InvalidArgument.field("signal", f"nothing was added: {told or 'the item is not in the bank'}")
 
 
 def _number_in(record: v1.Record) -> int:

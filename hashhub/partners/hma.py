@@ -306,7 +306,9 @@ class HMADoor:
         signals = await self._hashed(request, kind, content)
         if not signals:
             raise InvalidArgument.field(
-                kind, "shows too little to be told from others, and would match them; nothing was added", "LOW_QUALITY"
+                kind,
+                "shows too little to be told from others, and would match them; nothing was added",
+                "NOT_A_PICTURE",
             )
         return await self._added(request, bank, _signals(signals), notes)
 
@@ -441,7 +443,7 @@ def _signal_of(kind: str, signal: str) -> Hash:
     try:
         return hashes.parse(SIGNAL_TYPES[kind], signal)
     except InvalidArgument as e:
-        raise InvalidArgument.field("signal", f"invalid signal: {e.message}", "NOT_A_SIGNAL") from e
+        raise InvalidArgument.field("signal", f"invalid signal: {e.message}", "NOT_ENCODED") from e
 
 
 def _signals(given: Mapping[str, Any]) -> dict[str, Hash]:

@@ -117,7 +117,7 @@ class PartnerRequest:
             parser.write(body)
             parser.finalize()
         except FormParserError as e:
-            raise InvalidArgument.field("body", f"is no multipart form: {str(e)[:80]}", "NOT_A_FORM") from e
+            raise InvalidArgument.field("body", f"is no multipart form: {str(e)[:80]}", "NOT_DECODABLE") from e
         if not reader.is_whole:
             raise InvalidArgument.field("body", "is cut off before the form's end; send it again", "INCOMPLETE")
         return Form(tuple(reader.files), reader.fields)

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from hashhub.server.partners import BoundToken, PartnerRoutes
-
 _log = logging.getLogger("hashhub.server")
 
 _SHOWN: Final = 300  # characters of what the JSON parser says
@@ -50,6 +48,7 @@ _HEADERS: Final = {kind: ((b"content-type", kind.encode()), *_COMMON) for kind i
 _CALLS: Final = "POST /hashhub.v1.Service/Method, GET /healthz and GET /metrics; docs/api.md lists the calls"
 
 Headers = Sequence[tuple[bytes, bytes]]
+Answer = Callable[["HTTPRequest"], Awaitable[None]]
 
 
 class HTTPListener:
@@ -83,29 +82,21 @@ class HTTPListener:
             for rpc in service.methods
             if rpc.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
         }
-        self.partners: PartnerRoutes | None = None
+        self.others: dict[str, Answer] = {}
+        """What answers a path, by its first part."""
         self._servers: list[HTTPServer] = []
 
-    def open(self, listener: socket.socket, *, connections: int, bound: BoundToken | None = None) -> None:
-        """Take connections from now on, so many at a time. `bound`: of partners' clients that send no token."""
-        application = self if bound is None else functools.partial(self._serve, functools.partial(self._bound, bound))
+    def open(self, listener: socket.socket, *, connections: int, answer: Answer | None = None) -> None:
+        """Take connections from now on, so many at a time. `answer`: instead of this listener's own calls."""
+        application = functools.partial(self._serve, answer or self._answer)
         self._servers.append(HTTPServer(application, listener, connections=connections, header_seconds=HEADER_SECONDS))
 
     async def close(self, drain_seconds: float) -> None:
         """Take no more connections, let calls in progress end, and stop."""
         await asyncio.gather(*(server.close(drain_seconds) for server in self._servers))
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request: an application by ASGI."""
-        await self._serve(self._answer, scope, receive, send)
-
-    async def _bound(self, bound: BoundToken, request: HTTPRequest) -> None:
-        if self.partners is not None:
-            await self.partners.answer_bound(request, bound)
-
-    async def _serve(
-        self, answer: Callable[[HTTPRequest], Awaitable[None]], scope: Any, receive: Any, send: Any
-    ) -> None:
+    async def _serve(self, answer: Answer, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request: an application by ASGI, but for its first argument."""
         connection = scope["state"]["connection"]
         is_short = connection.begin()
         request = HTTPRequest(scope, receive, send)
@@ -124,8 +115,8 @@ class HTTPListener:
         method = self._methods.get(request.path)
         if method is not None:
             await _Call(self, request, method).make()
-        elif self.partners is not None and self.partners.has(request.path):
-            await self.partners.answer(request)
+        elif (other := self.others.get(_first_part(request.path))) is not None:
+            await other(request)
         elif request.path in {"/healthz", "/metrics"} and request.verb not in {"GET", "HEAD"}:
             await self.refuse_verb(request, "GET, HEAD")
         elif request.path == "/healthz":
@@ -451,6 +442,10 @@ def _to_json(message: Message) -> bytes:
 def _media_type(request: HTTPRequest) -> str:
     kind = request.header(b"content-type")
     return kind if kind in _HEADERS else kind.partition(";")[0].strip().lower()
+
+
+def _first_part(path: str) -> str:
+    return path.split("/", 2)[1] if path.startswith("/") else ""
 
 
 def _wrong(part: str, description: str) -> InvalidArgument:

@@ -29,7 +29,7 @@ from hashhub.server.grpc_listener import Handlers
 from hashhub.server.health import Health, Probes
 from hashhub.server.http_listener import HTTPListener
 from hashhub.server.metrics import MergedMetrics, Metrics
-from hashhub.server.partners import BoundToken, PartnerRoutes, bind_hma, shown_hma, unlink_hma
+from hashhub.server.partners import HMA, BoundToken, PartnerRoutes, bind_hma, shown_hma, unlink_hma
 from hashhub.server.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Listeners:
         unusable TLS files.
         """
         self._config = config
-        self._bound_token = BoundToken(config.hma_token_file) if config.listen_hma else None
+        self._bound_token = BoundToken(config.hma_bound_token_file) if config.listen_hma else None
         self.stopping = threading.Event()
         self.metrics = Metrics()
         limiters = limiters_of(config)
@@ -197,14 +197,16 @@ class Listeners:
             max_message_bytes=self._config.max_message_bytes,
             body_bytes=self._config.max_bytes_in_progress,
         )
-        self.http.partners = PartnerRoutes(
+        partners = PartnerRoutes(
             self.http, self.methods, self._config, lambda: self.health.is_serving, self._downloads.get
         )
+        self.http.others[HMA] = partners.answer
         if listener is not None:
             self.http.open(listener, connections=self._config.max_connections)
         if hma is not None and self._bound_token is not None:
             self.hma_address = shown_hma(hma)
-            self.http.open(hma, connections=self._config.max_connections, bound=self._bound_token)
+            answer = functools.partial(partners.answer_bound, self._bound_token)
+            self.http.open(hma, connections=self._config.max_connections, answer=answer)
             self._bound_token.announce(self.hma_address, self.pipeline.authenticate)
 
     async def _close(self) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.server")
 
-_HMA: Final = "/hma/"
+HMA: Final = "hma"  # first part of the paths
 _UNIX: Final = "unix:"
 _SOCKET_MODE: Final = 0o660  # its owner's and group's: a client in a container is rarely the hub's own user
 _COMMON: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), (b"server", b"hashhub"))
@@ -53,7 +53,7 @@ class BoundToken:
         try:
             self.authorization()
         except Unavailable as e:
-            raise InvalidArgument.field("hma_token_file", e.message, "REQUIRED") from e
+            raise InvalidArgument.field("hma_bound_token_file", e.message, "REQUIRED") from e
 
     def authorization(self) -> str:
         """Return the header that a client would send. Raises Unavailable while the file cannot be read."""
@@ -66,7 +66,7 @@ class BoundToken:
         except (OSError, ValueError) as e:
             raise Unavailable(
                 f"the file of the token that this address is bound to cannot be read ({type(e).__name__}); check "
-                "hma_token_file and its permissions"
+                "hma_bound_token_file and its permissions"
             ) from e
         if not self._secret:
             raise Unavailable("the file of the token that this address is bound to is empty; write the token into it")
@@ -105,18 +105,14 @@ class PartnerRoutes:
         self._pipeline = listener.pipeline
         self._fetching = asyncio.Semaphore(_FETCHES)
         self._hma = HMADoor(
-            HMASettings(config.hma_policy, config.hma_distance_by_bank(), config.hma_purpose), is_serving
+            HMASettings(config.hma_verdict_policy, config.hma_distance_by_bank(), config.hma_purpose), is_serving
         )
-
-    def has(self, path: str) -> bool:
-        """Whether a path of the HTTP listener is a partner's; Coop's have two slashes."""
-        return path.startswith(_HMA)
 
     async def answer(self, request: HTTPRequest) -> None:
         """Answer a request whose sender says who it is."""
-        await self._answer(request, request.path.removeprefix(_HMA), lambda: request.header(b"authorization"))
+        await self._answer(request, request.path.removeprefix(f"/{HMA}"), lambda: request.header(b"authorization"))
 
-    async def answer_bound(self, request: HTTPRequest, bound: BoundToken) -> None:
+    async def answer_bound(self, bound: BoundToken, request: HTTPRequest) -> None:
         """Answer a request of whoever reaches an address that is bound to a token."""
         try:
             _check_local(request)

@@ -25,7 +25,7 @@ def bound(serve_hub: Serve, tmp_path: Path, address: str = "127.0.0.1:0") -> tup
     """A hub whose address is bound to its contributor's token, which stands in a file."""
     file = tmp_path / "token"
     file.write_text("hh_not_yet\n", "ascii")
-    served = serve_hub(listen_hma=address, hma_token_file=str(file), hma_purpose="test")
+    served = serve_hub(listen_hma=address, hma_bound_token_file=str(file), hma_purpose="test")
     file.write_text(served.tokens["CONTRIBUTOR"] + "\n", "ascii")
     return served, file
 
@@ -83,7 +83,7 @@ def test_a_socket_in_the_file_system(serve_hub: Serve, tmp_path: Path) -> None:
     assert (answer.status, answer.read()) == (200, b"[]")
     connection.close()
     with pytest.raises(HashHubError, match="cannot listen"):
-        serve_hub(listen_hma=f"unix:{path}", hma_token_file=str(file))
+        serve_hub(listen_hma=f"unix:{path}", hma_bound_token_file=str(file))
     served.doors.close()
     assert not path.exists()
 
@@ -92,13 +92,13 @@ def test_the_start_says_whose_everything_is(serve_hub: Serve, tmp_path: Path, ca
     file = tmp_path / "token"
     file.write_text("hh_unknown", "ascii")
     with caplog.at_level(logging.WARNING, "hashhub.server"):
-        served = serve_hub(listen_hma="127.0.0.1:0", hma_token_file=str(file))
+        served = serve_hub(listen_hma="127.0.0.1:0", hma_bound_token_file=str(file))
     assert f"{served.doors.hma_address} (listen_hma) lets nobody in" in caplog.text
     assert reach(served.doors.hma_address).lookup(SIGNAL).status == 401
     served.doors.close()
     file.write_text(served.tokens["CONTRIBUTOR"], "ascii")
     config = Config(
-        data=str(tmp_path), listen="127.0.0.1:0", http="", listen_hma="127.0.0.1:0", hma_token_file=str(file)
+        data=str(tmp_path), listen="127.0.0.1:0", http="", listen_hma="127.0.0.1:0", hma_bound_token_file=str(file)
     )
     with caplog.at_level(logging.WARNING, "hashhub.server"):
         doors = _listen(served.hub, config)
@@ -116,10 +116,10 @@ def _listen(hub: Hub, config: Config) -> Listeners:
     ("field", "settings"),
     [
         ("listen_hma", {"listen_hma": "127.0.0.1:8480"}),
-        ("listen_hma", {"listen_hma": "0.0.0.0:8480", "hma_token_file": "x"}),
-        ("listen_hma", {"listen_hma": "hub.example:8480", "hma_token_file": "x", "insecure_listen": True}),
-        ("listen_hma", {"listen_hma": "unix:", "hma_token_file": "x"}),
-        ("listen_hma", {"listen_hma": "unix:/run/x", "hma_token_file": "x", "workers": 2}),
+        ("listen_hma", {"listen_hma": "0.0.0.0:8480", "hma_bound_token_file": "x"}),
+        ("listen_hma", {"listen_hma": "hub.example:8480", "hma_bound_token_file": "x", "insecure_listen": True}),
+        ("listen_hma", {"listen_hma": "unix:", "hma_bound_token_file": "x"}),
+        ("listen_hma", {"listen_hma": "unix:/run/x", "hma_bound_token_file": "x", "workers": 2}),
         ("hma_distances", {"hma_distances": "BANK"}),
         ("hma_distances", {"hma_distances": "257"}),
         ("hma_distances", {"hma_distances": "BANK=-1"}),
@@ -132,5 +132,5 @@ def test_settings_that_cannot_work_are_refused(field: str, settings: dict[str, o
 
 
 def test_a_token_file_that_is_not_there_stops_the_start(serve_hub: Serve, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="hma_token_file"):
-        serve_hub(listen_hma="127.0.0.1:0", hma_token_file=str(tmp_path / "none"))
+    with pytest.raises(InvalidArgument, match="hma_bound_token_file"):
+        serve_hub(listen_hma="127.0.0.1:0", hma_bound_token_file=str(tmp_path / "none"))
