@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hmac
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -106,25 +106,28 @@ class Resources:
                 rows[table - 1][content] = (
                     msgspec.json.decode(content, type=_KINDS[table - 1]) if known is None else known
                 )
+        self._number(rows[1])
         registry = held.registry
         # After a change of a token all rows are the same, and what was worked out for the Registry goes on to hold.
         if held.as_of < 0 or any(new.keys() != old.keys() for new, old in zip(rows, held.rows, strict=True)):
             registry = Registry(
                 revision,
                 _by_key(rows[0].values(), "id"),
-                _by_key(self._numbered(rows[1].values()), "name"),
+                _by_key(rows[1].values(), "name"),
                 _by_key(rows[2].values(), "id"),
                 tuple(rows[3].values()),
             )
         self._held = _CachedRegistry(revision, rows, registry)
         return registry
 
-    def _numbered(self, hash_sets: Collection[HashSet]) -> Iterator[HashSet]:
-        """Yield the hash sets, each with its number, which is its key in another order of the hub's own."""
-        keys = {name: key for key, name in self.hash_set_keys([x.name for x in hash_sets]).items()}
-        secret = self._db.fetch("SELECT secret FROM metadata")[0][0]
-        for hash_set in hash_sets:
-            yield msgspec.structs.replace(hash_set, bank_number=_number_of(keys[hash_set.name], secret))
+    def _number(self, hash_sets: dict[bytes, HashSet]) -> None:
+        """Give those that have none their number, which is their key in another order of the hub's own."""
+        fresh = {content: x for content, x in hash_sets.items() if not x.bank_number}
+        if fresh:
+            keys = {name: key for key, name in self.hash_set_keys([x.name for x in fresh.values()]).items()}
+            secret = self._db.fetch("SELECT secret FROM metadata")[0][0]
+            for content, x in fresh.items():
+                hash_sets[content] = msgspec.structs.replace(x, bank_number=_number_of(keys[x.name], secret))
 
     @property
     def held(self) -> Registry:
