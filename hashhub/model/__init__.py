@@ -110,6 +110,7 @@ from hashhub.model.operations import (
     Status,
 )
 from hashhub.model.resources import (
+    BANK_NAME,
     MAX_RETENTION_DAYS,
     MAX_TEXT,
     SYSTEM,
@@ -145,6 +146,7 @@ from hashhub.model.webhooks import (
 )
 
 __all__ = [
+    "BANK_NAME",
     "MAX_BATCH",
     "MAX_ENTER_FRAMES",
     "MAX_FRAMES",

@@ -16,7 +16,7 @@ from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import SEARCHED
 
 SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-BANK_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,62}")
+BANK_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,254}")
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}|ZZ")
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 _RECIPIENT: Final = re.compile(rf"(?:contributors|groups)/{SLUG.pattern}|tokens/[a-z0-9-]{{1,63}}")
@@ -270,7 +270,7 @@ class Bank(msgspec.Struct, frozen=True, kw_only=True):
         """Raise InvalidArgument for a name or a ratio that none can be."""
         wrong = []
         if self.name and not (BANK_NAME.fullmatch(self.name) and "__" not in self.name):
-            expected = "must be 1 to 63 capitals, digits and single underscores, not beginning with a digit"
+            expected = "must be 1 to 255 capitals, digits and single underscores, not beginning with a digit"
             wrong.append(Violation("bank.name", expected, "PATTERN"))
         if not 0 <= (self.enabled_ratio or 0) <= 1:
             wrong.append(Violation("bank.enabled_ratio", "must be between 0 and 1", "OUT_OF_RANGE"))

@@ -19,10 +19,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
 from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
+from hashhub.model import BANK_NAME
 from hashhub.partners.requests import PartnerRequest
 
-_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,62}")
 _PAGE: Final = 1000
+_SLUG: Final = 60  # characters of a hash set's id that are of its name
 _TRIES: Final = 20  # ids for a bank's hash set, of which those of deleted ones are never free again
 _NUMBER_BITS: Final = 33  # of a content in its bank; with 20 of the hash set below 2^53
 
@@ -169,7 +170,7 @@ async def create(request: PartnerRequest, said: Mapping[str, Any], purpose: str)
         )
     if any(bank.name == name for bank in await listed(request)):
         raise _exists(name)
-    slug = re.sub("-+", "-", name.lower().replace("_", "-").strip("-")) or "bank"
+    slug = re.sub("-+", "-", name.lower().replace("_", "-").strip("-"))[:_SLUG].strip("-") or "bank"
     owner = f"contributors/{request.contributor}"
     wanted = v1.HashSet(
         display_name=name,
@@ -178,7 +179,7 @@ async def create(request: PartnerRequest, said: Mapping[str, Any], purpose: str)
         bank=v1.Bank(name=name, enabled_ratio=ratio),
     )
     for number in range(1, _TRIES + 1):
-        id_ = slug[:60] if number == 1 else f"{slug[:60]}-{number}"
+        id_ = slug if number == 1 else f"{slug}-{number}"
         asked = v1.CreateHashSetRequest(parent=owner, hash_set_id=id_, hash_set=wanted)
         try:
             made = await request.ask("ContributorService/CreateHashSet", asked, v1.HashSet)
@@ -221,9 +222,9 @@ def _exists(name: str) -> AlreadyExists:
 
 
 def _checked_name(name: Any) -> str:
-    if isinstance(name, str) and _NAME.fullmatch(name) and "__" not in name:
+    if isinstance(name, str) and BANK_NAME.fullmatch(name) and "__" not in name:
         return name
-    expected = "must be 1 to 63 of A-Z, 0-9 and single underscores, not beginning with a digit"
+    expected = "must be 1 to 255 of A-Z, 0-9 and single underscores, not beginning with a digit"
     raise InvalidArgument.field("name", f"{expected}; two underscores stand behind another contributor", "PATTERN")
 
 
