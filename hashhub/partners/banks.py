@@ -18,7 +18,15 @@ from typing import Any, Final
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
-from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
+from hashhub.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    Unavailable,
+)
 from hashhub.model import BANK_NAME
 from hashhub.partners.requests import PartnerRequest
 
@@ -71,6 +79,8 @@ class Bank:
 
     def content_id(self, entry: v1.Entry) -> int:
         """Return the number of a content: below 2^53, and unique in the hub."""
+        if not self.number:
+            raise Unavailable(f"the hub has no number for bank {self.name}: it has had a million hash sets")
         return (self.number - 1 << _NUMBER_BITS) + content_number(entry)
 
     def own_number(self, content_id: str) -> int:

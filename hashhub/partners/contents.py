@@ -173,6 +173,10 @@ async def update(request: PartnerRequest, content: Content, said: Mapping[str, A
             "NOT_ALLOWED",
         )
     entry = content.entry
+    if until == 0 and wanted.extra != notes.extra and entry.state not in _LIVE:
+        raise FailedPrecondition(
+            "the content is disabled for good; enable it first (disable_until_ts 1), then note that"
+        )
     if until != 0 and entry.state not in _LIVE:
         asked = v1.RestoreEntryRequest(name=entry.name, comment="enabled again, by HMA's route")
         entry = await request.ask("ContributionService/RestoreEntry", asked, v1.Entry)

@@ -107,19 +107,15 @@ class HMADoor:
 
     # Hashing
 
-    async def hash_file(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
-        """Hash a posted picture or video."""
-        return PartnerAnswer.json(await self._hashed(request, *await _posted(request)))
-
-    async def hash_url(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
-        """Hash what stands at an address that the operator allows."""
-        return PartnerAnswer.json(await self._hashed(request, *await _fetched(request)))
+    async def hash(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
+        """Hash a picture or video: posted, or at an address that the operator allows."""
+        return PartnerAnswer.json(await self._hashed(request, *await _file_of(request)))
 
     async def _hashed(self, request: PartnerRequest, kind: str, content: bytes) -> dict[str, str]:
         """Return the signal of a file by its type; none of a picture that shows too little to be told from others."""
         _check_types(request, kind)
         if kind == "video":
-            return {"video_md5": await asyncio.to_thread(_md5, content)}
+            return {"video_md5": (await asyncio.to_thread(_digest, "MD5", content)).hex()}
         options = self._options("PDQ")
         options.effort = v1.Effort.EFFORT_PLAIN
         asked = v1.MatchMediaRequest(media=v1.Media(content=content), options=options)
@@ -132,18 +128,16 @@ class HMADoor:
     # Matching
 
     async def lookup(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
-        """Name the banks that have a signal, or the file at an address."""
-        if request.query.get("url"):
-            kind, content = await _fetched(request)
-            answer = await self._file(request, kind, content)
-            wanted = request.query.get("signal_type")
-            return answer if wanted is None else _only(answer, wanted)
-        result, about = await self._signal(request)
-        return PartnerAnswer.json(self._banks(request, result), headers=about)
-
-    async def lookup_file(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
-        """Name the banks that have a posted picture or video, by the type of its signal."""
-        return await self._file(request, *await _posted(request))
+        """Name the banks that have a signal; or a file, posted or at an address, by the type of its signal."""
+        if request.verb == "GET" and not request.query.get("url"):
+            result, about = await self._signal(request)
+            return PartnerAnswer.json(self._banks(request, result), headers=about)
+        kind, found, about = await self._file(request, *await _file_of(request))
+        wanted = request.query.get("signal_type") if request.verb == "GET" else None
+        if wanted is None:
+            return PartnerAnswer.json({kind: found}, headers=about)
+        _check_type(wanted)
+        return PartnerAnswer.json(found if wanted == kind else {}, headers=about)
 
     async def raw_lookup(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
         """List what matches a signal, whichever its bank."""
@@ -166,8 +160,12 @@ class HMADoor:
         )
         return _answered(given.result), _about(given.result, given.policy, given.revision)
 
-    async def _file(self, request: PartnerRequest, kind: str, content: bytes) -> PartnerAnswer:
-        """Answer for a file. What hits it by its bytes stands under its type, too: it is the file itself."""
+    async def _file(
+        self, request: PartnerRequest, kind: str, content: bytes
+    ) -> tuple[str, dict[str, list[dict[str, Any]]], tuple[tuple[bytes, bytes], ...]]:
+        """Return a file's type of signal, the banks, and headers. What hits it by its bytes stands under its type, too:
+        it is the file itself.
+        """
         _check_types(request, kind)
         options = self._options("PDQ")
         try:
@@ -185,7 +183,7 @@ class HMADoor:
             given = await request.ask("MatchService/MatchHashes", by_hash, v1.MatchHashesResponse)
             result, policy, revision = given.result, given.policy, given.revision
         found = self._banks(request, _answered(result))
-        return PartnerAnswer.json({_OF_CONTENT[kind]: found}, headers=_about(result, policy, revision))
+        return _OF_CONTENT[kind], found, _about(result, policy, revision)
 
     def _options(self, algorithm: str) -> v1.MatchOptions:
         options = v1.MatchOptions(policy=self.settings.policy, match_limit=_MOST_MATCHES)
@@ -216,6 +214,10 @@ class HMADoor:
             if with_statements:
                 one["statement"] = json_format.MessageToDict(match)
             found.setdefault(bank.name, {}).setdefault(number, one)  # the nearest comes first
+        if result.truncated and not found:
+            raise Unavailable(
+                f"more than {_MOST_MATCHES} entries match, and those that are asked for may be among others"
+            )
         return {name: list(matches.values()) for name, matches in found.items()}
 
     async def compare(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
@@ -386,8 +388,8 @@ class HMADoor:
 
 _ANY: Final = "*"
 _ROUTES: Final[tuple[tuple[tuple[str, ...], Mapping[str, _Handler]], ...]] = (
-    (("h", "hash"), {"GET": HMADoor.hash_url, "POST": HMADoor.hash_file}),
-    (("m", "lookup"), {"GET": HMADoor.lookup, "POST": HMADoor.lookup_file}),
+    (("h", "hash"), {"GET": HMADoor.hash, "POST": HMADoor.hash}),
+    (("m", "lookup"), {"GET": HMADoor.lookup, "POST": HMADoor.lookup}),
     (("m", "raw_lookup"), {"GET": HMADoor.raw_lookup}),
     (("m", "compare"), {"POST": HMADoor.compare}),
     (("m", "index", "status"), {"GET": HMADoor.index_status}),
@@ -469,13 +471,9 @@ def _check_types(request: PartnerRequest, content_type: str) -> None:
             )
 
 
-def _only(answer: PartnerAnswer, kind: str) -> PartnerAnswer:
-    """Return what an answer has of one type, without the type around it."""
-    _check_type(kind)
-    return PartnerAnswer.json(json.loads(answer.body).get(kind, {}), headers=answer.headers)
-
-
-async def _posted(request: PartnerRequest) -> tuple[str, bytes]:
+async def _file_of(request: PartnerRequest) -> tuple[str, bytes]:
+    if request.verb == "GET":
+        return await _fetched(request)
     return _one_file((await request.read_form()).files)
 
 
@@ -546,16 +544,9 @@ def _about(result: v1.MatchResult, policy: str, revision: int) -> tuple[tuple[by
     return tuple((name.encode(), value.encode("ascii", "replace")) for name, value in headers.items())
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _digest(algorithm: str, content: bytes) -> bytes:
+    return hashlib.new(algorithm, content, usedforsecurity=False).digest()
 
 
 def _exact(content: bytes) -> list[v1.Hash]:
-    return [
-        v1.Hash(algorithm=name, digest=digest(content).digest())
-        for name, digest in (
-            ("MD5", lambda data: hashlib.md5(data, usedforsecurity=False)),
-            ("SHA1", lambda data: hashlib.sha1(data, usedforsecurity=False)),
-            ("SHA256", hashlib.sha256),
-        )
-    ]
+    return [v1.Hash(algorithm=name, digest=_digest(name, content)) for name in ("MD5", "SHA1", "SHA256")]

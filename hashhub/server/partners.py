@@ -168,7 +168,9 @@ class PartnerRoutes:
             )
 
         try:
-            return await self._pipeline.let_in("HMA", envelope, work, reads=request.verb == "GET")
+            # What is looked up is written down only on demand, as all matching is.
+            reads = request.verb == "GET" or not path.lstrip("/").startswith("c/")
+            return await self._pipeline.let_in("HMA", envelope, work, reads=reads)
         finally:
             watch.stop()
             if body is not None:

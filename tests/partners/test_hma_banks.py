@@ -176,6 +176,7 @@ def test_a_disabled_content_is_not_answered_until_its_time(home: HMAClient) -> N
     assert home.lookup(SIGNAL).json == {}
     kept = home.get(path).json
     assert (kept["disable_until_ts"], kept["note"]) == (0, "seen twice")
+    assert home.json("PUT", path, {"note": "lost?"}).status == 400
     assert home.json("PUT", path, {"disable_until_ts": 1}).json["disable_until_ts"] == 1
     assert home.lookup(SIGNAL).json == found
     for wrong in (-1, 9_999_999_999, "soon", None):
@@ -198,19 +199,29 @@ def test_a_contents_number_is_small_unique_and_outlives_its_notes(home: HMAClien
         assert home.get(f"/c/bank/ONE/content/{wrong}").status == 404
 
 
-def test_what_came_by_a_list_is_a_content_too_and_its_notes_stand_in_the_list(hub: Served, home: HMAClient) -> None:
-    create(home, "LIST")
-    parent = "contributors/home/hashSets/list"
-    create_import = v1.CreateImportRequest(parent=parent)
+def import_list(hub: Served, name: str, signals: list[str]) -> None:
+    """Commit a list into a hash set of the home contributor."""
+    create_import = v1.CreateImportRequest(parent=f"contributors/home/hashSets/{name}")
     source = getattr(create_import, "import")
     source.connector, source.connector_version, source.source_digest = "lines", "1", "0" * 64
     opened = hub.call("ContributionService/CreateImport", create_import, v1.Import, who="CONTRIBUTOR")
-    listed = v1.Hash(algorithm="PDQ", digest=bytes.fromhex(SIGNAL))
-    record = v1.Record(position="1", hashes=[listed], action=v1.Action.ACTION_CONTRIBUTE)
-    added = v1.AddRecordsRequest(name=opened.name, records=[record])
+    records = [
+        v1.Record(
+            position=str(i),
+            hashes=[v1.Hash(algorithm="PDQ", digest=bytes.fromhex(signal))],
+            action=v1.Action.ACTION_CONTRIBUTE,
+        )
+        for i, signal in enumerate(signals)
+    ]
+    added = v1.AddRecordsRequest(name=opened.name, records=records)
     hub.call("ContributionService/AddRecords", added, v1.Import, who="CONTRIBUTOR")
     commit = v1.CommitImportRequest(name=opened.name, batch_count=1)
     hub.call("ContributionService/CommitImport", commit, v1.Import, who="CONTRIBUTOR")
+
+
+def test_what_came_by_a_list_is_a_content_too_and_its_notes_stand_in_the_list(hub: Served, home: HMAClient) -> None:
+    create(home, "LIST")
+    import_list(hub, "list", [SIGNAL])
     ((match,),) = home.lookup(SIGNAL).json.values()
     path = f"/c/bank/LIST/content/{match['bank_content_id']}"
     assert home.send("GET", path, None, None, include_signals="true").json["signals"] == {"pdq": SIGNAL}
@@ -255,3 +266,18 @@ def test_a_file_with_metadata_in_a_form(home: HMAClient, picture: bytes, blank: 
         refused = form("photo", picture, metadata=wrong)
         assert home.send("POST", "/c/bank/BANK/content", refused, FORM).status == 400, wrong[:20]
     assert home.file("/c/bank/BANK/content", "photo", blank).status == 400
+
+
+def test_a_bank_behind_a_thousand_others_is_never_read_as_clean(hub: Served, home: HMAClient) -> None:
+    for bank in ("CROWD", "FAR"):
+        create(home, bank)
+    number = int(SIGNAL, 16)
+    import_list(
+        hub, "crowd", [f"{number ^ (1 << i % 250) ^ (1 << (i + i // 250 + 1) % 250):064x}" for i in range(1100)]
+    )
+    add(home, "FAR", f"{number ^ ((1 << 20) - 1):064x}")
+    assert home.lookup(SIGNAL).json.keys() == {"CROWD"}
+    assert home.lookup(SIGNAL).headers["hashhub-truncated"] == "true"
+    assert home.lookup(SIGNAL, banks="FAR").status == 503
+    assert home.json("PUT", "/c/bank/CROWD", {"enabled": False}).status == 200
+    assert home.lookup(SIGNAL).status == 503
