@@ -220,8 +220,14 @@ def import_list(hub: Served, name: str, signals: list[str]) -> None:
 
 
 def test_what_came_by_a_list_is_a_content_too_and_its_notes_stand_in_the_list(hub: Served, home: HMAClient) -> None:
-    create(home, "LIST")
-    import_list(hub, "list", [SIGNAL])
+    numbers = set()
+    for bank in ("LIST", "OTHER", "THIRD"):
+        create(home, bank)
+        import_list(hub, bank.lower(), [SIGNAL])
+        numbers |= {match["bank_content_id"] for match in home.lookup(SIGNAL, banks=bank).json[bank]}
+    assert len(numbers) == 3
+    for bank in ("OTHER", "THIRD"):
+        assert home.send("DELETE", f"/c/bank/{bank}").status == 200
     ((match,),) = home.lookup(SIGNAL).json.values()
     path = f"/c/bank/LIST/content/{match['bank_content_id']}"
     assert home.send("GET", path, None, None, include_signals="true").json["signals"] == {"pdq": SIGNAL}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 
 from hashhub import v1
-from hashhub.errors import HashHubError
+from hashhub.errors import HashHubError, Unavailable
 from hashhub.hub.outbound import Downloads
+from hashhub.partners import HMADoor, HMASettings, PartnerRequest
 from tests.partners.conftest import FORM, HMAClient, client, form
 from tests.server.conftest import Serve, Served
 
@@ -176,6 +178,7 @@ def test_bodies_are_bounded_and_have_to_be_whole(hub: Served, home: HMAClient, p
     for body, headers in (
         (b"", FORM),
         (form("photo", picture)[:-4], FORM),
+        (form("photo", picture)[: -len(b"--\r\n")] + b"\r\n", FORM),  # whole, but for what follows
         (form("photo", picture).replace(b"photo", b"audio"), FORM),
         (form("photo", picture), {"content-type": "multipart/form-data"}),
         (form("photo", picture), {"content-type": "text/plain"}),
@@ -260,6 +263,21 @@ def test_a_named_host_leads_to_public_addresses_only() -> None:
             downloads.get("https://files.example/x")
 
 
+def test_a_host_that_is_not_named_is_not_even_looked_up() -> None:
+    def resolve(*_: object) -> list[str]:
+        raise AssertionError
+
+    downloads = Downloads("files.example, 192.0.2.1:8443", "", 1000, resolve=resolve)
+    for url in (
+        "https://other.example/x",
+        "https://files.example:8443/x",
+        "https://192.0.2.1/x",
+        "https://192.0.2.2/x",
+    ):
+        with pytest.raises(HashHubError, match="none that the operator names"):
+            downloads.get(url)
+
+
 def test_an_endless_answer_is_cut_off() -> None:
     done = threading.Event()
 
@@ -283,3 +301,26 @@ def test_an_endless_answer_is_cut_off() -> None:
             Downloads(where, "", 1_000_000).get(f"http://{where}/x")
         done.set()
         thread.join()
+
+
+@pytest.mark.parametrize("verdict", [v1.Verdict.VERDICT_UNAVAILABLE, v1.Verdict.VERDICT_UNSPECIFIED])
+def test_a_verdict_that_is_none_is_an_error(verdict: v1.Verdict) -> None:
+    async def call(_: str, __: Any) -> v1.MatchHashesResponse:
+        return v1.MatchHashesResponse(result=v1.MatchResult(verdict=verdict))
+
+    async def nothing(*_: str) -> Any:
+        raise AssertionError
+
+    request = PartnerRequest(
+        verb="GET",
+        path="/m/lookup",
+        query_string=f"signal_type=pdq&signal={SIGNAL}",
+        content_type="",
+        contributor="home",
+        oversees=False,
+        read=nothing,
+        call=call,
+        fetch=nothing,
+    )
+    with pytest.raises(Unavailable):
+        asyncio.run(HMADoor(HMASettings(), lambda: True).answer(request))
