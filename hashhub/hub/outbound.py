@@ -321,11 +321,12 @@ class Downloads:
         try:
             parts = urlsplit(url)
             host, port = (parts.hostname or "").rstrip("."), parts.port
+            usual = 443 if parts.scheme == "https" else 80
         except ValueError:
-            host, port = "", None
+            host, port, usual = "", None, 0
         for item in self._named:
             is_meant = bool(host) and (item.host == host or _is_literal_in(host, item.network))
-            if is_meant and (port is None or item.port in {0, port}):
+            if is_meant and (port or usual) == (item.port or usual):
                 return
         raise InvalidArgument.field(
             "url", "Invalid or unsafe URL provided: its host is none that the operator names (hma_url_hosts)", "URL"
