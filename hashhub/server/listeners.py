@@ -20,6 +20,7 @@ import uvloop
 from hashhub import structs
 from hashhub.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.errors import InvalidArgument
+from hashhub.hub.outbound import Downloads
 from hashhub.key_pair import KeyPair
 from hashhub.server import servicers
 from hashhub.server.admission import TokenQuotas, limiters_of
@@ -27,6 +28,7 @@ from hashhub.server.grpc_listener import Handlers
 from hashhub.server.health import Health, Probes
 from hashhub.server.http_listener import HTTPListener
 from hashhub.server.metrics import MergedMetrics, Metrics
+from hashhub.server.partners import HMA, BoundToken, PartnerRoutes, bind_hma, shown_hma, unlink_hma
 from hashhub.server.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class Listeners:
         unusable TLS files.
         """
         self._config = config
+        self._bound_token = BoundToken(config.hma_bound_token_file) if config.listen_hma else None
         self.stopping = threading.Event()
         self.metrics = Metrics()
         limiters = limiters_of(config)
@@ -94,6 +97,8 @@ class Listeners:
         self._ledger = MergedMetrics()
         self._ledger.started(0)
         self.http: HTTPListener | None = None
+        self.hma_address = ""
+        self._downloads = Downloads(config.hma_url_hosts, config.webhook_deny, config.max_media_bytes)
         self.http_address = ""
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="listeners", daemon=True)
@@ -102,10 +107,12 @@ class Listeners:
             with contextlib.ExitStack() as undo:
                 listener = undo.enter_context(bind("http", config.http, shared=shared)) if config.http else None
                 self.grpc_address, self.certificates_address = self._run(self._listen(shared=shared))
+                hma = undo.enter_context(bind_hma(config)) if config.listen_hma else None
                 undo.pop_all()
             if listener is not None:
                 self.http_address = with_port("http", config.http, listener.getsockname()[1])
-                self._run(self._open_http(listener, functools.partial(scrape or self.own_metrics, self.metrics)))
+            if listener is not None or hma is not None:
+                self._run(self._open_http(listener, hma, functools.partial(scrape or self.own_metrics, self.metrics)))
         except BaseException:
             self._end_loop()
             raise
@@ -130,9 +137,12 @@ class Listeners:
     def close(self) -> None:
         """Drain: take no new calls, give others `drain_seconds`, then cut them off. May be called twice."""
         self.stopping.set()
+        self._downloads.close()
         if self._thread.is_alive():
             self._run(self._close())
             self._end_loop()
+        if self.hma_address:
+            unlink_hma(self._config)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -175,7 +185,9 @@ class Listeners:
         except RuntimeError as e:
             raise taken(field, address) from e
 
-    async def _open_http(self, listener: socket.socket, scrape: Callable[[], str]) -> None:
+    async def _open_http(
+        self, listener: socket.socket | None, hma: socket.socket | None, scrape: Callable[[], str]
+    ) -> None:
         self.http = HTTPListener(
             self.pipeline,
             self.methods,
@@ -184,7 +196,17 @@ class Listeners:
             max_message_bytes=self._config.max_message_bytes,
             body_bytes=self._config.max_bytes_in_progress,
         )
-        self.http.open(listener, connections=self._config.max_connections)
+        partners = PartnerRoutes(
+            self.http, self.methods, self._config, lambda: self.health.is_serving, self._downloads.get
+        )
+        self.http.others[HMA] = partners.answer
+        if listener is not None:
+            self.http.open(listener, connections=self._config.max_connections)
+        if hma is not None and self._bound_token is not None:
+            self.hma_address = shown_hma(hma)
+            answer = functools.partial(partners.answer_bound, self._bound_token)
+            self.http.open(hma, connections=self._config.max_connections, answer=answer)
+            self._bound_token.announce(self.hma_address, self.pipeline.authenticate)
 
     async def _close(self) -> None:
         seconds = self._config.drain_seconds

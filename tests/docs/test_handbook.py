@@ -63,7 +63,11 @@ ELSEWHERE = {
     "docs/reconcile/schemes.md",
     "docs/terms.md",
 }
-ON_ITS_OWN = {"reconcile/three-nations": "test_three_nations.py", "hook/clamd": "test_hook_clamd.py"}
+ON_ITS_OWN = {
+    "match/hma": "test_hma_page.py",
+    "reconcile/three-nations": "test_three_nations.py",
+    "hook/clamd": "test_hook_clamd.py",
+}
 # Pages that need more than a hub: tests/hook or tests/desk has the test.
 OF_THE_HOOK = {
     "hook/bucket": "test_buckets_page.py",
@@ -95,7 +99,7 @@ NOT_RUN = {
     ): "needs Docker; the files are checked elsewhere",
     **{
         (page, "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so"
-        for page in ("operate/certificates", "operate/people", "operate/identity")
+        for page in ("operate/certificates", "operate/people", "operate/identity", "match/hma")
     },
     ("operate/README", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
     ("operate/README", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",

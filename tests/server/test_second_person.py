@@ -135,10 +135,10 @@ def test_nobody_alone_undoes_what_two_have_done_nor_is_kept_from_restoring_entri
         since = now()
         waits(lambda: ada.put_policy(MINE))
         grace.put_policy(MINE)
-        waits(lambda: ada.revert_actor("grace", since))
-        assert any(event.reverted for event in ada.revert_actor("grace", since, validate_only=True))
-        assert ada.revert_actor("grace", since, withdrawals_only=True) == []
-        assert any(event.reverted for event in grace.revert_actor("grace", since))
+        waits(lambda: ada.revert_actor("grace", since, "a trial"))
+        assert any(event.reverted for event in ada.revert_actor("grace", since, "a trial", validate_only=True))
+        assert ada.revert_actor("grace", since, "a trial", withdrawals_only=True) == []
+        assert any(event.reverted for event in grace.revert_actor("grace", since, "a trial"))
 
 
 def test_a_token_that_was_put_back_as_it_was_can_agree(demanding: Served, of: Callable[[str], Client]) -> None:

@@ -20,7 +20,7 @@ from hashhub.server.servicers.requests import (
     write_options,
 )
 
-_HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
+_HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking", "bank")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 _WEBHOOK_FIELDS: Final = ("url", "events", "description")
 # Valid resources whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
