@@ -123,8 +123,6 @@ _CAUSES: Final = (
     ("CERTIFICATE_VERIFY_FAILED",
      ("the certificate of {address} is not of an authority that this machine trusts: name the authority's file "
      "(--ca-file)"), False),
-    ("Failed to create security handshaker",
-     "the client's certificate and key do not fit together, or are no PEM: name others (--certificate, --key)", False),
     ("Hostname Verification Check failed",
      "the certificate of {address} is for another name: use the name that it was made for", False),
     (r"Failed parsing HTTP/2|http1\.x server|http2 header with status|invalid content-type",
