@@ -50,22 +50,16 @@ class Bank:
     own_name: str
 
     @classmethod
-    def of(cls, pb: v1.HashSet, caller: str) -> Bank:
-        """Return the bank of a hash set, as a contributor's token sees it."""
-        contributor, hash_set = wire.parse_hash_set(pb.name)
-        return cls._of(contributor, hash_set, pb.bank, pb.bank_number, caller)
-
-    @classmethod
-    def of_match(cls, match: v1.EntryMatch, caller: str) -> Bank:
-        """Return the bank of an entry that was found."""
-        contributor, hash_set, _ = wire.parse_entry(match.entry.name)
-        return cls._of(contributor, hash_set, match.bank, match.bank_number, caller)
-
-    @classmethod
-    def _of(cls, contributor: str, hash_set: str, bank: v1.Bank, number: int, caller: str) -> Bank:
-        ratio = bank.enabled_ratio if bank.HasField("enabled_ratio") else 1.0
-        own = bank.name if contributor == caller else ""
-        return cls(contributor, hash_set, own or _name_of(contributor, hash_set, caller), ratio, number, bank.name)
+    def of(cls, pb: v1.HashSet | v1.EntryMatch, caller: str) -> Bank:
+        """Return the bank of a hash set, or of an entry that was found, as a contributor's token sees it."""
+        if isinstance(pb, v1.EntryMatch):
+            contributor, hash_set, _ = wire.parse_entry(pb.entry.name)
+        else:
+            contributor, hash_set = wire.parse_hash_set(pb.name)
+        ratio = pb.bank.enabled_ratio if pb.bank.HasField("enabled_ratio") else 1.0
+        own = pb.bank.name if contributor == caller else ""
+        name = own or _name_of(contributor, hash_set, caller)
+        return cls(contributor, hash_set, name, ratio, pb.bank_number, pb.bank.name)
 
     @property
     def resource(self) -> str:
