@@ -99,7 +99,6 @@ class HMADoor:
 
     async def _hashed(self, request: PartnerRequest, kind: str, content: bytes) -> dict[str, str]:
         """Return the signal of a file by its type; none of a picture that shows too little to be told from others."""
-        _check_types(request, kind)
         if kind == "video":
             return {"video_md5": (await asyncio.to_thread(_digest, "MD5", content)).hex()}
         options = self._options("PDQ")
@@ -152,7 +151,6 @@ class HMADoor:
         """Return a file's type of signal, the banks, and headers. What hits it by its bytes stands under its type, too:
         it is the file itself.
         """
-        _check_types(request, kind)
         options = self._options("PDQ")
         try:
             asked = v1.MatchMediaRequest(media=v1.Media(content=content), options=options)
@@ -447,16 +445,6 @@ def _check_type(kind: str) -> None:
         raise InvalidArgument.field("signal_type", f"No such SignalType {kind[:40]!r}; there are {known}", "NOT_FOUND")
 
 
-def _check_types(request: PartnerRequest, content_type: str) -> None:
-    """Raise InvalidArgument where the caller asks for types that a file of this sort has not."""
-    for kind in filter(None, (part.strip() for part in request.query.get("types", "").split(","))):
-        if kind != _OF_CONTENT[content_type]:
-            there = _OF_CONTENT[content_type]
-            raise InvalidArgument.field(
-                "types", f"signal type {kind[:40]!r} doesn't exist; there is {there}", "NOT_FOUND"
-            )
-
-
 async def _file_of(request: PartnerRequest) -> tuple[str, bytes]:
     if request.verb == "GET":
         return await _fetched(request)
@@ -517,17 +505,10 @@ def _answered(result: v1.MatchResult) -> v1.MatchResult:
 def _about(result: v1.MatchResult, policy: str, revision: int) -> tuple[tuple[bytes, bytes], ...]:
     """Return what hashhub knows beyond HMA, as headers."""
     codes = ",".join(dict.fromkeys(reason.code for reason in result.reasons))
-    headers = {
-        "hashhub-verdict": v1.Verdict.Name(result.verdict).removeprefix("VERDICT_"),
-        "hashhub-policy": policy,
-        "hashhub-revision": str(revision),
-        "hashhub-reasons": codes,
-    }
-    if result.withheld:
-        headers["hashhub-withheld"] = "true"
-    if result.truncated:
-        headers["hashhub-truncated"] = "true"
-    return tuple((name.encode(), value.encode("ascii", "replace")) for name, value in headers.items())
+    verdict = v1.Verdict.Name(result.verdict).removeprefix("VERDICT_")
+    said = {"verdict": verdict, "policy": policy, "revision": str(revision), "reasons": codes}
+    said |= {name: "true" for name in ("withheld", "truncated") if getattr(result, name)}
+    return tuple((f"hashhub-{name}".encode(), value.encode("ascii", "replace")) for name, value in said.items())
 
 
 def _digest(algorithm: str, content: bytes) -> bytes:
