@@ -34,12 +34,15 @@ _PAGE: Final = 1000
 _SLUG: Final = 60  # characters of a hash set's id that are of its name
 _TRIES: Final = 20  # ids for a bank's hash set, of which those of deleted ones are never free again
 _NUMBER_BITS: Final = 33  # of a content in its bank; with 20 of the hash set below 2^53
+FIRST_MADE: Final = 1 << 32  # numbers from here on are of contents that HMA's clients made, those below of all others
+MADE: Final = 1 << 32  # so many
+_EXTERNAL_ID: Final = re.compile(r"hma-([0-9]{10})")
 
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """A hash set as a bank. `number`: of the hash set, unique in the hub. `own_name`: that its contributor
-    gave it; empty: none.
+    """A hash set as a bank. `number`: of the hash set, unique in the hub. `own_name`: that its contributor gave it;
+    empty: none.
     """
 
     contributor: str
@@ -92,11 +95,6 @@ def content_number(entry: v1.Entry) -> int:
     """
     given = _EXTERNAL_ID.fullmatch(entry.external_id)
     return int(given[1]) if given else wire.parse_entry(entry.name)[2]
-
-
-_EXTERNAL_ID: Final = re.compile(r"hma-([0-9]{10})")
-FIRST_MADE: Final = 1 << 32  # numbers from here on are of contents that HMA's clients made, those below of all others
-MADE: Final = 1 << 32  # so many
 
 
 def external_id(number: int) -> str:
