@@ -7,7 +7,7 @@ Nothing is decided here: what a caller may do or see, the calls say. What a part
 said beside them, never guessed.
 """
 
-from hashhub.partners.hma import HMADoor, HMASettings
+from hashhub.partners.hma import HMADoor
 from hashhub.partners.requests import PartnerAnswer, PartnerRequest
 
-__all__ = ["HMADoor", "HMASettings", "PartnerAnswer", "PartnerRequest"]
+__all__ = ["HMADoor", "PartnerAnswer", "PartnerRequest"]

@@ -34,12 +34,15 @@ _PAGE: Final = 1000
 _SLUG: Final = 60  # characters of a hash set's id that are of its name
 _TRIES: Final = 20  # ids for a bank's hash set, of which those of deleted ones are never free again
 _NUMBER_BITS: Final = 33  # of a content in its bank; with 20 of the hash set below 2^53
+FIRST_MADE: Final = 1 << 32  # numbers from here on are of contents that HMA's clients made, those below of all others
+MADE: Final = 1 << 32  # so many
+_EXTERNAL_ID: Final = re.compile(r"hma-([0-9]{10})")
 
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """A hash set as a bank. `number`: of the hash set, unique in the hub. `own_name`: that its contributor
-    gave it; empty: none.
+    """A hash set as a bank. `number`: of the hash set, unique in the hub. `own_name`: that its contributor gave it;
+    empty: none.
     """
 
     contributor: str
@@ -50,22 +53,16 @@ class Bank:
     own_name: str
 
     @classmethod
-    def of(cls, pb: v1.HashSet, caller: str) -> Bank:
-        """Return the bank of a hash set, as a contributor's token sees it."""
-        contributor, hash_set = wire.parse_hash_set(pb.name)
-        return cls._of(contributor, hash_set, pb.bank, pb.bank_number, caller)
-
-    @classmethod
-    def of_match(cls, match: v1.EntryMatch, caller: str) -> Bank:
-        """Return the bank of an entry that was found."""
-        contributor, hash_set, _ = wire.parse_entry(match.entry.name)
-        return cls._of(contributor, hash_set, match.bank, match.bank_number, caller)
-
-    @classmethod
-    def _of(cls, contributor: str, hash_set: str, bank: v1.Bank, number: int, caller: str) -> Bank:
-        ratio = bank.enabled_ratio if bank.HasField("enabled_ratio") else 1.0
-        own = bank.name if contributor == caller else ""
-        return cls(contributor, hash_set, own or _name_of(contributor, hash_set, caller), ratio, number, bank.name)
+    def of(cls, pb: v1.HashSet | v1.EntryMatch, caller: str) -> Bank:
+        """Return the bank of a hash set, or of an entry that was found, as a contributor's token sees it."""
+        if isinstance(pb, v1.EntryMatch):
+            contributor, hash_set, _ = wire.parse_entry(pb.entry.name)
+        else:
+            contributor, hash_set = wire.parse_hash_set(pb.name)
+        ratio = pb.bank.enabled_ratio if pb.bank.HasField("enabled_ratio") else 1.0
+        own = pb.bank.name if contributor == caller else ""
+        name = own or _name_of(contributor, hash_set, caller)
+        return cls(contributor, hash_set, name, ratio, pb.bank_number, pb.bank.name)
 
     @property
     def resource(self) -> str:
@@ -98,11 +95,6 @@ def content_number(entry: v1.Entry) -> int:
     """
     given = _EXTERNAL_ID.fullmatch(entry.external_id)
     return int(given[1]) if given else wire.parse_entry(entry.name)[2]
-
-
-_EXTERNAL_ID: Final = re.compile(r"hma-([0-9]{10})")
-FIRST_MADE: Final = 1 << 32  # numbers from here on are of contents that HMA's clients made, those below of all others
-MADE: Final = 1 << 32  # so many
 
 
 def external_id(number: int) -> str:

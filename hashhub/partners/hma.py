@@ -13,13 +13,13 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
 from google.protobuf import json_format
 
 from hashhub import hashes, v1
+from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, StatusCode, Unavailable
 from hashhub.hashes import Hash
 from hashhub.partners import banks, contents
@@ -51,28 +51,14 @@ _STATUS: Final[Mapping[StatusCode, int]] = {
 _Handler = Callable[["HMADoor", PartnerRequest, tuple[str, ...]], Awaitable[PartnerAnswer]]
 
 
-@dataclass(frozen=True, slots=True)
-class HMASettings:
-    """What the operator set. `policy`: by which verdicts are made. `distances`: PDQ distance by bank; empty: of all
-    others. `purpose`: what being in a bank states that a client creates; empty: none can be created.
-    """
-
-    policy: str = "any"
-    distances: Mapping[str, int] = field(default_factory=dict)
-    purpose: str = ""
-
-    @property
-    def distance(self) -> int:
-        """The distance of banks that none is set for."""
-        return self.distances.get("", _PDQ_DISTANCE)
-
-
 class HMADoor:
     """Answers requests of HMA's clients."""
 
-    def __init__(self, settings: HMASettings, is_serving: Callable[[], bool]) -> None:
+    def __init__(self, config: Config, is_serving: Callable[[], bool]) -> None:
         """`is_serving`: whether the hub can match now."""
-        self.settings = settings
+        self._policy, self._purpose = config.hma_verdict_policy, config.hma_purpose
+        self._distances = config.hma_distance_by_bank()
+        self._distance = self._distances.get("", _PDQ_DISTANCE)
         self._is_serving = is_serving
 
     def status(self, path: str) -> PartnerAnswer | None:
@@ -113,7 +99,6 @@ class HMADoor:
 
     async def _hashed(self, request: PartnerRequest, kind: str, content: bytes) -> dict[str, str]:
         """Return the signal of a file by its type; none of a picture that shows too little to be told from others."""
-        _check_types(request, kind)
         if kind == "video":
             return {"video_md5": (await asyncio.to_thread(_digest, "MD5", content)).hex()}
         options = self._options("PDQ")
@@ -166,7 +151,6 @@ class HMADoor:
         """Return a file's type of signal, the banks, and headers. What hits it by its bytes stands under its type, too:
         it is the file itself.
         """
-        _check_types(request, kind)
         options = self._options("PDQ")
         try:
             asked = v1.MatchMediaRequest(media=v1.Media(content=content), options=options)
@@ -186,8 +170,8 @@ class HMADoor:
         return _OF_CONTENT[kind], found, _about(result, policy, revision)
 
     def _options(self, algorithm: str) -> v1.MatchOptions:
-        options = v1.MatchOptions(policy=self.settings.policy, match_limit=_MOST_MATCHES)
-        farthest = max((self.settings.distance, *self.settings.distances.values()))
+        options = v1.MatchOptions(policy=self._policy, match_limit=_MOST_MATCHES)
+        farthest = max((self._distance, *self._distances.values()))
         if algorithm == "PDQ" and farthest != _PDQ_DISTANCE:
             options.max_distances["PDQ"] = farthest
         return options
@@ -201,10 +185,10 @@ class HMADoor:
         if result.verdict == v1.Verdict.VERDICT_BENIGN:
             return {}
         for match in result.matches:
-            bank = Bank.of_match(match, request.contributor)
+            bank = Bank.of(match, request.contributor)
             if (wanted is not None and bank.name not in wanted) or not bank.ratio:
                 continue
-            reach = self.settings.distances.get(bank.name, self.settings.distance)
+            reach = self._distances.get(bank.name, self._distance)
             if match.algorithm == "PDQ" and match.distance > reach:
                 continue
             if contents.is_disabled(match.entry, time.time()):
@@ -228,7 +212,7 @@ class HMADoor:
                 raise InvalidArgument.field(kind[:40], "must be a list of exactly two signals", "PATTERN")
             distance = hashes.distance(*(_signal_of(kind, one) for one in pair))
             if kind == "pdq":
-                answer[kind] = [distance <= self.settings.distance, {"distance": distance}]
+                answer[kind] = [distance <= self._distance, {"distance": distance}]
             else:
                 answer[kind] = [distance == 0, {}]
         return PartnerAnswer.json(answer)
@@ -274,7 +258,7 @@ class HMADoor:
 
     async def create_bank(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
         """Create a bank of the caller's contributor."""
-        bank = await banks.create(request, await request.read_json(), self.settings.purpose)
+        bank = await banks.create(request, await request.read_json(), self._purpose)
         return PartnerAnswer.json(bank.config, 201)
 
     async def get_bank(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
@@ -461,16 +445,6 @@ def _check_type(kind: str) -> None:
         raise InvalidArgument.field("signal_type", f"No such SignalType {kind[:40]!r}; there are {known}", "NOT_FOUND")
 
 
-def _check_types(request: PartnerRequest, content_type: str) -> None:
-    """Raise InvalidArgument where the caller asks for types that a file of this sort has not."""
-    for kind in filter(None, (part.strip() for part in request.query.get("types", "").split(","))):
-        if kind != _OF_CONTENT[content_type]:
-            there = _OF_CONTENT[content_type]
-            raise InvalidArgument.field(
-                "types", f"signal type {kind[:40]!r} doesn't exist; there is {there}", "NOT_FOUND"
-            )
-
-
 async def _file_of(request: PartnerRequest) -> tuple[str, bytes]:
     if request.verb == "GET":
         return await _fetched(request)
@@ -531,17 +505,10 @@ def _answered(result: v1.MatchResult) -> v1.MatchResult:
 def _about(result: v1.MatchResult, policy: str, revision: int) -> tuple[tuple[bytes, bytes], ...]:
     """Return what hashhub knows beyond HMA, as headers."""
     codes = ",".join(dict.fromkeys(reason.code for reason in result.reasons))
-    headers = {
-        "hashhub-verdict": v1.Verdict.Name(result.verdict).removeprefix("VERDICT_"),
-        "hashhub-policy": policy,
-        "hashhub-revision": str(revision),
-        "hashhub-reasons": codes,
-    }
-    if result.withheld:
-        headers["hashhub-withheld"] = "true"
-    if result.truncated:
-        headers["hashhub-truncated"] = "true"
-    return tuple((name.encode(), value.encode("ascii", "replace")) for name, value in headers.items())
+    verdict = v1.Verdict.Name(result.verdict).removeprefix("VERDICT_")
+    said = {"verdict": verdict, "policy": policy, "revision": str(revision), "reasons": codes}
+    said |= {name: "true" for name in ("withheld", "truncated") if getattr(result, name)}
+    return tuple((f"hashhub-{name}".encode(), value.encode("ascii", "replace")) for name, value in said.items())
 
 
 def _digest(algorithm: str, content: bytes) -> bytes:

@@ -6,19 +6,21 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
-from python_multipart import MultipartParser
+from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
+from python_multipart.multipart import Field, File, parse_options_header
 
 from hashhub.errors import InvalidArgument
 
 JSON: Final = "application/json"
 _LONG: Final = 64 * 1024  # bytes of a form that is taken apart on a thread
-_FIELDS: Final = 32  # parameters of a query; parts of a form
+_FIELDS: Final = 32  # parameters of a query
+_IN_MEMORY: Final = {"MAX_MEMORY_FILE_SIZE": float("inf")}  # the body is, too
 
 _M = TypeVar("_M", bound=Message)
 
@@ -110,58 +112,28 @@ class PartnerRequest:
         if kind != b"multipart/form-data" or not boundary:
             expected = "must be multipart/form-data with a boundary: one file in the field `photo` or `video`"
             raise InvalidArgument.field("Content-Type", expected, "NOT_ALLOWED")
-        reader = _FormReader()
+        parts: list[Field | File] = []
+        is_whole: list[bool] = []
+        parser = FormParser(
+            kind.decode(), parts.append, parts.append, lambda: is_whole.append(True), boundary, config=_IN_MEMORY
+        )
         try:
-            # Its end is told by `on_end`: a parser that is only finalized takes what was cut off for whole.
-            parser = MultipartParser(boundary, reader.callbacks)
             parser.write(body)
             parser.finalize()
         except FormParserError as e:
             raise InvalidArgument.field("body", f"is no multipart form: {str(e)[:80]}", "NOT_DECODABLE") from e
-        if not reader.is_whole:
+        if not is_whole:  # what was cut off is otherwise taken for a form
             raise InvalidArgument.field("body", "is cut off before the form's end; send it again", "INCOMPLETE")
-        return Form(tuple(reader.files), reader.fields)
+        return Form(
+            tuple((_text(part.field_name), _content(part)) for part in parts if isinstance(part, File)),
+            {_text(part.field_name): _text(part.value) for part in parts if isinstance(part, Field)},
+        )
 
 
-class _FormReader:
-    """Takes what the parser finds of a form that is in memory as a whole."""
+def _content(file: File) -> bytes:
+    assert isinstance(file.file_object, BytesIO)  # noqa: S101 - none is written to a disk, whatever its size
+    return file.file_object.getvalue()
 
-    def __init__(self) -> None:
-        self.files: list[tuple[str, bytes]] = []
-        self.fields: dict[str, str] = {}
-        self.is_whole = False
-        self._parts = 0
-        self._name, self._value = bytearray(), bytearray()
-        self._headers: dict[str, bytes] = {}
-        self._data = bytearray()
-        self.callbacks: Any = {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-            "on_header_end": self._end_header,
-            "on_part_data": lambda data, start, end: self._data.extend(memoryview(data)[start:end]),
-            "on_part_end": self._end,
-            "on_end": self._close,
-        }
 
-    def _begin(self) -> None:
-        self._parts += 1
-        if self._parts > _FIELDS:
-            raise InvalidArgument.field("body", f"has more than {_FIELDS} parts; send one file", "OUT_OF_RANGE")
-        self._headers, self._data = {}, bytearray()
-
-    def _end_header(self) -> None:
-        self._headers[self._name.decode("latin-1").lower()] = bytes(self._value)
-        self._name.clear()
-        self._value.clear()
-
-    def _end(self) -> None:
-        _, options = parse_options_header(self._headers.get("content-disposition", b""))
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        if b"filename" in options:
-            self.files.append((name, bytes(self._data)))
-        else:
-            self.fields[name] = self._data.decode("utf-8", "replace")
-
-    def _close(self) -> None:
-        self.is_whole = True
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")

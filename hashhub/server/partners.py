@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hashhub.addresses import bind, is_loopback_host, shown, taken
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, PermissionDenied, Unavailable
 from hashhub.hub.access import OVERSEERS
-from hashhub.partners import HMADoor, HMASettings, PartnerAnswer, PartnerRequest
+from hashhub.partners import HMADoor, PartnerAnswer, PartnerRequest
 from hashhub.server.bodies import RequestBody
 from hashhub.server.http_listener import SenderWatch
 from hashhub.server.pipeline import Envelope
@@ -104,9 +104,7 @@ class PartnerRoutes:
         self._listener, self._methods, self._fetch = listener, methods, fetch
         self._pipeline = listener.pipeline
         self._fetching = asyncio.Semaphore(_FETCHES)
-        self._hma = HMADoor(
-            HMASettings(config.hma_verdict_policy, config.hma_distance_by_bank(), config.hma_purpose), is_serving
-        )
+        self._hma = HMADoor(config, is_serving)
 
     async def answer(self, request: HTTPRequest) -> None:
         """Answer a request whose sender says who it is."""

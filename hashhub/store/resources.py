@@ -480,7 +480,7 @@ def _number_of(key: int, secret: bytes) -> int:
     left, right = key >> 10, key & 1023
     if left >= 1024:  # noqa: PLR2004 - a million hash sets
         return 0
-    for step in b"hash set":
+    for step in range(8):
         mask = int.from_bytes(
             hmac.digest(secret, b"bank number" + bytes((step, right >> 8, right & 255)), "sha256")[:2]
         )

@@ -43,6 +43,7 @@ HANDBOOK = (
     "match/README",
     "match/live",
     "match/video",
+    "match/hma",  # test_hma_page.py
 )
 ELSEWHERE = {
     "README.md",
@@ -63,11 +64,7 @@ ELSEWHERE = {
     "docs/reconcile/schemes.md",
     "docs/terms.md",
 }
-ON_ITS_OWN = {
-    "match/hma": "test_hma_page.py",
-    "reconcile/three-nations": "test_three_nations.py",
-    "hook/clamd": "test_hook_clamd.py",
-}
+ON_ITS_OWN = {"reconcile/three-nations": "test_three_nations.py", "hook/clamd": "test_hook_clamd.py"}
 # Pages that need more than a hub: tests/hook or tests/desk has the test.
 OF_THE_HOOK = {
     "hook/bucket": "test_buckets_page.py",

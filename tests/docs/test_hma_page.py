@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from hashhub.config import load
 from tests.docs.test_handbook import Reader, blocks, free_port, started
 
 PAGE = "match/hma"
@@ -95,3 +96,4 @@ def test_the_banks_come_along_and_the_answers_are_the_same(tmp_path: Path, hma: 
     with started(reader, config):
         reader.follow(page[start:])
     assert reader.ran == 3
+    assert load(tmp_path / "bound.toml", {}).listen_hma == "127.0.0.1:8473"

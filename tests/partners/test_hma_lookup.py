@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from hashhub import v1
+from hashhub.config import Config
 from hashhub.errors import HashHubError, Unavailable
 from hashhub.hub.outbound import Downloads
-from hashhub.partners import HMADoor, HMASettings, PartnerRequest
+from hashhub.partners import HMADoor, PartnerRequest
 from tests.partners.conftest import FORM, HMAClient, client, form
 from tests.server.conftest import Serve, Served
 
@@ -323,4 +324,4 @@ def test_a_verdict_that_is_none_is_an_error(verdict: v1.Verdict) -> None:
         fetch=nothing,
     )
     with pytest.raises(Unavailable):
-        asyncio.run(HMADoor(HMASettings(), lambda: True).answer(request))
+        asyncio.run(HMADoor(Config(), lambda: True).answer(request))
