@@ -237,8 +237,6 @@ def answer(
                 marking=hit.hash_set.marking,
                 variant=hit.variant,
                 video=hit.video or shown.get(hit.query_digest),
-                bank=hit.hash_set.bank,
-                bank_number=hit.hash_set.bank_number,
             )
             for hit, entry in told
         ),

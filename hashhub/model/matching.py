@@ -10,7 +10,7 @@ import msgspec
 from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.model.entries import Entry, ReviewKind, VideoFrame
-from hashhub.model.resources import Bank, Effort, Marking, refuse, wrong_in_text
+from hashhub.model.resources import Effort, Marking, refuse, wrong_in_text
 
 MAX_HASHES_PER_QUERY: Final = 2560  # 32 frames with all variants, and 16 crops each, have fewer (hashing.variants)
 MAX_QUERIES: Final = 1000  # in one call
@@ -134,8 +134,6 @@ class EntryMatch(msgspec.Struct, frozen=True, kw_only=True):
     marking: Marking = Marking()
     variant: str = ""
     video: VideoMatch | None = None
-    bank: Bank = Bank()
-    bank_number: int = 0
 
 
 class MatchResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,12 +53,9 @@ class Bank:
     own_name: str
 
     @classmethod
-    def of(cls, pb: v1.HashSet | v1.EntryMatch, caller: str) -> Bank:
-        """Return the bank of a hash set, or of an entry that was found, as a contributor's token sees it."""
-        if isinstance(pb, v1.EntryMatch):
-            contributor, hash_set, _ = wire.parse_entry(pb.entry.name)
-        else:
-            contributor, hash_set = wire.parse_hash_set(pb.name)
+    def of(cls, pb: v1.HashSet, caller: str) -> Bank:
+        """Return the bank of a hash set, as a contributor's token sees it."""
+        contributor, hash_set = wire.parse_hash_set(pb.name)
         ratio = pb.bank.enabled_ratio if pb.bank.HasField("enabled_ratio") else 1.0
         own = pb.bank.name if contributor == caller else ""
         name = own or _name_of(contributor, hash_set, caller)
@@ -130,6 +127,15 @@ async def listed(request: PartnerRequest) -> list[Bank]:
         token = page.next_page_token
         if not token:
             return found
+
+
+async def of_hash_set(request: PartnerRequest, name: str) -> Bank | None:
+    """Return the bank of a hash set by its resource name; None where the caller may not see it, or no more."""
+    try:
+        hash_set = await request.ask("ContributorService/GetHashSet", v1.GetHashSetRequest(name=name), v1.HashSet)
+    except NotFound:
+        return None
+    return Bank.of(hash_set, request.contributor)
 
 
 async def named(request: PartnerRequest, name: str) -> Bank:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 
-from hashhub import hashes, v1
+from hashhub import hashes, v1, wire
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, StatusCode, Unavailable
 from hashhub.hashes import Hash
@@ -116,7 +116,7 @@ class HMADoor:
         """Name the banks that have a signal; or a file, posted or at an address, by the type of its signal."""
         if request.verb == "GET" and not request.query.get("url"):
             result, about = await self._signal(request)
-            return PartnerAnswer.json(self._banks(request, result), headers=about)
+            return PartnerAnswer.json(await self._banks(request, result), headers=about)
         kind, found, about = await self._file(request, *await _file_of(request))
         wanted = request.query.get("signal_type") if request.verb == "GET" else None
         if wanted is None:
@@ -127,7 +127,7 @@ class HMADoor:
     async def raw_lookup(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
         """List what matches a signal, whichever its bank."""
         result, about = await self._signal(request)
-        found = [one for matches in self._banks(request, result).values() for one in matches]
+        found = [one for matches in (await self._banks(request, result)).values() for one in matches]
         with_distance = request.query.get("include_distance", "").lower() in {"true", "1"}
         listed = found if with_distance else [one["bank_content_id"] for one in found]
         return PartnerAnswer.json({"matches": listed}, headers=about)
@@ -166,7 +166,7 @@ class HMADoor:
             by_hash = v1.MatchHashesRequest(query=query, options=self._options("MD5"))
             given = await request.ask("MatchService/MatchHashes", by_hash, v1.MatchHashesResponse)
             result, policy, revision = given.result, given.policy, given.revision
-        found = self._banks(request, _answered(result))
+        found = await self._banks(request, _answered(result))
         return _OF_CONTENT[kind], found, _about(result, policy, revision)
 
     def _options(self, algorithm: str) -> v1.MatchOptions:
@@ -176,17 +176,23 @@ class HMADoor:
             options.max_distances["PDQ"] = farthest
         return options
 
-    def _banks(self, request: PartnerRequest, result: v1.MatchResult) -> dict[str, list[dict[str, Any]]]:
-        """Return what matches by bank: of those that are asked for, are not off, and reach so far."""
+    async def _banks(self, request: PartnerRequest, result: v1.MatchResult) -> dict[str, list[dict[str, Any]]]:
+        """Return what matches by bank: of those that are asked for, are not off, and reach so far. One that the caller
+        may see no more is left out.
+        """
         named = request.query.get("banks")
         wanted = set(named.split(",")) if named else None
         with_statements = request.query.get("statements", "").lower() == "true"
         found: dict[str, dict[int, dict[str, Any]]] = {}
         if result.verdict == v1.Verdict.VERDICT_BENIGN:
             return {}
+        banks_of: dict[str, Bank | None] = {}
         for match in result.matches:
-            bank = Bank.of(match, request.contributor)
-            if (wanted is not None and bank.name not in wanted) or not bank.ratio:
+            hash_set = wire.hash_set_name(*wire.parse_entry(match.entry.name)[:2])
+            if hash_set not in banks_of:
+                banks_of[hash_set] = await banks.of_hash_set(request, hash_set)
+            bank = banks_of[hash_set]
+            if bank is None or (wanted is not None and bank.name not in wanted) or not bank.ratio:
                 continue
             reach = self._distances.get(bank.name, self._distance)
             if match.algorithm == "PDQ" and match.distance > reach:

@@ -91,7 +91,7 @@ class ReasonLine(_message.Message):
     def __init__(self, code: _Optional[str] = ..., clause: _Optional[str] = ..., text: _Optional[str] = ..., entries: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EntryMatch(_message.Message):
-    __slots__ = ("entry", "algorithm", "distance", "query_digest", "reviews", "marking", "variant", "video", "bank", "bank_number")
+    __slots__ = ("entry", "algorithm", "distance", "query_digest", "reviews", "marking", "variant", "video")
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
@@ -100,8 +100,6 @@ class EntryMatch(_message.Message):
     MARKING_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     VIDEO_FIELD_NUMBER: _ClassVar[int]
-    BANK_FIELD_NUMBER: _ClassVar[int]
-    BANK_NUMBER_FIELD_NUMBER: _ClassVar[int]
     entry: _resources_pb2.Entry
     algorithm: str
     distance: int
@@ -110,9 +108,7 @@ class EntryMatch(_message.Message):
     marking: _resources_pb2.Marking
     variant: str
     video: VideoMatch
-    bank: _resources_pb2.Bank
-    bank_number: int
-    def __init__(self, entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., algorithm: _Optional[str] = ..., distance: _Optional[int] = ..., query_digest: _Optional[bytes] = ..., reviews: _Optional[_Iterable[_Union[ReviewSummary, _Mapping]]] = ..., marking: _Optional[_Union[_resources_pb2.Marking, _Mapping]] = ..., variant: _Optional[str] = ..., video: _Optional[_Union[VideoMatch, _Mapping]] = ..., bank: _Optional[_Union[_resources_pb2.Bank, _Mapping]] = ..., bank_number: _Optional[int] = ...) -> None: ...
+    def __init__(self, entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., algorithm: _Optional[str] = ..., distance: _Optional[int] = ..., query_digest: _Optional[bytes] = ..., reviews: _Optional[_Iterable[_Union[ReviewSummary, _Mapping]]] = ..., marking: _Optional[_Union[_resources_pb2.Marking, _Mapping]] = ..., variant: _Optional[str] = ..., video: _Optional[_Union[VideoMatch, _Mapping]] = ...) -> None: ...
 
 class TimeRange(_message.Message):
     __slots__ = ("begin_ms", "end_ms", "entry_begin_ms", "entry_end_ms")
