@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hashhub.store.approvals import Approval
 
 TIME: Final = timedelta(days=7)  # for which a call waits
-_MOST: Final = 100  # that wait of one token and person: whoever stole it hides no others' behind more
+MOST: Final = 100  # that wait of one token and person: whoever stole it hides no others' behind more
 
 
 class Approvals:
@@ -87,7 +87,7 @@ class Approvals:
                 return second
         elif first is None:
             own = [one for one in waiting if (one.token, one.person) == (principal.name, principal.person)]
-            if len(own) >= _MOST:
+            if len(own) >= MOST:
                 raise FailedPrecondition(
                     f"{len(own)} calls of {principal.person} wait for a second person, and no more can: have them made "
                     f"or wait until they are {TIME.days} days old",

@@ -166,7 +166,7 @@ def test_what_a_token_asked_for_that_has_ended_waits_no_more(of: Callable[[str],
 def test_one_person_hides_no_others_calls_behind_many(
     of: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.hub.approvals._MOST", 2)
+    monkeypatch.setattr("hashhub.hub.approvals.MOST", 2)
     with of("ada") as ada, of("grace") as grace:
         for number in range(4):
             waits(lambda number=number: ada.put_policy(f"{MINE}\n# {number}"))  # type: ignore[misc]
