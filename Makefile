@@ -107,8 +107,8 @@ lock: venv ## Resolve the five lock files anew
 	$(RESOLVE) --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
 	$(RESOLVE) --all-extras --group interop -c requirements.lock pyproject.toml \
 	  -o tests/interop/requirements.lock
-	$(RESOLVE) --only-binary :all: --extra server --extra postgres --extra formats --extra reconcile --group build \
-	  -c requirements.lock pyproject.toml -o docker/requirements.lock
+	$(RESOLVE) --only-binary :all: --extra server --extra postgres --extra formats --extra reconcile \
+	  --extra sources --group build -c requirements.lock pyproject.toml -o docker/requirements.lock
 	$(RESOLVE) --only-binary :all: --extra hook-local --extra hook-bucket --group build \
 	  -c requirements.lock pyproject.toml -o docker/hook.requirements.lock
 

@@ -35,6 +35,7 @@ from hashhub.errors import AlreadyExists, HashHubError, InvalidArgument, LimitEx
 OUT: Final = "out"
 TAKEN: Final = "name another file, or replace it with --force"
 _BLOCK: Final = 1 << 20
+_SHORT: Final = 64 * 1024  # bytes of a file with a key
 # What not every system has, and some need not; Windows takes a file for text unless it is told.
 _OPEN: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 _REFUSED: Final = ((stat.S_ISDIR, "directory"), (stat.S_ISSOCK, "socket"), (stat.S_ISLNK, "link that leads nowhere"))
@@ -161,6 +162,24 @@ def named_file(field: str, path: str) -> bytes:
         raise InvalidArgument.field(
             field, f"{path!r} cannot be read: {why}; check the path{begins} and its permissions"
         ) from e
+
+
+def short_text(path: Path, field: str) -> str:
+    """Return the beginning of a file with a key or a few names, which a setting names. Raises InvalidArgument."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_SHORT).decode("utf-8").strip()
+    except (OSError, ValueError) as e:
+        cause = e.strerror if isinstance(e, OSError) else "it is no text"
+        raise InvalidArgument.field(field, f"cannot be read: {cause}") from e
+
+
+def private_text(path: Path, field: str) -> str:
+    """Return the text of a file that only its owner may read. Raises InvalidArgument."""
+    text = short_text(path, field)
+    if path.stat().st_mode & 0o077:
+        raise InvalidArgument.field(field, "can be read by others; chmod 600 it")
+    return text
 
 
 def digest_of(path: Path) -> str:

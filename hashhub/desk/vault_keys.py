@@ -32,7 +32,7 @@ from hashhub.errors import (
     Unavailable,
     missing_extra,
 )
-from hashhub.local_files import written
+from hashhub.local_files import private_text, short_text, written
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -46,7 +46,6 @@ _TAG_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _KEY_PREFIX: Final = "hashhub-vault-key-1:"
 _KMS_SECONDS: Final = 2.0
-_MAX_FILE: Final = 1 << 16
 
 
 class Keys(ABC):
@@ -116,7 +115,7 @@ class Age(Keys):
         pyrage = _pyrage()
         self._pyrage = pyrage
         self._recipients = []
-        lines = _lines(_text(Path(recipients_file), "vault.recipients_file"))
+        lines = _lines(short_text(Path(recipients_file), "vault.recipients_file"))
         for line in lines:
             try:
                 self._recipients.append(pyrage.x25519.Recipient.from_str(line))
@@ -250,29 +249,12 @@ def write_private(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def private_text(path: Path, field: str) -> str:
-    """Return the text of a file that only its owner may read. Raises InvalidArgument."""
-    text = _text(path, field)
-    if path.stat().st_mode & 0o077:
-        raise InvalidArgument.field(field, "can be read by others; chmod 600 it")
-    return text
-
-
 def lost() -> FailedPrecondition:
     """Return the error for a key that does not open what it should."""
     return FailedPrecondition(
         "the key given is not the one for which this was kept; find the old one (see `hashhub hook vault check`)",
         reason=Reason.VAULT_KEY_LOST,
     )
-
-
-def _text(path: Path, field: str) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_FILE).decode("utf-8").strip()
-    except (OSError, ValueError) as e:
-        cause = e.strerror if isinstance(e, OSError) else "it is no text"
-        raise InvalidArgument.field(field, f"cannot be read: {cause}") from e
 
 
 def _lines(text: str) -> list[str]:

@@ -76,6 +76,7 @@ OF_THE_HOOK = {
     "hook/reports": "../desk/test_case_pages.py",
     "hook/sidecar": "test_sidecar_page.py",
     "hook/vault": "../desk/test_queue_pages.py",
+    "contribute/sources": "../sources/test_sources_page.py",
 }
 
 # By page and first line of the block: why no test runs it, and what stands in.

@@ -76,7 +76,7 @@ class Desk:
     def person(self, *, needed: bool = True) -> str:
         """Return the person whose token is in the person file; an empty name without a file, unless one is needed."""
         from hashhub.desk.people import People
-        from hashhub.desk.vault_keys import private_text
+        from hashhub.local_files import private_text
 
         file = self._person_file
         if not file and not needed:

@@ -1,0 +1,98 @@
+"""What a protocol is: how a partner's pages are asked for, and how their records make one document of a format."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from typing import ClassVar, NamedTuple
+
+from hashhub.errors import InvalidArgument, MalformedSource
+from hashhub.sources.partner import Partner
+from hashhub.sources.settings import SourceSettings, secret
+
+
+class Page(NamedTuple):
+    """A part of a fetch. `records`: (key, bytes) each. An item that changes while pages are asked for may stand on two
+    of them: of one key the last counts, and empty bytes take it away. `token`: where the fetch goes on; empty: this is
+    all. `cursor`: the position once the fetch is applied, if this is all.
+    """
+
+    records: list[tuple[str, bytes]]
+    token: str
+    cursor: str
+
+
+class Position(NamedTuple):
+    """Where to ask on. `cursor`: all up to there was applied; empty: a full list is wanted. `token`, `reached`: token
+    and cursor of the last page that was staged, if any; `page`: how many were. `keys`: of the records that are there.
+    """
+
+    cursor: str
+    token: str
+    reached: str
+    page: int
+    keys: Callable[[], AbstractSet[str]]
+
+
+class Protocol(ABC):
+    """One partner's protocol. `connector`: of its items. `credentials`: the secrets that it takes, of one choice."""
+
+    connector: ClassVar[str]
+    credentials: ClassVar[tuple[tuple[str, ...], ...]]
+    full_after: ClassVar[timedelta | None] = None
+    """How old the last full list may be, where what was deleted is told for a while only, or not at all."""
+    lapses_after: ClassVar[timedelta | None] = None
+    """How long after the last fetch a position is of use."""
+    is_kept: ClassVar[bool] = False
+    """Whether records refer to each other across fetches: they are kept, and each import is of all of them."""
+    is_list: ClassVar[bool] = False
+    """Whether what a partner has is told as a whole, so that each import replaces."""
+    head: ClassVar[bytes]
+    tail: ClassVar[bytes]
+    between: ClassVar[bytes] = b",\n"
+
+    def __init__(self, settings: SourceSettings) -> None:
+        """Raises InvalidArgument for credentials that are missing or not this protocol's."""
+        self.settings = settings
+        if tuple(settings.credentials) not in self.credentials:
+            choices = " or ".join(", ".join(choice) or "none" for choice in self.credentials)
+            given = ", ".join(settings.credentials)[:80] or "none"
+            raise InvalidArgument.field(
+                "credentials", f"must be {choices} for {settings.protocol}, in this order; got {given}"
+            )
+
+    @abstractmethod
+    def pages(self, partner: Partner, position: Position) -> Iterator[Page]:
+        """Yield the pages that follow a position. Raises what `Partner.get` does, MalformedSource also for a page that
+        is older than the position.
+        """
+
+    @abstractmethod
+    def partner(self, is_cancelled: Callable[[], bool]) -> Partner:
+        """Return what asks, with the secrets as they are now."""
+
+    def document(self, contents: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the document of the connector's format that has these records."""
+        yield self.head
+        between = b""
+        for content in contents:
+            yield between
+            yield content
+            between = self.between
+        yield self.tail
+
+    def secrets(self) -> Mapping[str, str]:
+        """Return the credentials."""
+        return {name: secret(f"credentials.{name}", text) for name, text in self.settings.credentials.items()}
+
+
+def older(what: str, position: str) -> MalformedSource:
+    """Return the error for an answer from before the position, as a restored or replayed server gives it."""
+    return MalformedSource(
+        f"the partner's answer is older than what it gave before ({what}), so that nothing of it was applied; ask the "
+        "partner whether its database was restored. To begin again with its full list: hashhub source fetch NAME "
+        "--full",
+        position=position,
+    )

@@ -1,0 +1,102 @@
+"""Fetches all sources of a directory, each when it is due; settings that are added or changed meanwhile count."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from hashhub.client import Client
+from hashhub.errors import Conflict, HashHubError
+from hashhub.local_files import lock_file, make_directory, written
+from hashhub.model import now
+from hashhub.sources.fetch import fetch, opened
+from hashhub.sources.settings import names
+from hashhub.sources.state import Progress, Status
+
+_log = logging.getLogger(__name__)
+METRICS: Final = "sources.prom"
+_LOCK: Final = "run.lock"
+_LOOK_SECONDS: Final = 1.0
+_AT_LEAST: Final = timedelta(seconds=30)  # between a failure and the next fetch
+_AT_ONCE: Final = 4  # fetches; each is a thread, and holds one page and what its connector holds
+_GAUGES: Final[tuple[tuple[str, str, Callable[[Progress], float]], ...]] = (
+    ("last_success_timestamp_seconds", "gauge", lambda p: p.success_time.timestamp() if p.success_time else 0),
+    ("last_change_timestamp_seconds", "gauge", lambda p: p.news_time.timestamp() if p.news_time else 0),
+    ("fetches_total", "counter", lambda p: p.fetches),
+    ("failures_total", "counter", lambda p: p.failures),
+    ("items_total", "counter", lambda p: p.total.items),
+    ("rejected_total", "counter", lambda p: p.total.rejected),
+)
+
+
+def run(directory: Path, hub: Client, stop: threading.Event, on_change: Callable[[str, Progress], None]) -> None:
+    """Fetch until `stop` is set; `on_change` is told how far a source is after each fetch.
+
+    After each one the directory has metrics of all as text, for a scrape by file. Raises Conflict where another process
+    does the same here.
+    """
+    make_directory(directory, field="dir")
+    lock = lock_file(directory / _LOCK)
+    if lock is None:
+        raise Conflict(
+            f"another process fetches the sources of {str(directory)!r} already; one is enough, and this ends"
+        )
+    pool = ThreadPoolExecutor(_AT_ONCE, "source")
+    under_way: dict[str, Future[Progress]] = {}
+    not_before: dict[str, datetime] = {}  # of what failed, also before its state could say so
+    with lock, pool:
+        while not stop.is_set():
+            for name in [name for name, future in under_way.items() if future.done()]:
+                if not _is_ended_well(name, under_way.pop(name)):
+                    not_before[name] = now() + _AT_LEAST
+                if name in names(directory):
+                    with opened(directory, name) as state:
+                        on_change(name, state.progress())
+                write_metrics(directory)
+            for name in names(directory):
+                is_left_alone = name in not_before and now() < not_before[name]
+                if name not in under_way and not is_left_alone and _is_due(directory, name):
+                    under_way[name] = pool.submit(fetch, directory, name, hub, is_cancelled=stop.is_set)
+            stop.wait(_LOOK_SECONDS)
+
+
+def _is_ended_well(name: str, future: Future[Progress]) -> bool:
+    error = future.exception()
+    if isinstance(error, HashHubError):
+        _log.warning("source %s: %s", name, error.message)
+    elif error is not None:
+        _log.error("source %s: internal error", name, exc_info=error)
+    return error is None
+
+
+def _is_due(directory: Path, name: str) -> bool:
+    with opened(directory, name) as state:
+        progress = state.progress()
+    if progress.status is Status.HELD:
+        return False
+    return progress.next_time is None or progress.next_time <= now()
+
+
+def write_metrics(directory: Path) -> None:
+    """Write how far all sources are as Prometheus' text, for the textfile collector of its node exporter."""
+    progress_by_name: dict[str, Progress] = {}
+    for name in names(directory):
+        with opened(directory, name) as state:
+            progress_by_name[name] = state.progress()
+    lines: list[str] = []
+    for metric, kind, value in _GAUGES:
+        lines.append(f"# TYPE hashhub_source_{metric} {kind}")
+        lines += [f'hashhub_source_{metric}{{source="{n}"}} {value(p):g}' for n, p in progress_by_name.items()]
+    lines.append("# TYPE hashhub_source_status gauge")
+    lines += [
+        f'hashhub_source_status{{source="{n}",status="{status}"}} {int(p.status is status)}'
+        for n, p in progress_by_name.items()
+        for status in Status
+    ]
+    with written(directory / METRICS, replace=True, mode=0o644) as file:
+        file.write("\n".join([*lines, ""]).encode())
