@@ -44,6 +44,7 @@ _TOKEN_LIFE: Final = timedelta(hours=12)  # for which a partner can be asked to 
 _FIRST_PAUSE: Final = 30.0  # seconds after a failure; doubles with each
 _LONGEST_PAUSE: Final = 6 * 3_600.0
 _JITTER: Final = 0.1
+_ROUNDING: Final = 1e-9  # 3 / 0.1 is a little less than 30
 
 
 def protocol_of(settings: SourceSettings) -> Protocol:
@@ -245,7 +246,7 @@ class _Fetching:
         """Return why what was fetched waits for a person; empty where it need not."""
         counts, share = report.source.counts, self._settings.drop
         dropped = counts.absent + _withdrawn(report)
-        if dropped and (not share or not self._has_entries(int(dropped / share) + 1)):
+        if dropped and (not share or not self._has_entries(int(dropped / share + _ROUNDING) + 1)):
             entries = "entry" if dropped == 1 else "entries"
             return (
                 f"it would withdraw {dropped:,} {entries}, {share:.0%} of the hash set or more; ask the partner, then "

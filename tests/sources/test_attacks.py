@@ -196,6 +196,28 @@ def test_it_is_refused_and_nothing_is_applied(
         assert digests_of(hub, hash_set) == partner.digests()
 
 
+@pytest.mark.parametrize("kind", PARTNERS, ids=lambda k: k.protocol)
+def test_of_a_fetch_that_was_refused_nothing_comes_later(
+    kind: type[MockPartner], hub: Client, add_source: AddSource, tmp_path: Path
+) -> None:
+    """What a page said before another one was refused is forgotten with it."""
+    rng = random.Random(8)
+    with kind().serving() as partner:
+        hash_set = add_source(partner, page_items=2)
+        first = partner.add(rng)
+        fetch(tmp_path, "partner", hub)
+        false = [partner.add(rng) for _ in range(30)]
+        partner.answer = instead(Reply(404, b""), page=4 if kind is MISPPartner else 3)(partner)
+        with pytest.raises(MalformedSource):
+            fetch(tmp_path, "partner", hub)
+        partner.answer = lambda _: None
+        for item in false:
+            del partner.items[item.id]
+        partner.touch(first)
+        fetch(tmp_path, "partner", hub)
+        assert digests_of(hub, hash_set) == partner.digests()
+
+
 @pytest.mark.parametrize("kind", [StopNCIIPartner, ThreatExchangePartner, TAXIIPartner], ids=lambda k: k.protocol)
 def test_pages_without_end_end(kind: type[MockPartner], hub: Client, add_source: AddSource, tmp_path: Path) -> None:
     def endless(asked: Asked) -> Reply:
