@@ -44,7 +44,7 @@ _TOKEN_LIFE: Final = timedelta(hours=12)  # for which a partner can be asked to 
 _FIRST_PAUSE: Final = 30.0  # seconds after a failure; doubles with each
 _LONGEST_PAUSE: Final = 6 * 3_600.0
 _JITTER: Final = 0.1
-_ROUNDING: Final = 1e-9  # 3 / 0.1 is a little less than 30
+_ROUNDING: Final = 1e-9  # 7 / 0.07 is a little less than 100
 
 
 def protocol_of(settings: SourceSettings) -> Protocol:
