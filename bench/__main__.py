@@ -108,6 +108,7 @@ PROMISES: Final = (
     ),
     Promise("of pdqhash's time: hashing a picture", "hashing", _of_pdqhash, 0.6),
     Promise("ms of the hook itself, an upload", "hook_asgi", lambda r: r[0]["rest_ms"], 5),
+    Promise("µs to know who calls, a warm call", "access", lambda r: max(row["added_us"] for row in r), 50),
 )
 
 
@@ -121,6 +122,7 @@ def steps(out: Path, *, is_quick: bool) -> list[list[str]]:
             ["bench.imports", "--entries", "20000", "--databases", "sqlite", "--out", str(out / "imports.json")],
             ["bench.hashing", "--small", "--rounds", "3", "--out", str(out / "hashing.json")],
             ["bench.hook_asgi", "--count", "10", "--out", str(out / "hook_asgi.json")],
+            ["bench.access", "--calls", "500", "--proofs", "5", "--out", str(out / "access.json")],
         ]  # fmt: skip
     return [
         ["bench.matchers", "--n", "1000000", "--name", "matchers", "--out", str(out)],
@@ -128,6 +130,7 @@ def steps(out: Path, *, is_quick: bool) -> list[list[str]]:
         ["bench.imports", "--entries", "1000000", "--out", str(out / "imports.json")],
         ["bench.hashing", "--out", str(out / "hashing.json")],
         ["bench.hook_asgi", "--out", str(out / "hook_asgi.json")],
+        ["bench.access", "--out", str(out / "access.json")],
     ]
 
 

@@ -27,7 +27,6 @@ from hashhub.local_files import make_directory, written
 
 _NAME: Final = re.compile("(?!authority$|revoked$)[a-z0-9][a-z0-9-]{0,62}")
 _AUTHORITY_DAYS: Final = 3650
-_LIST_DAYS: Final = 365
 _EARLY: Final = timedelta(minutes=5)  # clocks of two machines differ
 _KINDS: Final = {"URI": x509.UniformResourceIdentifier, "DNS": x509.DNSName}
 
@@ -65,7 +64,7 @@ class Authority:
         authority.write_list(())
         return authority
 
-    def issue(self, name: str, identities: Sequence[str], *, days: int, server: bool = False) -> Path:
+    def issue(self, name: str, identities: Sequence[str], *, days: float, server: bool = False) -> Path:
         """Issue a certificate to a new name, and return its file. `identities`: URI:…, DNS:…, for a server also IP:….
         Raises AlreadyExists, InvalidArgument.
         """
@@ -81,7 +80,7 @@ class Authority:
         names = x509.SubjectAlternativeName(list(map(_general_name, identities)))
         return self._issue(name, names, x509.ExtendedKeyUsage([usage]), days)
 
-    def renew(self, name: str, *, days: int) -> Path:
+    def renew(self, name: str, *, days: float) -> Path:
         """Replace a name's certificate and key, and return its file. The one before works until it ends. Raises
         NotFound.
         """
@@ -98,15 +97,15 @@ class Authority:
     def write_list(self, serials: Iterable[int]) -> Path:
         """Write the list of revoked certificates, and return its file."""
         at = datetime.now(UTC)
-        builder = x509.CertificateRevocationListBuilder(
-            self._certificate.subject, at - _EARLY, at + timedelta(days=_LIST_DAYS)
-        )
+        # For as long as the authority is: it writes another when there is something to revoke, and not otherwise.
+        until = self._certificate.not_valid_after_utc
+        builder = x509.CertificateRevocationListBuilder(self._certificate.subject, at - _EARLY, until)
         for serial in sorted(serials):
             one = x509.RevokedCertificateBuilder(serial, at)
             builder = builder.add_revoked_certificate(one.build())
         return _write(self._file("revoked.pem"), builder.sign(self._key, hashes.SHA256()))
 
-    def _issue(self, name: str, names: x509.SubjectAlternativeName, usage: x509.ExtendedKeyUsage, days: int) -> Path:
+    def _issue(self, name: str, names: x509.SubjectAlternativeName, usage: x509.ExtendedKeyUsage, days: float) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
         made = (
             _builder(name, self._certificate.subject, key, days)
@@ -145,7 +144,7 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _builder(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
+def _builder(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float) -> x509.CertificateBuilder:
     at = datetime.now(UTC)
     serial = x509.random_serial_number()
     return x509.CertificateBuilder(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
 
-from hashhub.addresses import WEB_URL
+from hashhub.addresses import WEB_URL, is_loopback_host, parse_address
 from hashhub.conversion import converted, refuse, refuse_misspelt, too_small
 from hashhub.errors import InvalidArgument, Violation
 
@@ -60,27 +60,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """PEM file with the certificate's private key."""
 
     listen_certificates: str = ""
-    """Address of a second gRPC listener, whose callers prove themselves by client certificates. Empty: none. It needs
-    `tls_certificate` and `tls_client_ca`.
-    """
+    """Address of a second gRPC listener, for client certificates; needs TLS and `tls_client_ca`. Empty: none."""
 
     tls_client_ca: str = ""
-    """PEM file with the authorities whose client certificates are taken. This and the server's own certificate and key
-    are read again when they change.
-    """
+    """PEM file with authorities of client certificates. It, `tls_certificate`, `tls_key` are read again on a change."""
 
     tls_client_revoked: str = ""
     """PEM file with these authorities' revocation lists, read again when it changes. Empty: none."""
 
     second_person: bool = False
     """Whether what is grave takes two persons, of whom the second makes the same call as the first did: policies,
-    schemes, grades of reliability, erasure, withdrawing many, and letting a hash set go in bulk.
+    schemes, grades of reliability, erasure, withdrawing many, letting a hash set go in bulk, and reverts.
     """
 
     oidc_issuer: str = ""
-    """URL of the OpenID Connect issuer that people log in by: https, or http on this machine. Empty: nobody does. It
-    needs `oidc_audience`.
-    """
+    """URL of the OpenID Connect issuer of people, https, or http on this machine; with `oidc_audience`. Empty: none."""
 
     oidc_audience: str = ""
     """The client id that ID tokens must be for: one of this hub's own."""
@@ -248,6 +242,31 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep_deliveries_days: float = 0.0
     """Days after which finished calls of webhooks are forgotten. 0: never."""
 
+    listen_hma: str = ""
+    """Address on this machine (127.0.0.1:PORT, or `unix:PATH` with one worker) for clients of Hasher-Matcher-Actioner
+    that send no token: whoever reaches it is the token of `hma_bound_token_file`. Empty: none; `/hma/` of `http` takes
+    clients that send one. docs/match/hma.md has all of it.
+    """
+
+    hma_bound_token_file: str = ""
+    """File with the token that `listen_hma` is bound to, read again when it changes."""
+
+    hma_verdict_policy: str = "any"
+    """Policy by which the verdict is made that HMA's clients find in a header."""
+
+    hma_distances: str = ""
+    """PDQ distances up to which HMA's banks match, with commas between: `20` for all, `MY_BANK=24` for one. Empty: 31,
+    as at HMA.
+    """
+
+    hma_purpose: Literal["", "csam", "exploitative", "benign", "test"] = ""
+    """What being in a bank states that HMA's clients create. Empty: they can create none."""
+
+    hma_url_hosts: str = ""
+    """Hosts (HOST or HOST:PORT) whose files HMA's clients may have fetched (`?url=`), with commas between; https, and
+    public addresses, unless an address or a network is named itself; plain http only on this machine. Empty: none.
+    """
+
     policies: str = ""
     """Directory with further policies as TOML files, besides `any` and `block`."""
 
@@ -290,9 +309,36 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.oidc_issuer and not (is_whole and WEB_URL.fullmatch(self.oidc_issuer)):
             needed = "must be https, or http on this machine; needs oidc_audience, oidc_claim, session_hours in a week"
             wrong.append(Violation("oidc_issuer", needed, "URL"))
+        wrong += self._wrong_for_hma()
         if self.database_password_file and not self.database:
             wrong.append(Violation("database_password_file", "needs database, a PostgreSQL URL", "REQUIRED"))
         refuse(wrong)
+
+    def _wrong_for_hma(self) -> Iterator[Violation]:
+        is_unix = self.listen_hma.startswith("unix:")
+        if self.listen_hma and not self.hma_bound_token_file:
+            needed = "needs hma_bound_token_file: whoever reaches it is that token"
+            yield Violation("listen_hma", needed, "REQUIRED")
+        if is_unix and (self.workers > 1 or self.listen_hma == "unix:"):
+            yield Violation("listen_hma", "must be unix:PATH with one worker, or 127.0.0.1:PORT", "OUT_OF_RANGE")
+        if self.listen_hma and not is_unix and not is_loopback_host(parse_address("listen_hma", self.listen_hma)[0]):
+            text = "must be on this machine, 127.0.0.1:PORT or unix:PATH: it asks nobody for a token"
+            yield Violation("listen_hma", text, "INSECURE")
+        try:
+            self.hma_distance_by_bank()
+        except ValueError:
+            text = "must be DISTANCE or BANK=DISTANCE, with commas between, each from 0 to 256"
+            yield Violation("hma_distances", text, "PATTERN")
+
+    def hma_distance_by_bank(self) -> dict[str, int]:
+        """Return `hma_distances` by bank, that of all others under the empty name. Raises ValueError."""
+        distances = {}
+        for item in filter(None, map(str.strip, self.hma_distances.split(","))):
+            bank, _, distance = item.rpartition("=")
+            distances[bank.strip()] = int(distance)
+            if not 0 <= int(distance) <= 256:  # noqa: PLR2004 - bits of PDQ
+                raise ValueError(distance)
+        return distances
 
     def media_children(self) -> int:
         """Return how many child processes hash media in each process of `workers`."""

@@ -85,8 +85,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage from now on, among what the tests make."""
+    """Collect garbage from now on, among what the tests make, and as seldom as `load_program` lets a hub do it: with
+    Python's defaults it took up to a fifth of the time.
+    """
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     gc.enable()
 
 

@@ -17,6 +17,7 @@ from hashhub.cli.session import (
     Session,
     choice,
     chosen,
+    clear,
     command,
     expiry_or_none,
     given,
@@ -85,10 +86,16 @@ _token_options: Final = options(
         "--from",
         "addresses",
         metavar="NETWORK",
-        help="A network that it may call from, as 192.0.2.0/24; repeatable. Otherwise from everywhere; 0.0.0.0/0 and "
-        "::/0 open it again.",
+        help="A network that it may call from, as 192.0.2.0/24; repeatable. Otherwise from everywhere.",
     ),
     click.option("--person", metavar="NAME", help="The person who holds it; otherwise a machine does."),
+    several(
+        "--exclude",
+        "excluded",
+        metavar="PERSON",
+        help="A person whom it lets in no more, whose sessions end within a second: 42 for `Ada <42>` in the history; "
+        "repeatable.",
+    ),
     click.option(
         "--max-effort",
         type=click.Choice([*(spelled(e) for e in Effort), _AS_SERVER], case_sensitive=False),
@@ -191,12 +198,14 @@ def get_token(session: Session, *, name: str) -> None:
 @click.argument("name")
 @several("--purpose", "purposes", metavar="TEXT", help="Replaces all of those before; repeatable.")
 @click.option("--clear-purposes", is_flag=True, help="Removes all purposes.")
+@click.option("--clear-identities", is_flag=True, help="Nothing but its secret, if it has one, proves it from then on.")
+@click.option("--clear-networks", is_flag=True, help="It may call from everywhere.")
+@click.option("--clear-excluded", is_flag=True, help="It lets everybody in again whom its identities name.")
 @_token_options
-def update_token(session: Session, *, name: str, clear_purposes: bool, **options: Any) -> None:
+def update_token(session: Session, *, name: str, **options: Any) -> None:
     """Change a token. Only what is given changes, within a second everywhere; its role and contributor stay."""
-    if options["purposes"] and clear_purposes:
-        raise click.UsageError("--purpose and --clear-purposes exclude each other")
-    fields = _stated(given({**options, "purposes": () if clear_purposes else options["purposes"]}))
+    clear(options, purposes="purposes", identities="identities", networks="addresses", excluded="excluded")
+    fields = _stated(given(options))
     with session.connect() as hub:
         before = _token_named(hub, name)
         if "shares" in fields:
@@ -329,6 +338,7 @@ def _remarks(t: Principal) -> list[str]:
     remarks += [f"{share.replace('_', '-')} {most}" for share, most in msgspec.structs.asdict(t.shares).items() if most]
     remarks += [*t.identities, *(f"from {network}" for network in t.addresses)]
     remarks += [f"held by {t.person}"] if t.person else []
+    remarks += [f"not for {person}" for person in t.excluded]
     remarks += [f"until {minute(t.expire_time)}"] if t.expire_time else []
     return [*remarks, t.description] if t.description else remarks
 

@@ -15,6 +15,7 @@ from hashhub.cli.session import (
     CommandGroup,
     Session,
     choice,
+    clear,
     command,
     dry_run,
     expiry_or_none,
@@ -217,10 +218,9 @@ def hash_set() -> None:
 
 _marking_options: Final = options(
     click.option("--tlp", type=choice(TLP), help="Traffic Light Protocol 2.0 label. Default of a new set: amber."),
-    click.option(
+    several(
         "--recipient",
         "recipients",
-        multiple=True,
         metavar="NAME",
         help="contributors/ID, groups/ID or tokens/ID: the only ones that may see the entries; repeatable.",
     ),
@@ -229,10 +229,9 @@ _marking_options: Final = options(
         is_flag=True,
         help="Name no recipients: everyone whom the label allows may see the entries.",
     ),
-    click.option(
+    several(
         "--permitted-purpose",
         "permitted_purposes",
-        multiple=True,
         metavar="TEXT",
         help="A caller's token must state one of these; repeatable.",
     ),
@@ -249,10 +248,9 @@ _marking_options: Final = options(
         default=None,
         help="Whether digests may leave in lists, feeds, mirrors and exports. By default only in answers to queries.",
     ),
-    click.option(
+    several(
         "--max-distance",
         "max_distances",
-        multiple=True,
         metavar="ALGORITHM=N",
         help="Up to where who may not list the entries may ask, beyond the algorithm's default; repeatable.",
     ),
@@ -435,19 +433,10 @@ def delete_hash_set(session: Session, *, name: str, validate_only: bool, confirm
 
 
 def _terms(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the terms that the options state, and the other options; an option that was not given is None, False or
-    an empty tuple.
-    """
+    """Return the terms that the options state, and the other options; an option that was not given is None."""
     others = dict(options)
-    cleared = {"recipients": others.pop("clear_recipients"), "permitted_purposes": others.pop("clear_purposes")}
-    cleared["max_distances"] = others.pop("clear_distances")
-    stated = {name: others.pop(name) for name in Marking.__struct_fields__ if name in others}
-    terms = {name: value for name, value in stated.items() if value not in (None, ())}
-    for name, is_cleared in cleared.items():
-        if is_cleared and name in terms:
-            raise click.UsageError(f"naming and clearing {name.replace('_', ' ')} exclude each other")
-        if is_cleared:
-            terms[name] = ()
+    clear(others, recipients="recipients", purposes="permitted_purposes", distances="max_distances")
+    terms = {name: value for name in Marking.__struct_fields__ if (value := others.pop(name, None)) is not None}
     if "max_distances" in terms:
         terms["max_distances"] = distances_of(terms["max_distances"])
     if "expire_time" in terms:

@@ -437,7 +437,8 @@ def next_commands(item: QueueItem) -> list[str]:
         case QueueKind.DELETION_PENDING:
             return [f"hashhub hash-set delete {item.name} --dry-run"]
         case QueueKind.APPROVAL:
-            return []  # the command that the first person ran, which nobody else can know
+            # Who asked, and when; the command that they ran is known to nobody else.
+            return [f"hashhub history approvals/{item.name}"]
         case QueueKind.CONFLICT:
             return [f"hashhub reconcile conflicts list --assignee {shlex.quote(item.reason)}"]
         case QueueKind.OPEN_IMPORT | QueueKind.OVERDUE:

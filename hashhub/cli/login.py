@@ -17,6 +17,7 @@ _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 PAUSE: Final = 5.0  # seconds, unless the issuer says another; and how much longer where it asks to be asked less often
 _RETRY_SECONDS: Final = 40.0  # in which a hub has read a key that its issuer has just begun to sign with
 _CODE_SECONDS: Final = 1800.0  # for which a code is asked about, where the issuer does not say how long it holds
+_TOKEN_BYTES: Final = 7_500  # of the 8 KB that gRPC takes of all that comes with a call
 _SCOPE: Final = "openid profile email"
 
 
@@ -37,7 +38,7 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
     if url:
         note(f"open {clean(str(url))} and enter {clean(str(answer.get('user_code')))}")
         answer = {"error": "authorization_pending"}
-    while (error := answer.get("error")) in {"authorization_pending", "slow_down"}:
+    while (error := str(answer.get("error") or "")) in {"authorization_pending", "slow_down"}:
         pause += PAUSE if error == "slow_down" else 0
         time.sleep(pause)
         try:
@@ -46,10 +47,17 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
             answer = {"error": "slow_down"}  # away for a moment, or too busy (RFC 8628, 3.5)
         if time.monotonic() > end and "id_token" not in answer:
             answer = {"error": "expired_token", "error_description": "nobody entered the code in time"}
-    if "id_token" not in answer:
+    token = str(answer.get("id_token"))
+    if "." not in token:
         why = answer.get("error_description", error or "it gave no ID token")
         raise Unauthenticated(f"the identity provider refused: {str(why)[:200]}", reason=Reason.LOGIN_REFUSED)
-    with session.connect(token=str(answer["id_token"]), retry_seconds=_RETRY_SECONDS) as hub:
+    if len(token) > _TOKEN_BYTES:
+        raise Unauthenticated(
+            f"the ID token has {len(token):,} bytes, and no connection takes more than {_TOKEN_BYTES:,} of one; have "
+            "the identity provider put less into it, such as this hub's groups alone",
+            reason=Reason.LOGIN_REFUSED,
+        )
+    with session.connect(token=token, retry_seconds=_RETRY_SECONDS) as hub:
         secret, until = hub.begin_session()
     make_directory(login_file(session.server).parent)
     with written(login_file(session.server), replace=True) as file:

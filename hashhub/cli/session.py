@@ -118,11 +118,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         from hashhub.client import Client, is_loopback
 
         if bool(self.certificate) != bool(self.key):
-            raise InvalidArgument.field("certificate", "must be given together with --key, its private key")
+            raise click.UsageError("--certificate and --key, its private key, must be given together")
+        if self.certificate and self.token_file:
+            raise click.UsageError("--certificate and --token-file, or their variables, say twice who calls; give one")
         ca = named_file("ca-file", self.ca_file) if self.ca_file else None
-        own = None
-        if self.certificate and self.key:
-            own = named_file("certificate", self.certificate), named_file("key", self.key)
+        own = (self.certificate, self.key) if self.certificate and self.key else None
         host = self.server.rpartition(":")[0].strip("[]") or self.server
         is_local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
         token = token or ("" if own else self._token(local=is_local))
@@ -352,6 +352,15 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def clear(options: dict[str, Any], **lists: str) -> None:
+    """Empty the lists, values of `lists`, whose `--clear-NAME` was given. Raises UsageError where one is named too."""
+    for name, field in lists.items():
+        if options.pop(f"clear_{name}"):
+            if options[field]:
+                raise click.UsageError(f"naming and clearing {name} exclude each other")
+            options[field] = ()
+
+
 def spelled(value: StrEnum) -> str:
     """Return how an option writes this value."""
     return value.value.lower().replace("_", "-")
@@ -413,6 +422,7 @@ def private_files() -> Iterator[None]:
 
 several: Final = functools.partial(click.option, multiple=True, callback=lambda _, __, given: given or None)
 """An option that may be repeated, None when it is not given."""
+
 
 COMMENT: Final = click.option("--comment", default="", metavar="TEXT", help="Why, for the history; no case data.")
 

@@ -31,7 +31,7 @@ from hashhub.client.changes import ChangeCalls
 from hashhub.client.contribution import ImportCalls, ImportOptions, ImportProgress, ImportReport
 from hashhub.client.entries import EntryCalls
 from hashhub.client.match import MatchCalls, live
-from hashhub.client.transport import CLOSED, OPTIONS, Calls, Connection, ConnectionOptions, Rpc, Transport, stub, unread
+from hashhub.client.transport import CLOSED, Calls, Connection, ConnectionOptions, Rpc, Transport, unread
 from hashhub.errors import FailedPrecondition, Unavailable
 from hashhub.model import LiveAnswer, LiveOptions, LivePicture, VideoFrame
 
@@ -43,21 +43,17 @@ _T = TypeVar("_T")
 
 
 class AsyncTransport:
-    """A channel that belongs to the event loop of its first call."""
+    """Calls over a connection that belongs to the event loop of its first call."""
 
     def __init__(self, connection: Connection) -> None:
         """Keep where calls go; the channel is made by the first call, for then there is a loop."""
         self.connection = connection
-        self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stubs: dict[str, Callable[..., Any]] = {}
-        self._is_closed = False
 
     async def close(self) -> None:
         """Close the connection; calls in progress are cancelled."""
-        self._is_closed = True
-        if self._channel is not None:
-            await self._channel.close()
+        for channel in self.connection.close():
+            await channel.close()
 
     async def ask(self, rpc: Rpc[_R]) -> _R:
         """Make a call and return its converted answer. Raises HashHubError."""
@@ -98,12 +94,13 @@ class AsyncTransport:
                 failed.append(e)
 
         sent = rpc.request if rest is None else requests(rest)
-        answers = self._stub(rpc.request)(sent, metadata=self.connection.metadata)
+        send, channel = self._stub(rpc.request)
+        answers = send(sent, metadata=self.connection.metadata)
         try:
             async for answer in answers:
                 yield rpc.read(answer)
         except grpc.RpcError as e:
-            raise self.connection.error(e) from e
+            raise self.connection.error(e, channel) from e
         except asyncio.CancelledError as e:
             self._raise_unless_cancelled(e)
         finally:
@@ -112,15 +109,15 @@ class AsyncTransport:
             raise failed[0]
 
     async def _answer(self, rpc: Rpc[Any]) -> Any:
-        send = self._stub(rpc.request)
         attempts = self.connection.attempts(
             timeout=rpc.timeout, retry_seconds=rpc.retry_seconds, repeatable=rpc.repeatable
         )
         while True:
+            send, channel = self._stub(rpc.request)
             try:
                 return await send(rpc.request, timeout=attempts.timeout, metadata=self.connection.metadata)
             except grpc.RpcError as e:
-                pause = attempts.pause(self.connection.error(e))
+                pause = attempts.pause(self.connection.error(e, channel))
             except grpc.aio.UsageError as e:
                 raise Unavailable(CLOSED) from e
             except asyncio.CancelledError as e:
@@ -132,23 +129,16 @@ class AsyncTransport:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise error
-        raise Unavailable(CLOSED if self._is_closed else "the call was ended before it was answered") from error
+        raise Unavailable(
+            CLOSED if self.connection.is_closed.is_set() else "the call was ended before it was answered"
+        ) from error
 
-    def _stub(self, request: Message) -> Callable[..., Any]:
+    def _stub(self, request: Message) -> tuple[Callable[..., Any], Any]:
         loop = asyncio.get_running_loop()
-        if self._is_closed:
-            raise Unavailable(CLOSED)
-        if self._channel is None:
-            self._loop = loop
-            address, credentials = self.connection.address, self.connection.credentials
-            self._channel = (
-                grpc.aio.insecure_channel(address, OPTIONS)
-                if credentials is None
-                else grpc.aio.secure_channel(address, credentials, OPTIONS)
-            )
-        elif loop is not self._loop:
+        self._loop = self._loop or loop
+        if loop is not self._loop:
             raise FailedPrecondition("this client belongs to another event loop; open one for each loop")
-        return stub(self._channel, request, self._stubs)
+        return self.connection.stub(grpc.aio, request)
 
 
 class _TransportStandIn:
@@ -198,7 +188,8 @@ class AsyncClient:
 
     def __init__(self, address: str, token: str, **options: Unpack[ConnectionOptions]) -> None:
         """Connect lazily. Raises InvalidArgument for an address or a token that cannot be one."""
-        self._transport = AsyncTransport(Connection(address, token, **options))
+        self._connect = functools.partial(Connection, address, token, **options)
+        self._transport = AsyncTransport(self._connect())
         self._imports: set[Transport] = set()
 
     async def __aenter__(self) -> Self:
@@ -261,7 +252,7 @@ class AsyncClient:
             if progress is not None:
                 loop.call_soon_threadsafe(progress, now)
 
-        transport = Transport(self._transport.connection)
+        transport = Transport(self._connect())
         contribute = functools.partial(
             ImportCalls(transport).import_source,
             source,

@@ -19,9 +19,11 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from types import ModuleType
 from typing import Any, Final, Generic, Protocol, Self, TypedDict, TypeVar, cast
+from weakref import WeakSet
 
 import grpc
 import msgspec
@@ -29,7 +31,16 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hashhub import addresses, v1, wire
-from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.errors import (
+    Conflict,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    Reason,
+    Unauthenticated,
+    Unavailable,
+)
+from hashhub.key_pair import KeyPair
 from hashhub.wire import status_to_error
 
 R = TypeVar("R")
@@ -82,7 +93,7 @@ def entry_name(name: str) -> str:
 def subject_name(name: str) -> str:
     """Return the resource name of an event's subject, from its short name."""
     parts = name.split("/")
-    if not name or parts[0] in {"tokens", "groups", "events", "policies", "schemes", "conflicts"}:
+    if not name or parts[0] in {"approvals", "tokens", "groups", "events", "policies", "schemes", "conflicts"}:
         return name
     match parts:
         case ["webhooks", _, _]:
@@ -139,7 +150,7 @@ def call_error(error: grpc.RpcError, address: str, *, tls: bool) -> HashHubError
         return known
     said = call.details() or ""
     # The hub's HTTP door closes what begins as gRPC does, as one with TLS does what has none.
-    what = "" if tls else ", or speak TLS (--tls, or --ca-file)"
+    what = ", or not take this certificate, or a client without one" if tls else ", or speak TLS (--tls, or --ca-file)"
     closed = f"it may be stopping{what}, or be the hub's HTTP address (by default port 8471)"
     for text, meaning, passes in _CAUSES:
         if re.search(text, said):
@@ -176,21 +187,21 @@ class ConnectionOptions(TypedDict, total=False):
     """How a client connects.
 
     `tls`: None means plain text to loopback addresses and TLS to all others; False says that plain text to another
-    machine is intended. `ca_certificates`: PEM bytes, instead of the system's roots. `certificate`: a client
-    certificate and its private key, PEM bytes of both, instead of a token. `timeout`: seconds for each attempt of an
-    ordinary call, 30 unless said. `retry_seconds`: how long to go on trying while the hub is away or busy, 2 unless
-    said.
+    machine is intended. `ca_certificates`: PEM bytes, instead of the system's roots. `certificate`: PEM files of a
+    client certificate and of its private key, instead of a token; once they are renewed, the next call has the new one.
+    `timeout`: seconds for each attempt of an ordinary call, 30 unless said. `retry_seconds`: how long to go on trying
+    while the hub is away or busy, 2 unless said.
     """
 
     tls: bool | None
     ca_certificates: bytes | None
-    certificate: tuple[bytes, bytes] | None
+    certificate: tuple[str, str] | None
     timeout: float
     retry_seconds: float
 
 
 class Connection:
-    """Where a client's calls go."""
+    """Where a client's calls go, and the channel for them: of grpc or grpc.aio, whose functions have the same names."""
 
     def __init__(
         self,
@@ -199,7 +210,7 @@ class Connection:
         *,
         tls: bool | None = None,
         ca_certificates: bytes | None = None,
-        certificate: tuple[bytes, bytes] | None = None,
+        certificate: tuple[str, str] | None = None,
         timeout: float = 30.0,
         retry_seconds: float = 2.0,
     ) -> None:
@@ -226,12 +237,63 @@ class Connection:
             raise InvalidArgument.field("certificate", "is sent instead of a token, and by TLS; leave out the other")
         is_local = is_loopback(address) and ca_certificates is None and certificate is None
         self._tls = not is_local if tls is None else tls
-        chain, key = certificate or (None, None)
-        self.credentials = grpc.ssl_channel_credentials(ca_certificates, key, chain) if self._tls else None
+        self._pair = KeyPair("certificate", *certificate) if certificate is not None else None
+        self._ca = ca_certificates
+        self._lock = threading.Lock()
+        self._channel: Any = None
+        self._channels: WeakSet[Any] = WeakSet()  # with those before, on which calls still go on
+        self._stubs: dict[str, Callable[..., Any]] = {}
+        self.is_closed = threading.Event()
 
-    def error(self, error: grpc.RpcError) -> HashHubError:
-        """Return the error that a failed call means."""
-        return call_error(error, self.address, tls=self._tls)
+    def stub(self, kind: Any, request: Message) -> tuple[Callable[..., Any], Any]:
+        """Return the callable for a request's method, and its channel, to be held until the call is over. `kind`: grpc
+        or grpc.aio. Raises Unavailable once the connection is closed.
+        """
+        name = request.DESCRIPTOR.full_name
+        with self._lock:
+            if self.is_closed.is_set():
+                raise Unavailable(CLOSED)
+            if self._newest() is None:
+                self._channel, self._stubs = self._open(kind), {}
+                self._channels.add(self._channel)
+            if name not in self._stubs:
+                method = _METHODS[name]
+                ways = (method.client_streaming, method.server_streaming)
+                make = getattr(self._channel, "_".join("stream" if streams else "unary" for streams in ways))
+                self._stubs[name] = make(
+                    f"/{method.containing_service.full_name}/{method.name}",
+                    request_serializer=type(request).SerializeToString,
+                    response_deserializer=GetMessageClass(method.output_type).FromString,
+                )
+            return self._stubs[name], self._channel
+
+    def _newest(self) -> Any:
+        """Return the channel with the certificate as it is now, None where it is to be opened."""
+        with suppress(InvalidArgument):  # in the middle of a change
+            if self._pair is not None and self._pair.refresh():
+                self._channel = None
+        return self._channel
+
+    def _open(self, kind: Any) -> Any:
+        if not self._tls:
+            return kind.insecure_channel(self.address, OPTIONS)
+        own = (self._pair.key, self._pair.chain) if self._pair is not None else (None, None)
+        return kind.secure_channel(self.address, grpc.ssl_channel_credentials(self._ca, *own), OPTIONS)
+
+    def close(self) -> list[Any]:
+        """Open no channel any more, and return those that are to be closed."""
+        with self._lock:
+            self.is_closed.set()
+            return list(self._channels)
+
+    def error(self, error: grpc.RpcError, channel: Any) -> HashHubError:
+        """Return the error that a failed call means, which was made by this channel."""
+        known = call_error(error, self.address, tls=self._tls)
+        if isinstance(known, Unauthenticated):
+            with self._lock:
+                if self._newest() is not channel:
+                    return Unavailable("the client certificate was renewed during the call; call again")
+        return known
 
     def attempts(self, *, timeout: float | None, retry_seconds: float | None, repeatable: bool) -> Attempts:
         """Return the attempts of one call, which begins now; None: the client's defaults."""
@@ -318,43 +380,23 @@ def listing(request: PagedRequest, read: Callable[[Any], Iterable[R]], *, size: 
     return Rpc(request=request, read=read, turn=turn)
 
 
-def stub(channel: Any, request: Message, made: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """Return the callable for a request's method, over a channel of grpc or grpc.aio, and keep it in those `made`."""
-    name = request.DESCRIPTOR.full_name
-    if name not in made:
-        method = _METHODS[name]
-        ways = ("stream" if streams else "unary" for streams in (method.client_streaming, method.server_streaming))
-        made[name] = getattr(channel, "_".join(ways))(
-            f"/{method.containing_service.full_name}/{method.name}",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=GetMessageClass(method.output_type).FromString,
-        )
-    return made[name]
-
-
 IN_FLIGHT: Final = 2  # calls sent ahead at a time; more would only fill memory
 
 T = TypeVar("T")
 
 
 class Transport:
-    """A thread-safe channel with a bearer token; see Connection for its options."""
+    """Thread-safe calls over a connection."""
 
     def __init__(self, connection: Connection) -> None:
-        """Prepare the channel; nothing is sent before the first call."""
+        """Keep where calls go; the channel is opened by the first one."""
         self._connection = connection
-        self.address = address = connection.address
-        if (credentials := connection.credentials) is not None:
-            self._channel = grpc.secure_channel(address, credentials, OPTIONS)
-        else:
-            self._channel = grpc.insecure_channel(address, OPTIONS)
-        self._stubs: dict[str, Callable[..., Any]] = {}
-        self._is_closed = threading.Event()
+        self.address = connection.address
 
     def close(self) -> None:
         """Close the connection; calls in progress are cancelled, and none is tried again."""
-        self._is_closed.set()
-        self._channel.close()
+        for channel in self._connection.close():
+            channel.close()
 
     def call(
         self,
@@ -367,16 +409,16 @@ class Transport:
         """Make the call of a request and return its answer; `timeout` and `retry_seconds`: see Attempts. Raises
         HashHubError.
         """
-        send = stub(self._channel, request, self._stubs)
         attempts = self._connection.attempts(timeout=timeout, retry_seconds=retry_seconds, repeatable=repeatable)
         while True:
+            send, channel = self._connection.stub(grpc, request)
             try:
                 return send(request, timeout=attempts.timeout, metadata=self._connection.metadata)
             except grpc.RpcError as e:
-                pause = attempts.pause(self._connection.error(e))
+                pause = attempts.pause(self._connection.error(e, channel))
             except ValueError as e:
                 raise Unavailable(CLOSED) from e
-            self._is_closed.wait(pause)
+            self._connection.is_closed.wait(pause)
 
     def ask(self, rpc: Rpc[R]) -> R:
         """Make a call and return its converted answer. Raises HashHubError."""
@@ -416,14 +458,15 @@ class Transport:
                 failed.append(e)
 
         sent = rpc.request if rest is None else requests(rest)
+        send, channel = self._connection.stub(grpc, rpc.request)
         try:
-            answers = stub(self._channel, rpc.request, self._stubs)(sent, metadata=self._connection.metadata)
+            answers = send(sent, metadata=self._connection.metadata)
         except ValueError as e:
             raise Unavailable(CLOSED) from e
         try:
             yield from map(rpc.read, answers)
         except grpc.RpcError as e:
-            raise self._connection.error(e) from e
+            raise self._connection.error(e, channel) from e
         finally:
             answers.cancel()
         if failed:

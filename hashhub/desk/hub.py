@@ -65,12 +65,10 @@ def client_of(settings: DeskSettings, *, timeout: float, retry_seconds: float = 
     """
     from hashhub.client import Client
 
-    file = token_file or settings.token_file
-    token = named_file("token_file", file).decode("utf-8", "replace") if file else os.environ.get("HASHHUB_TOKEN", "")
-    own = None
-    if settings.certificate and not token_file:
-        own = named_file("certificate", settings.certificate), named_file("certificate_key", settings.certificate_key)
-        token = ""
+    own = (settings.certificate, settings.certificate_key) if settings.certificate and not token_file else None
+    file, token = token_file or settings.token_file, "" if own else os.environ.get("HASHHUB_TOKEN", "")
+    if file:
+        token = named_file("token_file", file).decode("utf-8", "replace")
     return Client(
         settings.hub,
         token.strip(),

@@ -94,17 +94,17 @@ class Hub:
         self.finder = ConflictFinder(store)
         self.condition = Condition(store, self.readiness)
         self.tally = Tally()
-        certificates = self.people = None
+        self._certificates = self.people = None
         if config.tls_client_ca:
             from hashhub.hub.certificates import ClientCertificates
 
-            certificates = ClientCertificates(config.tls_client_revoked, config.tls_client_ca)
+            self._certificates = ClientCertificates(config.tls_client_revoked, config.tls_client_ca)
         if config.oidc_issuer:
             from hashhub.hub.people import IdentityProvider
 
             self.people = IdentityProvider(config)
         self._of_people = [self.people.thread] if self.people is not None else []
-        self.tokens = Tokens(store, certificates, self.people)
+        self.tokens = Tokens(store, self._certificates, self.people, session_key=self._data / "session.key")
         self.approvals = Approvals(store, demanded=config.second_person, by_login=bool(config.oidc_issuer))
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
@@ -245,6 +245,7 @@ class Hub:
         warnings = [w for w in dict.fromkeys(said) if w]
         warnings += self.catalogue.now().warnings
         warnings += self.approvals.warnings()
+        warnings += self._certificates.warnings() if self._certificates is not None else []
         warnings += [
             f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries} from {t.caller}: "
             "withdraw or quarantine its entries"

@@ -12,7 +12,6 @@ hash sets at once, and `VisibleLists` the store by them.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import ipaddress
 import logging
 import re
@@ -61,6 +60,7 @@ from hashhub.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
     from hashhub.hashes import Hash
     from hashhub.hub.certificates import ClientCertificates
@@ -85,7 +85,7 @@ _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
 TOKEN_FIELDS: Final = (
     "description", "purposes", "acts_for_others", "may_mirror", "max_effort", "expire_time", "shares", "identities",
-    "addresses", "person",
+    "addresses", "person", "excluded",
 )  # fmt: skip
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
@@ -393,11 +393,17 @@ def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
 
 
 def may_be_one_person(store: Store, one: str, other: str) -> bool:
-    """Whether one person may hold both tokens: one of them made the other, or gave it a secret or an identity, itself
-    or by tokens that it made; or somebody other than the hub itself made both.
+    """Whether one person may hold both tokens: one of them made the other, or gave it a secret, an identity or a
+    person, itself or by tokens that it made; or somebody other than the hub itself made both.
     """
     lines = _line(store, one), _line(store, other)
     return any(name in {one, other} or is_made for name, is_made in lines[0].items() if name in lines[1])
+
+
+def _says_whose(facts: Mapping[str, object]) -> bool:
+    """Whether a change of a token may say whose it is. A revert does not tell what it changed."""
+    fields = str(facts.get("fields", "identities"))
+    return "identities" in fields or "person" in fields
 
 
 def _line(store: Store, token: str) -> dict[str, bool]:
@@ -422,7 +428,7 @@ def _line(store: Store, token: str) -> dict[str, bool]:
                 (e.actor.name, e.revision)
                 for e in events
                 if e.actor.name not in {name, SYSTEM.name}
-                and (e.kind is not EventKind.TOKEN_UPDATED or "identities" in str(e.facts["fields"]))
+                and (e.kind is not EventKind.TOKEN_UPDATED or _says_whose(e.facts))
             ]
             line[name] |= bool(makers)
             rest += makers
@@ -440,14 +446,15 @@ class Tokens:
         certificates: ClientCertificates | None = None,
         people: IdentityProvider | None = None,
         use_seconds: float = _USE_SECONDS,
+        session_key: Path | None = None,
     ) -> None:
         """`certificates`: None where none are taken; `people`: likewise, ID tokens. `use_seconds`: how often the
-        last use of tokens is written, in the background.
+        last use of tokens is written, in the background. `session_key`: see SessionIssuer.
         """
         self._store = store
         self._certificates, self._people = certificates, people
         self._quiet_until = 0.0
-        self._sessions = SessionIssuer(hmac.digest(store.secret, b"hashhub session", "sha256"))
+        self._sessions = SessionIssuer(session_key)
         # By the SHA-256 of a secret, or by what else was sent, which is no such number.
         self._cache: dict[bytes | str, tuple[float, Principal]] = {}
         self._forgotten = 0  # how often
@@ -539,8 +546,17 @@ class Tokens:
         if token is None:
             raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
         registry, at = self._store.resources.registry(), now()
+        ended = "" if works(self._store, token) else "the token has expired, or its contributor was retired"
+
+        def why_not(hash_set: HashSet, way: DisclosureChannel) -> str:
+            if way is DisclosureChannel.FEED and not token.may_mirror:
+                return ended or "the token may not mirror"
+            is_handed_on = way is DisclosureChannel.EXPORT and token.contributor != hash_set.contributor
+            reader = _without_oversight(token) if is_handed_on else token  # as `may_export` does
+            return ended or refusal(reader, hash_set, registry.groups, way, at)
+
         return {
-            name: {way: refusal(token, known, registry.groups, way, at) for way in DisclosureChannel}
+            name: {way: why_not(known, way) for way in DisclosureChannel}
             for name, known in sorted(registry.hash_sets.items())
         }
 
@@ -694,6 +710,8 @@ class Tokens:
         elif not works(self._store, token):
             text = f"belongs to contributor {token.contributor}, which was retired; use another one's token"
             reason = Reason.TOKEN_RETIRED
+        elif token.person.rpartition("<")[2].removesuffix(">") in token.excluded:
+            text, reason = "is no longer this person's; ask the operator", Reason.PERSON_UNKNOWN
         else:
             is_of_the_machine = token.role is Role.OPERATOR and not token.creator and not token.identity
             if is_of_the_machine and self._people is not None and time.monotonic() >= self._quiet_until:
@@ -791,23 +809,35 @@ def _check_name(name: str) -> None:
         raise InvalidArgument.field("token_id", wrong, "PATTERN")
 
 
+def _is_network(text: str) -> bool:
+    """Whether a text is a network, one of IPv4 written as such: callers' addresses are read so."""
+    with suppress(ValueError):
+        return not getattr(ipaddress.ip_network(text).network_address, "ipv4_mapped", None)
+    return False
+
+
+_LISTS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
+    "purposes": (str.strip, "must not be empty"),
+    "identities": (
+        is_identity,
+        "must be URI:… or DNS:… as in the certificate, in small letters, no pattern; or OIDC:… of people's claim; once",
+    ),
+    "addresses": (_is_network, "must be a network, as 192.0.2.0/24, without bits of a host"),
+    "excluded": (re.compile(r"[^<>\s]+").fullmatch, "must be as the issuer calls the person: of `Ada <42>` the 42"),
+}
+
+
 def _check(token: Principal) -> None:
-    """Raise InvalidArgument for purposes, identities and addresses that are none."""
+    """Raise InvalidArgument for what does not belong into its list, for an identity that stands there twice, and for a
+    person whom a list would show as another.
+    """
     wrong = [
-        Violation(f"token.purposes[{i}]", "must not be empty", "REQUIRED")
-        for i, purpose in enumerate(token.purposes)
-        if not purpose.strip()
+        Violation(f"token.{field}[{i}]", f"{expected}; got {text[:80]!r}", "PATTERN")
+        for field, (belongs, expected) in _LISTS.items()
+        for i, text in enumerate(getattr(token, field))
+        if not belongs(text) or (field == "identities" and text in token.identities[:i])
     ]
-    for i, identity in enumerate(token.identities):
-        if not is_identity(identity):
-            expected = "must be URI:… or DNS:… as it stands in the certificate, a host in small letters and no "
-            expected += "pattern, or OIDC:… with a value of people's claim (oidc_claim)"
-            wrong.append(Violation(f"token.identities[{i}]", f"{expected}; got {identity[:80]!r}", "PATTERN"))
-        elif identity in token.identities[:i]:
-            wrong.append(Violation(f"token.identities[{i}]", "stands there twice", "DUPLICATE"))
-    for i, network in enumerate(token.addresses):
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as e:
-            wrong.append(Violation(f"token.addresses[{i}]", f"must be a network, as 192.0.2.0/24: {e}", "PATTERN"))
+    if token.person != token.person.strip() or not token.person.isprintable():
+        told = "must have no space around it and nothing that cannot be seen, or one person could look like two"
+        wrong.append(Violation("token.person", told, "PATTERN"))
     refuse(wrong)

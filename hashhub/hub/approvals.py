@@ -6,6 +6,7 @@ Nothing is done in anybody's name: the second person needs the rights for the ca
 from __future__ import annotations
 
 import hashlib
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hashhub.store.approvals import Approval
 
 TIME: Final = timedelta(days=7)  # for which a call waits
+MOST: Final = 100  # that wait of one token and person: whoever stole it hides no others' behind more
 
 
 class Approvals:
@@ -33,22 +35,31 @@ class Approvals:
         self._by_login = by_login
 
     def waiting(self) -> list[Approval]:
-        """Return the calls that wait, the oldest first."""
-        return self._store.approvals.list(now() - TIME)
+        """Return the calls that wait, the oldest first: those of tokens that work, for one that ended may be stolen."""
+        working = {token.name for token in self._store.tokens.list_tokens() if access.works(self._store, token)}
+        return [one for one in self._store.approvals.list(now() - TIME) if one.token in working]
 
     def warnings(self) -> list[str]:
         """Return what keeps anybody from agreeing."""
-        operators = [token for token in self._store.tokens.list_tokens() if token.role is Role.OPERATOR]
+        if not self.demanded:
+            return []
+        tokens = [token for token in self._store.tokens.list_tokens() if access.works(self._store, token)]
+        operators = [token for token in tokens if token.role is Role.OPERATOR]
         if self._by_login:
             can_agree = any(identity.startswith(LOGIN) for token in operators for identity in token.identities)
         else:
-            can_agree = len({token.person.casefold() for token in operators if token.person}) > 1
-        if can_agree or not self.demanded:
+            persons = [token for token in operators if token.person]
+            can_agree = any(
+                one.person.casefold() != other.person.casefold()
+                and not access.may_be_one_person(self._store, one.name, other.name)
+                for one, other in itertools.combinations(persons, 2)
+            )
+        if can_agree:
             return []
         told = (
-            "second_person is demanded, and fewer than two persons have operators' tokens: nobody can agree; give one "
-            "to another person (`hashhub token create NAME --role operator --person NAME`, or by --identity OIDC:VALUE "
-            "where people log in), or demand none"
+            "second_person is demanded, and no two persons have operators' tokens that neither made for the other: "
+            "nobody can agree; have the hub's first token give one to each person (`hashhub token create NAME --role "
+            "operator --person NAME`, or by --identity OIDC:VALUE where people log in), or demand none"
         )
         return [told]
 
@@ -67,16 +78,26 @@ class Approvals:
                 reason=Reason.SECOND_PERSON_NEEDED,
             )
         name = hashlib.sha256(call.encode() + b"\0" + request).hexdigest()
-        first = next((one for one in self.waiting() if one.id == name), None)
-        if first is not None and self._is_another(first, principal):
+        waiting = self.waiting()
+        first = next((one for one in waiting if one.id == name), None)
+        is_another = first is not None and self._is_another(first, principal)
+        if first is not None and is_another:
             second = msgspec.structs.replace(principal, second_person=first.person)
             if self._store.approvals.take(first, by=access.actor(second)):
                 return second
         elif first is None:
+            own = [one for one in waiting if (one.token, one.person) == (principal.name, principal.person)]
+            if len(own) >= MOST:
+                raise FailedPrecondition(
+                    f"{len(own)} calls of {principal.person} wait for a second person, and no more can: have them made "
+                    f"or wait until they are {TIME.days} days old",
+                    reason=Reason.SECOND_PERSON_NEEDED,
+                )
             self._store.approvals.ask(name, call, now() - TIME, by=access.actor(principal))
+        same = "" if first is None or is_another else ", and whoever asked for it may hold this token as well"
         raise FailedPrecondition(
             f"{call} waits for a second person, who makes the same call within {TIME.days} days (approval "
-            f"{name[:16]}); `hashhub queue` has what waits",
+            f"{name[:16]}){same}; `hashhub queue` has what waits",
             reason=Reason.SECOND_PERSON_NEEDED,
             metadata={"approval": name[:16], "call": call},
         )

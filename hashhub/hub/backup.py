@@ -41,6 +41,7 @@ _BLOCK: Final = 1 << 20
 _NOT_IN_IT: Final = (
     "operator.token and every other token: only hashes of them are in the database",
     "the certificate's key and the file with the database's password: settings.toml says where they are",
+    "session.key, with which sessions begin: people log in anew, and a new key is made",
     "snapshots of the matcher: a start makes them anew",
 )
 _SECRET: Final = (

@@ -19,9 +19,11 @@ from hashhub.model import CertificateId, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 _log = logging.getLogger("hashhub.access")
 
+_UNREADABLE: Final = (x509.DuplicateExtension, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType)
 _LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -34,10 +36,24 @@ class ClientCertificates:
         """
         self._path, self._authorities = Path(path) if path else None, Path(authorities)
         self._lock = threading.Lock()
-        self._lists: dict[bytes, x509.CertificateRevocationList] = {}
+        self._revoked: dict[bytes, set[int]] = {}  # serial numbers by issuer
+        self._due: dict[str, datetime] = {}  # until when lists are to be replaced, by issuer
         self._state: object = None
         self._complaint = ""
         self._refresh()
+
+    def warnings(self) -> list[str]:
+        """Return why the lists cannot be read, or which are older than their authorities let them be."""
+        try:
+            self._refresh()
+        except InvalidArgument as e:
+            return [e.message]
+        return [
+            f"tls_client_revoked: the list of {issuer} was to be replaced by {due:%Y-%m-%d %H:%MZ}; whoever was revoked"
+            " since it was made is let in: get the newest from the authority"
+            for issuer, due in self._due.items()
+            if due < now()
+        ]
 
     def read(self, pem: bytes) -> tuple[CertificateId, list[str]]:
         """Return a certificate whose chain was verified, and the identities in it. Raises Unauthenticated where there
@@ -46,7 +62,7 @@ class ClientCertificates:
         try:
             certificate = x509.load_pem_x509_certificate(pem)
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (ValueError, x509.ExtensionNotFound) as e:
+        except (ValueError, *_UNREADABLE) as e:
             raise _refused("names nobody: it has no subject alternative name that could be read") from e
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         if len(uris) > 1 and any(uri.startswith("spiffe:") for uri in uris):
@@ -66,16 +82,20 @@ class ClientCertificates:
             raise Unauthenticated("the certificate has expired; renew it", reason=Reason.CERTIFICATE_EXPIRED)
         try:
             self._refresh()
+            revoked = self._revoked.get(certificate.issuer)
+            if self._path is not None and revoked is None:
+                raise InvalidArgument.field(
+                    "tls_client_revoked", "has no list of an authority that issued a caller's certificate; add it"
+                )
         except InvalidArgument as e:
             if e.message != self._complaint:  # not for each call
-                _log.error("nobody is let in by certificate: %s", e.message)
+                _log.error("callers are not let in by certificate: %s", e.message)
             self._complaint = e.message
             raise Unavailable(
                 "the hub cannot read its list of revoked certificates; tell its operator",
                 reason=Reason.REVOCATIONS_UNREADABLE,
             ) from e
-        revoked = self._lists.get(certificate.issuer)
-        if revoked is not None and revoked.get_revoked_certificate_by_serial_number(int(certificate.serial, 16)):
+        if revoked is not None and int(certificate.serial, 16) in revoked:
             raise Unauthenticated(
                 "the certificate was revoked; ask the operator for another one", reason=Reason.CERTIFICATE_REVOKED
             )
@@ -91,7 +111,14 @@ class ClientCertificates:
                 if state == self._state:
                     return
                 authorities = x509.load_pem_x509_certificates(self._authorities.read_bytes())
-                self._lists = dict(_verified(self._path.read_bytes(), authorities))
+                revoked: dict[bytes, set[int]] = {}
+                due: dict[str, datetime] = {}
+                for one in _verified(self._path.read_bytes(), authorities):
+                    revoked.setdefault(one.issuer.public_bytes(), set()).update(x.serial_number for x in one)
+                    if one.next_update_utc is not None:
+                        issuer = one.issuer.rfc4514_string()
+                        due[issuer] = max(due.get(issuer, one.next_update_utc), one.next_update_utc)
+                self._revoked, self._due = revoked, due
                 self._state, self._complaint = state, ""
             except (OSError, ValueError) as e:
                 self._state = None
@@ -109,10 +136,8 @@ def _refused(why: str) -> Unauthenticated:
     )
 
 
-def _verified(
-    text: bytes, authorities: list[x509.Certificate]
-) -> Iterator[tuple[bytes, x509.CertificateRevocationList]]:
-    """Yield lists by their issuers' names. Raises ValueError for one of no authority, or where there is none at all."""
+def _verified(text: bytes, authorities: list[x509.Certificate]) -> Iterator[x509.CertificateRevocationList]:
+    """Yield lists. Raises ValueError for one of no authority, or where there is none at all."""
     blocks = _LIST.findall(text)
     if not blocks:
         raise ValueError("it has none")
@@ -120,4 +145,4 @@ def _verified(
         keys: list[Any] = [one.public_key() for one in authorities if one.subject == revoked.issuer]
         if not any(map(revoked.is_signature_valid, keys)):
             raise ValueError(f"no authority in tls_client_ca has signed the list of {revoked.issuer.rfc4514_string()}")
-        yield revoked.issuer.public_bytes(), revoked
+        yield revoked

@@ -11,22 +11,26 @@ the answer only the status is read. All of it together takes SECONDS at most, bu
 
 from __future__ import annotations
 
+import http.client
+import io
 import ipaddress
 import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import hashhub
-from hashhub.errors import InvalidArgument
+from hashhub.errors import InvalidArgument, LimitExceeded, Reason
 from hashhub.model import DeliveryError
 
 SECONDS: Final = 10.0
+DOWNLOAD_SECONDS: Final = 30.0  # as at HMA
+_PIECE: Final = 64 * 1024
 _HEAD_BYTES: Final = 16_384  # of an answer and what is sent ahead of it: more than any server says before its body
 _ADDRESSES: Final = 4  # of one host that are tried
 _URL: Final = re.compile(r"https?://[!-~]+")  # printable ASCII: nothing in it ends a line of a request
@@ -122,29 +126,33 @@ class Outbound:
 
     def post(self, url: str, headers: dict[str, str], body: bytes) -> CallOutcome:
         """Make a call; whatever goes wrong is in the outcome."""
-        deadline = time.monotonic() + SECONDS
         try:
             target = self.check(url)
         except InvalidArgument:  # the settings have changed since it was registered
             return CallOutcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
+        given = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+        return self._send(target, _head("POST", target, given) + body, SECONDS)
+
+    def get(self, target: Target, seconds: float, read: Callable[[socket.socket, float], CallOutcome]) -> CallOutcome:
+        """Ask for what stands at a checked target; `read` takes the answer. Whatever goes wrong is in the outcome."""
+        return self._send(target, _head("GET", target, {"accept": "*/*", "accept-encoding": "identity"}), seconds, read)
+
+    def _send(
+        self,
+        target: Target,
+        request: bytes,
+        seconds: float,
+        read: Callable[[socket.socket, float], CallOutcome] | None = None,
+    ) -> CallOutcome:
+        deadline = time.monotonic() + seconds
         addresses = self._addresses(target)
         if not addresses:
             return CallOutcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
-        head = {
-            "host": target.authority,
-            "user-agent": f"hashhub/{hashhub.__version__}",
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            "connection": "close",
-            **headers,
-        }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-        request = f"POST {target.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body
         outcome = CallOutcome(0, DeliveryError.CONNECT_FAILED)
         for address in addresses[:_ADDRESSES]:
             if time.monotonic() >= deadline:
                 return CallOutcome(0, DeliveryError.TIMED_OUT)
-            outcome = self.call(target, address, request, deadline)
+            outcome = self.call(target, address, request, deadline, read)
             if outcome.error is not DeliveryError.CONNECT_FAILED:
                 break
         return outcome
@@ -193,8 +201,17 @@ class Outbound:
         """Whether the operator allowed this host, by its name or as an address, with one of the ports."""
         return any(i.port in ports and (i.host == host or _is_literal_in(host, i.network)) for i in self._allowed)
 
-    def call(self, target: Target, address: _Address, request: bytes, deadline: float) -> CallOutcome:
-        """Send a request to a checked address of the target, until the deadline."""
+    def call(
+        self,
+        target: Target,
+        address: _Address,
+        request: bytes,
+        deadline: float,
+        read: Callable[[socket.socket, float], CallOutcome] | None = None,
+    ) -> CallOutcome:
+        """Send a request to a checked address of the target, until the deadline. `read`: reads the answer; None: its
+        status alone is read.
+        """
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP's version
         try:
             plain = socket.socket(family, socket.SOCK_STREAM)
@@ -218,7 +235,7 @@ class Outbound:
             step = DeliveryError.NOT_HTTP
             connection.settimeout(_left(deadline))
             connection.sendall(request)
-            return _answer(connection, deadline)
+            return (read or _answer)(connection, deadline)
         except TimeoutError:
             return CallOutcome(0, DeliveryError.TIMED_OUT)
         except (OSError, ValueError):  # ValueError: a host name that TLS cannot ask for
@@ -229,6 +246,113 @@ class Outbound:
             raw.close()
             connection.close()
             plain.close()
+
+
+def _head(verb: str, target: Target, headers: Mapping[str, str]) -> bytes:
+    head = {
+        "host": target.authority,
+        "user-agent": f"hashhub/{hashhub.__version__}",
+        "connection": "close",
+        **headers,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return f"{verb} {target.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
+
+
+class Downloads:
+    """Files at addresses that callers name, of hosts that the operator names."""
+
+    def __init__(
+        self, hosts: str, deny: str, most_bytes: int, *, resolve: Callable[[str, int], list[str]] | None = None
+    ) -> None:
+        """`hosts`: the setting hma_url_hosts; `deny`: webhook_deny. Raises InvalidArgument for one that cannot be read.
+
+        A host that is named must have public addresses, wherever its name leads; an address or a network is taken at
+        its word.
+        """
+        items = {item: _allowed(item, "hma_url_hosts") for item in _items(hosts)}
+        self._named = tuple(items.values())
+        literal = ",".join(item for item, target in items.items() if target.network is not None)
+        ports = {443, *(target.port for target in self._named if target.port)}
+        self._outbound = Outbound(literal, deny, ",".join(map(str, ports)), resolve=resolve)
+        self._most_bytes = most_bytes
+
+    def get(self, url: str) -> tuple[bytes, str]:
+        """Return the bytes and the media type of what stands at a URL. Raises InvalidArgument, LimitExceeded."""
+        self._check_named(url)
+        target = self._outbound.check(url)
+        body = bytearray()
+        media_type = ""
+
+        def read(connection: socket.socket, deadline: float) -> CallOutcome:
+            nonlocal media_type
+            body.clear()
+            try:
+                answer = http.client.HTTPResponse(_TimedSocket(connection, deadline), method="GET")  # type: ignore[arg-type]
+                answer.begin()
+                while answer.status == 200 and len(body) <= self._most_bytes:  # noqa: PLR2004 - HTTP's OK
+                    piece = answer.read(_PIECE)
+                    if not piece:
+                        break
+                    body.extend(piece)
+            except http.client.HTTPException:
+                return CallOutcome(0, DeliveryError.NOT_HTTP)
+            media_type = answer.headers.get_content_type()
+            is_whole = answer.length in {None, 0} or len(body) > self._most_bytes
+            error = DeliveryError.STATUS if answer.status != 200 else None if is_whole else DeliveryError.NOT_HTTP  # noqa: PLR2004
+            return CallOutcome(answer.status, error)
+
+        outcome = self._outbound.get(target, DOWNLOAD_SECONDS, read)
+        if outcome.error is not None:
+            told = f"status {outcome.status}" if outcome.error is DeliveryError.STATUS else str(outcome.error)
+            raise InvalidArgument.field("url", f"Failed to fetch URL: {told}; check it, or send the file", "URL")
+        if len(body) > self._most_bytes:
+            raise LimitExceeded(
+                f"what stands at the URL has more than {self._most_bytes} bytes; send smaller files",
+                reason=Reason.TOO_LARGE,
+            )
+        return bytes(body), media_type
+
+    def close(self) -> None:
+        """End what is being fetched."""
+        self._outbound.close()
+
+    def _check_named(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").rstrip("."), parts.port
+            usual = 443 if parts.scheme == "https" else 80
+        except ValueError:
+            host, port, usual = "", None, 0
+        for item in self._named:
+            is_meant = bool(host) and (item.host == host or _is_literal_in(host, item.network))
+            if is_meant and (port or usual) == (item.port or usual):
+                return
+        raise InvalidArgument.field(
+            "url", "Invalid or unsafe URL provided: its host is none that the operator names (hma_url_hosts)", "URL"
+        )
+
+
+class _TimedSocket:
+    """A socket from which an answer is read until a deadline, however slowly it comes."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection, self._deadline = connection, deadline
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        return io.BufferedReader(_TimedReader(self._connection, self._deadline))
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection, self._deadline = connection, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any, /) -> int:
+        self._connection.settimeout(_left(self._deadline))
+        return self._connection.recv_into(into)
 
 
 def is_public(address: _Address) -> bool:

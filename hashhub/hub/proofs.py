@@ -2,7 +2,7 @@
 
 HTTP's listener sees no certificates: its callers send a session's secret, which a call over gRPC gives to whoever holds
 one; a person gets one for an ID token. A session is kept nowhere: its secret says whose it is, until when, and which
-certificate it was got with (RFC 8705's thumbprint), or as which person, under a key of the hub's.
+certificate it was got with (RFC 8705's thumbprint), or as which person, under a key in the hub's data directory.
 """
 
 from __future__ import annotations
@@ -10,21 +10,27 @@ from __future__ import annotations
 import base64
 import hmac
 import re
+import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from hashhub.errors import Reason, Unauthenticated
+from hashhub.errors import AlreadyExists, Reason, Unauthenticated, Unavailable
+from hashhub.local_files import written
 from hashhub.model import CertificateId, now
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hashhub.model import Principal
 
 LOGIN: Final = "OIDC:"  # before the value of people's claim, among identities
 SESSION_SECONDS: Final = 900
 SESSION_PREFIX: Final = "hhs_"
 _MAC_BYTES: Final = 32
+_KEY_BYTES: Final = 32
 _NEVER: Final = 1 << 62
 _IDENTITY: Final = re.compile(
     r"URI:[a-z][a-z0-9+.-]*:[!-~]{1,2000}|DNS:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|OIDC:\S(.{0,500}\S)?"
@@ -52,16 +58,36 @@ class SessionClaims(NamedTuple):
 class SessionIssuer:
     """Makes and reads the secrets of sessions."""
 
-    def __init__(self, key: bytes) -> None:
-        """`key`: only the hub's processes have it."""
-        self._key = key
+    def __init__(self, file: Path | None) -> None:
+        """`file`: has their key, from the first one on; not the database, of which there are copies. None: this process
+        alone has it.
+        """
+        self._file = file
+        self._held = secrets.token_bytes(_KEY_BYTES) if file is None else b""
+
+    def _key(self, *, makes: bool = False) -> bytes:
+        """Return the key, empty where there is none yet. Raises as `written` does."""
+        if not self._held and self._file is not None:
+            with suppress(AlreadyExists):  # another worker was first
+                if makes:
+                    with written(self._file) as file:
+                        file.write(secrets.token_bytes(_KEY_BYTES))
+            with suppress(FileNotFoundError):
+                key = self._file.read_bytes()
+                self._held = key if len(key) == _KEY_BYTES else b""
+        return self._held
 
     def begin(self, caller: Principal, seconds: float, issuer: str) -> tuple[str, datetime]:
-        """Return a secret that stands for the caller for so long, and until when. `issuer`: of a person."""
+        """Return a secret that stands for the caller for so long, and until when. `issuer`: of a person. Raises as
+        `written` does; Unavailable.
+        """
         certificate, person = caller.certificate, caller.person if issuer else ""
         end = min(int(now().timestamp() + seconds), certificate.end if certificate is not None else _NEVER)
         said = _encode(SessionClaims(caller.name, end, caller.identity, certificate, person, issuer))
-        secret = base64.urlsafe_b64encode(hmac.digest(self._key, said, "sha256") + said).decode().rstrip("=")
+        key = self._key(makes=True)
+        if not key:
+            raise Unavailable("the key of sessions is being made, or is damaged; try again, or remove session.key")
+        secret = base64.urlsafe_b64encode(hmac.digest(key, said, "sha256") + said).decode().rstrip("=")
         return SESSION_PREFIX + secret, datetime.fromtimestamp(end, UTC)
 
     def read(self, secret: str) -> SessionClaims:
@@ -72,7 +98,8 @@ class SessionIssuer:
         except ValueError:
             whole = b""
         mac, said = whole[:_MAC_BYTES], whole[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, hmac.digest(self._key, said, "sha256")):
+        key = self._key()
+        if not key or not hmac.compare_digest(mac, hmac.digest(key, said, "sha256")):
             raise Unauthenticated("the session is not of this hub; begin another one", reason=Reason.TOKEN_UNKNOWN)
         session = _decode(said)
         if session.end <= now().timestamp():

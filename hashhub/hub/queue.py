@@ -64,7 +64,7 @@ class Queue:
                 kind=QueueKind.APPROVAL,
                 contributor=one.contributor,
                 reason=one.call,
-                name=one.id[:16],
+                name=one.id,
                 actor=one.token,
                 since=one.create_time,
             )

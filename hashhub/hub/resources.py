@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 import msgspec
 
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
+from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import DisclosureChannel
 from hashhub.hub.entries import check_comment
@@ -44,6 +44,7 @@ _HASH_SET_FIELDS: Final = (
     "marking",
     *(f"marking.{term}" for term in Marking.__struct_fields__),
     "review_depth",
+    "bank",
 )
 
 
@@ -203,11 +204,12 @@ class HashSets:
                     reason=Reason.SCHEME_RETIRED,
                 )
             scheme = table.name
+        self._refuse_same_bank(hash_set)
         created = self._store.resources.create_hash_set(
             msgspec.structs.replace(hash_set, scheme=scheme), most=self._most, by=access.actor(principal), **options
         )
-        self._store.resources.registry()  # from here on answers of this process know that there is a list
-        return created
+        # From here on answers of this process know that there is a list.
+        return self._store.resources.registry().hash_sets.get(created.name, created)
 
     def get(self, principal: Principal, contributor: str, hash_set: str) -> HashSet:
         """Return a hash set. Raises NotFound, also when its terms do not let the caller see any of its entries."""
@@ -244,8 +246,10 @@ class HashSets:
         FailedPrecondition (TERMS_TOO_LOOSE) for terms looser than those of entries in it.
         """
         access.allow_writing(principal, hash_set.contributor)
+        if "bank" in mask:
+            self._refuse_same_bank(hash_set)
         self._store.commits.settle()  # which entries stand is asked of their rows
-        return self._store.resources.update_hash_set(
+        updated = self._store.resources.update_hash_set(
             hash_set.contributor,
             hash_set.id,
             access.masked(hash_set, mask, _HASH_SET_FIELDS),
@@ -253,6 +257,19 @@ class HashSets:
             by=access.actor(principal),
             **options,
         )
+        known = self._store.resources.registry().hash_sets.get(updated.name, updated)
+        return msgspec.structs.replace(updated, bank_number=known.bank_number)
+
+    def _refuse_same_bank(self, hash_set: HashSet) -> None:
+        """Raise AlreadyExists where another hash set of the contributor has its name as a bank."""
+        for other in self._store.resources.registry().hash_sets.values():
+            is_own = other.contributor == hash_set.contributor and other.id != hash_set.id
+            if is_own and other.bank_name == hash_set.bank_name:
+                raise AlreadyExists(
+                    f"hash set {other.name} is the bank {other.bank_name} already; choose another name for one of them",
+                    kind="HashSet",
+                    name=other.name,
+                )
 
     def accept(
         self, principal: Principal, contributor: str, hash_set: str, revision: int, comment: str = ""

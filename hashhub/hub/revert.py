@@ -76,7 +76,8 @@ _FINAL: Final = {
     EventKind.WEBHOOK_DELETED: "the secret of a deleted webhook is gone; register another one",
     EventKind.HISTORY_MENDED: "that the history was mended stays on record",
     EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
-    EventKind.APPROVAL_ASKED: "a call that waits for a second person does nothing, and is forgotten",
+    EventKind.APPROVAL_ASKED: "a call that waits for a second person does nothing; it waits until the token ends, or "
+    "for seven days",
     EventKind.APPROVAL_GIVEN: "what was agreed to is an event of its own",
 }
 _SIDES: Final = ("before", "after")  # of what an event changed, as it is on record

@@ -110,11 +110,13 @@ from hashhub.model.operations import (
     Status,
 )
 from hashhub.model.resources import (
+    BANK_NAME,
     MAX_RETENTION_DAYS,
     MAX_TEXT,
     SYSTEM,
     TLP,
     Actor,
+    Bank,
     CertificateId,
     Contributor,
     ContributorKind,
@@ -144,6 +146,7 @@ from hashhub.model.webhooks import (
 )
 
 __all__ = [
+    "BANK_NAME",
     "MAX_BATCH",
     "MAX_ENTER_FRAMES",
     "MAX_FRAMES",
@@ -167,6 +170,7 @@ __all__ = [
     "Action",
     "Actor",
     "AlgorithmStatus",
+    "Bank",
     "CertificateId",
     "ChangeKind",
     "ChangedEntry",

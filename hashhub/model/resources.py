@@ -16,6 +16,7 @@ from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import SEARCHED
 
 SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+BANK_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,254}")
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}|ZZ")
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 _RECIPIENT: Final = re.compile(rf"(?:contributors|groups)/{SLUG.pattern}|tokens/[a-z0-9-]{{1,63}}")
@@ -255,6 +256,27 @@ class Marking(msgspec.Struct, frozen=True, kw_only=True):
         return must
 
 
+class Bank(msgspec.Struct, frozen=True, kw_only=True):
+    """How a hash set is shown to clients of Hasher-Matcher-Actioner (HMA), which call it a bank.
+
+    `name`: for its own contributor; empty: that of the hash set's id. `enabled_ratio`: 0: nothing is answered from it
+    there; None: not stated, which is 1.
+    """
+
+    name: str = ""
+    enabled_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a name or a ratio that none can be."""
+        wrong = []
+        if self.name and not (BANK_NAME.fullmatch(self.name) and "__" not in self.name):
+            expected = "must be 1 to 255 capitals, digits and single underscores, not beginning with a digit"
+            wrong.append(Violation("bank.name", expected, "PATTERN"))
+        if not 0 <= (self.enabled_ratio or 0) <= 1:
+            wrong.append(Violation("bank.enabled_ratio", "must be between 0 and 1", "OUT_OF_RANGE"))
+        refuse("bank", wrong)
+
+
 class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     """A named collection of one contributor under one set of terms.
 
@@ -263,7 +285,8 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     LISTED needs an operator. `floors`: terms that came with lists whose entries stand in it, which its own let no more
     than; `get` tells them to its contributor, operators and auditors. `accepted_revision`: what the set says against
     harm (a benign set's entries, harmless verdicts beyond the daily number) weighs as far as an operator accepted it,
-    which is up to this revision; 0: not at all.
+    which is up to this revision; 0: not at all. `bank_number`: unique in the hub, and says nothing of how many hash
+    sets there are; only the hub gives it. 0: not known.
     """
 
     contributor: str
@@ -276,7 +299,14 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     unclassified: Unclassified = Unclassified.QUARANTINED
     floors: tuple[Marking, ...] = ()
     accepted_revision: int = 0
+    bank: Bank = Bank()
+    bank_number: int = 0
     create_time: datetime | None = None
+
+    @property
+    def bank_name(self) -> str:
+        """Its name as a bank, for its own contributor."""
+        return self.bank.name or self.id.upper().replace("-", "_")
 
     @property
     def name(self) -> str:
@@ -378,8 +408,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
     as the settings say. `identities`: what proves besides a secret that it calls, names in a certificate as
     `URI:spiffe://example.org/hub` or `DNS:hub.example.org`, values of people's claim as `OIDC:analysts`. `addresses`:
-    networks that it may call from, empty: all. `person`: who holds it, empty: a machine. `creator`: which token made
-    it. `last_use_time` is true to a minute.
+    networks that it may call from, empty: all. `person`: who holds it, empty: a machine. `excluded`: whom it does not
+    let in, as people's issuer calls them. `creator`: which token made it. `last_use_time` is true to a minute.
     `by_old_secret`: it was let in by a secret that another one has taken the place of; `identity`: by this one of its
     identities, in this `certificate` or in a person's ID token; `by_session`: by a session that was got so.
     `second_person`: who agreed to what is done. These five are neither kept nor sent.
@@ -397,6 +427,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     identities: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     person: str = ""
+    excluded: tuple[str, ...] = ()
     creator: str = ""
     create_time: datetime | None = None
     expire_time: datetime | None = None

@@ -133,8 +133,9 @@ class HTTPServer:
         self._are_gone = asyncio.Event()
         self._listener = listener
         listener.setblocking(False)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(STALL_SECONDS * 1000))
+        if listener.family != socket.AF_UNIX:  # whoever reads nothing there holds one of this machine's connections
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(STALL_SECONDS * 1000))
         listener.listen(_BACKLOG)
         self._tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._look())]
 

@@ -11,6 +11,7 @@ web page from elsewhere cannot make calls through a browser on this machine.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import time
@@ -47,6 +48,7 @@ _HEADERS: Final = {kind: ((b"content-type", kind.encode()), *_COMMON) for kind i
 _CALLS: Final = "POST /hashhub.v1.Service/Method, GET /healthz and GET /metrics; docs/api.md lists the calls"
 
 Headers = Sequence[tuple[bytes, bytes]]
+Answer = Callable[["HTTPRequest"], Awaitable[None]]
 
 
 class HTTPListener:
@@ -80,25 +82,27 @@ class HTTPListener:
             for rpc in service.methods
             if rpc.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
         }
-        self._server: HTTPServer | None = None
+        self.others: dict[str, Answer] = {}
+        """What answers a path, by its first part."""
+        self._servers: list[HTTPServer] = []
 
-    def open(self, listener: socket.socket, *, connections: int) -> None:
-        """Take connections from now on, so many at a time."""
-        self._server = HTTPServer(self, listener, connections=connections, header_seconds=HEADER_SECONDS)
+    def open(self, listener: socket.socket, *, connections: int, answer: Answer | None = None) -> None:
+        """Take connections from now on, so many at a time. `answer`: instead of this listener's own calls."""
+        application = functools.partial(self._serve, answer or self._answer)
+        self._servers.append(HTTPServer(application, listener, connections=connections, header_seconds=HEADER_SECONDS))
 
     async def close(self, drain_seconds: float) -> None:
         """Take no more connections, let calls in progress end, and stop."""
-        if self._server is not None:
-            await self._server.close(drain_seconds)
+        await asyncio.gather(*(server.close(drain_seconds) for server in self._servers))
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request: an application by ASGI."""
+    async def _serve(self, answer: Answer, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request: an application by ASGI, but for its first argument."""
         connection = scope["state"]["connection"]
         is_short = connection.begin()
         request = HTTPRequest(scope, receive, send)
         try:
             if is_short:
-                await self._answer(request)
+                await answer(request)
             else:
                 await self.refuse_json(request, _wrong("header", LONG_HEADER), 431)
         except Exception:  # noqa: BLE001 - nothing above this says it in words that are safe to show
@@ -111,6 +115,8 @@ class HTTPListener:
         method = self._methods.get(request.path)
         if method is not None:
             await _Call(self, request, method).make()
+        elif (other := self.others.get(_first_part(request.path))) is not None:
+            await other(request)
         elif request.path in {"/healthz", "/metrics"} and request.verb not in {"GET", "HEAD"}:
             await self.refuse_verb(request, "GET, HEAD")
         elif request.path == "/healthz":
@@ -203,7 +209,8 @@ class HTTPRequest:
 
     def describe(self) -> str:
         """Return where the request comes from, for the log."""
-        return f"http:{self._scope['client'][0]}"
+        client = self._scope["client"]
+        return f"http:{client[0]}" if client else "unix:"
 
     async def drain(self) -> None:
         """Throw away a body that was not read, as far as it is short."""
@@ -227,6 +234,36 @@ class HTTPRequest:
         await self._send({"type": "http.response.body", "body": body})
 
 
+class SenderWatch:
+    """Cancels the task that answers a request when the request's sender goes."""
+
+    def __init__(self, request: HTTPRequest) -> None:
+        self._request = request
+        self._waiting: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Watch the current task's sender, whose request has been read as a whole."""
+        if self._waiting is None:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.call_later(_WATCHED_SECONDS, self._begin, asyncio.current_task())
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _begin(self, task: asyncio.Task[Any] | None) -> None:
+        async def watch() -> None:
+            await self._request.wait_until_gone()
+            if task is not None:
+                task.cancel()
+
+        self._watcher = asyncio.create_task(watch())
+
+
 class _Call:
     """One call, from its header to its answer."""
 
@@ -236,8 +273,7 @@ class _Call:
         self._connect = False
         self._encoding = MessageEncoding(connect.JSON, "identity")
         self._body: RequestBody | None = None
-        self._watching: asyncio.TimerHandle | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watch = SenderWatch(request)
 
     async def make(self) -> None:
         """Make the call and answer it, or say why not."""
@@ -297,7 +333,7 @@ class _Call:
     def _counted(self, message: bytes) -> bytes:
         if self._encoding.packing == "identity":  # how large it is unpacked is seen as it is unpacked
             self._envelope.size = len(message)
-        self._watching = asyncio.get_running_loop().call_later(_WATCHED_SECONDS, self._watch, asyncio.current_task())
+        self._watch.start()
         return message
 
     def _make_body(self, token: str, limit: int) -> RequestBody:
@@ -319,10 +355,7 @@ class _Call:
                 self._method, envelope, read, self._decode, encode, keeps_budget=True
             )
         finally:
-            if self._watching is not None:
-                self._watching.cancel()
-            if self._watcher is not None:
-                self._watcher.cancel()
+            self._watch.stop()
         if envelope.until is not None and time.monotonic() >= envelope.until:
             late = "the deadline passed before the answer was ready; allow more time"
             raise Unavailable(late, reason=Reason.DEADLINE_EXCEEDED)
@@ -332,16 +365,6 @@ class _Call:
             if is_packed:
                 headers = (*headers, (b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
         await self._request.answer(200, headers, answer)
-
-    def _watch(self, call: asyncio.Task[Any] | None) -> None:
-        """Cancel the call when its sender goes."""
-
-        async def watch() -> None:
-            await self._request.wait_until_gone()
-            if call is not None:
-                call.cancel()
-
-        self._watcher = asyncio.create_task(watch())
 
     def _set_deadline(self) -> None:
         allowed = connect.seconds_allowed(self._request.header(b"connect-timeout-ms"))
@@ -419,6 +442,10 @@ def _to_json(message: Message) -> bytes:
 def _media_type(request: HTTPRequest) -> str:
     kind = request.header(b"content-type")
     return kind if kind in _HEADERS else kind.partition(";")[0].strip().lower()
+
+
+def _first_part(path: str) -> str:
+    return path.split("/", 2)[1] if path.startswith("/") else ""
 
 
 def _wrong(part: str, description: str) -> InvalidArgument:

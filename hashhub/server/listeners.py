@@ -10,10 +10,8 @@ import contextlib
 import functools
 import logging
 import os
-import ssl
 import threading
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
@@ -22,12 +20,15 @@ import uvloop
 from hashhub import structs
 from hashhub.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.errors import InvalidArgument
+from hashhub.hub.outbound import Downloads
+from hashhub.key_pair import KeyPair
 from hashhub.server import servicers
 from hashhub.server.admission import TokenQuotas, limiters_of
 from hashhub.server.grpc_listener import Handlers
 from hashhub.server.health import Health, Probes
 from hashhub.server.http_listener import HTTPListener
 from hashhub.server.metrics import MergedMetrics, Metrics
+from hashhub.server.partners import HMA, BoundToken, PartnerRoutes, bind_hma, shown_hma, unlink_hma
 from hashhub.server.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Listeners:
         unusable TLS files.
         """
         self._config = config
+        self._bound_token = BoundToken(config.hma_bound_token_file) if config.listen_hma else None
         self.stopping = threading.Event()
         self.metrics = Metrics()
         limiters = limiters_of(config)
@@ -95,6 +97,8 @@ class Listeners:
         self._ledger = MergedMetrics()
         self._ledger.started(0)
         self.http: HTTPListener | None = None
+        self.hma_address = ""
+        self._downloads = Downloads(config.hma_url_hosts, config.webhook_deny, config.max_media_bytes)
         self.http_address = ""
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="listeners", daemon=True)
@@ -103,10 +107,12 @@ class Listeners:
             with contextlib.ExitStack() as undo:
                 listener = undo.enter_context(bind("http", config.http, shared=shared)) if config.http else None
                 self.grpc_address, self.certificates_address = self._run(self._listen(shared=shared))
+                hma = undo.enter_context(bind_hma(config)) if config.listen_hma else None
                 undo.pop_all()
             if listener is not None:
                 self.http_address = with_port("http", config.http, listener.getsockname()[1])
-                self._run(self._open_http(listener, functools.partial(scrape or self.own_metrics, self.metrics)))
+            if listener is not None or hma is not None:
+                self._run(self._open_http(listener, hma, functools.partial(scrape or self.own_metrics, self.metrics)))
         except BaseException:
             self._end_loop()
             raise
@@ -131,9 +137,12 @@ class Listeners:
     def close(self) -> None:
         """Drain: take no new calls, give others `drain_seconds`, then cut them off. May be called twice."""
         self.stopping.set()
+        self._downloads.close()
         if self._thread.is_alive():
             self._run(self._close())
             self._end_loop()
+        if self.hma_address:
+            unlink_hma(self._config)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -158,11 +167,11 @@ class Listeners:
         self._grpc = grpc.aio.server(handlers=[self.handlers, self.probes], options=_options(config, shared=shared))
         if not config.tls_certificate:
             return self._bind("listen", config.listen, None), ""
-        pair = config.tls_certificate, config.tls_key
-        bound = self._bind("listen", config.listen, ServerCertificate(*pair).credentials())
+        files = "tls_certificate", config.tls_certificate, config.tls_key
+        bound = self._bind("listen", config.listen, _renewable(KeyPair(*files)))
         if not config.listen_certificates:
             return bound, ""
-        of_clients = ServerCertificate(*pair, config.tls_client_ca).credentials()
+        of_clients = _renewable(KeyPair(*files, config.tls_client_ca))
         return bound, self._bind("listen_certificates", config.listen_certificates, of_clients)
 
     def _bind(self, field: str, address: str, credentials: grpc.ServerCredentials | None) -> str:
@@ -176,7 +185,9 @@ class Listeners:
         except RuntimeError as e:
             raise taken(field, address) from e
 
-    async def _open_http(self, listener: socket.socket, scrape: Callable[[], str]) -> None:
+    async def _open_http(
+        self, listener: socket.socket | None, hma: socket.socket | None, scrape: Callable[[], str]
+    ) -> None:
         self.http = HTTPListener(
             self.pipeline,
             self.methods,
@@ -185,7 +196,17 @@ class Listeners:
             max_message_bytes=self._config.max_message_bytes,
             body_bytes=self._config.max_bytes_in_progress,
         )
-        self.http.open(listener, connections=self._config.max_connections)
+        partners = PartnerRoutes(
+            self.http, self.methods, self._config, lambda: self.health.is_serving, self._downloads.get
+        )
+        self.http.others[HMA] = partners.answer
+        if listener is not None:
+            self.http.open(listener, connections=self._config.max_connections)
+        if hma is not None and self._bound_token is not None:
+            self.hma_address = shown_hma(hma)
+            answer = functools.partial(partners.answer_bound, self._bound_token)
+            self.http.open(hma, connections=self._config.max_connections, answer=answer)
+            self._bound_token.announce(self.hma_address, self.pipeline.authenticate)
 
     async def _close(self) -> None:
         seconds = self._config.drain_seconds
@@ -229,55 +250,19 @@ def _options(config: Config, *, shared: bool) -> list[tuple[str, int]]:
     ]
 
 
-class ServerCertificate:
-    """A listener's certificate and key, and the authorities of its callers' certificates, where it takes only callers
-    with one; read again when their files have changed.
-    """
+def _renewable(pair: KeyPair) -> grpc.ServerCredentials:
+    """Return credentials of a listener; with authorities it takes only callers with a certificate of theirs."""
 
-    def __init__(self, certificate: str, key: str, authorities: str = "") -> None:
-        """Raise InvalidArgument for files that cannot be used."""
-        self._certificate, self._key, self._authorities = certificate, key, authorities
-        self._state: object = None
-        self._refresh()
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)], pair.authorities)
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials of the listener."""
-        return grpc.dynamic_ssl_server_credentials(
-            self._configuration, self._renewed, require_client_authentication=bool(self._authorities)
-        )
-
-    def _renewed(self) -> grpc.ServerCertificateConfiguration:
-        """Return what a connection gets; files that cannot be used, as in the middle of a change, change nothing."""
+    def renewed() -> grpc.ServerCertificateConfiguration:
         try:
-            self._refresh()
+            pair.refresh()
         except InvalidArgument as e:
             _log.error("the last certificate is used further: %s", e.message)
-        return self._configuration
+        return configuration()
 
-    def _refresh(self) -> None:
-        try:
-            files = filter(None, (self._certificate, self._key, self._authorities))
-            state = [(status.st_mtime_ns, status.st_size, status.st_ino) for status in map(os.stat, files)]
-            if state == self._state:
-                return
-            # grpc says nothing useful about bad files; the standard library does.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self._certificate, self._key)
-            if self._authorities:
-                context.load_verify_locations(self._authorities)
-            self._configuration = grpc.ssl_server_certificate_configuration(
-                [(Path(self._key).read_bytes(), Path(self._certificate).read_bytes())],
-                Path(self._authorities).read_bytes() if self._authorities else None,
-            )
-            self._state = state
-        except ssl.SSLError as e:
-            raise InvalidArgument.field(
-                "tls_certificate",
-                f"is no PEM chain that fits tls_key, or tls_client_ca has no authority ({e.reason or 'unreadable'}); "
-                "check the files",
-                "TLS",
-            ) from e
-        except OSError as e:
-            raise InvalidArgument.field(
-                "tls_certificate", f"or tls_key or tls_client_ca cannot be read ({e.strerror}); check the files", "TLS"
-            ) from e
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), renewed, require_client_authentication=pair.authorities is not None
+    )

@@ -317,6 +317,15 @@ class Pipeline:
             await self._let_in(observed, (Role.AUDITOR, Role.OPERATOR))
             return await self._look(envelope, scrape)
 
+    async def let_in(
+        self, name: str, envelope: Envelope, work: Callable[[Principal], Awaitable[_T]], *, reads: bool
+    ) -> _T:
+        """Return what `work` makes of a request of another protocol than hashhub.v1 once its sender is known. What it
+        asks of the hub are calls of its own; `name` is for the log and the metrics, and one of few.
+        """
+        with _CallRecord(self._metrics, self.failures, name, envelope, reads) as observed:
+            return await work(await self._let_in(observed, tuple(Role)))
+
     async def run(self, envelope: Envelope, work: Callable[[], _T]) -> _T:
         """Return what `work` returns on a thread. It learns by `cancellation` when its caller has gone, and is waited
         for all the same: its thread belongs to the place that the call has.
@@ -391,11 +400,8 @@ def _sent(envelope: Envelope) -> str | bytes:
         raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
     secret = rest.strip()
     if secret and envelope.certificate:
-        raise Unauthenticated(
-            "a token and a client certificate were sent; send one of them, a token to the address that takes no "
-            "certificates",
-            reason=Reason.CERTIFICATE_UNKNOWN,
-        )
+        told = "a token and a client certificate were sent; send one, a token to the address that takes no certificates"
+        raise Unauthenticated(told, reason=Reason.CERTIFICATE_UNKNOWN)
     return secret or envelope.certificate
 
 

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import sys
 import threading
 import time
@@ -186,6 +187,8 @@ def serve(
 def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading.Event) -> None:
     set_up_logging()
     check_exposure(config)
+    # Callers' secrets are in memory, and are to be in no file. Workers inherit it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if config.workers == 1:
         with lock_data(config.data), stopping_on_signals(stop.set, within=config.drain_seconds + LINGER_SECONDS):
             serve_here(config, on_ready=on_ready, on_phase=on_phase, stop=stop)

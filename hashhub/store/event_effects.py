@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import Conflict, FailedPrecondition
-from hashhub.model import Actor, DefinitionKind, EventKind, HashSet, Review
+from hashhub.errors import AlreadyExists, Conflict, FailedPrecondition
+from hashhub.model import Actor, DefinitionKind, EventKind, HashSet, Principal, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
@@ -22,6 +22,7 @@ from hashhub.store.entry_codec import IdSet
 from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.events import TABLES_OF, UNDOES, Facts, append_event, decoded, lead_of, touch_resource, undoing
 from hashhub.store.resources import refuse_looser_than_standing
+from hashhub.store.tokens import put_identities
 
 _ENTRIES: Final = "entries"  # a fact of events that move many: how many
 _PIECE: Final = 50_000  # entries looked at together
@@ -191,6 +192,11 @@ class EventEffects:
                     try:
                         refuse_looser_than_standing(c, self._db, key, msgspec.convert(restored, HashSet))
                     except FailedPrecondition as e:
+                        return e.message
+                if table is s.token and not dry:
+                    try:
+                        put_identities(c, msgspec.convert(restored, Principal))
+                    except AlreadyExists as e:
                         return e.message
                 if not dry:
                     c.execute(sa.update(table).where(where).values(content=msgspec.json.encode(restored)))

@@ -4,6 +4,7 @@ a whole, a Registry, which is kept until one changes.
 
 from __future__ import annotations
 
+import hmac
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class Resources:
                 rows[table - 1][content] = (
                     msgspec.json.decode(content, type=_KINDS[table - 1]) if known is None else known
                 )
+        self._number(rows[1])
         registry = held.registry
         # After a change of a token all rows are the same, and what was worked out for the Registry goes on to hold.
         if held.as_of < 0 or any(new.keys() != old.keys() for new, old in zip(rows, held.rows, strict=True)):
@@ -117,6 +119,15 @@ class Resources:
             )
         self._held = _CachedRegistry(revision, rows, registry)
         return registry
+
+    def _number(self, hash_sets: dict[bytes, HashSet]) -> None:
+        """Give those that have none their number, which is their key in another order of the hub's own."""
+        fresh = {content: x for content, x in hash_sets.items() if not x.bank_number}
+        if fresh:
+            keys = {name: key for key, name in self.hash_set_keys([x.name for x in fresh.values()]).items()}
+            secret = self._db.fetch("SELECT secret FROM metadata")[0][0]
+            for content, x in fresh.items():
+                hash_sets[content] = msgspec.structs.replace(x, bank_number=_number_of(keys[x.name], secret))
 
     @property
     def held(self) -> Registry:
@@ -288,7 +299,7 @@ class Resources:
         Raises LimitExceeded beyond that, AlreadyExists when the name is taken, NotFound when there is no such
         contributor, FailedPrecondition when that is retired, InvalidArgument when a recipient does not exist.
         """
-        hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0, floors=())
+        hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0, floors=(), bank_number=0)
         request = IdempotentRequest(request_id, "create_hash_set", hash_set, by.name)
         t = s.hash_set
         with self._db.write_in_order(dry=validate_only) as c:
@@ -462,7 +473,22 @@ def _by_key(items: Iterable[_T], key: str) -> Mapping[str, _T]:
     return MappingProxyType({getattr(x, key): x for x in sorted(items, key=lambda x: getattr(x, key).split("/"))})
 
 
-_OUTPUT_ONLY: Final = {"floors"}  # of a hash set
+def _number_of(key: int, secret: bytes) -> int:
+    """Return the number of a hash set's key: a permutation of 20 bits under the secret, by a Feistel network; 0 is no
+    number, and 0 is given for keys beyond.
+    """
+    left, right = key >> 10, key & 1023
+    if left >= 1024:  # noqa: PLR2004 - a million hash sets
+        return 0
+    for step in range(8):
+        mask = int.from_bytes(
+            hmac.digest(secret, b"bank number" + bytes((step, right >> 8, right & 255)), "sha256")[:2]
+        )
+        left, right = right, left ^ (mask & 1023)
+    return 1 + (left << 10 | right)
+
+
+_OUTPUT_ONLY: Final = {"floors", "bank_number"}  # of a hash set
 _TABLES: Final[dict[type, sa.Table]] = {Contributor: s.contributor, Group: s.contributor_group, HashSet: s.hash_set}
 _COLLECTIONS: Final[dict[type, str]] = {Contributor: "contributors", Group: "groups", HashSet: "hash-sets"}
 _MISSING: Final[dict[type, str]] = {

@@ -45,7 +45,7 @@ class TokenTable:
             c.execute(sa.insert(s.token).values(name=token.name, content=_content(token)))
             if digest:
                 c.execute(sa.insert(s.secret).values(digest=digest, token=token.name))
-            _put_identities(c, token)
+            put_identities(c, token)
             self._token_changed(c, by, EventKind.TOKEN_CREATED, None, token)
 
     def find_secret(self, digest: bytes) -> Secret | None:
@@ -90,9 +90,7 @@ class TokenTable:
                 told = f"is {before.person}, and stays; make another token"
                 raise InvalidArgument.field("token.person", told, "NOT_MUTABLE")
             c.execute(sa.update(s.token).where(s.token.c.name == name).values(content=_content(after)))
-            if after.identities != before.identities:
-                c.execute(sa.delete(s.identity).where(s.identity.c.token == name))
-                _put_identities(c, after)
+            put_identities(c, after)
             self._token_changed(c, by, EventKind.TOKEN_UPDATED, before, after)
             return after
 
@@ -186,13 +184,18 @@ def _existing(c: Connection, name: str) -> Principal:
     return _token(tuple(row))
 
 
-def _put_identities(c: Connection, token: Principal) -> None:
+def put_identities(c: Connection, token: Principal) -> None:
+    """Let a token be proved by its identities and by no others. Raises AlreadyExists where another one has some."""
+    t = s.identity
+    of_others = sa.and_(t.c.name.in_(token.identities), t.c.token != token.name)
+    if taken := c.execute(sa.select(t.c.name, t.c.token).where(of_others)).first():
+        name, owner = taken
+        raise AlreadyExists(
+            f"{name[:200]!r} proves token {owner} already; take it from that one first", kind="Token", name=owner
+        )
+    c.execute(sa.delete(t).where(t.c.token == token.name))
     for name in token.identities:
-        if owner := c.scalar(sa.select(s.identity.c.token).where(s.identity.c.name == name)):
-            raise AlreadyExists(
-                f"{name[:200]!r} proves token {owner} already; take it from that one first", kind="Token", name=owner
-            )
-        c.execute(sa.insert(s.identity).values(name=name, token=token.name))
+        c.execute(sa.insert(t).values(name=name, token=token.name))
 
 
 def _content(token: Principal) -> bytes:

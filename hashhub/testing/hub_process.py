@@ -57,9 +57,7 @@ def serving(
 
 
 class RunningHub(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a running hub is, its operator's token, its data directory and its process. `certificates`: its address for
-    callers with a certificate.
-    """
+    """Where a running hub is (`certificates`: for callers with one), its operator's token, its data and its process."""
 
     address: str
     http: str

@@ -239,6 +239,7 @@ from hashhub.v1.reconciliation_service_pb2 import (
     WriteReportRequest as WriteReportRequest,
 )
 from hashhub.v1.resources_pb2 import (
+    Bank as Bank,
     Classification as Classification,
     Contributor as Contributor,
     ContributorKind as ContributorKind,

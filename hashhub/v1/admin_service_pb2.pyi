@@ -28,7 +28,7 @@ DISCLOSURE_CHANNEL_FEED: DisclosureChannel
 DISCLOSURE_CHANNEL_EXPORT: DisclosureChannel
 
 class Token(_message.Message):
-    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision", "shares", "max_effort", "identities", "addresses", "person", "creator")
+    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision", "shares", "max_effort", "identities", "addresses", "person", "creator", "excluded")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class Token(_message.Message):
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     PERSON_FIELD_NUMBER: _ClassVar[int]
     CREATOR_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: _resources_pb2.Role
     contributor: str
@@ -63,7 +64,8 @@ class Token(_message.Message):
     addresses: _containers.RepeatedScalarFieldContainer[str]
     person: str
     creator: str
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., shares: _Optional[_Union[TokenShares, _Mapping]] = ..., max_effort: _Optional[_Union[_match_service_pb2.Effort, str]] = ..., identities: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., person: _Optional[str] = ..., creator: _Optional[str] = ...) -> None: ...
+    excluded: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., shares: _Optional[_Union[TokenShares, _Mapping]] = ..., max_effort: _Optional[_Union[_match_service_pb2.Effort, str]] = ..., identities: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., person: _Optional[str] = ..., creator: _Optional[str] = ..., excluded: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TokenShares(_message.Message):
     __slots__ = ("calls", "streams", "message_bytes", "media_seconds")

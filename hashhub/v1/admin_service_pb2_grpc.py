@@ -104,7 +104,7 @@ class AdminServiceServicer:
 
     def UpdateToken(self, request, context):
         """Updates the fields of a token that the mask names: description, purposes, acts_for_others, may_mirror, max_effort,
-        expire_time, shares, identities, addresses, person.
+        expire_time, shares, identities, addresses, person, excluded.
         Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

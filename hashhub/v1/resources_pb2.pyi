@@ -210,8 +210,16 @@ class Marking(_message.Message):
     max_distances: _containers.ScalarMap[str, int]
     def __init__(self, tlp: _Optional[_Union[Tlp, str]] = ..., permitted_purposes: _Optional[_Iterable[str]] = ..., legal_basis: _Optional[str] = ..., redistribution: _Optional[bool] = ..., recipients: _Optional[_Iterable[str]] = ..., disclose_existence: _Optional[bool] = ..., bulk: _Optional[bool] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_distances: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
+class Bank(_message.Message):
+    __slots__ = ("name", "enabled_ratio")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENABLED_RATIO_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    enabled_ratio: float
+    def __init__(self, name: _Optional[str] = ..., enabled_ratio: _Optional[float] = ...) -> None: ...
+
 class HashSet(_message.Message):
-    __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision", "unclassified", "accepted_revision", "floors")
+    __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision", "unclassified", "accepted_revision", "floors", "bank", "bank_number")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
@@ -223,6 +231,8 @@ class HashSet(_message.Message):
     UNCLASSIFIED_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_REVISION_FIELD_NUMBER: _ClassVar[int]
     FLOORS_FIELD_NUMBER: _ClassVar[int]
+    BANK_FIELD_NUMBER: _ClassVar[int]
+    BANK_NUMBER_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     scheme: str
@@ -234,7 +244,9 @@ class HashSet(_message.Message):
     unclassified: Unclassified
     accepted_revision: int
     floors: _containers.RepeatedCompositeFieldContainer[Marking]
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., scheme: _Optional[str] = ..., purpose: _Optional[_Union[Purpose, str]] = ..., review_depth: _Optional[int] = ..., marking: _Optional[_Union[Marking, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., unclassified: _Optional[_Union[Unclassified, str]] = ..., accepted_revision: _Optional[int] = ..., floors: _Optional[_Iterable[_Union[Marking, _Mapping]]] = ...) -> None: ...
+    bank: Bank
+    bank_number: int
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., scheme: _Optional[str] = ..., purpose: _Optional[_Union[Purpose, str]] = ..., review_depth: _Optional[int] = ..., marking: _Optional[_Union[Marking, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., unclassified: _Optional[_Union[Unclassified, str]] = ..., accepted_revision: _Optional[int] = ..., floors: _Optional[_Iterable[_Union[Marking, _Mapping]]] = ..., bank: _Optional[_Union[Bank, _Mapping]] = ..., bank_number: _Optional[int] = ...) -> None: ...
 
 class Flags(_message.Message):
     __slots__ = ("victim_identified", "offender_identified", "distributed", "suspected", "self_generated")

@@ -91,6 +91,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "RecordColumns.template_indexes": MAX_BATCH,
     "RecordColumns.templates": MAX_BATCH,
     "Token.addresses": MAX_WORDS,
+    "Token.excluded": MAX_WORDS,
     "Token.identities": MAX_WORDS,
     "Token.purposes": MAX_WORDS,
     "UpdateGroupRequest.add_members": MAX_MEMBERS,

@@ -67,7 +67,7 @@ WIDTHS: Final = {a.name: a.digest_bytes for a in ALGORITHMS.values()}
 _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
     "hashhub.v1.Contributor": ("create_time", "revision", "retire_time", "objections_accepted_revision"),
     "hashhub.v1.Group": ("create_time", "revision"),
-    "hashhub.v1.HashSet": ("create_time", "revision", "accepted_revision", "floors"),
+    "hashhub.v1.HashSet": ("create_time", "revision", "accepted_revision", "floors", "bank_number"),
     "hashhub.v1.Import": (
         "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "actor",
         "item_count",
@@ -423,6 +423,7 @@ _KINDS: Final = {
         "webhooks/{}/{}",
     ),
     "Event": ("events/{revision}", f"events/{_NUMBER}", "events/{}"),
+    "Approval": ("approvals/{approval}", f"approvals/{_OPAQUE}", "approvals/{}"),
     "Conflict": ("conflicts/{conflict}", f"conflicts/{_ID}", "conflicts/{}"),
     "Group": ("groups/{group}", f"groups/{_ID}", "groups/{}"),
     "Token": ("tokens/{token}", f"tokens/{_OPAQUE}", "tokens/{}"),

@@ -10,6 +10,7 @@ from hashhub.errors import Violation
 from hashhub.model import (
     Actor,
     AlgorithmStatus,
+    Bank,
     Contributor,
     Deletion,
     DeliveryError,
@@ -69,6 +70,7 @@ GROUP: Final = MessageCodec(
 
 
 MARKING: Final = MessageCodec(Marking, v1.Marking, at="marking", inner="marking.", permitted_purposes=TEXTS)
+MessageCodec(Bank, v1.Bank, inner="bank.")
 HASH_SET: Final = MessageCodec(
     HashSet,
     v1.HashSet,

@@ -26,7 +26,7 @@ from tests.adversaries.sequences import Broken
 _IN_SET: Final = {"id", "entry_id", "sets_aside"}  # of which callers are told the number in the hash set
 _REVISIONS: Final = {
     "revision", "create_revision", "update_revision", "commit_revision", "accepted_revision",
-    "objections_accepted_revision", "position", "head",
+    "objections_accepted_revision", "position", "head", "bank_number",  # the last by a secret of each hub
 }  # fmt: skip
 _TIMES: Final = {"create_time", "commit_time", "update_time", "last_use_time", "time"}
 _FLOOD: Final = 1_001

@@ -75,6 +75,15 @@ def test_matchers_find_everything_that_is_near(tmp_path: Path) -> None:
     assert rows[4]["withdraw_ms"] is None  # MultiHash cannot
 
 
+def test_each_proof_of_who_calls_is_measured(tmp_path: Path) -> None:
+    run("access", "--calls", "20", "--proofs", "2", "--out", str(tmp_path / "access.json"))
+    rows = rows_of(tmp_path / "access.json", benchmark="access")
+    assert [row["proof"] for row in rows] == [
+        "token", "token, of a network", "certificate", "session by certificate", "ID token", "session by login",
+    ]  # fmt: skip
+    assert all(row["call_p50_us"] > 0 and row["first_us"] > 0 for row in rows)
+
+
 def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
     run(
         "matchers",

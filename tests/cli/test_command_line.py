@@ -272,6 +272,22 @@ def test_a_hub_that_was_reached_is_not_said_to_be_at_another_address(monkeypatch
     assert (done.exit_code, len(done.stderr.splitlines())) == (UNAVAILABLE, 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "environment"),
+    [
+        (["--certificate", "c.pem", "--key", "c.key", "--token-file", "t"], {}),
+        (["--token-file", "t"], {"HASHHUB_CERTIFICATE": "c.pem", "HASHHUB_KEY": "c.key"}),
+        (["--certificate", "c.pem", "--key", "c.key"], {"HASHHUB_TOKEN_FILE": "t"}),
+        (["--certificate", "c.pem"], {}),
+    ],
+    ids=["options", "certificate by environment", "token by environment", "no key"],
+)
+def test_who_calls_is_said_once(given: list[str], environment: dict[str, str]) -> None:
+    done = CliRunner(env=environment).invoke(main, ["status", "--server", NOWHERE, *given])
+    assert done.exit_code == USAGE
+    assert "--certificate and --" in done.stderr
+
+
 def test_the_upload_hook_is_loaded_by_its_own_commands_only() -> None:
     code = (
         "import sys\nfrom hashhub.cli import main\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from hashhub.cli import main
 from hashhub.client import Client
+from hashhub.errors import Reason, Unauthenticated
 from hashhub.model import Contributor, ContributorKind, Principal, Role
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.patience import PATIENCE
@@ -33,7 +35,7 @@ def people_hub(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     directory = tmp_path_factory.mktemp("people")
     settings = directory / "hub.toml"
     settings.write_text(f'oidc_issuer = "{issuer.url}"\noidc_audience = "{AUDIENCE}"\n')
-    with running_hub(directory / "data", "--config", str(settings)) as hub:
+    with running_hub(directory / "data", "--config", str(settings), "--workers", "2") as hub:
         with Client(hub.address, hub.token, timeout=PATIENCE) as operator:
             operator.create_contributor(
                 Contributor(id="home", display_name="Home", kind=ContributorKind.HOTLINE, jurisdiction="GB")
@@ -108,12 +110,47 @@ def test_a_person_logs_in_works_and_logs_out(
     assert json.loads(run("logout", "--json").stdout) == {"name": people_hub.address, "deleted": True}
 
 
+def test_one_persons_session_is_ended_early(run: Login, issuer: Issuer, people_hub: RunningHub) -> None:
+    def begin(person: str) -> str:
+        with Client(people_hub.address, issuer.token(sub=person), timeout=PATIENCE, retry_seconds=PATIENCE) as client:
+            return client.begin_session()[0]
+
+    def can_call(secret: str) -> set[bool]:
+        answers = set()
+        for _ in range(12):  # connections to both workers
+            with Client(people_hub.address, secret, timeout=PATIENCE) as client:
+                try:
+                    answers.add(client.get_contributor("home").id == "home")
+                except Unauthenticated as e:
+                    assert e.reason is Reason.PERSON_UNKNOWN
+                    answers.add(False)
+        return answers
+
+    def update(*options: str) -> Result:
+        return run("token", "update", "desk", *options, HASHHUB_TOKEN=people_hub.token)
+
+    leaver, other = begin("u1"), begin("u11")
+    assert can_call(leaver) == can_call(other) == {True}
+    assert update("--exclude", "Ada <u1>").exit_code == 1  # which would exclude nobody
+    assert update("--exclude", "u1").exit_code == 0
+    time.sleep(1.1)
+    assert (can_call(leaver), can_call(other)) == ({False}, {True})
+    with pytest.raises(Unauthenticated):
+        begin("u1")
+    assert update("--clear-excluded").exit_code == 0
+    time.sleep(1.1)
+    assert can_call(leaver) == {True}
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
         ({"error": "access_denied", "error_description": "You said no\u001b[2J"}, "You said no"),
         ({"error": "expired_token"}, "expired_token"),
         ({"access_token": "x"}, "it gave no ID token"),
+        ({"id_token": None, "error": None}, "it gave no ID token"),
+        ({"error": ["access_denied"]}, "access_denied"),
+        ({"id_token": f"a.{'b' * 9_000}.c"}, "groups"),
     ],
 )
 def test_what_the_issuer_refuses(run: Login, issuer: Issuer, tmp_path: Path, answer: dict[str, Any], told: str) -> None:

@@ -93,6 +93,20 @@ def test_retiring_asks_first(run: Run) -> None:
     assert run("hash-set", "create", "leaving/new", "--purpose", "csam").exit_code == REFUSED
 
 
+def test_each_list_of_a_token_is_emptied_by_command(run: Run, police: str) -> None:
+    identity = ("--identity", "DNS:moved.example")
+    run("token", "create", "old", "--role", "consumer", "--contributor", police, "--purpose", "moderation",
+        *identity, "--from", "192.0.2.0/24")  # fmt: skip
+    taken = ("token", "create", "new", "--role", "consumer", "--contributor", police, *identity)
+    assert run(*taken).exit_code == REFUSED
+    for name, field in (("networks", "addresses"), ("identities", "identities"), ("purposes", "purposes")):
+        before = one(run, "token", "get", "old")
+        assert before[field]
+        assert one(run, "token", "update", "old", f"--clear-{name}") == {**before, field: []}
+    assert run(*taken).exit_code == DONE
+    assert run("token", "update", "new", "--clear-identities", "--identity", "DNS:x.example").exit_code == USAGE
+
+
 def test_tokens_live_and_end(run: Run, police: str, tmp_path: Any) -> None:
     file = tmp_path / "secret"
     made = run(

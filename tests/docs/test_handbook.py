@@ -43,6 +43,7 @@ HANDBOOK = (
     "match/README",
     "match/live",
     "match/video",
+    "match/hma",  # test_hma_page.py
 )
 ELSEWHERE = {
     "README.md",
@@ -96,7 +97,7 @@ NOT_RUN = {
     ): "needs Docker; the files are checked elsewhere",
     **{
         (page, "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so"
-        for page in ("operate/certificates", "operate/people", "operate/identity")
+        for page in ("operate/certificates", "operate/people", "operate/identity", "match/hma")
     },
     ("operate/README", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
     ("operate/README", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
@@ -343,7 +344,7 @@ def test_a_pilot_with_two_operators_goes_as_written(tmp_path: Path) -> None:
         reader.follow(page[:start])
         with started(reader, tmp_path / "hub.toml"):
             reader.follow(page[start:])
-    assert reader.ran == 10
+    assert reader.ran == 11
 
 
 def test_every_extra_is_explained() -> None:

@@ -379,6 +379,10 @@ class TestHubAway:
         assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.HUB_AWAY)
         assert "TOKEN_UNKNOWN" in {line.code for line in decision.reasons}
 
+    def test_a_certificate_beside_a_token_is_refused(self, make_hook: MakeHook) -> None:
+        with pytest.raises(InvalidArgument, match="instead of a token"):
+            make_hook(certificate="c.pem", certificate_key="c.key")
+
     def test_what_needs_no_hub_still_answers(self, make_hook: MakeHook, listed: Listed) -> None:
         """A judge that knows some hashes by itself is asked by all of them, also when the hub is away."""
 

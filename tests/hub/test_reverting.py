@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hashhub.config import Config
@@ -185,6 +187,32 @@ class TestReverting:
         entries = desk.entries("alpha/list")
         assert [e.tags for e in entries if e.state is EntryState.ACTIVE] == [("mended",)]
         assert len(entries) == 3
+
+    def test_whom_certificates_prove_is_put_back(self, any_desk: Desk) -> None:
+        desk, named = any_desk, "DNS:nl.example"
+        since = now()
+        desk.contributor("nl")
+        for name, identities in (("machine", (named,)), ("other", ()), ("grace", ())):
+            made = Principal(name=name, role=Role.CONTRIBUTOR, contributor="nl", identities=identities)
+            desk.hub.tokens.create(OPERATOR, made)
+
+        def proved(identity: str) -> list[str]:
+            return [token.name for _, token in desk.hub.store.tokens.find_identities([identity])]
+
+        for name, identity in (("machine", "DNS:thief.example"), ("other", named)):
+            changed = Principal(name=name, role=Role.CONTRIBUTOR, identities=(identity,))
+            desk.hub.tokens.update(MOLE, changed, ["identities"])
+        assert (proved("DNS:thief.example"), proved(named)) == (["machine"], ["other"])
+        assert all(line.reverted for line in revert(desk, "mole", since))
+        assert (proved("DNS:thief.example"), proved(named)) == ([], ["machine"])
+        stolen = Principal(name="machine", role=Role.CONTRIBUTOR)
+        desk.hub.tokens.update(MOLE, stolen, ["identities"])
+        desk.hub.tokens.update(
+            OPERATOR, msgspec.structs.replace(stolen, name="grace", identities=(named,)), ["identities"]
+        )
+        [line] = desk.hub.history.revert(OPERATOR, "mole", now() - timedelta(seconds=1), comment="again")[:1]
+        assert (line.reverted, proved(named)) == (False, ["grace"])
+        assert "grace" in line.outcome
 
     def test_an_operators_stolen_token(self, desk: Desk) -> None:
         assert desk.hub.tokens.bootstrap()

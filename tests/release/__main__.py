@@ -42,8 +42,9 @@ def install(distribution: Path, directory: Path, *, is_lent: bool = False) -> Pa
 
     is_lent: dependencies are those of this environment, instead of being fetched by the lock.
     """
-    _run(sys.executable, "-m", "venv", str(directory))
-    pip = (str(directory / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    _run(sys.executable, "-m", "venv", "--without-pip", str(directory))
+    python = str(directory / "bin/python")
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
     if is_lent:
         site = next((directory / "lib").glob("python*/site-packages"))
         (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")

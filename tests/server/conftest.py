@@ -28,6 +28,7 @@ class Served:
     hub: Hub
     doors: Listeners
     channel: grpc.Channel
+    data: Path
     tokens: dict[str, str] = field(default_factory=dict)
 
     def call(
@@ -114,7 +115,7 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
             name=role.lower(), role=role, contributor="" if role is Role.AUDITOR else "home", may_mirror=True
         )
         _, tokens[role] = hub.tokens.create(OPERATOR, wanted)
-    return Served(hub, doors, grpc.insecure_channel(doors.grpc_address), tokens)
+    return Served(hub, doors, grpc.insecure_channel(doors.grpc_address), data, tokens)
 
 
 def _close(served: Served) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtensionOID
 from msgspec.structs import replace
 
 from hashhub.authority import Authority
-from hashhub.client import Client
+from hashhub.client import AsyncClient, Client
 from hashhub.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -26,6 +33,7 @@ from hashhub.errors import (
     Unauthenticated,
     Unavailable,
 )
+from hashhub.hub.certificates import ClientCertificates
 from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Role
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.patience import PATIENCE, wait_until
@@ -49,8 +57,8 @@ class Place:
         address = f"localhost:{self.hub.address.rpartition(':')[2]}"
         return Client(address, secret, ca_certificates=self.ca, timeout=PATIENCE, retry_seconds=0)
 
-    def pair(self, name: str) -> tuple[bytes, bytes]:
-        return (self.directory / f"{name}.pem").read_bytes(), (self.directory / f"{name}.key").read_bytes()
+    def pair(self, name: str) -> tuple[str, str]:
+        return str(self.directory / f"{name}.pem"), str(self.directory / f"{name}.key")
 
     def client(self, name: str) -> Client:
         return Client(
@@ -109,7 +117,7 @@ def new(at: Place, request: pytest.FixtureRequest) -> Callable[..., str]:
     """Return a function that issues a certificate with a name of its own."""
     count = iter(range(100))
 
-    def issue(*identities: str, days: int = 1) -> str:
+    def issue(*identities: str, days: float = 1) -> str:
         name = f"c{abs(hash(request.node.name)) % 10**9}-{next(count)}"
         return at.authority.issue(name, identities, days=days).stem
 
@@ -137,14 +145,17 @@ def test_names_that_prove_nobody_or_several_let_nobody_in(at: Place, new: Callab
 def test_without_a_certificate_of_the_authorities_there_is_no_connection(at: Place, tmp_path: Path) -> None:
     other = Authority.create(tmp_path / "other", "test")
     other.issue("nl", [NL], days=1)
-    foreign = tuple((tmp_path / "other" / f"nl.{end}").read_bytes() for end in ("pem", "key"))
+    foreign = str(tmp_path / "other" / "nl.pem"), str(tmp_path / "other" / "nl.key")
     for pair in (foreign, None):
         with (
-            Client(at.address, "", ca_certificates=at.ca, certificate=pair, timeout=5, retry_seconds=0) as client,  # type: ignore[arg-type]
+            Client(at.address, "", ca_certificates=at.ca, certificate=pair, timeout=5, retry_seconds=0) as client,
             pytest.raises(HashHubError) as refused,
         ):
             client.get_contributor("nl")
         assert not isinstance(refused.value, Unauthenticated)
+        assert "certificate" in refused.value.message
+    with pytest.raises(InvalidArgument, match="MISMATCH"):
+        Client(at.address, "", ca_certificates=at.ca, certificate=(at.pair("hub")[0], foreign[1]))
 
 
 def test_a_revoked_one_is_refused_within_a_second_by_every_worker(at: Place, new: Callable[..., str]) -> None:
@@ -167,6 +178,20 @@ def test_a_revoked_one_is_refused_within_a_second_by_every_worker(at: Place, new
     assert at.who(new(NL)) == "nl-machine"
 
 
+def test_one_that_ends_is_refused_on_an_open_connection_too(at: Place, new: Callable[..., str]) -> None:
+    for seconds in (5, 40, 300):  # a busy machine opens the connection too late
+        name = new(NL, days=seconds / 86_400)
+        with at.client(name) as client, suppress(Unavailable):
+            secret, until = client.begin_session()
+            time.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()) + 1.1)
+            with pytest.raises(Unauthenticated) as refused:
+                client.get_contributor("nl")
+            assert refused.value.reason is Reason.CERTIFICATE_EXPIRED
+            assert at.over_http(secret) == 401
+            return
+    pytest.fail("no certificate was taken before it ended")
+
+
 def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Place, new: Callable[..., str]) -> None:
     revoked, good, bad = at.directory / "revoked.pem", new(NL), new(NL)
     at.authority.revoke(bad)
@@ -179,11 +204,76 @@ def test_while_the_list_cannot_be_read_no_certificate_is_known_to_be_good(at: Pl
                 with at.client(name) as client, pytest.raises(Unavailable):
                     client.get_contributor("nl")
             with at.operator as operator:
-                operator.status()
+                assert any("tls_client_revoked" in warning for warning in operator.status().warnings)
     finally:
         revoked.write_bytes(whole)
     at.who(good)
     assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+
+
+def test_names_of_a_kind_that_nobody_reads_are_nobodys(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "ca", "test")
+    whole = x509.load_pem_x509_certificate(authority.issue("nl", [NL], days=1).read_bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    uri = NL.removeprefix("URI:").encode()
+    for kind in (0xA3, 0xA5):  # an X.400 address, and an EDI party's name
+        names = bytes([kind, 0, 0x86, len(uri)]) + uri
+        told = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes([0x30, len(names)]) + names)
+        builder = x509.CertificateBuilder(
+            whole.issuer, whole.subject, key.public_key(), 1, whole.not_valid_before_utc, whole.not_valid_after_utc
+        )
+        made = builder.add_extension(told, critical=False).sign(key, hashes.SHA256())
+        taken = ClientCertificates("", str(tmp_path / "ca" / "authority.pem"))
+        with pytest.raises(Unauthenticated):
+            taken.read(made.public_bytes(serialization.Encoding.PEM))
+
+
+def test_a_list_that_was_to_be_replaced_counts_further_and_is_told(at: Place, new: Callable[..., str]) -> None:
+    bad, revoked, now = new(NL), at.directory / "revoked.pem", datetime.now(UTC)
+    whole = at.authority.revoke(bad).read_bytes()
+    key = serialization.load_pem_private_key((at.directory / "authority.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    old = x509.CertificateRevocationListBuilder(
+        x509.load_pem_x509_certificate(at.ca).subject, now - timedelta(days=2), now - timedelta(days=1)
+    )
+    for one in x509.load_pem_x509_crl(whole):
+        old = old.add_revoked_certificate(one)
+
+    def told() -> bool:
+        with at.operator as operator:
+            return any("tls_client_revoked" in warning for warning in operator.status().warnings)
+
+    assert not told()
+    try:
+        revoked.write_bytes(old.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        assert told()
+        assert at.refused(bad) is Reason.CERTIFICATE_REVOKED
+        at.who(new(NL))
+    finally:
+        revoked.write_bytes(whole)
+    assert not told()
+
+
+def test_lists_count_together_and_an_issuer_without_one_is_not_known(tmp_path: Path) -> None:
+    """Two authorities of one name, as after a change of key, and lists of both; a third one has none."""
+    made = {name: Authority.create(tmp_path / name, name[:3]) for name in ("one-a", "one-b", "two")}
+    pem = {name: made[name].issue("nl", [NL], days=1).read_bytes() for name in made}
+    for name in ("one-a", "one-b"):
+        made[name].revoke("nl")
+    authorities, lists = tmp_path / "authorities", tmp_path / "lists"
+    authorities.write_bytes(b"".join((tmp_path / name / "authority.pem").read_bytes() for name in made))
+    of_one = [(tmp_path / name / "revoked.pem").read_bytes() for name in ("one-a", "one-b")]
+    lists.write_bytes(b"".join(of_one))
+    taken = ClientCertificates(str(lists), str(authorities))
+    for name in ("one-a", "one-b"):
+        with pytest.raises(Unauthenticated) as refused:
+            taken.read(pem[name])
+        assert refused.value.reason is Reason.CERTIFICATE_REVOKED
+    with pytest.raises(Unavailable) as unknown:
+        taken.read(pem["two"])
+    assert unknown.value.reason is Reason.REVOCATIONS_UNREADABLE
+    lists.write_bytes(b"".join([*of_one, (tmp_path / "two" / "revoked.pem").read_bytes()]))
+    assert taken.read(pem["two"])[1] == [NL]
 
 
 def test_a_session_works_over_http_and_ends_with_what_it_was_got_by(at: Place, new: Callable[..., str]) -> None:
@@ -242,6 +332,52 @@ def _serial_of(address: str) -> str:
     return f"{certificate.serial_number:x}"
 
 
+def test_clients_live_through_their_certificates_renewal(at: Place, tmp_path: Path) -> None:
+    identity = "URI:spiffe://pilot.example/copy"
+    with at.operator as operator:
+        operator.create_token(
+            Principal(name="copy", role=Role.CONTRIBUTOR, contributor="nl", may_mirror=True, identities=(identity,))
+        )
+    first = x509.load_pem_x509_certificate(at.authority.issue("copy", [identity], days=1).read_bytes())
+    stop = threading.Event()
+
+    def renew() -> None:
+        whole = (at.directory / "copy.pem").read_bytes()
+        (at.directory / "copy.pem").write_bytes(whole[:100])  # in the middle of a change
+        client.get_contributor("nl")
+        (at.directory / "copy.pem").write_bytes(whole)
+        at.authority.renew("copy", days=1)
+        revoked = x509.load_pem_x509_crl((at.directory / "revoked.pem").read_bytes())
+        at.authority.write_list({*(one.serial_number for one in revoked), first.serial_number})
+        time.sleep(1.1)
+
+    async def call_twice() -> None:
+        async with AsyncClient(
+            at.address, "", ca_certificates=at.ca, certificate=at.pair("copy"), timeout=PATIENCE, retry_seconds=0
+        ) as loop_client:
+            await anext(loop_client.list_changes())
+            await asyncio.to_thread(renew)
+            await anext(loop_client.list_changes())
+
+    with (
+        ThreadPoolExecutor(1) as threads,
+        at.client("copy") as client,
+        closing(client.mirror(tmp_path)) as copy,
+        ExitStack() as end,
+    ):
+        end.callback(stop.set)
+        following = threads.submit(copy.follow, stop=stop)
+        wait_until(lambda: copy.state().is_complete)
+        asyncio.run(call_twice())
+        client.create_hash_set(HashSet(contributor="nl", id="renewed", scheme="vic-us"))
+        made = next(client.list_events("nl/renewed", limit=1)).revision
+        wait_until(lambda: following.done() or copy.state().revision >= made)
+        stop.set()
+        client.close()
+        following.result(PATIENCE)
+        assert copy.state().revision >= made
+
+
 def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
     with at.operator as operator:
         made = Principal(name="office", role=Role.CONTRIBUTOR, contributor="nl", addresses=("192.0.2.0/24",))
@@ -256,7 +392,7 @@ def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
                 wait_until(lambda: at.over_http(secret) == 200)
                 time.sleep(1.1)
                 client.get_contributor("nl")
-        for wrong in ("192.0.2.1/24", "nl.example", "", "192.0.2.0/33"):
+        for wrong in ("192.0.2.1/24", "nl.example", "", "192.0.2.0/33", "::ffff:192.0.2.0/120"):
             with pytest.raises(InvalidArgument):
                 operator.update_token(replace(made, addresses=(wrong,)), ["addresses"])
 

@@ -51,7 +51,8 @@ _OPEN: Final = Marking(tlp=TLP.CLEAR, bulk=True, redistribution=True)
 _INNER: Final = Marking(tlp=TLP.RED, recipients=("groups/inner",))
 _CALLERS: Final = {"reader": Role.CONSUMER, "CONTRIBUTOR": Role.CONTRIBUTOR}
 _LEFT_OUT: Final = re.compile(
-    r"revision|head|position|next_\w+|.*_(revision|time|position|token|until)|time|since|secret|etag|database"
+    r"revision|head|position|next_\w+|.*_(revision|time|position|token|until)|time|since|secret|etag|database|"
+    r"bank_number"  # by a secret of each hub
 )
 _RANDOM: Final = re.compile(
     r"(?<=imp-)[0-9a-f]+|(?<=op-)[0-9a-f]+|(?<=msg_)[0-9a-f]+|"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import grpc
 import pytest
 
 from hashhub import v1, wire
-from hashhub.errors import InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Unavailable
-from hashhub.model import TLP, Marking, Principal, Role
+from hashhub.client import Client
+from hashhub.errors import InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Unauthenticated, Unavailable
+from hashhub.model import TLP, Marking, Principal, Role, now
 from tests.hub.conftest import OPERATOR, Desk, item
 from tests.server.calls import ending
 from tests.server.conftest import Serve, Served
@@ -68,6 +70,51 @@ def test_gives_what_holds_for_all_entries_and_then_the_entries(listing: Served) 
     changes = list(export(listing, position=head.next_position))
     assert changes[0].delta
     assert len(changes) == 1
+
+
+def test_access_says_what_feeds_and_exports_give(serve_hub: Serve) -> None:
+    served = serve_hub()
+    kinds: dict[str, str] = {}
+    desk = Desk(served.hub)
+    for tlp in TLP:
+        for bulk, redistribution in ((False, False), (True, False), (True, True)):
+            name = f"alpha/{tlp.lower().replace('_', '-')}-{bulk + redistribution}"
+            recipients = ("contributors/alpha", "contributors/gone", "contributors/home") if tlp is TLP.RED else ()
+            leaves = redistribution and tlp in {TLP.CLEAR, TLP.GREEN, TLP.AMBER}
+            marking = Marking(tlp=tlp, bulk=bulk, redistribution=leaves, recipients=recipients)
+            desk.hash_set(name, marking=marking)
+            desk.contribute(name, item(len(kinds)))
+            kinds[name] = f"contributors/alpha/hashSets/{name.partition('/')[2]}"
+    secrets = {}
+    for contributor in ("alpha", "home", "gone"):
+        for role in Role:
+            for may_mirror in (False, True):
+                name = f"{contributor}-{role.lower()}-{int(may_mirror)}"
+                token = Principal(name=name, role=role, contributor=contributor, may_mirror=may_mirror)
+                _, secrets[name] = desk.hub.tokens.create(OPERATOR, token)
+    desk.hub.contributors.retire(OPERATOR, "gone", "left", withdraw_entries=False)
+    told = Principal(name="home-auditor-1", role=Role.AUDITOR, expire_time=now())
+    desk.hub.tokens.update(OPERATOR, told, ["expire_time"])
+    said, given = {}, {}
+    with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as operator:
+        for name, secret in secrets.items():
+            access = operator.access(name)
+            said[name] = {way: sorted(n for n in kinds if not access[n][way]) for way in ("FEED", "EXPORT")}
+            given[name] = {"FEED": _fed(served, secret), "EXPORT": []}
+            for hash_set, resource in kinds.items():
+                with contextlib.suppress(grpc.RpcError):
+                    if next(export(served, resource, who=secret)).entry_count:
+                        given[name]["EXPORT"].append(hash_set)
+            given[name]["EXPORT"].sort()
+    assert said == given
+    assert all(any(given[name][way] for name in given) for way in ("FEED", "EXPORT"))
+
+
+def _fed(served: Served, secret: str) -> list[str]:
+    with Client(served.doors.grpc_address, secret) as client, contextlib.suppress(PermissionDenied, Unauthenticated):
+        changes = [change for page in client.list_changes() for change in page.changes]
+        return sorted({f"{c.entry.contributor}/{c.entry.hash_set}" for c in changes if c.entry is not None})
+    return []
 
 
 @pytest.mark.parametrize("who", ["CONSUMER", "CONTRIBUTOR"])

@@ -7,10 +7,13 @@ import hashlib
 import hmac
 import json
 import logging
+import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,7 +33,7 @@ from hashhub.errors import (
     Unauthenticated,
     Unavailable,
 )
-from hashhub.hub import people
+from hashhub.hub import Hub, people
 from hashhub.hub.access import Tokens
 from hashhub.model import HashSet, Principal, Role
 from tests.patience import PATIENCE, wait_until
@@ -226,6 +229,26 @@ def test_an_id_token_begins_a_session_and_nothing_else(at: Place) -> None:
     for forged in (secret[:-2] + "AA", secret + "A", secret.replace("_", "_A", 1)):
         with at.client(forged) as client, pytest.raises(Unauthenticated):
             list(client.list_tokens())
+
+
+def test_whoever_has_a_copy_of_the_database_begins_no_session_for_the_hub(at: Place, tmp_path: Path) -> None:
+    hub, token = at.served.hub, at.issuer.token(groups=["operators"])
+    data = at.served.data
+    secret = at.begin(token)
+    assert stat.S_IMODE((data / "session.key").stat().st_mode) == 0o600
+    copied = tmp_path / "copied"
+    copied.mkdir(mode=0o700)
+    with closing(sqlite3.connect(data / "hashhub.db")) as own, closing(sqlite3.connect(copied / "hashhub.db")) as other:
+        own.backup(other)
+    with Hub.open(Config(data=str(copied), oidc_issuer=at.issuer.url, oidc_audience=AUDIENCE)) as thief:
+        assert thief.people is not None
+        thief.people.read_keys()
+        forged, _ = thief.tokens.begin_session(thief.tokens.authenticate(token))
+        for tokens, foreign in ((hub.tokens, forged), (thief.tokens, secret)):
+            with pytest.raises(Unauthenticated):
+                tokens.authenticate(foreign)
+    worker = Tokens(hub.store, None, hub.people, session_key=data / "session.key")
+    assert worker.authenticate(secret).person == "<u1>"
 
 
 def test_a_person_gets_no_secret_that_would_outlive_the_session(at: Place) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from msgspec.structs import replace
 
+from hashhub import v1, wire
 from hashhub.client import Client
-from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
-from hashhub.model import Contributor, ContributorKind, HashSet, Marking, Principal, QueueKind, Reliability, Role
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
+from hashhub.model import Contributor, ContributorKind, HashSet, Marking, Principal, QueueKind, Reliability, Role, now
 from tests.server.conftest import Serve, Served
 from tests.server.test_policies import MINE
 
@@ -46,8 +49,11 @@ def test_the_second_person_makes_the_same_call(demanding: Served, of: Callable[[
         waits(lambda: grace.put_policy(f"{text}\n# otherwise"))
         [first, second] = [item for item in grace.list_queue() if item.kind is QueueKind.APPROVAL]
         assert (first.reason, first.actor, second.actor) == ("PolicyService/PutPolicy", "ada", "grace")
+        assert [e.actor.person for e in grace.list_events(f"approvals/{first.name}")] == ["Ada"]
         made = grace.put_policy(text, "another comment")
-        event = next(e for e in grace.list_events() if e.kind == "POLICY_PUT")
+        events = list(grace.list_events())
+        assert [e.kind for e in grace.list_events(events[1].subject)] == ["APPROVAL_GIVEN", "APPROVAL_ASKED"]
+        event = next(e for e in events if e.kind == "POLICY_PUT")
         assert (event.actor.name, event.actor.person, event.actor.second_person) == ("grace", "Grace", "Ada")
         assert made.name == "mine@1"
         waits(lambda: grace.retire_policy("mine@1"))  # what was agreed to was that one call
@@ -66,6 +72,31 @@ def test_what_is_grave_and_what_is_not(of: Callable[[str], Client]) -> None:
         waits(lambda: ada.update_hash_set(replace(plain, marking=Marking(bulk=True)), ["marking"]))
         waits(lambda: ada.retire_contributor("nl", withdraw_entries=True))
         ada.retire_contributor("nl", withdraw_entries=False)
+
+
+def test_a_mask_of_all_fields_and_a_grade_that_is_taken_away_are_grave(
+    demanding: Served, of: Callable[[str], Client]
+) -> None:
+    with of("ada") as ada:
+        new = Contributor(id="nl", display_name="NL", kind=ContributorKind.HOTLINE, jurisdiction="NL")
+        made = ada.create_contributor(new)
+        plain = ada.create_hash_set(HashSet(contributor="nl", id="list", scheme="vic-us"))
+        grade = wire.CONTRIBUTOR.to_pb(replace(made, reliability=Reliability.A))
+        opened = wire.HASH_SET.to_pb(replace(plain, marking=Marking(bulk=True)))
+        none = v1.Contributor(name=grade.name, reliability=v1.Reliability.RELIABILITY_F)
+    changes = [
+        v1.UpdateHashSetRequest(hash_set=opened, update_mask=FieldMask(paths=["*"])),
+        v1.UpdateContributorRequest(contributor=grade, update_mask=FieldMask(paths=["*"])),
+        v1.UpdateContributorRequest(contributor=none),
+        v1.UpdateContributorRequest(contributor=none, update_mask=FieldMask(paths=["reliability"])),
+        v1.UpdateContributorRequest(
+            contributor=v1.Contributor(name=grade.name), update_mask=FieldMask(paths=["reliability"])
+        ),
+    ]
+    for request in changes:
+        kind = v1.HashSet if isinstance(request, v1.UpdateHashSetRequest) else v1.Contributor
+        call = functools.partial(demanding.call, f"ContributorService/Update{kind.DESCRIPTOR.name}", request, kind)
+        waits(functools.partial(call, who="ada"))
 
 
 def test_a_call_waits_for_seven_days(
@@ -91,6 +122,77 @@ def test_who_lets_a_certificate_in_as_another_is_no_second_person(
         waits(lambda: grace.put_policy(MINE))
 
 
+def test_who_says_that_a_token_is_somebodys_is_no_second_person_by_it(of: Callable[[str], Client]) -> None:
+    with of("ada") as ada, of("machine") as machine:
+        waits(lambda: ada.put_policy(MINE))
+        token = next(token for token in ada.list_tokens() if token.name == "machine")
+        ada.update_token(replace(token, person="Linus"), ["person"])
+        waits(lambda: machine.put_policy(MINE))
+
+
+def test_nobody_alone_undoes_what_two_have_done_nor_is_kept_from_restoring_entries(of: Callable[[str], Client]) -> None:
+    with of("ada") as ada, of("grace") as grace:
+        since = now()
+        waits(lambda: ada.put_policy(MINE))
+        grace.put_policy(MINE)
+        waits(lambda: ada.revert_actor("grace", since, "a trial"))
+        assert any(event.reverted for event in ada.revert_actor("grace", since, "a trial", validate_only=True))
+        assert ada.revert_actor("grace", since, "a trial", withdrawals_only=True) == []
+        assert any(event.reverted for event in grace.revert_actor("grace", since, "a trial"))
+
+
+def test_a_token_that_was_put_back_as_it_was_can_agree(demanding: Served, of: Callable[[str], Client]) -> None:
+    with of("OPERATOR") as operator, of("ada") as ada, of("grace") as grace:
+        token = next(token for token in ada.list_tokens() if token.name == "grace")
+        since = now()
+        operator.update_token(replace(token, description="x"), ["description"])
+        waits(lambda: ada.revert_actor("operator", since, "a trial"))
+        grace.revert_actor("operator", since, "a trial")
+        waits(lambda: ada.put_policy(MINE))
+        assert grace.put_policy(MINE).name == "mine@1"
+
+
+def test_what_a_token_asked_for_that_has_ended_waits_no_more(of: Callable[[str], Client]) -> None:
+    with of("OPERATOR") as operator, of("ada") as ada, of("grace") as grace:
+        waits(lambda: ada.put_policy(MINE))
+        token = next(token for token in grace.list_tokens() if token.name == "ada")
+        operator.update_token(replace(token, expire_time=token.create_time), ["expire_time"])
+        assert [item for item in grace.list_queue() if item.kind is QueueKind.APPROVAL] == []
+        waits(lambda: grace.put_policy(MINE))
+        operator.delete_token("grace")
+        assert [item for item in operator.list_queue() if item.kind is QueueKind.APPROVAL] == []
+
+
+def test_one_person_hides_no_others_calls_behind_many(
+    of: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.hub.approvals.MOST", 2)
+    with of("ada") as ada, of("grace") as grace:
+        for number in range(4):
+            waits(lambda number=number: ada.put_policy(f"{MINE}\n# {number}"))  # type: ignore[misc]
+        waits(lambda: grace.put_policy(f"{MINE}\n# of Grace"))
+        assert [i.actor for i in ada.list_queue() if i.kind is QueueKind.APPROVAL] == ["ada", "ada", "grace"]
+        grace.put_policy(f"{MINE}\n# 0")
+        waits(lambda: ada.put_policy(f"{MINE}\n# 4"))
+        assert [i.actor for i in ada.list_queue() if i.kind is QueueKind.APPROVAL].count("ada") == 2
+
+
+def test_nobody_is_asked_to_agree_to_what_is_refused(demanding: Served, of: Callable[[str], Client]) -> None:
+    demanding.new_contributor("nl")
+    with of("ada") as ada, of("OPERATOR") as operator:
+        with pytest.raises(InvalidArgument):
+            ada.put_policy("no policy")
+        with pytest.raises(NotFound):
+            ada.update_contributor(
+                replace(ada.get_contributor("nl"), id="fr", reliability=Reliability.A), ["reliability"]
+            )
+        thief = Principal(name="thief", role=Role.CONTRIBUTOR, contributor="home", person="Thief")
+        demanding.tokens["thief"] = operator.create_token(thief)
+        with of("thief") as outsider, pytest.raises(PermissionDenied):
+            outsider.create_hash_set(HashSet(contributor="nl", id="a", scheme="vic-us", marking=Marking(bulk=True)))
+        assert [item for item in ada.list_queue() if item.kind is QueueKind.APPROVAL] == []
+
+
 def test_without_the_demand_one_person_is_not_stopped(serve_hub: Serve) -> None:
     served = serve_hub()
     with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as operator:
@@ -105,10 +207,19 @@ def test_whose_a_token_is_stays(of: Callable[[str], Client]) -> None:
         assert ada.update_token(replace(tokens["machine"], person="Linus"), ["person"]).person == "Linus"
 
 
+@pytest.mark.parametrize("person", ["Ada ", "\tAda", "A\nda", "Ada\u200b", " "])
+def test_one_person_does_not_look_like_two(of: Callable[[str], Client], person: str) -> None:
+    with of("OPERATOR") as operator, pytest.raises(InvalidArgument):
+        operator.create_token(Principal(name="ada-3", role=Role.OPERATOR, person=person))
+
+
 def test_a_demand_that_nobody_can_meet_is_told(serve_hub: Serve) -> None:
     served = serve_hub(second_person=True)
     with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as operator:
         assert any("nobody can agree" in warning for warning in operator.status().warnings)
-        for name in ("ada", "grace"):
-            operator.create_token(Principal(name=name, role=Role.OPERATOR, person=name))
+        people = [Principal(name=name, role=Role.OPERATOR, person=name) for name in ("ada", "linus", "grace")]
+        with Client(served.doors.grpc_address, operator.create_token(people[0])) as ada:
+            ada.create_token(people[1])
+        assert any("nobody can agree" in warning for warning in operator.status().warnings)
+        operator.create_token(people[2])
         assert not any("nobody can agree" in warning for warning in operator.status().warnings)

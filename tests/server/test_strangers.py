@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -105,13 +106,16 @@ def test_a_member_waits_for_no_more_strangers_than_came_before(serve_hub: Serve)
         try:
             wait_until(lambda: refused() > 2_500)
             spent, refusals = time.process_time(), refused()
+            waited_for = []
             for _ in range(9):
                 before = refused()
                 match_hashes(served)
-                assert refused() - before < 2_000, "of 1,600 that are open at a time"
+                waited_for.append(refused() - before)
             of_strangers = (time.process_time() - spent) / (refused() - refusals)
         finally:
             flood.kill()
+    # This process may be stopped for a while between two looks; not most of the time.
+    assert statistics.median(waited_for) < 2_000, "of 1,600 that are open at a time"
     assert of_strangers < of_members, "seconds of CPU: a refusal is less work than an answer"
 
 

@@ -117,6 +117,17 @@ def test_a_worker_that_stands_still_is_killed_and_lookups_go_on(tmp_path: Path) 
     assert "ended with code -9" in log
 
 
+def test_no_process_of_a_hub_leaves_its_memory_in_a_file(tmp_path: Path) -> None:
+    own = psutil.Process().rlimit(psutil.RLIMIT_CORE)
+    try:
+        psutil.Process().rlimit(psutil.RLIMIT_CORE, (own[1], own[1]))
+        with running_hub(tmp_path / "hub", "--workers", "2") as hub:
+            for process in (psutil.Process(hub.pid), *workers_of(hub.pid)):
+                assert process.rlimit(psutil.RLIMIT_CORE)[0] == 0
+    finally:
+        psutil.Process().rlimit(psutil.RLIMIT_CORE, own)
+
+
 def test_a_worker_that_cannot_be_started_again_is_tried_later(tmp_path: Path) -> None:
     """The machine may have no process left for a moment: that ends neither the hub nor its other workers."""
     data = tmp_path / "data"

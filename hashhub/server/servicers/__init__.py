@@ -70,6 +70,9 @@ def _agreed(handle: Callable[..., Any], grave: Callable[[Any], bool], hub: Hub, 
     def made(principal: Any, request: Any, *rest: Any) -> Any:
         if grave(request) and not getattr(request, "validate_only", False):
             said = type(request).FromString(request.SerializeToString())
+            if hasattr(said, "validate_only"):
+                said.validate_only = True
+                handle(principal, said, *rest)  # nobody is asked to agree to what is refused
             for field in ("comment", "request_id"):
                 if field in said.DESCRIPTOR.fields_by_name:
                     said.ClearField(field)

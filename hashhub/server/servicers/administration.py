@@ -88,6 +88,7 @@ class HistoryService(Service):
         OPERATOR,
         lambda events: v1.RevertActorResponse(events=map(wire.REVERTED_EVENT.to_pb, events)),
         limiter="commits",
+        grave=lambda request: not request.withdrawals_only,
     )
     def revert_actor(self, principal: Principal, request: v1.RevertActorRequest) -> Sequence[RevertedEvent]:
         since = wire.time_in(request, "since")

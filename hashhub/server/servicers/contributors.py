@@ -20,7 +20,7 @@ from hashhub.server.servicers.requests import (
     write_options,
 )
 
-_HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
+_HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking", "bank")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 _WEBHOOK_FIELDS: Final = ("url", "events", "description")
 # Valid resources whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
@@ -32,16 +32,21 @@ _ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Ma
 _ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
 
 
+def _mask(request: Any) -> Any:
+    return request.update_mask.paths if "update_mask" in request.DESCRIPTOR.fields_by_name else ()
+
+
 def _names(request: Any, *fields: str) -> bool:
-    """Whether a request writes one of these fields: a new resource, a mask that names one, or none that names any."""
-    paths = request.update_mask.paths if "update_mask" in request.DESCRIPTOR.fields_by_name else ()
-    return not paths or not {*fields}.isdisjoint(paths)
+    """Whether a request writes one of these fields: a new resource, a mask that names one or all, or names none."""
+    return not _mask(request) or not {"*", *fields}.isdisjoint(_mask(request))
 
 
 def _grades(request: Any) -> bool:
-    """Whether a grade of reliability is given; F says nothing."""
-    nothing = v1.Reliability.RELIABILITY_UNSPECIFIED, v1.Reliability.RELIABILITY_F
-    return _names(request, "reliability") and request.contributor.reliability not in nothing
+    """Whether a grade of reliability is given or changed. To whom is new, F gives none."""
+    is_new = isinstance(request, v1.CreateContributorRequest)
+    nothing = v1.Reliability.RELIABILITY_F if is_new else v1.Reliability.RELIABILITY_UNSPECIFIED
+    is_said = request.contributor.reliability not in {v1.Reliability.RELIABILITY_UNSPECIFIED, nothing}
+    return _names(request, "reliability") and (is_said or bool(_mask(request)))
 
 
 def _opens(request: Any) -> bool:

@@ -1,0 +1,2 @@
+// Stands in for Coop's container of dependencies.
+export const inject = (_: string[], service: unknown) => service;

@@ -1,0 +1,6 @@
+package content
+
+type Type string
+
+const TypePhoto Type = "photo"
+const TypeVideo Type = "video"

@@ -1,0 +1,3 @@
+module github.com/matrix-org/policyserv
+
+go 1.24
