@@ -166,6 +166,8 @@ class _Fetching:
             self._progress = before
             return
         begun = Fetch(begin_time=at, is_anew=is_anew, cursor="" if is_anew else before.cursor)
+        if before.status is Status.HELD:  # what was held is fetched anew, and cannot be applied any more
+            before = replace(before, status=Status.OK, detail="", would=None)
         self._progress = replace(before, fetch=begun, fetches=before.fetches + 1)
         self._state.begin(self._progress)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hashhub.client import Client
-from hashhub.errors import Conflict, FailedPrecondition, MalformedSource
+from hashhub.errors import Cancelled, Conflict, FailedPrecondition, MalformedSource
 from hashhub.model import now
 from hashhub.sources.fetch import apply, fetch, opened
 from hashhub.sources.state import State, Status
@@ -70,6 +70,29 @@ def test_a_tenth_less_is_held_and_applied_when_told(
         assert digests_of(hub, hash_set) == partner.digests()
         with pytest.raises(FailedPrecondition, match="nothing of 'partner' is held"):
             apply(tmp_path, "partner", hub)
+
+
+@pytest.mark.parametrize("kind", PARTNERS, ids=lambda kind: kind.protocol)
+def test_what_is_fetched_anew_cannot_be_applied_by_half(
+    kind: type[MockPartner], hub: Client, add_source: AddSource, tmp_path: Path
+) -> None:
+    rng = random.Random(21)
+    with kind().serving() as partner:
+        hash_set = add_source(partner, drop=0.1, page_items=3)
+        items = [partner.add(rng) for _ in range(20)]
+        fetch(tmp_path, "partner", hub)
+        for item in items[:16]:
+            partner.remove(item)
+        before = digests_of(hub, hash_set)
+        assert fetch(tmp_path, "partner", hub).status is Status.HELD
+        with pytest.raises(Cancelled):  # as a kill after its first page
+            fetch(tmp_path, "partner", hub, is_cancelled=lambda: True)
+        with pytest.raises(FailedPrecondition):
+            apply(tmp_path, "partner", hub)
+        assert digests_of(hub, hash_set) == before
+        assert fetch(tmp_path, "partner", hub).status is Status.HELD
+        apply(tmp_path, "partner", hub)
+        assert digests_of(hub, hash_set) == partner.digests()
 
 
 @pytest.mark.parametrize("kind", [StopNCIIPartner, NCMECPartner, MISPPartner], ids=lambda kind: kind.protocol)
