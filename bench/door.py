@@ -7,9 +7,10 @@ the store, as the commit of an import writes them, and the matcher's snapshot is
 --data the filled directory is kept, and used again as it is.
 
 A lookup is MatchHashes with one hash. `connect`: the Connect protocol with binary messages; `single`: gRPC; `json`:
-plain JSON. Each first closed loop, as many as the server takes; then `connect` at 70 % of what is promised, at fixed
-times. Of each answer the load generator (bench/load.py) reads the status and the length only: before and after the
-load a sample of answers is read whole, over `connect` and over gRPC.
+plain JSON; `hma`: HMA's route, half of the queries near an entry. Each first closed loop, as many as the server
+takes; then `connect` at 70 % of what is promised, at fixed times. Of each answer the load generator (bench/load.py)
+reads the status and the length only: before and after the load a sample of answers is read whole, over `connect` and
+over gRPC.
 
 The generator shares the cores. `generator_cores` is what it takes, which a client on another machine would not.
 """
@@ -59,14 +60,18 @@ from tests.rows import EntryRow, pack_entries
 Digests = NDArray[np.uint8]
 
 _PIECE: Final = 10_000  # entries that the store is given at a time
-_REQUESTS: Final = {"single": 20_000, "connect": 20_000, "json": 5_000}  # different ones
+_REQUESTS: Final = {"single": 20_000, "connect": 20_000, "json": 5_000, "hma": 5_000}  # different ones
 _TARGET: Final = 10_000.0  # calls a second by Connect, two workers on two cores that the generator shares
 _SHARE: Final = 0.7
 _CONCURRENCY: Final = 32
 _CONNECTIONS: Final = 16  # the kernel deals them to the workers
 _VERIFIED: Final = 100  # answers of each kind
 _PATH: Final = "/hashhub.v1.MatchService/MatchHashes"
-_DOORS: Final[dict[str, Callable[[str, str, str], load.Connection]]] = {"connect": load.Connect, "json": load.JSON}
+_DOORS: Final[dict[str, Callable[[str, str, str], load.Connection]]] = {
+    "connect": load.Connect,
+    "json": load.JSON,
+    "hma": load.HMA,
+}
 _OPTIONS: Final = MatchOptions(policy="any")
 _STARTING: Final = 0.5  # seconds for the generators to connect, before they begin together
 
@@ -172,9 +177,11 @@ def verify(hub: RunningHub, digests: Digests) -> None:
 
 
 def _requests(digests: Digests, kind: str) -> list[bytes]:
-    """Return different requests of one kind; one query of a hundred is near an entry."""
+    """Return different requests of one kind; one query of a hundred is near an entry, at HMA's route every second."""
     count = _REQUESTS[kind]
-    queries = sample_queries(digests, count, count // 100, result.SEED)
+    queries = sample_queries(digests, count, count // (2 if kind == "hma" else 100), result.SEED)
+    if kind == "hma":
+        return [b"signal_type=pdq&signal=" + q.tobytes().hex().encode() for q in queries]
     if kind == "json":
         options = {"policy": _OPTIONS.policy}
         digest = [base64.b64encode(q.tobytes()).decode() for q in queries]
@@ -275,7 +282,7 @@ def measure(data: Path, digests: Digests, workers: int, seconds: float, processe
         verify(hub, digests)
         bench = Bench(hub, pool, processes, digests)
         rows = []
-        for kind in ("single", "json", "connect"):
+        for kind in ("single", "json", "connect", "hma"):
             bench.run(kind, bench.tasks(kind, min(2.0, seconds), concurrency=_CONCURRENCY))  # warm
             rows.append(bench.run(kind, bench.tasks(kind, seconds, concurrency=_CONCURRENCY)))
         rows.append(bench.run("connect", bench.tasks("connect", seconds, rate=_SHARE * _TARGET)))

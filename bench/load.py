@@ -217,6 +217,18 @@ class Connect(HTTP):
     headers = "Content-Type: application/proto\r\nConnect-Protocol-Version: 1\r\n"
 
 
+class HMA(HTTP):
+    """HMA's route for lookups; a request is what stands behind the question mark."""
+
+    def __init__(self, address: str, path: str, token: str) -> None:
+        """Connect."""
+        super().__init__(address, path, token)
+        self._tail = f" HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+
+    def prepared(self, request: bytes) -> bytes:
+        return b"GET /hma/m/lookup?%b%b" % (request, self._tail)
+
+
 @contextmanager
 def connected(
     door: Callable[[str, str, str], Connection], count: int, address: str, path: str, token: str
