@@ -134,7 +134,7 @@ def fetch_once(session: Session, *, directory: Path, name: str, full: bool, appl
     Exit code 1 where what was fetched is held: it would drop much of the hash set, or comes after an unusual silence.
     """
     from hashhub.sources.fetch import apply, fetch
-    from hashhub.sources.state import Status
+    from hashhub.sources.state import SourceStatus
 
     if full and applies:
         raise click.UsageError("--apply takes what is held; --full fetches anew: give one of them")
@@ -144,7 +144,7 @@ def fetch_once(session: Session, *, directory: Path, name: str, full: bool, appl
         else:
             progress = fetch(directory, name, hub, full=full, is_cancelled=stop.is_set)
     _show(session, directory, name)
-    if progress.status is Status.HELD:
+    if progress.status is SourceStatus.HELD:
         raise click.exceptions.Exit(REFUSED)
 
 

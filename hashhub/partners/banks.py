@@ -40,7 +40,7 @@ _EXTERNAL_ID: Final = re.compile(r"hma-([0-9]{10})")
 
 
 @dataclass(frozen=True, slots=True)
-class Bank:
+class HMABank:
     """A hash set as a bank. `number`: of the hash set, unique in the hub. `own_name`: that its contributor gave it;
     empty: none.
     """
@@ -53,7 +53,7 @@ class Bank:
     own_name: str
 
     @classmethod
-    def of(cls, pb: v1.HashSet, caller: str) -> Bank:
+    def of(cls, pb: v1.HashSet, caller: str) -> HMABank:
         """Return the bank of a hash set, as a contributor's token sees it."""
         contributor, hash_set = wire.parse_hash_set(pb.name)
         ratio = pb.bank.enabled_ratio if pb.bank.HasField("enabled_ratio") else 1.0
@@ -113,9 +113,9 @@ def _name_of(contributor: str, hash_set: str, caller: str) -> str:
     return "__".join(part.upper().replace("-", "_") for part in parts)
 
 
-async def listed(request: PartnerRequest) -> list[Bank]:
+async def listed(request: PartnerRequest) -> list[HMABank]:
     """Return the banks that the caller may see, by name of their hash sets."""
-    found: list[Bank] = []
+    found: list[HMABank] = []
     token = ""
     while True:
         page = await request.ask(
@@ -123,22 +123,22 @@ async def listed(request: PartnerRequest) -> list[Bank]:
             v1.ListHashSetsRequest(parent="contributors/-", page_size=_PAGE, page_token=token),
             v1.ListHashSetsResponse,
         )
-        found += [Bank.of(one, request.contributor) for one in page.hash_sets]
+        found += [HMABank.of(one, request.contributor) for one in page.hash_sets]
         token = page.next_page_token
         if not token:
             return found
 
 
-async def of_hash_set(request: PartnerRequest, name: str) -> Bank | None:
+async def of_hash_set(request: PartnerRequest, name: str) -> HMABank | None:
     """Return the bank of a hash set by its resource name; None where the caller may not see it, or no more."""
     try:
         hash_set = await request.ask("ContributorService/GetHashSet", v1.GetHashSetRequest(name=name), v1.HashSet)
     except NotFound:
         return None
-    return Bank.of(hash_set, request.contributor)
+    return HMABank.of(hash_set, request.contributor)
 
 
-async def named(request: PartnerRequest, name: str) -> Bank:
+async def named(request: PartnerRequest, name: str) -> HMABank:
     """Return the bank of a name. Raises NotFound where the caller sees none."""
     for bank in await listed(request):
         if bank.name == name:
@@ -146,7 +146,7 @@ async def named(request: PartnerRequest, name: str) -> Bank:
     raise NotFound(f"bank '{name[:80]}' not found", kind="Bank", name=name[:80])
 
 
-async def own(request: PartnerRequest, name: str) -> Bank:
+async def own(request: PartnerRequest, name: str) -> HMABank:
     """Return the bank of a name whose contents the caller may have to do with. Raises NotFound; PermissionDenied for
     another contributor's.
     """
@@ -159,7 +159,7 @@ async def own(request: PartnerRequest, name: str) -> Bank:
     return bank
 
 
-async def create(request: PartnerRequest, said: Mapping[str, Any], purpose: str) -> Bank:
+async def create(request: PartnerRequest, said: Mapping[str, Any], purpose: str) -> HMABank:
     """Create a bank as HMA's clients ask for it. Its terms let nobody have it but its own contributor, as at an HMA of
     one's own, until that contributor says more.
     """
@@ -193,11 +193,11 @@ async def create(request: PartnerRequest, said: Mapping[str, Any], purpose: str)
             made = await request.ask("ContributorService/CreateHashSet", asked, v1.HashSet)
         except AlreadyExists:
             continue
-        return Bank.of(made, request.contributor)
+        return HMABank.of(made, request.contributor)
     raise _exists(name)
 
 
-async def update(request: PartnerRequest, bank: Bank, said: Mapping[str, Any]) -> Bank:
+async def update(request: PartnerRequest, bank: HMABank, said: Mapping[str, Any]) -> HMABank:
     """Take a name and a ratio over."""
     name = bank.own_name
     if (given := said.get("name")) is not None and given != bank.name:
@@ -207,7 +207,7 @@ async def update(request: PartnerRequest, bank: Bank, said: Mapping[str, Any]) -
     wanted = v1.Bank(name=name, enabled_ratio=_ratio(said, bank.ratio))
     changed = v1.HashSet(name=bank.resource, bank=wanted)
     asked = v1.UpdateHashSetRequest(hash_set=changed, update_mask=FieldMask(paths=["bank"]))
-    return Bank.of(await request.ask("ContributorService/UpdateHashSet", asked, v1.HashSet), request.contributor)
+    return HMABank.of(await request.ask("ContributorService/UpdateHashSet", asked, v1.HashSet), request.contributor)
 
 
 async def delete(request: PartnerRequest, name: str) -> None:

@@ -20,7 +20,7 @@ import hashhub
 from hashhub import v1
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound
 from hashhub.hashes import Hash
-from hashhub.partners.banks import FIRST_MADE, MADE, Bank, content_number, external_id, no_content
+from hashhub.partners.banks import FIRST_MADE, MADE, HMABank, content_number, external_id, no_content
 from hashhub.partners.requests import PartnerRequest
 
 _CONNECTOR: Final = "hma"
@@ -96,7 +96,7 @@ def is_disabled(entry: v1.Entry, at: float) -> bool:
 class Content:
     """An entry as a content of a bank."""
 
-    bank: Bank
+    bank: HMABank
     entry: v1.Entry
 
     @property
@@ -122,7 +122,7 @@ class Content:
         return answer
 
 
-async def add(request: PartnerRequest, bank: Bank, signals: Mapping[str, Hash], notes: Notes) -> Content:
+async def add(request: PartnerRequest, bank: HMABank, signals: Mapping[str, Hash], notes: Notes) -> Content:
     """Add one item to a bank. Raises InvalidArgument when it is refused."""
     number = FIRST_MADE + secrets.randbelow(MADE)
     while await _find(request, bank, number):
@@ -137,7 +137,7 @@ async def add(request: PartnerRequest, bank: Bank, signals: Mapping[str, Hash], 
     return Content(bank, await _state(request, bank, record))
 
 
-async def get(request: PartnerRequest, bank: Bank, content_id: str) -> Content:
+async def get(request: PartnerRequest, bank: HMABank, content_id: str) -> Content:
     """Return a content of a bank. Raises NotFound, for a deleted one, too."""
     number = bank.own_number(content_id)
     if number >= FIRST_MADE:
@@ -204,7 +204,7 @@ async def update(request: PartnerRequest, content: Content, said: Mapping[str, A
     }
 
 
-async def delete(request: PartnerRequest, bank: Bank, content_id: str) -> int:
+async def delete(request: PartnerRequest, bank: HMABank, content_id: str) -> int:
     """Withdraw a content; return how many there were: 0 or 1."""
     try:
         content = await get(request, bank, content_id)
@@ -228,14 +228,14 @@ async def _withdraw(request: PartnerRequest, entry: v1.Entry, comment: str) -> v
     return withdrawn
 
 
-async def _find(request: PartnerRequest, bank: Bank, number: int) -> list[v1.Entry]:
+async def _find(request: PartnerRequest, bank: HMABank, number: int) -> list[v1.Entry]:
     """Return the entries with a content's number, whatever their state."""
     selection = v1.EntrySelection(parent=bank.resource, external_ids=[external_id(number)])
     asked = v1.SearchEntriesRequest(selection=selection, page_size=1000)
     return list((await request.ask("ContributionService/SearchEntries", asked, v1.SearchEntriesResponse)).entries)
 
 
-async def _state(request: PartnerRequest, bank: Bank, record: v1.Record) -> v1.Entry:
+async def _state(request: PartnerRequest, bank: HMABank, record: v1.Record) -> v1.Entry:
     """State one item in an import of its own, and return its entry. Raises InvalidArgument where there is none."""
     source = hashlib.sha256(secrets.token_bytes(16) + record.SerializeToString()).hexdigest()
     wanted = v1.Import(

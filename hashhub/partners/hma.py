@@ -23,7 +23,7 @@ from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, StatusCode, Unavailable
 from hashhub.hashes import Hash
 from hashhub.partners import banks, contents
-from hashhub.partners.banks import Bank
+from hashhub.partners.banks import HMABank
 from hashhub.partners.requests import PartnerAnswer, PartnerRequest
 
 SIGNAL_TYPES: Final[Mapping[str, str]] = MappingProxyType({"pdq": "PDQ", "video_md5": "MD5"})
@@ -186,7 +186,7 @@ class HMADoor:
         found: dict[str, dict[int, dict[str, Any]]] = {}
         if result.verdict == v1.Verdict.VERDICT_BENIGN:
             return {}
-        banks_of: dict[str, Bank | None] = {}
+        banks_of: dict[str, HMABank | None] = {}
         for match in result.matches:
             hash_set = wire.hash_set_name(*wire.parse_entry(match.entry.name)[:2])
             if hash_set not in banks_of:
@@ -314,7 +314,7 @@ class HMADoor:
         return await self._added(request, bank, _signals(said), notes)
 
     async def _added(
-        self, request: PartnerRequest, bank: Bank, signals: Mapping[str, Hash], notes: contents.Notes
+        self, request: PartnerRequest, bank: HMABank, signals: Mapping[str, Hash], notes: contents.Notes
     ) -> PartnerAnswer:
         """Add an item. That it waits for a person before it matches, HMA has no word for: a header says it."""
         content = await contents.add(request, bank, signals, notes)

@@ -30,14 +30,14 @@ from hashhub.hygiene import Code
 from hashhub.model import Action, Counts, EntryState, Record, now
 from hashhub.sources.misp import MISP
 from hashhub.sources.ncmec import NCMEC
-from hashhub.sources.protocol import Position, Protocol
+from hashhub.sources.protocol import FetchPosition, PartnerProtocol
 from hashhub.sources.settings import SourceSettings, load, path_of
-from hashhub.sources.state import DATABASE, Fetch, Progress, State, Status
+from hashhub.sources.state import DATABASE, Fetch, Progress, SourceState, SourceStatus
 from hashhub.sources.stopncii import StopNCII
 from hashhub.sources.taxii import TAXII
 from hashhub.sources.threatexchange import ThreatExchange
 
-_PROTOCOLS: Final[dict[str, type[Protocol]]] = {
+_PROTOCOLS: Final[dict[str, type[PartnerProtocol]]] = {
     "stopncii": StopNCII, "ncmec": NCMEC, "threatexchange": ThreatExchange, "taxii": TAXII, "misp": MISP,
 }  # fmt: skip
 _TOKEN_LIFE: Final = timedelta(hours=12)  # for which a partner can be asked to go on: NCMEC's, the shortest known
@@ -47,7 +47,7 @@ _JITTER: Final = 0.1
 _ROUNDING: Final = 1e-9  # 7 / 0.07 is a little less than 100
 
 
-def protocol_of(settings: SourceSettings) -> Protocol:
+def protocol_of(settings: SourceSettings) -> PartnerProtocol:
     """Return the protocol of a source. Raises InvalidArgument for credentials that are not its own."""
     protocol = _PROTOCOLS[settings.protocol](settings)
     connectors.check_options(connectors.get(protocol.connector), settings.options)
@@ -55,9 +55,9 @@ def protocol_of(settings: SourceSettings) -> Protocol:
 
 
 @contextmanager
-def opened(directory: Path, name: str) -> Iterator[State]:
+def opened(directory: Path, name: str) -> Iterator[SourceState]:
     """Give the state of a source."""
-    with State(path_of(directory, name, DATABASE)) as state:
+    with SourceState(path_of(directory, name, DATABASE)) as state:
         yield state
 
 
@@ -84,7 +84,7 @@ def apply(directory: Path, name: str, hub: Client) -> Progress:
     settings = load(directory, name)
     with opened(directory, name) as state, state.locked():
         progress = state.progress()
-        if progress.status is not Status.HELD or progress.settings != _mark(settings):
+        if progress.status is not SourceStatus.HELD or progress.settings != _mark(settings):
             raise FailedPrecondition(f"nothing of {name!r} is held; see `hashhub source show {name}`")
         return _Fetching(directory, settings, state, hub, lambda: False).kept(lambda fetching: fetching.apply())
 
@@ -96,7 +96,7 @@ class _Fetching:
         self,
         directory: Path,
         settings: SourceSettings,
-        state: State,
+        state: SourceState,
         hub: Client,
         is_cancelled: Callable[[], bool],
     ) -> None:
@@ -159,15 +159,15 @@ class _Fetching:
         under_way = before.fetch
         if (
             under_way is not None
-            and before.status is not Status.HELD
+            and before.status is not SourceStatus.HELD
             and not full
             and (under_way.is_complete or at - under_way.begin_time < _TOKEN_LIFE)
         ):
             self._progress = before
             return
         begun = Fetch(begin_time=at, is_anew=is_anew, cursor="" if is_anew else before.cursor)
-        if before.status is Status.HELD:  # what was held is fetched anew, and cannot be applied any more
-            before = replace(before, status=Status.OK, detail="", would=None)
+        if before.status is SourceStatus.HELD:  # what was held is fetched anew, and cannot be applied any more
+            before = replace(before, status=SourceStatus.OK, detail="", would=None)
         self._progress = replace(before, fetch=begun, fetches=before.fetches + 1)
         self._state.begin(self._progress)
 
@@ -182,7 +182,7 @@ class _Fetching:
 
     def _stage_pages(self) -> None:
         fetch, settings = self._fetch, self._settings
-        position = Position(
+        position = FetchPosition(
             cursor="" if fetch.is_anew else self._progress.cursor,
             token=fetch.token,
             reached=fetch.cursor if fetch.pages else "",
@@ -272,7 +272,7 @@ class _Fetching:
 
     def _held(self, why: str, would: Counts) -> Progress:
         self._progress = replace(
-            self._progress, status=Status.HELD, detail=why, would=would, next_time=None, failures_in_a_row=0
+            self._progress, status=SourceStatus.HELD, detail=why, would=would, next_time=None, failures_in_a_row=0
         )
         self._state.save(self._progress)
         return self._progress
@@ -304,7 +304,7 @@ class _Fetching:
         silent = done.silent_since(at, self._settings.silence)
         done = replace(
             done,
-            status=Status.OK if silent is None else Status.SILENT,
+            status=SourceStatus.OK if silent is None else SourceStatus.SILENT,
             detail="" if silent is None else f"nothing has changed since {silent:%Y-%m-%d %H:%MZ}, unusually long",
         )
         self._state.finish(done, keeps_earlier=self._protocol.is_kept and not fetch.is_anew)
@@ -317,7 +317,7 @@ class _Fetching:
         return replace(
             self._progress,
             fetch=fetch,
-            status=Status.FAILED,
+            status=SourceStatus.FAILED,
             detail=error.message,
             would=None,
             next_time=now() + timedelta(seconds=max(pause, error.retry_after or 0.0)),

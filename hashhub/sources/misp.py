@@ -14,7 +14,7 @@ import msgspec
 
 from hashhub.errors import MalformedSource
 from hashhub.sources.partner import Partner, decoded
-from hashhub.sources.protocol import Page, Position, Protocol, older
+from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, older
 
 _MANIFEST: Final = "/manifest.json"
 
@@ -32,7 +32,7 @@ class _File(msgspec.Struct):
     event: _Event = msgspec.field(name="Event")
 
 
-class MISP(Protocol):
+class MISP(PartnerProtocol):
     """`url`: of the directory that has manifest.json. The credential is what the header Authorization says."""
 
     connector = "misp"
@@ -48,7 +48,7 @@ class MISP(Protocol):
             self.settings, headers={"accept": "application/json", **self.secrets()}, is_cancelled=is_cancelled
         )
 
-    def pages(self, partner: Partner, position: Position) -> Iterator[Page]:
+    def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield a page for each event that is new or has another time, and one that takes away what is listed no more.
         A record's key is `UUID/TIME`.
         """
@@ -70,8 +70,8 @@ class MISP(Protocol):
                 raise older(f"the file is of {event.timestamp}, and manifest.json lists {times[name]}", path)
             if event.uuid.lower() != name:
                 raise MalformedSource("the file holds another event than its name says", position=path)
-            yield Page([(key, body)], key, cursor)
-        yield Page([(key, b"") for key in known - wanted], "", cursor)
+            yield FetchedPage([(key, body)], key, cursor)
+        yield FetchedPage([(key, b"") for key in known - wanted], "", cursor)
 
 
 def _uuid(text: str) -> str:

@@ -14,7 +14,7 @@ from defusedxml.ElementTree import ParseError, fromstring, tostring
 from hashhub.errors import MalformedSource
 from hashhub.model import now
 from hashhub.sources.partner import Partner
-from hashhub.sources.protocol import Page, Position, Protocol, older
+from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, older
 
 _PATH: Final = "/v2/entries"
 _NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
@@ -23,7 +23,7 @@ _OVERLAP: Final = timedelta(minutes=10)  # what was written while it was read ma
 _AHEAD: Final = timedelta(days=1)  # of this machine's clock: the partner's may be, too
 
 
-class NCMEC(Protocol):
+class NCMEC(PartnerProtocol):
     """`url`: of an environment, such as https://hashsharing.ncmec.org/npo; the option `environment` says which."""
 
     connector = "ncmec-xml"
@@ -42,7 +42,7 @@ class NCMEC(Protocol):
             is_cancelled=is_cancelled,
         )
 
-    def pages(self, partner: Partner, position: Position) -> Iterator[Page]:
+    def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position. All pages of a window are of the times that its first one asked for:
         they stand in the query that the partner names.
         """
@@ -63,7 +63,7 @@ class NCMEC(Protocol):
                 latest = max(latest or time, time)
             link = (root.findtext(f"{_IN}paging/{_IN}next", "") or "").strip()
             query = partner.query_of(link, _PATH) if link else ""
-            yield Page(list(_records(root, number)), query, latest.isoformat() if latest else "")
+            yield FetchedPage(list(_records(root, number)), query, latest.isoformat() if latest else "")
             number += 1
 
 

@@ -13,7 +13,7 @@ from hashhub.sources.partner import Partner
 from hashhub.sources.settings import SourceSettings, secret
 
 
-class Page(NamedTuple):
+class FetchedPage(NamedTuple):
     """A part of a fetch. `records`: (key, bytes) each. An item that changes while pages are asked for may stand on two
     of them: of one key the last counts, and empty bytes take it away. `token`: where the fetch goes on; empty: this is
     all. `cursor`: the position once the fetch is applied, if this is all.
@@ -24,7 +24,7 @@ class Page(NamedTuple):
     cursor: str
 
 
-class Position(NamedTuple):
+class FetchPosition(NamedTuple):
     """Where to ask on. `cursor`: all up to there was applied; empty: a full list is wanted. `token`, `reached`: token
     and cursor of the last page that was staged, if any; `page`: how many were. `keys`: of the records that are there.
     """
@@ -36,7 +36,7 @@ class Position(NamedTuple):
     keys: Callable[[], AbstractSet[str]]
 
 
-class Protocol(ABC):
+class PartnerProtocol(ABC):
     """One partner's protocol. `connector`: of its items. `credentials`: the secrets that it takes, of one choice."""
 
     connector: ClassVar[str]
@@ -64,7 +64,7 @@ class Protocol(ABC):
             )
 
     @abstractmethod
-    def pages(self, partner: Partner, position: Position) -> Iterator[Page]:
+    def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position. Raises what `Partner.get` does, MalformedSource also for a page that
         is older than the position.
         """

@@ -16,7 +16,7 @@ from hashhub.local_files import lock_file, make_directory, written
 from hashhub.model import now
 from hashhub.sources.fetch import fetch, opened
 from hashhub.sources.settings import names
-from hashhub.sources.state import Progress, Status
+from hashhub.sources.state import Progress, SourceStatus
 
 _log = logging.getLogger(__name__)
 METRICS: Final = "sources.prom"
@@ -77,7 +77,7 @@ def _is_ended_well(name: str, future: Future[Progress]) -> bool:
 def _is_due(directory: Path, name: str) -> bool:
     with opened(directory, name) as state:
         progress = state.progress()
-    if progress.status is Status.HELD:
+    if progress.status is SourceStatus.HELD:
         return False
     return progress.next_time is None or progress.next_time <= now()
 
@@ -96,7 +96,7 @@ def write_metrics(directory: Path) -> None:
     lines += [
         f'hashhub_source_status{{source="{n}",status="{status}"}} {int(p.status is status)}'
         for n, p in progress_by_name.items()
-        for status in Status
+        for status in SourceStatus
     ]
     with written(directory / METRICS, replace=True, mode=0o644) as file:
         file.write("\n".join([*lines, ""]).encode())

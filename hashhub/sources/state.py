@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
 
 
-class Status(StrEnum):
+class SourceStatus(StrEnum):
     """What is known of a source. HELD: what was fetched waits for a person. SILENT: nothing new for unusually long."""
 
     NEW = "NEW"
@@ -69,7 +69,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     settings: str = ""
     cursor: str = ""
     fetch: Fetch | None = None
-    status: Status = Status.NEW
+    status: SourceStatus = SourceStatus.NEW
     detail: str = ""
     would: Counts | None = None
     success_time: datetime | None = None
@@ -97,7 +97,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, news_time=now, pauses=(*self.pauses, *pause)[-_PAUSES_KEPT:])
 
 
-class State:
+class SourceState:
     """A source's state. Reading needs no lock; what changes it is done within `locked`."""
 
     def __init__(self, path: Path) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from hashhub.errors import MalformedSource
 from hashhub.sources.partner import Partner, decoded
-from hashhub.sources.protocol import Page, Position, Protocol, older
+from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, older
 
 _PATH: Final = "/FetchHashes"
 
@@ -28,7 +28,7 @@ class _Record(msgspec.Struct, rename="camel"):
     hash_value: str = ""
 
 
-class StopNCII(Protocol):
+class StopNCII(PartnerProtocol):
     """`url`: up to the version, such as https://api.stopncii.org/v1."""
 
     connector = "stopncii"
@@ -47,7 +47,7 @@ class StopNCII(Protocol):
         }
         return Partner(self.settings, headers=headers, is_cancelled=is_cancelled)
 
-    def pages(self, partner: Partner, position: Position) -> Iterator[Page]:
+    def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position."""
         start, token = int(position.cursor or 0), position.token
         number = position.page
@@ -69,7 +69,7 @@ class StopNCII(Protocol):
             if not token and until is None and (number or answer.hash_records):
                 raise MalformedSource("the last page has no nextSetTimestamp to go on from", position=_PATH)
             records = [(_key(record, number, i), bytes(record)) for i, record in enumerate(answer.hash_records)]
-            yield Page(records, token, str(until or start))
+            yield FetchedPage(records, token, str(until or start))
             number += 1
             if not token:
                 return

@@ -16,7 +16,7 @@ import msgspec
 
 from hashhub.errors import MalformedSource
 from hashhub.sources.partner import Partner, decoded
-from hashhub.sources.protocol import Page, Position, Protocol, older
+from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, older
 
 _PATH: Final = "/objects/"
 _MEDIA_TYPE: Final = "application/taxii+json"
@@ -34,7 +34,7 @@ class _Object(msgspec.Struct):
     modified: str = ""
 
 
-class TAXII(Protocol):
+class TAXII(PartnerProtocol):
     """`url`: of a collection, such as https://taxii.example/api1/collections/91a7b528-80eb-42ed-a74d-c6fbd5a26116."""
 
     connector = "stix"
@@ -54,7 +54,7 @@ class TAXII(Protocol):
             is_cancelled=is_cancelled,
         )
 
-    def pages(self, partner: Partner, position: Position) -> Iterator[Page]:
+    def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position."""
         token, reached = position.token, position.reached or position.cursor
         while True:
@@ -78,7 +78,7 @@ class TAXII(Protocol):
                 if reached and _time(added) < _time(reached):  # type: ignore[operator]  # neither is None here
                     raise older(f"its last object was added at {added}, and one at {reached} before", _PATH)
                 reached = added
-            yield Page(_by_id(envelope.objects), envelope.next, reached)
+            yield FetchedPage(_by_id(envelope.objects), envelope.next, reached)
             token = envelope.next
             if not token:
                 return

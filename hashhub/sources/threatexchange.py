@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from hashhub.sources.partner import Partner, decoded, without
-from hashhub.sources.protocol import Page, Position, Protocol, older
+from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, older
 
 _PATH: Final = "/threat_updates/"
 _TOKEN: Final = "access_token"  # noqa: S105 - the name of a field
@@ -33,7 +33,7 @@ class _Update(msgspec.Struct):
     last_updated: int | None = None
 
 
-class ThreatExchange(Protocol):
+class ThreatExchange(PartnerProtocol):
     """`url`: with the privacy group, such as https://graph.facebook.com/v21.0/1234567890."""
 
     connector = "threatexchange"
@@ -46,7 +46,7 @@ class ThreatExchange(Protocol):
         """Return what asks."""
         return Partner(self.settings, headers={"accept": "application/json"}, is_cancelled=is_cancelled)
 
-    def pages(self, partner: Partner, position: Position) -> Iterator[Page]:
+    def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position. The token stands in each URL, and in none that is kept."""
         start = int(position.cursor or 0)
         latest = int(position.reached or start)
@@ -64,4 +64,4 @@ class ThreatExchange(Protocol):
                     latest = max(latest, update.last_updated)
             link = answer.paging.next if answer.paging else ""
             query = without(partner.query_of(link, _PATH), _TOKEN) if link else ""
-            yield Page(records, query, str(latest))
+            yield FetchedPage(records, query, str(latest))

@@ -8,6 +8,7 @@ import random
 import re
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Item:
 
 
 @dataclass
-class MockPartner:
+class MockPartner(ABC):
     """`answer`: what takes the place of the protocol's own answer, when a test sets it; None: the own one."""
 
     items: dict[str, Item] = field(default_factory=dict)
@@ -61,8 +62,9 @@ class MockPartner:
     values: ClassVar[tuple[str, ...]] = ("x",)
     comes_back: ClassVar[bool] = True
 
+    @abstractmethod
     def own_answer(self, asked: Asked) -> Reply:
-        raise NotImplementedError
+        """Answer as the partner does when it behaves."""
 
     def add(self, rng: random.Random) -> Item:
         self.clock += 1

@@ -21,7 +21,7 @@ from hashhub.client import Client
 from hashhub.errors import HashHubError, LimitExceeded, MalformedSource, Unauthenticated, Unavailable
 from hashhub.model import now
 from hashhub.sources.fetch import fetch, opened
-from hashhub.sources.state import Status
+from hashhub.sources.state import SourceStatus
 from tests.sources.conftest import AddSource, digests_of
 from tests.sources.partners import (
     PARTNERS,
@@ -188,11 +188,11 @@ def test_it_is_refused_and_nothing_is_applied(
         assert len(list(hub.list_imports(hash_set))) == was
         with opened(tmp_path, "partner") as state:
             progress = state.progress()
-        assert (progress.status, progress.failures_in_a_row, progress.fetch) == (Status.FAILED, 1, None)
+        assert (progress.status, progress.failures_in_a_row, progress.fetch) == (SourceStatus.FAILED, 1, None)
         assert progress.next_time is not None
         assert progress.next_time > now()
         partner.answer = lambda _: None
-        assert fetch(tmp_path, "partner", hub).status is Status.OK
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.OK
         assert digests_of(hub, hash_set) == partner.digests()
 
 
@@ -388,4 +388,4 @@ def test_a_secret_is_read_anew_each_time(hub: Client, add_source: AddSource, tmp
         with pytest.raises(Unauthenticated):
             fetch(tmp_path, "partner", hub)
         (tmp_path / "secret").write_text(SECRET)
-        assert fetch(tmp_path, "partner", hub).status is Status.OK
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.OK

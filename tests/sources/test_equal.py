@@ -9,7 +9,7 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.sources.fetch import fetch
-from hashhub.sources.state import Progress, State, Status
+from hashhub.sources.state import Progress, SourceState, SourceStatus
 from tests.sources.conftest import AddSource, digests_of
 from tests.sources.partners import PARTNERS, MockPartner
 
@@ -26,9 +26,9 @@ def test_after_two_hundred_changes_it_has_what_the_partner_has(
     kills = 0
 
     def deadly(name: str) -> None:
-        own = getattr(State, name)
+        own = getattr(SourceState, name)
 
-        def call(state: State, *arguments: object, **how: object) -> object:
+        def call(state: SourceState, *arguments: object, **how: object) -> object:
             nonlocal kills
             before, after = rng.random() < 0.08, rng.random() < 0.08
             kills += before or after
@@ -39,7 +39,7 @@ def test_after_two_hundred_changes_it_has_what_the_partner_has(
                 raise Killed
             return answer
 
-        monkeypatch.setattr(State, name, call)
+        monkeypatch.setattr(SourceState, name, call)
 
     for name in ("begin", "stage", "save", "finish"):
         deadly(name)
@@ -62,7 +62,7 @@ def test_after_two_hundred_changes_it_has_what_the_partner_has(
 
 def _fetched(place: Path, hub: Client) -> bool:
     try:
-        assert fetch(place, "partner", hub).status is Status.OK
+        assert fetch(place, "partner", hub).status is SourceStatus.OK
     except Killed:
         return False
     return True
@@ -85,7 +85,7 @@ def test_nothing_new_is_no_import(kind: type[MockPartner], hub: Client, add_sour
         assert first.last is not None
         assert first.last.items == 20
         again = fetch(tmp_path, "partner", hub)
-        assert (again.status, len(list(hub.list_imports(hash_set)))) == (Status.OK, 1)
+        assert (again.status, len(list(hub.list_imports(hash_set)))) == (SourceStatus.OK, 1)
         assert again.news_time == first.news_time
         assert digests_of(hub, hash_set) == partner.digests()
 

@@ -13,7 +13,7 @@ from hashhub.client import Client
 from hashhub.errors import Cancelled, Conflict, FailedPrecondition, MalformedSource
 from hashhub.model import now
 from hashhub.sources.fetch import apply, fetch, opened
-from hashhub.sources.state import State, Status
+from hashhub.sources.state import SourceState, SourceStatus
 from tests.sources.conftest import AddSource, digests_of
 from tests.sources.partners import PARTNERS, MISPPartner, MockPartner, NCMECPartner, StopNCIIPartner
 
@@ -48,14 +48,14 @@ def test_a_tenth_less_is_held_and_applied_when_told(
         before = digests_of(hub, hash_set)
         for item in items[:3]:
             partner.remove(item)
-        assert fetch(tmp_path, "partner", hub).status is Status.OK  # 3 of 33
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.OK  # 3 of 33
         assert digests_of(hub, hash_set) == partner.digests() != before
         before = digests_of(hub, hash_set)
         for item in items[3:6]:
             partner.remove(item)
         added = partner.add(rng)
         held = fetch(tmp_path, "partner", hub)
-        assert held.status is Status.HELD  # 3 of 30
+        assert held.status is SourceStatus.HELD  # 3 of 30
         assert held.next_time is None
         assert "3 entries" in held.detail
         assert held.would is not None
@@ -63,7 +63,7 @@ def test_a_tenth_less_is_held_and_applied_when_told(
         assert digests_of(hub, hash_set) == before
         partner.remove(added)  # what is applied is what was told
         done = apply(tmp_path, "partner", hub)
-        assert done.status is Status.OK
+        assert done.status is SourceStatus.OK
         expected = partner.digests() | {bytes.fromhex(d) for d in added.digests.values()}
         assert digests_of(hub, hash_set) == expected
         fetch(tmp_path, "partner", hub)
@@ -84,13 +84,13 @@ def test_what_is_fetched_anew_cannot_be_applied_by_half(
         for item in items[:16]:
             partner.remove(item)
         before = digests_of(hub, hash_set)
-        assert fetch(tmp_path, "partner", hub).status is Status.HELD
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.HELD
         with pytest.raises(Cancelled):  # as a kill after its first page
             fetch(tmp_path, "partner", hub, is_cancelled=lambda: True)
         with pytest.raises(FailedPrecondition):
             apply(tmp_path, "partner", hub)
         assert digests_of(hub, hash_set) == before
-        assert fetch(tmp_path, "partner", hub).status is Status.HELD
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.HELD
         apply(tmp_path, "partner", hub)
         assert digests_of(hub, hash_set) == partner.digests()
 
@@ -107,10 +107,10 @@ def test_a_full_list_that_is_a_tenth_shorter_is_held(
         before = digests_of(hub, hash_set)
         for item in items[:6]:
             del partner.items[item.id]  # without a word
-        assert fetch(tmp_path, "partner", hub, full=True).status is Status.HELD
+        assert fetch(tmp_path, "partner", hub, full=True).status is SourceStatus.HELD
         assert digests_of(hub, hash_set) == before
         partner.items |= {item.id: item for item in items[:6]}
-        assert fetch(tmp_path, "partner", hub, full=True).status is Status.OK  # it was the partner's mistake
+        assert fetch(tmp_path, "partner", hub, full=True).status is SourceStatus.OK  # it was the partner's mistake
         assert digests_of(hub, hash_set) == before == partner.digests()
 
 
@@ -123,7 +123,7 @@ def test_a_partner_that_has_nothing_any_more_is_held(hub: Client, add_source: Ad
         fetch(tmp_path, "partner", hub)
         before = digests_of(hub, hash_set)
         partner.items.clear()
-        assert fetch(tmp_path, "partner", hub, full=True).status is Status.HELD
+        assert fetch(tmp_path, "partner", hub, full=True).status is SourceStatus.HELD
         assert digests_of(hub, hash_set) == before
 
 
@@ -135,24 +135,24 @@ def test_after_a_silence_it_is_told_and_what_comes_is_held(
         hash_set = add_source(partner, silence=10.0)
         for _ in range(5):
             partner.add(rng)
-            assert fetch(tmp_path, "partner", hub).status is Status.OK
+            assert fetch(tmp_path, "partner", hub).status is SourceStatus.OK
             advance(timedelta(hours=1))
         advance(timedelta(hours=7))
-        assert fetch(tmp_path, "partner", hub).status is Status.OK
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.OK
         advance(timedelta(hours=3))
         silent = fetch(tmp_path, "partner", hub)
-        assert silent.status is Status.SILENT
+        assert silent.status is SourceStatus.SILENT
         assert "nothing has changed since" in silent.detail
         before = digests_of(hub, hash_set)
         partner.add(rng)
         held = fetch(tmp_path, "partner", hub)
-        assert held.status is Status.HELD
+        assert held.status is SourceStatus.HELD
         assert "after nothing had changed since" in held.detail
         assert digests_of(hub, hash_set) == before
-        assert apply(tmp_path, "partner", hub).status is Status.OK
+        assert apply(tmp_path, "partner", hub).status is SourceStatus.OK
         assert digests_of(hub, hash_set) == partner.digests()
         partner.add(rng)
-        assert fetch(tmp_path, "partner", hub).status is Status.OK
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.OK
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_to_its_end_takes_nothing_away(hub: Client, add_sour
         before = digests_of(hub, hash_set)
         for item in items:
             partner.touch(item, digests={"PDQ": "no digest"})
-        assert fetch(tmp_path, "partner", hub, full=True).status is Status.HELD
+        assert fetch(tmp_path, "partner", hub, full=True).status is SourceStatus.HELD
         partner.answer = lambda a: partner.own_answer(a)._replace(
             body=partner.own_answer(a).body.replace(b"no digest", b"\xff\xfe")
         )
@@ -227,12 +227,12 @@ def test_what_was_applied_before_a_kill_is_not_held_after_it(
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(State, "finish", killed)
+            patch.setattr(SourceState, "finish", killed)
             with pytest.raises(KeyboardInterrupt):
                 fetch(tmp_path, "partner", hub)
         assert digests_of(hub, hash_set) == partner.digests()
         done = fetch(tmp_path, "partner", hub)
-        assert done.status is Status.OK
+        assert done.status is SourceStatus.OK
         assert done.last is not None
         assert done.last.withdrawn == 3
 
@@ -259,7 +259,7 @@ def test_one_process_fetches_a_source(hub: Client, add_source: AddSource, tmp_pa
         with opened(tmp_path, "partner") as state, state.locked(), pytest.raises(Conflict, match="another process"):
             fetch(tmp_path, "partner", hub)
         assert partner.asked == []
-        assert fetch(tmp_path, "partner", hub).status is Status.OK
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.OK
 
 
 def test_another_url_begins_anew(hub: Client, add_source: AddSource, tmp_path: Path) -> None:
@@ -271,6 +271,6 @@ def test_another_url_begins_anew(hub: Client, add_source: AddSource, tmp_path: P
         fetch(tmp_path, "partner", hub)
         file = tmp_path / "partner.toml"
         file.write_text(file.read_text().replace(first.url, second.url).replace("drop = 1.0", "drop = 0.5"))
-        assert fetch(tmp_path, "partner", hub).status is Status.HELD  # all that the first one had would go
+        assert fetch(tmp_path, "partner", hub).status is SourceStatus.HELD  # all that the first one had would go
         apply(tmp_path, "partner", hub)
         assert digests_of(hub, hash_set) == second.digests()

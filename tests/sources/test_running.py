@@ -26,7 +26,7 @@ from hashhub.client import Client
 from hashhub.errors import Conflict, Unavailable
 from hashhub.sources.fetch import fetch
 from hashhub.sources.schedule import METRICS, run
-from hashhub.sources.state import Progress, Status
+from hashhub.sources.state import Progress, SourceStatus
 from hashhub.testing.hub_process import RunningHub
 from tests.patience import PATIENCE, wait_until
 from tests.sources.conftest import AddSource, digests_of
@@ -60,7 +60,7 @@ def test_it_is_fetched_when_it_is_due(hub: Client, add_source: AddSource, tmp_pa
                 run(tmp_path, hub, threading.Event(), lambda *_: None)
             for item in list(partner.items.values()):
                 partner.remove(item)
-            wait_until(lambda: told[-1][1].status is Status.HELD)
+            wait_until(lambda: told[-1][1].status is SourceStatus.HELD)
             wait_until(lambda: 'status="HELD"} 1' in (tmp_path / METRICS).read_text())
             count = len(partner.asked)
             assert not threading.Event().wait(2.5)
@@ -75,7 +75,7 @@ def test_who_fails_is_left_alone_for_a_while(hub: Client, add_source: AddSource,
         with running_schedule(tmp_path, hub) as told:
             wait_until(lambda: told)
             assert not threading.Event().wait(2.5)
-        assert [progress.status for _, progress in told] == [Status.FAILED]
+        assert [progress.status for _, progress in told] == [SourceStatus.FAILED]
         assert len(partner.asked) == 1
 
 
@@ -207,7 +207,7 @@ def test_the_partners_certificate_is_checked(hub: Client, add_source: AddSource,
             assert partner.asked == []
             file = tmp_path / "partner.toml"
             file.write_text(file.read_text().replace("/others/", "/ours/"))
-            assert fetch(tmp_path, "partner", hub).status is Status.OK
+            assert fetch(tmp_path, "partner", hub).status is SourceStatus.OK
             assert digests_of(hub, hash_set) == partner.digests()
             partner.url = plain
 
