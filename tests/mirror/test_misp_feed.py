@@ -1,0 +1,247 @@
+"""A MISP that fetches our feed has what the feed's token may hold: after anything, interrupted anywhere."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from pymisp import MISPEvent
+
+from hashhub import hashes, local_files, misp_feed
+from hashhub.client import Client
+from hashhub.errors import Conflict
+from hashhub.misp_feed import MISPFeed
+from hashhub.model import Entry, Marking, Principal
+from tests.hub.conftest import item
+from tests.hub.receiving import entitled, mirroring
+from tests.mirror.conftest import Site
+from tests.mirror.test_holding import World
+
+_RECEIVER = msgspec.structs.replace(mirroring(), purposes=("moderation",))
+Said = dict[tuple[str, str], list[tuple[str, ...]]]
+
+
+class MISPReader:
+    """What MISP keeps of a feed, by the rules of its Feed::getNewEventUuids, Event::_add and _edit,
+    MispObject::editObject and MispAttribute::editAttribute.
+    """
+
+    def __init__(self) -> None:
+        self.events: dict[str, Any] = {}
+        self._owners: dict[str, tuple[str, ...]] = {}  # of an object's or attribute's UUID
+
+    def fetch(self, directory: Path) -> int:
+        """Fetch what the manifest lists as newer; return how many events that were."""
+        fetched = 0
+        for uuid, listed in json.loads((directory / "manifest.json").read_bytes()).items():
+            own = self.events.get(uuid)
+            if own is not None and own["timestamp"] >= listed["timestamp"]:
+                continue
+            event = json.loads((directory / f"{uuid}.json").read_bytes())["Event"]
+            at = int(event["timestamp"])
+            assert event["uuid"] == uuid
+            assert at >= listed["timestamp"], "the file is older than it is listed as"
+            assert own is None or at > own["timestamp"], "Event in the request not newer than the local copy"
+            own = self.events.setdefault(uuid, {"info": event["info"], "objects": {}, "tags": set()})
+            own["timestamp"] = at
+            own["tags"] |= {tag["name"] for tag in event["Tag"]}
+            for one in event["Object"]:
+                self._edit(uuid, own["objects"], one)
+            fetched += 1
+        return fetched
+
+    def _edit(self, event: str, objects: dict[str, Any], one: dict[str, Any]) -> None:
+        assert self._owners.setdefault(one["uuid"], (event,)) == (event,), "duplicate UUID"
+        at = int(one["timestamp"])
+        own = objects.setdefault(one["uuid"], {"timestamp": -1, "attributes": {}})
+        if own["timestamp"] >= at:
+            return
+        own |= {"timestamp": at, "deleted": one["deleted"]}
+        for a in one["Attribute"]:
+            owner = (event, one["uuid"])
+            assert self._owners.setdefault(a["uuid"], owner) == owner, "duplicate UUID"
+            kept = own["attributes"].setdefault(a["uuid"], {"timestamp": -1, "tags": set()})
+            if kept["timestamp"] >= int(a["timestamp"]):
+                continue
+            kept |= {key: a[key] for key in ("value", "type", "object_relation", "to_ids")}
+            kept |= {"timestamp": int(a["timestamp"]), "deleted": a["deleted"] or one["deleted"]}
+            kept["tags"] |= {tag["name"] for tag in a.get("Tag", ())}
+
+    def said(self) -> Said:
+        """What stands: by hash set and digest, the tags that it has."""
+        said: Said = {}
+        for event in self.events.values():
+            for one in event["objects"].values():
+                for a in one["attributes"].values():
+                    if not one["deleted"] and not a["deleted"] and a["object_relation"] in {"md5", "pdq"}:
+                        key = event["info"].removeprefix("hash set "), a["value"]
+                        said.setdefault(key, []).append(tuple(sorted(a["tags"])))
+        return {key: sorted(tags) for key, tags in said.items()}
+
+
+def due(site: Site, who: Principal) -> Said:
+    """What a reader should have, straight from the store."""
+    said: Said = {}
+    for entry, _ in entitled(site.hub, who)[0].values():
+        for h in entry.hashes:
+            tags = (*entry.tags, *_said(entry))
+            said.setdefault((f"{entry.contributor}/{entry.hash_set}", hashes.encode(h)), []).append(tuple(sorted(tags)))
+    return {key: sorted(tags) for key, tags in said.items()}
+
+
+def _said(entry: Entry) -> tuple[str, ...]:
+    if entry.classification is not None:
+        c = entry.classification
+        return (f'hashhub:classification="{c.scheme}@{c.version}={c.value}"',)
+    return ("hashhub:undecided",) if "UNCLASSIFIED" in entry.reasons else ()
+
+
+class Killed(BaseException):
+    """Ends a run as a kill does: nothing handles it."""
+
+
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """End runs at random where they write; what is appended turns it on."""
+    random, switched = Random(7), list[str]()
+    whole, apply = local_files.written, MISPFeed._apply
+
+    def perhaps() -> None:
+        if switched and random.random() < 0.15:
+            switched.append("killed")
+            raise Killed
+
+    @contextmanager
+    def written(*arguments: Any, **how: Any) -> Iterator[Any]:
+        perhaps()
+        with whole(*arguments, **how) as file:
+            yield file
+            perhaps()
+        perhaps()
+
+    def applied(feed: MISPFeed, page: Any) -> None:
+        perhaps()
+        apply(feed, page)
+        perhaps()
+
+    monkeypatch.setattr(misp_feed, "written", written)
+    monkeypatch.setattr(MISPFeed, "_apply", applied)
+    return switched
+
+
+def updated(directory: Path, hub: Client) -> bool:
+    try:
+        with MISPFeed(directory) as feed:
+            feed.update(hub)
+    except Killed:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_misp_has_what_the_token_may_hold(
+    site: Site, tmp_path: Path, seed: int, kills: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.client.changes.PAGE", 7 + 20 * seed)
+    monkeypatch.setattr(misp_feed, "EVENT_ENTRIES", 16)
+    world, random, secret = World(site, seed), Random(seed), site.token(_RECEIVER)
+    directory, reader, late = tmp_path / "misp", MISPReader(), MISPReader()
+    kills.append("on")
+    for step in range(70):
+        world.step()
+        if random.random() < 0.5 and step < 69:
+            continue
+        with site.client(secret) as hub:
+            while not updated(directory, hub):
+                if (directory / "feed" / "manifest.json").exists():
+                    reader.fetch(directory / "feed")  # in the midst of it
+        reader.fetch(directory / "feed")
+        assert reader.said() == due(site, _RECEIVER), step
+        if random.random() < 0.1:
+            late.fetch(directory / "feed")
+    late.fetch(directory / "feed")
+    new = MISPReader()
+    new.fetch(directory / "feed")
+    assert late.said() == new.said() == due(site, _RECEIVER)
+    assert kills.count("killed") > 5
+
+
+def test_files_hold_no_digest_of_what_is_withdrawn_or_lost(site: Site, tmp_path: Path) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    site.desk.hash_set("alpha/two", marking=Marking(bulk=True))
+    for name, first_number in (("alpha/one", 0), ("alpha/two", 10)):
+        site.desk.contribute(name, *(item(first_number + n, algorithms=("MD5", "PDQ")) for n in range(3)))
+    secret = site.token(_RECEIVER)
+    directory, reader = tmp_path / "misp", MISPReader()
+
+    def texts() -> str:
+        return "".join(path.read_text() for path in sorted((directory / "feed").iterdir()))
+
+    with site.client(secret) as hub:
+        assert updated(directory, hub)
+        reader.fetch(directory / "feed")
+        first, *_ = site.desk.entries("alpha/one")
+        values = [hashes.encode(h) for h in first.hashes]
+        assert all(value in texts() for value in values)
+        site.hub.store.transitions.withdraw([first.id], "FALSE_POSITIVE")
+        site.hub.store.resources.update_hash_set("alpha", "two", {"marking": Marking(bulk=False)})
+        assert updated(directory, hub)
+    lost = [hashes.encode(h) for e in site.desk.entries("alpha/two") for h in e.hashes]
+    gone = [value for value in [*values, *lost] if value in texts()]
+    assert gone == []
+    md5s = [hashlib.md5(value.encode(), usedforsecurity=False).hexdigest() for value in [*values, *lost]]
+    assert not any(md5 in texts() for md5 in md5s)
+    reader.fetch(directory / "feed")
+    assert reader.said() == due(site, _RECEIVER)
+    assert len(reader.said()) == 4
+
+
+def test_nothing_new_writes_nothing_and_moves_no_time(site: Site, tmp_path: Path) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    site.desk.contribute("alpha/one", *(item(n, algorithms=("MD5",)) for n in range(3)))
+    with site.client(site.token(_RECEIVER)) as hub:
+        directory, reader = tmp_path / "misp", MISPReader()
+        assert updated(directory, hub)
+        before = {path.name: path.stat().st_ino for path in (directory / "feed").iterdir()}
+        assert reader.fetch(directory / "feed") == 1
+        assert updated(directory, hub)
+        assert {path.name: path.stat().st_ino for path in (directory / "feed").iterdir()} == before
+        with MISPFeed(directory) as feed:
+            feed.start_over()
+            feed.update(hub)
+            with pytest.raises(Conflict):
+                MISPFeed(directory)
+        assert reader.fetch(directory / "feed") == 0
+
+
+def test_pymisp_reads_the_files_and_lists_them_as_we_do(site: Site, tmp_path: Path) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    site.desk.contribute("alpha/one", *(item(n, algorithms=("MD5", "SHA1", "PDQ"), tags=("x",)) for n in range(5)))
+    with site.client(site.token(_RECEIVER)) as hub:
+        assert updated(tmp_path, hub)
+        site.hub.store.transitions.withdraw([site.desk.entries("alpha/one")[0].id], "FALSE_POSITIVE")
+        assert updated(tmp_path, hub)
+    files = tmp_path / "feed"
+    manifest = json.loads((files / "manifest.json").read_bytes())
+    listed = [tuple(row) for row in csv.reader((files / "hashes.csv").read_text().splitlines())]
+    found: list[tuple[str, str]] = []
+    for uuid, about in manifest.items():
+        event = MISPEvent()
+        event.load_file(files / f"{uuid}.json")
+        own = event.manifest[uuid]
+        tags = [tag["name"] for tag in own.pop("Tag")]
+        assert tags == [tag["name"] for tag in about.pop("Tag")]
+        assert {key: str(value) for key, value in own.items()} == {key: str(value) for key, value in about.items()}
+        standing = [a for one in event.objects if not one.deleted for a in one.attributes if not a.deleted]
+        assert len(standing) == 4 * 3
+        found += [(md5, uuid) for a in standing if a.type != "text" for md5 in a.hash_values("md5")]
+    assert sorted(listed) == sorted(found)
+    assert len(found) == 4 * 2
