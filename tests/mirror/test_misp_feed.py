@@ -11,21 +11,21 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 from pymisp import MISPEvent
 
 from hashhub import hashes, local_files, misp_feed
 from hashhub.client import Client
 from hashhub.errors import Conflict
 from hashhub.misp_feed import MISPFeed
-from hashhub.model import Entry, Marking, Principal
+from hashhub.model import Entry, FeedPage, Marking, Principal
 from tests.hub.conftest import item
 from tests.hub.receiving import entitled, mirroring
 from tests.mirror.conftest import Site
 from tests.mirror.test_holding import World
 
-_RECEIVER = msgspec.structs.replace(mirroring(), purposes=("moderation",))
+_RECEIVER = replace(mirroring(), purposes=("moderation",))
 Said = dict[tuple[str, str], list[tuple[str, ...]]]
 
 
@@ -172,6 +172,38 @@ def test_a_misp_has_what_the_token_may_hold(
     new.fetch(directory / "feed")
     assert late.said() == new.said() == due(site, _RECEIVER)
     assert kills.count("killed") > 5
+
+
+class Retold:
+    """A hub that says of its entries what a test wants it to."""
+
+    def __init__(self, hub: Client, **fields: Any) -> None:
+        self._hub, self._fields = hub, fields
+
+    def list_changes(self, position: str = "") -> Iterator[FeedPage]:
+        for page in self._hub.list_changes(position):
+            lines = [
+                line if line.entry is None else replace(line, entry=replace(line.entry, **self._fields))
+                for line in page.changes
+            ]
+            yield replace(page, changes=tuple(lines))
+
+
+def test_what_an_entry_says_no_more_is_taken_back(site: Site, tmp_path: Path) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    site.desk.contribute("alpha/one", *(item(n, algorithms=("MD5", "PDQ"), tags=("x",)) for n in range(2)))
+    reader = MISPReader()
+    with site.client(site.token(_RECEIVER)) as hub, MISPFeed(tmp_path) as feed:
+        for fields, tags in (({}, "x"), ({"tags": ("y",)}, "y"), ({"tags": ("x",)}, "x"), ({"media_type": "a/b"}, "x")):
+            feed.start_over()
+            feed.update(Retold(hub, **fields))  # type: ignore[arg-type]
+            reader.fetch(tmp_path / "feed")
+            said = reader.said()
+            assert [tag for all_tags in said.values() for own in all_tags for tag in own if len(tag) == 1] == [tags] * 4
+        feed.start_over()
+        feed.update(Retold(hub, hashes=site.desk.entries("alpha/one")[0].hashes[:1]))  # type: ignore[arg-type]
+    reader.fetch(tmp_path / "feed")
+    assert {value for _, value in reader.said()} == {hashes.encode(site.desk.entries("alpha/one")[0].hashes[0])}
 
 
 def test_files_hold_no_digest_of_what_is_withdrawn_or_lost(site: Site, tmp_path: Path) -> None:
