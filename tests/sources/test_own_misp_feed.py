@@ -19,7 +19,6 @@ from hashhub.model import HashSet, Marking
 from hashhub.sources.fetch import fetch
 from hashhub.sources.settings import SourceSettings, save
 from hashhub.sources.state import SourceStatus
-from tests.hub.conftest import item
 from tests.hub.receiving import entitled, mirroring
 from tests.mirror.conftest import Site
 from tests.mirror.test_holding import World
