@@ -259,7 +259,7 @@ class _PageChange:
                 self._take_hash_set(line)
         self._put(entries)
         if self._is_sweeping and self._page.is_complete:
-            self._delete_all("object.generation < ?", self._generation)
+            self._delete_all(self._generation)
             self._db.execute("UPDATE meta SET sweeping = 0")
 
     def _take_hash_set(self, line: ChangedEntry) -> None:
@@ -271,15 +271,18 @@ class _PageChange:
                 for (part,) in self._db.execute("SELECT part FROM event WHERE hash_set = ?", (name,)).fetchall():
                     self._event(name, part)
         elif line.hash_set_name:
-            self._delete_all("event.hash_set = ?", line.hash_set_name)
+            self._delete_all(self._generation + 1, line.hash_set_name)
 
-    def _delete_all(self, which: str, value: object) -> None:
-        sql = (
-            "SELECT hash_set, part, number, content FROM object JOIN event ON event.key = object.event "  # noqa: S608
-            f"WHERE NOT deleted AND {which}"
-        )
-        for name, part, number, content in self._db.execute(sql, (value,)).fetchall():
-            self._delete(name, part, number, content)
+    def _delete_all(self, before: int, hash_set: str | None = None) -> None:
+        """Delete what stands and was last given in an earlier generation: of a hash set, or of all. An event at a time:
+        a hash set may have more than memory.
+        """
+        events = self._db.execute("SELECT key, hash_set, part FROM event").fetchall()
+        sql = "SELECT number, content FROM object WHERE event = ? AND NOT deleted AND generation < ?"
+        for key, name, part in events:
+            if hash_set in {None, name}:
+                for number, content in self._db.execute(sql, (key, before)).fetchall():
+                    self._delete(name, part, number, content)
 
     def _put(self, entries: dict[str, Entry | None]) -> None:
         standing = [entry for entry in entries.values() if entry is not None]

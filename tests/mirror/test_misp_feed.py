@@ -5,8 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,13 +24,14 @@ from pymisp import MISPEvent
 
 from hashhub import hashes, local_files, misp_feed
 from hashhub.client import Client
-from hashhub.errors import Conflict
+from hashhub.errors import Conflict, Unavailable
 from hashhub.misp_feed import MISPFeed
 from hashhub.model import Entry, FeedPage, Marking, Principal
 from tests.hub.conftest import item
 from tests.hub.receiving import entitled, mirroring
 from tests.mirror.conftest import Site
 from tests.mirror.test_holding import World
+from tests.patience import wait_until
 
 _RECEIVER = replace(mirroring(), purposes=("moderation",))
 Said = dict[tuple[str, str], list[tuple[str, ...]]]
@@ -277,3 +285,91 @@ def test_pymisp_reads_the_files_and_lists_them_as_we_do(site: Site, tmp_path: Pa
         found += [(md5, uuid) for a in standing if a.type != "text" for md5 in a.hash_values("md5")]
     assert sorted(listed) == sorted(found)
     assert len(found) == 4 * 2
+
+
+def started(site: Site, secret: str, directory: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "hashhub.cli", "feed", "misp", str(directory), *options],
+        env={**os.environ, "HASHHUB_SERVER": site.doors.grpc_address, "HASHHUB_TOKEN": secret},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_that_are_killed_leave_files_that_a_reader_can_use(site: Site, tmp_path: Path) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    site.desk.contribute("alpha/one", *(item(n, algorithms=("MD5",)) for n in range(6_000)), batch=3_000)
+    secret, random, reader = site.token(_RECEIVER), Random(5), MISPReader()
+    manifest, codes = tmp_path / "feed" / "manifest.json", []
+    for _ in range(4):
+        before = _position(tmp_path)
+        process = started(site, secret, tmp_path, "--once")
+        wait_until(lambda: process.poll() is not None or _position(tmp_path) != before)  # noqa: B023 - in this turn
+        time.sleep(random.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+        codes.append(process.returncode)
+        if manifest.exists():
+            reader.fetch(tmp_path / "feed")
+        ids = [int(i) for i in site.hub.store.entries.active_ids("alpha", "one")]
+        site.hub.store.transitions.withdraw(random.sample(ids, 300), "X")
+    assert -signal.SIGKILL in codes
+    assert set(codes) <= {-signal.SIGKILL, 0}
+    last = started(site, secret, tmp_path, "--once", "--json")
+    told, errors = last.communicate(timeout=120)
+    assert last.returncode == 0, errors
+    reader.fetch(tmp_path / "feed")
+    assert reader.said() == due(site, _RECEIVER)
+    assert json.loads(told)["entries"] == len(reader.said()) == 6_000 - 4 * 300
+
+
+def _position(directory: Path) -> str:
+    """Where the files' state is; empty before there is any."""
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(directory / "state.db", timeout=30.0)) as db:
+        return str(db.execute("SELECT position FROM meta").fetchone()[0])
+    return ""
+
+
+def test_a_feed_that_is_kept_follows_and_ends_when_it_is_told_to(site: Site, tmp_path: Path) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    site.desk.contribute("alpha/one", item(1, algorithms=("MD5",)))
+    process, reader = started(site, site.token(_RECEIVER), tmp_path, "--seconds", "1"), MISPReader()
+
+    def has(count: int) -> bool:
+        if (tmp_path / "feed" / "manifest.json").exists():
+            reader.fetch(tmp_path / "feed")
+        return process.poll() is not None or len(reader.said()) == count
+
+    wait_until(lambda: has(1))
+    site.desk.contribute("alpha/one", *(item(n, algorithms=("MD5",)) for n in range(2, 5)))
+    wait_until(lambda: has(4))
+    site.hub.store.transitions.withdraw([site.desk.entries("alpha/one")[0].id], "X")
+    wait_until(lambda: has(3))
+    process.send_signal(signal.SIGTERM)
+    told, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "3 entries in 1 events" in told
+    assert reader.said() == due(site, _RECEIVER)
+
+
+def test_a_hub_that_is_away_is_asked_again(site: Site, tmp_path: Path) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    site.desk.contribute("alpha/one", item(1, algorithms=("MD5",)))
+    stop, told = threading.Event(), list[str]()
+
+    class Away:
+        """A hub that answers the second time."""
+
+        def __init__(self, hub: Client) -> None:
+            self._hub = hub
+
+        def list_changes(self, position: str) -> Iterator[FeedPage]:
+            if not told:
+                raise Unavailable("the hub is away")
+            stop.set()
+            return self._hub.list_changes(position)
+
+    with site.client(site.token(_RECEIVER)) as hub, MISPFeed(tmp_path) as feed:
+        feed.follow(Away(hub), stop, 0.01, told.append)  # type: ignore[arg-type]
+        assert (told, feed.counts()["entries"]) == (["the hub is away"], 1)
