@@ -120,7 +120,7 @@ class Killed(BaseException):
 def kills(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """End runs at random where they write; what is appended turns it on."""
     random, switched = Random(7), list[str]()
-    whole, apply = local_files.written, MISPFeed._apply
+    whole, list_changes = local_files.written, Client.list_changes
 
     def perhaps() -> None:
         if switched and random.random() < 0.15:
@@ -135,13 +135,14 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             perhaps()
         perhaps()
 
-    def applied(feed: MISPFeed, page: Any) -> None:
-        perhaps()
-        apply(feed, page)
-        perhaps()
+    def listed(hub: Client, position: str) -> Iterator[FeedPage]:
+        for page in list_changes(hub, position):
+            perhaps()
+            yield page
+            perhaps()
 
     monkeypatch.setattr(misp_feed, "written", written)
-    monkeypatch.setattr(MISPFeed, "_apply", applied)
+    monkeypatch.setattr(Client, "list_changes", listed)
     return switched
 
 
@@ -373,3 +374,30 @@ def test_a_hub_that_is_away_is_asked_again(site: Site, tmp_path: Path) -> None:
     with site.client(site.token(_RECEIVER)) as hub, MISPFeed(tmp_path) as feed:
         feed.follow(Away(hub), stop, 0.01, told.append)  # type: ignore[arg-type]
         assert (told, feed.counts()["entries"]) == (["the hub is away"], 1)
+
+
+def test_what_a_killed_process_took_in_is_written_while_the_hub_is_away(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    site.desk.contribute("alpha/one", *(item(n, algorithms=("MD5",)) for n in range(3)))
+    secret, reader = site.token(_RECEIVER), MISPReader()
+    with site.client(secret) as hub:
+        assert updated(tmp_path, hub)
+        site.hub.store.transitions.withdraw([site.desk.entries("alpha/one")[0].id], "X")
+
+        def killed(*_: Any, **how: Any) -> Any:
+            raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(misp_feed, "written", killed)
+            assert not updated(tmp_path, hub)
+        with monkeypatch.context() as patched, pytest.raises(Unavailable):
+            patched.setattr(Client, "list_changes", _away)
+            updated(tmp_path, hub)
+    reader.fetch(tmp_path / "feed")
+    assert len(reader.said()) == 2
+
+
+def _away(*_: object) -> Iterator[FeedPage]:
+    raise Unavailable("the hub is away")
