@@ -392,8 +392,8 @@ def test_what_a_killed_process_took_in_is_written_while_the_hub_is_away(
         with monkeypatch.context() as patched:
             patched.setattr(misp_feed, "written", killed)
             assert not updated(tmp_path, hub)
-        with monkeypatch.context() as patched, pytest.raises(Unavailable):
-            patched.setattr(Client, "list_changes", _away)
+        monkeypatch.setattr(Client, "list_changes", _away)
+        with pytest.raises(Unavailable):
             updated(tmp_path, hub)
     reader.fetch(tmp_path / "feed")
     assert len(reader.said()) == 2
