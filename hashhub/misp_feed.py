@@ -56,7 +56,7 @@ CREATE INDEX event_due ON event (key) WHERE due;
 CREATE TABLE object (
     event INTEGER, number INTEGER, content BLOB NOT NULL, deleted INTEGER NOT NULL, generation INTEGER NOT NULL,
     PRIMARY KEY (event, number)
-) WITHOUT ROWID;
+);
 INSERT INTO meta VALUES (1, 1, '', 1, 0, 1);
 """
 _encode: Final = msgspec.json.Encoder().encode
