@@ -78,7 +78,7 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "match": ["--hash", "MD5:" + "ab" * 16],
         "scan": [str(directory / "file.txt")],
         "mirror": [str(directory)],
-        "feed misp": [str(directory)],
+        "feed misp": [str(directory), "--once"],
         "source add": ["misp", "alpha", "--url", "alpha", "--hash-set", "alpha/list"],
         "review set-aside": ["alpha/list/7", "1"],
         "contributor update": ["--display-name", "A"],
