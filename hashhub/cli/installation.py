@@ -30,12 +30,12 @@ from hashhub.local_files import make_directory, sync, written
 from hashhub.model import SYSTEM, Contributor, ContributorKind, HashSet, Principal, Reliability, Role
 from hashhub.server.exposure import check_exposure
 from hashhub.server.process import TOKEN_FILE
-from hashhub.sources.fetch import credentials_of
 from hashhub.store import NoDatabase, Store
 
 _PATH: Final = re.compile(r"/[\w./-]+", re.ASCII)
 _TEMPLATES: Final = Path(__file__).with_name("hub_files")
 _FILES: Final = ("tls_certificate", "tls_key", "database_password_file")
+_SETTINGS: Final = ("listen", "http", "database", *_FILES)
 
 
 def check_directory(directory: Path) -> None:
@@ -153,7 +153,10 @@ def _contributors_secret(hub: Hub, answers: Mapping[str, str]) -> str:
 
 def _write_settings(answers: Mapping[str, str], part: Path, directory: Path) -> config.Config:
     """Write certificates and settings, and return these as the hub will read them."""
-    values = {"data": str(directory / "data"), **{name: answers[name] for name in ("listen", "http", "database", *_FILES)}}
+    values = {
+        "data": str(directory / "data"),
+        **{name: answers[name] for name in ("listen", "http", "database", *_FILES)},
+    }
     if not answers["tls_certificate"]:
         authority = Authority.create(part / "ca", f"hashhub pilot {answers['country']}")
         kind = "IP" if ":" in answers["host"] or answers["host"].replace(".", "").isdecimal() else "DNS"
@@ -183,16 +186,13 @@ def _write_texts(answers: Mapping[str, str], settings: config.Config, part: Path
         "address": address,
         "server": f"localhost:{port}" if is_here else address,
         "ca_option": f" --ca-file {directory}/ca/authority.pem" if own else "",
+        "ca_of_members": " --ca-file authority.pem" if own else "",
     }
 
     def filled(template: str, **more: str) -> str:
         return Template((_TEMPLATES / template).read_text("utf-8")).substitute(values | more)
 
-    credentials = {
-        protocol: "".join(f" --credential {key}=file:{directory}/{protocol}.{key}" for key in credentials_of(protocol))
-        for protocol in listed(answers["sources"])
-    }
-    sources = (filled("source.txt", protocol=protocol, credentials=text) for protocol, text in credentials.items())
+    sources = (filled("source.txt", protocol=protocol) for protocol in listed(answers["sources"]))
     readers = (filled("reader.txt", reader=reader) for reader in listed(answers["readers"]))
     values |= {"sources": "".join(sources), "readers": "".join(readers)}
     for name in ("hashhub.service", "compose.yaml", "checklist.md"):

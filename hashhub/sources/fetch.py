@@ -54,11 +54,6 @@ def protocol_of(settings: SourceSettings) -> PartnerProtocol:
     return protocol
 
 
-def credentials_of(protocol: str) -> tuple[str, ...]:
-    """Return the names of all secrets that a protocol takes."""
-    return _PROTOCOLS[protocol].credentials[-1]
-
-
 @contextmanager
 def opened(directory: Path, name: str) -> Iterator[SourceState]:
     """Give the state of a source."""
