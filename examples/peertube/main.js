@@ -35,6 +35,7 @@ async function register ({ registerHook, registerSetting, settingsManager, peert
         redirect: 'error',
         signal: AbortSignal.timeout(1000 * (Number(settings.seconds) || Number(DEFAULTS.seconds)))
       })
+      if (!answer.ok) throw new Error(`the sidecar answered ${answer.status}`)
       const { action, reference } = await answer.json()
       logger.info(`hashhub: ${action} (${reference})`)
       return action === 'ALLOW' || action === 'BLOCK' ? action : 'HOLD'
