@@ -83,9 +83,9 @@ def files(tmp_path_factory: pytest.TempPathFactory, listed: Listed) -> dict[str,
 @pytest.fixture(scope="module")
 def product(started: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PeerTube]:
     secret = tmp_path_factory.mktemp("secret") / "secret"
-    secret.write_text("s3cret-of-the-sidecar", "ascii")
+    secret.write_text(secret.name * 4, "ascii")
     secret.chmod(0o600)
-    with peertube(started(sidecar=f'secret_file = "{secret}"').url, secret="s3cret-of-the-sidecar") as product:
+    with peertube(started(sidecar=f'secret_file = "{secret}"').url, secret=secret.read_text("ascii")) as product:
         yield product
 
 
@@ -144,7 +144,7 @@ def test_what_others_refused_is_not_let_in(product: PeerTube, files: dict[str, P
 
 
 def test_what_is_no_file_is_held(product: PeerTube, tmp_path: Path) -> None:
-    for number, path in enumerate((tmp_path / "gone.mp4", tmp_path, "")):
+    for number, path in enumerate((str(tmp_path / "gone.mp4"), str(tmp_path), "")):
         assert product.upload(path, 20 + number)["result"] == ACCEPTED
         assert product.is_blocked(20 + number)
     said = product.run(OF_FILES[0], ACCEPTED, {"user": {"id": 30}})
@@ -182,8 +182,7 @@ class Impostor(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    def log_message(self, *_: Any) -> None: ...
 
 
 @contextmanager
