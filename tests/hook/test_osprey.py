@@ -96,7 +96,12 @@ def hash_of(data: bytes, algorithm: str = "PDQ") -> str:
 
 
 def test_a_rule_reads_what_the_sidecar_decides(
-    action: Any, started: Start, listed: Listed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    action: Any,
+    started: Start,
+    listed: Listed,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret-of-the-sidecar", "ascii")
@@ -109,8 +114,13 @@ def test_a_rule_reads_what_the_sidecar_decides(
     assert asked(action, hash_of(listed.known, "MD5"), None) == "BLOCK"
     assert asked(action, unknown) == "ALLOW"
     assert asked(action, unknown, known) == "BLOCK"
-    for nothing in ([], [None], [""], ["PDQ:xyz"], ["no hash"], [unknown, "PDQ:xyz"]):
-        assert asked(action, *nothing) == "HOLD", nothing
+    caplog.clear()
+    for nothing in ([], [None], [""]):
+        assert asked(action, *nothing) == "HOLD"
+    assert not caplog.records  # most events have no picture
+    for broken in (["PDQ:xyz"], ["no hash"], [unknown, "PDQ:xyz"]):
+        assert asked(action, *broken) == "HOLD", broken
+    assert len(caplog.records) == 3
 
 
 def test_what_rules_are_checked_against(action: Any) -> None:

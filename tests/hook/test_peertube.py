@@ -172,9 +172,8 @@ class Impostor(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["content-length"]))
         number = int(self.headers["authorization"].rpartition("-")[2])
         if number >= len(self.answers):
-            self.end.wait(60)
-            return
-        status, body = self.answers[number]
+            self.end.wait(30)  # too late
+        status, body = self.answers[number] if number < len(self.answers) else (200, b'{"action": "ALLOW"}')
         self.send_response(status)
         if status == 307:
             self.send_header("location", "/check")
