@@ -186,6 +186,7 @@ class Impostor(BaseHTTPRequestHandler):
 
 @contextmanager
 def impostor() -> Iterator[str]:
+    Impostor.end.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Impostor) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
