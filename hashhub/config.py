@@ -251,9 +251,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hma_bound_token_file: str = ""
     """File with the token that `listen_hma` is bound to, read again when it changes."""
 
-    hma_policies: str = "any"
-    """Policies by which HMA's banks match, with commas between: `any` for all, `MY_BANK=block` for one. A bank is not
-    answered where its policy says NO_MATCH or BENIGN. The verdict in a header is by that of all.
+    hma_verdict_policy: str = "any"
+    """Policy by which the verdict is made that HMA's clients find in a header."""
+
+    hma_policies: str = ""
+    """Policies by which HMA's banks are named, with commas between: `block` for all, `MY_BANK=block` for one. Such a
+    bank is named where its policy says MATCH only. Empty: whatever matches, as at HMA, unless it is known to be
+    harmless.
     """
 
     hma_distances: str = ""

@@ -2,9 +2,9 @@
 
 A bank is a hash set that the caller may see, under `names`; what it holds is under `contents`. What a verdict says is
 not how HMA answers: it names the banks that match. Two things are kept all the same: what nobody could look for is an
-error and never `{}`, and a bank is not named where its policy knows of nothing, or of what is harmless. What hashhub
-knows beyond HMA stands in headers, or in each match for who asks by `statements=true`: clients take every key beside it
-for a bank.
+error and never `{}`, and what is known to be harmless, and nothing else, names no bank. A bank to which the operator
+gave a policy is named where that says MATCH. What hashhub knows beyond HMA stands in headers, or in each match for who
+asks by `statements=true`: clients take every key beside it for a bank.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ _TEXT: Final = "text/html; charset=utf-8"  # as Flask sends it
 _QUALITY: Final = 50  # PDQ quality below which HMA has no hash of a picture
 _MOST_MATCHES: Final = 1000
 _PDQ_DISTANCE: Final = 31
-_POLICY: Final = "any"
 _UNANSWERED: Final = frozenset({v1.Verdict.VERDICT_UNSPECIFIED, v1.Verdict.VERDICT_UNAVAILABLE})
 _STATUS: Final[Mapping[StatusCode, int]] = {
     StatusCode.UNAUTHENTICATED: 401,
@@ -51,7 +50,7 @@ _STATUS: Final[Mapping[StatusCode, int]] = {
     StatusCode.DATA_LOSS: 500,
 }
 
-_CLEARED: Final = frozenset({v1.Verdict.VERDICT_NO_MATCH, v1.Verdict.VERDICT_BENIGN})
+_IN_PART: Final = frozenset({"JUDGEMENT_CUT_SHORT", "CIRCUIT_BREAKER"})  # reasons of a REVIEW that may be a MATCH
 _Found = dict[str, list[dict[str, Any]]]  # by bank
 _Headers = tuple[tuple[bytes, bytes], ...]
 _Handler = Callable[["HMADoor", PartnerRequest, tuple[str, ...]], Awaitable[PartnerAnswer]]
@@ -62,9 +61,8 @@ class HMADoor:
 
     def __init__(self, config: Config, is_serving: Callable[[], bool]) -> None:
         """`is_serving`: whether the hub can match now."""
-        self._purpose = config.hma_purpose
+        self._policy, self._purpose = config.hma_verdict_policy, config.hma_purpose
         self._policies = by_bank(config.hma_policies)
-        self._policy = self._policies.get("", _POLICY)
         self._distances = {bank: int(distance) for bank, distance in by_bank(config.hma_distances).items()}
         self._distance = self._distances.get("", _PDQ_DISTANCE)
         self._is_serving = is_serving
@@ -189,28 +187,32 @@ class HMADoor:
         request: PartnerRequest,
         ask: Callable[[str], Awaitable[tuple[v1.MatchResult, v1.MatchHashesResponse | v1.MatchMediaResponse]]],
     ) -> tuple[_Found, _Headers]:
-        """Return what matches by bank, and headers: of those that are asked for, are not off, reach so far, and whose
-        policy does not clear it. `ask` matches by a policy; one besides that of all banks is asked where a bank has it.
+        """Return what matches by bank, and headers: of banks that are asked for, are not off, reach so far, and whose
+        policy says so. `ask` matches by a policy; one besides that of the verdict is asked where a bank has it.
         """
         result, given = await ask(self._policy)
         banks_of = {one.name: HMABank.of(one, request.contributor) for one in given.hash_sets}
-        policies = {name: self._policies.get(bank.name, self._policy) for name, bank in banks_of.items()}
-        verdicts = {self._policy: _answered(result).verdict}
-        for policy in sorted({*policies.values()} - {self._policy}):
-            verdicts[policy] = _answered((await ask(policy))[0]).verdict
+        policies = {name: self._policies.get(x.name, self._policies.get("", "")) for name, x in banks_of.items()}
+        is_named = {"": _answered(result).verdict != v1.Verdict.VERDICT_BENIGN}
+        for policy in sorted({*policies.values()} - {""}):
+            is_named[policy] = _is_met(result if policy == self._policy else _answered((await ask(policy))[0]))
         named = request.query.get("banks")
         wanted = set(named.split(",")) if named else None
         with_statements = request.query.get("statements", "").lower() == "true"
         found: dict[str, dict[int, dict[str, Any]]] = {}
+        unnamed: dict[str, None] = {}
         for match in result.matches:
             hash_set = wire.hash_set_name(*wire.parse_entry(match.entry.name)[:2])
             bank = banks_of.get(hash_set)
             if bank is None or (wanted is not None and bank.name not in wanted) or not bank.ratio:
                 continue
             reach = self._distances.get(bank.name, self._distance)
-            if verdicts[policies[hash_set]] in _CLEARED or (match.algorithm == "PDQ" and match.distance > reach):
+            if match.algorithm == "PDQ" and match.distance > reach:
                 continue
             if contents.is_disabled(match.entry, time.time()):
+                continue
+            if not is_named[policies[hash_set]]:
+                unnamed[bank.name] = None
                 continue
             number = bank.content_id(match.entry)
             one = {"bank_content_id": number, "distance": str(match.distance)}
@@ -222,7 +224,8 @@ class HMADoor:
                 f"more than {_MOST_MATCHES} entries match, and those that are asked for may be among others"
             )
         banked = {name: list(matches.values()) for name, matches in found.items()}
-        return banked, _about(result, given.policy, given.revision)
+        headers = ((b"hashhub-unnamed", ",".join(unnamed).encode()),) if unnamed else ()
+        return banked, (*_about(result, given.policy, given.revision), *headers)
 
     async def compare(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
         """Tell how far two signals are apart, for each type that is given."""
@@ -520,6 +523,12 @@ def _answered(result: v1.MatchResult) -> v1.MatchResult:
         said = "; ".join(reason.text for reason in result.reasons)
         raise Unavailable(f"this could not be looked for, and is not known to be clean: {said or 'try again'}")
     return result
+
+
+def _is_met(result: v1.MatchResult) -> bool:
+    """Return whether a policy says MATCH, or might have if it had judged all that there is."""
+    is_match = result.verdict == v1.Verdict.VERDICT_MATCH
+    return is_match or any(reason.code in _IN_PART for reason in result.reasons)
 
 
 def _about(result: v1.MatchResult, policy: str, revision: int) -> tuple[tuple[bytes, bytes], ...]:
