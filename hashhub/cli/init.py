@@ -64,7 +64,10 @@ def _read(file: str) -> dict[str, str]:
     wrong = [Violation(name[:40], f"is unknown; known are {known}") for name in given if name not in _questions()]
     answers: dict[str, str] = {}
     for field, question in _questions().items():
-        value = given.get(field, _default(field, given | answers))
+        default = question.get("default", "")
+        if field not in given and default.startswith("=") and default[1:] not in answers:
+            continue  # what is wrong with that one is told
+        value = given.get(field, _default(field, answers))
         if not isinstance(value, str):
             wrong.append(Violation(field, f"must be a text in quotes: {question['text']}"))
         elif faults := _faults(field, value, answers):

@@ -183,6 +183,7 @@ def test_what_must_be_answered_is_not_chosen_for_you(tmp_path: Path, name: str) 
     done = init(given, tmp_path / "hub")
     assert done.exit_code == 1
     assert f"{name} must be a text" in done.stderr
+    assert ";" not in done.stderr  # one fault, told once
     assert left_in(tmp_path) == []
 
 
