@@ -70,7 +70,7 @@ GROUP: Final = MessageCodec(
 
 
 MARKING: Final = MessageCodec(Marking, v1.Marking, at="marking", inner="marking.", permitted_purposes=TEXTS)
-MessageCodec(Bank, v1.Bank, inner="bank.")
+_BANK: Final = MessageCodec(Bank, v1.Bank, inner="bank.")
 HASH_SET: Final = MessageCodec(
     HashSet,
     v1.HashSet,
@@ -96,6 +96,12 @@ DELETION: Final = MessageCodec(
     holds="hold_count",
     revision="delete_revision",
 )
+
+
+def bank_to_pb(hash_set: HashSet) -> v1.HashSet:
+    """Return what makes a bank of a hash set, and no more of it."""
+    name = fields.hash_set_name(hash_set.contributor, hash_set.id)
+    return v1.HashSet(name=name, bank=_BANK.to_pb(hash_set.bank), bank_number=hash_set.bank_number)
 
 
 def new_hash_set_from_pb(pb: v1.HashSet, contributor: str, hash_set_id: str) -> HashSet:

@@ -26,7 +26,7 @@ Run = Callable[..., Result]
 NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
 NO_HUB = {
     "ca init", "serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash", "hook init",
-    "backup create", "backup verify", "backup restore", "hook case rules", "hook try", "logout", "source list",
+    "backup create", "backup verify", "backup restore", "hook case rules", "hook try", "init", "logout", "source list",
 }  # fmt: skip
 DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 

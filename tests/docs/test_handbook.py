@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 HANDBOOK = (
     "operate/install",
     "operate/README",
+    "operate/national-hub",  # test_national_hub_page.py
     "operate/certificates",
     "operate/people",
     "operate/identity",
@@ -100,6 +101,10 @@ NOT_RUN = {
         (page, "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so"
         for page in ("operate/certificates", "operate/people", "operate/identity", "match/hma")
     },
+    (
+        "operate/national-hub",
+        "id hashhub || useradd --system --no-create-home --shell /usr/sbin/nologin hashhub",
+    ): "changes the machine, and needs systemd; the test runs the hub with the settings that were made",
     ("operate/README", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
     ("operate/README", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
     (
@@ -123,7 +128,10 @@ class Block(NamedTuple):
 
 
 def blocks(page: str) -> list[Block]:
-    text = (ROOT / f"docs/{page}.md").read_text("utf-8")
+    return blocks_in((ROOT / f"docs/{page}.md").read_text("utf-8"))
+
+
+def blocks_in(text: str) -> list[Block]:
     fenced = re.findall(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [Block(*one) for one in fenced]
 
@@ -446,7 +454,7 @@ def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
     for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "reconcile/three-nations"}} | ELSEWHERE):
         if page in {"README.md", "docs/hook/README.md", "docs/operate/install.md", "docs/operate/README.md"}:
             continue  # these start a hub themselves
-        if page in {f"docs/operate/{name}.md" for name in ("certificates", "people", "identity")}:
+        if page in {f"docs/operate/{name}.md" for name in ("certificates", "people", "identity", "national-hub")}:
             continue  # likewise
         up = "../" * (page.count("/") - 1)
         assert f"]({up}README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page
