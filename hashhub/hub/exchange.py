@@ -390,9 +390,7 @@ class ChangePage:
                 for entry_id in piece:
                     if self._is_full():  # their sizes are known only now
                         return False
-                    self._withdraw(
-                        f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id), change.revision
-                    )
+                    self._withdraw(f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id), change.revision)
                     place.entry = entry_id
             else:
                 # One that is not active any more is left out: the change that made it so follows.
