@@ -19,15 +19,16 @@ _MAX: Final = 32_768  # characters; a chain of certificates takes some thousands
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a line says: `hub` makes it for the hub `to`, which reaches it at `address` by `secret`. `ca`: PEM of the
+    """What a line says: `hub` makes it for the hub `to`, which reaches it at `address` by `token` and
+    its `secret`. `ca`: PEM of the
     authority, empty: a public one. `offered`: hash sets by label, as they were then. `expire_time`: of the secret.
     """
 
     hub: str
     to: str
-    display_name: str
     jurisdiction: str
     address: str
+    token: str
     secret: str
     expire_time: datetime
     ca: str = ""
@@ -50,7 +51,7 @@ def read(text: str) -> Line:
     except (binascii.Error, ValueError, msgspec.DecodeError) as e:
         raise InvalidArgument.field("line", "is damaged; ask the other operator to send all of it", "PATTERN") from e
     wrong = [*wrong_in_slug("hub", line.hub), *wrong_in_slug("to", line.to)]
-    refuse([*wrong, *wrong_in_text("display_name", line.display_name), *wrong_in_text("address", line.address)])
+    refuse([*wrong, *wrong_in_text("address", line.address)])
     if line.expire_time.tzinfo is None or line.expire_time <= now():
         raise InvalidArgument.field("line", "has expired; ask the other operator for a new one", "EXPIRED")
     return line

@@ -5,7 +5,6 @@ Settings and progress are rows of their own: commands write the first, the proce
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,9 +17,10 @@ import msgspec
 from hashhub.edge_state import DATABASE, LOCK, EdgeState
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.local_files import private_text, written
-from hashhub.model import SLUG, Contributor, Reliability
+from hashhub.model import Contributor, HashSet, Reliability
+from hashhub.model.resources import SLUG
 
-_SECRET: Final = ".secret"
+_SECRET: Final = ".secret"  # noqa: S105 - of a file's name
 _SCHEMA: Final = """
 PRAGMA journal_mode = WAL;
 CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value BLOB NOT NULL);
@@ -35,12 +35,11 @@ _T = TypeVar("_T")
 
 
 class PeerStatus(StrEnum):
-    """INVITED: no line came back yet. FILLING: not everything is here yet. AWAY: it does not answer, and what it stated
-    stands. REFUSED: it lets this hub in no more, and what it stated is withdrawn here.
+    """AWAY: it does not answer, and what it stated stands. REFUSED: it lets this hub in no more, and what it stated is
+    withdrawn here.
     """
 
-    INVITED = "INVITED"
-    FILLING = "FILLING"
+    NEW = "NEW"
     OK = "OK"
     AWAY = "AWAY"
     REFUSED = "REFUSED"
@@ -54,7 +53,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     hub: str
     token: str
-    display_name: str = ""
+    jurisdiction: str = "ZZ"
     address: str = ""
     ca: str = ""
     join_time: datetime | None = None
@@ -64,28 +63,30 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True):
     """How far a peer was followed. `position`: in its feed; `own_position`: in the own hub's, which a restored one does
-    not know. `number`: of the pass; in each, all that the peer offers is given. `complete_time`: when this hub had all
-    of it last; `answer_time`: when it answered last.
+    not know. `number`: of the pass; in each, all that the peer offers is given, and until then it `is_filling`.
+    `complete_time`: when this hub had all of it last; `answer_time`: when it answered last.
     """
 
-    status: PeerStatus = PeerStatus.FILLING
+    status: PeerStatus = PeerStatus.NEW
     position: str = ""
     own_position: str = ""
     number: int = 1
+    is_filling: bool = True
     answer_time: datetime | None = None
     complete_time: datetime | None = None
     detail: str = ""
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """A hash set that a peer offers, and where it stands here. `hub`: its origin; `distance`: hubs between; `tlp`: its
-    label. `is_taken`: by this way. `problem`: why nothing of it is taken, if there is a reason beside another way.
+    """A hash set that a peer offers, as it was `told`. `hub`: its origin; `local`: what it is called here; `distance`:
+    hubs between; `number`: of the pass that told it last. `is_taken`: by this way. `problem`: why it cannot be.
     """
 
     hub: str
     local: str
-    tlp: str
+    told: HashSet
     distance: int
+    number: int
     is_taken: bool = False
     problem: str = ""
 
@@ -159,10 +160,10 @@ class PeerState(EdgeState):
         ).fetchone()
         return row[0] if row else ""
 
-    def holds(self, hash_set: str, key: str) -> bool:
-        """Whether an entry stands here under this key."""
-        found = self._db.execute("SELECT 1 FROM held WHERE hash_set = ? AND key = ?", (hash_set, key))
-        return found.fetchone() is not None
+    def number(self, hash_set: str, key: str) -> int:
+        """Return the number at the peer of what stands here under a key; 0: nothing does."""
+        found = self._db.execute("SELECT number FROM held WHERE hash_set = ? AND key = ?", (hash_set, key)).fetchone()
+        return int(found[0]) if found else 0
 
     def count(self, hash_set: str | None = None) -> int:
         """Return how many entries of a hash set, or of all, stand here by this peer."""
