@@ -127,6 +127,7 @@ class Changes:
             revision=at.revision,
             head=f"{at.revision}:{at.digest.hex()}",
             is_complete=is_complete,
+            hub=self._store.resources.hub(),
         )
 
     def position_at(self, principal: Principal, here: Position, hash_sets: Iterable[str]) -> str:
