@@ -13,12 +13,7 @@ from msgspec.structs import replace
 
 from hashhub.client import Client
 from hashhub.edge_state import gauge_lines
-from hashhub.errors import (
-    Cancelled,
-    Conflict,
-    HashHubError,
-    Reason,
-)
+from hashhub.errors import Cancelled, Conflict, HashHubError
 from hashhub.local_files import lock_file, make_directory, written
 from hashhub.model import FeedPage
 from hashhub.peers.state import Followed, Peer, PeerStatus, all_offers, names, opened
@@ -31,9 +26,6 @@ _LOOK_SECONDS: Final = 1.0
 _FIRST_PAUSE: Final = 1.0  # seconds after a failure; doubles with each
 _LONGEST_PAUSE: Final = 30.0
 _METRICS_SECONDS: Final = 15.0
-_FOR_GOOD: Final = frozenset(
-    {Reason.TOKEN_UNKNOWN, Reason.TOKEN_EXPIRED, Reason.TOKEN_RETIRED, Reason.ROLE_NOT_ALLOWED}
-)
 
 
 def run(directory: Path, hub: Client, own: str, stop: threading.Event, tell: Callable[[str], None]) -> None:
@@ -123,10 +115,10 @@ class Follower:
                 try:
                     page = next(pages)
                 except HashHubError as e:
-                    if not self._stop.is_set() and not taking.has_begun_anew(e):
-                        taking.failed(PeerStatus.REFUSED if e.reason in _FOR_GOOD else PeerStatus.AWAY, e.message)
-                        raise
-                    return
+                    if self._stop.is_set():
+                        return
+                    taking.note_error(e)
+                    raise
                 taking.apply(page)
                 taking.check(there)
                 yield page

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 _FORMAT: Final = "hashhub-jsonl"
 _STANDING: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
 _MAX_SLUG: Final = 63
+_FOR_GOOD: Final = frozenset(
+    {Reason.TOKEN_UNKNOWN, Reason.TOKEN_EXPIRED, Reason.TOKEN_RETIRED, Reason.ROLE_NOT_ALLOWED}
+)
 _REVIEWS: Final = UUID("5c0c1c8e-9f0e-4f57-8a63-2f5a0d9f4b11")
 _MOST_ENTRIES: Final = 20_000_000
 """Of one peer: a feed without an end must not fill this hub."""
@@ -133,14 +136,16 @@ class Taking:
                 self._begin_pass()
             self._save()
 
-    def has_begun_anew(self, error: HashHubError) -> bool:
-        """Begin a new pass where the error says that the peer does not know the position; return whether it does."""
+    def note_error(self, error: HashHubError) -> None:
+        """Keep what the peer answered: one that does not know the position is read anew, of one that lets this hub in
+        no more all is withdrawn, and what another one stated stands.
+        """
         if self.position and _is_unknown_position(error):
             with self._state.transaction():
                 self._begin_pass()
                 self._save()
-            return True
-        return False
+        else:
+            self.failed(PeerStatus.REFUSED if error.reason in _FOR_GOOD else PeerStatus.AWAY, error.message)
 
     def connected(self, directory: Path) -> Client:
         """Return a client of the peer. Raises InvalidArgument."""

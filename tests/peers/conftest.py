@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hashhub.client import Client
@@ -63,7 +67,30 @@ class Nation:
         if not self.token:
             operator = Principal(name="tests", role=Role.OPERATOR, contributor="operator", may_mirror=True)
             self.token = admit(self.inner.store, operator)
-        self.hub = Client(self.address, self.token, retry_seconds=0.5)
+        self.hub = self.connect()
+
+    def connect(self) -> Client:
+        return Client(self.address, self.token, retry_seconds=0.5)
+
+    def back_up(self) -> Path:
+        """Copy the database as it is now."""
+        to = self.data / f"backup-{time.monotonic_ns()}"
+        with closing(sqlite3.connect(self.data / "hashhub.db")) as c:
+            c.execute("VACUUM INTO ?", (str(to),))
+        return to
+
+    def restore(self, backup: Path) -> None:
+        """Stop the hub, put an older database in the place of its own, and start it again."""
+        self.close()
+        for name in ("hashhub.db-wal", "hashhub.db-shm"):
+            (self.data / name).unlink(missing_ok=True)
+        shutil.copyfile(backup, self.data / "hashhub.db")
+        self.open()
+
+    def update_terms(self, hash_set: str, marking: Marking) -> None:
+        """Give a hash set other terms."""
+        fields = [f"marking.{name}" for name in Marking.__struct_fields__]
+        self.hub.update_hash_set(msgspec.structs.replace(self.hub.get_hash_set(hash_set), marking=marking), fields)
 
     def close(self) -> None:
         self.hub.close()
@@ -92,9 +119,9 @@ class Nation:
                         if taking.position != page.position:
                             return True
                 except HashHubError as e:
-                    if not taking.has_begun_anew(e):
-                        raise
-                    return True
+                    before = taking.position
+                    taking.note_error(e)
+                    return taking.position != before
             return False
 
     def settle(self) -> None:
