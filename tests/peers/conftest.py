@@ -124,6 +124,12 @@ class Nation:
                     return taking.position != before
             return False
 
+    def peer_names(self) -> list[str]:
+        return [peer.name for peer, _ in all_offers(self.peers)]
+
+    def is_joined(self, name: str) -> bool:
+        return name in self.peer_names()
+
     def settle(self) -> None:
         """Follow all peers until nothing is to be read anew."""
         while any(self.follow(peer.name) for peer, _ in all_offers(self.peers)):
