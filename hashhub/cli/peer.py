@@ -47,6 +47,15 @@ _COUNTRY: Final = click.option(
 )
 
 
+@command(peer, "name")
+@click.argument("name")
+def name_hub(session: Session, *, name: str) -> None:
+    """Give this hub the name by which others know it, for good: 1 to 63 of a-z, 0-9 and -."""
+    with session.connect() as hub:
+        name = hub.name_hub(name)
+    session.answer({"hub": name}, f"this hub is {clean(name)}")
+
+
 @command(peer, "invite")
 @click.argument("name")
 @_DIRECTORY

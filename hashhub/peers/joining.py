@@ -15,7 +15,7 @@ from hashhub.client import Client
 from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from hashhub.local_files import make_directory
 from hashhub.model import Contributor, ContributorKind, Principal, Reliability, Role, now
-from hashhub.peers.line import Line
+from hashhub.peers.line import Line, client_of
 from hashhub.peers.state import Peer, PeerStatus, all_offers, begin, keep_secret, opened, path_of, remove
 from hashhub.peers.taking import Taking
 from hashhub.peers.ways import Ways
@@ -77,7 +77,7 @@ def accepted(
         raise InvalidArgument.field(
             "address", "is needed in the line for the other operator: give --address", "REQUIRED"
         )
-    with Client(line.address, line.secret, ca_certificates=line.ca.encode() or None) as there:
+    with client_of(line.address, line.secret, line.ca) as there:
         secret = there.rotate_token(line.token, _GRACE)  # from here on the line is of no use to others
     make_directory(directory, field="dir")
     keep_secret(directory, line.hub, secret)
@@ -105,8 +105,10 @@ def left(directory: Path, hub: Client, name: str) -> None:
 
 
 def own_name(hub: Client) -> str:
-    """Return what this hub is called among hubs."""
-    return hub.status().hub
+    """Return what this hub is called among hubs. Raises FailedPrecondition where it has no name yet."""
+    if name := hub.status().hub:
+        return name
+    raise FailedPrecondition("this hub has no name among hubs yet; give it one, for good: hashhub peer name NAME")
 
 
 def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, country: str) -> Line:

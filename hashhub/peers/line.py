@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from hashhub.client import Client
 from hashhub.conversion import refuse
 from hashhub.errors import InvalidArgument
 from hashhub.model import now
@@ -38,6 +39,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def text(self) -> str:
         """The line itself."""
         return _PREFIX + base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
+
+
+def client_of(address: str, secret: str, ca: str) -> Client:
+    """Return the client of another hub; without TLS only on this machine, and where no certificate is expected."""
+    return Client(address, secret, ca_certificates=ca.encode() or None, tls=bool(ca) or None)
 
 
 def read(text: str) -> Line:

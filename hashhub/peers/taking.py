@@ -50,6 +50,7 @@ from hashhub.model import (
     ReviewKind,
     now,
 )
+from hashhub.peers.line import client_of
 from hashhub.peers.state import Offer, PeerState, PeerStatus, secret
 from hashhub.peers.ways import Ways
 
@@ -149,8 +150,7 @@ class Taking:
 
     def connected(self, directory: Path) -> Client:
         """Return a client of the peer. Raises InvalidArgument."""
-        ca = self.peer.ca.encode() or None
-        return Client(self.peer.address, secret(directory, self.peer.name), ca_certificates=ca)
+        return client_of(self.peer.address, secret(directory, self.peer.name), self.peer.ca)
 
     def _save(self) -> None:
         self._state.save(self._followed)

@@ -81,10 +81,10 @@ def test_everything_ends_as_the_terms_say(joined: dict[str, Nation], seed: int) 
             case _:
                 one.follow(random.choice(one.peer_names()))
     heal(joined)
-    for at in joined:
+    for at, nation in joined.items():
         for origin, hash_set in sets.items():
             if origin != at:
-                here = joined[at].standing(f"{origin}--{hash_set}")
+                here = nation.standing(f"{origin}--{hash_set}")
                 assert here == expected(joined, at, origin, hash_set), (at, origin)
 
 
