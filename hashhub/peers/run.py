@@ -119,8 +119,13 @@ class Follower:
                         return
                     taking.note_error(e)
                     raise
-                taking.apply(page)
-                taking.check(there)
+                try:
+                    taking.apply(page)
+                    taking.check(there)
+                except HashHubError as e:
+                    if not self._stop.is_set():
+                        taking.failed(PeerStatus.FAILED, e.message)
+                    raise
                 yield page
                 if taking.position != page.position:
                     return
