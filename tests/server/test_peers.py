@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashhub.client import Client
-from hashhub.model import TLP, Marking, PeerOrigin, Principal, ReviewKind, Role, WithdrawalReason
+from hashhub.model import TLP, ChangeKind, Marking, PeerOrigin, Principal, ReviewKind, Role, WithdrawalReason
 from hashhub.server.servicers import ROLES
 from tests.hub.conftest import OPERATOR, Desk, item
 from tests.hub.test_peers import foreign
@@ -42,6 +42,8 @@ def test_a_peer_by_the_client(served: Served) -> None:
         assert review.author == "b/hotline"
         position = next(p.position for p in following if any(x.reviews for x in p.changes))
         operator.withdraw_entry(entry.name, WithdrawalReason.ERROR)
-        (gone,) = [x for p in peer.list_changes(position, withdrawn_entries=True) for x in p.changes]
-        assert gone.entry is not None
-        assert gone.entry.hashes == entry.hashes
+        listed = [x for p in peer.list_changes(position, withdrawn_entries=True) for x in p.changes]
+        followed = next(p.changes for p in following if any(x.kind is ChangeKind.WITHDRAW for x in p.changes))
+        for (gone,) in (listed, followed):
+            assert gone.entry is not None
+            assert gone.entry.hashes == entry.hashes
