@@ -26,7 +26,7 @@ from hashhub.model import (
     Unclassified,
     WithdrawalReason,
 )
-from hashhub.model.resources import wrong_in_slug
+from hashhub.model.resources import wrong_in_hub
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +117,7 @@ class Contributors:
     def name_hub(self, principal: Principal, name: str) -> str:
         """Give the hub the name by which other hubs know it, for good. Raises InvalidArgument, FailedPrecondition."""
         access.allow(principal, Role.OPERATOR)
-        refuse(wrong_in_slug("hub", name))
+        refuse(wrong_in_hub("hub", name))
         return self._store.resources.name_hub(name, by=access.actor(principal))
 
     def _check(self, contributor: Contributor) -> None:

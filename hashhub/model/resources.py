@@ -37,6 +37,13 @@ def wrong_in_slug(field: str, value: str) -> list[Violation]:
     return [Violation(field, "must be 1 to 63 of a-z, 0-9 and -, not beginning or ending with -", "PATTERN")]
 
 
+def wrong_in_hub(field: str, value: str) -> list[Violation]:
+    """Return what is wrong with the name of a hub. Two hyphens part it from its contributors' ids at other hubs."""
+    if "--" not in value:
+        return wrong_in_slug(field, value)
+    return [Violation(field, "must have no two hyphens side by side", "PATTERN")]
+
+
 def wrong_in_text(field: str, value: str, *, required: bool = True) -> list[Violation]:
     """Return what is wrong with a free text."""
     if required and not value.strip():
@@ -92,7 +99,7 @@ class PeerOrigin(msgspec.Struct, frozen=True, kw_only=True):
         """Raise InvalidArgument for what is no way from one hub to another."""
         wrong = wrong_in_slug("origin.contributor", self.contributor)
         for i, hub in enumerate(self.path):
-            wrong += wrong_in_slug(f"origin.path[{i}]", hub)
+            wrong += wrong_in_hub(f"origin.path[{i}]", hub)
         if not 1 <= len(self.path) <= MAX_PATH or len(set(self.path)) < len(self.path):
             wrong.append(Violation("origin.path", f"must be 1 to {MAX_PATH} hubs, each once", "OUT_OF_RANGE"))
         refuse("origin", wrong)

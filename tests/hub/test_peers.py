@@ -193,7 +193,7 @@ def test_one_author_is_one_contributor(desk: Desk) -> None:
     desk.hub.contributors.create(OPERATOR, foreign("d--police", "d", contributor="police"))
 
 
-@pytest.mark.parametrize("path", [(), ("a", "b", "a"), ("A",), tuple(f"h{n}" for n in range(17))])
+@pytest.mark.parametrize("path", [(), ("a", "b", "a"), ("A",), ("a--b",), tuple(f"h{n}" for n in range(17))])
 def test_a_path_that_is_none_is_refused(path: tuple[str, ...]) -> None:
     with pytest.raises(InvalidArgument):
         PeerOrigin(path=path, contributor="hotline")
@@ -202,7 +202,7 @@ def test_a_path_that_is_none_is_refused(path: tuple[str, ...]) -> None:
 def test_a_hub_is_named_once(desk: Desk) -> None:
     contributors = desk.hub.contributors
     assert desk.hub.changes.page(B).hub == ""
-    for name in ("", "A", "a b", "x" * 64):
+    for name in ("", "A", "a b", "x" * 64, "a--b"):
         with pytest.raises(InvalidArgument):
             contributors.name_hub(OPERATOR, name)
     assert [contributors.name_hub(OPERATOR, "a") for _ in range(2)] == ["a", "a"]
