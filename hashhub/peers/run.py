@@ -132,14 +132,13 @@ class Follower:
 
 
 def _gathered(there: Client, taking: Taking) -> Iterator[FeedPage]:
-    """Yield the pages of a feed as it goes on. One that is followed has a page for each change, and a busy one would
-    have more of them than can be taken one by one: what came meanwhile is asked for at once.
+    """Yield the pages of a feed as it goes on. What is followed says when to look: it has a page for each change, and a
+    busy hub more of them than can be taken one by one.
     """
+    yield from there.list_changes(taking.position)
     for page in there.follow_changes(taking.position):
         if page.revision > taking.revision or not page.changes:
-            yield page
-            if page.changes:
-                yield from there.list_changes(taking.position)
+            yield from there.list_changes(taking.position)
 
 
 def keep_tokens(hub: Client, peers: Iterable[Peer]) -> None:
