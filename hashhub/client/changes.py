@@ -15,15 +15,20 @@ from hashhub.model import FeedPage
 class ChangeCalls(Calls):
     """The change feed, and the mirror that is kept by it."""
 
-    def list_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
+    def list_changes(
+        self, position: str = "", *, from_now: bool = False, withdrawn_entries: bool = False
+    ) -> Iterator[FeedPage]:
         """Yield the pages of the change feed behind a position, up to the first that is complete. Needs a token that
         may mirror.
 
         Go on from the last page's `position`, kept with what was applied. Empty: all that the token may hold, as it is
-        now; `from_now`: only what changes from now on. Raises FailedPrecondition (POSITION_UNKNOWN) when the hub's
+        now; `from_now`: only what changes from now on. `withdrawn_entries`: each withdrawal has its entry, also where a
+        whole hash set is lost. Raises FailedPrecondition (POSITION_UNKNOWN) when the hub's
         database was restored from an older backup: start again from nothing.
         """
-        request = v1.ListChangesRequest(position=_position(position), page_size=PAGE, from_now=from_now)
+        request = v1.ListChangesRequest(
+            position=_position(position), page_size=PAGE, from_now=from_now, withdrawn_entries=withdrawn_entries
+        )
 
         def turn(answer: v1.ListChangesResponse) -> bool:
             request.position, request.from_now = answer.next_position, False
@@ -31,13 +36,17 @@ class ChangeCalls(Calls):
 
         return self._transport.items(Rpc(request=request, read=lambda answer: (_feed_page(answer),), turn=turn))
 
-    def follow_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
+    def follow_changes(
+        self, position: str = "", *, from_now: bool = False, withdrawn_entries: bool = False
+    ) -> Iterator[FeedPage]:
         """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life.
 
         Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or
         PermissionDenied once the token does not allow it any more.
         """
-        request = v1.FollowChangesRequest(position=_position(position), from_now=from_now)
+        request = v1.FollowChangesRequest(
+            position=_position(position), from_now=from_now, withdrawn_entries=withdrawn_entries
+        )
         return self._transport.stream(Rpc(request=request, read=_feed_page))
 
     def mirror(self, directory: Path, *, journal: bool = False) -> Mirror:
@@ -62,4 +71,5 @@ def _feed_page(answer: v1.ListChangesResponse | v1.FollowChangesResponse) -> Fee
         revision=answer.revision,
         head=answer.head,
         is_complete=answer.complete,
+        hub=answer.hub,
     )

@@ -39,7 +39,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0002"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0003"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 
@@ -117,6 +117,8 @@ metadata: Final = _table(
     sa.Column("own_contributor", sa.Text, nullable=False, server_default=""),
     # Revisions whose withdrawals are not all written into the entries' rows, with commas between (store.entry_writes).
     sa.Column("outstanding", sa.Text, nullable=False, server_default=""),
+    # What other hubs call this one; empty: it has no name yet
+    sa.Column("hub", sa.Text, nullable=False, server_default=""),
 )
 
 contributor: Final = _table(

@@ -226,7 +226,13 @@ def new_review_from_pb(pb: v1.Review, at: str = "review") -> tuple[ReviewKind, s
 
 def feed_page_to_pb(message: type[_Answer], page: FeedPage) -> _Answer:
     """Return a page as the answer of either way to read the feed."""
-    pb = message(revision=page.revision, next_position=page.position, complete=page.is_complete, head=page.head)
+    pb = message(
+        revision=page.revision,
+        next_position=page.position,
+        complete=page.is_complete,
+        head=page.head,
+        hub=page.hub,
+    )
     add = pb.changes.add
     for change in page.changes:
         _put_change(add(), change)
@@ -241,6 +247,8 @@ def _put_change(pb: v1.Change, change: ChangedEntry) -> None:
         put_entry(pb.entry, change.entry)
         if change.reviews:
             pb.reviews.extend(_feed_reviews(change.entry, change.reviews))
+        if change.entry_name:
+            pb.name = fields.resource_name("Entry", change.entry_name)
     elif change.hash_set is not None:
         pb.hash_set.CopyFrom(HASH_SET.to_pb(change.hash_set))
     elif change.contributor is not None:

@@ -19,6 +19,7 @@ from hashhub.model import (
     Group,
     HashSet,
     Marking,
+    PeerOrigin,
     Principal,
     Retention,
     RevertedEvent,
@@ -46,6 +47,7 @@ def _read_members(pb: v1.Group, field: str, at: str, wrong: list[Violation]) -> 
     return collect(wrong, contributors_from_pb, getattr(pb, field), f"{at}.{field}", nobody)
 
 
+MessageCodec(PeerOrigin, v1.PeerOrigin)
 CONTRIBUTOR: Final = MessageCodec(
     Contributor,
     v1.Contributor,

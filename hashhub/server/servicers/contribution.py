@@ -14,8 +14,10 @@ from hashhub.model import Entry, EntryChanges, Import, Principal
 from hashhub.server import pages
 from hashhub.server.servicers.requests import (
     EVERYBODY,
+    FEED_READERS,
     OPERATOR,
     READERS,
+    REVIEWERS,
     WRITERS,
     Page,
     Service,
@@ -208,12 +210,19 @@ class ContributionService(Service):
 class ReviewService(Service):
     """Reviews of entries."""
 
-    @served(WRITERS)
+    @served(REVIEWERS)
     def create_review(self, principal: Principal, request: v1.CreateReviewRequest) -> v1.Review:
         contributor, hash_set, entry_id = wire.parse_entry(request.parent, "parent")
         kind, comment = wire.new_review_from_pb(request.review)
         made = self.hub.reviews.create(
-            principal, contributor, hash_set, entry_id, kind, comment, **write_options(request)
+            principal,
+            contributor,
+            hash_set,
+            entry_id,
+            kind,
+            comment,
+            member=wire.read_text(request.member, "member"),
+            **write_options(request),
         )
         return wire.review_to_pb(made, contributor, hash_set)
 
@@ -238,13 +247,19 @@ class ReviewService(Service):
 class ChangeService(Service):
     """The change feed."""
 
-    @served(EVERYBODY, limiter="pages")
+    @served(FEED_READERS, limiter="pages")
     def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
         size = pages.size(request.page_size)
-        page = self.hub.changes.page(principal, request.position, from_now=request.from_now, page_size=size)
+        page = self.hub.changes.page(
+            principal,
+            request.position,
+            from_now=request.from_now,
+            page_size=size,
+            withdrawn_entries=request.withdrawn_entries,
+        )
         return wire.feed_page_to_pb(v1.ListChangesResponse, page)
 
-    @served(EVERYBODY, limiter="feeds")
+    @served(FEED_READERS, limiter="feeds")
     def follow_changes(
         self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:
@@ -254,7 +269,9 @@ class ChangeService(Service):
             if self.is_stopping():
                 raise Unavailable("the server is stopping; follow again from the last position", retry_after=1.0)
             # Each page is authorised anew.
-            page = self.hub.changes.page(caller(), position, from_now=from_now)
+            page = self.hub.changes.page(
+                caller(), position, from_now=from_now, withdrawn_entries=request.withdrawn_entries
+            )
             position, from_now = page.position, False
             is_news = bool(page.changes) or (page.is_complete and not was_complete)
             if is_news or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
