@@ -110,7 +110,7 @@ class Follower:
             if self._stop.is_set():
                 return
             taking.check(there)
-            pages = there.follow_changes(taking.position)
+            pages = _gathered(there, taking)
             while True:
                 try:
                     page = next(pages)
@@ -119,11 +119,27 @@ class Follower:
                         return
                     taking.note_error(e)
                     raise
-                taking.apply(page)
-                taking.check(there)
+                try:
+                    taking.apply(page)
+                    taking.check(there)
+                except HashHubError as e:
+                    if not self._stop.is_set():
+                        taking.failed(PeerStatus.FAILED, e.message)
+                    raise
                 yield page
                 if taking.position != page.position:
                     return
+
+
+def _gathered(there: Client, taking: Taking) -> Iterator[FeedPage]:
+    """Yield the pages of a feed as it goes on. One that is followed has a page for each change, and a busy one would
+    have more of them than can be taken one by one: what came meanwhile is asked for at once.
+    """
+    for page in there.follow_changes(taking.position):
+        if page.revision > taking.revision or not page.changes:
+            yield page
+            if page.changes:
+                yield from there.list_changes(taking.position)
 
 
 def keep_tokens(hub: Client, peers: Iterable[Peer]) -> None:

@@ -35,13 +35,14 @@ _T = TypeVar("_T")
 
 
 class PeerStatus(StrEnum):
-    """AWAY: it does not answer, and what it stated stands. REFUSED: it lets this hub in no more, and what it stated is
-    withdrawn here.
+    """AWAY: it does not answer, and what it stated stands. FAILED: what it gives cannot be taken. REFUSED: it lets this
+    hub in no more, and what it stated is withdrawn here.
     """
 
     NEW = "NEW"
     OK = "OK"
     AWAY = "AWAY"
+    FAILED = "FAILED"
     REFUSED = "REFUSED"
 
 

@@ -83,6 +83,8 @@ class Taking:
         self._offers = state.offers()
         self._changes: dict[str, dict[str, Entry]] = {}
         self._schemes: frozenset[str] | None = None
+        self.revision = 0
+        """Of the peer, up to which this run has taken all that it gives."""
 
     @property
     def position(self) -> str:
@@ -125,6 +127,7 @@ class Taking:
             self._import_all()
             if page.is_complete and self._followed.number == before.number:
                 self._complete()
+                self.revision = page.revision
             self._save()
 
     def failed(self, status: PeerStatus, detail: str) -> None:

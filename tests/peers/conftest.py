@@ -112,17 +112,20 @@ class Nation:
             taking = Taking(state, self.hub, self.name, self.ways)
             with taking.connected(self.peers) as there:
                 taking.check(there)
-                try:
-                    for page in there.list_changes(taking.position):
-                        taking.apply(page)
-                        taking.check(there)
-                        if taking.position != page.position:
-                            return True
-                except HashHubError as e:
-                    before = taking.position
-                    taking.note_error(e)
-                    return taking.position != before
-            return False
+                pages = there.list_changes(taking.position)
+                while True:
+                    try:
+                        page = next(pages, None)
+                    except HashHubError as e:
+                        before = taking.position
+                        taking.note_error(e)
+                        return taking.position != before
+                    if page is None:
+                        return False
+                    taking.apply(page)
+                    taking.check(there)
+                    if taking.position != page.position:
+                        return True
 
     def peer_names(self) -> list[str]:
         return [peer.name for peer, _ in all_offers(self.peers)]

@@ -39,7 +39,7 @@ class Operator:
     def own(self) -> tuple[str, ...]:
         return "--address", self.hub.address, "--own-ca-file", str(self.directory / "ca/authority.pem")
 
-    def run(self, *arguments: str, fails: bool = False, **given: str) -> str:
+    def run(self, *arguments: str, fails: bool = False, given: str = "") -> str:
         done = subprocess.run(
             ["hashhub", *arguments, *self.tls(*arguments)],
             env=self.environment,
@@ -47,7 +47,7 @@ class Operator:
             text=True,
             timeout=60,
             check=False,
-            **given,
+            input=given,
         )
         assert (done.returncode != 0) == fails, done.stderr
         return done.stderr if fails else done.stdout.strip()
@@ -96,10 +96,10 @@ def test_two_operators_join_follow_and_leave(operators: tuple[Operator, Operator
     nl.run("import", str(nl.directory / "list.md5"), "--format", "hash-lines", "--hash-set", "hotline/known")
 
     line = nl.run("peer", "invite", "de", *nl.own())
-    assert de.run("peer", "join", "-", *de.own(), fails=True, input=line)  # nobody confirms
-    answer = de.run("peer", "join", "-", "--yes", "--reliability", "A=B", *de.own(), input=line)
-    assert "is joined already" in de.run("peer", "join", "-", "--yes", *de.own(), fails=True, input=line)
-    assert "joined de" in nl.run("peer", "join", "-", "--yes", input=answer)
+    assert de.run("peer", "join", "-", *de.own(), fails=True, given=line)  # nobody confirms
+    answer = de.run("peer", "join", "-", "--yes", "--reliability", "A=B", *de.own(), given=line)
+    assert "is joined already" in de.run("peer", "join", "-", "--yes", *de.own(), fails=True, given=line)
+    assert "joined de" in nl.run("peer", "join", "-", "--yes", given=answer)
     for text in (line, answer):
         assert (nl.directory / "peers/de.secret").read_text().strip() not in text
     assert (de.directory / "peers/nl.secret").stat().st_mode & 0o077 == 0
