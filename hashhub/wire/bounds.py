@@ -60,7 +60,6 @@ REPEATED: Final[Mapping[str, int]] = {
     "FindGapsRequest.contributors": MAX_NAMES,
     "FindLinksRequest.contributors": MAX_NAMES,
     "Group.members": MAX_MEMBERS,
-    "PeerOrigin.path": MAX_WORDS,
     "HashSet.floors": MAX_NAMES,
     "Import.terms": MAX_NAMES,
     "ListEntriesRequest.states": MAX_WORDS,

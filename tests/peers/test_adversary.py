@@ -88,7 +88,8 @@ def test_forged_paths_reach_nobodys_statements(three: dict[str, Nation]) -> None
     before = standing(b)
     for path, owner in ((("c",), "hotline"), (("b",), "police"), (("c", "b"), "police"), (("a",), "hotline")):
         with forged(b, a) as taking:
-            lines = [contributor("x", *path, of=owner), hash_set("x"), entry(a, "hotline/known", "x")]
+            lines = [contributor("x", *path, of=owner), hash_set("x"), hash_set("x", "more")]
+            lines.append(entry(a, "hotline/known", "x"))
             taking.apply(page(taking, *lines, hub="a"))
             assert standing(b) == before, path
             lines = [ChangedEntry(revision=2, kind=ChangeKind.WITHDRAW, hash_set_name="x/known")]
