@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from hashhub.local_files import make_directory, written
+from hashhub.local_files import lock, make_directory, written
 
 _NAME: Final = re.compile("(?!authority$|revoked$)[a-z0-9][a-z0-9-]{0,62}")
 _AUTHORITY_DAYS: Final = 3650
@@ -91,8 +92,9 @@ class Authority:
 
     def revoke(self, name: str) -> Path:
         """Revoke all certificates of a name, and return the list's file. Raises NotFound."""
-        before = x509.load_pem_x509_crl(self._file("revoked.pem").read_bytes())
-        return self.write_list({*(one.serial_number for one in before), *self._serials(name)})
+        with self._alone():
+            before = x509.load_pem_x509_crl(self._file("revoked.pem").read_bytes())
+            return self.write_list({*(one.serial_number for one in before), *self._serials(name)})
 
     def write_list(self, serials: Iterable[int]) -> Path:
         """Write the list of revoked certificates, and return its file."""
@@ -115,9 +117,17 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         line = f"{name} {made.serial_number:x}\n".encode()
-        _write(self._file("issued"), self._file("issued").read_bytes() + line)
-        _write(self._file(f"{name}.key"), key)
-        return _write(self._file(f"{name}.pem"), made)
+        with self._alone():
+            _write(self._file("issued"), self._file("issued").read_bytes() + line)
+            _write(self._file(f"{name}.key"), key)
+            return _write(self._file(f"{name}.pem"), made)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from the directory: of two lists written at once, one would be lost."""
+        with self._file("authority.key").open("rb") as file:
+            lock(file, wait=True)
+            yield
 
     def _serials(self, name: str) -> list[int]:
         issued = [line.split() for line in self._file("issued").read_text("ascii").splitlines()]

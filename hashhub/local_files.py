@@ -284,6 +284,8 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
 
 def lock(file: FileIO | IO[Any], *, wait: bool = False) -> bool:
     """Keep other processes from a file until it is closed; return False where one of them has it, unless `wait`."""
+    if sys.platform == "win32":
+        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

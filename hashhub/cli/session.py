@@ -137,10 +137,17 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         for file in (login_file(self.server), *([operators] if local else [])):
             with contextlib.suppress(OSError, ValueError):  # another user's, or none: the hub says that one is missing
                 secret, _, until = file.read_text("utf-8").strip().partition(" ")
-                if not until or datetime.now(UTC) < datetime.fromisoformat(until):
+                if not until or _is_ahead(until):
                     return secret
                 note("note: the login is over and is not used; log in again with `hashhub login`")
         return ""
+
+
+def _is_ahead(until: str) -> bool:
+    try:
+        return datetime.now(UTC) < datetime.fromisoformat(until)
+    except (TypeError, ValueError):  # TypeError: it names no time zone
+        return False
 
 
 def login_file(server: str) -> Path:

@@ -18,6 +18,8 @@ from hashhub.hub.proofs import LOGIN
 from hashhub.model import Principal, Role, now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hashhub.store import Store
     from hashhub.store.approvals import Approval
 
@@ -63,10 +65,19 @@ class Approvals:
         )
         return [told]
 
-    def agreed(self, principal: Principal, call: str, request: bytes) -> Principal:
-        """Return the caller with the person who made this call before. Raises FailedPrecondition where nobody else has,
-        from when on it waits, and for a machine.
+    def agreed(
+        self, principal: Principal, call: str, request: bytes, request_id: str = "", check: Callable[[], object] = list
+    ) -> Principal:
+        """Return the caller with the person who made this call before, also where the caller repeats it by its
+        `request_id`. Raises FailedPrecondition where nobody else has, from when on it waits, and for a machine.
+        `check`: raises where it would be refused, and nobody is asked to agree to it.
         """
+        # What was asked for before people logged in, or after, is another: whose a token is was its maker's word then.
+        name = hashlib.sha256(call.encode() + (b"\1" if self._by_login else b"\0") + request).hexdigest()
+        person = self._store.approvals.taken(name, request_id, by=access.actor(principal))
+        if person is not None:
+            return msgspec.structs.replace(principal, second_person=person)
+        check()
         if not principal.person or (self._by_login and not principal.identity.startswith(LOGIN)):
             advice = (
                 "log in (`hashhub login`)"
@@ -77,13 +88,12 @@ class Approvals:
                 f"{call} needs two persons here, and token {principal.name} alone is none; {advice}",
                 reason=Reason.SECOND_PERSON_NEEDED,
             )
-        name = hashlib.sha256(call.encode() + b"\0" + request).hexdigest()
         waiting = self.waiting()
         first = next((one for one in waiting if one.id == name), None)
         is_another = first is not None and self._is_another(first, principal)
         if first is not None and is_another:
             second = msgspec.structs.replace(principal, second_person=first.person)
-            if self._store.approvals.take(first, by=access.actor(second)):
+            if self._store.approvals.take(first, request_id, by=access.actor(second)):
                 return second
         elif first is None:
             own = [one for one in waiting if (one.token, one.person) == (principal.name, principal.person)]

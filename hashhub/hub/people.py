@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc import jws, jwt
+from joserfc.errors import BadSignatureError, JoseError
 from joserfc.jwk import ECKey, JWKRegistry, RSAKey
 from joserfc.jws import JWSRegistry
 
@@ -19,7 +19,7 @@ from hashhub.hub.proofs import LOGIN
 from hashhub.openid import ask, discover
 
 if TYPE_CHECKING:
-    from joserfc.jwk import GuestProtocol, Key
+    from joserfc.jwk import Key
 
     from hashhub.config import Config
 
@@ -37,11 +37,11 @@ class IdentityProvider:
     """The issuer that the operator trusts to say who people are."""
 
     def __init__(self, config: Config) -> None:
-        self.issuer, self._claim = config.oidc_issuer, config.oidc_claim
+        self.issuer, self._claim, self._audience = config.oidc_issuer, config.oidc_claim, config.oidc_audience
         self.session_seconds = config.session_hours * 3600
         expected = {"iss": config.oidc_issuer, "aud": config.oidc_audience, "sub": None, "exp": None, "iat": None}
         needed: Any = {name: {"essential": True, "value": value} for name, value in expected.items()}
-        self._claims = jwt.JWTClaimsRegistry(None, _SKEW_SECONDS, azp={"value": config.oidc_audience}, **needed)
+        self._claims = jwt.JWTClaimsRegistry(None, _SKEW_SECONDS, **needed)
         self.keys: list[Key] = []
         self._read = self._asked = -KEPT_SECONDS
         told = "the identity provider's keys cannot be read"
@@ -52,10 +52,11 @@ class IdentityProvider:
         where its key is not known, and may be soon.
         """
         try:
-            claims = jwt.decode(token, self._key, registry=_REGISTRY).claims
+            claims = self._signed(token)
             self._claims.validate(claims)
             is_shared = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
-            if "events" in claims or (is_shared and "azp" not in claims) or len(claims["sub"]) > _SUBJECT_CHARACTERS:
+            party = claims.get("azp", None if is_shared else self._audience)
+            if "events" in claims or party != self._audience or len(claims["sub"]) > _SUBJECT_CHARACTERS:
                 raise ValueError("it is of another kind, for another party too, or its subject is too long")
             is_anybodys = self._claim == "email" and claims.get("email_verified") is not True
             values = None if is_anybodys else claims.get(self._claim)
@@ -70,15 +71,25 @@ class IdentityProvider:
                 reason=Reason.ID_TOKEN_INVALID,
             ) from e
 
-    def _key(self, token: GuestProtocol) -> Key:
-        header, at = token.headers(), time.monotonic()
+    def _signed(self, token: str) -> dict[str, Any]:
+        """Return what a token says that one of the keys signed which it may mean: it need not name one."""
+        for key in (keys := self._keys(jws.extract_compact(token.encode(), registry=_REGISTRY).headers())):
+            try:
+                return jwt.decode(token, key, registry=_REGISTRY).claims
+            except BadSignatureError:
+                if key is keys[-1]:
+                    raise
+        raise AssertionError("there is a key, or Unavailable was raised")
+
+    def _keys(self, header: dict[str, Any]) -> list[Key]:
+        at = time.monotonic()
         kind, kid = _KINDS.get(header["alg"]), header.get("kid")
         if kind is None or str(header.get("typ", "JWT")).upper() != "JWT":
             raise ValueError(f"no ID token has alg {header['alg']} and typ {header.get('typ')}")
         known = [key for key in self.keys if isinstance(key, kind) and key.alg in {None, header["alg"]}]
         known = [key for key in known if kid in {None, key.kid} and at - self._read < KEPT_SECONDS]
-        if len(known) == 1:
-            return known[0]
+        if known:
+            return known
         left = self._asked + ASKED_SECONDS - at
         if left <= 0:
             self._asked = at

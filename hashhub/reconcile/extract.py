@@ -506,11 +506,13 @@ class Extract:
         """The digest files that are looked at."""
         return tuple(f for f in self.manifest.files if f.hash_set and self._has(f.hash_set))
 
-    def hash_sets(self, connection: Any) -> list[dict[str, Any]]:
-        """Return the rows of the view `hash_sets` of a connection from `connect`, by name of the hash set."""
-        names = ", ".join(HASH_SET_COLUMNS)
-        rows = connection.execute(f"SELECT {names} FROM hash_sets ORDER BY hash_set").fetchall()  # noqa: S608 - ours
-        return [dict(zip(HASH_SET_COLUMNS, row, strict=True)) for row in rows]
+    def hash_sets(self) -> list[dict[str, Any]]:
+        """Return what is known of the hash sets, HASH_SET_COLUMNS of each, by name. Raises what `connect` raises."""
+        pa = arrow()  # a connection of DuckDB would take longer than this small table
+        with self._reading(OSError, pa.ArrowException, KeyError):
+            files = (pa.parquet.ParquetFile(path) for path in self._paths_of("hash_sets"))
+            rows = [row for file in files for row in file.read().select(list(HASH_SET_COLUMNS)).to_pylist()]
+        return sorted((row for row in rows if self._has(row["hash_set"])), key=lambda row: row["hash_set"])
 
     def source(self, files: Iterable[ExtractFile]) -> str:
         """Return what stands for the rows of digest files in a FROM clause on a connection from `connect`."""
@@ -595,8 +597,8 @@ class Extract:
         ]
 
     @contextlib.contextmanager
-    def _reading(self, foreign: type[Exception]) -> Iterator[None]:
-        """Turn an error of DuckDB or of the disk into one of ours."""
+    def _reading(self, *foreign: type[Exception]) -> Iterator[None]:
+        """Turn an error of DuckDB, of Arrow or of the disk into one of ours."""
         try:
             yield
         except foreign as e:

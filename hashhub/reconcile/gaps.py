@@ -65,7 +65,7 @@ def _work(extract: Extract, jurisdiction: str, *, near: bool, told: Progress) ->
     algorithms = tuple(PERCEPTUAL) if near else ()
     steps = 2 + len(algorithms)
     with extract.connect() as connection:
-        rows = {row["hash_set"]: row for row in extract.hash_sets(connection)}
+        rows = {row["hash_set"]: row for row in extract.hash_sets()}
         claiming = [row for row in rows.values() if row["purpose"] in _PURPOSES]
         groups = comparison.groups_of(extract, claiming, By.HASH_SET)
         own = groups.only(lambda name: rows[name]["jurisdiction"] == jurisdiction)

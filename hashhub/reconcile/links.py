@@ -39,7 +39,7 @@ def links(extract: Extract, *, near: bool = True, progress: Progress | None = No
     told = progress or comparison.silent
     algorithms = tuple(PERCEPTUAL) if near else ()
     with extract.connect() as connection:
-        groups = comparison.groups_of(extract, extract.hash_sets(connection), By.HASH_SET)
+        groups = comparison.groups_of(extract, extract.hash_sets(), By.HASH_SET)
         told(0, 1 + len(algorithms), "exact digests")
         connection.execute("CREATE TEMP TABLE exact (a BIGINT, ga INTEGER, b BIGINT, gb INTEGER, algorithms INTEGER)")
         connection.execute(f"INSERT INTO exact {stars(comparison.exact_rows(extract, groups))}")

@@ -40,7 +40,7 @@ def compute(
     Raises FailedPrecondition when `hashhub[reconcile]` or `[ray]` is not installed, and what `Extract.connect` raises.
     """
     with extract.connect() as connection:
-        groups = comparison.groups_of(extract, extract.hash_sets(connection), by)
+        groups = comparison.groups_of(extract, extract.hash_sets(), by)
         algorithms = tuple(PERCEPTUAL) if near else ()
         rows = sum(f.rows for files in groups.files for f in files)
         parts = max(1, -(-rows // PART))

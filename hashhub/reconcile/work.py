@@ -153,8 +153,7 @@ def compute(
 
 def _choose(task: tasks.Compare, extract: Extract) -> tuple[Extract, tuple[Omission, ...]]:
     """Return the chosen hash sets, and the omissions. Raises InvalidArgument for a contributor without hash sets."""
-    with extract.connect() as connection:
-        hash_sets = extract.hash_sets(connection)
+    hash_sets = extract.hash_sets()
     reliability_of = {row["contributor"]: Reliability(row["reliability"]) for row in hash_sets}
     if unknown := sorted(set(task.contributors) - reliability_of.keys()):
         raise InvalidArgument.field(
@@ -186,8 +185,7 @@ def _report(
     """Compute the contents of the page, and write it."""
     from hashhub.reconcile import agreement, gaps, overlap, report
 
-    with extract.connect() as connection:
-        hash_sets = extract.hash_sets(connection)
+    hash_sets = extract.hash_sets()
     present = sorted({row["jurisdiction"] for row in hash_sets})
     wanted = task.jurisdictions or tuple(present)
     steps = len(wanted) + 3
@@ -321,11 +319,8 @@ def hand_over(
         (directory / MANIFEST).write_bytes(content)
         handed = [tasks.ResultFile(path=f.path, sha256=f.digest, size=f.size) for f in manifest.files]
         handed.append(tasks.ResultFile(path=MANIFEST, sha256=digest_of(directory / MANIFEST), size=len(content)))
-        with extract.connect() as connection:
-            names = [row["hash_set"] for row in extract.hash_sets(connection)]
-    return tasks.ExtractResult(
-        revision=extract.revision, hash_sets=tuple(names), left_out=left_out, files=tuple(handed)
-    )
+    names = tuple(row["hash_set"] for row in extract.hash_sets())
+    return tasks.ExtractResult(revision=extract.revision, hash_sets=names, left_out=left_out, files=tuple(handed))
 
 
 def _link(source: Path, target: Path) -> None:

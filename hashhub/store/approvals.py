@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
 from hashhub.model import Actor, EventKind, now
 from hashhub.store import schema as s
-from hashhub.store.database import Database
+from hashhub.store.database import Database, IdempotentRequest
 from hashhub.store.events import append_event, touch, touch_resource
 
 
@@ -50,15 +52,26 @@ class ApprovalTable:
             c.execute(sa.insert(t).values(id=approval_id, call=call, **row))
             self._append(c, EventKind.APPROVAL_ASKED, approval_id, call, by)
 
-    def take(self, approval: Approval, *, by: Actor) -> bool:
+    def take(self, approval: Approval, request_id: str, *, by: Actor) -> bool:
         """Let a call wait no more, because a second person makes it; return whether it still did."""
         t = s.approval
         with self._db.write_in_order() as c:
             is_there = c.execute(sa.delete(t).where(t.c.id == approval.id, t.c.token == approval.token)).rowcount == 1
             if is_there:
                 self._append(c, EventKind.APPROVAL_GIVEN, approval.id, approval.call, by)
+                _repeated(approval.id, request_id, by).remember(c, approval.person)
         return is_there
+
+    def taken(self, approval_id: str, request_id: str, *, by: Actor) -> str | None:
+        """Return who asked for the call that this second person made by this `request_id`, None where none was."""
+        return self._db.read(lambda c: _repeated(approval_id, request_id, by).replayed(c, str))
 
     def _append(self, c: sa.Connection, kind: EventKind, approval_id: str, call: str, by: Actor) -> None:
         touch_resource(c, f"approvals/{approval_id}")
         append_event(c, by, kind, subject=f"approvals/{approval_id}", facts={"call": call})
+
+
+def _repeated(approval_id: str, request_id: str, by: Actor) -> IdempotentRequest:
+    content = (approval_id, request_id, by.person)
+    own_id = hashlib.sha256(msgspec.msgpack.encode(content)).hexdigest()  # the caller's own stands for the call itself
+    return IdempotentRequest(request_id and f"approval/{own_id}", "agree", content, by.name)

@@ -102,6 +102,11 @@ def test_a_person_logs_in_works_and_logs_out(
     file.write_text(f"{secret} {datetime.fromisoformat(until) - timedelta(hours=9)}")
     done = run("token", "list", **data)
     assert (done.exit_code, "the login is over" in done.stderr) == (0, True)
+    # Of a damaged file nobody can say that it is over: it is not used either, and that is said.
+    for damaged in ("2026-13-45", datetime.fromisoformat(until).replace(tzinfo=None).isoformat(), "\u0660", until[:-9]):
+        file.write_text(f"{secret} {damaged}", "utf-8")
+        done = run("token", "list", **data)
+        assert (done.exit_code, "log in again" in done.stderr) == (0, True), damaged
 
     assert run("logout").exit_code == 0
     assert kept(tmp_path) == []

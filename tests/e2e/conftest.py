@@ -161,7 +161,7 @@ def desk(shared_hub: RunningHub, tmp_path: Path) -> Iterator[Desk]:
     yield at
     at.close()
     with at.client() as hub:
-        assert not hub.status().warnings
+        wait_until(lambda: not hub.status().warnings)  # of a busy machine one may be there for a moment
     log = (shared_hub.data / "hub.log").read_text("utf-8")
     assert "Traceback" not in log, log[log.index("Traceback") - 300 :][:4000]
 

@@ -270,7 +270,7 @@ def test_an_extract_holds_what_may_leave_and_each_time_it_leaves_is_on_record(sc
             ("alpha/list",),
             ("gamma/list",),
         ]
-        assert [row["hash_set"] for row in extract.hash_sets(connection)] == ["alpha/list", "gamma/list"]
+        assert [row["hash_set"] for row in extract.hash_sets()] == ["alpha/list", "gamma/list"]
     for path in target.rglob("*"):
         assert b"delta" not in path.read_bytes() if path.is_file() else True
         assert b"eps/" not in path.read_bytes() if path.is_file() else True

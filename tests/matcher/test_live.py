@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 
@@ -21,6 +22,7 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.matcher import Matcher, state
 from hashhub.matcher.snapshot import Directory, Snapshot, SnapshotWriter
 from tests.examples import examples
+from tests.patience import wait_until
 
 Digests = NDArray[np.uint8]
 
@@ -110,13 +112,21 @@ class LiveMatcher(RuleBasedStateMachine):
     def refresh(self) -> None:
         self.reader.refresh()
 
+    def has_opened(self) -> bool:
+        with suppress(FailedPrecondition):
+            self.publisher = Matcher(self.path, compact_after=10**9, threads=1)
+            return True
+        return False
+
     @rule()
     def reopen_publisher(self) -> None:
         """A restart: what came after the snapshot is applied again, from its revision on."""
         history = self.publisher.status().snapshot_revision or 0
         before = self.contents(self.publisher)
         self.publisher.close()
-        self.publisher = Matcher(self.path, compact_after=10**9, threads=1)
+        # Another thread of the tests may start a process just now, which has the lock with it until it is another
+        # program.
+        wait_until(self.has_opened)
         assert self.publisher.revision == history
         if self.publisher.revision < self.revision:
             self.publisher.rebuild(self.revision, [("PDQ", before)])

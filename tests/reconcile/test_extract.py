@@ -167,7 +167,7 @@ def test_each_row_says_what_the_store_says(filled: Store, fill: Filler, here: Pa
             "count(DISTINCT (entry, hash_set, number)), count(DISTINCT number) FROM digests"
         ).fetchone()
         assert distinct == (45, 45, 45, 25)
-        told_sets = {row["hash_set"]: row for row in extract.hash_sets(connection)}
+        told_sets = {row["hash_set"]: row for row in extract.hash_sets()}
         bits = connection.execute("SELECT dimension, value, bit FROM dimensions WHERE bit IS NOT NULL").fetchall()
     assert list(told_sets) == ["alpha/list", "beta/other"]
     assert list(told_sets["beta/other"]) == list(HASH_SET_COLUMNS)
@@ -464,14 +464,13 @@ def test_a_restricted_extract_shows_nothing_else(three: Store, here: Path) -> No
             "alpha/list",
             "gamma/list",
         }
-        assert [row["hash_set"] for row in part.hash_sets(connection)] == ["alpha/list", "gamma/list"]
+        assert [row["hash_set"] for row in part.hash_sets()] == ["alpha/list", "gamma/list"]
         hidden = [f for f in whole.files if f.hash_set == "beta/list"]
     with pytest.raises(HashHubError), part.connect() as connection:
         connection.execute(f"SELECT * FROM {whole.source(hidden)}")  # noqa: S608
     nothing = whole.restricted([])
     assert rows(nothing) == []
-    with nothing.connect() as connection:
-        assert nothing.hash_sets(connection) == []
+    assert nothing.hash_sets() == []
 
 
 @pytest.mark.parametrize(

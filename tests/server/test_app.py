@@ -80,7 +80,7 @@ def _call(address: str, secret: str, method: str, request: Message, answer: Any)
             f"/hashhub.v1.{method}", None, answer.FromString
         )
         try:
-            return ask(request.SerializeToString(), metadata=(("authorization", f"Bearer {secret}"),), timeout=20)
+            return ask(request.SerializeToString(), metadata=(("authorization", f"Bearer {secret}"),), timeout=PATIENCE)
         except grpc.RpcError as e:
             raise wire.status_to_error(e) from e
 

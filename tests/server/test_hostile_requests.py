@@ -24,6 +24,7 @@ from hashhub.errors import HashHubError, InvalidArgument, StatusCode
 from hashhub.server import pages
 from hashhub.server.servicers import FILES
 from hashhub.wire import fields
+from tests.patience import PATIENCE
 from tests.server.test_bridge import ask
 
 if TYPE_CHECKING:
@@ -425,6 +426,8 @@ def test_forged_tokens_leave_no_traceback(served: Served, caplog: pytest.LogCapt
     )
     with pytest.raises(grpc.RpcError) as e:
         ask_grpc(
-            v1.ListContributorsRequest(page_token=token).SerializeToString(), metadata=served.metadata(), timeout=20
+            v1.ListContributorsRequest(page_token=token).SerializeToString(),
+            metadata=served.metadata(),
+            timeout=PATIENCE,
         )
     assert wire.status_to_error(e.value).code is StatusCode.INVALID_ARGUMENT

@@ -128,6 +128,21 @@ def test_every_algorithm_that_is_taken(at: Place) -> None:
         at.begin(at.issuer.token(key=at.issuer.keys[key], header={"alg": algorithm}))
 
 
+def test_a_token_that_names_no_key_may_be_signed_with_any_of_the_issuers() -> None:
+    with issuing() as issuer:
+        issuer.keys = [RSAKey.generate_key(2048, {"kid": kid} if kid else None) for kid in ("r1", "r2", "")]
+        provider = people.IdentityProvider(Config(oidc_issuer=issuer.url, oidc_audience=AUDIENCE))
+        provider.read_keys()
+        for key in issuer.keys:
+            token = issuer.token(key=key, header={"kid": None})
+            assert provider.read(token) == (["OIDC:analysts"], "<u1>")
+        foreign = issuer.token(key=RSAKey.generate_key(2048), header={"kid": None})
+        other_party = issuer.token(key=issuer.keys[1], header={"kid": None}, azp="other")
+        for token in (foreign, other_party):
+            with pytest.raises(Unauthenticated):
+                provider.read(token)
+
+
 def _forged(issuer: Issuer, algorithm: str, sign: Callable[[bytes], bytes], **header: Any) -> str:
     parts = ({"alg": algorithm, "kid": "r1", **header}, issuer.claims())
     text = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
@@ -165,6 +180,8 @@ def _attacks(issuer: Issuer) -> dict[str, str]:
         "several, and no party": issuer.token(aud=[AUDIENCE, "other"]),
         "several, and another party": issuer.token(aud=[AUDIENCE, "other"], azp="other"),
         "one, and another party": issuer.token(azp="other"),
+        "a list of parties": issuer.token(azp=[AUDIENCE, "other"]),
+        "several, and a list of parties": issuer.token(aud=[AUDIENCE, "other"], azp=[AUDIENCE]),
         "no audience": issuer.token(aud=None),
         "audience of numbers": issuer.token(aud=[1]),
         "another issuer": issuer.token(iss=f"{issuer.url}/"),

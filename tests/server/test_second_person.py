@@ -13,7 +13,19 @@ from msgspec.structs import replace
 from hashhub import v1, wire
 from hashhub.client import Client
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
-from hashhub.model import Contributor, ContributorKind, HashSet, Marking, Principal, QueueKind, Reliability, Role, now
+from hashhub.hub.approvals import Approvals
+from hashhub.model import (
+    Contributor,
+    ContributorKind,
+    EventKind,
+    HashSet,
+    Marking,
+    Principal,
+    QueueKind,
+    Reliability,
+    Role,
+    now,
+)
 from tests.server.conftest import Serve, Served
 from tests.server.test_policies import MINE
 
@@ -97,6 +109,47 @@ def test_a_mask_of_all_fields_and_a_grade_that_is_taken_away_are_grave(
         kind = v1.HashSet if isinstance(request, v1.UpdateHashSetRequest) else v1.Contributor
         call = functools.partial(demanding.call, f"ContributorService/Update{kind.DESCRIPTOR.name}", request, kind)
         waits(functools.partial(call, who="ada"))
+
+
+def test_an_agreed_call_that_is_repeated_is_answered_as_before_and_asks_nobody(
+    demanding: Served, of: Callable[[str], Client]
+) -> None:
+    """As a client repeats what it had no answer to. Another call, or the same by somebody else, is no repetition."""
+
+    def put(who: str, request_id: str, text: str = MINE) -> str:
+        request = v1.PutPolicyRequest(text=text, request_id=request_id)
+        return str(demanding.call("PolicyService/PutPolicy", request, v1.Policy, who=who).name)
+
+    def grade(who: str, request_id: str) -> str:
+        contributor = v1.Contributor(name="contributors/nl", reliability=v1.Reliability.RELIABILITY_A)
+        request = v1.UpdateContributorRequest(contributor=contributor, request_id=request_id)
+        return str(demanding.call("ContributorService/UpdateContributor", request, v1.Contributor, who=who).name)
+
+    demanding.new_contributor("nl")
+    for call, own in ((put, "of-put"), (grade, "of-grade")):
+        waits(functools.partial(call, "ada", "of-ada"))
+        assert call("grace", own) == call("grace", own)
+    with of("grace") as grace:
+        assert [item for item in grace.list_queue() if item.kind is QueueKind.APPROVAL] == []
+        assert [e.kind for e in grace.list_events()].count(EventKind.POLICY_PUT) == 1
+    waits(functools.partial(grade, "ada-2", "of-grade"))
+    assert grade("grace", "another")  # to which it agrees, with what is asked for now
+    waits(functools.partial(grade, "grace", "a third"))
+    waits(functools.partial(put, "grace", "a fourth", f"{MINE}\n# otherwise"))
+
+
+def test_what_was_asked_before_people_logged_in_counts_for_nothing_afterwards(
+    demanding: Served, of: Callable[[str], Client]
+) -> None:
+    """Whose a token is was its maker's word then."""
+    store = demanding.hub.store
+    before, after = (Approvals(store, demanded=True, by_login=by_login) for by_login in (False, True))
+    ada = Principal(name="ada", role=Role.OPERATOR, person="Ada")
+    grace = Principal(name="grace", role=Role.OPERATOR, person="Grace <2>", identity="OIDC:operators")
+    linus = replace(grace, person="Linus <3>")
+    waits(lambda: before.agreed(ada, "PolicyService/PutPolicy", b"text"))
+    waits(lambda: after.agreed(grace, "PolicyService/PutPolicy", b"text"))
+    assert after.agreed(linus, "PolicyService/PutPolicy", b"text").second_person == "Grace <2>"
 
 
 def test_a_call_waits_for_seven_days(

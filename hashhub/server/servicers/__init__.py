@@ -8,6 +8,7 @@ raise is mapped to a status outside, and what they return is encoded outside.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -69,14 +70,16 @@ def _agreed(handle: Callable[..., Any], grave: Callable[[Any], bool], hub: Hub, 
 
     def made(principal: Any, request: Any, *rest: Any) -> Any:
         if grave(request) and not getattr(request, "validate_only", False):
-            said = type(request).FromString(request.SerializeToString())
-            if hasattr(said, "validate_only"):
-                said.validate_only = True
-                handle(principal, said, *rest)  # nobody is asked to agree to what is refused
+            said, tried = (type(request).FromString(request.SerializeToString()) for _ in range(2))
+            check: Callable[[], object] = list
+            if hasattr(tried, "validate_only"):
+                tried.validate_only = True
+                check = functools.partial(handle, principal, tried, *rest)
             for field in ("comment", "request_id"):
                 if field in said.DESCRIPTOR.fields_by_name:
                     said.ClearField(field)
-            principal = hub.approvals.agreed(principal, call, said.SerializeToString(deterministic=True))
+            text, request_id = said.SerializeToString(deterministic=True), getattr(request, "request_id", "")
+            principal = hub.approvals.agreed(principal, call, text, request_id, check)
         return handle(principal, request, *rest)
 
     return made
