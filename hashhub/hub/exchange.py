@@ -44,7 +44,7 @@ from hashhub.store import Position
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from hashhub.store import FeedChange, Store
+    from hashhub.store import FeedChange, HitRow, Store
 
 MAX_PAGE: Final = 1000  # lines
 _PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse messages of more than 4 MiB
@@ -52,6 +52,7 @@ PAGE_SECONDS: Final = 1.0  # how long one page looks for something that its rece
 _ROWS: Final = 500  # of the feed, read at a time
 PIECE: Final = 500  # entries read at a time
 _IDS: Final = 100_000  # of one change, taken at a time
+_SHARING: Final = 2  # first and last entries with a hash that are looked at for others that have it
 _FORMAT: Final = 1  # of a position
 _MAC_BYTES: Final = 32
 _MAX_POSITION: Final = 1 << 20  # characters
@@ -92,10 +93,13 @@ class Changes:
         from_now: bool = False,
         page_size: int = MAX_PAGE,
         withdrawn_entries: bool = False,
+        hash_sets: Collection[str] = (),
     ) -> FeedPage:
         """Return up to `page_size` lines behind a position, perhaps none, and the position to go on from; it never
         expires. An empty position: everything that the caller may hold; with `from_now` only the hash sets and
-        contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost.
+        contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost, and
+        what changed has others of the hash set that share a hash. `hash_sets` (`CONTRIBUTOR/SET`): only of these; those
+        that a reader holds and does not name are withdrawn.
 
         Raises PermissionDenied when the token may not read the feed; InvalidArgument for a position that is damaged, or
         of another token or hub; FailedPrecondition (POSITION_UNKNOWN) after a restore from an older backup.
@@ -119,6 +123,7 @@ class Changes:
             page_size,
             from_now=from_now and not position,
             withdrawn_entries=withdrawn_entries,
+            hash_sets=hash_sets,
         )
         at, is_complete = page.read()
         return FeedPage(
@@ -209,6 +214,7 @@ class ChangePage:
         *,
         from_now: bool = False,
         withdrawn_entries: bool = False,
+        hash_sets: Collection[str] = (),
     ) -> None:
         self.lines: list[ChangedEntry] = []
         self._store = store
@@ -220,6 +226,7 @@ class ChangePage:
         self._until = time.monotonic() + PAGE_SECONDS
         self._from_now = from_now
         self._withdrawn_entries = withdrawn_entries
+        self._wanted = frozenset(hash_sets)
         self._given = place.seen[0]  # the revision that everything given so far was read at or before
         self._authors: Mapping[int, set[str]] = {}
         self._revision = 0
@@ -254,6 +261,8 @@ class ChangePage:
         keys = self._store.resources.hash_set_keys()
         registry = self._store.resources.registry()
         visible = access.sight(self._principal, registry, access.DisclosureChannel.FEED).visible
+        if self._wanted:
+            visible &= self._wanted
         return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
     def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
@@ -387,10 +396,12 @@ class ChangePage:
             if change.kind is ChangeKind.WITHDRAW:
                 hash_set = self._store.resources.hash_set_keys()[change.hash_set]
                 entries_by_id = self._store.entries.get_entries(piece) if self._withdrawn_entries else {}
+                same_hash = self._sharing(change.hash_set, entries_by_id.values())
                 for entry_id in piece:
                     if self._is_full():  # their sizes are known only now
                         return False
-                    self._withdraw(f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id), change.revision)
+                    name, entry = f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id)
+                    self._withdraw(name, entry, change.revision, same_hash.get(entry_id, ()))
                     place.entry = entry_id
             else:
                 # One that is not active any more is left out: the change that made it so follows.
@@ -427,6 +438,7 @@ class ChangePage:
     def _upsert(self, set_key: int, entries: Sequence[Entry], revision: int = 0) -> int | None:
         """Add entries until the page is full; return the last one's id when some are left, otherwise None."""
         reviews: Mapping[int, Sequence[Review]] = {}
+        same_hash = self._sharing(set_key, [e for e in entries if e.update_revision > e.create_revision])
         if set_key in self._authors:
             reviews = self._store.entries.reviews_of(e.id for e in entries)
         for i, entry in enumerate(entries):
@@ -440,17 +452,50 @@ class ChangePage:
                 kind=ChangeKind.UPSERT,
                 entry=disclosed(self._principal, entry),
                 reviews=told,
+                same_hash=same_hash.get(entry.id, ()),
             )
-            self._add(line, _size(entry) + 250 * len(told))
+            self._add(line, _size(entry) + 250 * len(told) + sum(map(_size, line.same_hash)))
         return None
 
-    def _withdraw(self, name: str, entry: Entry | None, revision: int) -> None:
+    def _sharing(self, set_key: int, entries: Collection[Entry]) -> dict[int, tuple[Entry, ...]]:
+        """Return by id of an entry, for a reader that knows entries by their hashes, others of the hash set that it was
+        given: one for each hash that they have in common.
+        """
+        shared: dict[int, tuple[Entry, ...]] = {}
+        if not self._withdrawn_entries or not entries:
+            return shared
+        digests: dict[str, set[bytes]] = {}
+        for entry in entries:
+            for h in entry.hashes:
+                digests.setdefault(h.algorithm, set()).add(h.digest)
+        hits: dict[tuple[str, bytes], list[HitRow]] = {}
+        for algorithm, of_algorithm in digests.items():
+            wanted = [(digest, set_key, _SHARING) for digest in of_algorithm]
+            for hit in self._store.entries.hits_by_digests(algorithm, wanted):
+                hits.setdefault((algorithm, hit.digest), []).append(hit)
+        place = self._place
+        for entry in entries:
+            last = max(place.filled, entry.id) if set_key == place.filling else None
+            others = {}
+            for h in entry.hashes:
+                for hit in hits.get((h.algorithm, h.digest), ()):
+                    if hit.entry_id not in {0, entry.id} and (last is None or hit.entry_id <= last):
+                        others[hit.entry_id] = hit
+                        break
+            if others:
+                read = map(self._store.entries.read_entry, others.values())
+                shared[entry.id] = tuple(disclosed(self._principal, self._store.entries.with_frames(e)) for e in read)
+        return shared
+
+    def _withdraw(self, name: str, entry: Entry | None, revision: int, same_hash: tuple[Entry, ...] = ()) -> None:
         """Add the withdrawal of an entry, with what it was for a reader that wants it."""
         told = None
         if entry is not None:
             told = disclosed(self._principal, as_withdrawn(self._store.entries.with_frames(entry)))
-        line = ChangedEntry(revision=revision, kind=ChangeKind.WITHDRAW, entry_name=name, entry=told)
-        self._add(line, _size(told) if told is not None else 300)
+        line = ChangedEntry(
+            revision=revision, kind=ChangeKind.WITHDRAW, entry_name=name, entry=told, same_hash=same_hash
+        )
+        self._add(line, (_size(told) if told is not None else 300) + sum(map(_size, same_hash)))
 
     def _add(self, line: ChangedEntry, size: int = 300) -> None:
         self.lines.append(line)

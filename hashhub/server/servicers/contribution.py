@@ -247,6 +247,7 @@ class ChangeService(Service):
             from_now=request.from_now,
             page_size=size,
             withdrawn_entries=request.withdrawn_entries,
+            hash_sets=["/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets)],
         )
         return wire.feed_page_to_pb(v1.ListChangesResponse, page)
 
