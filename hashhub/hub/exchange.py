@@ -52,7 +52,7 @@ PAGE_SECONDS: Final = 1.0  # how long one page looks for something that its rece
 _ROWS: Final = 500  # of the feed, read at a time
 PIECE: Final = 500  # entries read at a time
 _IDS: Final = 100_000  # of one change, taken at a time
-_SHARING: Final = 2  # first and last entries with a hash that are looked at for others that have it
+_SHARING: Final = 2  # first and last entries that have a withdrawn entry's hash
 _FORMAT: Final = 1  # of a position
 _MAC_BYTES: Final = 32
 _MAX_POSITION: Final = 1 << 20  # characters
@@ -98,7 +98,7 @@ class Changes:
         """Return up to `page_size` lines behind a position, perhaps none, and the position to go on from; it never
         expires. An empty position: everything that the caller may hold; with `from_now` only the hash sets and
         contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost, and
-        what changed has others of the hash set that share a hash. `hash_sets` (`CONTRIBUTOR/SET`): only of these; those
+        the others of the hash set that have one of its hashes. `hash_sets` (`CONTRIBUTOR/SET`): only of these; those
         that a reader holds and does not name are withdrawn.
 
         Raises PermissionDenied when the token may not read the feed; InvalidArgument for a position that is damaged, or
@@ -438,7 +438,6 @@ class ChangePage:
     def _upsert(self, set_key: int, entries: Sequence[Entry], revision: int = 0) -> int | None:
         """Add entries until the page is full; return the last one's id when some are left, otherwise None."""
         reviews: Mapping[int, Sequence[Review]] = {}
-        same_hash = self._sharing(set_key, [e for e in entries if e.update_revision > e.create_revision])
         if set_key in self._authors:
             reviews = self._store.entries.reviews_of(e.id for e in entries)
         for i, entry in enumerate(entries):
@@ -452,39 +451,30 @@ class ChangePage:
                 kind=ChangeKind.UPSERT,
                 entry=disclosed(self._principal, entry),
                 reviews=told,
-                same_hash=same_hash.get(entry.id, ()),
             )
-            self._add(line, _size(entry) + 250 * len(told) + sum(map(_size, line.same_hash)))
+            self._add(line, _size(entry) + 250 * len(told))
         return None
 
     def _sharing(self, set_key: int, entries: Collection[Entry]) -> dict[int, tuple[Entry, ...]]:
-        """Return by id of an entry, for a reader that knows entries by their hashes, others of the hash set that it was
-        given: one for each hash that they have in common.
+        """Return by id of a withdrawn entry which others of the hash set have one of its hashes and were given to the
+        reader; of many the first and last.
         """
-        shared: dict[int, tuple[Entry, ...]] = {}
-        if not self._withdrawn_entries or not entries:
-            return shared
         digests: dict[str, set[bytes]] = {}
         for entry in entries:
             for h in entry.hashes:
                 digests.setdefault(h.algorithm, set()).add(h.digest)
         hits: dict[tuple[str, bytes], list[HitRow]] = {}
+        place = self._place
         for algorithm, of_algorithm in digests.items():
             wanted = [(digest, set_key, _SHARING) for digest in of_algorithm]
             for hit in self._store.entries.hits_by_digests(algorithm, wanted):
-                hits.setdefault((algorithm, hit.digest), []).append(hit)
-        place = self._place
-        for entry in entries:
-            last = max(place.filled, entry.id) if set_key == place.filling else None
-            others = {}
-            for h in entry.hashes:
-                for hit in hits.get((h.algorithm, h.digest), ()):
-                    if hit.entry_id not in {0, entry.id} and (last is None or hit.entry_id <= last):
-                        others[hit.entry_id] = hit
-                        break
-            if others:
-                read = map(self._store.entries.read_entry, others.values())
-                shared[entry.id] = tuple(disclosed(self._principal, self._store.entries.with_frames(e)) for e in read)
+                if hit.entry_id and (set_key != place.filling or hit.entry_id <= place.filled):
+                    hits.setdefault((algorithm, hit.digest), []).append(hit)
+        shared: dict[int, tuple[Entry, ...]] = {}
+        for entry in entries if hits else ():
+            others = {hit.entry_id: hit for h in entry.hashes for hit in hits.get((h.algorithm, h.digest), ())}
+            read = map(self._store.entries.read_entry, others.values())
+            shared[entry.id] = tuple(disclosed(self._principal, self._store.entries.with_frames(e)) for e in read)
         return shared
 
     def _withdraw(self, name: str, entry: Entry | None, revision: int, same_hash: tuple[Entry, ...] = ()) -> None:
