@@ -473,6 +473,7 @@ class ChangePage:
         shared: dict[int, tuple[Entry, ...]] = {}
         for entry in entries if hits else ():
             others = {hit.entry_id: hit for h in entry.hashes for hit in hits.get((h.algorithm, h.digest), ())}
+            others.pop(entry.id, None)  # restored since: that follows
             read = map(self._store.entries.read_entry, others.values())
             shared[entry.id] = tuple(disclosed(self._principal, self._store.entries.with_frames(e)) for e in read)
         return shared
