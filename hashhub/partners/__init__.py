@@ -9,5 +9,6 @@ said beside them, never guessed.
 
 from hashhub.partners.hma import HMADoor
 from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
+from hashhub.partners.threatexchange import ThreatExchangeDoor
 
-__all__ = ["HMADoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest"]
+__all__ = ["HMADoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "ThreatExchangeDoor"]
