@@ -34,6 +34,7 @@ from hashhub.model import (
     EntryState,
     Flags,
     HashFault,
+    HashSet,
     Purpose,
     Record,
     RecordReview,
@@ -521,6 +522,30 @@ class MISPWriter:
         return _Events(target, exported).write(entries)
 
 
+def event_of(
+    uuid: UUID, contributor: str, name: str, hash_set: HashSet | None, *, date: str, timestamp: int
+) -> dict[str, Any]:
+    """Return an event for entries of the hash set `CONTRIBUTOR/SET`, without its objects."""
+    tags: list[str] = []
+    if hash_set is not None:
+        tags.append(f"tlp:{hash_set.marking.tlp.value.lower().replace('_', '+')}")
+        tags += [f'hashhub:permitted-purpose="{p}"' for p in hash_set.marking.permitted_purposes]
+        if hash_set.purpose is not Purpose.CSAM:
+            tags.append(f'{_PURPOSE}"{hash_set.purpose.lower()}"')
+    return {
+        "uuid": str(uuid),
+        "info": f"hash set {name}",
+        "date": date,
+        "timestamp": str(timestamp),
+        "published": False,
+        "analysis": "2",
+        "threat_level_id": "4",  # undefined
+        "distribution": "0",  # this organisation only, until whoever takes it in decides
+        "Orgc": {"name": contributor, "uuid": str(uuid5(_OURS, contributor))},
+        "Tag": [{"name": tag} for tag in tags],
+    }
+
+
 class _Events:
     """Events that are being written."""
 
@@ -565,25 +590,14 @@ class _Events:
 
     def _open(self, entry: Entry, name: str) -> None:
         time = self._exported.time
-        hash_set = self._exported.hash_sets.get(name)
-        tags: list[str] = []
-        if hash_set is not None:
-            tags.append(f"tlp:{hash_set.marking.tlp.value.lower().replace('_', '+')}")
-            tags += [f'hashhub:permitted-purpose="{p}"' for p in hash_set.marking.permitted_purposes]
-            if hash_set.purpose is not Purpose.CSAM:
-                tags.append(f'{_PURPOSE}"{hash_set.purpose.lower()}"')
-        event = {
-            "uuid": str(uuid5(_OURS, f"{name} {exchange.time_text(time)} {self._events}")),
-            "info": f"hash set {name}",
-            "date": f"{time:%Y-%m-%d}",
-            "timestamp": str(int(time.timestamp())),
-            "published": False,
-            "analysis": "2",
-            "threat_level_id": "4",  # undefined
-            "distribution": "0",  # this organisation only, until whoever takes it in decides
-            "Orgc": {"name": entry.contributor, "uuid": str(uuid5(_OURS, entry.contributor))},
-            "Tag": [{"name": tag} for tag in tags],
-        }
+        event = event_of(
+            uuid5(_OURS, f"{name} {exchange.time_text(time)} {self._events}"),
+            entry.contributor,
+            name,
+            self._exported.hash_sets.get(name),
+            date=f"{time:%Y-%m-%d}",
+            timestamp=int(time.timestamp()),
+        )
         self._sink.put(b",\n" if self._events else b"\n")
         self._sink.put(b'{"Event":' + exchange.encode(event)[:-1] + b',"Object":[')
         self._objects = exchange.JSONArray(self._sink)

@@ -40,7 +40,7 @@ with _ended_by_interrupts():
 __all__ = ["main"]
 
 _PARTS = (
-    "admin", "authority", "catalogue", "conflicts", "contributors", "entries", "exports", "history", "hook",
+    "admin", "authority", "catalogue", "conflicts", "contributors", "entries", "exports", "feed", "history", "hook",
     "imports", "login", "match", "policies", "reconcile", "sample", "scan", "schemes", "serve", "source",
 )  # fmt: skip
 
