@@ -310,6 +310,13 @@ def disclosed(principal: Principal, entry: Entry) -> Entry:
     )
 
 
+def as_withdrawn(entry: Entry) -> Entry:
+    """Return an entry as whoever was given it, and may not use it any more, is told: why, only of a withdrawal."""
+    if entry.state is EntryState.WITHDRAWN:
+        return entry
+    return msgspec.structs.replace(entry, state=EntryState.WITHDRAWN, reasons=(), withdrawal=None)
+
+
 class VisibleLists:
     """The store, as terms let the principal see it in an answer."""
 

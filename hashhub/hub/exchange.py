@@ -2,7 +2,7 @@
 
 A page compares what its receiver holds, by its position, with what it may see now, in these steps:
 
-    losses      hash sets that it may not see any more
+    losses      hash sets that it may not see any more, or each entry of them for a reader that wants it so
     registry    hash sets and contributors, when what it sees of them changed
     log         changes behind the position in the hash sets that it holds
     filling     hash sets that it gained, one after the other, by entry id
@@ -26,7 +26,7 @@ import pyroaring
 from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
 from hashhub.hub import access
-from hashhub.hub.access import disclosed
+from hashhub.hub.access import as_withdrawn, disclosed
 from hashhub.model import (
     ChangedEntry,
     ChangeKind,
@@ -71,6 +71,9 @@ class _Place(msgspec.Struct, array_like=True):
     filled: int = 0
     view: bytes = b""  # digest of the registry that it has, or is being given; of this one it got `told` lines
     told: int = 0
+    losing: int = 0  # a hash set whose loss is being told entry by entry, up to the entry `lost`; 0: none
+    lost: int = 0
+    lost_before: int = 0  # entries of lost hash sets that came later than this revision were never given
 
 
 class Changes:
@@ -82,11 +85,17 @@ class Changes:
         self._last = Position(0, b"")
 
     def page(
-        self, principal: Principal, position: str = "", *, from_now: bool = False, page_size: int = MAX_PAGE
+        self,
+        principal: Principal,
+        position: str = "",
+        *,
+        from_now: bool = False,
+        page_size: int = MAX_PAGE,
+        withdrawn_entries: bool = False,
     ) -> FeedPage:
         """Return up to `page_size` lines behind a position, perhaps none, and the position to go on from; it never
         expires. An empty position: everything that the caller may hold; with `from_now` only the hash sets and
-        contributors.
+        contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost.
 
         Raises PermissionDenied when the token may not read the feed; InvalidArgument for a position that is damaged, or
         of another token or hub; FailedPrecondition (POSITION_UNKNOWN) after a restore from an older backup.
@@ -103,7 +112,14 @@ class Changes:
             place = self._open(principal, position, advice)
         else:
             place = _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, b"")
-        page = ChangePage(self._store, principal, place, page_size, from_now=from_now and not position)
+        page = ChangePage(
+            self._store,
+            principal,
+            place,
+            page_size,
+            from_now=from_now and not position,
+            withdrawn_entries=withdrawn_entries,
+        )
         at, is_complete = page.read()
         return FeedPage(
             changes=tuple(page.lines),
@@ -185,7 +201,14 @@ class ChangePage:
     """One page in the making. It moves `place` on as it adds lines."""
 
     def __init__(
-        self, store: Store, principal: Principal, place: _Place, page_size: int, *, from_now: bool = False
+        self,
+        store: Store,
+        principal: Principal,
+        place: _Place,
+        page_size: int,
+        *,
+        from_now: bool = False,
+        withdrawn_entries: bool = False,
     ) -> None:
         self.lines: list[ChangedEntry] = []
         self._store = store
@@ -196,6 +219,8 @@ class ChangePage:
         self._bytes = 0
         self._until = time.monotonic() + PAGE_SECONDS
         self._from_now = from_now
+        self._withdrawn_entries = withdrawn_entries
+        self._given = place.seen[0]  # the revision that everything given so far was read at or before
         self._authors: Mapping[int, set[str]] = {}
         self._revision = 0
 
@@ -210,6 +235,7 @@ class ChangePage:
             # Everything above was read at `after` at the latest: a database that has been there has all of it in its
             # past.
             after = self._store.history.position()
+            self._given = after.revision
             if not nothing_left or after == before or self._is_late():
                 break
         self._place.seen = (after.revision, after.digest)
@@ -232,21 +258,66 @@ class ChangePage:
 
     def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
         """Withdraw the hash sets that are not in sight any more, and note which ones came into sight."""
-        names = self._store.resources.hash_set_keys()
-        for key in sorted(self._held - sight.keys()):
+        names, place = self._store.resources.hash_set_keys(), self._place
+        if place.losing in sight or not self._withdrawn_entries:
+            self._end_loss(sight)
+        lost = self._held - sight.keys()
+        if lost and not place.lost_before:
+            place.lost_before = self._given
+        for key in sorted(lost, key=lambda key: (key != place.losing, key)):
             if self._is_full():
                 return False
-            self._add(ChangedEntry(revision=self._revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
+            if not self._withdrawn_entries:
+                self._add(ChangedEntry(revision=self._revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
+            elif not self._withdraw_each(key, names[key]):
+                return False
             self._held.discard(key)
             self._missing.discard(key)
-            if key == self._place.filling:
-                self._place.filling = 0
+            if key == place.filling:
+                place.filling = 0
+        place.lost_before = 0
         gained = sight.keys() - self._held
         self._held |= gained
         if self._from_now:
             self._from_now = False
         else:
             self._missing |= gained
+        return True
+
+    def _end_loss(self, sight: Mapping[int, HashSet]) -> None:
+        """Tell no more of the hash set whose loss was being told; if it is in sight again, it is given anew."""
+        place = self._place
+        if place.losing in sight:
+            self._missing.add(place.losing)
+            if place.filling == place.losing:
+                place.filling = 0
+        place.losing = place.lost = 0
+
+    def _withdraw_each(self, key: int, name: str) -> bool:
+        """Withdraw those entries of a lost hash set that its reader was given. False when the page ended before."""
+        place = self._place
+        if place.losing != key:
+            place.losing, place.lost = key, 0
+        last = place.filled if key == place.filling else 0 if key in self._missing else None
+        since = (place.revision, place.ordinal)
+        withdrawn = changed_ids(self._store, [name], since, kind=ChangeKind.WITHDRAW)[name] if last != 0 else ()
+        contributor, _, set_id = name.partition("/")
+        while last is None or place.lost < last:
+            entries = self._store.entries.list_entries(contributor, set_id, page_size=PIECE, after_id=place.lost)
+            for entry in entries:
+                if last is not None and entry.id > last:
+                    break
+                was_given = entry.state is EntryState.ACTIVE or entry.id in withdrawn
+                if was_given and entry.create_revision <= place.lost_before:
+                    if self._is_full():
+                        return False
+                    self._withdraw(f"{name}/{number_of(entry.id)}", entry, self._revision)
+                place.lost = entry.id
+            if len(entries) < PIECE:
+                break
+            if self._is_late():
+                return False
+        place.losing = place.lost = 0
         return True
 
     def _tell_registry(self, sight: Mapping[int, HashSet]) -> bool:
@@ -313,17 +384,19 @@ class ChangePage:
                 piece = [i for i in piece if i <= place.filled]
                 if not piece:
                     return True
-            place.entry = piece[-1]
             if change.kind is ChangeKind.WITHDRAW:
                 hash_set = self._store.resources.hash_set_keys()[change.hash_set]
+                entries_by_id = self._store.entries.get_entries(piece) if self._withdrawn_entries else {}
                 for entry_id in piece:
-                    name = f"{hash_set}/{number_of(entry_id)}"
-                    self._add(ChangedEntry(revision=change.revision, kind=ChangeKind.WITHDRAW, entry_name=name))
+                    if self._is_full():  # their sizes are known only now
+                        return False
+                    self._withdraw(f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id), change.revision)
+                    place.entry = entry_id
             else:
                 # One that is not active any more is left out: the change that made it so follows.
                 entries = [e for e in self._store.entries.get_entries(piece).values() if e.state is EntryState.ACTIVE]
                 stopped = self._upsert(change.hash_set, entries, change.revision)
-                place.entry = place.entry if stopped is None else stopped
+                place.entry = piece[-1] if stopped is None else stopped
             if self._is_full() or self._is_late():
                 return False
         return not self._is_full()
@@ -370,6 +443,14 @@ class ChangePage:
             )
             self._add(line, _size(entry) + 250 * len(told))
         return None
+
+    def _withdraw(self, name: str, entry: Entry | None, revision: int) -> None:
+        """Add the withdrawal of an entry, with what it was for a reader that wants it."""
+        told = None
+        if entry is not None:
+            told = disclosed(self._principal, as_withdrawn(self._store.entries.with_frames(entry)))
+        line = ChangedEntry(revision=revision, kind=ChangeKind.WITHDRAW, entry_name=name, entry=told)
+        self._add(line, _size(told) if told is not None else 300)
 
     def _add(self, line: ChangedEntry, size: int = 300) -> None:
         self.lines.append(line)

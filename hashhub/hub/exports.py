@@ -18,7 +18,7 @@ from hashhub import cancellation, trust
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.hub import access
-from hashhub.hub.access import disclosed
+from hashhub.hub.access import as_withdrawn, disclosed
 from hashhub.hub.exchange import changed_ids
 from hashhub.model import (
     MAX_TEXT,
@@ -294,11 +294,7 @@ class _ExportedEntries:
             if e.state is EntryState.ACTIVE and (e.expire_time is None or e.expire_time > at):
                 stated.append(e)
             elif e.create_revision < self.since[0]:  # others were never in an earlier export
-                withdrawal = e.withdrawal if e.state is EntryState.WITHDRAWN else None
-                reasons = e.reasons if e.state is EntryState.WITHDRAWN else ()
-                stated.append(
-                    msgspec.structs.replace(e, state=EntryState.WITHDRAWN, reasons=reasons, withdrawal=withdrawal)
-                )
+                stated.append(as_withdrawn(e))
         return stated
 
     def _matching(self, policy: Policy, hash_set: HashSet, entries: Sequence[Entry]) -> list[Entry]:

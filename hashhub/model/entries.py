@@ -327,8 +327,8 @@ class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the change feed, as what it means to its reader.
 
     UPSERT: `entry` as it is now, with its reviews, or take over `hash_set` or `contributor`. WITHDRAW: drop the entry
-    called `entry_name`; or, with `hash_set_name` instead, all entries of that hash set, which the reader may not see
-    any more.
+    called `entry_name`, which was `entry` if the reader wants to be told so; or, with `hash_set_name` instead, all
+    entries of that hash set, which the reader may not see any more.
     """
 
     revision: int

@@ -241,6 +241,8 @@ def _put_change(pb: v1.Change, change: ChangedEntry) -> None:
         put_entry(pb.entry, change.entry)
         if change.reviews:
             pb.reviews.extend(_feed_reviews(change.entry, change.reviews))
+        if change.entry_name:
+            pb.name = fields.resource_name("Entry", change.entry_name)
     elif change.hash_set is not None:
         pb.hash_set.CopyFrom(HASH_SET.to_pb(change.hash_set))
     elif change.contributor is not None:

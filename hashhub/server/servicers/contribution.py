@@ -241,7 +241,13 @@ class ChangeService(Service):
     @served(EVERYBODY, limiter="pages")
     def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
         size = pages.size(request.page_size)
-        page = self.hub.changes.page(principal, request.position, from_now=request.from_now, page_size=size)
+        page = self.hub.changes.page(
+            principal,
+            request.position,
+            from_now=request.from_now,
+            page_size=size,
+            withdrawn_entries=request.withdrawn_entries,
+        )
         return wire.feed_page_to_pb(v1.ListChangesResponse, page)
 
     @served(EVERYBODY, limiter="feeds")
