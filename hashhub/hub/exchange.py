@@ -48,7 +48,7 @@ from hashhub.store.tokens import DAY
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from hashhub.store import FeedChange, Store
+    from hashhub.store import FeedChange, HitRow, Store
 
 MAX_PAGE: Final = 1000  # lines
 _PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse messages of more than 4 MiB
@@ -56,6 +56,7 @@ PAGE_SECONDS: Final = 1.0  # how long one page looks for something that its rece
 _ROWS: Final = 500  # of the feed, read at a time
 PIECE: Final = 500  # entries read at a time
 _IDS: Final = 100_000  # of one change, taken at a time
+_SHARING: Final = 2  # first and last entries that have a withdrawn entry's hash
 _FORMAT: Final = 1  # of a position
 _MAC_BYTES: Final = 32
 _MAX_POSITION: Final = 1 << 20  # characters
@@ -98,10 +99,13 @@ class Changes:
         withdrawn_entries: bool = False,
         reader: str = "",
         since_time: datetime | None = None,
+        hash_sets: Collection[str] = (),
     ) -> FeedPage:
         """Return up to `page_size` lines behind a position, perhaps none, and the position to go on from; it never
         expires. An empty position: everything that the caller may hold; with `from_now` only the hash sets and
-        contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost.
+        contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost, and
+        the others of the hash set that have one of its hashes. `hash_sets` (`CONTRIBUTOR/SET`): only of these; those
+        that a reader holds and does not name are withdrawn.
 
         A `reader` that can keep a time only gives `since_time`, the `read_time` of an earlier complete page that it
         took in, and goes on behind the newest position of its name at or before then. What it is told again is as it is
@@ -139,6 +143,7 @@ class Changes:
             page_size,
             from_now=(from_now and not position) or tells_all,
             withdrawn_entries=withdrawn_entries,
+            hash_sets=hash_sets,
         )
         at, is_complete = page.read()
         position = self._seal(principal, place)
@@ -238,6 +243,7 @@ class ChangePage:
         *,
         from_now: bool = False,
         withdrawn_entries: bool = False,
+        hash_sets: Collection[str] = (),
     ) -> None:
         self.lines: list[ChangedEntry] = []
         self._store = store
@@ -249,6 +255,7 @@ class ChangePage:
         self._until = time.monotonic() + PAGE_SECONDS
         self._from_now = from_now
         self._withdrawn_entries = withdrawn_entries
+        self._wanted = frozenset(hash_sets)
         self._given = place.seen[0]  # the revision that everything given so far was read at or before
         self._authors: Mapping[int, set[str]] = {}
         self._revision = 0
@@ -283,6 +290,8 @@ class ChangePage:
         keys = self._store.resources.hash_set_keys()
         registry = self._store.resources.registry()
         visible = access.sight(self._principal, registry, access.DisclosureChannel.FEED).visible
+        if self._wanted:
+            visible &= self._wanted
         return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
     def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
@@ -416,10 +425,12 @@ class ChangePage:
             if change.kind is ChangeKind.WITHDRAW:
                 hash_set = self._store.resources.hash_set_keys()[change.hash_set]
                 entries_by_id = self._store.entries.get_entries(piece) if self._withdrawn_entries else {}
+                same_hash = self._sharing(change.hash_set, entries_by_id.values())
                 for entry_id in piece:
                     if self._is_full():  # their sizes are known only now
                         return False
-                    self._withdraw(f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id), change.revision)
+                    name, entry = f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id)
+                    self._withdraw(name, entry, change.revision, same_hash.get(entry_id, ()))
                     place.entry = entry_id
             else:
                 # One that is not active any more is left out: the change that made it so follows.
@@ -473,13 +484,38 @@ class ChangePage:
             self._add(line, _size(entry) + 250 * len(told))
         return None
 
-    def _withdraw(self, name: str, entry: Entry | None, revision: int) -> None:
+    def _sharing(self, set_key: int, entries: Collection[Entry]) -> dict[int, tuple[Entry, ...]]:
+        """Return by id of a withdrawn entry which others of the hash set have one of its hashes and were given to the
+        reader; of many the first and last.
+        """
+        digests: dict[str, set[bytes]] = {}
+        for entry in entries:
+            for h in entry.hashes:
+                digests.setdefault(h.algorithm, set()).add(h.digest)
+        hits: dict[tuple[str, bytes], list[HitRow]] = {}
+        place = self._place
+        for algorithm, of_algorithm in digests.items():
+            wanted = [(digest, set_key, _SHARING) for digest in of_algorithm]
+            for hit in self._store.entries.hits_by_digests(algorithm, wanted):
+                if hit.entry_id and (set_key != place.filling or hit.entry_id <= place.filled):
+                    hits.setdefault((algorithm, hit.digest), []).append(hit)
+        shared: dict[int, tuple[Entry, ...]] = {}
+        for entry in entries if hits else ():
+            others = {hit.entry_id: hit for h in entry.hashes for hit in hits.get((h.algorithm, h.digest), ())}
+            others.pop(entry.id, None)  # restored since: that follows
+            read = map(self._store.entries.read_entry, others.values())
+            shared[entry.id] = tuple(disclosed(self._principal, self._store.entries.with_frames(e)) for e in read)
+        return shared
+
+    def _withdraw(self, name: str, entry: Entry | None, revision: int, same_hash: tuple[Entry, ...] = ()) -> None:
         """Add the withdrawal of an entry, with what it was for a reader that wants it."""
         told = None
         if entry is not None:
             told = disclosed(self._principal, as_withdrawn(self._store.entries.with_frames(entry)))
-        line = ChangedEntry(revision=revision, kind=ChangeKind.WITHDRAW, entry_name=name, entry=told)
-        self._add(line, _size(told) if told is not None else 300)
+        line = ChangedEntry(
+            revision=revision, kind=ChangeKind.WITHDRAW, entry_name=name, entry=told, same_hash=same_hash
+        )
+        self._add(line, (_size(told) if told is not None else 300) + sum(map(_size, same_hash)))
 
     def _add(self, line: ChangedEntry, size: int = 300) -> None:
         self.lines.append(line)

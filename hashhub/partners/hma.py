@@ -24,7 +24,7 @@ from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, Stat
 from hashhub.hashes import Hash
 from hashhub.partners import banks, contents
 from hashhub.partners.banks import HMABank
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest
+from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
 
 SIGNAL_TYPES: Final[Mapping[str, str]] = MappingProxyType({"pdq": "PDQ", "video_md5": "MD5"})
 """HMA's names of the algorithms that it has for pictures and videos."""
@@ -51,8 +51,10 @@ _STATUS: Final[Mapping[StatusCode, int]] = {
 _Handler = Callable[["HMADoor", PartnerRequest, tuple[str, ...]], Awaitable[PartnerAnswer]]
 
 
-class HMADoor:
+class HMADoor(PartnerDoor):
     """Answers requests of HMA's clients."""
+
+    name = "HMA"
 
     def __init__(self, config: Config, is_serving: Callable[[], bool]) -> None:
         """`is_serving`: whether the hub can match now."""
@@ -69,6 +71,10 @@ class HMADoor:
             case ("status",) | ("status", "live"):
                 return PartnerAnswer(200, _ALIVE, _TEXT)
         return None
+
+    def reads(self, verb: str, path: str) -> bool:
+        """Whether a request changes nothing. What is looked up is written down only on demand, as all matching is."""
+        return verb == "GET" or _segments(path)[:1] != ("c",)
 
     async def answer(self, request: PartnerRequest) -> PartnerAnswer:
         """Answer a request. Raises a HashHubError, which `refusal` words."""

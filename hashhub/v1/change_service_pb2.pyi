@@ -39,7 +39,7 @@ class FeedReview(_message.Message):
     def __init__(self, name: _Optional[str] = ..., author: _Optional[str] = ..., kind: _Optional[_Union[_resources_pb2.ReviewKind, str]] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., sets_aside: _Optional[str] = ..., awaits_acceptance: _Optional[bool] = ..., create_revision: _Optional[int] = ...) -> None: ...
 
 class Change(_message.Message):
-    __slots__ = ("change_revision", "kind", "entry", "reviews", "hash_set", "contributor", "name")
+    __slots__ = ("change_revision", "kind", "entry", "reviews", "hash_set", "contributor", "name", "same_hash_entries")
     CHANGE_REVISION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class Change(_message.Message):
     HASH_SET_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    SAME_HASH_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     change_revision: int
     kind: ChangeKind
     entry: _resources_pb2.Entry
@@ -54,23 +55,26 @@ class Change(_message.Message):
     hash_set: _resources_pb2.HashSet
     contributor: _resources_pb2.Contributor
     name: str
-    def __init__(self, change_revision: _Optional[int] = ..., kind: _Optional[_Union[ChangeKind, str]] = ..., entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[FeedReview, _Mapping]]] = ..., hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., name: _Optional[str] = ...) -> None: ...
+    same_hash_entries: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Entry]
+    def __init__(self, change_revision: _Optional[int] = ..., kind: _Optional[_Union[ChangeKind, str]] = ..., entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[FeedReview, _Mapping]]] = ..., hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., name: _Optional[str] = ..., same_hash_entries: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ...) -> None: ...
 
 class ListChangesRequest(_message.Message):
-    __slots__ = ("page_size", "position", "from_now", "withdrawn_entries", "reader", "since_time")
+    __slots__ = ("page_size", "position", "from_now", "withdrawn_entries", "reader", "since_time", "hash_sets")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     FROM_NOW_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWN_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     READER_FIELD_NUMBER: _ClassVar[int]
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    HASH_SETS_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     position: str
     from_now: bool
     withdrawn_entries: bool
     reader: str
     since_time: _timestamp_pb2.Timestamp
-    def __init__(self, page_size: _Optional[int] = ..., position: _Optional[str] = ..., from_now: _Optional[bool] = ..., withdrawn_entries: _Optional[bool] = ..., reader: _Optional[str] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    hash_sets: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, page_size: _Optional[int] = ..., position: _Optional[str] = ..., from_now: _Optional[bool] = ..., withdrawn_entries: _Optional[bool] = ..., reader: _Optional[str] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hash_sets: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListChangesResponse(_message.Message):
     __slots__ = ("changes", "revision", "next_position", "complete", "head", "read_time")

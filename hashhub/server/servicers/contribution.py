@@ -249,6 +249,7 @@ class ChangeService(Service):
             withdrawn_entries=request.withdrawn_entries,
             reader=request.reader,
             since_time=wire.time_in(request, "since_time"),
+            hash_sets=["/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets)],
         )
         answer = wire.feed_page_to_pb(v1.ListChangesResponse, page)
         if page.read_time is not None:

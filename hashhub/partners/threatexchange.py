@@ -1,0 +1,125 @@
+"""ThreatExchange: `threat_updates` of a privacy group, which is a hash set, and what the group is.
+
+    /threatexchange/{contributor}/{hash set}/{group}/threat_updates/
+                                            /{group}
+                                            /{app}/threat_privacy_groups_member
+
+An update's `last_updated` is when this feed told it, since clients ask on from the latest one that they saw. On all
+pages but the last it is the time that was asked from. A client that is told nothing new is told one update again, as by
+ThreatExchange, whose `start_time` is inclusive: the `threatexchange` package fails at an empty page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode
+
+from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode
+from hashhub.model import HashSet, Purpose
+from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, no_path, number
+from hashhub.partners.requests import PartnerAnswer, PartnerRequest
+
+_TOKEN: Final = "access_token"  # noqa: S105 - the name of a parameter
+_PAGE: Final = 100  # updates, where a client does not say
+_AFTER: Final = "after"  # the parameter of ours that says where a further page begins
+_HARM: Final = (Purpose.CSAM, Purpose.EXPLOITATIVE)
+# The Graph API's codes of errors, and the HTTP status.
+_ERRORS: Final[Mapping[StatusCode, tuple[int, int]]] = {
+    StatusCode.UNAUTHENTICATED: (190, 401),
+    StatusCode.PERMISSION_DENIED: (200, 403),
+    StatusCode.NOT_FOUND: (803, 404),
+    StatusCode.RESOURCE_EXHAUSTED: (4, 429),
+    StatusCode.UNAVAILABLE: (2, 503),
+    StatusCode.CANCELLED: (2, 503),
+    StatusCode.INTERNAL: (1, 500),
+    StatusCode.DATA_LOSS: (1, 500),
+}
+_WRONG: Final = (100, 400)
+
+
+class ThreatExchangeDoor(FeedDoor):
+    """Answers requests of ThreatExchange's clients."""
+
+    name = "ThreatExchange"
+    slug = "threatexchange"
+
+    def authorization(self, header: Callable[[bytes], str], query_string: str) -> str:
+        """Return the token, which stands in the query, alone or behind the number of an app: `APP|TOKEN`."""
+        given = parse_qs(query_string).get(_TOKEN)
+        return f"Bearer {given[0].rpartition('|')[2]}" if given else header(b"authorization")
+
+    async def route(self, request: PartnerRequest, feed: HashSetFeed, path: list[str]) -> PartnerAnswer:
+        """Answer a request for a path behind the hash set's."""
+        match path:
+            case _ if request.verb != "GET":
+                return _refused("this feed is read-only; the method must be GET", 3, 501, ((b"allow", b"GET"),))
+            case [group, "threat_updates"] if group.isdecimal():
+                return await self._updates(request, feed, group)
+            case [app, "threat_privacy_groups_member"] if app.isdecimal():
+                return PartnerAnswer.json({"data": [_group(await feed.hash_set())]})
+            case [group] if group.isdecimal():
+                return PartnerAnswer.json(_group(await feed.hash_set()))
+        raise no_path(request, "NUMBER/threat_updates/, NUMBER/threat_privacy_groups_member, or a group's NUMBER")
+
+    async def _updates(self, request: PartnerRequest, feed: HashSetFeed, group: str) -> PartnerAnswer:
+        since = number(request, "start_time", 0)
+        limit = max(1, min(MOST, number(request, "limit", _PAGE)))
+        number(request, "stop_time", 0)  # what came later is told all the same: as it is now, and then once more
+        types = set(filter(None, request.query.get("types", "").split(",")))
+        part = await feed.part(since, request.query.get(_AFTER, ""), limit)
+        data = _records(part, types)
+        if not data and not part.token:
+            data = _records(await feed.first(part.time), types)[:1]
+        answer: dict[str, Any] = {"data": data}
+        if part.token:
+            asked = urlencode({**request.query, _AFTER: part.token})
+            where = feed.name.removeprefix("contributors/").replace("/hashSets/", "/")
+            answer["paging"] = {"next": f"{request.url}/{where}/{group}/threat_updates/?{asked}"}
+        return PartnerAnswer.json(answer)
+
+    def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for all
+        """Return the error as the Graph API writes it."""
+        code, status = _ERRORS.get(error.code, _WRONG)
+        headers: list[tuple[bytes, bytes]] = [(b"hashhub-reason", error.reason.encode())]
+        if error.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+        return _refused(error.message, code, 413 if error.reason is Reason.TOO_LARGE else status, tuple(headers))
+
+
+def _records(part: FeedPart, types: set[str]) -> list[dict[str, Any]]:
+    """Return the updates of some types, or all. Raises InvalidArgument for a hash set that claims no harm."""
+    if part.hash_set is not None and part.hash_set.purpose not in _HARM:
+        raise InvalidArgument.field(
+            "hash_set",
+            f"{part.hash_set.name} has the purpose {part.hash_set.purpose}, and ThreatExchange tells what is harmful; "
+            "take it by another format",
+            "PURPOSES",
+        )
+    records = [r for r in part.records("threatexchange", "data") if not types or r["type"] in types]
+    for record in records:
+        known = f"{record['type']}:{record['indicator']}".encode()
+        record["id"] = str(int.from_bytes(hashlib.sha256(known).digest()[:7]))
+    return records
+
+
+def _group(hash_set: HashSet) -> dict[str, Any]:
+    time = hash_set.create_time or datetime.fromtimestamp(0, UTC)
+    stamp = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")
+    return {
+        "id": str(hash_set.bank_number),
+        "name": hash_set.name,
+        "description": hash_set.display_name,
+        "members_can_see": True,
+        "members_can_use": True,
+        "threat_updates_enabled": True,
+        "last_updated": stamp,
+        "added_on": stamp,
+    }
+
+
+def _refused(message: str, code: int, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> PartnerAnswer:
+    kind = "OAuthException" if status in {401, 403} else "GraphMethodException"
+    return PartnerAnswer.json({"error": {"message": message, "type": kind, "code": code}}, status, headers)
