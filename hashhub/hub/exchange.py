@@ -18,13 +18,14 @@ import binascii
 import hashlib
 import hmac
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pyroaring
 
 from hashhub import cancellation
-from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
+from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, PermissionDenied, Reason, Unavailable
 from hashhub.hub import access
 from hashhub.hub.access import as_withdrawn, disclosed
 from hashhub.model import (
@@ -37,9 +38,12 @@ from hashhub.model import (
     HashSet,
     Principal,
     Review,
+    now,
     number_of,
 )
+from hashhub.model.resources import SLUG
 from hashhub.store import Position
+from hashhub.store.tokens import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -93,6 +97,8 @@ class Changes:
         from_now: bool = False,
         page_size: int = MAX_PAGE,
         withdrawn_entries: bool = False,
+        reader: str = "",
+        since_time: datetime | None = None,
         hash_sets: Collection[str] = (),
     ) -> FeedPage:
         """Return up to `page_size` lines behind a position, perhaps none, and the position to go on from; it never
@@ -100,6 +106,11 @@ class Changes:
         contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost, and
         the others of the hash set that have one of its hashes. `hash_sets` (`CONTRIBUTOR/SET`): only of these; those
         that a reader holds and does not name are withdrawn.
+
+        A `reader` that can keep a time only gives `since_time`, the `read_time` of an earlier complete page that it
+        took in, and goes on behind the newest position of its name at or before then. What it is told again is as it is
+        now, so that an older position is right, too. Of a time that is not known, everything that was ever told of the
+        hash sets in sight is told, withdrawals included.
 
         Raises PermissionDenied when the token may not read the feed; InvalidArgument for a position that is damaged, or
         of another token or hub; FailedPrecondition (POSITION_UNKNOWN) after a restore from an older backup.
@@ -111,28 +122,46 @@ class Changes:
                 metadata={"token": principal.name},
             )
         here = self._check_history()
+        tells_all = False
+        if reader or since_time is not None:
+            _check_reader(reader, alone=since_time is None or not (position or from_now))
+        if since_time is not None:
+            since = int(since_time.timestamp())
+            if since <= _seconds() + DAY:  # otherwise its clock is wrong, or ours was
+                position = self._store.tokens.kept_position(principal.name, reader, since) or ""
+            tells_all = since > 0 and not position
         if position:
             advice = "start again from an empty position, and drop in the end what was not given again"
             place = self._open(principal, position, advice)
         else:
-            place = _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, b"")
+            first = 0 if tells_all else here.revision + 1
+            place = _Place(_FORMAT, (here.revision, here.digest), first, 0, 0, b"")
         page = ChangePage(
             self._store,
             principal,
             place,
             page_size,
-            from_now=from_now and not position,
+            from_now=(from_now and not position) or tells_all,
             withdrawn_entries=withdrawn_entries,
             hash_sets=hash_sets,
         )
         at, is_complete = page.read()
+        position = self._seal(principal, place)
         return FeedPage(
             changes=tuple(page.lines),
-            position=self._seal(principal, place),
+            position=position,
             revision=at.revision,
             head=f"{at.revision}:{at.digest.hex()}",
             is_complete=is_complete,
+            read_time=self._keep(principal, reader, position, at.revision) if reader and is_complete else None,
         )
+
+    def _keep(self, principal: Principal, reader: str, position: str, revision: int) -> datetime | None:
+        """Keep where a reader is, and return the time by which it goes on from there."""
+        try:
+            return self._store.tokens.keep_position(principal.name, reader, position, revision, _seconds())
+        except (LimitExceeded, Unavailable):  # a full disk stops no withdrawal: it is told again from an older position
+            return None
 
     def position_at(self, principal: Principal, here: Position, hash_sets: Iterable[str]) -> str:
         """Return the position of a reader who holds these hash sets as they were at `here`, and no others."""
@@ -491,6 +520,17 @@ class ChangePage:
     def _add(self, line: ChangedEntry, size: int = 300) -> None:
         self.lines.append(line)
         self._bytes += size
+
+
+def _check_reader(reader: str, *, alone: bool) -> None:
+    if not SLUG.fullmatch(reader):
+        raise InvalidArgument.field("reader", "must be 1 to 63 of a-z, 0-9 and - where since_time is given", "PATTERN")
+    if not alone:
+        raise InvalidArgument.field("since_time", "is instead of position and from_now: give one of them", "CONTRADICTION")
+
+
+def _seconds() -> int:
+    return int(now().timestamp())
 
 
 def changed_ids(

@@ -344,13 +344,16 @@ class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of the feed, with the history's `head`; `is_complete`: the reader has all up to `revision`."""
+    """A stretch of the feed, with the history's `head`; `is_complete`: the reader has all up to `revision`.
+    `read_time`: for readers that keep a time, where to go on next.
+    """
 
     changes: tuple[ChangedEntry, ...]
     position: str
     revision: int
     head: str
     is_complete: bool
+    read_time: datetime | None = None
 
 
 class ImportState(StrEnum):

@@ -39,7 +39,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0002"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0003"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 
@@ -196,6 +196,18 @@ learned: Final = _table(
     sa.Column("token", _Name, primary_key=True),
     sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),  # since 1970
     sa.Column("smallest", sa.LargeBinary, nullable=False),
+    rowid=False,
+)
+
+# Where readers of the feed were that keep a time (store/tokens.py). Not in backups: a restored hub must not go on from
+# where it was before, since it has undone what they were told after that.
+feed_position: Final = _table(
+    "feed_position",
+    sa.Column("token", _Name, primary_key=True),
+    sa.Column("reader", _Name, primary_key=True),
+    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),  # seconds since 1970
+    sa.Column("revision", sa.BigInteger, nullable=False),  # that the reader had all of
+    sa.Column("position", sa.Text, nullable=False),
     rowid=False,
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +19,9 @@ from hashhub.store.database import Database, Row
 from hashhub.store.resources import check_active, check_unused, registry_changed, to_json
 
 _SMALLEST: Final = 1_024  # 8 KB; the estimate is within some 3 percent
+MAX_READERS: Final = 16  # of one token, whose positions are kept
+DAY: Final = 86_400  # seconds
+_POSITION_DAYS: Final = 90
 
 
 class Secret(NamedTuple):
@@ -115,6 +118,7 @@ class TokenTable:
             c.execute(sa.delete(s.identity).where(s.identity.c.token == name))
             c.execute(sa.delete(s.token).where(s.token.c.name == name))
             c.execute(sa.delete(s.learned).where(s.learned.c.token == name))
+            c.execute(sa.delete(s.feed_position).where(s.feed_position.c.token == name))
             self._token_changed(c, by, EventKind.TOKEN_DELETED, before, None)
 
     def note_token_use(self, last_use_times: Mapping[str, datetime]) -> None:
@@ -148,6 +152,48 @@ class TokenTable:
             counts[token] = max(counts.get(token, 0), _distinct(np.frombuffer(smallest, "<u8")))
         return counts
 
+    def kept_position(self, token: str, reader: str, time: int) -> str | None:
+        """Return the newest kept position of a reader of the feed at or before a time, in seconds since 1970."""
+        sql = (
+            "SELECT position FROM feed_position WHERE token = ? AND reader = ? AND time <= ? ORDER BY time DESC LIMIT 1"
+        )
+        rows = self._db.fetch(sql, (token, reader, time))
+        return rows[0][0] if rows else None
+
+    def keep_position(self, token: str, reader: str, position: str, revision: int, at: int) -> datetime | None:
+        """Keep where a reader of the feed is that has all of a revision, if need be, and return the time by which it
+        finds this position, or an older one if that is not kept. None: by no time.
+        """
+        t = s.feed_position
+        own = sa.and_(t.c.token == token, t.c.reader == reader)
+        newest = self._db.fetch(
+            "SELECT time, position FROM feed_position WHERE token = ? AND reader = ? ORDER BY time DESC LIMIT 1",
+            (token, reader),
+        )
+        if newest and newest[0][1] == position:
+            return datetime.fromtimestamp(newest[0][0], UTC)
+        with self._db.write_in_order() as c:
+            c.execute(sa.delete(t).where(own, t.c.time > at + DAY))  # kept while the clock was wrong
+            rows = c.execute(sa.select(t.c.time, t.c.revision, t.c.position).where(own).order_by(t.c.time.desc()))
+            kept = rows.all()
+            times = [row.time for row in kept]
+            # A reader of the same name may have read more meanwhile: its position is not this one's.
+            time = next((row.time for row in kept if row.revision < revision or row.position == position), None)
+            is_newest = not kept or (time == times[0] < at and kept[0].position != position)
+            if is_newest and c.scalar(sa.select(s.token.c.name).where(s.token.c.name == token)) is not None:
+                c.execute(
+                    sa.insert(t).values(token=token, reader=reader, time=at, revision=revision, position=position)
+                )
+                time = at
+                surplus = sorted(_surplus([at, *times], at))
+                for start in range(0, len(surplus), 500):
+                    c.execute(sa.delete(t).where(own, t.c.time.in_(surplus[start : start + 500])))
+                last = sa.func.max(t.c.time)
+                readers = sa.select(t.c.reader).where(t.c.token == token).group_by(t.c.reader).order_by(last.desc())
+                for other in c.execute(readers).scalars().all()[MAX_READERS:]:
+                    c.execute(sa.delete(t).where(t.c.token == token, t.c.reader == other))
+        return None if time is None else datetime.fromtimestamp(time, UTC)
+
     def _token_changed(
         self,
         c: Connection,
@@ -163,6 +209,18 @@ class TokenTable:
         assert token is not None  # noqa: S101 - one of them is given
         about = {"role": str(token.role), "contributor": token.contributor, **(facts or {})}
         registry_changed(c, by, kind, f"tokens/{token.name}", before, after, facts=about)
+
+
+def _surplus(times: Sequence[int], at: int) -> set[int]:
+    """Return which positions need not be kept, newest first: a reader that comes back after some time is told what a
+    sixteenth of that time brought again, and after 90 days everything that came since it was there last.
+    """
+    oldest: dict[int, int] = {}  # by a span of time that doubles with age, so that spans never overlap
+    before = [time for time in times if time < at - _POSITION_DAYS * DAY]
+    for time in times[: len(times) - len(before)]:
+        span = 1 << max(at - time, 0).bit_length() >> 5 or 1
+        oldest[time // span * span] = time
+    return {*times} - {*oldest.values(), *before[:1]}
 
 
 def _distinct(smallest: NDArray[np.uint64]) -> int:

@@ -247,9 +247,14 @@ class ChangeService(Service):
             from_now=request.from_now,
             page_size=size,
             withdrawn_entries=request.withdrawn_entries,
+            reader=request.reader,
+            since_time=wire.time_in(request, "since_time"),
             hash_sets=["/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets)],
         )
-        return wire.feed_page_to_pb(v1.ListChangesResponse, page)
+        answer = wire.feed_page_to_pb(v1.ListChangesResponse, page)
+        if page.read_time is not None:
+            answer.read_time.FromDatetime(page.read_time)
+        return answer
 
     @served(EVERYBODY, limiter="feeds")
     def follow_changes(
@@ -261,7 +266,9 @@ class ChangeService(Service):
             if self.is_stopping():
                 raise Unavailable("the server is stopping; follow again from the last position", retry_after=1.0)
             # Each page is authorised anew.
-            page = self.hub.changes.page(caller(), position, from_now=from_now)
+            page = self.hub.changes.page(
+                caller(), position, from_now=from_now, withdrawn_entries=request.withdrawn_entries
+            )
             position, from_now = page.position, False
             is_news = bool(page.changes) or (page.is_complete and not was_complete)
             if is_news or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
