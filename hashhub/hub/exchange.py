@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hashhub.store import FeedChange, HitRow, Store
+    from hashhub.store.tokens import ReaderMarks
 
 MAX_PAGE: Final = 1000  # lines
 _PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse messages of more than 4 MiB
@@ -79,6 +80,9 @@ class _Place(msgspec.Struct, array_like=True):
     losing: int = 0  # a hash set whose loss is being told entry by entry, up to the entry `lost`; 0: none
     lost: int = 0
     lost_before: int = 0  # entries of lost hash sets that came later than this revision were never given
+    # Of a reader that starts over: the revisions between which it was given entries of the hash sets that it names,
+    # also where this position does not hold them. (0, 0): none.
+    parted: tuple[int, int] = (0, 0)
 
 
 class Changes:
@@ -145,7 +149,14 @@ class Changes:
             withdrawn_entries=withdrawn_entries,
             hash_sets=hash_sets,
         )
+        if reader and hash_sets:
+            marks = self._store.tokens.reader_marks(principal.name, reader)
+            if since_time is not None and marks is not None:
+                page.start_over(marks, place.seen[0] if position else 0)
         at, is_complete = page.read()
+        if reader and hash_sets:
+            lost = place.seen[0] if page.has_told_loss else 0
+            self._store.tokens.mark_reader(principal.name, reader, marks, here.revision, place.seen[0], lost)
         position = self._seal(principal, place)
         return FeedPage(
             changes=tuple(page.lines),
@@ -246,6 +257,7 @@ class ChangePage:
         hash_sets: Collection[str] = (),
     ) -> None:
         self.lines: list[ChangedEntry] = []
+        self.has_told_loss = False
         self._store = store
         self._principal = principal
         self._place = place
@@ -259,6 +271,15 @@ class ChangePage:
         self._given = place.seen[0]  # the revision that everything given so far was read at or before
         self._authors: Mapping[int, set[str]] = {}
         self._revision = 0
+
+    def start_over(self, marks: ReaderMarks, seen: int) -> None:
+        """Begin at a position of which everything was read at revision `seen` (0: from nothing), for a reader that may
+        have been told more behind it, and may or may not have taken that in.
+        """
+        if marks.given > seen:
+            self._place.parted = (max(marks.begun, seen), marks.given)
+        if marks.lost > seen:  # what it held was taken back, and is to be given again if it is in sight
+            self._held.clear()
 
     def read(self) -> tuple[Position, bool]:
         """Add lines until the page is full or nothing is left; return the store's position, and whether it was."""
@@ -274,6 +295,8 @@ class ChangePage:
             self._given = after.revision
             if not nothing_left or after == before or self._is_late():
                 break
+        if nothing_left:
+            self._place.parted = (0, 0)
         self._place.seen = (after.revision, after.digest)
         self._place.held, self._place.missing = _packed(self._held), _packed(self._missing)
         return (before, True) if nothing_left and after == before else (before, False)
@@ -297,22 +320,28 @@ class ChangePage:
     def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
         """Withdraw the hash sets that are not in sight any more, and note which ones came into sight."""
         names, place = self._store.resources.hash_set_keys(), self._place
-        if place.losing in sight or not self._withdrawn_entries:
+        parted: set[int] = set()
+        if place.parted[1]:
+            parted = {key for key, name in names.items() if name in self._wanted} - self._held
+        if (place.losing in sight and place.losing not in parted) or not self._withdrawn_entries:
             self._end_loss(sight)
-        lost = self._held - sight.keys()
+        lost = (self._held | parted) - sight.keys()
         if lost and not place.lost_before:
-            place.lost_before = self._given
-        for key in sorted(lost, key=lambda key: (key != place.losing, key)):
+            place.lost_before = max(self._given, place.parted[1])
+            place.losing = place.lost = 0
+        for key in sorted(lost | parted, key=lambda key: (key != place.losing, key)):
             if self._is_full():
                 return False
             if not self._withdrawn_entries:
                 self._add(ChangedEntry(revision=self._revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
-            elif not self._withdraw_each(key, names[key]):
+            elif not self._withdraw_each(key, names[key], is_lost=key in lost):
                 return False
             self._held.discard(key)
             self._missing.discard(key)
             if key == place.filling:
                 place.filling = 0
+        if lost:
+            place.parted = (0, 0)
         place.lost_before = 0
         gained = sight.keys() - self._held
         self._held |= gained
@@ -331,13 +360,17 @@ class ChangePage:
                 place.filling = 0
         place.losing = place.lost = 0
 
-    def _withdraw_each(self, key: int, name: str) -> bool:
-        """Withdraw those entries of a lost hash set that its reader was given. False when the page ended before."""
+    def _withdraw_each(self, key: int, name: str, *, is_lost: bool) -> bool:
+        """Withdraw those entries of a lost hash set that its reader was given; of one that it may still see, and was
+        given in parts, those that went since. False when the page ended before.
+        """
         place = self._place
         if place.losing != key:
             place.losing, place.lost = key, 0
         last = place.filled if key == place.filling else 0 if key in self._missing else None
-        since = (place.revision, place.ordinal)
+        since, given = (place.revision, place.ordinal), place.lost_before
+        if place.parted[1]:
+            last, since, given = None, (place.parted[0], 0), max(given, place.parted[1])
         withdrawn = changed_ids(self._store, [name], since, kind=ChangeKind.WITHDRAW)[name] if last != 0 else ()
         contributor, _, set_id = name.partition("/")
         while last is None or place.lost < last:
@@ -345,11 +378,12 @@ class ChangePage:
             for entry in entries:
                 if last is not None and entry.id > last:
                     break
-                was_given = entry.state is EntryState.ACTIVE or entry.id in withdrawn
-                if was_given and entry.create_revision <= place.lost_before:
+                went = is_lost if entry.state is EntryState.ACTIVE else entry.id in withdrawn
+                if went and entry.create_revision <= given:
                     if self._is_full():
                         return False
                     self._withdraw(f"{name}/{number_of(entry.id)}", entry, self._revision)
+                    self.has_told_loss |= is_lost
                 place.lost = entry.id
             if len(entries) < PIECE:
                 break
@@ -526,7 +560,9 @@ def _check_reader(reader: str, *, alone: bool) -> None:
     if not SLUG.fullmatch(reader):
         raise InvalidArgument.field("reader", "must be 1 to 63 of a-z, 0-9 and - where since_time is given", "PATTERN")
     if not alone:
-        raise InvalidArgument.field("since_time", "is instead of position and from_now: give one of them", "CONTRADICTION")
+        raise InvalidArgument.field(
+            "since_time", "is instead of position and from_now: give one of them", "CONTRADICTION"
+        )
 
 
 def _seconds() -> int:

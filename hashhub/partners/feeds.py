@@ -85,7 +85,7 @@ class HashSetFeed:
             return FeedPart(hash_set, entries, page.next_position, since)
         if hash_set is None and not entries:
             raise self._none()
-        return FeedPart(hash_set, entries, "", page.read_time.seconds)
+        return FeedPart(hash_set, entries, "", page.read_time.seconds if page.HasField("read_time") else since)
 
     async def first(self, time: int) -> FeedPart:
         """Return the first entries that stand in the hash set, as of `time`."""

@@ -7,25 +7,15 @@ The token is the `x-functions-key`. SubmitHashes and SubmitFeedback are not take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
-from hashhub.errors import HashHubError, StatusCode
+from hashhub.errors import HashHubError
 from hashhub.partners.feeds import MOST, FeedDoor, HashSetFeed, no_path, number
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest
+from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
 
 _PAGE: Final = 800  # records, where a client does not say
 _NOT_TAKEN: Final = ("SubmitHashes", "SubmitFeedback")
-_STATUS: Final[Mapping[StatusCode, int]] = {
-    StatusCode.UNAUTHENTICATED: 401,
-    StatusCode.PERMISSION_DENIED: 403,
-    StatusCode.NOT_FOUND: 404,
-    StatusCode.RESOURCE_EXHAUSTED: 429,
-    StatusCode.UNAVAILABLE: 503,
-    StatusCode.CANCELLED: 503,
-    StatusCode.INTERNAL: 500,
-    StatusCode.DATA_LOSS: 500,
-}
 
 
 class StopNCIIDoor(FeedDoor):
@@ -66,10 +56,8 @@ class StopNCIIDoor(FeedDoor):
 
     def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for all
         """Return the error as Azure's API management, behind which StopNCII stands, writes its own."""
-        headers: list[tuple[bytes, bytes]] = [(b"hashhub-reason", error.reason.encode())]
-        if error.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
-        return _refused(_STATUS.get(error.code, 400), error.message, tuple(headers))
+        status, headers = status_of(error)
+        return _refused(status, error.message, headers)
 
 
 def _refused(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...]) -> PartnerAnswer:

@@ -12,32 +12,23 @@ ThreatExchange, whose `start_time` is inclusive: the `threatexchange` package fa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
-from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode
+from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.model import HashSet, Purpose
 from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, no_path, number
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest
+from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
 
 _TOKEN: Final = "access_token"  # noqa: S105 - the name of a parameter
 _PAGE: Final = 100  # updates, where a client does not say
 _AFTER: Final = "after"  # the parameter of ours that says where a further page begins
 _HARM: Final = (Purpose.CSAM, Purpose.EXPLOITATIVE)
-# The Graph API's codes of errors, and the HTTP status.
-_ERRORS: Final[Mapping[StatusCode, tuple[int, int]]] = {
-    StatusCode.UNAUTHENTICATED: (190, 401),
-    StatusCode.PERMISSION_DENIED: (200, 403),
-    StatusCode.NOT_FOUND: (803, 404),
-    StatusCode.RESOURCE_EXHAUSTED: (4, 429),
-    StatusCode.UNAVAILABLE: (2, 503),
-    StatusCode.CANCELLED: (2, 503),
-    StatusCode.INTERNAL: (1, 500),
-    StatusCode.DATA_LOSS: (1, 500),
-}
-_WRONG: Final = (100, 400)
+# The Graph API's codes of errors by HTTP status; that of a parameter otherwise.
+_CODES: Final = {401: 190, 403: 200, 404: 803, 429: 4, 503: 2, 500: 1, 501: 3}
+_PARAMETER: Final = 100
 
 
 class ThreatExchangeDoor(FeedDoor):
@@ -55,7 +46,7 @@ class ThreatExchangeDoor(FeedDoor):
         """Answer a request for a path behind the hash set's."""
         match path:
             case _ if request.verb != "GET":
-                return _refused("this feed is read-only; the method must be GET", 3, 501, ((b"allow", b"GET"),))
+                return _refused(501, "this feed is read-only; the method must be GET", ((b"allow", b"GET"),))
             case [group, "threat_updates"] if group.isdecimal():
                 return await self._updates(request, feed, group)
             case [app, "threat_privacy_groups_member"] if app.isdecimal():
@@ -82,11 +73,8 @@ class ThreatExchangeDoor(FeedDoor):
 
     def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for all
         """Return the error as the Graph API writes it."""
-        code, status = _ERRORS.get(error.code, _WRONG)
-        headers: list[tuple[bytes, bytes]] = [(b"hashhub-reason", error.reason.encode())]
-        if error.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
-        return _refused(error.message, code, 413 if error.reason is Reason.TOO_LARGE else status, tuple(headers))
+        status, headers = status_of(error)
+        return _refused(status, error.message, headers)
 
 
 def _records(part: FeedPart, types: set[str]) -> list[dict[str, Any]]:
@@ -120,6 +108,7 @@ def _group(hash_set: HashSet) -> dict[str, Any]:
     }
 
 
-def _refused(message: str, code: int, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> PartnerAnswer:
+def _refused(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...]) -> PartnerAnswer:
     kind = "OAuthException" if status in {401, 403} else "GraphMethodException"
-    return PartnerAnswer.json({"error": {"message": message, "type": kind, "code": code}}, status, headers)
+    error = {"message": message, "type": kind, "code": _CODES.get(status, _PARAMETER)}
+    return PartnerAnswer.json({"error": error}, status, headers)

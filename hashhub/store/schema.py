@@ -211,6 +211,17 @@ feed_position: Final = _table(
     rowid=False,
 )
 
+# What readers of the feed that keep a time were told, whether or not they took it in: revisions (store/tokens.py).
+feed_reader: Final = _table(
+    "feed_reader",
+    sa.Column("token", _Name, primary_key=True),
+    sa.Column("reader", _Name, primary_key=True),
+    sa.Column("begun", sa.BigInteger, nullable=False),
+    sa.Column("given", sa.BigInteger, nullable=False),
+    sa.Column("lost", sa.BigInteger, nullable=False),
+    rowid=False,
+)
+
 request: Final = _table(
     "request",
     sa.Column("id", _Name, primary_key=True),  # ACTOR/REQUEST_ID

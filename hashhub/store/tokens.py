@@ -12,14 +12,15 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
+from hashhub.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.model import SYSTEM, Actor, EventKind, Principal
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.resources import check_active, check_unused, registry_changed, to_json
 
 _SMALLEST: Final = 1_024  # 8 KB; the estimate is within some 3 percent
-MAX_READERS: Final = 16  # of one token, whose positions are kept
+MAX_READERS: Final = 256  # of one token, whose positions are kept: one for each hash set and format
+_MOST_MARKS: Final = 4 * MAX_READERS
 DAY: Final = 86_400  # seconds
 _POSITION_DAYS: Final = 90
 
@@ -29,6 +30,16 @@ class Secret(NamedTuple):
 
     token: Principal
     expire_time: datetime | None
+
+
+class ReaderMarks(NamedTuple):
+    """What a reader of the feed was told by any page, taken in or not: the revisions at which it began, was given the
+    newest page, and was last told that a hash set is lost to it (0: never).
+    """
+
+    begun: int
+    given: int
+    lost: int
 
 
 class TokenTable:
@@ -119,6 +130,7 @@ class TokenTable:
             c.execute(sa.delete(s.token).where(s.token.c.name == name))
             c.execute(sa.delete(s.learned).where(s.learned.c.token == name))
             c.execute(sa.delete(s.feed_position).where(s.feed_position.c.token == name))
+            c.execute(sa.delete(s.feed_reader).where(s.feed_reader.c.token == name))
             self._token_changed(c, by, EventKind.TOKEN_DELETED, before, None)
 
     def note_token_use(self, last_use_times: Mapping[str, datetime]) -> None:
@@ -151,6 +163,33 @@ class TokenTable:
         for token, smallest in self._db.fetch("SELECT token, smallest FROM learned WHERE day >= ?", (since,)):
             counts[token] = max(counts.get(token, 0), _distinct(np.frombuffer(smallest, "<u8")))
         return counts
+
+    def reader_marks(self, token: str, reader: str) -> ReaderMarks | None:
+        """Return the marks of a reader of the feed, None before its first page."""
+        sql = "SELECT begun, given, lost FROM feed_reader WHERE token = ? AND reader = ?"
+        rows = self._db.fetch(sql, (token, reader))
+        return ReaderMarks(*rows[0]) if rows else None
+
+    def mark_reader(
+        self, token: str, reader: str, before: ReaderMarks | None, begun: int, given: int, lost: int
+    ) -> None:
+        """Note what a page told a reader, before it is answered. Raises LimitExceeded for too many readers."""
+        if before is not None and given <= before.given and lost <= before.lost:
+            return
+        t = s.feed_reader
+        own = sa.and_(t.c.token == token, t.c.reader == reader)
+        with self._db.write_in_order() as c:
+            row = c.execute(sa.select(t.c.begun, t.c.given, t.c.lost).where(own)).first()
+            known = ReaderMarks(*row) if row is not None else ReaderMarks(begun, 0, 0)
+            if row is None and (c.scalar(sa.select(sa.func.count()).where(t.c.token == token)) or 0) >= _MOST_MARKS:
+                raise LimitExceeded(
+                    f"token {token} has had {_MOST_MARKS} readers of the feed; use another token for further ones",
+                    reason=Reason.SHARE_EXCEEDED,
+                    metadata={"share": "readers", "most": str(_MOST_MARKS)},
+                )
+            c.execute(sa.delete(t).where(own))
+            marks = {"begun": min(known.begun, begun), "given": max(known.given, given), "lost": max(known.lost, lost)}
+            c.execute(sa.insert(t).values(token=token, reader=reader, **marks))
 
     def kept_position(self, token: str, reader: str, time: int) -> str | None:
         """Return the newest kept position of a reader of the feed at or before a time, in seconds since 1970."""
