@@ -45,9 +45,7 @@ def threatexchange(feeding: Feeding) -> Copy:
     from threatexchange.exchanges.clients.fb_threatexchange.api import ThreatExchangeAPI
     from threatexchange.exchanges.impl import fb_threatexchange_api as impl
 
-    client = ThreatExchangeAPI(
-        f"12345678|{feeding.token}", endpoint_override=f"{feeding.url}/threatexchange/line/list"
-    )
+    client = ThreatExchangeAPI(f"12345678|{feeding.token}", endpoint_override=f"{feeding.url}/threatexchange/line/list")
     config = impl.FBThreatExchangeCollabConfig(name="hub", privacy_group=1)
     return Copy(impl.FBThreatExchangeSignalExchangeAPI(client, config))
 
@@ -97,3 +95,40 @@ def test_the_packages_client_learns_what_group_it_reads(feeding: Feeding) -> Non
     (group,) = client.get_threat_privacy_groups_member()
     assert (group.name, group.threat_updates_enabled) == ("line/list", True)
     assert client.get_privacy_group(int(group.id)) == group
+
+
+def test_stopnciis_client_is_told_each_withdrawal(serve_hub: Serve) -> None:
+    """By its answers. What the package itself makes of them keeps withdrawn hashes."""
+    from threatexchange.exchanges.clients.stopncii.api import StopNCIIAPI, StopNCIICaseStatus, StopNCIISignalType
+    from threatexchange.exchanges.collab_config import CollaborationConfigBase
+    from threatexchange.exchanges.impl import stop_ncii_api as impl
+
+    feeding, random = Feeding.of(serve_hub(), is_ncii=True), Random(5)
+    credentials = impl.StopNCIICredentials._from_str(f"{feeding.token},any,{feeding.url}/stopncii/line/list")
+    assert credentials is not None
+    api = impl.StopNCIISignalExchangeAPI.for_collab(
+        CollaborationConfigBase(name="hub", api="stop_ncii", enabled=True), credentials
+    )
+    assert isinstance(api.api, StopNCIIAPI)
+    copy = Copy(api)
+    told: dict[tuple[StopNCIISignalType, str], StopNCIICaseStatus] = {}
+    since = StopNCIIAPI.DEFAULT_START_TIME
+    for number in range(150):
+        feeding.change(random)
+        if number % 15 != 14:
+            continue
+        copy.fetch()
+        for answer in api.api.fetch_hashes_iter(start_timestamp=since):
+            assert answer.count == len(answer.hashRecords)
+            told |= {(r.signalType, r.hashValue): r.hashStatus for r in answer.hashRecords}
+            since = answer.nextSetTimestamp
+        stands = {key for key, status in told.items() if status is StopNCIICaseStatus.Active}
+        expected = {
+            (StopNCIISignalType.ImagePDQ if h.algorithm == "PDQ" else StopNCIISignalType.VideoMD5, h.digest.hex())
+            for e in feeding.standing()
+            for h in e.hashes
+            if h.algorithm == "PDQ" or e.media_type.startswith("video")
+        }
+        assert stands == expected
+        assert {h for _, h in copy.state} >= {h for _, h in expected}
+    assert StopNCIICaseStatus.Withdrawn in told.values()
