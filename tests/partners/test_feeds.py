@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -219,3 +219,79 @@ def test_what_is_no_record_of_stopncii_is_left_out(feeding: Feeding) -> None:
     feeding.contribute(*(feeding.record(Random(n)) for n in range(3)))
     feeding.desk.hub.store.transitions.withdraw([feeding.standing()[0].id], "X")
     assert fetched(feeding).json["hashRecords"] == []
+
+
+class Copy:
+    """A client that knows items by their hashes, keeps a time, and breaks off where it is told to."""
+
+    def __init__(self, feeding: Feeding) -> None:
+        self.feeding = feeding
+        self.hashes: set[str] = set()
+        self.since = 0
+
+    def page(self, size: int, after: str) -> tuple[str, int] | None:
+        """Take a page in; return where the next begins, and the time that this one says; None: nothing may be had."""
+        if self.feeding.is_ncii:
+            more = {"nextPageToken": after} if after else {}
+            answer = fetched(self.feeding, startTimestamp=self.since, pageSize=size, **more)
+            records = [(r["hashValue"], r["hashStatus"] == "Withdrawn") for r in answer.json.get("hashRecords", ())]
+            following, time_ = answer.json.get("nextPageToken"), answer.json.get("nextSetTimestamp")
+        else:
+            more = {"after": after} if after else {}
+            answer = updates(self.feeding, start_time=self.since, limit=size, **more)
+            data = answer.json.get("data", ())
+            records = [(r["indicator"], r["should_delete"]) for r in data]
+            following = dict(parse_qsl(urlsplit(answer.json.get("paging", {}).get("next", "")).query)).get("after")
+            time_ = max([self.since, *(r["last_updated"] for r in data)])
+        if answer.status == 404:
+            return None
+        assert answer.status == 200, answer.body
+        for digest, is_gone in records:
+            (self.hashes.discard if is_gone else self.hashes.add)(digest)
+        return following or "", time_
+
+    def fetch(self, size: int, most_pages: int = 10_000) -> bool:
+        """Take pages in, and keep the time that the last one says; return whether anything may be had."""
+        after = ""
+        for _ in range(most_pages):
+            if (done := self.page(size, after)) is None:
+                return False
+            after, time_ = done
+            self.since = time_
+            if not after:
+                break
+        return True
+
+
+@pytest.mark.parametrize("is_ncii", [False, True], ids=["threatexchange", "stopncii"])
+@pytest.mark.parametrize("seed", range(2))
+def test_random_changes_leave_exactly_what_stands(serve_hub: Serve, seed: int, is_ncii: bool) -> None:
+    """At pages of any size, broken off at any page, while the terms are taken back and given again."""
+    feeding, random = Feeding.of(serve_hub(), is_ncii=is_ncii), Random(seed)
+    copies = [Copy(feeding)]
+    feeding.add(random, 20)
+    is_shared = True
+    for number in range(150):
+        feeding.change(random)
+        if random.random() < 0.1:
+            is_shared = not is_shared
+            feeding.share(bulk=is_shared)
+        if random.random() < 0.3:
+            random.choice(copies).fetch(random.choice((1, 3, 100)), most_pages=random.randrange(1, 5))
+        if number % 50 == 25:
+            copies.append(Copy(feeding))  # with the token of the others
+        if number % 30 == 29:
+            is_shared = True
+            feeding.share(bulk=True)
+            for copy in copies:
+                assert copy.fetch(random.choice((2, 100)))
+                assert copy.hashes == standing_hashes(feeding)
+
+
+def standing_hashes(feeding: Feeding) -> set[str]:
+    return {
+        h.digest.hex()
+        for e in feeding.standing()
+        for h in e.hashes
+        if not feeding.is_ncii or h.algorithm == "PDQ" or e.media_type.startswith("video")
+    }
