@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import parse_qsl
 
+import msgspec
 from google.protobuf.message import Message
 from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
@@ -50,7 +51,7 @@ class PartnerAnswer:
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> PartnerAnswer:
         """Return an answer with a value as JSON."""
-        return cls(status, json.dumps(value, separators=(",", ":")).encode(), JSON, headers)
+        return cls(status, msgspec.json.encode(value), JSON, headers)
 
 
 def status_of(error: HashHubError) -> tuple[int, tuple[tuple[bytes, bytes], ...]]:

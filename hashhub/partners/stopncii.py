@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from hashhub.errors import HashHubError
 from hashhub.partners.feeds import MOST, FeedDoor, HashSetFeed, no_path, number
 from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
 
 _PAGE: Final = 800  # records, where a client does not say
 _NOT_TAKEN: Final = ("SubmitHashes", "SubmitFeedback")
+
+
+class _Document(msgspec.Struct, rename="camel"):
+    hash_records: list[msgspec.Raw]
 
 
 class StopNCIIDoor(FeedDoor):
@@ -43,7 +49,7 @@ class StopNCIIDoor(FeedDoor):
         since = number(request, "startTimestamp", 0)
         size = max(1, min(MOST, number(request, "pageSize", _PAGE)))
         part = await feed.part(since, request.query.get("nextPageToken", ""), size)
-        records = part.records("stopncii", "hashRecords")
+        records = part.written("stopncii", _Document).hash_records
         return PartnerAnswer.json(
             {
                 "count": len(records),

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
+import msgspec
+
 from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.model import HashSet, Purpose
 from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, no_path, number
@@ -29,6 +31,19 @@ _HARM: Final = (Purpose.CSAM, Purpose.EXPLOITATIVE)
 # The Graph API's codes of errors by HTTP status; that of a parameter otherwise.
 _CODES: Final = {401: 190, 403: 200, 404: 803, 429: 4, 503: 2, 500: 1, 501: 3}
 _PARAMETER: Final = 100
+
+
+class _Update(msgspec.Struct, omit_defaults=True):
+    indicator: str
+    type: str
+    last_updated: int
+    should_delete: bool
+    id: str = ""
+    descriptors: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Document(msgspec.Struct):
+    data: list[_Update]
 
 
 class ThreatExchangeDoor(FeedDoor):
@@ -61,9 +76,9 @@ class ThreatExchangeDoor(FeedDoor):
         number(request, "stop_time", 0)  # what came later is told all the same: as it is now, and then once more
         types = set(filter(None, request.query.get("types", "").split(",")))
         part = await feed.part(since, request.query.get(_AFTER, ""), limit)
-        data = _records(part, types)
+        data = _updates(part, types)
         if not data and not part.token:
-            data = _records(await feed.first(part.time), types)[:1]
+            data = _updates(await feed.first(part.time), types)[:1]
         answer: dict[str, Any] = {"data": data}
         if part.token:
             asked = urlencode({**request.query, _AFTER: part.token})
@@ -77,7 +92,7 @@ class ThreatExchangeDoor(FeedDoor):
         return _refused(status, error.message, headers)
 
 
-def _records(part: FeedPart, types: set[str]) -> list[dict[str, Any]]:
+def _updates(part: FeedPart, types: set[str]) -> list[_Update]:
     """Return the updates of some types, or all. Raises InvalidArgument for a hash set that claims no harm."""
     if part.hash_set is not None and part.hash_set.purpose not in _HARM:
         raise InvalidArgument.field(
@@ -86,11 +101,11 @@ def _records(part: FeedPart, types: set[str]) -> list[dict[str, Any]]:
             "take it by another format",
             "PURPOSES",
         )
-    records = [r for r in part.records("threatexchange", "data") if not types or r["type"] in types]
-    for record in records:
-        known = f"{record['type']}:{record['indicator']}".encode()
-        record["id"] = str(int.from_bytes(hashlib.sha256(known).digest()[:7]))
-    return records
+    updates = [u for u in part.written("threatexchange", _Document).data if not types or u.type in types]
+    for update in updates:  # one for each indicator, whatever ids its items came with
+        known = f"{update.type}:{update.indicator}".encode()
+        update.id = str(int.from_bytes(hashlib.sha256(known).digest()[:7]))
+    return updates
 
 
 def _group(hash_set: HashSet) -> dict[str, Any]:

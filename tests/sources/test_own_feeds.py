@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import pytest
 
@@ -33,7 +34,7 @@ def expected(feeding: Feeding) -> set[bytes]:
 
 @pytest.mark.parametrize("protocol", list(PATHS))
 def test_a_hub_that_fetches_another_has_what_stands_there(
-    protocol: str, serve_hub: Serve, hub: Client, tmp_path: Path
+    protocol: Literal["threatexchange", "stopncii"], serve_hub: Serve, hub: Client, tmp_path: Path
 ) -> None:
     random = Random(protocol)
     feeding = Feeding.of(serve_hub(), is_ncii=protocol == "stopncii")
