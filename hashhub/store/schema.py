@@ -205,8 +205,9 @@ feed_position: Final = _table(
     "feed_position",
     sa.Column("token", _Name, primary_key=True),
     sa.Column("reader", _Name, primary_key=True),
-    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),  # seconds since 1970
+    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),  # seconds since 1970, or LAST
     sa.Column("revision", sa.BigInteger, nullable=False),  # that the reader had all of
+    sa.Column("mark", sa.BigInteger, nullable=False),  # of the position
     sa.Column("position", sa.Text, nullable=False),
     rowid=False,
 )

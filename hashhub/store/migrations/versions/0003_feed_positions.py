@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("reader", name, primary_key=True),
         sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("mark", sa.BigInteger, nullable=False),
         sa.Column("position", sa.Text, nullable=False),
         sqlite_with_rowid=False,
     )
