@@ -83,7 +83,7 @@ class _Place(msgspec.Struct, array_like=True):
     again: bool = False  # until a complete page: its reader may hold more than was given up to here
     mark: int = 0  # of a reader that keeps a time: another one whenever the hash sets change that it holds
     # Likewise: hash sets that readers of its name lost, and up to which revision their entries had been given
-    gone: dict[int, int] = {}  # noqa: RUF012 - msgspec copies it
+    gone: dict[int, int] = {}
 
 
 class Changes:
@@ -148,7 +148,7 @@ class Changes:
         )
         at, is_complete = page.read()
         place.again &= not is_complete
-        is_new_mark = bool(reader) and (place.losing or not place.mark or (place.held, place.mark) != before)
+        is_new_mark = bool(reader) and (place.losing > 0 or not place.mark or (place.held, place.mark) != before)
         if is_new_mark:
             place.mark = secrets.randbits(53)
         position = self._seal(principal, place)
@@ -186,9 +186,7 @@ class Changes:
     def _keep(self, principal: Principal, reader: str, sent: SentPosition, *, is_new_mark: bool) -> datetime | None:
         """Keep what a reader was sent, and return the time by which it goes on from there."""
         try:
-            return self._store.tokens.keep_position(
-                principal.name, reader, sent, _seconds(), is_new_mark=is_new_mark
-            )
+            return self._store.tokens.keep_position(principal.name, reader, sent, _seconds(), is_new_mark=is_new_mark)
         except (LimitExceeded, Unavailable):  # a full disk stops no withdrawal: it is told again from an older position
             return None
 
@@ -369,7 +367,7 @@ class ChangePage:
         if place.losing != key:
             place.losing, place.lost = key, 0
         last = None if place.again else place.filled if key == place.filling else 0 if key in self._missing else None
-        since = (place.revision, place.ordinal)
+        since = (0, 0) if place.again else (place.revision, place.ordinal)
         withdrawn = changed_ids(self._store, [name], since, kind=ChangeKind.WITHDRAW)[name] if last != 0 else ()
         contributor, _, set_id = name.partition("/")
         while last is None or place.lost < last:
@@ -574,7 +572,9 @@ def _check_reader(reader: str, *, alone: bool) -> None:
     if not SLUG.fullmatch(reader):
         raise InvalidArgument.field("reader", "must be 1 to 63 of a-z, 0-9 and - where since_time is given", "PATTERN")
     if not alone:
-        raise InvalidArgument.field("since_time", "is instead of position and from_now: give one of them", "CONTRADICTION")
+        raise InvalidArgument.field(
+            "since_time", "is instead of position and from_now: give one of them", "CONTRADICTION"
+        )
 
 
 def _seconds() -> int:
