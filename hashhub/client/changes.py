@@ -30,8 +30,9 @@ class ChangeCalls(Calls):
 
         Go on from the last page's `position`, kept with what was applied. Empty: all that the token may hold, as it is
         now; `from_now`: only what changes from now on. `withdrawn_entries`: each withdrawal with its entry. A `reader`
-        (a name) may keep the last page's `read_time` instead, and give it as `since_time`. Raises FailedPrecondition (POSITION_UNKNOWN) when the hub's
-        database was restored from an older backup: start again from nothing.
+        (a name) may keep the last page's `read_time` instead, and give it as `since_time`; the first time, 1970. Raises
+        FailedPrecondition (POSITION_UNKNOWN) when the hub's database was restored from an older backup: start again
+        from nothing.
         """
         request = v1.ListChangesRequest(
             position=_position(position),

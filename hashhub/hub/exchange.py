@@ -17,6 +17,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import secrets
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -43,13 +44,12 @@ from hashhub.model import (
 )
 from hashhub.model.resources import SLUG
 from hashhub.store import Position
-from hashhub.store.tokens import DAY
+from hashhub.store.tokens import DAY, SentPosition
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hashhub.store import FeedChange, HitRow, Store
-    from hashhub.store.tokens import ReaderMarks
 
 MAX_PAGE: Final = 1000  # lines
 _PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse messages of more than 4 MiB
@@ -80,9 +80,10 @@ class _Place(msgspec.Struct, array_like=True):
     losing: int = 0  # a hash set whose loss is being told entry by entry, up to the entry `lost`; 0: none
     lost: int = 0
     lost_before: int = 0  # entries of lost hash sets that came later than this revision were never given
-    # Of a reader that starts over: the revisions between which it was given entries of the hash sets that it names,
-    # also where this position does not hold them. (0, 0): none.
-    parted: tuple[int, int] = (0, 0)
+    again: bool = False  # until a complete page: its reader may hold more than was given up to here
+    mark: int = 0  # of a reader that keeps a time: another one whenever the hash sets change that it holds
+    # Likewise: hash sets that readers of its name lost, and up to which revision their entries had been given
+    gone: dict[int, int] = {}
 
 
 class Changes:
@@ -126,51 +127,66 @@ class Changes:
                 metadata={"token": principal.name},
             )
         here = self._check_history()
-        tells_all = False
         if reader or since_time is not None:
             _check_reader(reader, alone=since_time is None or not (position or from_now))
-        if since_time is not None:
-            since = int(since_time.timestamp())
-            if since <= _seconds() + DAY:  # otherwise its clock is wrong, or ours was
-                position = self._store.tokens.kept_position(principal.name, reader, since) or ""
-            tells_all = since > 0 and not position
         if position:
             advice = "start again from an empty position, and drop in the end what was not given again"
             place = self._open(principal, position, advice)
         else:
-            first = 0 if tells_all else here.revision + 1
-            place = _Place(_FORMAT, (here.revision, here.digest), first, 0, 0, b"")
+            place = _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, b"")
+        if since_time is not None:
+            place = self._place_at(principal, reader, int(since_time.timestamp()), place)
+        before = (place.held, place.mark)
         page = ChangePage(
             self._store,
             principal,
             place,
             page_size,
-            from_now=(from_now and not position) or tells_all,
+            from_now=from_now and not position,
             withdrawn_entries=withdrawn_entries,
             hash_sets=hash_sets,
         )
-        if reader and hash_sets:
-            marks = self._store.tokens.reader_marks(principal.name, reader)
-            if since_time is not None and marks is not None:
-                page.start_over(marks, place.seen[0] if position else 0)
         at, is_complete = page.read()
-        if reader and hash_sets:
-            lost = place.seen[0] if page.has_told_loss else 0
-            self._store.tokens.mark_reader(principal.name, reader, marks, here.revision, place.seen[0], lost)
+        place.again &= not is_complete
+        is_new_mark = bool(reader) and (place.losing > 0 or not place.mark or (place.held, place.mark) != before)
+        if is_new_mark:
+            place.mark = secrets.randbits(53)
         position = self._seal(principal, place)
+        sent = SentPosition(position, at.revision, place.mark, is_complete)
         return FeedPage(
             changes=tuple(page.lines),
             position=position,
             revision=at.revision,
             head=f"{at.revision}:{at.digest.hex()}",
             is_complete=is_complete,
-            read_time=self._keep(principal, reader, position, at.revision) if reader and is_complete else None,
+            read_time=self._keep(principal, reader, sent, is_new_mark=is_new_mark) if reader else None,
         )
 
-    def _keep(self, principal: Principal, reader: str, position: str, revision: int) -> datetime | None:
-        """Keep where a reader is, and return the time by which it goes on from there."""
+    def _place_at(self, principal: Principal, reader: str, since: int, nowhere: _Place) -> _Place:
+        """Return where a reader goes on that knows a time only. It may have taken in more than it was told by then: of
+        an answer that broke off, or of a position that is not kept any more. What changed in the hash sets that it held
+        all the while is told again. Otherwise all that it may hold is, and what was withdrawn there.
+        """
+        kept = self._store.tokens.kept_position
+        sent = kept(principal.name, reader)
+        # A later time is of a clock that is wrong, or of ours when it was.
+        found = kept(principal.name, reader, since) if since <= _seconds() + DAY else None
+        place = self._open(principal, found, "") if found else nowhere
+        last = self._open(principal, sent, "") if sent else None
+        if last.mark != place.mark if last else since > 0:
+            place.gone = last.gone if last else {}
+            held = _unpacked(place.held) | (_unpacked(last.held) if last else set())
+            place.held = place.missing = _packed(held | place.gone.keys())
+            place.filling = place.filled = 0
+            place.again, place.mark = True, 0
+        if last is not None:
+            place.seen = last.seen
+        return place
+
+    def _keep(self, principal: Principal, reader: str, sent: SentPosition, *, is_new_mark: bool) -> datetime | None:
+        """Keep what a reader was sent, and return the time by which it goes on from there."""
         try:
-            return self._store.tokens.keep_position(principal.name, reader, position, revision, _seconds())
+            return self._store.tokens.keep_position(principal.name, reader, sent, _seconds(), is_new_mark=is_new_mark)
         except (LimitExceeded, Unavailable):  # a full disk stops no withdrawal: it is told again from an older position
             return None
 
@@ -257,7 +273,6 @@ class ChangePage:
         hash_sets: Collection[str] = (),
     ) -> None:
         self.lines: list[ChangedEntry] = []
-        self.has_told_loss = False
         self._store = store
         self._principal = principal
         self._place = place
@@ -271,15 +286,6 @@ class ChangePage:
         self._given = place.seen[0]  # the revision that everything given so far was read at or before
         self._authors: Mapping[int, set[str]] = {}
         self._revision = 0
-
-    def start_over(self, marks: ReaderMarks, seen: int) -> None:
-        """Begin at a position of which everything was read at revision `seen` (0: from nothing), for a reader that may
-        have been told more behind it, and may or may not have taken that in.
-        """
-        if marks.given > seen:
-            self._place.parted = (max(marks.begun, seen), marks.given)
-        if marks.lost > seen:  # what it held was taken back, and is to be given again if it is in sight
-            self._held.clear()
 
     def read(self) -> tuple[Position, bool]:
         """Add lines until the page is full or nothing is left; return the store's position, and whether it was."""
@@ -295,8 +301,6 @@ class ChangePage:
             self._given = after.revision
             if not nothing_left or after == before or self._is_late():
                 break
-        if nothing_left:
-            self._place.parted = (0, 0)
         self._place.seen = (after.revision, after.digest)
         self._place.held, self._place.missing = _packed(self._held), _packed(self._missing)
         return (before, True) if nothing_left and after == before else (before, False)
@@ -320,29 +324,26 @@ class ChangePage:
     def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
         """Withdraw the hash sets that are not in sight any more, and note which ones came into sight."""
         names, place = self._store.resources.hash_set_keys(), self._place
-        parted: set[int] = set()
-        if place.parted[1]:
-            parted = {key for key, name in names.items() if name in self._wanted} - self._held
-        if (place.losing in sight and place.losing not in parted) or not self._withdrawn_entries:
+        if place.losing in sight or not self._withdrawn_entries:
             self._end_loss(sight)
-        lost = (self._held | parted) - sight.keys()
+        lost = self._held - sight.keys()
         if lost and not place.lost_before:
-            place.lost_before = max(self._given, place.parted[1])
-            place.losing = place.lost = 0
-        for key in sorted(lost | parted, key=lambda key: (key != place.losing, key)):
+            place.lost_before = self._given
+        for key in sorted(lost, key=lambda key: (key != place.losing, key)):
             if self._is_full():
                 return False
             if not self._withdrawn_entries:
                 self._add(ChangedEntry(revision=self._revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
-            elif not self._withdraw_each(key, names[key], is_lost=key in lost):
+            elif not self._withdraw_each(key, names[key]):
                 return False
+            if place.again or place.mark:
+                place.gone.setdefault(key, place.lost_before)
             self._held.discard(key)
             self._missing.discard(key)
             if key == place.filling:
                 place.filling = 0
-        if lost:
-            place.parted = (0, 0)
         place.lost_before = 0
+        place.gone = {key: revision for key, revision in place.gone.items() if key not in sight}
         gained = sight.keys() - self._held
         self._held |= gained
         if self._from_now:
@@ -360,17 +361,13 @@ class ChangePage:
                 place.filling = 0
         place.losing = place.lost = 0
 
-    def _withdraw_each(self, key: int, name: str, *, is_lost: bool) -> bool:
-        """Withdraw those entries of a lost hash set that its reader was given; of one that it may still see, and was
-        given in parts, those that went since. False when the page ended before.
-        """
+    def _withdraw_each(self, key: int, name: str) -> bool:
+        """Withdraw those entries of a lost hash set that its reader was given. False when the page ended before."""
         place = self._place
         if place.losing != key:
             place.losing, place.lost = key, 0
-        last = place.filled if key == place.filling else 0 if key in self._missing else None
-        since, given = (place.revision, place.ordinal), place.lost_before
-        if place.parted[1]:
-            last, since, given = None, (place.parted[0], 0), max(given, place.parted[1])
+        last = None if place.again else place.filled if key == place.filling else 0 if key in self._missing else None
+        since = (0, 0) if place.again else (place.revision, place.ordinal)
         withdrawn = changed_ids(self._store, [name], since, kind=ChangeKind.WITHDRAW)[name] if last != 0 else ()
         contributor, _, set_id = name.partition("/")
         while last is None or place.lost < last:
@@ -378,12 +375,11 @@ class ChangePage:
             for entry in entries:
                 if last is not None and entry.id > last:
                     break
-                went = is_lost if entry.state is EntryState.ACTIVE else entry.id in withdrawn
-                if went and entry.create_revision <= given:
+                was_given = entry.state is EntryState.ACTIVE or entry.id in withdrawn
+                if was_given and entry.create_revision <= place.gone.get(key, place.lost_before):
                     if self._is_full():
                         return False
                     self._withdraw(f"{name}/{number_of(entry.id)}", entry, self._revision)
-                    self.has_told_loss |= is_lost
                 place.lost = entry.id
             if len(entries) < PIECE:
                 break
@@ -485,8 +481,9 @@ class ChangePage:
                 place.filling, place.filled = min(self._missing), 0
             contributor, _, set_id = self._store.resources.hash_set_keys()[place.filling].partition("/")
             wanted = min(PIECE, self._size - len(self.lines))
-            entries = self._store.entries.list_entries(contributor, set_id, (EntryState.ACTIVE,), wanted, place.filled)
-            stopped = self._upsert(place.filling, entries)
+            states = tuple(EntryState) if place.again else (EntryState.ACTIVE,)
+            entries = self._store.entries.list_entries(contributor, set_id, states, wanted, place.filled)
+            stopped = self._upsert(place.filling, self._ever_active(f"{contributor}/{set_id}", entries))
             if stopped is not None:
                 place.filled = stopped
             elif len(entries) < wanted:
@@ -498,14 +495,29 @@ class ChangePage:
                 return not self._missing
         return True
 
+    def _ever_active(self, name: str, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return the entries that are active or were."""
+        if all(entry.state is EntryState.ACTIVE for entry in entries):
+            return entries
+        withdrawn = changed_ids(self._store, [name], (0, 0), kind=ChangeKind.WITHDRAW)[name]
+        return [entry for entry in entries if entry.state is EntryState.ACTIVE or entry.id in withdrawn]
+
     def _upsert(self, set_key: int, entries: Sequence[Entry], revision: int = 0) -> int | None:
-        """Add entries until the page is full; return the last one's id when some are left, otherwise None."""
+        """Add entries until the page is full, those that are not active as withdrawn; return the last one's id when
+        some are left, otherwise None.
+        """
         reviews: Mapping[int, Sequence[Review]] = {}
         if set_key in self._authors:
             reviews = self._store.entries.reviews_of(e.id for e in entries)
         for i, entry in enumerate(entries):
             if i and self._is_full():
                 return entries[i - 1].id
+            if entry.state is not EntryState.ACTIVE:
+                self._place.filled = entry.id - 1
+                same_hash = self._sharing(set_key, [entry]).get(entry.id, ())
+                name = f"{entry.contributor}/{entry.hash_set}/{number_of(entry.id)}"
+                self._withdraw(name, entry, self._revision, same_hash)
+                continue
             # A later one is told as a change of its own, once the receiver knows who made it.
             told = tuple(r for r in reviews.get(entry.id, ()) if r.revision <= self._revision)
             entry = self._store.entries.with_frames(entry)  # noqa: PLW2901 - the same one, with more of it

@@ -205,20 +205,10 @@ feed_position: Final = _table(
     "feed_position",
     sa.Column("token", _Name, primary_key=True),
     sa.Column("reader", _Name, primary_key=True),
-    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),  # seconds since 1970
+    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),  # seconds since 1970, or LAST
     sa.Column("revision", sa.BigInteger, nullable=False),  # that the reader had all of
+    sa.Column("mark", sa.BigInteger, nullable=False),  # of the position
     sa.Column("position", sa.Text, nullable=False),
-    rowid=False,
-)
-
-# What readers of the feed that keep a time were told, whether or not they took it in: revisions (store/tokens.py).
-feed_reader: Final = _table(
-    "feed_reader",
-    sa.Column("token", _Name, primary_key=True),
-    sa.Column("reader", _Name, primary_key=True),
-    sa.Column("begun", sa.BigInteger, nullable=False),
-    sa.Column("given", sa.BigInteger, nullable=False),
-    sa.Column("lost", sa.BigInteger, nullable=False),
     rowid=False,
 )
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound, Reason
+from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
 from hashhub.model import SYSTEM, Actor, EventKind, Principal
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
@@ -20,8 +20,8 @@ from hashhub.store.resources import check_active, check_unused, registry_changed
 
 _SMALLEST: Final = 1_024  # 8 KB; the estimate is within some 3 percent
 MAX_READERS: Final = 256  # of one token, whose positions are kept: one for each hash set and format
-_MOST_MARKS: Final = 4 * MAX_READERS
 DAY: Final = 86_400  # seconds
+LAST: Final = 2**53  # the time of the row that has what a reader was sent last
 _POSITION_DAYS: Final = 90
 
 
@@ -32,14 +32,15 @@ class Secret(NamedTuple):
     expire_time: datetime | None
 
 
-class ReaderMarks(NamedTuple):
-    """What a reader of the feed was told by any page, taken in or not: the revisions at which it began, was given the
-    newest page, and was last told that a hash set is lost to it (0: never).
+class SentPosition(NamedTuple):
+    """A position of the feed that a reader was sent, complete up to a revision or not. `mark`: changes with each change
+    of which hash sets it holds.
     """
 
-    begun: int
-    given: int
-    lost: int
+    position: str
+    revision: int
+    mark: int
+    is_complete: bool
 
 
 class TokenTable:
@@ -130,7 +131,6 @@ class TokenTable:
             c.execute(sa.delete(s.token).where(s.token.c.name == name))
             c.execute(sa.delete(s.learned).where(s.learned.c.token == name))
             c.execute(sa.delete(s.feed_position).where(s.feed_position.c.token == name))
-            c.execute(sa.delete(s.feed_reader).where(s.feed_reader.c.token == name))
             self._token_changed(c, by, EventKind.TOKEN_DELETED, before, None)
 
     def note_token_use(self, last_use_times: Mapping[str, datetime]) -> None:
@@ -164,74 +164,58 @@ class TokenTable:
             counts[token] = max(counts.get(token, 0), _distinct(np.frombuffer(smallest, "<u8")))
         return counts
 
-    def reader_marks(self, token: str, reader: str) -> ReaderMarks | None:
-        """Return the marks of a reader of the feed, None before its first page."""
-        sql = "SELECT begun, given, lost FROM feed_reader WHERE token = ? AND reader = ?"
-        rows = self._db.fetch(sql, (token, reader))
-        return ReaderMarks(*rows[0]) if rows else None
-
-    def mark_reader(
-        self, token: str, reader: str, before: ReaderMarks | None, begun: int, given: int, lost: int
-    ) -> None:
-        """Note what a page told a reader, before it is answered. Raises LimitExceeded for too many readers."""
-        if before is not None and given <= before.given and lost <= before.lost:
-            return
-        t = s.feed_reader
-        own = sa.and_(t.c.token == token, t.c.reader == reader)
-        with self._db.write_in_order() as c:
-            row = c.execute(sa.select(t.c.begun, t.c.given, t.c.lost).where(own)).first()
-            known = ReaderMarks(*row) if row is not None else ReaderMarks(begun, 0, 0)
-            if row is None and (c.scalar(sa.select(sa.func.count()).where(t.c.token == token)) or 0) >= _MOST_MARKS:
-                raise LimitExceeded(
-                    f"token {token} has had {_MOST_MARKS} readers of the feed; use another token for further ones",
-                    reason=Reason.SHARE_EXCEEDED,
-                    metadata={"share": "readers", "most": str(_MOST_MARKS)},
-                )
-            c.execute(sa.delete(t).where(own))
-            marks = {"begun": min(known.begun, begun), "given": max(known.given, given), "lost": max(known.lost, lost)}
-            c.execute(sa.insert(t).values(token=token, reader=reader, **marks))
-
-    def kept_position(self, token: str, reader: str, time: int) -> str | None:
-        """Return the newest kept position of a reader of the feed at or before a time, in seconds since 1970."""
+    def kept_position(self, token: str, reader: str, time: int = LAST) -> str | None:
+        """Return where a reader of the feed was at or before a time, in seconds since 1970, or was sent last."""
         sql = (
             "SELECT position FROM feed_position WHERE token = ? AND reader = ? AND time <= ? ORDER BY time DESC LIMIT 1"
         )
         rows = self._db.fetch(sql, (token, reader, time))
         return rows[0][0] if rows else None
 
-    def keep_position(self, token: str, reader: str, position: str, revision: int, at: int) -> datetime | None:
-        """Keep where a reader of the feed is that has all of a revision, if need be, and return the time by which it
-        finds this position, or an older one if that is not kept. None: by no time.
+    def keep_position(
+        self, token: str, reader: str, sent: SentPosition, at: int, *, is_new_mark: bool = False
+    ) -> datetime | None:
+        """Keep what a reader of the feed was sent, and where it is if that is complete. Return the time by which it
+        finds this position or an older one; None: by no time.
         """
         t = s.feed_position
         own = sa.and_(t.c.token == token, t.c.reader == reader)
-        newest = self._db.fetch(
-            "SELECT time, position FROM feed_position WHERE token = ? AND reader = ? ORDER BY time DESC LIMIT 1",
-            (token, reader),
-        )
-        if newest and newest[0][1] == position:
-            return datetime.fromtimestamp(newest[0][0], UTC)
+        sql = "SELECT time, position FROM feed_position WHERE token = ? AND reader = ? ORDER BY time DESC LIMIT 2"
+        newest = self._db.fetch(sql, (token, reader))
+        if [row[1] for row in newest] == [sent.position] * 2:
+            return datetime.fromtimestamp(newest[1][0], UTC)
         with self._db.write_in_order() as c:
-            c.execute(sa.delete(t).where(own, t.c.time > at + DAY))  # kept while the clock was wrong
-            rows = c.execute(sa.select(t.c.time, t.c.revision, t.c.position).where(own).order_by(t.c.time.desc()))
-            kept = rows.all()
-            times = [row.time for row in kept]
-            # A reader of the same name may have read more meanwhile: its position is not this one's.
-            time = next((row.time for row in kept if row.revision < revision or row.position == position), None)
-            is_newest = not kept or (time == times[0] < at and kept[0].position != position)
-            if is_newest and c.scalar(sa.select(s.token.c.name).where(s.token.c.name == token)) is not None:
-                c.execute(
-                    sa.insert(t).values(token=token, reader=reader, time=at, revision=revision, position=position)
-                )
-                time = at
+            if c.scalar(sa.select(s.token.c.name).where(s.token.c.name == token)) is None:
+                return None
+            c.execute(sa.delete(t).where(own, t.c.time.between(at + DAY, LAST - 1)))  # kept while the clock was wrong
+            kept = c.execute(sa.select(t).where(own).order_by(t.c.time.desc())).all()
+            values = {
+                "token": token,
+                "reader": reader,
+                "position": sent.position,
+                "revision": sent.revision,
+                "mark": sent.mark,
+            }
+            if not kept or is_new_mark or kept[0].mark == sent.mark:
+                c.execute(sa.delete(t).where(own, t.c.time == LAST))
+                c.execute(sa.insert(t).values(time=LAST, **values))
+            if not sent.is_complete:
+                return None
+            times = [row.time for row in kept[1:]]
+            # Another client of this name may have read more meanwhile: its position is not this one's.
+            earlier = (row for row in kept[1:] if row.revision < sent.revision or row.position == sent.position)
+            before = next(earlier, None)
+            if not times or (before is kept[1] and before.position != sent.position and before.time < at):
+                c.execute(sa.insert(t).values(time=at, **values))
                 surplus = sorted(_surplus([at, *times], at))
                 for start in range(0, len(surplus), 500):
                     c.execute(sa.delete(t).where(own, t.c.time.in_(surplus[start : start + 500])))
-                last = sa.func.max(t.c.time)
+                last = sa.func.max(t.c.time).filter(t.c.time < LAST)
                 readers = sa.select(t.c.reader).where(t.c.token == token).group_by(t.c.reader).order_by(last.desc())
                 for other in c.execute(readers).scalars().all()[MAX_READERS:]:
                     c.execute(sa.delete(t).where(t.c.token == token, t.c.reader == other))
-        return None if time is None else datetime.fromtimestamp(time, UTC)
+                return datetime.fromtimestamp(at, UTC)
+            return None if before is None else datetime.fromtimestamp(before.time, UTC)
 
     def _token_changed(
         self,

@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Create both tables."""
+    """Create the table."""
     name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
     op.create_table(
         "feed_position",
@@ -18,15 +18,7 @@ def upgrade() -> None:
         sa.Column("reader", name, primary_key=True),
         sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("mark", sa.BigInteger, nullable=False),
         sa.Column("position", sa.Text, nullable=False),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "feed_reader",
-        sa.Column("token", name, primary_key=True),
-        sa.Column("reader", name, primary_key=True),
-        sa.Column("begun", sa.BigInteger, nullable=False),
-        sa.Column("given", sa.BigInteger, nullable=False),
-        sa.Column("lost", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
