@@ -9,6 +9,7 @@ last page a client keeps the time that it asked from, so that one that breaks of
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 from abc import abstractmethod
@@ -45,8 +46,11 @@ class FeedPart:
     token: str
     time: int
 
-    def written(self, writer: str, document: type[_D]) -> _D:
+    async def written(self, writer: str, document: type[_D]) -> _D:
         """Return what a writer of JSON makes of the part, which has no record of what its format cannot say."""
+        return await asyncio.to_thread(self._written, writer, document)
+
+    def _written(self, writer: str, document: type[_D]) -> _D:
         time = datetime.fromtimestamp(self.time, UTC)
         sets = {self.hash_set.name: self.hash_set} if self.hash_set else {}
         target = io.BytesIO()
@@ -75,7 +79,7 @@ class HashSetFeed:
             asked.since_time.CopyFrom(Timestamp(seconds=since))
         for _ in range(_EMPTY_PAGES):
             page = await self._page(asked)
-            entries = _entries(page)
+            entries = await asyncio.to_thread(_entries, page)
             if entries or page.complete:
                 break
             asked.position = page.next_position
@@ -89,7 +93,7 @@ class HashSetFeed:
     async def first(self, time: int) -> FeedPart:
         """Return the first entries that stand in the hash set, as of `time`."""
         page = await self._page(v1.ListChangesRequest(page_size=MOST, hash_sets=[self.name]))
-        return FeedPart(await self._find(), _entries(page), "", time)
+        return FeedPart(await self._find(), await asyncio.to_thread(_entries, page), "", time)
 
     async def hash_set(self) -> HashSet:
         """Return the hash set. Raises NotFound where the caller may not have its entries in bulk."""
