@@ -8,8 +8,11 @@ said beside them, never guessed.
 """
 
 from hashhub.partners.hma import HMADoor
+from hashhub.partners.ncmec import NCMECDoor
 from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
 from hashhub.partners.stopncii import StopNCIIDoor
 from hashhub.partners.threatexchange import ThreatExchangeDoor
 
-__all__ = ["HMADoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "ThreatExchangeDoor"]
+__all__ = [
+    "HMADoor", "NCMECDoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "ThreatExchangeDoor",
+]  # fmt: skip

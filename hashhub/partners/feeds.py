@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import io
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Final, TypeVar
@@ -48,15 +49,20 @@ class FeedPart:
 
     async def written(self, writer: str, document: type[_D]) -> _D:
         """Return what a writer of JSON makes of the part, which has no record of what its format cannot say."""
-        return await asyncio.to_thread(self._written, writer, document)
+        written = await self.document(writer, {})
+        return await asyncio.to_thread(msgspec.json.decode, written, type=document)
 
-    def _written(self, writer: str, document: type[_D]) -> _D:
+    async def document(self, writer: str, options: Mapping[str, str]) -> bytes:
+        """Return the document that a writer makes of the part."""
+        return await asyncio.to_thread(self._document, writer, options)
+
+    def _document(self, writer: str, options: Mapping[str, str]) -> bytes:
         time = datetime.fromtimestamp(self.time, UTC)
         sets = {self.hash_set.name: self.hash_set} if self.hash_set else {}
         target = io.BytesIO()
-        for _ in get_writer(writer).write(self.entries, target, Exported(sets, {}, time, is_delta=True), {}):
+        for _ in get_writer(writer).write(self.entries, target, Exported(sets, {}, time, is_delta=True), options):
             pass  # `hashhub export` tells what is left out of this format, and why
-        return msgspec.json.decode(target.getvalue(), type=document)
+        return target.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
