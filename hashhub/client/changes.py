@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hashhub import v1, wire
@@ -16,22 +17,35 @@ class ChangeCalls(Calls):
     """The change feed, and the mirror that is kept by it."""
 
     def list_changes(
-        self, position: str = "", *, from_now: bool = False, withdrawn_entries: bool = False
+        self,
+        position: str = "",
+        *,
+        from_now: bool = False,
+        withdrawn_entries: bool = False,
+        reader: str = "",
+        since_time: datetime | None = None,
     ) -> Iterator[FeedPage]:
         """Yield the pages of the change feed behind a position, up to the first that is complete. Needs a token that
         may mirror.
 
         Go on from the last page's `position`, kept with what was applied. Empty: all that the token may hold, as it is
-        now; `from_now`: only what changes from now on. `withdrawn_entries`: each withdrawal has its entry, also where a
-        whole hash set is lost. Raises FailedPrecondition (POSITION_UNKNOWN) when the hub's
-        database was restored from an older backup: start again from nothing.
+        now; `from_now`: only what changes from now on. `withdrawn_entries`: each withdrawal with its entry. A `reader`
+        (a name) may keep the last page's `read_time` instead, and give it as `since_time`; the first time, 1970. Raises
+        FailedPrecondition (POSITION_UNKNOWN) when the hub's database was restored from an older backup: start again
+        from nothing.
         """
         request = v1.ListChangesRequest(
-            position=_position(position), page_size=PAGE, from_now=from_now, withdrawn_entries=withdrawn_entries
+            position=_position(position),
+            page_size=PAGE,
+            from_now=from_now,
+            withdrawn_entries=withdrawn_entries,
+            reader=reader,
+            since_time=wire.timestamp(since_time),
         )
 
         def turn(answer: v1.ListChangesResponse) -> bool:
             request.position, request.from_now = answer.next_position, False
+            request.ClearField("since_time")
             return not answer.complete
 
         return self._transport.items(Rpc(request=request, read=lambda answer: (_feed_page(answer),), turn=turn))
@@ -65,6 +79,9 @@ def _position(text: str) -> str:
 
 
 def _feed_page(answer: v1.ListChangesResponse | v1.FollowChangesResponse) -> FeedPage:
+    read_time = None
+    if isinstance(answer, v1.ListChangesResponse) and answer.HasField("read_time"):
+        read_time = answer.read_time.ToDatetime(tzinfo=UTC)
     return FeedPage(
         changes=tuple(map(wire.changed_entry_from_pb, answer.changes)),
         position=answer.next_position,
@@ -72,4 +89,5 @@ def _feed_page(answer: v1.ListChangesResponse | v1.FollowChangesResponse) -> Fee
         head=answer.head,
         is_complete=answer.complete,
         hub=answer.hub,
+        read_time=read_time,
     )

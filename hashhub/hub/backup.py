@@ -43,6 +43,7 @@ _NOT_IN_IT: Final = (
     "the certificate's key and the file with the database's password: settings.toml says where they are",
     "session.key, with which sessions begin: people log in anew, and a new key is made",
     "snapshots of the matcher: a start makes them anew",
+    "where readers of the feed were that keep a time: they are told everything again",
 )
 _SECRET: Final = (
     "every entry and digest of the hub",

@@ -17,14 +17,16 @@ import base64
 import binascii
 import hashlib
 import hmac
+import secrets
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pyroaring
 
 from hashhub import cancellation
-from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
+from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, PermissionDenied, Reason, Unavailable
 from hashhub.hub import access
 from hashhub.hub.access import as_withdrawn, disclosed
 from hashhub.model import (
@@ -37,14 +39,17 @@ from hashhub.model import (
     HashSet,
     Principal,
     Review,
+    now,
     number_of,
 )
+from hashhub.model.resources import SLUG
 from hashhub.store import Position
+from hashhub.store.tokens import DAY, SentPosition
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from hashhub.store import FeedChange, Store
+    from hashhub.store import FeedChange, HitRow, Store
 
 MAX_PAGE: Final = 1000  # lines
 _PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse messages of more than 4 MiB
@@ -52,6 +57,7 @@ PAGE_SECONDS: Final = 1.0  # how long one page looks for something that its rece
 _ROWS: Final = 500  # of the feed, read at a time
 PIECE: Final = 500  # entries read at a time
 _IDS: Final = 100_000  # of one change, taken at a time
+_SHARING: Final = 2  # first and last entries that have a withdrawn entry's hash
 _FORMAT: Final = 1  # of a position
 _MAC_BYTES: Final = 32
 _MAX_POSITION: Final = 1 << 20  # characters
@@ -74,6 +80,10 @@ class _Place(msgspec.Struct, array_like=True):
     losing: int = 0  # a hash set whose loss is being told entry by entry, up to the entry `lost`; 0: none
     lost: int = 0
     lost_before: int = 0  # entries of lost hash sets that came later than this revision were never given
+    again: bool = False  # until a complete page: its reader may hold more than was given up to here
+    mark: int = 0  # of a reader that keeps a time: another one whenever the hash sets change that it holds
+    # Likewise: hash sets that readers of its name lost, and up to which revision their entries had been given
+    gone: dict[int, int] = {}
 
 
 class Changes:
@@ -92,10 +102,20 @@ class Changes:
         from_now: bool = False,
         page_size: int = MAX_PAGE,
         withdrawn_entries: bool = False,
+        reader: str = "",
+        since_time: datetime | None = None,
+        hash_sets: Collection[str] = (),
     ) -> FeedPage:
         """Return up to `page_size` lines behind a position, perhaps none, and the position to go on from; it never
         expires. An empty position: everything that the caller may hold; with `from_now` only the hash sets and
-        contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost.
+        contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost, and
+        the others of the hash set that have one of its hashes. `hash_sets` (`CONTRIBUTOR/SET`): only of these; those
+        that a reader holds and does not name are withdrawn.
+
+        A `reader` that can keep a time only gives `since_time`, the `read_time` of an earlier complete page that it
+        took in, and goes on behind the newest position of its name at or before then. What it is told again is as it is
+        now, so that an older position is right, too. Of a time that is not known, everything that was ever told of the
+        hash sets in sight is told, withdrawals included.
 
         Raises PermissionDenied when the token may not read the feed; InvalidArgument for a position that is damaged, or
         of another token or hub; FailedPrecondition (POSITION_UNKNOWN) after a restore from an older backup.
@@ -107,11 +127,16 @@ class Changes:
                 metadata={"token": principal.name},
             )
         here = self._check_history()
+        if reader or since_time is not None:
+            _check_reader(reader, alone=since_time is None or not (position or from_now))
         if position:
             advice = "start again from an empty position, and drop in the end what was not given again"
             place = self._open(principal, position, advice)
         else:
             place = _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, b"")
+        if since_time is not None:
+            place = self._place_at(principal, reader, int(since_time.timestamp()), place)
+        before = (place.held, place.mark)
         page = ChangePage(
             self._store,
             principal,
@@ -119,16 +144,52 @@ class Changes:
             page_size,
             from_now=from_now and not position,
             withdrawn_entries=withdrawn_entries,
+            hash_sets=hash_sets,
         )
         at, is_complete = page.read()
+        place.again &= not is_complete
+        is_new_mark = bool(reader) and (place.losing > 0 or not place.mark or (place.held, place.mark) != before)
+        if is_new_mark:
+            place.mark = secrets.randbits(53)
+        position = self._seal(principal, place)
+        sent = SentPosition(position, at.revision, place.mark, is_complete)
         return FeedPage(
             changes=tuple(page.lines),
-            position=self._seal(principal, place),
+            position=position,
             revision=at.revision,
             head=f"{at.revision}:{at.digest.hex()}",
             is_complete=is_complete,
             hub=self._store.resources.hub(),
+            read_time=self._keep(principal, reader, sent, is_new_mark=is_new_mark) if reader else None,
         )
+
+    def _place_at(self, principal: Principal, reader: str, since: int, nowhere: _Place) -> _Place:
+        """Return where a reader goes on that knows a time only. It may have taken in more than it was told by then: of
+        an answer that broke off, or of a position that is not kept any more. What changed in the hash sets that it held
+        all the while is told again. Otherwise all that it may hold is, and what was withdrawn there.
+        """
+        kept = self._store.tokens.kept_position
+        sent = kept(principal.name, reader)
+        # A later time is of a clock that is wrong, or of ours when it was.
+        found = kept(principal.name, reader, since) if since <= _seconds() + DAY else None
+        place = self._open(principal, found, "") if found else nowhere
+        last = self._open(principal, sent, "") if sent else None
+        if last.mark != place.mark if last else since > 0:
+            place.gone = last.gone if last else {}
+            held = _unpacked(place.held) | (_unpacked(last.held) if last else set())
+            place.held = place.missing = _packed(held | place.gone.keys())
+            place.filling = place.filled = 0
+            place.again, place.mark = True, 0
+        if last is not None:
+            place.seen = last.seen
+        return place
+
+    def _keep(self, principal: Principal, reader: str, sent: SentPosition, *, is_new_mark: bool) -> datetime | None:
+        """Keep what a reader was sent, and return the time by which it goes on from there."""
+        try:
+            return self._store.tokens.keep_position(principal.name, reader, sent, _seconds(), is_new_mark=is_new_mark)
+        except (LimitExceeded, Unavailable):  # a full disk stops no withdrawal: it is told again from an older position
+            return None
 
     def position_at(self, principal: Principal, here: Position, hash_sets: Iterable[str]) -> str:
         """Return the position of a reader who holds these hash sets as they were at `here`, and no others."""
@@ -210,6 +271,7 @@ class ChangePage:
         *,
         from_now: bool = False,
         withdrawn_entries: bool = False,
+        hash_sets: Collection[str] = (),
     ) -> None:
         self.lines: list[ChangedEntry] = []
         self._store = store
@@ -221,6 +283,7 @@ class ChangePage:
         self._until = time.monotonic() + PAGE_SECONDS
         self._from_now = from_now
         self._withdrawn_entries = withdrawn_entries
+        self._wanted = frozenset(hash_sets)
         self._given = place.seen[0]  # the revision that everything given so far was read at or before
         self._authors: Mapping[int, set[str]] = {}
         self._revision = 0
@@ -255,6 +318,8 @@ class ChangePage:
         keys = self._store.resources.hash_set_keys()
         registry = self._store.resources.registry()
         visible = access.sight(self._principal, registry, access.DisclosureChannel.FEED).visible
+        if self._wanted:
+            visible &= self._wanted
         return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
     def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
@@ -272,11 +337,14 @@ class ChangePage:
                 self._add(ChangedEntry(revision=self._revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
             elif not self._withdraw_each(key, names[key]):
                 return False
+            if place.again or place.mark:
+                place.gone.setdefault(key, place.lost_before)
             self._held.discard(key)
             self._missing.discard(key)
             if key == place.filling:
                 place.filling = 0
         place.lost_before = 0
+        place.gone = {key: revision for key, revision in place.gone.items() if key not in sight}
         gained = sight.keys() - self._held
         self._held |= gained
         if self._from_now:
@@ -299,8 +367,8 @@ class ChangePage:
         place = self._place
         if place.losing != key:
             place.losing, place.lost = key, 0
-        last = place.filled if key == place.filling else 0 if key in self._missing else None
-        since = (place.revision, place.ordinal)
+        last = None if place.again else place.filled if key == place.filling else 0 if key in self._missing else None
+        since = (0, 0) if place.again else (place.revision, place.ordinal)
         withdrawn = changed_ids(self._store, [name], since, kind=ChangeKind.WITHDRAW)[name] if last != 0 else ()
         contributor, _, set_id = name.partition("/")
         while last is None or place.lost < last:
@@ -309,7 +377,7 @@ class ChangePage:
                 if last is not None and entry.id > last:
                     break
                 was_given = entry.state is EntryState.ACTIVE or entry.id in withdrawn
-                if was_given and entry.create_revision <= place.lost_before:
+                if was_given and entry.create_revision <= place.gone.get(key, place.lost_before):
                     if self._is_full():
                         return False
                     self._withdraw(f"{name}/{number_of(entry.id)}", entry, self._revision)
@@ -388,10 +456,12 @@ class ChangePage:
             if change.kind is ChangeKind.WITHDRAW:
                 hash_set = self._store.resources.hash_set_keys()[change.hash_set]
                 entries_by_id = self._store.entries.get_entries(piece) if self._withdrawn_entries else {}
+                same_hash = self._sharing(change.hash_set, entries_by_id.values())
                 for entry_id in piece:
                     if self._is_full():  # their sizes are known only now
                         return False
-                    self._withdraw(f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id), change.revision)
+                    name, entry = f"{hash_set}/{number_of(entry_id)}", entries_by_id.get(entry_id)
+                    self._withdraw(name, entry, change.revision, same_hash.get(entry_id, ()))
                     place.entry = entry_id
             else:
                 # One that is not active any more is left out: the change that made it so follows.
@@ -412,8 +482,9 @@ class ChangePage:
                 place.filling, place.filled = min(self._missing), 0
             contributor, _, set_id = self._store.resources.hash_set_keys()[place.filling].partition("/")
             wanted = min(PIECE, self._size - len(self.lines))
-            entries = self._store.entries.list_entries(contributor, set_id, (EntryState.ACTIVE,), wanted, place.filled)
-            stopped = self._upsert(place.filling, entries)
+            states = tuple(EntryState) if place.again else (EntryState.ACTIVE,)
+            entries = self._store.entries.list_entries(contributor, set_id, states, wanted, place.filled)
+            stopped = self._upsert(place.filling, self._ever_active(f"{contributor}/{set_id}", entries))
             if stopped is not None:
                 place.filled = stopped
             elif len(entries) < wanted:
@@ -425,14 +496,29 @@ class ChangePage:
                 return not self._missing
         return True
 
+    def _ever_active(self, name: str, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return the entries that are active or were."""
+        if all(entry.state is EntryState.ACTIVE for entry in entries):
+            return entries
+        withdrawn = changed_ids(self._store, [name], (0, 0), kind=ChangeKind.WITHDRAW)[name]
+        return [entry for entry in entries if entry.state is EntryState.ACTIVE or entry.id in withdrawn]
+
     def _upsert(self, set_key: int, entries: Sequence[Entry], revision: int = 0) -> int | None:
-        """Add entries until the page is full; return the last one's id when some are left, otherwise None."""
+        """Add entries until the page is full, those that are not active as withdrawn; return the last one's id when
+        some are left, otherwise None.
+        """
         reviews: Mapping[int, Sequence[Review]] = {}
         if set_key in self._authors:
             reviews = self._store.entries.reviews_of(e.id for e in entries)
         for i, entry in enumerate(entries):
             if i and self._is_full():
                 return entries[i - 1].id
+            if entry.state is not EntryState.ACTIVE:
+                self._place.filled = entry.id - 1
+                same_hash = self._sharing(set_key, [entry]).get(entry.id, ())
+                name = f"{entry.contributor}/{entry.hash_set}/{number_of(entry.id)}"
+                self._withdraw(name, entry, self._revision, same_hash)
+                continue
             # A later one is told as a change of its own, once the receiver knows who made it.
             told = tuple(r for r in reviews.get(entry.id, ()) if r.revision <= self._revision)
             entry = self._store.entries.with_frames(entry)  # noqa: PLW2901 - the same one, with more of it
@@ -445,17 +531,55 @@ class ChangePage:
             self._add(line, _size(entry) + 250 * len(told))
         return None
 
-    def _withdraw(self, name: str, entry: Entry | None, revision: int) -> None:
+    def _sharing(self, set_key: int, entries: Collection[Entry]) -> dict[int, tuple[Entry, ...]]:
+        """Return by id of a withdrawn entry which others of the hash set have one of its hashes and were given to the
+        reader; of many the first and last.
+        """
+        digests: dict[str, set[bytes]] = {}
+        for entry in entries:
+            for h in entry.hashes:
+                digests.setdefault(h.algorithm, set()).add(h.digest)
+        hits: dict[tuple[str, bytes], list[HitRow]] = {}
+        place = self._place
+        for algorithm, of_algorithm in digests.items():
+            wanted = [(digest, set_key, _SHARING) for digest in of_algorithm]
+            for hit in self._store.entries.hits_by_digests(algorithm, wanted):
+                if hit.entry_id and (set_key != place.filling or hit.entry_id <= place.filled):
+                    hits.setdefault((algorithm, hit.digest), []).append(hit)
+        shared: dict[int, tuple[Entry, ...]] = {}
+        for entry in entries if hits else ():
+            others = {hit.entry_id: hit for h in entry.hashes for hit in hits.get((h.algorithm, h.digest), ())}
+            others.pop(entry.id, None)  # restored since: that follows
+            read = map(self._store.entries.read_entry, others.values())
+            shared[entry.id] = tuple(disclosed(self._principal, self._store.entries.with_frames(e)) for e in read)
+        return shared
+
+    def _withdraw(self, name: str, entry: Entry | None, revision: int, same_hash: tuple[Entry, ...] = ()) -> None:
         """Add the withdrawal of an entry, with what it was for a reader that wants it."""
         told = None
         if entry is not None:
             told = disclosed(self._principal, as_withdrawn(self._store.entries.with_frames(entry)))
-        line = ChangedEntry(revision=revision, kind=ChangeKind.WITHDRAW, entry_name=name, entry=told)
-        self._add(line, _size(told) if told is not None else 300)
+        line = ChangedEntry(
+            revision=revision, kind=ChangeKind.WITHDRAW, entry_name=name, entry=told, same_hash=same_hash
+        )
+        self._add(line, (_size(told) if told is not None else 300) + sum(map(_size, same_hash)))
 
     def _add(self, line: ChangedEntry, size: int = 300) -> None:
         self.lines.append(line)
         self._bytes += size
+
+
+def _check_reader(reader: str, *, alone: bool) -> None:
+    if not SLUG.fullmatch(reader):
+        raise InvalidArgument.field("reader", "must be 1 to 63 of a-z, 0-9 and - where since_time is given", "PATTERN")
+    if not alone:
+        raise InvalidArgument.field(
+            "since_time", "is instead of position and from_now: give one of them", "CONTRADICTION"
+        )
+
+
+def _seconds() -> int:
+    return int(now().timestamp())
 
 
 def changed_ids(

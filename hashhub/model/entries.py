@@ -328,7 +328,8 @@ class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     UPSERT: `entry` as it is now, with its reviews, or take over `hash_set` or `contributor`. WITHDRAW: drop the entry
     called `entry_name`, which was `entry` if the reader wants to be told so; or, with `hash_set_name` instead, all
-    entries of that hash set, which the reader may not see any more.
+    entries of that hash set, which the reader may not see any more. `same_hash`: others of the hash set that have one
+    of its hashes, for a reader that knows entries by theirs.
     """
 
     revision: int
@@ -339,11 +340,13 @@ class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
     contributor: Contributor | None = None
     entry_name: str = ""
     hash_set_name: str = ""
+    same_hash: tuple[Entry, ...] = ()
 
 
 class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of the feed, with the history's `head`; `is_complete`: the reader has all up to `revision`. `hub`: what
-    the hub is called among hubs, empty: it has no name yet.
+    the hub is called among hubs, empty: it has no name yet. `read_time`: for readers that keep a time, where to go on
+    next.
     """
 
     changes: tuple[ChangedEntry, ...]
@@ -352,6 +355,7 @@ class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
     head: str
     is_complete: bool
     hub: str = ""
+    read_time: datetime | None = None
 
 
 class ImportState(StrEnum):

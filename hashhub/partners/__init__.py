@@ -1,13 +1,18 @@
 """Partners' own clients at this hub: their routes and words, translated to the hub's calls and back.
 
-    server ── PartnerRequest ──► hma ── hashhub.v1 ──► the same calls, roles, terms and limits as everybody's
-           ◄── PartnerAnswer ───     ◄─────────────
+    server ── PartnerRequest ──► a PartnerDoor ── hashhub.v1 ──► the same calls, roles, terms and limits as everybody's
+           ◄── PartnerAnswer ───               ◄─────────────
 
 Nothing is decided here: what a caller may do or see, the calls say. What a partner's words cannot say is refused or
 said beside them, never guessed.
 """
 
 from hashhub.partners.hma import HMADoor
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest
+from hashhub.partners.ncmec import NCMECDoor
+from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
+from hashhub.partners.stopncii import StopNCIIDoor
+from hashhub.partners.threatexchange import ThreatExchangeDoor
 
-__all__ = ["HMADoor", "PartnerAnswer", "PartnerRequest"]
+__all__ = [
+    "HMADoor", "NCMECDoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "ThreatExchangeDoor",
+]  # fmt: skip

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import parse_qsl
 
+import msgspec
 from google.protobuf.message import Message
 from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, parse_options_header
 
-from hashhub.errors import InvalidArgument
+from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode
 
 JSON: Final = "application/json"
+_STATUS: Final[Mapping[StatusCode, int]] = {
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.ALREADY_EXISTS: 403,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ABORTED: 409,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.CANCELLED: 503,
+    StatusCode.INTERNAL: 500,
+    StatusCode.DATA_LOSS: 500,
+}
 _LONG: Final = 64 * 1024  # bytes of a form that is taken apart on a thread
 _FIELDS: Final = 32  # parameters of a query
 _IN_MEMORY: Final = {"MAX_MEMORY_FILE_SIZE": float("inf")}  # the body is, too
@@ -37,7 +51,46 @@ class PartnerAnswer:
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> PartnerAnswer:
         """Return an answer with a value as JSON."""
-        return cls(status, json.dumps(value, separators=(",", ":")).encode(), JSON, headers)
+        return cls(status, msgspec.json.encode(value), JSON, headers)
+
+
+def status_of(error: HashHubError) -> tuple[int, tuple[tuple[bytes, bytes], ...]]:
+    """Return the HTTP status of an error, and the headers that say more of it, where partners' clients do not look."""
+    status = 413 if error.reason is Reason.TOO_LARGE else _STATUS.get(error.code, 400)
+    headers: list[tuple[bytes, bytes]] = [(b"hashhub-reason", error.reason.encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if status == 401:  # noqa: PLR2004 - HTTP's code
+        headers.append((b"www-authenticate", b"Bearer"))
+    return status, tuple(headers)
+
+
+class PartnerDoor(ABC):
+    """One partner's protocol. `name`: for the log and the metrics. Paths begin behind the protocol's own part."""
+
+    name: ClassVar[str]
+
+    def status(self, path: str) -> PartnerAnswer | None:  # noqa: ARG002 - of those that have one
+        """Return the answer to a GET that needs no token; None for a path that does."""
+        return None
+
+    def authorization(self, header: Callable[[bytes], str], query_string: str) -> str:  # noqa: ARG002 - where some have it
+        """Return what a client sends of its token, as the header `Authorization` of hashhub's own calls. `header`: of
+        the request, by name in small letters; empty: not sent.
+        """
+        return header(b"authorization")
+
+    def reads(self, verb: str, path: str) -> bool:  # noqa: ARG002 - some read by other verbs
+        """Whether a request changes nothing."""
+        return verb == "GET"
+
+    @abstractmethod
+    async def answer(self, request: PartnerRequest) -> PartnerAnswer:
+        """Answer a request. Raises a HashHubError, which `refusal` words."""
+
+    @abstractmethod
+    def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:
+        """Return an error as the partner writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +105,14 @@ class Form:
 class PartnerRequest:
     """A request, and what its sender's token can have done.
 
-    `contributor`: the token's own; empty: none. `oversees`: whether it may read all that is here. `read()`: the whole
-    body, within the bounds of bodies. `call(path, request)`: makes a call of hashhub.v1 as this token. `fetch(url)`:
-    the bytes and the media type that stand at an address. Each raises a HashHubError.
+    `url`: of the protocol's own part, as the sender reaches it. `contributor`: the token's own; empty: none.
+    `oversees`: whether it may read all that is here. `read()`: the whole body, within the bounds of bodies.
+    `call(path, request)`: makes a call of hashhub.v1 as this token. `fetch(url)`: the bytes and the media type that
+    stand at an address. Each raises a HashHubError.
     """
 
     verb: str
+    url: str
     path: str
     query_string: str
     content_type: str

@@ -28,7 +28,7 @@ from hashhub.server.grpc_listener import Handlers
 from hashhub.server.health import Health, Probes
 from hashhub.server.http_listener import HTTPListener
 from hashhub.server.metrics import MergedMetrics, Metrics
-from hashhub.server.partners import HMA, BoundToken, PartnerRoutes, bind_hma, shown_hma, unlink_hma
+from hashhub.server.partners import BoundToken, PartnerRoutes, bind_hma, shown_hma, unlink_hma
 from hashhub.server.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Listeners:
         partners = PartnerRoutes(
             self.http, self.methods, self._config, lambda: self.health.is_serving, self._downloads.get
         )
-        self.http.others[HMA] = partners.answer
+        self.http.others.update(dict.fromkeys(partners.doors, partners.answer))
         if listener is not None:
             self.http.open(listener, connections=self._config.max_connections)
         if hma is not None and self._bound_token is not None:

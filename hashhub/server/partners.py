@@ -1,9 +1,10 @@
 """Requests of partners' clients over HTTP: who sends them, how much, and the calls that they come to.
 
-    HTTPRequest ── let in ── read within the budget ── partners.HMADoor ── calls through the Pipeline
+    HTTPRequest ── let in ── read within the budget ── partners.PartnerDoor ── calls through the Pipeline
 
-Under `/hma/` on the HTTP listener a client sends a token, as everybody does. A listener of its own takes clients that
-can send none, and is bound to one token: it is on this machine only, and has these routes alone.
+On the HTTP listener each protocol has a part of the paths (`PartnerRoutes.doors`), and a client sends a token where its
+protocol puts one. A listener of its own takes HMA's clients that can send none, and is bound to one token: it is on
+this machine only, and has these routes alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from typing import TYPE_CHECKING, Any, Final
 from hashhub.addresses import bind, is_loopback_host, shown, taken
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, PermissionDenied, Unavailable
 from hashhub.hub.access import OVERSEERS
-from hashhub.partners import HMADoor, PartnerAnswer, PartnerRequest
+from hashhub.partners import (
+    HMADoor,
+    NCMECDoor,
+    PartnerAnswer,
+    PartnerDoor,
+    PartnerRequest,
+    StopNCIIDoor,
+    ThreatExchangeDoor,
+)
 from hashhub.server.bodies import RequestBody
 from hashhub.server.http_listener import SenderWatch
 from hashhub.server.pipeline import Envelope
@@ -35,7 +44,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.server")
 
-HMA: Final = "hma"  # first part of the paths
+_HMA: Final = "hma"
 _UNIX: Final = "unix:"
 _SOCKET_MODE: Final = 0o660  # its owner's and group's: a client in a container is rarely the hub's own user
 _COMMON: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), (b"server", b"hashhub"))
@@ -90,7 +99,7 @@ class BoundToken:
 
 
 class PartnerRoutes:
-    """Answers the requests that are of a partner's protocol."""
+    """Answers the requests that are of partners' protocols."""
 
     def __init__(
         self,
@@ -105,10 +114,20 @@ class PartnerRoutes:
         self._pipeline = listener.pipeline
         self._fetching = asyncio.Semaphore(_FETCHES)
         self._hma = HMADoor(config, is_serving)
+        self.doors: Final[Mapping[str, PartnerDoor]] = {
+            _HMA: self._hma,
+            "ncmec": NCMECDoor(),
+            "stopncii": StopNCIIDoor(),
+            "threatexchange": ThreatExchangeDoor(),
+        }
+        """By the first part of their paths."""
 
     async def answer(self, request: HTTPRequest) -> None:
         """Answer a request whose sender says who it is."""
-        await self._answer(request, request.path.removeprefix(f"/{HMA}"), lambda: request.header(b"authorization"))
+        part, _, rest = request.path[1:].partition("/")
+        door = self.doors[part]
+        url = f"{_scheme(request)}://{request.header(b'host')}/{part}"
+        await self._answer(door, request, url, f"/{rest}", lambda: door.authorization(request.header, request.query))
 
     async def answer_bound(self, bound: BoundToken, request: HTTPRequest) -> None:
         """Answer a request of whoever reaches an address that is bound to a token."""
@@ -117,18 +136,22 @@ class PartnerRoutes:
         except PermissionDenied as e:
             await self._say(request, self._hma.refusal(e))
         else:
-            await self._answer(request, request.path, bound.authorization)
+            await self._answer(self._hma, request, "", request.path, bound.authorization)
 
-    async def _answer(self, request: HTTPRequest, path: str, authorization: Callable[[], str]) -> None:
-        answer = self._hma.status(path) if request.verb in {"GET", "HEAD"} else None
+    async def _answer(
+        self, door: PartnerDoor, request: HTTPRequest, url: str, path: str, authorization: Callable[[], str]
+    ) -> None:
+        answer = door.status(path) if request.verb in {"GET", "HEAD"} else None
         if answer is None:
             try:
-                answer = await self._ask(request, path, Envelope(authorization(), request.describe))
+                answer = await self._ask(door, request, url, path, Envelope(authorization(), request.describe))
             except HashHubError as e:
-                answer = self._hma.refusal(e.with_traceback(None), path)
+                answer = door.refusal(e.with_traceback(None), path)
         await self._say(request, answer)
 
-    async def _ask(self, request: HTTPRequest, path: str, envelope: Envelope) -> PartnerAnswer:
+    async def _ask(
+        self, door: PartnerDoor, request: HTTPRequest, url: str, path: str, envelope: Envelope
+    ) -> PartnerAnswer:
         watch = SenderWatch(request)
         body: RequestBody | None = None
 
@@ -151,9 +174,10 @@ class PartnerRoutes:
 
             if request.is_read:
                 watch.start()
-            return await self._hma.answer(
+            return await door.answer(
                 PartnerRequest(
                     verb=request.verb,
+                    url=url,
                     path=path,
                     query_string=request.query,
                     content_type=request.header(b"content-type"),
@@ -166,9 +190,7 @@ class PartnerRoutes:
             )
 
         try:
-            # What is looked up is written down only on demand, as all matching is.
-            reads = request.verb == "GET" or not path.lstrip("/").startswith("c/")
-            return await self._pipeline.let_in("HMA", envelope, work, reads=reads)
+            return await self._pipeline.let_in(door.name, envelope, work, reads=door.reads(request.verb, path))
         finally:
             watch.stop()
             if body is not None:
@@ -206,6 +228,13 @@ class PartnerRoutes:
         await request.drain()
         headers = ((b"content-type", answer.media_type.encode()), *_COMMON, *answer.headers)
         await request.answer(answer.status, headers, answer.body if request.verb != "HEAD" else b"")
+
+
+def _scheme(request: HTTPRequest) -> str:
+    """Return by what a client reaches the listener: a proxy in front that ends TLS says so. It tells only the client
+    itself.
+    """
+    return "https" if request.header(b"x-forwarded-proto").lower() == "https" else "http"
 
 
 def _check_local(request: HTTPRequest) -> None:

@@ -32,6 +32,7 @@ PAGES: Final = 4096  # of SQLite's file that are copied at a time: 16 MiB
 _BLOCK: Final = 1 << 24  # bytes
 _STATE: Final = "SELECT database_id, revision, head FROM metadata"
 _VERSION: Final = "SELECT version_num FROM alembic_version"
+_WITHOUT: Final = "--exclude-table-data=feed_position"  # see there; not of hubs before it
 _SAID: Final = 300  # characters of what a program says
 
 Progress = Callable[[int, int], None]
@@ -122,6 +123,8 @@ def _copy_sqlite(path: Path, target: Path, progress: Progress) -> DatabaseCopy:
         size = source.execute("PRAGMA page_size").fetchone()[0]
         source.backup(copy, pages=PAGES, progress=lambda _, left, total: progress((total - left) * size, total * size))
         source.execute("COMMIT")
+        if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed_position'").fetchone():
+            copy.execute("DELETE FROM feed_position")
         copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # one file, which can be read where it lies
         return _state(FILE_NAME, copy.execute(_STATE).fetchone(), copy.execute(_VERSION).fetchone())
 
@@ -148,7 +151,7 @@ def _dump_postgresql(url: URL, target: Path, progress: Progress) -> DatabaseCopy
         raise FailedPrecondition(
             "pg_dump is not installed on this machine: install PostgreSQL's client programs (Debian: apt install "
             "postgresql-client), of the server's version or a newer one; or run there, and keep withdrawals.log with "
-            f"it: pg_dump --format=custom --no-owner --no-privileges --file={DUMP_NAME} '{_libpq(url)}'",
+            f"it: pg_dump --format=custom --no-owner --no-privileges {_WITHOUT} --file={DUMP_NAME} '{_libpq(url)}'",
             reason=Reason.MISSING_EXTRA,
         )
     with _connected(url) as c:
@@ -160,7 +163,7 @@ def _dump_postgresql(url: URL, target: Path, progress: Progress) -> DatabaseCopy
         progress(0, 0)
         done = _run(
             [
-                program, "--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}",
+                program, "--format=custom", "--no-owner", "--no-privileges", _WITHOUT, f"--snapshot={snapshot}",
                 f"--file={target}", f"--dbname={_libpq(url)}",
             ],
             url,

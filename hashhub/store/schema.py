@@ -201,6 +201,19 @@ learned: Final = _table(
     rowid=False,
 )
 
+# Where readers of the feed were that keep a time (store/tokens.py). Not in backups: a restored hub must not go on from
+# where it was before, since it has undone what they were told after that.
+feed_position: Final = _table(
+    "feed_position",
+    sa.Column("token", _Name, primary_key=True),
+    sa.Column("reader", _Name, primary_key=True),
+    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),  # seconds since 1970, or LAST
+    sa.Column("revision", sa.BigInteger, nullable=False),  # that the reader had all of
+    sa.Column("mark", sa.BigInteger, nullable=False),  # of the position
+    sa.Column("position", sa.Text, nullable=False),
+    rowid=False,
+)
+
 request: Final = _table(
     "request",
     sa.Column("id", _Name, primary_key=True),  # ACTOR/REQUEST_ID

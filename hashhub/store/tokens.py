@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +19,10 @@ from hashhub.store.database import Database, Row
 from hashhub.store.resources import check_active, check_unused, registry_changed, to_json
 
 _SMALLEST: Final = 1_024  # 8 KB; the estimate is within some 3 percent
+MAX_READERS: Final = 256  # of one token, whose positions are kept: one for each hash set and format
+DAY: Final = 86_400  # seconds
+LAST: Final = 2**53  # the time of the row that has what a reader was sent last
+_POSITION_DAYS: Final = 90
 
 
 class Secret(NamedTuple):
@@ -26,6 +30,17 @@ class Secret(NamedTuple):
 
     token: Principal
     expire_time: datetime | None
+
+
+class SentPosition(NamedTuple):
+    """A position of the feed that a reader was sent, complete up to a revision or not. `mark`: changes with each change
+    of which hash sets it holds.
+    """
+
+    position: str
+    revision: int
+    mark: int
+    is_complete: bool
 
 
 class TokenTable:
@@ -115,6 +130,7 @@ class TokenTable:
             c.execute(sa.delete(s.identity).where(s.identity.c.token == name))
             c.execute(sa.delete(s.token).where(s.token.c.name == name))
             c.execute(sa.delete(s.learned).where(s.learned.c.token == name))
+            c.execute(sa.delete(s.feed_position).where(s.feed_position.c.token == name))
             self._token_changed(c, by, EventKind.TOKEN_DELETED, before, None)
 
     def note_token_use(self, last_use_times: Mapping[str, datetime]) -> None:
@@ -148,6 +164,59 @@ class TokenTable:
             counts[token] = max(counts.get(token, 0), _distinct(np.frombuffer(smallest, "<u8")))
         return counts
 
+    def kept_position(self, token: str, reader: str, time: int = LAST) -> str | None:
+        """Return where a reader of the feed was at or before a time, in seconds since 1970, or was sent last."""
+        sql = (
+            "SELECT position FROM feed_position WHERE token = ? AND reader = ? AND time <= ? ORDER BY time DESC LIMIT 1"
+        )
+        rows = self._db.fetch(sql, (token, reader, time))
+        return rows[0][0] if rows else None
+
+    def keep_position(
+        self, token: str, reader: str, sent: SentPosition, at: int, *, is_new_mark: bool = False
+    ) -> datetime | None:
+        """Keep what a reader of the feed was sent, and where it is if that is complete. Return the time by which it
+        finds this position or an older one; None: by no time.
+        """
+        t = s.feed_position
+        own = sa.and_(t.c.token == token, t.c.reader == reader)
+        sql = "SELECT time, position FROM feed_position WHERE token = ? AND reader = ? ORDER BY time DESC LIMIT 2"
+        newest = self._db.fetch(sql, (token, reader))
+        if [row[1] for row in newest] == [sent.position] * 2:
+            return datetime.fromtimestamp(newest[1][0], UTC)
+        with self._db.write_in_order() as c:
+            if c.scalar(sa.select(s.token.c.name).where(s.token.c.name == token)) is None:
+                return None
+            c.execute(sa.delete(t).where(own, t.c.time.between(at + DAY, LAST - 1)))  # kept while the clock was wrong
+            kept = c.execute(sa.select(t).where(own).order_by(t.c.time.desc())).all()
+            values = {
+                "token": token,
+                "reader": reader,
+                "position": sent.position,
+                "revision": sent.revision,
+                "mark": sent.mark,
+            }
+            if not kept or is_new_mark or kept[0].mark == sent.mark:
+                c.execute(sa.delete(t).where(own, t.c.time == LAST))
+                c.execute(sa.insert(t).values(time=LAST, **values))
+            if not sent.is_complete:
+                return None
+            times = [row.time for row in kept[1:]]
+            # Another client of this name may have read more meanwhile: its position is not this one's.
+            earlier = (row for row in kept[1:] if row.revision < sent.revision or row.position == sent.position)
+            before = next(earlier, None)
+            if not times or (before is kept[1] and before.position != sent.position and before.time < at):
+                c.execute(sa.insert(t).values(time=at, **values))
+                surplus = sorted(_surplus([at, *times], at))
+                for start in range(0, len(surplus), 500):
+                    c.execute(sa.delete(t).where(own, t.c.time.in_(surplus[start : start + 500])))
+                last = sa.func.max(t.c.time).filter(t.c.time < LAST)
+                readers = sa.select(t.c.reader).where(t.c.token == token).group_by(t.c.reader).order_by(last.desc())
+                for other in c.execute(readers).scalars().all()[MAX_READERS:]:
+                    c.execute(sa.delete(t).where(t.c.token == token, t.c.reader == other))
+                return datetime.fromtimestamp(at, UTC)
+            return None if before is None else datetime.fromtimestamp(before.time, UTC)
+
     def _token_changed(
         self,
         c: Connection,
@@ -163,6 +232,18 @@ class TokenTable:
         assert token is not None  # noqa: S101 - one of them is given
         about = {"role": str(token.role), "contributor": token.contributor, **(facts or {})}
         registry_changed(c, by, kind, f"tokens/{token.name}", before, after, facts=about)
+
+
+def _surplus(times: Sequence[int], at: int) -> set[int]:
+    """Return which positions need not be kept, newest first: a reader that comes back after some time is told what a
+    sixteenth of that time brought again, and after 90 days everything that came since it was there last.
+    """
+    oldest: dict[int, int] = {}  # by a span of time that doubles with age, so that spans never overlap
+    before = [time for time in times if time < at - _POSITION_DAYS * DAY]
+    for time in times[: len(times) - len(before)]:
+        span = 1 << max(at - time, 0).bit_length() >> 5 or 1
+        oldest[time // span * span] = time
+    return {*times} - {*oldest.values(), *before[:1]}
 
 
 def _distinct(smallest: NDArray[np.uint64]) -> int:

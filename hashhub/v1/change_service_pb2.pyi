@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from hashhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -36,7 +39,7 @@ class FeedReview(_message.Message):
     def __init__(self, name: _Optional[str] = ..., author: _Optional[str] = ..., kind: _Optional[_Union[_resources_pb2.ReviewKind, str]] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., sets_aside: _Optional[str] = ..., awaits_acceptance: _Optional[bool] = ..., create_revision: _Optional[int] = ...) -> None: ...
 
 class Change(_message.Message):
-    __slots__ = ("change_revision", "kind", "entry", "reviews", "hash_set", "contributor", "name")
+    __slots__ = ("change_revision", "kind", "entry", "reviews", "hash_set", "contributor", "name", "same_hash_entries")
     CHANGE_REVISION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +47,7 @@ class Change(_message.Message):
     HASH_SET_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    SAME_HASH_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     change_revision: int
     kind: ChangeKind
     entry: _resources_pb2.Entry
@@ -51,35 +55,44 @@ class Change(_message.Message):
     hash_set: _resources_pb2.HashSet
     contributor: _resources_pb2.Contributor
     name: str
-    def __init__(self, change_revision: _Optional[int] = ..., kind: _Optional[_Union[ChangeKind, str]] = ..., entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[FeedReview, _Mapping]]] = ..., hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., name: _Optional[str] = ...) -> None: ...
+    same_hash_entries: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Entry]
+    def __init__(self, change_revision: _Optional[int] = ..., kind: _Optional[_Union[ChangeKind, str]] = ..., entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[FeedReview, _Mapping]]] = ..., hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., name: _Optional[str] = ..., same_hash_entries: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ...) -> None: ...
 
 class ListChangesRequest(_message.Message):
-    __slots__ = ("page_size", "position", "from_now", "withdrawn_entries")
+    __slots__ = ("page_size", "position", "from_now", "withdrawn_entries", "reader", "since_time", "hash_sets")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     FROM_NOW_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWN_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    READER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    HASH_SETS_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     position: str
     from_now: bool
     withdrawn_entries: bool
-    def __init__(self, page_size: _Optional[int] = ..., position: _Optional[str] = ..., from_now: _Optional[bool] = ..., withdrawn_entries: _Optional[bool] = ...) -> None: ...
+    reader: str
+    since_time: _timestamp_pb2.Timestamp
+    hash_sets: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, page_size: _Optional[int] = ..., position: _Optional[str] = ..., from_now: _Optional[bool] = ..., withdrawn_entries: _Optional[bool] = ..., reader: _Optional[str] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hash_sets: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListChangesResponse(_message.Message):
-    __slots__ = ("changes", "revision", "next_position", "complete", "head", "hub")
+    __slots__ = ("changes", "revision", "next_position", "complete", "head", "hub", "read_time")
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     NEXT_POSITION_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
     HUB_FIELD_NUMBER: _ClassVar[int]
+    READ_TIME_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     revision: int
     next_position: str
     complete: bool
     head: str
     hub: str
-    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ..., next_position: _Optional[str] = ..., complete: _Optional[bool] = ..., head: _Optional[str] = ..., hub: _Optional[str] = ...) -> None: ...
+    read_time: _timestamp_pb2.Timestamp
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ..., next_position: _Optional[str] = ..., complete: _Optional[bool] = ..., head: _Optional[str] = ..., hub: _Optional[str] = ..., read_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class FollowChangesRequest(_message.Message):
     __slots__ = ("position", "from_now", "withdrawn_entries")

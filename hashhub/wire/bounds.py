@@ -62,6 +62,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Group.members": MAX_MEMBERS,
     "HashSet.floors": MAX_NAMES,
     "Import.terms": MAX_NAMES,
+    "ListChangesRequest.hash_sets": MAX_NAMES,
     "ListEntriesRequest.states": MAX_WORDS,
     "ListFindingsRequest.dispositions": MAX_WORDS,
     "PeerOrigin.path": MAX_WORDS,

@@ -249,6 +249,8 @@ def _put_change(pb: v1.Change, change: ChangedEntry) -> None:
             pb.reviews.extend(_feed_reviews(change.entry, change.reviews))
         if change.entry_name:
             pb.name = fields.resource_name("Entry", change.entry_name)
+        for entry in change.same_hash:
+            put_entry(pb.same_hash_entries.add(), entry)
     elif change.hash_set is not None:
         pb.hash_set.CopyFrom(HASH_SET.to_pb(change.hash_set))
     elif change.contributor is not None:
@@ -278,6 +280,7 @@ def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
         contributor=CONTRIBUTOR.from_pb(pb.contributor, f"{at}.contributor") if has("contributor") else None,
         entry_name=entry_name,
         hash_set_name=hash_set_name,
+        same_hash=tuple(entry_from_pb(e, f"{at}.same_hash_entries[{i}]") for i, e in enumerate(pb.same_hash_entries)),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hashhub.hashes import Hash
 from hashhub.hub import Hub
 from hashhub.hub.exchange import ChangePage
-from hashhub.model import ChangeKind, Entry, EntryState, FeedPage, Principal
+from hashhub.model import ChangeKind, Entry, EntryState, FeedPage, Principal, Record
 from tests.hub.conftest import OPERATOR, Desk, item
 from tests.hub.receiving import Held, Receiver, entitled, mirroring
 from tests.hub.test_changes import OUTSIDER, SHARED, terms
@@ -155,3 +155,89 @@ def test_random_changes_leave_exactly_what_may_be_held(any_desk: Desk, seed: int
     for size, receiver in receivers.items():
         receiver.catch_up(size)
         assert receiver.digests == held(desk.hub, who), size
+
+
+class ByOneHash(Receiver):
+    """Knows an item by each of its hashes, as a reader of StopNCII or ThreatExchange does."""
+
+    def __init__(self, hub: Hub, who: Principal, hash_set: str) -> None:
+        super().__init__(hub, who)
+        self.hash_set = hash_set
+        self.statements: dict[Hash, str] = {}
+
+    def page(self, size: int = 1000, *, from_now: bool = False) -> FeedPage:
+        page = self.hub.changes.page(
+            self.who, self.position, page_size=size, withdrawn_entries=True, hash_sets=[self.hash_set]
+        )
+        for line in page.changes:
+            assert line.hash_set is None or line.hash_set.name == self.hash_set
+            if line.entry is None:
+                continue
+            for h in line.entry.hashes:
+                if line.kind is ChangeKind.WITHDRAW:
+                    self.statements.pop(h, None)
+                else:
+                    self.statements[h] = line.entry.name
+            for other in line.same_hash:
+                assert other.name != line.entry.name
+                assert other.state is EntryState.ACTIVE
+                self.statements.update(dict.fromkeys(other.hashes, other.name))
+        self.lines += page.changes
+        self.position = page.position
+        return page
+
+
+def with_shared_hash(number: int, shared: int) -> Record:
+    hashes = (*item(number, algorithms=("MD5",)).hashes, *item(shared, algorithms=("PDQ",)).hashes)
+    return Record(position=f"line {number}", hashes=hashes, external_id=str(number))
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_hash_that_another_entry_has_too_stays_listed(desk: Desk, size: int) -> None:
+    desk.hash_set("alpha/list", marking=SHARED)
+    desk.hash_set("alpha/other", marking=SHARED)
+    desk.contribute("alpha/list", with_shared_hash(1, 100), with_shared_hash(2, 100), item(3))
+    desk.contribute("alpha/other", with_shared_hash(4, 100))
+    receiver = ByOneHash(desk.hub, OUTSIDER, "alpha/list")
+    receiver.catch_up(size)
+    first, second, _ = desk.entries("alpha/list")
+    assert len(receiver.statements) == 5
+    desk.hub.store.transitions.withdraw([first.id], "X")
+    (line,) = receiver.catch_up(size)
+    assert [e.name for e in line.same_hash] == [second.name]
+    assert {receiver.statements[h] for h in second.hashes} == {second.name}
+    desk.hub.store.transitions.withdraw([second.id], "X")
+    (line,) = receiver.catch_up(size)
+    assert line.same_hash == ()
+    assert len(receiver.statements) == 2
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_changes_leave_the_hashes_of_what_stands(any_desk: Desk, seed: int) -> None:
+    desk, random = any_desk, Random(seed)
+    desk.hash_set("alpha/list", marking=SHARED)
+    receivers = {size: ByOneHash(desk.hub, OUTSIDER, "alpha/list") for size in (1, 3, 1000)}
+    for number in range(150):
+        active = desk.entries("alpha/list", EntryState.ACTIVE)
+        match random.choices(("add", "change", "withdraw", "release", "terms", "page"), (4, 2, 4, 2, 1, 8))[0]:
+            case "add":
+                desk.contribute("alpha/list", with_shared_hash(number, 1000 + random.randrange(3)))
+            case "change" if active:
+                told = random.choice(active).external_id
+                desk.contribute("alpha/list", with_shared_hash(int(told), 1000 + random.randrange(3)))
+            case "withdraw" if active:
+                desk.hub.store.transitions.withdraw([random.choice(active).id], "X")
+            case "release" if active:
+                desk.hub.entries.quarantine(OPERATOR, "alpha", "list", random.choice(active).id)
+                waiting = random.choice(desk.entries("alpha/list", EntryState.QUARANTINED))
+                desk.hub.entries.release(OPERATOR, "alpha", "list", waiting.id)
+            case "terms":
+                terms(desk, "alpha/list", bulk=bool(random.randrange(2)))
+            case "page":
+                size = random.choice(list(receivers))
+                receivers[size].page(size)
+    terms(desk, "alpha/list", bulk=True)
+    standing = {h for e in desk.entries("alpha/list", EntryState.ACTIVE) for h in e.hashes}
+    for size, receiver in receivers.items():
+        receiver.catch_up(size)
+        assert receiver.statements.keys() == standing, size

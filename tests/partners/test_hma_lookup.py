@@ -369,6 +369,7 @@ def test_a_verdict_that_is_none_is_an_error(verdict: v1.Verdict) -> None:
         raise AssertionError
 
     request = PartnerRequest(
+        url="",
         verb="GET",
         path="/m/lookup",
         query_string=f"signal_type=pdq&signal={SIGNAL}",

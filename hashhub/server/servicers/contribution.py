@@ -256,8 +256,14 @@ class ChangeService(Service):
             from_now=request.from_now,
             page_size=size,
             withdrawn_entries=request.withdrawn_entries,
+            reader=request.reader,
+            since_time=wire.time_in(request, "since_time"),
+            hash_sets=["/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets)],
         )
-        return wire.feed_page_to_pb(v1.ListChangesResponse, page)
+        answer = wire.feed_page_to_pb(v1.ListChangesResponse, page)
+        if page.read_time is not None:
+            answer.read_time.FromDatetime(page.read_time)
+        return answer
 
     @served(FEED_READERS, limiter="feeds")
     def follow_changes(
