@@ -122,6 +122,10 @@ def _letters(given: tuple[str, ...]) -> dict[Reliability, Reliability]:
 @_DIRECTORY
 def list_peers(session: Session, *, directory: Path) -> None:
     """List the peers: since when, how far behind, what comes from each by label, and what holds it up."""
+    _show(session, directory)
+
+
+def _show(session: Session, directory: Path) -> None:
     from hashhub.peers.state import names, opened
 
     rows = []
@@ -171,7 +175,8 @@ def _as_json(one: Peer, followed: Followed, offers: dict[str, Offer], count: int
 def run_all(session: Session, *, directory: Path) -> None:
     """Follow all peers, until interrupted: what they state and withdraw is stated and withdrawn here.
 
-    One process does so for a hub; a second one says so and ends. DIR/peers.prom has metrics.
+    One process does so for a hub; a second one says so and ends. DIR/peers.prom has metrics. In the end peers are
+    listed.
     """
     from hashhub.peers.joining import own_name
     from hashhub.peers.run import run
@@ -179,6 +184,7 @@ def run_all(session: Session, *, directory: Path) -> None:
     stop = threading.Event()
     with session.connect() as hub, stopping_on_signals(stop.set):
         run(directory, hub, own_name(hub), stop, lambda problem: note(clean(problem)))
+    _show(session, directory)
 
 
 @command(peer, "leave")

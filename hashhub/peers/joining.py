@@ -55,7 +55,7 @@ def accepted(
     own = own_name(hub)
     if line.to != own or line.hub == own:
         raise InvalidArgument.field(
-            "line", f"invites {line.to}, and this hub is {own}; ask for a line for {own}", "HUB"
+            "line", f"invites {line.to}, and this hub is {own}; ask for a line for {own}", "PATTERN"
         )
     given = Peer(
         name=line.hub,

@@ -59,5 +59,5 @@ def read(text: str) -> Line:
     wrong = [*wrong_in_slug("hub", line.hub), *wrong_in_slug("to", line.to)]
     refuse([*wrong, *wrong_in_text("address", line.address)])
     if line.expire_time.tzinfo is None or line.expire_time <= now():
-        raise InvalidArgument.field("line", "has expired; ask the other operator for a new one", "EXPIRED")
+        raise InvalidArgument.field("line", "has expired; ask the other operator for a new one", "OUT_OF_RANGE")
     return line

@@ -68,7 +68,7 @@ ELSEWHERE = {
     "docs/terms.md",
 }
 ON_ITS_OWN = {"reconcile/three-nations": "test_three_nations.py", "hook/clamd": "test_hook_clamd.py"}
-# Pages that need more than a hub: tests/hook or tests/desk has the test.
+# Pages that need more than a hub: tests/hook, tests/desk or tests/peers has the test.
 OF_THE_HOOK = {
     "hook/bucket": "test_buckets_page.py",
     "hook/cases": "../desk/test_case_pages.py",
@@ -76,6 +76,7 @@ OF_THE_HOOK = {
     "hook/local": "test_local_page.py",
     "hook/python": "../docs/test_hook_python.py",
     "hook/queue": "../desk/test_queue_pages.py",
+    "operate/peers": "../peers/test_peers_page.py",
     "hook/reports": "../desk/test_case_pages.py",
     "hook/sidecar": "test_sidecar_page.py",
     "hook/vault": "../desk/test_queue_pages.py",
@@ -495,7 +496,7 @@ def test_pages_elsewhere_have_a_test_that_runs_them() -> None:
         own = (ROOT / "tests/docs" / test).read_text("utf-8")
         assert f'reader.follow(blocks("{page}"))' in own, page
     for name, test in OF_THE_HOOK.items():
-        assert f'"docs/{name}.md"' in (ROOT / "tests/hook" / test).read_text("utf-8"), name
+        assert f"docs/{name}.md" in (ROOT / "tests/hook" / test).read_text("utf-8"), name
     run = {*ELSEWHERE, *(f"docs/{page}.md" for page in (*HANDBOOK, *ON_ITS_OWN, *OF_THE_HOOK))}
     for path in (ROOT / "docs").rglob("*.md"):
         page = path.relative_to(ROOT / "docs").with_suffix("").as_posix()
