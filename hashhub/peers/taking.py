@@ -64,7 +64,7 @@ _FOR_GOOD: Final = frozenset(
     {Reason.TOKEN_UNKNOWN, Reason.TOKEN_EXPIRED, Reason.TOKEN_RETIRED, Reason.ROLE_NOT_ALLOWED}
 )
 _REVIEWS: Final = UUID("5c0c1c8e-9f0e-4f57-8a63-2f5a0d9f4b11")
-_MOST_ENTRIES: Final = 20_000_000
+MOST_ENTRIES: Final = 20_000_000
 """Of one peer: a feed without an end must not fill this hub."""
 _MOST_OFFERS: Final = 10_000
 _SET_FIELDS: Final = ("display_name", "review_depth", "unclassified")
@@ -352,9 +352,9 @@ class Taking:
         )
 
     def _import_all(self) -> None:
-        if self._state.count() > _MOST_ENTRIES:
+        if self._state.count() > MOST_ENTRIES:
             raise LimitExceeded(
-                f"{self.peer.name} states more than {_MOST_ENTRIES:,} entries, and more than that is taken of no peer"
+                f"{self.peer.name} states more than {MOST_ENTRIES:,} entries, and more than that is taken of no peer"
             )
         for name, entries in self._changes.items():
             if entries:

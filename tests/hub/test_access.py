@@ -233,6 +233,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "policies.try_out": (
         lambda h, p, *_: h.policies.try_out(p, "any", "block", since=ReplaySelection()), {"operator", "auditor"},
     ),
+    "match.hash_sets": (lambda h, p, *_: h.match.hash_sets(p, []), EVERYBODY),
     "match.policy": (lambda h, p, *_: h.match.policy(p, "any"), EVERYBODY - {"auditor", "peer"}),
     "match.held_policy": (lambda h, p, *_: h.match.held_policy(p, "any"), EVERYBODY - {"auditor", "peer"}),
     "match.effort": (lambda h, p, *_: h.match.effort(p, MatchOptions(policy="any")), EVERYBODY),

@@ -75,7 +75,7 @@ def test_a_feed_without_an_end_is_refused_and_what_stands_stays(
     liar.state(known, digests(1, 2))
     liar.invite(b)
     b.settle()
-    monkeypatch.setattr(taking, "_MOST_ENTRIES", 10)
+    monkeypatch.setattr(taking, "MOST_ENTRIES", 10)
     liar.state(known, digests(*range(20)))
     with pytest.raises(LimitExceeded, match="more than 10 entries"):
         b.settle()
