@@ -77,6 +77,7 @@ OF_THE_HOOK = {
     "hook/python": "../docs/test_hook_python.py",
     "hook/queue": "../desk/test_queue_pages.py",
     "operate/peers": "../peers/test_peers_page.py",
+    "operate/ring": "../peers/test_ring_page.py",
     "hook/reports": "../desk/test_case_pages.py",
     "hook/sidecar": "test_sidecar_page.py",
     "hook/vault": "../desk/test_queue_pages.py",
