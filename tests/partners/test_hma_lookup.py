@@ -21,7 +21,7 @@ from hashhub.config import Config
 from hashhub.errors import HashHubError, Unavailable
 from hashhub.hub.outbound import Downloads
 from hashhub.model import TLP, Marking, Principal, Reliability, Role
-from hashhub.partners import HMADoor, PartnerRequest
+from hashhub.partners import HMADoor, PartnerAnswer, PartnerRequest
 from tests.partners.conftest import FORM, HMAClient, client, form
 from tests.server.conftest import OPERATOR, Serve, Served
 
@@ -360,10 +360,11 @@ def test_an_endless_answer_is_cut_off() -> None:
         thread.join()
 
 
-@pytest.mark.parametrize("verdict", [v1.Verdict.VERDICT_UNAVAILABLE, v1.Verdict.VERDICT_UNSPECIFIED])
-def test_a_verdict_that_is_none_is_an_error(verdict: v1.Verdict) -> None:
+def looked_up(result: v1.MatchResult, hash_sets: list[v1.HashSet], config: Config) -> PartnerAnswer:
+    """Look a signal up at a hub that answers so, whichever the policy."""
+
     async def call(_: str, __: Any) -> v1.MatchHashesResponse:
-        return v1.MatchHashesResponse(result=v1.MatchResult(verdict=verdict))
+        return v1.MatchHashesResponse(result=result, hash_sets=hash_sets)
 
     async def nothing(*_: str) -> Any:
         raise AssertionError
@@ -380,5 +381,26 @@ def test_a_verdict_that_is_none_is_an_error(verdict: v1.Verdict) -> None:
         call=call,
         fetch=nothing,
     )
+    return asyncio.run(HMADoor(config, lambda: True).answer(request))
+
+
+@pytest.mark.parametrize("verdict", [v1.Verdict.VERDICT_UNAVAILABLE, v1.Verdict.VERDICT_UNSPECIFIED])
+def test_a_verdict_that_is_none_is_an_error(verdict: v1.Verdict) -> None:
     with pytest.raises(Unavailable):
-        asyncio.run(HMADoor(Config(), lambda: True).answer(request))
+        looked_up(v1.MatchResult(verdict=verdict), [], Config())
+
+
+@pytest.mark.parametrize(
+    ("code", "is_named"), [("JUDGEMENT_CUT_SHORT", True), ("CIRCUIT_BREAKER", True), ("CLAUSE_NOT_MET", False)]
+)
+def test_what_was_too_much_to_be_judged_is_named_whatever_the_policy(code: str, is_named: bool) -> None:
+    name = "contributors/home/hashSets/bank"
+    entry = v1.Entry(name=f"{name}/entries/1", state=v1.EntryState.ENTRY_STATE_ACTIVE)
+    result = v1.MatchResult(
+        verdict=v1.Verdict.VERDICT_REVIEW,
+        reasons=[v1.ReasonLine(code=code)],
+        matches=[v1.EntryMatch(entry=entry, algorithm="PDQ")],
+    )
+    answer = looked_up(result, [v1.HashSet(name=name, bank_number=1)], Config(hma_policies="block"))
+    assert ("BANK" in json.loads(answer.body)) is is_named
+    assert (b"hashhub-unnamed" in dict(answer.headers)) is not is_named
