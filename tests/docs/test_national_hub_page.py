@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hashhub.testing.hub_process import running_hub
 from tests.docs.test_handbook import Block, Reader, blocks, blocks_in, free_port, started
 
 PAGE = "operate/national-hub"
@@ -28,15 +29,23 @@ FILLED_IN = {
 @pytest.mark.timeout(280)
 def test_the_page_and_the_checklist_work_as_written(tmp_path: Path) -> None:
     port, http, hub = str(free_port()), str(free_port()), tmp_path / "hub"
-    places = {"/var/lib/hashhub-nl": str(hub), "0.0.0.0:": "127.0.0.1:", "8470": port, "8471": http}
+    places = {"/var/lib/hashhub-nl": str(hub), "0.0.0.0:": "127.0.0.1:", "hub.example.org:": "localhost:"}
+    places |= {"8470": port, "8471": http}
     reader, page = Reader(PAGE, tmp_path, places), blocks(PAGE)
     start = next(i for i, block in enumerate(page) if "systemctl enable" in block.text)
     reader.follow(page[:start])
     unit = (hub / "hashhub.service").read_text("utf-8")
     assert f"serve --config {hub}/hashhub.toml" in unit
-    with started(reader, hub / "hashhub.toml"):
-        reader.follow(page[start:])
-        assert reader.ran == 4
+    answer = next(i for i, block in enumerate(page) if "from-neighbour" in block.text)
+    with started(reader, hub / "hashhub.toml"), running_hub(tmp_path / "neighbour") as neighbour:
+        reader.follow(page[start:answer])
+        of_neighbour = Reader(PAGE, tmp_path, {}, HASHHUB_SERVER=neighbour.address, HASHHUB_DATA="neighbour")
+        of_neighbour.run(
+            "hashhub peer name neighbour\n"
+            f"hashhub peer join --yes --address {neighbour.address} - < for-neighbour.txt > from-neighbour.txt"
+        )
+        reader.follow(page[answer:])
+        assert reader.ran == 6
         listed = (hub / "checklist.md").read_text("utf-8")
         assert not re.search(r"\$[a-z_]+\b(?!@)", listed.replace("$PATH", "").replace('"$@"', ""))
         for name in ("hotline-nl.token", "ca/authority.pem"):  # as they were handed over
