@@ -173,6 +173,27 @@ def verify(hub: RunningHub, digests: Digests) -> None:
             assert said == ((False, [12]) if i < len(near_requests) else (True, [])), "the answers over HTTP are wrong"
 
 
+def take_feed(hub: RunningHub, digests: Digests) -> dict[str, Any]:
+    """Take the whole hash set as ThreatExchange's clients do, one page after the other, by one of them."""
+    told: set[str] = set()
+    path = f"/threatexchange/bench/pdq/1/threat_updates/?access_token={hub.token}&limit=1000"
+    before, began = sum(map(result.cpu_seconds, result.family(hub.pid))), time.perf_counter()
+    with contextlib.closing(http.client.HTTPConnection(hub.http.removeprefix("http://"))) as connection:
+        while path:
+            connection.request("GET", path)
+            page = json.loads(connection.getresponse().read())
+            told.update(update["indicator"] for update in page["data"])
+            path = page.get("paging", {}).get("next", "").removeprefix(hub.http)
+    seconds = time.perf_counter() - began
+    served = sum(map(result.cpu_seconds, result.family(hub.pid))) - before
+    assert told == {digest.tobytes().hex() for digest in digests}, "the feed is not what stands"
+    return {
+        "calls": "threatexchange, entries",
+        "calls_per_second": len(told) / seconds,
+        "server_cores": served / seconds,
+    }
+
+
 # The load
 
 
@@ -286,6 +307,7 @@ def measure(data: Path, digests: Digests, workers: int, seconds: float, processe
             bench.run(kind, bench.tasks(kind, min(2.0, seconds), concurrency=_CONCURRENCY))  # warm
             rows.append(bench.run(kind, bench.tasks(kind, seconds, concurrency=_CONCURRENCY)))
         rows.append(bench.run("connect", bench.tasks("connect", seconds, rate=_SHARE * _TARGET)))
+        rows.append(dict.fromkeys(rows[0]) | take_feed(hub, digests))
         verify(hub, digests)
     return [{"n": len(digests), "workers": workers, **row} for row in rows]
 

@@ -14,7 +14,7 @@ import io
 from abc import abstractmethod
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,6 +30,8 @@ LATEST: Final = 1 << 33  # seconds since 1970
 _EMPTY_PAGES: Final = 20  # of the hub, in a row, before a page without items is answered
 _DIGITS: Final = 15  # of a number that is read
 
+_D = TypeVar("_D")
+
 
 @dataclass(frozen=True, slots=True)
 class FeedPart:
@@ -43,17 +45,14 @@ class FeedPart:
     token: str
     time: int
 
-    def records(self, writer: str, member: str) -> list[dict[str, Any]]:
-        """Return the records that a writer of JSON makes, which stand in its document's `member`; none of what its
-        format cannot say.
-        """
+    def written(self, writer: str, document: type[_D]) -> _D:
+        """Return what a writer of JSON makes of the part, which has no record of what its format cannot say."""
         time = datetime.fromtimestamp(self.time, UTC)
         sets = {self.hash_set.name: self.hash_set} if self.hash_set else {}
-        document = io.BytesIO()
-        for _ in get_writer(writer).write(self.entries, document, Exported(sets, {}, time, is_delta=True), {}):
+        target = io.BytesIO()
+        for _ in get_writer(writer).write(self.entries, target, Exported(sets, {}, time, is_delta=True), {}):
             pass  # `hashhub export` tells what is left out of this format, and why
-        found: list[dict[str, Any]] = msgspec.json.decode(document.getvalue())[member]
-        return found
+        return msgspec.json.decode(target.getvalue(), type=document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class HashSetFeed:
             return FeedPart(hash_set, entries, page.next_position, since)
         if hash_set is None and not entries:
             raise self._none()
-        return FeedPart(hash_set, entries, "", page.read_time.seconds)
+        return FeedPart(hash_set, entries, "", page.read_time.seconds if page.HasField("read_time") else since)
 
     async def first(self, time: int) -> FeedPart:
         """Return the first entries that stand in the hash set, as of `time`."""

@@ -20,11 +20,11 @@ from google.protobuf import json_format
 
 from hashhub import hashes, v1, wire
 from hashhub.config import Config
-from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, StatusCode, Unavailable
+from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, Unavailable
 from hashhub.hashes import Hash
 from hashhub.partners import banks, contents
 from hashhub.partners.banks import HMABank
-from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
+from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest, status_of
 
 SIGNAL_TYPES: Final[Mapping[str, str]] = MappingProxyType({"pdq": "PDQ", "video_md5": "MD5"})
 """HMA's names of the algorithms that it has for pictures and videos."""
@@ -35,19 +35,6 @@ _QUALITY: Final = 50  # PDQ quality below which HMA has no hash of a picture
 _MOST_MATCHES: Final = 1000
 _PDQ_DISTANCE: Final = 31
 _UNANSWERED: Final = frozenset({v1.Verdict.VERDICT_UNSPECIFIED, v1.Verdict.VERDICT_UNAVAILABLE})
-_STATUS: Final[Mapping[StatusCode, int]] = {
-    StatusCode.UNAUTHENTICATED: 401,
-    StatusCode.PERMISSION_DENIED: 403,
-    StatusCode.ALREADY_EXISTS: 403,
-    StatusCode.NOT_FOUND: 404,
-    StatusCode.ABORTED: 409,
-    StatusCode.RESOURCE_EXHAUSTED: 429,
-    StatusCode.UNAVAILABLE: 503,
-    StatusCode.CANCELLED: 503,
-    StatusCode.INTERNAL: 500,
-    StatusCode.DATA_LOSS: 500,
-}
-
 _Handler = Callable[["HMADoor", PartnerRequest, tuple[str, ...]], Awaitable[PartnerAnswer]]
 
 
@@ -89,13 +76,8 @@ class HMADoor(PartnerDoor):
 
     def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:
         """Return the error as HMA writes it."""
-        status = 413 if error.reason is Reason.TOO_LARGE else _STATUS.get(error.code, 400)
-        headers: list[tuple[bytes, bytes]] = [(b"hashhub-reason", error.reason.encode())]
-        if error.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
-        if status == 401:  # noqa: PLR2004 - HTTP's code
-            headers.append((b"www-authenticate", b"Bearer"))
-        return _refused(status, error.message, tuple(headers), is_lookup=_segments(path)[-1:] == ("lookup",))
+        status, headers = status_of(error)
+        return _refused(status, error.message, headers, is_lookup=_segments(path)[-1:] == ("lookup",))
 
     # Hashing
 

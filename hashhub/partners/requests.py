@@ -11,14 +11,27 @@ from io import BytesIO
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import parse_qsl
 
+import msgspec
 from google.protobuf.message import Message
 from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, parse_options_header
 
-from hashhub.errors import HashHubError, InvalidArgument
+from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode
 
 JSON: Final = "application/json"
+_STATUS: Final[Mapping[StatusCode, int]] = {
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.ALREADY_EXISTS: 403,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ABORTED: 409,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.CANCELLED: 503,
+    StatusCode.INTERNAL: 500,
+    StatusCode.DATA_LOSS: 500,
+}
 _LONG: Final = 64 * 1024  # bytes of a form that is taken apart on a thread
 _FIELDS: Final = 32  # parameters of a query
 _IN_MEMORY: Final = {"MAX_MEMORY_FILE_SIZE": float("inf")}  # the body is, too
@@ -38,7 +51,18 @@ class PartnerAnswer:
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> PartnerAnswer:
         """Return an answer with a value as JSON."""
-        return cls(status, json.dumps(value, separators=(",", ":")).encode(), JSON, headers)
+        return cls(status, msgspec.json.encode(value), JSON, headers)
+
+
+def status_of(error: HashHubError) -> tuple[int, tuple[tuple[bytes, bytes], ...]]:
+    """Return the HTTP status of an error, and the headers that say more of it, where partners' clients do not look."""
+    status = 413 if error.reason is Reason.TOO_LARGE else _STATUS.get(error.code, 400)
+    headers: list[tuple[bytes, bytes]] = [(b"hashhub-reason", error.reason.encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if status == 401:  # noqa: PLR2004 - HTTP's code
+        headers.append((b"www-authenticate", b"Bearer"))
+    return status, tuple(headers)
 
 
 class PartnerDoor(ABC):

@@ -12,32 +12,38 @@ ThreatExchange, whose `start_time` is inclusive: the `threatexchange` package fa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
-from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode
+import msgspec
+
+from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.model import HashSet, Purpose
 from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, no_path, number
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest
+from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
 
 _TOKEN: Final = "access_token"  # noqa: S105 - the name of a parameter
 _PAGE: Final = 100  # updates, where a client does not say
 _AFTER: Final = "after"  # the parameter of ours that says where a further page begins
 _HARM: Final = (Purpose.CSAM, Purpose.EXPLOITATIVE)
-# The Graph API's codes of errors, and the HTTP status.
-_ERRORS: Final[Mapping[StatusCode, tuple[int, int]]] = {
-    StatusCode.UNAUTHENTICATED: (190, 401),
-    StatusCode.PERMISSION_DENIED: (200, 403),
-    StatusCode.NOT_FOUND: (803, 404),
-    StatusCode.RESOURCE_EXHAUSTED: (4, 429),
-    StatusCode.UNAVAILABLE: (2, 503),
-    StatusCode.CANCELLED: (2, 503),
-    StatusCode.INTERNAL: (1, 500),
-    StatusCode.DATA_LOSS: (1, 500),
-}
-_WRONG: Final = (100, 400)
+# The Graph API's codes of errors by HTTP status; that of a parameter otherwise.
+_CODES: Final = {401: 190, 403: 200, 404: 803, 429: 4, 503: 2, 500: 1, 501: 3}
+_PARAMETER: Final = 100
+
+
+class _Update(msgspec.Struct, omit_defaults=True):
+    indicator: str
+    type: str
+    last_updated: int
+    should_delete: bool
+    id: str = ""
+    descriptors: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Document(msgspec.Struct):
+    data: list[_Update]
 
 
 class ThreatExchangeDoor(FeedDoor):
@@ -55,7 +61,7 @@ class ThreatExchangeDoor(FeedDoor):
         """Answer a request for a path behind the hash set's."""
         match path:
             case _ if request.verb != "GET":
-                return _refused("this feed is read-only; the method must be GET", 3, 501, ((b"allow", b"GET"),))
+                return _refused(501, "this feed is read-only; the method must be GET", ((b"allow", b"GET"),))
             case [group, "threat_updates"] if group.isdecimal():
                 return await self._updates(request, feed, group)
             case [app, "threat_privacy_groups_member"] if app.isdecimal():
@@ -70,9 +76,9 @@ class ThreatExchangeDoor(FeedDoor):
         number(request, "stop_time", 0)  # what came later is told all the same: as it is now, and then once more
         types = set(filter(None, request.query.get("types", "").split(",")))
         part = await feed.part(since, request.query.get(_AFTER, ""), limit)
-        data = _records(part, types)
+        data = _updates(part, types)
         if not data and not part.token:
-            data = _records(await feed.first(part.time), types)[:1]
+            data = _updates(await feed.first(part.time), types)[:1]
         answer: dict[str, Any] = {"data": data}
         if part.token:
             asked = urlencode({**request.query, _AFTER: part.token})
@@ -82,14 +88,11 @@ class ThreatExchangeDoor(FeedDoor):
 
     def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for all
         """Return the error as the Graph API writes it."""
-        code, status = _ERRORS.get(error.code, _WRONG)
-        headers: list[tuple[bytes, bytes]] = [(b"hashhub-reason", error.reason.encode())]
-        if error.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
-        return _refused(error.message, code, 413 if error.reason is Reason.TOO_LARGE else status, tuple(headers))
+        status, headers = status_of(error)
+        return _refused(status, error.message, headers)
 
 
-def _records(part: FeedPart, types: set[str]) -> list[dict[str, Any]]:
+def _updates(part: FeedPart, types: set[str]) -> list[_Update]:
     """Return the updates of some types, or all. Raises InvalidArgument for a hash set that claims no harm."""
     if part.hash_set is not None and part.hash_set.purpose not in _HARM:
         raise InvalidArgument.field(
@@ -98,11 +101,11 @@ def _records(part: FeedPart, types: set[str]) -> list[dict[str, Any]]:
             "take it by another format",
             "PURPOSES",
         )
-    records = [r for r in part.records("threatexchange", "data") if not types or r["type"] in types]
-    for record in records:
-        known = f"{record['type']}:{record['indicator']}".encode()
-        record["id"] = str(int.from_bytes(hashlib.sha256(known).digest()[:7]))
-    return records
+    updates = [u for u in part.written("threatexchange", _Document).data if not types or u.type in types]
+    for update in updates:  # one for each indicator, whatever ids its items came with
+        known = f"{update.type}:{update.indicator}".encode()
+        update.id = str(int.from_bytes(hashlib.sha256(known).digest()[:7]))
+    return updates
 
 
 def _group(hash_set: HashSet) -> dict[str, Any]:
@@ -120,6 +123,7 @@ def _group(hash_set: HashSet) -> dict[str, Any]:
     }
 
 
-def _refused(message: str, code: int, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> PartnerAnswer:
+def _refused(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...]) -> PartnerAnswer:
     kind = "OAuthException" if status in {401, 403} else "GraphMethodException"
-    return PartnerAnswer.json({"error": {"message": message, "type": kind, "code": code}}, status, headers)
+    error = {"message": message, "type": kind, "code": _CODES.get(status, _PARAMETER)}
+    return PartnerAnswer.json({"error": error}, status, headers)

@@ -110,8 +110,9 @@ class HTTPServer:
         self, application: Application, listener: socket.socket, *, connections: int, header_seconds: float
     ) -> None:
         """Take the bound socket over. `connections` is reduced to half of the files that this process may open."""
-        # What uvicorn says of a request could show what a stranger wrote, one line a request.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        # What uvicorn says of a request could show what a stranger wrote, one line a request, or a token in its query.
+        for name in ("uvicorn.error", "uvicorn.access"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._config = uvicorn.Config(
             application,
             http=HTTPConnection,

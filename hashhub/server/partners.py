@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any, Final
 from hashhub.addresses import bind, is_loopback_host, shown, taken
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, PermissionDenied, Unavailable
 from hashhub.hub.access import OVERSEERS
-from hashhub.partners import HMADoor, PartnerAnswer, PartnerDoor, PartnerRequest, ThreatExchangeDoor
+from hashhub.partners import (
+    HMADoor,
+    PartnerAnswer,
+    PartnerDoor,
+    PartnerRequest,
+    StopNCIIDoor,
+    ThreatExchangeDoor,
+)
 from hashhub.server.bodies import RequestBody
 from hashhub.server.http_listener import SenderWatch
 from hashhub.server.pipeline import Envelope
@@ -106,7 +113,11 @@ class PartnerRoutes:
         self._pipeline = listener.pipeline
         self._fetching = asyncio.Semaphore(_FETCHES)
         self._hma = HMADoor(config, is_serving)
-        self.doors: Final[Mapping[str, PartnerDoor]] = {_HMA: self._hma, "threatexchange": ThreatExchangeDoor()}
+        self.doors: Final[Mapping[str, PartnerDoor]] = {
+            _HMA: self._hma,
+            "stopncii": StopNCIIDoor(),
+            "threatexchange": ThreatExchangeDoor(),
+        }
         """By the first part of their paths."""
 
     async def answer(self, request: HTTPRequest) -> None:

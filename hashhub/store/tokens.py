@@ -19,7 +19,7 @@ from hashhub.store.database import Database, Row
 from hashhub.store.resources import check_active, check_unused, registry_changed, to_json
 
 _SMALLEST: Final = 1_024  # 8 KB; the estimate is within some 3 percent
-MAX_READERS: Final = 16  # of one token, whose positions are kept
+MAX_READERS: Final = 256  # of one token, whose positions are kept: one for each hash set and format
 DAY: Final = 86_400  # seconds
 LAST: Final = 2**53  # the time of the row that has what a reader was sent last
 _POSITION_DAYS: Final = 90
