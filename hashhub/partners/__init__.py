@@ -10,6 +10,15 @@ said beside them, never guessed.
 from hashhub.partners.hma import HMADoor
 from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
 from hashhub.partners.stopncii import StopNCIIDoor
+from hashhub.partners.taxii import TAXIIDoor
 from hashhub.partners.threatexchange import ThreatExchangeDoor
 
-__all__ = ["HMADoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "ThreatExchangeDoor"]
+__all__ = [
+    "HMADoor",
+    "PartnerAnswer",
+    "PartnerDoor",
+    "PartnerRequest",
+    "StopNCIIDoor",
+    "TAXIIDoor",
+    "ThreatExchangeDoor",
+]

@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import io
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import ClassVar, Final, TypeVar
 
 import msgspec
@@ -45,12 +47,18 @@ class FeedPart:
     token: str
     time: int
 
-    def written(self, writer: str, document: type[_D]) -> _D:
+    def written(
+        self,
+        writer: str,
+        document: type[_D],
+        options: Mapping[str, str] = MappingProxyType({}),
+        time: datetime | None = None,
+    ) -> _D:
         """Return what a writer of JSON makes of the part, which has no record of what its format cannot say."""
-        time = datetime.fromtimestamp(self.time, UTC)
+        time = time or datetime.fromtimestamp(self.time, UTC)
         sets = {self.hash_set.name: self.hash_set} if self.hash_set else {}
         target = io.BytesIO()
-        for _ in get_writer(writer).write(self.entries, target, Exported(sets, {}, time, is_delta=True), {}):
+        for _ in get_writer(writer).write(self.entries, target, Exported(sets, {}, time, is_delta=True), options):
             pass  # `hashhub export` tells what is left out of this format, and why
         return msgspec.json.decode(target.getvalue(), type=document)
 
@@ -75,7 +83,7 @@ class HashSetFeed:
             asked.since_time.CopyFrom(Timestamp(seconds=since))
         for _ in range(_EMPTY_PAGES):
             page = await self._page(asked)
-            entries = _entries(page)
+            entries = entries_of(page)
             if entries or page.complete:
                 break
             asked.position = page.next_position
@@ -89,7 +97,7 @@ class HashSetFeed:
     async def first(self, time: int) -> FeedPart:
         """Return the first entries that stand in the hash set, as of `time`."""
         page = await self._page(v1.ListChangesRequest(page_size=MOST, hash_sets=[self.name]))
-        return FeedPart(await self._find(), _entries(page), "", time)
+        return FeedPart(await self._find(), entries_of(page), "", time)
 
     async def hash_set(self) -> HashSet:
         """Return the hash set. Raises NotFound where the caller may not have its entries in bulk."""
@@ -111,7 +119,7 @@ class HashSetFeed:
         return await self.request.ask("ChangeService/ListChanges", asked, v1.ListChangesResponse)
 
 
-def _entries(page: v1.ListChangesResponse) -> list[Entry]:
+def entries_of(page: v1.ListChangesResponse) -> list[Entry]:
     entries = []
     for change in page.changes:
         if change.HasField("entry"):

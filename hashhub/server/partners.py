@@ -28,6 +28,7 @@ from hashhub.partners import (
     PartnerDoor,
     PartnerRequest,
     StopNCIIDoor,
+    TAXIIDoor,
     ThreatExchangeDoor,
 )
 from hashhub.server.bodies import RequestBody
@@ -116,6 +117,7 @@ class PartnerRoutes:
         self.doors: Final[Mapping[str, PartnerDoor]] = {
             _HMA: self._hma,
             "stopncii": StopNCIIDoor(),
+            "taxii2": TAXIIDoor(),
             "threatexchange": ThreatExchangeDoor(),
         }
         """By the first part of their paths."""
@@ -179,6 +181,7 @@ class PartnerRoutes:
                     path=path,
                     query_string=request.query,
                     content_type=request.header(b"content-type"),
+                    accept=request.header(b"accept"),
                     contributor=principal.contributor,
                     oversees=principal.role in OVERSEERS,
                     read=read,
