@@ -8,12 +8,14 @@ said beside them, never guessed.
 """
 
 from hashhub.partners.hma import HMADoor
+from hashhub.partners.ncmec import NCMECDoor
 from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
 from hashhub.partners.stopncii import StopNCIIDoor
 from hashhub.partners.taxii import TAXIIDoor
 from hashhub.partners.threatexchange import ThreatExchangeDoor
 
 __all__ = [
+<<<<<<< HEAD
     "HMADoor",
     "PartnerAnswer",
     "PartnerDoor",
@@ -22,3 +24,7 @@ __all__ = [
     "TAXIIDoor",
     "ThreatExchangeDoor",
 ]
+=======
+    "HMADoor", "NCMECDoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "ThreatExchangeDoor",
+]  # fmt: skip
+>>>>>>> feed

@@ -9,6 +9,7 @@ last page a client keeps the time that it asked from, so that one that breaks of
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 from abc import abstractmethod
@@ -47,6 +48,7 @@ class FeedPart:
     token: str
     time: int
 
+<<<<<<< HEAD
     def written(
         self,
         writer: str,
@@ -56,11 +58,24 @@ class FeedPart:
     ) -> _D:
         """Return what a writer of JSON makes of the part, which has no record of what its format cannot say."""
         time = time or datetime.fromtimestamp(self.time, UTC)
+=======
+    async def written(self, writer: str, document: type[_D]) -> _D:
+        """Return what a writer of JSON makes of the part, which has no record of what its format cannot say."""
+        written = await self.document(writer, {})
+        return await asyncio.to_thread(msgspec.json.decode, written, type=document)
+
+    async def document(self, writer: str, options: Mapping[str, str]) -> bytes:
+        """Return the document that a writer makes of the part."""
+        return await asyncio.to_thread(self._document, writer, options)
+
+    def _document(self, writer: str, options: Mapping[str, str]) -> bytes:
+        time = datetime.fromtimestamp(self.time, UTC)
+>>>>>>> feed
         sets = {self.hash_set.name: self.hash_set} if self.hash_set else {}
         target = io.BytesIO()
         for _ in get_writer(writer).write(self.entries, target, Exported(sets, {}, time, is_delta=True), options):
             pass  # `hashhub export` tells what is left out of this format, and why
-        return msgspec.json.decode(target.getvalue(), type=document)
+        return target.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +98,11 @@ class HashSetFeed:
             asked.since_time.CopyFrom(Timestamp(seconds=since))
         for _ in range(_EMPTY_PAGES):
             page = await self._page(asked)
+<<<<<<< HEAD
             entries = entries_of(page)
+=======
+            entries = await asyncio.to_thread(_entries, page)
+>>>>>>> feed
             if entries or page.complete:
                 break
             asked.position = page.next_position
@@ -97,7 +116,11 @@ class HashSetFeed:
     async def first(self, time: int) -> FeedPart:
         """Return the first entries that stand in the hash set, as of `time`."""
         page = await self._page(v1.ListChangesRequest(page_size=MOST, hash_sets=[self.name]))
+<<<<<<< HEAD
         return FeedPart(await self._find(), entries_of(page), "", time)
+=======
+        return FeedPart(await self._find(), await asyncio.to_thread(_entries, page), "", time)
+>>>>>>> feed
 
     async def hash_set(self) -> HashSet:
         """Return the hash set. Raises NotFound where the caller may not have its entries in bulk."""

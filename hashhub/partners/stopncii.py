@@ -49,7 +49,7 @@ class StopNCIIDoor(FeedDoor):
         since = number(request, "startTimestamp", 0)
         size = max(1, min(MOST, number(request, "pageSize", _PAGE)))
         part = await feed.part(since, request.query.get("nextPageToken", ""), size)
-        records = part.written("stopncii", _Document).hash_records
+        records = (await part.written("stopncii", _Document)).hash_records
         return PartnerAnswer.json(
             {
                 "count": len(records),

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -100,12 +99,11 @@ class TAXIIDoor(FeedDoor):
     async def _discovery(self, request: PartnerRequest) -> PartnerAnswer:
         """Return where the hash sets are that the sender may have in bulk."""
         asked = v1.ListChangesRequest(page_size=MOST, from_now=True)
-        roots = []
+        roots: list[str] = []
         while True:
             page = await request.ask("ChangeService/ListChanges", asked, v1.ListChangesResponse)
-            for change in page.changes:
-                if change.HasField("hash_set"):
-                    roots.append(f"{request.url}/{'/'.join(wire.parse_hash_set(change.hash_set.name))}/")
+            names = [change.hash_set.name for change in page.changes if change.HasField("hash_set")]
+            roots += [f"{request.url}/{'/'.join(wire.parse_hash_set(name))}/" for name in names]
             if page.complete:
                 break
             asked.position, asked.from_now = page.next_position, False

@@ -76,9 +76,9 @@ class ThreatExchangeDoor(FeedDoor):
         number(request, "stop_time", 0)  # what came later is told all the same: as it is now, and then once more
         types = set(filter(None, request.query.get("types", "").split(",")))
         part = await feed.part(since, request.query.get(_AFTER, ""), limit)
-        data = _updates(part, types)
+        data = await _updates(part, types)
         if not data and not part.token:
-            data = _updates(await feed.first(part.time), types)[:1]
+            data = (await _updates(await feed.first(part.time), types))[:1]
         answer: dict[str, Any] = {"data": data}
         if part.token:
             asked = urlencode({**request.query, _AFTER: part.token})
@@ -92,7 +92,7 @@ class ThreatExchangeDoor(FeedDoor):
         return _refused(status, error.message, headers)
 
 
-def _updates(part: FeedPart, types: set[str]) -> list[_Update]:
+async def _updates(part: FeedPart, types: set[str]) -> list[_Update]:
     """Return the updates of some types, or all. Raises InvalidArgument for a hash set that claims no harm."""
     if part.hash_set is not None and part.hash_set.purpose not in _HARM:
         raise InvalidArgument.field(
@@ -101,7 +101,7 @@ def _updates(part: FeedPart, types: set[str]) -> list[_Update]:
             "take it by another format",
             "PURPOSES",
         )
-    updates = [u for u in part.written("threatexchange", _Document).data if not types or u.type in types]
+    updates = [u for u in (await part.written("threatexchange", _Document)).data if not types or u.type in types]
     for update in updates:  # one for each indicator, whatever ids its items came with
         known = f"{update.type}:{update.indicator}".encode()
         update.id = str(int.from_bytes(hashlib.sha256(known).digest()[:7]))

@@ -24,6 +24,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Permiss
 from hashhub.hub.access import OVERSEERS
 from hashhub.partners import (
     HMADoor,
+    NCMECDoor,
     PartnerAnswer,
     PartnerDoor,
     PartnerRequest,
@@ -116,6 +117,7 @@ class PartnerRoutes:
         self._hma = HMADoor(config, is_serving)
         self.doors: Final[Mapping[str, PartnerDoor]] = {
             _HMA: self._hma,
+            "ncmec": NCMECDoor(),
             "stopncii": StopNCIIDoor(),
             "taxii2": TAXIIDoor(),
             "threatexchange": ThreatExchangeDoor(),

@@ -56,6 +56,7 @@ ELSEWHERE = {
     "docs/contribute/webhooks.md",
     "docs/hook/README.md",
     "docs/match/mirror.md",
+    "docs/match/feeds.md",
     "docs/match/misp.md",
     "docs/operate/history.md",
     "docs/operate/retention.md",

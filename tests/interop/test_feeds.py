@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hashhub.model import number_of
 from tests.partners.feeding import Feeding
 from tests.server.conftest import Serve, patient_matchers, serve_hub
 
@@ -48,6 +51,33 @@ def threatexchange(feeding: Feeding) -> Copy:
     client = ThreatExchangeAPI(f"12345678|{feeding.token}", endpoint_override=f"{feeding.url}/threatexchange/line/list")
     config = impl.FBThreatExchangeCollabConfig(name="hub", privacy_group=1)
     return Copy(impl.FBThreatExchangeSignalExchangeAPI(client, config))
+
+
+def ncmec(feeding: Feeding) -> Copy:
+    from threatexchange.exchanges.impl import ncmec_api as impl
+
+    environment = SimpleNamespace(value=f"{feeding.url}/ncmec/line/list")  # the package's own are an enumeration
+    config = impl.NCMECCollabConfig(name="hub", environment=environment)
+    return Copy(impl.NCMECSignalExchangeAPI(config, "any", feeding.token))
+
+
+def as_ncmec(feeding: Feeding) -> dict[str, set[str]]:
+    return {str(number_of(e.id)): {h.digest.hex() for h in e.hashes} for e in feeding.standing() if e.media_type}
+
+
+def test_ncmecs_client_stays_equal_over_random_changes(feeding: Feeding) -> None:
+    random = Random(8)
+    copy = ncmec(feeding)
+    feeding.add(random, 300)
+    for number in range(500):
+        feeding.change(random)
+        if number % 50 == 49:
+            time.sleep(6)  # the package asks up to five seconds ago, and for no window that is empty
+            copy.fetch()
+            told = {u.id.rpartition("/")[2]: set(u.fingerprints.values()) for u in copy.state.values()}
+            assert told == as_ncmec(feeding)
+    client = copy.api.get_client(copy.api.collab.environment)
+    assert client.status() == client.members()[0]
 
 
 def as_threatexchange(feeding: Feeding) -> set[tuple[str, str]]:

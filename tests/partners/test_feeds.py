@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import time
@@ -13,8 +14,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
+from defusedxml.ElementTree import fromstring
 
-from hashhub.model import Principal, Purpose, Role
+from hashhub.model import Principal, Purpose, Role, number_of
 from tests.hub.conftest import OPERATOR
 from tests.partners.feeding import LIST, SHARED, Feeding
 from tests.server.conftest import Serve, Served
@@ -295,3 +297,74 @@ def standing_hashes(feeding: Feeding) -> set[str]:
         for h in e.hashes
         if not feeding.is_ncii or h.algorithm == "PDQ" or e.media_type.startswith("video")
     }
+
+
+def entries(feeding: Feeding, path: str = "", **query: str) -> Said:
+    word = base64.b64encode(f"anybody:{feeding.token}".encode()).decode()
+    path = path or "/v2/entries?" + urlencode({"from": "2026-01-01T00:00:00Z", **query})
+    return ask(f"{feeding.url}/ncmec/line/list{path}", authorization=f"Basic {word}")
+
+
+def read_ncmec(feeding: Feeding, **query: str) -> tuple[dict[str, tuple[str, set[str]]], int]:
+    """Return kind and hashes by id, what was told last, and how many pages that took."""
+    told: dict[str, tuple[str, set[str]]] = {}
+    pages, link = 0, ""
+    while True:
+        answer = entries(feeding, link, **query)
+        assert answer.status == 200, answer.body
+        root, pages = fromstring(answer.body), pages + 1
+        for one in root.iterfind("{*}images/*"):
+            told[one.findtext("{*}id", "")] = _told(one)
+        for one in root.iterfind("{*}videos/*"):
+            told[one.findtext("{*}id", "")] = _told(one)
+        if not (link := root.findtext("{*}paging/{*}next", "")):
+            return told, pages
+
+
+def _told(one: Any) -> tuple[str, set[str]]:
+    return one.tag.rpartition("}")[2], {h.text for h in one.iterfind("{*}fingerprints/*")}
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_ncmec_tells_pictures_and_videos_and_what_is_deleted(
+    feeding: Feeding, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("hashhub.partners.ncmec.MOST", size)
+    monkeypatch.setattr("hashhub.partners.ncmec._PAGE", 2 * size)
+    feeding.contribute(*(feeding.record(Random(n)) for n in range(9)))
+    told, pages = read_ncmec(feeding)
+    standing = [e for e in feeding.standing() if e.media_type]
+    kinds = {f"list/{number_of(e.id)}": (e.media_type[:5], {h.digest.hex() for h in e.hashes}) for e in standing}
+    assert told == kinds
+    assert (pages > 1) == (size < 1000)
+    gone = standing[0]
+    feeding.desk.hub.store.transitions.withdraw([gone.id], "X")
+    time.sleep(1.1)
+    told, _ = read_ncmec(feeding)
+    assert told[f"list/{number_of(gone.id)}"][0] == f"deleted{gone.media_type[:5].title()}"
+    feeding.share(bulk=False)
+    assert {kind[:7] for kind, _ in read_ncmec(feeding)[0].values()} == {"deleted"}
+
+
+def test_ncmecs_windows_end_now(feeding: Feeding) -> None:
+    feeding.contribute(*(feeding.record(Random(n)) for n in range(3)))
+    assert entries(feeding, to="2026-01-02T00:00:00Z").status == 400
+    assert entries(feeding, to="2100-01-02T00:00:00Z").status == 200
+    for wrong in ("yesterday", "1900-01-01T00:00:00Z", "9" * 50):
+        answer = entries(feeding, **{"from": wrong})
+        assert answer.status == 400
+        assert fromstring(answer.body).findtext("{*}message")
+
+
+def test_what_else_ncmecs_clients_ask_for(feeding: Feeding) -> None:
+    for what in ("status", "members"):
+        assert fromstring(entries(feeding, f"/v2/{what}").body).findtext("{*}member") == "line"
+    assert entries(feeding, "/v2/feedback/MD5/reasons").status == 501
+    assert entries(feeding, "/v2/other").status == 404
+    for wrong in ("Basic ###", "Basic YQ==", "Basic", "Other x"):
+        answer = ask(f"{feeding.url}/ncmec/line/list/v2/status", authorization=wrong)
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, "Basic")
+    feeding.desk.hash_set("line/known-good", purpose=Purpose.BENIGN, marking=SHARED)
+    word = base64.b64encode(f"anybody:{feeding.token}".encode()).decode()
+    answer = ask(f"{feeding.url}/ncmec/line/known-good/v2/entries", authorization=f"Basic {word}")
+    assert answer.status == 400
