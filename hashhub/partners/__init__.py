@@ -15,16 +15,6 @@ from hashhub.partners.taxii import TAXIIDoor
 from hashhub.partners.threatexchange import ThreatExchangeDoor
 
 __all__ = [
-<<<<<<< HEAD
-    "HMADoor",
-    "PartnerAnswer",
-    "PartnerDoor",
-    "PartnerRequest",
-    "StopNCIIDoor",
-    "TAXIIDoor",
+    "HMADoor", "NCMECDoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "TAXIIDoor",
     "ThreatExchangeDoor",
-]
-=======
-    "HMADoor", "NCMECDoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "ThreatExchangeDoor",
 ]  # fmt: skip
->>>>>>> feed

@@ -16,7 +16,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import ClassVar, Final, TypeVar
 
 import msgspec
@@ -48,29 +47,16 @@ class FeedPart:
     token: str
     time: int
 
-<<<<<<< HEAD
-    def written(
-        self,
-        writer: str,
-        document: type[_D],
-        options: Mapping[str, str] = MappingProxyType({}),
-        time: datetime | None = None,
-    ) -> _D:
-        """Return what a writer of JSON makes of the part, which has no record of what its format cannot say."""
-        time = time or datetime.fromtimestamp(self.time, UTC)
-=======
     async def written(self, writer: str, document: type[_D]) -> _D:
         """Return what a writer of JSON makes of the part, which has no record of what its format cannot say."""
         written = await self.document(writer, {})
         return await asyncio.to_thread(msgspec.json.decode, written, type=document)
 
-    async def document(self, writer: str, options: Mapping[str, str]) -> bytes:
-        """Return the document that a writer makes of the part."""
-        return await asyncio.to_thread(self._document, writer, options)
+    async def document(self, writer: str, options: Mapping[str, str], time: datetime | None = None) -> bytes:
+        """Return the document that a writer makes of the part, as of the part's time or another one."""
+        return await asyncio.to_thread(self._document, writer, options, time or datetime.fromtimestamp(self.time, UTC))
 
-    def _document(self, writer: str, options: Mapping[str, str]) -> bytes:
-        time = datetime.fromtimestamp(self.time, UTC)
->>>>>>> feed
+    def _document(self, writer: str, options: Mapping[str, str], time: datetime) -> bytes:
         sets = {self.hash_set.name: self.hash_set} if self.hash_set else {}
         target = io.BytesIO()
         for _ in get_writer(writer).write(self.entries, target, Exported(sets, {}, time, is_delta=True), options):
@@ -98,11 +84,7 @@ class HashSetFeed:
             asked.since_time.CopyFrom(Timestamp(seconds=since))
         for _ in range(_EMPTY_PAGES):
             page = await self._page(asked)
-<<<<<<< HEAD
-            entries = entries_of(page)
-=======
-            entries = await asyncio.to_thread(_entries, page)
->>>>>>> feed
+            entries = await asyncio.to_thread(entries_of, page)
             if entries or page.complete:
                 break
             asked.position = page.next_position
@@ -116,11 +98,7 @@ class HashSetFeed:
     async def first(self, time: int) -> FeedPart:
         """Return the first entries that stand in the hash set, as of `time`."""
         page = await self._page(v1.ListChangesRequest(page_size=MOST, hash_sets=[self.name]))
-<<<<<<< HEAD
-        return FeedPart(await self._find(), entries_of(page), "", time)
-=======
-        return FeedPart(await self._find(), await asyncio.to_thread(_entries, page), "", time)
->>>>>>> feed
+        return FeedPart(await self._find(), await asyncio.to_thread(entries_of, page), "", time)
 
     async def hash_set(self) -> HashSet:
         """Return the hash set. Raises NotFound where the caller may not have its entries in bulk."""
@@ -143,6 +121,7 @@ class HashSetFeed:
 
 
 def entries_of(page: v1.ListChangesResponse) -> list[Entry]:
+    """Return the entries that a page tells, in its order, as a FeedPart has them."""
     entries = []
     for change in page.changes:
         if change.HasField("entry"):

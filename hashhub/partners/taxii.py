@@ -12,6 +12,7 @@ added is the one that was asked from, so that a client which breaks off asks aga
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Callable
@@ -117,7 +118,9 @@ class TAXIIDoor(FeedDoor):
         limit = number(request, "limit", MOST) or 1
         size = max(1, min(MOST, (limit - _ABOUT) // _OF_EACH))
         part = await feed.part(since, request.query.get("next", ""), size)
-        objects = [one for one in _written(part) if _matches(request, one)]
+        # A client learns the date to go on from by objects only, so that the last of several pages is never without.
+        is_empty = not part.entries and not request.query.get("next")
+        objects = [] if is_empty else [one for one in await _written(part) if _matches(request, one)]
         answer: dict[str, Any] = {"more": True, "next": part.token} if part.token else {}
         added = _text(part.time)
         if objects:
@@ -131,13 +134,12 @@ class TAXIIDoor(FeedDoor):
         return _refused(status, error.message, headers)
 
 
-def _written(part: FeedPart) -> list[dict[str, Any]]:
+async def _written(part: FeedPart) -> list[dict[str, Any]]:
     """Return what a part says: of each object the version that it told last."""
-    if not part.entries:
-        return []
     # A version is the telling of it, so that a later one counts, also of an entry that is what it was before.
-    objects = part.written("stix", _Bundle, {"items": "versions"}, now()).objects
-    return list({one["id"]: one for one in objects}.values())
+    document = await part.document("stix", {"items": "versions"}, now())
+    bundle = await asyncio.to_thread(msgspec.json.decode, document, type=_Bundle)
+    return list({one["id"]: one for one in bundle.objects}.values())
 
 
 async def _found(feed: HashSetFeed, id_: str) -> dict[str, Any]:
@@ -146,7 +148,7 @@ async def _found(feed: HashSetFeed, id_: str) -> dict[str, Any]:
     hash_set = await feed.hash_set()
     for _ in range(_SEARCHED):
         page = await feed.request.ask("ChangeService/ListChanges", asked, v1.ListChangesResponse)
-        for one in _written(FeedPart(hash_set, entries_of(page), "", 0)):
+        for one in await _written(FeedPart(hash_set, entries_of(page), "", 0)):
             if one["id"] == id_:
                 return one
         asked.position = page.next_position
