@@ -547,7 +547,7 @@ class STIXWriter:
     name = "stix"
     version = "2"
     summary = "STIX 2.1 bundle: file objects, statements in an extension, TLP 2.0; withdrawals as revoked indicators"
-    options = (
+    options: tuple[Option, ...] = (
         Option(
             "items",
             "files (otherwise), or versions: objects with ids of their own that are revoked one by one, as TAXII has "
@@ -728,16 +728,16 @@ class _Bundle:
         if is_harm or not is_known:
             compared = " OR ".join(f"file:hashes.'{name}' = '{digest}'" for name, digest in digests.items())
             about["pattern"] = f"[{compared}]" if is_harm else "[x-hashhub-entry:is_listed = true]"
-            kind = {"type": "indicator", "id": f"indicator--{own}", "indicator_types": ["unknown"]}
+            kind: dict[str, Any] = {"type": "indicator", "id": f"indicator--{own}", "indicator_types": ["unknown"]}
             kind |= {"pattern_type": "stix", "valid_from": _BEGIN, "extensions": extensions}
             self._listing.add(exchange.encode({**kind, **about}))
             del about["pattern"]
         if not is_harm:
             # In one object with its file, which could not be revoked on its own.
             file = {"type": "file", "extensions": extensions} | ({"hashes": digests} if digests else {"name": "erased"})
-            kind = {"type": "observed-data", "id": f"observed-data--{own}", "objects": {"0": file}}
-            kind |= {"first_observed": _BEGIN, "last_observed": _BEGIN, "number_observed": 1}
-            self._listing.add(exchange.encode({**kind, **about}))
+            data: dict[str, Any] = {"type": "observed-data", "id": f"observed-data--{own}", "objects": {"0": file}}
+            data |= {"first_observed": _BEGIN, "last_observed": _BEGIN, "number_observed": 1}
+            self._listing.add(exchange.encode({**data, **about}))
 
     def _claims_harm(self, entry: Entry, hash_set: HashSet | None) -> bool:
         if hash_set is None or hash_set.purpose not in _HARM:
