@@ -254,6 +254,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hma_verdict_policy: str = "any"
     """Policy by which the verdict is made that HMA's clients find in a header."""
 
+    hma_policies: str = ""
+    """Policies by which HMA's banks are named, with commas between: `block` for all, `MY_BANK=block` for one. Such a
+    bank is named where its policy says MATCH only. Empty: whatever matches, as at HMA, unless it is known to be
+    harmless.
+    """
+
     hma_distances: str = ""
     """PDQ distances up to which HMA's banks match, with commas between: `20` for all, `MY_BANK=24` for one. Empty: 31,
     as at HMA.
@@ -324,21 +330,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.listen_hma and not is_unix and not is_loopback_host(parse_address("listen_hma", self.listen_hma)[0]):
             text = "must be on this machine, 127.0.0.1:PORT or unix:PATH: it asks nobody for a token"
             yield Violation("listen_hma", text, "INSECURE")
-        try:
-            self.hma_distance_by_bank()
-        except ValueError:
+        distances = by_bank(self.hma_distances).values()
+        if not all(distance.isdecimal() and int(distance) <= 256 for distance in distances):  # noqa: PLR2004 - bits of PDQ
             text = "must be DISTANCE or BANK=DISTANCE, with commas between, each from 0 to 256"
             yield Violation("hma_distances", text, "PATTERN")
-
-    def hma_distance_by_bank(self) -> dict[str, int]:
-        """Return `hma_distances` by bank, that of all others under the empty name. Raises ValueError."""
-        distances = {}
-        for item in filter(None, map(str.strip, self.hma_distances.split(","))):
-            bank, _, distance = item.rpartition("=")
-            distances[bank.strip()] = int(distance)
-            if not 0 <= int(distance) <= 256:  # noqa: PLR2004 - bits of PDQ
-                raise ValueError(distance)
-        return distances
+        if not all(by_bank(self.hma_policies).values()):
+            yield Violation("hma_policies", "must be POLICY or BANK=POLICY, with commas between", "PATTERN")
 
     def media_children(self) -> int:
         """Return how many child processes hash media in each process of `workers`."""
@@ -361,6 +358,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 "database", "must name a user without a password (postgresql+psycopg://USER@HOST/NAME)"
             )
         return f"{scheme}://{user}:{quote(password, safe='')}@{place}"
+
+
+def by_bank(setting: str) -> dict[str, str]:
+    """Return the values of `VALUE, BANK=VALUE`, that of all other banks under the empty name."""
+    items = (item.rpartition("=") for item in setting.split(",") if item.strip())
+    return {bank.strip(): value.strip() for bank, _, value in items}
 
 
 def load(file: Path | None, environment: Mapping[str, str], **options: object) -> Config:

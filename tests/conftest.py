@@ -105,7 +105,8 @@ _MEASURING: Final = frozenset(
     {"tracemalloc", "perf_counter", "monotonic", "sleep", "process_time", "thread_time", "getrusage"}
     | {"keeps_waiting_less"}
 )
-_CASES: Final = 6  # of one test function that has a directory for each of them
+_OPENED: Final = frozenset({"tmp_path", "joined"})  # by each case: a directory, or sets of its own at three hubs
+_CASES: Final = 6  # of one test function that opens something for each of them
 
 
 @functools.cache
@@ -147,7 +148,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             if not marks:
                 quick.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in quick.values():
-        count = len(cases) if "tmp_path" in cases[0].fixturenames else 0  # what opens nothing of its own costs little
+        count = 0 if _OPENED.isdisjoint(cases[0].fixturenames) else len(cases)  # what opens nothing costs little
         for number, item in enumerate(cases):
             if count > _CASES and number * _CASES // count == (number - 1) * _CASES // count:
                 item.add_marker("deep")

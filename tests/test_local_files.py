@@ -193,6 +193,7 @@ _FREE: Final = frozenset(  # what these rename or write are files of their own, 
             "child_job",
             "housekeeping",
             "backup",
+            "installation",
         ),
         *("hub/__init__", "extract", "examiner", "database_copy", "trial", "kernel_cache"),
     )

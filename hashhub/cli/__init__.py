@@ -41,7 +41,8 @@ __all__ = ["main"]
 
 _PARTS = (
     "admin", "authority", "catalogue", "conflicts", "contributors", "entries", "exports", "feed", "history", "hook",
-    "imports", "login", "match", "policies", "reconcile", "sample", "scan", "schemes", "serve", "source",
+    "imports", "init", "login", "match", "peer", "policies", "reconcile", "sample", "scan", "schemes", "serve",
+    "source",
 )  # fmt: skip
 
 

@@ -281,7 +281,8 @@ def status(session: Session) -> None:
     if session.print_if_json(state):
         return
     behind = state.revision - state.matcher_revision
-    tell(clean(f"hashhub {state.version} on {state.database.lower()}, revision {state.revision}"))
+    called = f"hub {state.hub}, " if state.hub else ""
+    tell(clean(f"{called}hashhub {state.version} on {state.database.lower()}, revision {state.revision}"))
     tell(
         "the matcher has caught up"
         if behind <= 0

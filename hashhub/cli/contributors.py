@@ -37,6 +37,7 @@ from hashhub.model import (
     Group,
     HashSet,
     Marking,
+    PeerOrigin,
     Purpose,
     Reliability,
     Unclassified,
@@ -450,7 +451,7 @@ def _show_contributors(session: Session, contributors: list[Contributor]) -> Non
         ("id", "name", "kind", "jurisdiction", "reliability", "takes from"),
         lambda c: (
             c.id,
-            c.display_name if c.retire_time is None else f"{c.display_name} (retired)",
+            c.display_name + (" (retired)" if c.retire_time is not None else "") + _by_way_of(c.origin),
             spelled(c.kind),
             c.jurisdiction,
             c.reliability,
@@ -458,6 +459,13 @@ def _show_contributors(session: Session, contributors: list[Contributor]) -> Non
         ),
         empty="no contributors",
     )
+
+
+def _by_way_of(origin: PeerOrigin | None) -> str:
+    if origin is None:
+        return ""
+    through = f", through {', '.join(origin.path[:-1])}" if origin.path[:-1] else ""
+    return f" ({origin.contributor} of hub {origin.hub}{through})"
 
 
 def _show_groups(session: Session, groups: list[Group]) -> None:

@@ -172,9 +172,9 @@ def run_all(session: Session, *, directory: Path) -> None:
 @_DIRECTORY
 def remove(session: Session, *, directory: Path, name: str) -> None:
     """Remove a source: its settings, and how far it was. What was fetched stays in the hash set."""
+    from hashhub.edge_state import DATABASE, LOCK
     from hashhub.sources.fetch import opened
     from hashhub.sources.settings import load, path_of
-    from hashhub.sources.state import DATABASE, LOCK
 
     load(directory, name)
     with opened(directory, name) as state, state.locked():

@@ -292,6 +292,13 @@ class AdministrationCalls(Calls):
         """Return the state of the hub. Roles: operator, auditor."""
         return self._ask(v1.GetStatusRequest(), wire.STATUS.from_pb)
 
+    def name_hub(self, name: str) -> str:
+        """Give the hub the name by which other hubs know it, for good; the one that it has already changes nothing.
+
+        Raises FailedPrecondition (HUB_NAMED) where it has another one. Role: operator.
+        """
+        return self._ask(v1.NameHubRequest(hub=name), lambda answer: str(answer.hub))
+
 
 _REVERT_TIMEOUT: Final = 3600.0  # seconds: a million entries take some minutes
 

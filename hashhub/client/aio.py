@@ -221,6 +221,7 @@ class AsyncClient:
     list_changes = _yielded(ChangeCalls.list_changes)
     follow_changes = _yielded(ChangeCalls.follow_changes)
     status = _awaited(AdministrationCalls.status)
+    name_hub = _awaited(AdministrationCalls.name_hub)
 
     def match_live(
         self, frames: AsyncIterable[LivePicture | VideoFrame], options: LiveOptions

@@ -88,5 +88,6 @@ def _feed_page(answer: v1.ListChangesResponse | v1.FollowChangesResponse) -> Fee
         revision=answer.revision,
         head=answer.head,
         is_complete=answer.complete,
+        hub=answer.hub,
         read_time=read_time,
     )

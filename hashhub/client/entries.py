@@ -135,9 +135,11 @@ class EntryCalls(Calls):
         *,
         validate_only: bool = False,
         request_id: str = "",
+        member: str = "",
     ) -> Review:
         """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. With the `request_id` of one that was made, it
-        makes no second. Roles: operator, contributor.
+        makes no second. `member`: who states it at the hub that is the caller. Roles: operator, contributor; peer, with
+        a member.
         """
         contributor, hash_set, entry_id = wire.parse_entry(entry_name(entry))
         review = Review(id=0, entry_id=entry_id, author="", kind=kind, comment=comment)
@@ -153,6 +155,7 @@ class EntryCalls(Calls):
             review=wire.review_to_pb(review, contributor, hash_set),
             validate_only=validate_only,
             request_id=request_id,
+            member=member,
         )
         return self._ask(request, read)
 

@@ -292,6 +292,7 @@ class Hub:
             algorithms=tuple(lines),
             warnings=tuple(warnings),
             backup_time=self.backup_time(),
+            hub=self.store.resources.hub(),
         )
 
     def close(self) -> None:

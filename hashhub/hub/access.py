@@ -4,6 +4,7 @@
     CONSUMER      matches; with `may_mirror` it also reads the change feed
     OPERATOR      everything
     AUDITOR       reads everything, writes nothing
+    PEER          another hub: reads, by the change feed, what may leave this one; states its members' reviews
 
 `permits` decides what terms let a caller see (docs/terms.md has its table in words); `sight` gives its answers for all
 hash sets at once, and `VisibleLists` the store by them.
@@ -128,8 +129,11 @@ def _allow_own(principal: Principal, contributor: str, does: str, advice: str) -
 
 
 def reads_all_of(principal: Principal, contributor: str) -> bool:
-    """Whether no terms keep anything of this contributor from the principal: overseers, and itself."""
-    return principal.role in OVERSEERS or bool(principal.contributor and principal.contributor == contributor)
+    """Whether no terms keep anything of this contributor from the principal: overseers, and itself. Of a peer's
+    contributor another hub holds the token.
+    """
+    is_own = bool(principal.contributor and principal.contributor == contributor)
+    return principal.role in OVERSEERS or (is_own and principal.role is not Role.PEER)
 
 
 def actor(principal: Principal) -> Actor:
@@ -157,7 +161,13 @@ class DisclosureChannel(StrEnum):
 
 
 def permits(
-    principal: Principal, hash_set: HashSet, groups: Mapping[str, Group], way_out: DisclosureChannel, at: datetime
+    principal: Principal,
+    hash_set: HashSet,
+    groups: Mapping[str, Group],
+    way_out: DisclosureChannel,
+    at: datetime,
+    *,
+    has_origin: bool = True,
 ) -> bool:
     """Whether the hash set's terms let the principal have its entries by this way out at this time.
 
@@ -172,12 +182,21 @@ def permits(
     (5) the terms allow bulk, unless the entries only answer a query;
     (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that
         names some, with `redistribution`; AMBER+STRICT and RED never.
+
+    By every way a peer is another hub, and joined to this one's community: it has GREEN, and CLEAR of which it is a
+    recipient, without `redistribution`, unless the entries came from another hub themselves (`has_origin`).
     """
-    return not refusal(principal, hash_set, groups, way_out, at)
+    return not refusal(principal, hash_set, groups, way_out, at, has_origin=has_origin)
 
 
 def refusal(
-    principal: Principal, hash_set: HashSet, groups: Mapping[str, Group], way_out: DisclosureChannel, at: datetime
+    principal: Principal,
+    hash_set: HashSet,
+    groups: Mapping[str, Group],
+    way_out: DisclosureChannel,
+    at: datetime,
+    *,
+    has_origin: bool = True,
 ) -> str:
     """Return why `permits` refuses, empty where it does not."""
     if reads_all_of(principal, hash_set.contributor):
@@ -192,16 +211,28 @@ def refusal(
         return "it is none of the recipients"
     if marking.tlp is TLP.AMBER_STRICT and principal.acts_for_others:  # (4)
         return f"it acts for others, and the label is {marking.tlp}"
-    if way_out is DisclosureChannel.ANSWER:
+    is_peer = principal.role is Role.PEER
+    if way_out is DisclosureChannel.ANSWER and not is_peer:
         return ""
     if not marking.bulk:  # (5)
         return "the terms allow no bulk"
-    if way_out is not DisclosureChannel.EXPORT:
+    if way_out is not DisclosureChannel.EXPORT and not is_peer:
         return ""
     if marking.tlp in {TLP.AMBER_STRICT, TLP.RED}:  # (6)
         return f"what is {marking.tlp} leaves no hub"
     may_leave = marking.redistribution or (marking.tlp is TLP.CLEAR and not marking.recipients)
+    if is_peer and not has_origin:
+        may_leave = may_leave or marking.tlp in {TLP.CLEAR, TLP.GREEN}
     return "" if may_leave else "the terms allow no redistribution"
+
+
+def why_hidden(
+    principal: Principal, hash_set: HashSet, registry: Registry, way_out: DisclosureChannel, at: datetime
+) -> str:
+    """Return why `permits` refuses a hash set of the registry, empty where it does not."""
+    owner = registry.contributors.get(hash_set.contributor)
+    has_origin = owner is None or owner.origin is not None
+    return refusal(principal, hash_set, registry.groups, way_out, at, has_origin=has_origin)
 
 
 def may_export(
@@ -276,12 +307,10 @@ def sight(principal: Principal, registry: Registry, way_out: DisclosureChannel) 
 
 def _look(principal: Principal, registry: Registry, way_out: DisclosureChannel, at: datetime) -> Visibility:
     sets = registry.hash_sets
-    visible = frozenset(name for name, s in sets.items() if permits(principal, s, registry.groups, way_out, at))
+    visible = frozenset(name for name, s in sets.items() if not why_hidden(principal, s, registry, way_out, at))
     disclosed = frozenset(name for name, s in sets.items() if name not in visible and s.marking.disclose_existence)
     closed = frozenset(
-        name
-        for name in visible | disclosed
-        if not permits(principal, sets[name], registry.groups, DisclosureChannel.LIST, at)
+        name for name in visible | disclosed if why_hidden(principal, sets[name], registry, DisclosureChannel.LIST, at)
     )
     ends = [s.marking.expire_time for s in sets.values() if s.marking.expire_time is not None]
     until = min((end.timestamp() for end in ends if end > at), default=float("inf"))
@@ -558,9 +587,11 @@ class Tokens:
         def why_not(hash_set: HashSet, way: DisclosureChannel) -> str:
             if way is DisclosureChannel.FEED and not token.may_mirror:
                 return ended or "the token may not mirror"
+            if way is not DisclosureChannel.FEED and token.role is Role.PEER:
+                return ended or "another hub reads the change feed only"
             is_handed_on = way is DisclosureChannel.EXPORT and token.contributor != hash_set.contributor
             reader = _without_oversight(token) if is_handed_on else token  # as `may_export` does
-            return ended or refusal(reader, hash_set, registry.groups, way, at)
+            return ended or why_hidden(reader, hash_set, registry, way, at)
 
         return {
             name: {way: why_not(known, way) for way in DisclosureChannel}

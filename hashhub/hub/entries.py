@@ -62,6 +62,8 @@ OBJECTIONS_A_DAY: Final = 100
 operator's acceptance. One counts as often as its entry's hashes may be of different items (`items_doubted`)."""
 REVIEWS_A_DAY: Final = 20
 """How often one contributor reviews one entry within a day: whoever is asked about its item reads all that was said."""
+MEMBERS_A_DAY: Final = 10
+"""How many times as much as one of its members a peer may do, of all of them together: it could name any number."""
 _PIECE: Final = 1_000
 
 
@@ -432,16 +434,23 @@ class Reviews:
         number: int,
         kind: ReviewKind,
         comment: str = "",
+        *,
+        member: str = "",
         **options: Unpack[WriteOptions],
     ) -> Review:
-        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it;
-        LimitExceeded beyond REVIEWS_A_DAY of one entry. Objections beyond OBJECTIONS_A_DAY await acceptance.
+        """Add a review; its author is the caller's contributor, of another hub with the `member` that it names. Raises
+        NotFound, also for an entry whose terms hide it; LimitExceeded beyond REVIEWS_A_DAY of one entry. Objections
+        beyond OBJECTIONS_A_DAY await acceptance. Both numbers hold for each member of a peer, too.
         """
-        access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
+        access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR, Role.PEER)
+        is_peer = principal.role is Role.PEER
+        if is_peer != bool(member):
+            expected = "must say who at the other hub states it" if is_peer else "is for peers; leave it out"
+            raise InvalidArgument.field("member", expected, "REQUIRED" if is_peer else "NOT_ALLOWED")
         if kind is ReviewKind.SET_ASIDE:
             raise InvalidArgument.field("review.kind", "is made by setting a review aside", "NOT_ALLOWED")
         entry = self._visible(principal, contributor, hash_set, number)
-        review = self._of(principal, entry.id, kind, comment)
+        review = self._of(principal, entry.id, kind, comment, member)
         if options.get("validate_only"):
             return review
         # The entry may have been replaced since the author was shown it.
@@ -452,6 +461,7 @@ class Reviews:
             items=self._items(principal, entry) if kind in OBJECTIONS else 0,
             daily=None if principal.role is Role.OPERATOR else OBJECTIONS_A_DAY,
             most=None if principal.role is Role.OPERATOR else REVIEWS_A_DAY,
+            members=MEMBERS_A_DAY if is_peer else 0,
             by=access.actor(principal),
             request_id=options.get("request_id", ""),
         )
@@ -508,11 +518,11 @@ class Reviews:
         lists = VisibleLists(self._store, principal)
         return items_doubted(lists, self._matcher, principal.contributor, [(entry.hashes, frames)])[0]
 
-    def _of(self, principal: Principal, entry_id: int, kind: ReviewKind, comment: str) -> Review:
+    def _of(self, principal: Principal, entry_id: int, kind: ReviewKind, comment: str, member: str = "") -> Review:
         return Review(
             id=0,
             entry_id=entry_id,
-            author=principal.contributor,
+            author=f"{principal.contributor}/{member}" if member else principal.contributor,
             kind=kind,
             comment=comment,
             actor=principal.name,

@@ -159,6 +159,7 @@ class Changes:
             revision=at.revision,
             head=f"{at.revision}:{at.digest.hex()}",
             is_complete=is_complete,
+            hub=self._store.resources.hub(),
             read_time=self._keep(principal, reader, sent, is_new_mark=is_new_mark) if reader else None,
         )
 

@@ -93,7 +93,7 @@ class Exports:
         NotFound for a hash set that the caller may not see, or a recipient; FailedPrecondition for a retired one, or a
         position of another history.
         """
-        access.allow(principal, *Role)
+        access.allow(principal, *(role for role in Role if role is not Role.PEER))
         for field, text in (("format", file_format), ("recipient", recipient)):
             if len(text) > MAX_TEXT:
                 raise InvalidArgument.field(field, f"must be at most {MAX_TEXT} characters", "TOO_LONG")

@@ -24,7 +24,7 @@ from hashhub.hashing.coverage import best_quality, coverage, least, nothing_look
 from hashhub.hashing.pool import ChildSlot, MediaPool
 from hashhub.hashing.structure import video_pixels
 from hashhub.hub import access
-from hashhub.hub.access import VisibleLists, caller
+from hashhub.hub.access import DisclosureChannel, VisibleLists, caller
 from hashhub.model import (
     MAX_MEDIA,
     Effort,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hashhub.hub.playback import VideoPlayback
     from hashhub.hub.schemes import Catalogue
     from hashhub.matcher import Matcher, SegmentHits
+    from hashhub.model import EntryMatch, HashSet
     from hashhub.store import Store
     from hashhub.trust import Policy
 
@@ -157,6 +158,13 @@ class Match:
         results, revision, hit_by = self._judged(principal, queries, options, policy, searched=searched)
         self.tally.answered(results, chain.from_iterable(hit_by.values()))
         return results, revision
+
+    def hash_sets(self, principal: Principal, matches: Iterable[EntryMatch]) -> list[HashSet]:
+        """Return the hash sets of matches that were answered just now, as far as the principal sees them."""
+        registry = self.store.resources.held
+        visible = access.sight(principal, registry, DisclosureChannel.ANSWER).visible
+        names = dict.fromkeys(f"{match.entry.contributor}/{match.entry.hash_set}" for match in matches)
+        return [registry.hash_sets[name] for name in names if name in visible]
 
     def _judged(
         self,
@@ -400,7 +408,7 @@ class DisclosureCounter:
         if not wide:
             return
         registry = self._store.resources.registry()
-        closed = access.sight(principal, registry, access.DisclosureChannel.ANSWER).closed
+        closed = access.sight(principal, registry, DisclosureChannel.ANSWER).closed
         for name, distance in wide.items():
             own = usual[name]
             least = self._photodna if own is None else own
@@ -423,7 +431,7 @@ class DisclosureCounter:
 
     def note(self, principal: Principal, names: Iterable[str]) -> None:
         """Count those of the entries (`CONTRIBUTOR/SET/ID`) that are of closed hash sets."""
-        closed = access.sight(principal, self._store.resources.held, access.DisclosureChannel.ANSWER).closed
+        closed = access.sight(principal, self._store.resources.held, DisclosureChannel.ANSWER).closed
         learned = {_number(name) for name in names if name.rpartition("/")[0] in closed}
         if not learned:
             return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 import msgspec
 
+from hashhub.conversion import refuse
 from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import DisclosureChannel
@@ -25,6 +26,7 @@ from hashhub.model import (
     Unclassified,
     WithdrawalReason,
 )
+from hashhub.model.resources import wrong_in_hub
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from hashhub.store import Store, WriteOptions
 
 _READERS: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
+CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from", "origin")
 GROUP_FIELDS: Final = ("display_name", "members")
 GB_NOT_UK: Final = "must be GB for the United Kingdom, as ISO 3166-1 has it, not UK"
 """Refused although it looks like a code: what is asked about one of the two would lack what stands under the other."""
@@ -112,6 +114,12 @@ class Contributors:
             contributor, revision, comment=comment, by=access.actor(principal)
         )
 
+    def name_hub(self, principal: Principal, name: str) -> str:
+        """Give the hub the name by which other hubs know it, for good. Raises InvalidArgument, FailedPrecondition."""
+        access.allow(principal, Role.OPERATOR)
+        refuse(wrong_in_hub("hub", name))
+        return self._store.resources.name_hub(name, by=access.actor(principal))
+
     def _check(self, contributor: Contributor) -> None:
         known = self._store.resources.contributors()
         wrong = [] if contributor.jurisdiction != "UK" else [Violation("jurisdiction", GB_NOT_UK, "PATTERN")]
@@ -120,8 +128,27 @@ class Contributors:
             for i, other in enumerate(contributor.takes_from)
             if other not in known
         ]
+        origin, before = contributor.origin, known.get(contributor.id)
+        if before is not None and _author(before) != _author(contributor):
+            wrong.append(Violation("origin", "cannot change but for the hubs before the author's own", "NOT_MUTABLE"))
+        if origin is not None and self._store.resources.hub() in origin.path:
+            wrong.append(Violation("origin.path", "must not lead through this hub", "SELF_REFERENCE"))
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field}: {v.description}" for v in wrong), violations=tuple(wrong))
+        for other in known.values():
+            if origin is not None and other.id != contributor.id and _author(other) == _author(contributor):
+                raise AlreadyExists(
+                    f"what {origin.contributor} of hub {origin.hub} states is kept as contributor {other.id} already; "
+                    "change the path of that one",
+                    kind="Contributor",
+                    name=other.id,
+                )
+
+
+def _author(contributor: Contributor) -> tuple[str, str] | None:
+    """Return the hub and the contributor there whose statements a contributor stands for; None: it is of this hub."""
+    origin = contributor.origin
+    return (origin.hub, origin.contributor) if origin is not None else None
 
 
 class Groups:

@@ -344,8 +344,9 @@ class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of the feed, with the history's `head`; `is_complete`: the reader has all up to `revision`.
-    `read_time`: for readers that keep a time, where to go on next.
+    """A stretch of the feed, with the history's `head`; `is_complete`: the reader has all up to `revision`. `hub`: what
+    the hub is called among hubs, empty: it has no name yet. `read_time`: for readers that keep a time, where to go on
+    next.
     """
 
     changes: tuple[ChangedEntry, ...]
@@ -353,6 +354,7 @@ class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     head: str
     is_complete: bool
+    hub: str = ""
     read_time: datetime | None = None
 
 

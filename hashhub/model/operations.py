@@ -70,7 +70,9 @@ class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a hub. `revision`: the store's. `backup_time`: of the last backup, None when none is known."""
+    """The state of a hub. `revision`: the store's. `backup_time`: of the last backup, None when none is known. `hub`:
+    what it is called among hubs; empty: it has no name yet.
+    """
 
     version: str
     database: str
@@ -79,3 +81,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     algorithms: tuple[AlgorithmStatus, ...] = ()
     warnings: tuple[str, ...] = ()
     backup_time: datetime | None = None
+    hub: str = ""

@@ -26,6 +26,7 @@ _PERMISSIONS: Final = {
     "disclose_existence": "--conceal-existence",
     "bulk": "--no-bulk",
 }
+MAX_PATH: Final = 16  # hubs that a statement may come through
 MAX_RETENTION_DAYS: Final = 36_500  # a hundred years: catches typing errors
 
 
@@ -34,6 +35,13 @@ def wrong_in_slug(field: str, value: str) -> list[Violation]:
     if SLUG.fullmatch(value):
         return []
     return [Violation(field, "must be 1 to 63 of a-z, 0-9 and -, not beginning or ending with -", "PATTERN")]
+
+
+def wrong_in_hub(field: str, value: str) -> list[Violation]:
+    """Return what is wrong with the name of a hub. Two hyphens part it from its contributors' ids at other hubs."""
+    if "--" not in value:
+        return wrong_in_slug(field, value)
+    return [Violation(field, "must have no two hyphens side by side", "PATTERN")]
 
 
 def wrong_in_text(field: str, value: str, *, required: bool = True) -> list[Violation]:
@@ -74,11 +82,34 @@ class Reliability(StrEnum):
     F = "F"
 
 
+class PeerOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """A contributor of another hub. `path`: the hubs that its statements came through, the nearest first; the last one
+    is its own. `contributor`: what it is called there.
+    """
+
+    path: tuple[str, ...]
+    contributor: str
+
+    @property
+    def hub(self) -> str:
+        """The contributor's own hub."""
+        return self.path[-1]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for what is no way from one hub to another."""
+        wrong = wrong_in_slug("origin.contributor", self.contributor)
+        for i, hub in enumerate(self.path):
+            wrong += wrong_in_hub(f"origin.path[{i}]", hub)
+        if not 1 <= len(self.path) <= MAX_PATH or len(set(self.path)) < len(self.path):
+            wrong.append(Violation("origin.path", f"must be 1 to {MAX_PATH} hubs, each once", "OUT_OF_RANGE"))
+        refuse("origin", wrong)
+
+
 class Contributor(msgspec.Struct, frozen=True, kw_only=True):
     """An organisation that states something. `takes_from`: whose material it passes on; two entries are independent
     only when neither contributor takes from the other, directly or through others, and they share no source. Once
     retired its tokens do not work; what it stated stands. `objections_accepted_revision`: up to which those beyond the
-    daily number weigh.
+    daily number weigh. `origin`: whose statements these are, where another hub told them; None: its own.
     """
 
     id: str
@@ -90,6 +121,7 @@ class Contributor(msgspec.Struct, frozen=True, kw_only=True):
     create_time: datetime | None = None
     retire_time: datetime | None = None
     objections_accepted_revision: int = 0
+    origin: PeerOrigin | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument with every violation."""
@@ -124,12 +156,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Role(StrEnum):
-    """What a token may do: write its own contributor's sets; match; everything; read everything."""
+    """What a token may do: write its own contributor's sets; match; everything; read everything; read, as another hub,
+    what may leave this one.
+    """
 
     CONTRIBUTOR = "CONTRIBUTOR"
     CONSUMER = "CONSUMER"
     OPERATOR = "OPERATOR"
     AUDITOR = "AUDITOR"
+    PEER = "PEER"
 
 
 class Actor(msgspec.Struct, frozen=True, array_like=True):

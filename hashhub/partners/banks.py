@@ -129,15 +129,6 @@ async def listed(request: PartnerRequest) -> list[HMABank]:
             return found
 
 
-async def of_hash_set(request: PartnerRequest, name: str) -> HMABank | None:
-    """Return the bank of a hash set by its resource name; None where the caller may not see it, or no more."""
-    try:
-        hash_set = await request.ask("ContributorService/GetHashSet", v1.GetHashSetRequest(name=name), v1.HashSet)
-    except NotFound:
-        return None
-    return HMABank.of(hash_set, request.contributor)
-
-
 async def named(request: PartnerRequest, name: str) -> HMABank:
     """Return the bank of a name. Raises NotFound where the caller sees none."""
     for bank in await listed(request):

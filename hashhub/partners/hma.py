@@ -2,24 +2,26 @@
 
 A bank is a hash set that the caller may see, under `names`; what it holds is under `contents`. What a verdict says is
 not how HMA answers: it names the banks that match. Two things are kept all the same: what nobody could look for is an
-error and never `{}`, and what is known to be harmless, and nothing else, names no bank. What hashhub knows beyond HMA
-stands in headers, or in each match for who asks by `statements=true`: clients take every key beside it for a bank.
+error and never `{}`, and what is known to be harmless, and nothing else, names no bank. A bank to which the operator
+gave a policy is named where that says MATCH. What hashhub knows beyond HMA stands in headers, or in each match for who
+asks by `statements=true`: clients take every key beside it for a bank.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from google.protobuf import json_format
 
 from hashhub import hashes, v1, wire
-from hashhub.config import Config
+from hashhub.config import Config, by_bank
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, Unavailable
 from hashhub.hashes import Hash
 from hashhub.partners import banks, contents
@@ -35,6 +37,9 @@ _QUALITY: Final = 50  # PDQ quality below which HMA has no hash of a picture
 _MOST_MATCHES: Final = 1000
 _PDQ_DISTANCE: Final = 31
 _UNANSWERED: Final = frozenset({v1.Verdict.VERDICT_UNSPECIFIED, v1.Verdict.VERDICT_UNAVAILABLE})
+_IN_PART: Final = frozenset({"JUDGEMENT_CUT_SHORT", "CIRCUIT_BREAKER"})  # reasons of a REVIEW that may be a MATCH
+_Found = dict[str, list[dict[str, Any]]]  # by bank
+_Headers = tuple[tuple[bytes, bytes], ...]
 _Handler = Callable[["HMADoor", PartnerRequest, tuple[str, ...]], Awaitable[PartnerAnswer]]
 
 
@@ -46,7 +51,8 @@ class HMADoor(PartnerDoor):
     def __init__(self, config: Config, is_serving: Callable[[], bool]) -> None:
         """`is_serving`: whether the hub can match now."""
         self._policy, self._purpose = config.hma_verdict_policy, config.hma_purpose
-        self._distances = config.hma_distance_by_bank()
+        self._policies = by_bank(config.hma_policies)
+        self._distances = {bank: int(distance) for bank, distance in by_bank(config.hma_distances).items()}
         self._distance = self._distances.get("", _PDQ_DISTANCE)
         self._is_serving = is_serving
 
@@ -103,8 +109,8 @@ class HMADoor(PartnerDoor):
     async def lookup(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
         """Name the banks that have a signal; or a file, posted or at an address, by the type of its signal."""
         if request.verb == "GET" and not request.query.get("url"):
-            result, about = await self._signal(request)
-            return PartnerAnswer.json(await self._banks(request, result), headers=about)
+            found, about = await self._signal(request)
+            return PartnerAnswer.json(found, headers=about)
         kind, found, about = await self._file(request, *await _file_of(request))
         wanted = request.query.get("signal_type") if request.verb == "GET" else None
         if wanted is None:
@@ -114,78 +120,87 @@ class HMADoor(PartnerDoor):
 
     async def raw_lookup(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
         """List what matches a signal, whichever its bank."""
-        result, about = await self._signal(request)
-        found = [one for matches in (await self._banks(request, result)).values() for one in matches]
+        banked, about = await self._signal(request)
+        found = [one for matches in banked.values() for one in matches]
         with_distance = request.query.get("include_distance", "").lower() in {"true", "1"}
         listed = found if with_distance else [one["bank_content_id"] for one in found]
         return PartnerAnswer.json({"matches": listed}, headers=about)
 
-    async def _signal(self, request: PartnerRequest) -> tuple[v1.MatchResult, tuple[tuple[bytes, bytes], ...]]:
+    async def _signal(self, request: PartnerRequest) -> tuple[_Found, _Headers]:
         signal, kind = request.query.get("signal"), request.query.get("signal_type")
         if not signal or not kind:
             raise InvalidArgument.field("signal", "is required with `signal_type`, unless there is a `url`", "REQUIRED")
-        asked = _signal_of(kind, signal)
-        query = v1.Query(hashes=[v1.Hash(algorithm=asked.algorithm, digest=asked.digest)])
-        given = await request.ask(
-            "MatchService/MatchHashes",
-            v1.MatchHashesRequest(query=query, options=self._options(asked.algorithm)),
-            v1.MatchHashesResponse,
-        )
-        return _answered(given.result), _about(given.result, given.policy, given.revision)
+        return await self._banks(request, functools.partial(self._match, request, [_signal_of(kind, signal)]))
 
-    async def _file(
-        self, request: PartnerRequest, kind: str, content: bytes
-    ) -> tuple[str, dict[str, list[dict[str, Any]]], tuple[tuple[bytes, bytes], ...]]:
+    async def _file(self, request: PartnerRequest, kind: str, content: bytes) -> tuple[str, _Found, _Headers]:
         """Return a file's type of signal, the banks, and headers. What hits it by its bytes stands under its type, too:
         it is the file itself.
         """
-        options = self._options("PDQ")
-        try:
-            asked = v1.MatchMediaRequest(media=v1.Media(content=content), options=options)
-            media = await request.ask("MatchService/MatchMedia", asked, v1.MatchMediaResponse)
-            result, policy, revision = media.result.result, media.policy, media.revision
-            if kind == "photo" and not _pdq(media.result) and not result.matches:
-                raise _no_picture()
-        except InvalidArgument as e:
-            if kind != "video" or e.reason is not Reason.UNREADABLE_MEDIA:
-                raise
-            # HMA knows videos by their bytes alone, whatever they are.
-            query = v1.Query(hashes=await asyncio.to_thread(_exact, content))
-            by_hash = v1.MatchHashesRequest(query=query, options=self._options("MD5"))
-            given = await request.ask("MatchService/MatchHashes", by_hash, v1.MatchHashesResponse)
-            result, policy, revision = given.result, given.policy, given.revision
-        found = await self._banks(request, _answered(result))
-        return _OF_CONTENT[kind], found, _about(result, policy, revision)
 
-    def _options(self, algorithm: str) -> v1.MatchOptions:
-        options = v1.MatchOptions(policy=self._policy, match_limit=_MOST_MATCHES)
+        async def ask(policy: str) -> tuple[v1.MatchResult, v1.MatchHashesResponse | v1.MatchMediaResponse]:
+            asked = v1.MatchMediaRequest(
+                media=v1.Media(content=content), options=self._options("PDQ", policy), with_hash_sets=True
+            )
+            try:
+                media = await request.ask("MatchService/MatchMedia", asked, v1.MatchMediaResponse)
+            except InvalidArgument as e:
+                if kind != "video" or e.reason is not Reason.UNREADABLE_MEDIA:
+                    raise
+                # HMA knows videos by their bytes alone, whatever they are.
+                return await self._match(request, await asyncio.to_thread(_exact, content), policy)
+            if kind == "photo" and not _pdq(media.result) and not media.result.result.matches:
+                raise _no_picture()
+            return media.result.result, media
+
+        return _OF_CONTENT[kind], *await self._banks(request, ask)
+
+    async def _match(
+        self, request: PartnerRequest, asked: Sequence[Hash], policy: str
+    ) -> tuple[v1.MatchResult, v1.MatchHashesResponse]:
+        query = v1.Query(hashes=[v1.Hash(algorithm=one.algorithm, digest=one.digest) for one in asked])
+        options = self._options(asked[0].algorithm, policy)
+        by_hash = v1.MatchHashesRequest(query=query, options=options, with_hash_sets=True)
+        given = await request.ask("MatchService/MatchHashes", by_hash, v1.MatchHashesResponse)
+        return given.result, given
+
+    def _options(self, algorithm: str, policy: str = "") -> v1.MatchOptions:
+        options = v1.MatchOptions(policy=policy or self._policy, match_limit=_MOST_MATCHES)
         farthest = max((self._distance, *self._distances.values()))
         if algorithm == "PDQ" and farthest != _PDQ_DISTANCE:
             options.max_distances["PDQ"] = farthest
         return options
 
-    async def _banks(self, request: PartnerRequest, result: v1.MatchResult) -> dict[str, list[dict[str, Any]]]:
-        """Return what matches by bank: of those that are asked for, are not off, and reach so far. One that the caller
-        may see no more is left out.
+    async def _banks(
+        self,
+        request: PartnerRequest,
+        ask: Callable[[str], Awaitable[tuple[v1.MatchResult, v1.MatchHashesResponse | v1.MatchMediaResponse]]],
+    ) -> tuple[_Found, _Headers]:
+        """Return what matches by bank, and headers: of banks that are asked for, are not off, reach so far, and whose
+        policy says so. `ask` matches by a policy; one besides that of the verdict is asked where a bank has it.
         """
+        result, given = await ask(self._policy)
+        banks_of = {one.name: HMABank.of(one, request.contributor) for one in given.hash_sets}
+        policies = {name: self._policies.get(x.name, self._policies.get("", "")) for name, x in banks_of.items()}
+        is_named = {"": _answered(result).verdict != v1.Verdict.VERDICT_BENIGN}
+        for policy in sorted({*policies.values()} - {""}):
+            is_named[policy] = _is_met(result if policy == self._policy else _answered((await ask(policy))[0]))
         named = request.query.get("banks")
         wanted = set(named.split(",")) if named else None
         with_statements = request.query.get("statements", "").lower() == "true"
         found: dict[str, dict[int, dict[str, Any]]] = {}
-        if result.verdict == v1.Verdict.VERDICT_BENIGN:
-            return {}
-        banks_of: dict[str, HMABank | None] = {}
+        unnamed: dict[str, None] = {}
         for match in result.matches:
             hash_set = wire.hash_set_name(*wire.parse_entry(match.entry.name)[:2])
-            if hash_set not in banks_of:
-                banks_of[hash_set] = await banks.of_hash_set(request, hash_set)
-            bank = banks_of[hash_set]
+            bank = banks_of.get(hash_set)
             if bank is None or (wanted is not None and bank.name not in wanted) or not bank.ratio:
                 continue
             reach = self._distances.get(bank.name, self._distance)
             if match.algorithm == "PDQ" and match.distance > reach:
                 continue
             if contents.is_disabled(match.entry, time.time()):
+                continue
+            if not is_named[policies[hash_set]]:
+                unnamed[bank.name] = None
                 continue
             number = bank.content_id(match.entry)
             one = {"bank_content_id": number, "distance": str(match.distance)}
@@ -196,7 +211,9 @@ class HMADoor(PartnerDoor):
             raise Unavailable(
                 f"more than {_MOST_MATCHES} entries match, and those that are asked for may be among others"
             )
-        return {name: list(matches.values()) for name, matches in found.items()}
+        banked = {name: list(matches.values()) for name, matches in found.items()}
+        headers = ((b"hashhub-unnamed", ",".join(unnamed).encode()),) if unnamed else ()
+        return banked, (*_about(result, given.policy, given.revision), *headers)
 
     async def compare(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
         """Tell how far two signals are apart, for each type that is given."""
@@ -496,6 +513,12 @@ def _answered(result: v1.MatchResult) -> v1.MatchResult:
     return result
 
 
+def _is_met(result: v1.MatchResult) -> bool:
+    """Return whether a policy says MATCH, or might have if it had judged all that there is."""
+    is_match = result.verdict == v1.Verdict.VERDICT_MATCH
+    return is_match or any(reason.code in _IN_PART for reason in result.reasons)
+
+
 def _about(result: v1.MatchResult, policy: str, revision: int) -> tuple[tuple[bytes, bytes], ...]:
     """Return what hashhub knows beyond HMA, as headers."""
     codes = ",".join(dict.fromkeys(reason.code for reason in result.reasons))
@@ -509,5 +532,5 @@ def _digest(algorithm: str, content: bytes) -> bytes:
     return hashlib.new(algorithm, content, usedforsecurity=False).digest()
 
 
-def _exact(content: bytes) -> list[v1.Hash]:
-    return [v1.Hash(algorithm=name, digest=_digest(name, content)) for name in ("MD5", "SHA1", "SHA256")]
+def _exact(content: bytes) -> list[Hash]:
+    return [Hash(name, _digest(name, content)) for name in ("MD5", "SHA1", "SHA256")]

@@ -29,7 +29,8 @@ from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
 _XML: Final = "application/xml"
 _NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
 _AFTER: Final = "after"  # the parameter of ours that says where a further page begins
-_PAGE: Final = 10_000  # entries: the threatexchange package takes other windows as soon as there is a further page
+WINDOW_ENTRIES: Final = 10_000
+"""Of one answer: the threatexchange package takes other windows as soon as there is a further page."""
 _AGO: Final = 300  # seconds before now at which a window may end
 
 
@@ -69,12 +70,12 @@ class NCMECDoor(FeedDoor):
             raise InvalidArgument.field(
                 "to",
                 f"is over: windows must end now, or later; the threatexchange package takes others once more than "
-                f"{_PAGE:,} entries are to be told, which it cannot be told here",
+                f"{WINDOW_ENTRIES:,} entries are to be told, which it cannot be told here",
                 "OUT_OF_RANGE",
             )
         part = await feed.part(since, request.query.get(_AFTER, ""), MOST)
         entries = part.entries
-        while part.token and len(entries) < _PAGE:
+        while part.token and len(entries) < WINDOW_ENTRIES:
             part = await feed.part(since, part.token, MOST)
             entries += part.entries
         document = await _document(feed, FeedPart(part.hash_set, entries, "", now))

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from hashhub import connector as connectors
 from hashhub.client import Client, ImportReport
+from hashhub.edge_state import DATABASE
 from hashhub.errors import Cancelled, FailedPrecondition, HashHubError, InvalidArgument, MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import Action, Counts, EntryState, Record, now
@@ -32,7 +33,7 @@ from hashhub.sources.misp import MISP
 from hashhub.sources.ncmec import NCMEC
 from hashhub.sources.protocol import FetchPosition, PartnerProtocol
 from hashhub.sources.settings import SourceSettings, load, path_of
-from hashhub.sources.state import DATABASE, Fetch, Progress, SourceState, SourceStatus
+from hashhub.sources.state import Fetch, Progress, SourceState, SourceStatus
 from hashhub.sources.stopncii import StopNCII
 from hashhub.sources.taxii import TAXII
 from hashhub.sources.threatexchange import ThreatExchange

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from hashhub.client import Client
+from hashhub.edge_state import gauge_lines
 from hashhub.errors import Conflict, HashHubError
 from hashhub.local_files import lock_file, make_directory, written
 from hashhub.model import now
@@ -90,8 +91,7 @@ def write_metrics(directory: Path) -> None:
             progress_by_name[name] = state.progress()
     lines: list[str] = []
     for metric, kind, value in _GAUGES:
-        lines.append(f"# TYPE hashhub_source_{metric} {kind}")
-        lines += [f'hashhub_source_{metric}{{source="{n}"}} {value(p):g}' for n, p in progress_by_name.items()]
+        lines += gauge_lines("source", "source", metric, kind, {n: value(p) for n, p in progress_by_name.items()})
     lines.append("# TYPE hashhub_source_status gauge")
     lines += [
         f'hashhub_source_status{{source="{n}",status="{status}"}} {int(p.status is status)}'

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
-from io import FileIO
 from pathlib import Path
 from statistics import median
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
-from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, LimitExceeded, Reason
-from hashhub.local_files import connect, lock_file, obstacle
+from hashhub.edge_state import EdgeState
 from hashhub.model import Counts
 
-DATABASE: Final = ".db"
-LOCK: Final = ".lock"
 _PAUSES_KEPT: Final = 20
 _PAUSES_NEEDED: Final = 3  # fewer say nothing of what is usual
 _SCHEMA: Final = """
@@ -97,51 +92,29 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, news_time=now, pauses=(*self.pauses, *pause)[-_PAUSES_KEPT:])
 
 
-class SourceState:
+class SourceState(EdgeState):
     """A source's state. Reading needs no lock; what changes it is done within `locked`."""
 
+    what = "a source"
+
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it for its owner alone. Raises FailedPrecondition, InvalidArgument, LimitExceeded."""
-        self._path = path
-        self._lock: FileIO | None = None
-        with _mapped(path):
-            self._db = connect(path, timeout=30.0, check_same_thread=False)
-            try:
-                self._db.executescript(f"PRAGMA secure_delete = ON; {_SCHEMA}")
-            except BaseException:
-                self._db.close()
-                raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from fetching this source meanwhile. Raises Conflict where one does."""
-        with _mapped(self._path):
-            lock = lock_file(self._path.with_suffix(LOCK))
-        if lock is None:
-            raise Conflict(f"another process fetches {self._path.stem!r} just now; wait until it is done, or end it")
-        with lock:
-            yield
+        """Open the file, or make it."""
+        super().__init__(path, _SCHEMA)
 
     def progress(self) -> Progress:
         """Return how far the source is."""
-        with _mapped(self._path):
+        with self._mapped():
             row = self._db.execute("SELECT value FROM progress").fetchone()
         return msgspec.json.decode(row[0], type=Progress) if row else Progress()
 
     def save(self, progress: Progress) -> None:
         """Keep how far it is, and nothing else."""
-        with _mapped(self._path), self._db:
+        with self.transaction():
             self._put(progress)
 
     def begin(self, progress: Progress) -> None:
         """Drop what is staged, and keep how far it is."""
-        with _mapped(self._path), self._db:
+        with self.transaction():
             self._clear()
             self._put(progress)
 
@@ -150,7 +123,7 @@ class SourceState:
         where the fetch is to go on from where it was before.
         """
         fetch = progress.fetch
-        with _mapped(self._path), self._db:
+        with self.transaction():
             if fetch is not None and fetch.token:
                 try:
                     self._db.execute("INSERT INTO token VALUES (?)", (fetch.token,))
@@ -162,14 +135,14 @@ class SourceState:
 
     def keys(self, *, kept: bool) -> set[str]:
         """Return the keys of what `contents` yields."""
-        with _mapped(self._path):
+        with self._mapped():
             staged = {key for (key,) in self._db.execute("SELECT key FROM staged WHERE length(content) > 0")}
             before = self._db.execute("SELECT key FROM kept WHERE key NOT IN (SELECT key FROM staged)") if kept else ()
             return staged.union(key for (key,) in before)
 
     def has_news(self) -> bool:
         """Whether anything is staged that the last fetch did not have: windows of time overlap."""
-        with _mapped(self._path):
+        with self._mapped():
             new = self._db.execute(
                 "SELECT 1 FROM staged WHERE NOT EXISTS "
                 "(SELECT 1 FROM kept WHERE kept.key = staged.key AND kept.content = staged.content) LIMIT 1"
@@ -178,7 +151,7 @@ class SourceState:
 
     def contents(self, *, kept: bool) -> Iterator[bytes]:
         """Yield what is staged, in its order; before it what is `kept` of earlier fetches and not staged anew."""
-        with _mapped(self._path):
+        with self._mapped():
             if kept:
                 yield from (
                     content
@@ -191,7 +164,7 @@ class SourceState:
 
     def finish(self, progress: Progress, *, keeps_earlier: bool) -> None:
         """Move the position: what is staged is applied, and kept instead of what was before, or of what it restates."""
-        with _mapped(self._path), self._db:
+        with self.transaction():
             stale = " WHERE key IN (SELECT key FROM staged)" if keeps_earlier else ""
             self._db.execute(f"DELETE FROM kept{stale}")  # noqa: S608 - one of two texts
             self._db.execute(
@@ -206,26 +179,3 @@ class SourceState:
 
     def _put(self, progress: Progress) -> None:
         self._db.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (msgspec.json.encode(progress),))
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[None]:
-    """Raise what SQLite and the system say as our own errors."""
-    try:
-        yield
-    except sqlite3.DatabaseError as e:
-        if "full" in str(e):
-            raise LimitExceeded("the disk is full: free some space, then retry", reason=Reason.DISK_FULL) from e
-        raise FailedPrecondition(
-            f"{path.name} cannot be used as a source's state ({str(e)[:100]}); if it is damaged, move it away: the "
-            "next fetch then begins with the full list",
-            reason=Reason.DATA_IN_USE,
-        ) from e
-    except msgspec.DecodeError as e:
-        raise FailedPrecondition(
-            f"{path.name} was written by another version of hashhub; move it away: the next fetch then begins with the "
-            "full list",
-            reason=Reason.DATA_IN_USE,
-        ) from e
-    except OSError as e:
-        raise InvalidArgument.field("dir", obstacle(e, "a source")) from e

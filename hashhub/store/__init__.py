@@ -39,7 +39,7 @@ from hashhub.store.conflicts import (
 from hashhub.store.database import Database, IdempotentRequest, WriteOptions
 from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import DeletionTable
-from hashhub.store.drivers import locate
+from hashhub.store.drivers import NoDatabase, locate
 from hashhub.store.entries import OBJECTIONS, EntryTable, HitRow, SelectedEntries
 from hashhub.store.entry_codec import EntryColumns, IdSet
 from hashhub.store.entry_selector import EntrySelector, Scope
@@ -90,6 +90,7 @@ __all__ = [
     "IdempotentRequest",
     "MatcherChange",
     "Neighbourhood",
+    "NoDatabase",
     "Origin",
     "PairCount",
     "PassPiece",

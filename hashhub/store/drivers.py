@@ -152,9 +152,13 @@ def _unstorable() -> InvalidArgument:
     )
 
 
-def missing() -> FailedPrecondition:
+class NoDatabase(FailedPrecondition):
+    """There is no database of a hub, or nothing is in it yet."""
+
+
+def missing() -> NoDatabase:
     """Return the error for a database that nobody has created."""
-    return FailedPrecondition(
+    return NoDatabase(
         "there is no hashhub database here; check the path or URL, or start the server once to create it",
         reason=Reason.DATABASE_UNAVAILABLE,
     )

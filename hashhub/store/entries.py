@@ -392,6 +392,7 @@ class EntryTable:
         items: int = 0,
         daily: int | None = None,
         most: int | None = None,
+        members: int = 0,
         by: Actor = SYSTEM,
         request_id: str = "",
     ) -> Review:
@@ -400,7 +401,8 @@ class EntryTable:
         It counts for the entries `also` too, by which the contributor states the item; a SET_ASIDE one where the review
         counts that it sets aside. `items`: of how many the entry may be; 0: of its author's own. An objection awaits
         acceptance where its author's that weigh would be about more than `daily` items within a day. Raises NotFound;
-        LimitExceeded after `most` reviews of the entry by its author within a day.
+        LimitExceeded after `most` reviews of the entry by its author within a day. `members`: how many times as much
+        all members of the author's contributor may do together; 0: the author is alone.
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
         request = IdempotentRequest(request_id, "add_review", review, by.name)
@@ -409,10 +411,18 @@ class EntryTable:
                 return first
             if not self._writes.visible_states(c, [review.entry_id]):
                 raise no_entry(str(number_of(review.entry_id)))
-            if most is not None:
-                self._check_repeated(c, review, most)
+            author, bounds = s.review.c.author, [(s.review.c.author == review.author, 1)]
+            if members:
+                of_all = f"{review.author.partition('/')[0]}/"
+                bounds.append((sa.and_(author > of_all, author < f"{of_all[:-1]}0"), members))  # 0 follows the slash
+            for is_by, times in bounds if most is not None else ():
+                self._check_repeated(c, review, is_by, (most or 0) * times)
             at = now()
-            awaits = daily is not None and review.kind in OBJECTIONS and self._objected(c, review, items) > daily
+            awaits = (
+                daily is not None
+                and review.kind in OBJECTIONS
+                and any(self._objected(c, review, is_by, items) > daily * times for is_by, times in bounds)
+            )
             revision = append_event(
                 c,
                 by,
@@ -448,8 +458,8 @@ class EntryTable:
         rows = c.execute(sa.select(r.c.entry).where(r.c.hash_set == set_key, r.c.review == review.sets_aside))
         return sorted({review.entry_id, *rows.scalars()})
 
-    def _check_repeated(self, c: Connection, review: Review, most: int) -> None:
-        """Raise LimitExceeded when the author made so many reviews within a day that count for the entry."""
+    def _check_repeated(self, c: Connection, review: Review, is_by: sa.ColumnElement[bool], most: int) -> None:
+        """Raise LimitExceeded when some authors made so many reviews within a day that count for the entry."""
         r, a, e = s.review, s.reviewed, s.entry
         # By the entry's own rows: an author may have made any number of others that day.
         recent = (
@@ -459,7 +469,7 @@ class EntryTable:
             .join(r, r.c.id == a.c.review)
             .where(
                 e.c.id == review.entry_id,
-                r.c.author == review.author,
+                is_by,
                 r.c.create_time > s.to_millis(now() - _DAY),
                 r.c.role != s.ROLES[Role.OPERATOR],
             )
@@ -472,11 +482,13 @@ class EntryTable:
                 metadata={"share": "reviews of an entry", "most": str(most)},
             )
 
-    def _objected(self, c: Connection, review: Review, items: int) -> int:
-        """Return about how many items of others the author's objections within a day are that weigh, with this one."""
+    def _objected(self, c: Connection, review: Review, is_by: sa.ColumnElement[bool], items: int) -> int:
+        """Return about how many items of others objections of some authors within a day are of that weigh, with this
+        one.
+        """
         r = s.review
         recent = sa.select(r.c.entry, sa.func.max(r.c.item_count)).where(
-            r.c.author == review.author,
+            is_by,
             r.c.create_time > s.to_millis(now() - _DAY),
             r.c.kind.in_([s.REVIEW_KINDS[kind] for kind in OBJECTIONS]),
             r.c.role != s.ROLES[Role.OPERATOR],

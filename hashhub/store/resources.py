@@ -227,6 +227,26 @@ class Resources:
             c.execute(sa.update(s.metadata).values(own_contributor=own))
             return own
 
+    def hub(self) -> str:
+        """Return what this hub is called among hubs; empty: it has no name yet."""
+        name: str = self._db.fetch("SELECT hub FROM metadata")[0][0]
+        return name
+
+    def name_hub(self, name: str, *, by: Actor = SYSTEM) -> str:
+        """Give this hub its name, for good: others keep what it states under it. Raises FailedPrecondition."""
+        with self._db.write_in_order() as c:
+            known: str = c.execute(sa.select(s.metadata.c.hub)).scalar_one()
+            if known and known != name:
+                raise FailedPrecondition(
+                    f"this hub is called {known}, and others know it by that name; it cannot have another one",
+                    reason=Reason.HUB_NAMED,
+                    metadata={"hub": known},
+                )
+            if not known:
+                append_event(c, by, EventKind.HUB_NAMED, facts={"hub": name})
+                c.execute(sa.update(s.metadata).values(hub=name))
+            return name
+
     # Groups
 
     def create_group(

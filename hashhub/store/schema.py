@@ -117,6 +117,8 @@ metadata: Final = _table(
     sa.Column("own_contributor", sa.Text, nullable=False, server_default=""),
     # Revisions whose withdrawals are not all written into the entries' rows, with commas between (store.entry_writes).
     sa.Column("outstanding", sa.Text, nullable=False, server_default=""),
+    # What other hubs call this one; empty: it has no name yet
+    sa.Column("hub", sa.Text, nullable=False, server_default=""),
 )
 
 contributor: Final = _table(

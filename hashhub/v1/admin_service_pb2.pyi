@@ -205,6 +205,20 @@ class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class NameHubRequest(_message.Message):
+    __slots__ = ("hub",)
+    HUB_FIELD_NUMBER: _ClassVar[int]
+    hub: str
+    def __init__(self, hub: _Optional[str] = ...) -> None: ...
+
+class NameHubResponse(_message.Message):
+    __slots__ = ("hub", "revision")
+    HUB_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    hub: str
+    revision: int
+    def __init__(self, hub: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
 class AlgorithmStatus(_message.Message):
     __slots__ = ("algorithm", "digest_count", "tail_count", "engine")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
@@ -218,7 +232,7 @@ class AlgorithmStatus(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., digest_count: _Optional[int] = ..., tail_count: _Optional[int] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("version", "database", "matcher_revision", "algorithms", "warnings", "revision", "backup_time")
+    __slots__ = ("version", "database", "matcher_revision", "algorithms", "warnings", "revision", "backup_time", "hub")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
     MATCHER_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +240,7 @@ class Status(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     BACKUP_TIME_FIELD_NUMBER: _ClassVar[int]
+    HUB_FIELD_NUMBER: _ClassVar[int]
     version: str
     database: str
     matcher_revision: int
@@ -233,4 +248,5 @@ class Status(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     revision: int
     backup_time: _timestamp_pb2.Timestamp
-    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., matcher_revision: _Optional[int] = ..., algorithms: _Optional[_Iterable[_Union[AlgorithmStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., backup_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    hub: str
+    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., matcher_revision: _Optional[int] = ..., algorithms: _Optional[_Iterable[_Union[AlgorithmStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., backup_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hub: _Optional[str] = ...) -> None: ...

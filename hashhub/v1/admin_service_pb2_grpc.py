@@ -75,6 +75,11 @@ class AdminServiceStub:
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.Status.FromString,
                 _registered_method=True)
+        self.NameHub = channel.unary_unary(
+                '/hashhub.v1.AdminService/NameHub',
+                request_serializer=hashhub_dot_v1_dot_admin__service__pb2.NameHubRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.NameHubResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -143,6 +148,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def NameHub(self, request, context):
+        """Gives the hub the name by which other hubs know it, for good. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -185,6 +197,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.GetStatusRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_admin__service__pb2.Status.SerializeToString,
+            ),
+            'NameHub': grpc.unary_unary_rpc_method_handler(
+                    servicer.NameHub,
+                    request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.NameHubRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_admin__service__pb2.NameHubResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -404,6 +421,33 @@ class AdminService:
             '/hashhub.v1.AdminService/GetStatus',
             hashhub_dot_v1_dot_admin__service__pb2.GetStatusRequest.SerializeToString,
             hashhub_dot_v1_dot_admin__service__pb2.Status.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NameHub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.AdminService/NameHub',
+            hashhub_dot_v1_dot_admin__service__pb2.NameHubRequest.SerializeToString,
+            hashhub_dot_v1_dot_admin__service__pb2.NameHubResponse.FromString,
             options,
             channel_credentials,
             insecure,

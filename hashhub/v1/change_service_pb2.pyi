@@ -77,20 +77,22 @@ class ListChangesRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., position: _Optional[str] = ..., from_now: _Optional[bool] = ..., withdrawn_entries: _Optional[bool] = ..., reader: _Optional[str] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hash_sets: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListChangesResponse(_message.Message):
-    __slots__ = ("changes", "revision", "next_position", "complete", "head", "read_time")
+    __slots__ = ("changes", "revision", "next_position", "complete", "head", "hub", "read_time")
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     NEXT_POSITION_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
+    HUB_FIELD_NUMBER: _ClassVar[int]
     READ_TIME_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     revision: int
     next_position: str
     complete: bool
     head: str
+    hub: str
     read_time: _timestamp_pb2.Timestamp
-    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ..., next_position: _Optional[str] = ..., complete: _Optional[bool] = ..., head: _Optional[str] = ..., read_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ..., next_position: _Optional[str] = ..., complete: _Optional[bool] = ..., head: _Optional[str] = ..., hub: _Optional[str] = ..., read_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class FollowChangesRequest(_message.Message):
     __slots__ = ("position", "from_now", "withdrawn_entries")
@@ -103,15 +105,17 @@ class FollowChangesRequest(_message.Message):
     def __init__(self, position: _Optional[str] = ..., from_now: _Optional[bool] = ..., withdrawn_entries: _Optional[bool] = ...) -> None: ...
 
 class FollowChangesResponse(_message.Message):
-    __slots__ = ("changes", "revision", "next_position", "complete", "head")
+    __slots__ = ("changes", "revision", "next_position", "complete", "head", "hub")
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     NEXT_POSITION_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
+    HUB_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     revision: int
     next_position: str
     complete: bool
     head: str
-    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ..., next_position: _Optional[str] = ..., complete: _Optional[bool] = ..., head: _Optional[str] = ...) -> None: ...
+    hub: str
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ..., next_position: _Optional[str] = ..., complete: _Optional[bool] = ..., head: _Optional[str] = ..., hub: _Optional[str] = ...) -> None: ...

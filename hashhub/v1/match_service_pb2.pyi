@@ -157,22 +157,26 @@ class MatchResult(_message.Message):
     def __init__(self, label: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reasons: _Optional[_Iterable[_Union[ReasonLine, _Mapping]]] = ..., matches: _Optional[_Iterable[_Union[EntryMatch, _Mapping]]] = ..., truncated: _Optional[bool] = ..., withheld: _Optional[bool] = ...) -> None: ...
 
 class MatchHashesRequest(_message.Message):
-    __slots__ = ("query", "options")
+    __slots__ = ("query", "options", "with_hash_sets")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    WITH_HASH_SETS_FIELD_NUMBER: _ClassVar[int]
     query: Query
     options: MatchOptions
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ...) -> None: ...
+    with_hash_sets: bool
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ..., with_hash_sets: _Optional[bool] = ...) -> None: ...
 
 class MatchHashesResponse(_message.Message):
-    __slots__ = ("result", "policy", "revision")
+    __slots__ = ("result", "policy", "revision", "hash_sets")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    HASH_SETS_FIELD_NUMBER: _ClassVar[int]
     result: MatchResult
     policy: str
     revision: int
-    def __init__(self, result: _Optional[_Union[MatchResult, _Mapping]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    hash_sets: _containers.RepeatedCompositeFieldContainer[_resources_pb2.HashSet]
+    def __init__(self, result: _Optional[_Union[MatchResult, _Mapping]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ..., hash_sets: _Optional[_Iterable[_Union[_resources_pb2.HashSet, _Mapping]]] = ...) -> None: ...
 
 class BatchMatchHashesRequest(_message.Message):
     __slots__ = ("queries", "options")
@@ -201,12 +205,14 @@ class Media(_message.Message):
     def __init__(self, label: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class MatchMediaRequest(_message.Message):
-    __slots__ = ("media", "options")
+    __slots__ = ("media", "options", "with_hash_sets")
     MEDIA_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    WITH_HASH_SETS_FIELD_NUMBER: _ClassVar[int]
     media: Media
     options: MatchOptions
-    def __init__(self, media: _Optional[_Union[Media, _Mapping]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ...) -> None: ...
+    with_hash_sets: bool
+    def __init__(self, media: _Optional[_Union[Media, _Mapping]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ..., with_hash_sets: _Optional[bool] = ...) -> None: ...
 
 class Coverage(_message.Message):
     __slots__ = ("algorithms", "effort", "variants", "frame_count", "frames_hashed", "gaps", "unsearched")
@@ -241,14 +247,16 @@ class MediaResult(_message.Message):
     def __init__(self, result: _Optional[_Union[MatchResult, _Mapping]] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., quality: _Optional[int] = ..., media_type: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ...) -> None: ...
 
 class MatchMediaResponse(_message.Message):
-    __slots__ = ("result", "policy", "revision")
+    __slots__ = ("result", "policy", "revision", "hash_sets")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    HASH_SETS_FIELD_NUMBER: _ClassVar[int]
     result: MediaResult
     policy: str
     revision: int
-    def __init__(self, result: _Optional[_Union[MediaResult, _Mapping]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    hash_sets: _containers.RepeatedCompositeFieldContainer[_resources_pb2.HashSet]
+    def __init__(self, result: _Optional[_Union[MediaResult, _Mapping]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ..., hash_sets: _Optional[_Iterable[_Union[_resources_pb2.HashSet, _Mapping]]] = ...) -> None: ...
 
 class BatchMatchMediaRequest(_message.Message):
     __slots__ = ("media", "options")

@@ -76,6 +76,7 @@ class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROLE_CONSUMER: _ClassVar[Role]
     ROLE_OPERATOR: _ClassVar[Role]
     ROLE_AUDITOR: _ClassVar[Role]
+    ROLE_PEER: _ClassVar[Role]
 
 class WithdrawalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -128,6 +129,7 @@ ROLE_CONTRIBUTOR: Role
 ROLE_CONSUMER: Role
 ROLE_OPERATOR: Role
 ROLE_AUDITOR: Role
+ROLE_PEER: Role
 WITHDRAWAL_REASON_UNSPECIFIED: WithdrawalReason
 WITHDRAWAL_REASON_FALSE_POSITIVE: WithdrawalReason
 WITHDRAWAL_REASON_NOT_ILLEGAL_HERE: WithdrawalReason
@@ -144,7 +146,7 @@ class Hash(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class Contributor(_message.Message):
-    __slots__ = ("name", "display_name", "kind", "jurisdiction", "reliability", "takes_from", "create_time", "revision", "retire_time", "objections_accepted_revision")
+    __slots__ = ("name", "display_name", "kind", "jurisdiction", "reliability", "takes_from", "create_time", "revision", "retire_time", "objections_accepted_revision", "origin")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +157,7 @@ class Contributor(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     RETIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     OBJECTIONS_ACCEPTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     kind: ContributorKind
@@ -165,7 +168,16 @@ class Contributor(_message.Message):
     revision: int
     retire_time: _timestamp_pb2.Timestamp
     objections_accepted_revision: int
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[ContributorKind, str]] = ..., jurisdiction: _Optional[str] = ..., reliability: _Optional[_Union[Reliability, str]] = ..., takes_from: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., objections_accepted_revision: _Optional[int] = ...) -> None: ...
+    origin: PeerOrigin
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[ContributorKind, str]] = ..., jurisdiction: _Optional[str] = ..., reliability: _Optional[_Union[Reliability, str]] = ..., takes_from: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., objections_accepted_revision: _Optional[int] = ..., origin: _Optional[_Union[PeerOrigin, _Mapping]] = ...) -> None: ...
+
+class PeerOrigin(_message.Message):
+    __slots__ = ("path", "contributor")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    path: _containers.RepeatedScalarFieldContainer[str]
+    contributor: str
+    def __init__(self, path: _Optional[_Iterable[str]] = ..., contributor: _Optional[str] = ...) -> None: ...
 
 class Group(_message.Message):
     __slots__ = ("name", "display_name", "members", "create_time", "revision")

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hashhub.v1 import resources_pb2 as hashhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhashhub/v1/review_service.proto\x12\nhashhub.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahashhub/v1/resources.proto\"\x97\x02\n\x06Review\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.hashhub.v1.ReviewKind\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x1e\n\x04role\x18\x08 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x12\n\nsets_aside\x18\t \x01(\t\x12\x19\n\x11\x61waits_acceptance\x18\n \x01(\x08\x12\x17\n\x0f\x63reate_revision\x18\x0b \x01(\x03\"a\n\x15SetAsideReviewRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"t\n\x13\x43reateReviewRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\"\n\x06review\x18\x02 \x01(\x0b\x32\x12.hashhub.v1.Review\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"K\n\x12ListReviewsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x13ListReviewsResponse\x12#\n\x07reviews\x18\x01 \x03(\x0b\x32\x12.hashhub.v1.Review\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x32\xf2\x01\n\rReviewService\x12\x43\n\x0c\x43reateReview\x12\x1f.hashhub.v1.CreateReviewRequest\x1a\x12.hashhub.v1.Review\x12S\n\x0bListReviews\x12\x1e.hashhub.v1.ListReviewsRequest\x1a\x1f.hashhub.v1.ListReviewsResponse\"\x03\x90\x02\x01\x12G\n\x0eSetAsideReview\x12!.hashhub.v1.SetAsideReviewRequest\x1a\x12.hashhub.v1.Reviewb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhashhub/v1/review_service.proto\x12\nhashhub.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahashhub/v1/resources.proto\"\x97\x02\n\x06Review\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.hashhub.v1.ReviewKind\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x1e\n\x04role\x18\x08 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x12\n\nsets_aside\x18\t \x01(\t\x12\x19\n\x11\x61waits_acceptance\x18\n \x01(\x08\x12\x17\n\x0f\x63reate_revision\x18\x0b \x01(\x03\"a\n\x15SetAsideReviewRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x84\x01\n\x13\x43reateReviewRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\"\n\x06review\x18\x02 \x01(\x0b\x32\x12.hashhub.v1.Review\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06member\x18\x05 \x01(\t\"K\n\x12ListReviewsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x13ListReviewsResponse\x12#\n\x07reviews\x18\x01 \x03(\x0b\x32\x12.hashhub.v1.Review\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x32\xf2\x01\n\rReviewService\x12\x43\n\x0c\x43reateReview\x12\x1f.hashhub.v1.CreateReviewRequest\x1a\x12.hashhub.v1.Review\x12S\n\x0bListReviews\x12\x1e.hashhub.v1.ListReviewsRequest\x1a\x1f.hashhub.v1.ListReviewsResponse\"\x03\x90\x02\x01\x12G\n\x0eSetAsideReview\x12!.hashhub.v1.SetAsideReviewRequest\x1a\x12.hashhub.v1.Reviewb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,12 +39,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVIEW']._serialized_end=388
   _globals['_SETASIDEREVIEWREQUEST']._serialized_start=390
   _globals['_SETASIDEREVIEWREQUEST']._serialized_end=487
-  _globals['_CREATEREVIEWREQUEST']._serialized_start=489
-  _globals['_CREATEREVIEWREQUEST']._serialized_end=605
-  _globals['_LISTREVIEWSREQUEST']._serialized_start=607
-  _globals['_LISTREVIEWSREQUEST']._serialized_end=682
-  _globals['_LISTREVIEWSRESPONSE']._serialized_start=684
-  _globals['_LISTREVIEWSRESPONSE']._serialized_end=785
-  _globals['_REVIEWSERVICE']._serialized_start=788
-  _globals['_REVIEWSERVICE']._serialized_end=1030
+  _globals['_CREATEREVIEWREQUEST']._serialized_start=490
+  _globals['_CREATEREVIEWREQUEST']._serialized_end=622
+  _globals['_LISTREVIEWSREQUEST']._serialized_start=624
+  _globals['_LISTREVIEWSREQUEST']._serialized_end=699
+  _globals['_LISTREVIEWSRESPONSE']._serialized_start=701
+  _globals['_LISTREVIEWSRESPONSE']._serialized_end=802
+  _globals['_REVIEWSERVICE']._serialized_start=805
+  _globals['_REVIEWSERVICE']._serialized_end=1047
 # @@protoc_insertion_point(module_scope)

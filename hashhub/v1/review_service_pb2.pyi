@@ -49,16 +49,18 @@ class SetAsideReviewRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class CreateReviewRequest(_message.Message):
-    __slots__ = ("parent", "review", "validate_only", "request_id")
+    __slots__ = ("parent", "review", "validate_only", "request_id", "member")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     REVIEW_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
     parent: str
     review: Review
     validate_only: bool
     request_id: str
-    def __init__(self, parent: _Optional[str] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    member: str
+    def __init__(self, parent: _Optional[str] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ..., member: _Optional[str] = ...) -> None: ...
 
 class ListReviewsRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token")

@@ -57,7 +57,7 @@ class ReviewServiceServicer:
     """
 
     def CreateReview(self, request, context):
-        """Adds a review. The author is the caller. Roles: operator, contributor.
+        """Adds a review. The author is the caller. Roles: operator, contributor, peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -128,6 +128,7 @@ from hashhub.wire.resources import (
     STATUS,
     TOKEN,
     WEBHOOK,
+    bank_to_pb,
     contributors_from_pb,
     new_hash_set_from_pb,
     withdraws_entries,

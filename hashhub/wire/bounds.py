@@ -65,6 +65,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "ListChangesRequest.hash_sets": MAX_NAMES,
     "ListEntriesRequest.states": MAX_WORDS,
     "ListFindingsRequest.dispositions": MAX_WORDS,
+    "PeerOrigin.path": MAX_WORDS,
     "Marking.max_distances": MAX_WORDS,
     "Marking.permitted_purposes": MAX_WORDS,
     "Marking.recipients": MAX_NAMES,

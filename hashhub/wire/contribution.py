@@ -226,7 +226,13 @@ def new_review_from_pb(pb: v1.Review, at: str = "review") -> tuple[ReviewKind, s
 
 def feed_page_to_pb(message: type[_Answer], page: FeedPage) -> _Answer:
     """Return a page as the answer of either way to read the feed."""
-    pb = message(revision=page.revision, next_position=page.position, complete=page.is_complete, head=page.head)
+    pb = message(
+        revision=page.revision,
+        next_position=page.position,
+        complete=page.is_complete,
+        head=page.head,
+        hub=page.hub,
+    )
     add = pb.changes.add
     for change in page.changes:
         _put_change(add(), change)

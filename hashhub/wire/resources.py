@@ -19,6 +19,7 @@ from hashhub.model import (
     Group,
     HashSet,
     Marking,
+    PeerOrigin,
     Principal,
     Retention,
     RevertedEvent,
@@ -46,6 +47,7 @@ def _read_members(pb: v1.Group, field: str, at: str, wrong: list[Violation]) -> 
     return collect(wrong, contributors_from_pb, getattr(pb, field), f"{at}.{field}", nobody)
 
 
+MessageCodec(PeerOrigin, v1.PeerOrigin)
 CONTRIBUTOR: Final = MessageCodec(
     Contributor,
     v1.Contributor,
@@ -70,7 +72,7 @@ GROUP: Final = MessageCodec(
 
 
 MARKING: Final = MessageCodec(Marking, v1.Marking, at="marking", inner="marking.", permitted_purposes=TEXTS)
-MessageCodec(Bank, v1.Bank, inner="bank.")
+_BANK: Final = MessageCodec(Bank, v1.Bank, inner="bank.")
 HASH_SET: Final = MessageCodec(
     HashSet,
     v1.HashSet,
@@ -96,6 +98,12 @@ DELETION: Final = MessageCodec(
     holds="hold_count",
     revision="delete_revision",
 )
+
+
+def bank_to_pb(hash_set: HashSet) -> v1.HashSet:
+    """Return what makes a bank of a hash set, and no more of it."""
+    name = fields.hash_set_name(hash_set.contributor, hash_set.id)
+    return v1.HashSet(name=name, bank=_BANK.to_pb(hash_set.bank), bank_number=hash_set.bank_number)
 
 
 def new_hash_set_from_pb(pb: v1.HashSet, contributor: str, hash_set_id: str) -> HashSet:

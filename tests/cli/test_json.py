@@ -26,7 +26,8 @@ Run = Callable[..., Result]
 NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
 NO_HUB = {
     "ca init", "serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash", "hook init",
-    "backup create", "backup verify", "backup restore", "hook case rules", "hook try", "logout", "source list",
+    "backup create", "backup verify", "backup restore", "hook case rules", "hook try", "init", "logout", "source list",
+    "peer list",
 }  # fmt: skip
 DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 
@@ -78,6 +79,7 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "match": ["--hash", "MD5:" + "ab" * 16],
         "scan": [str(directory / "file.txt")],
         "mirror": [str(directory)],
+        "feed misp": [str(directory), "--once"],
         "source add": ["misp", "alpha", "--url", "alpha", "--hash-set", "alpha/list"],
         "review set-aside": ["alpha/list/7", "1"],
         "contributor update": ["--display-name", "A"],

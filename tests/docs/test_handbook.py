@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 HANDBOOK = (
     "operate/install",
     "operate/README",
+    "operate/national-hub",  # test_national_hub_page.py
     "operate/certificates",
     "operate/people",
     "operate/identity",
@@ -67,7 +68,7 @@ ELSEWHERE = {
     "docs/terms.md",
 }
 ON_ITS_OWN = {"reconcile/three-nations": "test_three_nations.py", "hook/clamd": "test_hook_clamd.py"}
-# Pages that need more than a hub: tests/hook or tests/desk has the test.
+# Pages that need more than a hub: tests/hook, tests/desk or tests/peers has the test.
 OF_THE_HOOK = {
     "hook/bucket": "test_buckets_page.py",
     "hook/cases": "../desk/test_case_pages.py",
@@ -75,6 +76,7 @@ OF_THE_HOOK = {
     "hook/local": "test_local_page.py",
     "hook/python": "../docs/test_hook_python.py",
     "hook/queue": "../desk/test_queue_pages.py",
+    "operate/peers": "../peers/test_peers_page.py",
     "hook/reports": "../desk/test_case_pages.py",
     "hook/sidecar": "test_sidecar_page.py",
     "hook/vault": "../desk/test_queue_pages.py",
@@ -101,6 +103,10 @@ NOT_RUN = {
         (page, "hashhub serve --config hub.toml"): "goes on until it is stopped; the test runs it so"
         for page in ("operate/certificates", "operate/people", "operate/identity", "match/hma")
     },
+    (
+        "operate/national-hub",
+        "id hashhub || useradd --system --no-create-home --shell /usr/sbin/nologin hashhub",
+    ): "changes the machine, and needs systemd; the test runs the hub with the settings that were made",
     ("operate/README", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
     ("operate/README", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
     (
@@ -124,7 +130,10 @@ class Block(NamedTuple):
 
 
 def blocks(page: str) -> list[Block]:
-    text = (ROOT / f"docs/{page}.md").read_text("utf-8")
+    return blocks_in((ROOT / f"docs/{page}.md").read_text("utf-8"))
+
+
+def blocks_in(text: str) -> list[Block]:
     fenced = re.findall(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [Block(*one) for one in fenced]
 
@@ -447,7 +456,7 @@ def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
     for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "reconcile/three-nations"}} | ELSEWHERE):
         if page in {"README.md", "docs/hook/README.md", "docs/operate/install.md", "docs/operate/README.md"}:
             continue  # these start a hub themselves
-        if page in {f"docs/operate/{name}.md" for name in ("certificates", "people", "identity")}:
+        if page in {f"docs/operate/{name}.md" for name in ("certificates", "people", "identity", "national-hub")}:
             continue  # likewise
         up = "../" * (page.count("/") - 1)
         assert f"]({up}README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page
@@ -487,7 +496,7 @@ def test_pages_elsewhere_have_a_test_that_runs_them() -> None:
         own = (ROOT / "tests/docs" / test).read_text("utf-8")
         assert f'reader.follow(blocks("{page}"))' in own, page
     for name, test in OF_THE_HOOK.items():
-        assert f'"docs/{name}.md"' in (ROOT / "tests/hook" / test).read_text("utf-8"), name
+        assert f"docs/{name}.md" in (ROOT / "tests/hook" / test).read_text("utf-8"), name
     run = {*ELSEWHERE, *(f"docs/{page}.md" for page in (*HANDBOOK, *ON_ITS_OWN, *OF_THE_HOOK))}
     for path in (ROOT / "docs").rglob("*.md"):
         page = path.relative_to(ROOT / "docs").with_suffix("").as_posix()

@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 
+from hashhub.peers import run as peers
 from hashhub.server.health import NEEDS
 from hashhub.server.metrics import DESCRIPTIONS
+from hashhub.sources import schedule as sources
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operate/metrics.md").read_text("utf-8")
@@ -31,12 +33,16 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_alerts_name_metrics_and_labels_that_exist() -> None:
+def test_alerts_name_metrics_and_labels_that_exist(tmp_path: Path) -> None:
     """That a scrape has each of them is shown by tests/server/test_metrics.py."""
     known = {d.name for d in DESCRIPTIONS} | {
         f"{d.name}_{part}" for d in DESCRIPTIONS if d.kind == "histogram" for part in ("bucket", "count", "sum")
     }
+    for edge in (sources, peers):
+        edge.write_metrics(tmp_path)
+        known |= set(re.findall(r"# TYPE (\w+)", (tmp_path / edge.METRICS).read_text("utf-8")))
     labels = {"worker", "le", "job", "instance", *(label for d in DESCRIPTIONS for label in d.labels)}
+    labels |= {"source", "peer", "status"}
     used: set[str] = set()
     for rule in rules():
         names = set(re.findall(r"\b(?:hashhub|process)_\w+", rule["expr"]))

@@ -74,10 +74,11 @@ title = "One"
 dimensions = { verdict = "csam" }
 """
 OWNER, OTHER = writer("alpha"), writer("beta")
-WHO = {"operator": OPERATOR, "auditor": AUDITOR, "consumer": PLATFORM, "owner": OWNER, "other": OTHER}
+PEER = Principal(name="peer", role=Role.PEER, contributor="alpha", may_mirror=True)
+WHO = {"operator": OPERATOR, "auditor": AUDITOR, "consumer": PLATFORM, "owner": OWNER, "other": OTHER, "peer": PEER}
 
-EVERYBODY = set(WHO)
-ALL_BUT_CONSUMER = EVERYBODY - {"consumer"}
+EVERYBODY = set(WHO)  # of the hub's own rules: the server lets a peer make few calls (tests/server/test_peers.py)
+ALL_BUT_CONSUMER = EVERYBODY - {"consumer", "peer"}
 READERS = {"operator", "auditor", "owner"}
 WRITERS = {"operator", "owner"}
 
@@ -145,6 +146,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "contributors.get": (lambda h, p, *_: h.contributors.get(p, "alpha"), ALL_BUT_CONSUMER),
     "contributors.list": (lambda h, p, *_: h.contributors.list(p, 10, ""), ALL_BUT_CONSUMER),
     "contributors.update": (lambda h, p, *_: h.contributors.update(p, _new("alpha"), ["display_name"]), {"operator"}),
+    "contributors.name_hub": (lambda h, p, *_: h.contributors.name_hub(p, "alpha-hub"), {"operator"}),
     "contributors.retire": (lambda h, p, *_: h.contributors.retire(p, "beta", withdraw_entries=False), {"operator"}),
     "contributors.accept_objections": (lambda h, p, *_: h.contributors.accept_objections(p, "beta", 1), {"operator"}),
     "groups.create": (lambda h, p, *_: h.groups.create(p, Group(id="new")), {"operator"}),
@@ -185,8 +187,10 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "entries.quarantine": (lambda h, p, e, _: h.entries.quarantine(p, "alpha", "list", e), {"operator"}),
     "entries.release": (lambda h, p, e, _: h.entries.release(p, "alpha", "list", e), {"operator"}),
     "reviews.create": (
-        lambda h, p, e, _: h.reviews.create(p, "alpha", "list", e, ReviewKind.CONFIRMED),
-        {"operator", "owner", "other"},
+        lambda h, p, e, _: h.reviews.create(
+            p, "alpha", "list", e, ReviewKind.CONFIRMED, member="gamma" if p is PEER else ""
+        ),
+        {"operator", "owner", "other"},  # the terms keep it from a peer, also where it is of that contributor
     ),
     "reviews.list": (lambda h, p, e, _: h.reviews.list(p, "alpha", "list", e, 10, 0), ALL_BUT_CONSUMER),
     "conflicts.list": (lambda h, p, *_: h.conflicts.list(p, ConflictFilter(), 10), ALL_BUT_CONSUMER),
@@ -208,14 +212,14 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     ),
     "match.hashes": (
         lambda h, p, *_: h.match.hashes(p, [Query(hashes=(digest("MD5", 1),))], MatchOptions(policy="any")),
-        EVERYBODY - {"auditor"},
+        EVERYBODY - {"auditor", "peer"},
     ),
     "match.miss": (
         lambda h, p, *_: h.match.miss(p, Query(hashes=(digest("MD5", 1),)), MatchOptions(policy="any")),
-        EVERYBODY - {"auditor"},
+        EVERYBODY - {"auditor", "peer"},
     ),
     "match.media": (
-        lambda h, p, *_: h.match.media(p, [("x", b"x")], MatchOptions(policy="any")), EVERYBODY - {"auditor"},
+        lambda h, p, *_: h.match.media(p, [("x", b"x")], MatchOptions(policy="any")), EVERYBODY - {"auditor", "peer"},
     ),
     "policies.currents": (lambda h, p, *_: h.policies.currents(p), EVERYBODY),
     "policies.get": (lambda h, p, *_: h.policies.get(p, "any"), EVERYBODY),
@@ -229,18 +233,19 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "policies.try_out": (
         lambda h, p, *_: h.policies.try_out(p, "any", "block", since=ReplaySelection()), {"operator", "auditor"},
     ),
-    "match.policy": (lambda h, p, *_: h.match.policy(p, "any"), EVERYBODY - {"auditor"}),
-    "match.held_policy": (lambda h, p, *_: h.match.held_policy(p, "any"), EVERYBODY - {"auditor"}),
+    "match.hash_sets": (lambda h, p, *_: h.match.hash_sets(p, []), EVERYBODY),
+    "match.policy": (lambda h, p, *_: h.match.policy(p, "any"), EVERYBODY - {"auditor", "peer"}),
+    "match.held_policy": (lambda h, p, *_: h.match.held_policy(p, "any"), EVERYBODY - {"auditor", "peer"}),
     "match.effort": (lambda h, p, *_: h.match.effort(p, MatchOptions(policy="any")), EVERYBODY),
     "match.judge": (
         lambda h, p, *_: h.match.judge(
             p, Query(hashes=(digest("MD5", 1),)), MatchOptions(policy="any"), h.policies.get(p, "any").policy, (),
             played={}, withheld=False, cut_short=False,
         ),
-        EVERYBODY - {"auditor"},
+        EVERYBODY - {"auditor", "peer"},
     ),
     "live.open": (
-        lambda h, p, *_: h.live.open(p, LiveOptions(match=MatchOptions(policy="any"))), EVERYBODY - {"auditor"},
+        lambda h, p, *_: h.live.open(p, LiveOptions(match=MatchOptions(policy="any"))), EVERYBODY - {"auditor", "peer"},
     ),
     "schemes.list": (lambda h, p, *_: h.schemes.list(p), EVERYBODY),
     "schemes.get": (lambda h, p, *_: h.schemes.get(p, "vic-us"), EVERYBODY),

@@ -156,6 +156,7 @@ UNDECIDING = {
     "used_name": "refuses new names only",
     "request": "answers to repeated calls, for a day",
     "operation": "work that informs",
+    "feed_position": "where readers of the feed were; what is not known is told again",
     "learned": "how much tokens learned",
     "delivery": "calls of webhooks, and how they ended",
     "sender": "how far events were told",

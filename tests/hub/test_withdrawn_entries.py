@@ -8,8 +8,8 @@ import pytest
 
 from hashhub.hashes import Hash
 from hashhub.hub import Hub
-from hashhub.hub.exchange import ChangePage
 from hashhub.model import ChangeKind, Entry, EntryState, FeedPage, Principal, Record
+from hashhub.store import Position
 from tests.hub.conftest import OPERATOR, Desk, item
 from tests.hub.receiving import Held, Receiver, entitled, mirroring
 from tests.hub.test_changes import OUTSIDER, SHARED, terms
@@ -94,15 +94,15 @@ def test_what_a_page_gave_before_the_loss_that_it_tells_is_withdrawn(
     receiver = ByHash(desk.hub, OUTSIDER)
     receiver.catch_up()
     desk.contribute("alpha/list", item(1))
-    real, due = ChangePage._fill, [False]
+    history = desk.hub.store.history
+    real, is_time = history.position, iter((False, False, True))  # before the page, and when all is in it
 
-    def lost_after(page: ChangePage) -> bool:
-        nothing_left = real(page)
-        if due:
-            terms(desk, "alpha/list", bulk=due.pop())
-        return nothing_left
+    def position() -> Position:
+        if next(is_time, False):
+            terms(desk, "alpha/list", bulk=False)
+        return real()
 
-    monkeypatch.setattr(ChangePage, "_fill", lost_after)
+    monkeypatch.setattr(history, "position", position)
     lines = receiver.page().changes
     assert [line.kind for line in lines if line.entry] == [ChangeKind.UPSERT, ChangeKind.WITHDRAW]
     assert receiver.digests == {}

@@ -330,7 +330,7 @@ def test_ncmec_tells_pictures_and_videos_and_what_is_deleted(
     feeding: Feeding, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr("hashhub.partners.ncmec.MOST", size)
-    monkeypatch.setattr("hashhub.partners.ncmec._PAGE", 2 * size)
+    monkeypatch.setattr("hashhub.partners.ncmec.WINDOW_ENTRIES", 2 * size)
     feeding.contribute(*(feeding.record(Random(n)) for n in range(9)))
     told, pages = read_ncmec(feeding)
     standing = [e for e in feeding.standing() if e.media_type]

@@ -123,6 +123,7 @@ def _listen(hub: Hub, config: Config) -> Listeners:
         ("hma_distances", {"hma_distances": "BANK"}),
         ("hma_distances", {"hma_distances": "257"}),
         ("hma_distances", {"hma_distances": "BANK=-1"}),
+        ("hma_policies", {"hma_policies": "any, BANK="}),
     ],
 )
 def test_settings_that_cannot_work_are_refused(field: str, settings: dict[str, object]) -> None:

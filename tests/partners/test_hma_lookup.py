@@ -14,14 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hashhub import v1
 from hashhub.config import Config
 from hashhub.errors import HashHubError, Unavailable
 from hashhub.hub.outbound import Downloads
+from hashhub.model import TLP, Marking, Principal, Reliability, Role
 from hashhub.partners import HMADoor, PartnerRequest
 from tests.partners.conftest import FORM, HMAClient, client, form
-from tests.server.conftest import Serve, Served
+from tests.server.conftest import OPERATOR, Serve, Served
 
 SIGNAL = "facd8bcb2a49bcebdec1985298d5fe84bcd006c187c598c720c3c087b3fdb318"
 NEAR = "facd8bcb2a49bcebdec1985228d5ae84bcd006c187c598c720c2b087b3fdb318"  # nine bits away
@@ -69,6 +71,60 @@ def test_a_bank_matches_as_far_as_the_operator_says(serve_hub: Serve, distances:
     for bank in ("NEAR", "FAR"):
         with_bank(here, bank)
     assert here.lookup(NEAR).json.keys() == found
+
+
+@pytest.mark.parametrize(
+    ("policies", "found", "unnamed"),
+    [
+        ("", {"PLAIN", "STRICT"}, None),
+        ("block", set(), "PLAIN,STRICT"),
+        ("STRICT=block", {"PLAIN"}, "STRICT"),
+        ("block, STRICT=any", {"STRICT"}, "PLAIN"),
+    ],
+)
+def test_a_bank_with_a_policy_is_named_where_that_says_match(
+    serve_hub: Serve, picture: bytes, policies: str, found: set[str], unnamed: str | None
+) -> None:
+    served = serve_hub(hma_purpose="csam", hma_policies=policies)
+    here = client(served)
+    signal = here.file("/h/hash", "photo", picture).json["pdq"]
+    for bank in ("PLAIN", "STRICT"):
+        with_bank(here, bank, pdq=signal)
+    for answer, banks in ((here.lookup(signal), None), (here.file("/m/lookup", "photo", picture), "pdq")):
+        assert (answer.json[banks] if banks else answer.json).keys() == found
+        assert answer.headers.get("hashhub-unnamed") == unnamed
+        assert answer.headers["hashhub-verdict"] == "MATCH"  # by `any`
+    # A second one states it, so that `block` says MATCH.
+    home = replace(served.hub.contributors.get(OPERATOR, "home"), reliability=Reliability.B)
+    served.hub.contributors.update(OPERATOR, home, ("reliability",))
+    served.hub.contributors.create(OPERATOR, replace(home, id="other"))
+    _, token = served.hub.tokens.create(OPERATOR, Principal(name="o", role=Role.CONTRIBUTOR, contributor="other"))
+    with_bank(client(served, token), pdq=signal)
+    opened = replace(served.hub.hash_sets.get(OPERATOR, "other", "bank"), marking=Marking(tlp=TLP.GREEN))
+    served.hub.hash_sets.update(OPERATOR, opened, ("marking.tlp", "marking.recipients"))
+    assert here.lookup(signal).json.keys() == {"PLAIN", "STRICT", "OTHER__BANK"}
+
+
+def test_a_policy_that_there_is_not_is_an_error_for_its_bank_and_never_clean(serve_hub: Serve) -> None:
+    here = client(serve_hub(hma_purpose="test", hma_policies="BANK=gone"))
+    assert here.lookup(SIGNAL).json == {}
+    with_bank(here, "OTHER")
+    assert here.lookup(SIGNAL).json.keys() == {"OTHER"}
+    with_bank(here)
+    assert here.lookup(SIGNAL).status == 400
+    assert here.lookup("5" * 64).json == {}
+
+
+def test_who_only_matches_is_told_the_bank_and_what_a_hash_set_is_to_nobody(hub: Served, home: HMAClient) -> None:
+    number = with_bank(home)
+    reader = client(hub, "CONSUMER")
+    assert reader.lookup(SIGNAL).json == {"BANK": [{"bank_content_id": number, "distance": "0"}]}
+    query = v1.Query(hashes=[v1.Hash(algorithm="PDQ", digest=bytes.fromhex(SIGNAL))])
+    request = v1.MatchHashesRequest(query=query, options=v1.MatchOptions(policy="any"))
+    assert not hub.call("MatchService/MatchHashes", request, v1.MatchHashesResponse).hash_sets
+    request.with_hash_sets = True
+    (told,) = hub.call("MatchService/MatchHashes", request, v1.MatchHashesResponse).hash_sets
+    assert {field.name for field, _ in told.ListFields()} == {"name", "bank", "bank_number"}
 
 
 def test_what_is_known_to_be_harmless_and_nothing_else_names_no_bank(serve_hub: Serve) -> None:

@@ -122,7 +122,7 @@ def test_the_roles_that_the_contract_states_are_those_of_the_table() -> None:
         for comment, rpc in re.findall(r"((?:^  //.*\n)+)  rpc (\w+)", text, re.MULTILINE):
             # "or the contributor itself" is the hub's to judge; to the table it is the role.
             if found := re.search(r"Roles?: (.+)\.", comment):
-                words = set(re.findall(r"operator|auditor|contributor|consumer", found.group(1)))
+                words = set(re.findall(r"operator|auditor|contributor|consumer|peer", found.group(1)))
                 stated[f"{service.group(1)}/{rpc}"] = {Role(w.upper()) for w in words}
     assert len(stated) >= 10
     assert stated == {name: set(ROLES[name]) for name in stated}

@@ -17,6 +17,7 @@ from hashhub.client import Client
 from hashhub.errors import InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from hashhub.model import TLP, Marking, Principal, Role, now
 from tests.hub.conftest import OPERATOR, Desk, item
+from tests.hub.test_peers import foreign
 from tests.server.calls import ending
 from tests.server.conftest import Serve, Served
 
@@ -85,6 +86,12 @@ def test_access_says_what_feeds_and_exports_give(serve_hub: Serve) -> None:
             desk.hash_set(name, marking=marking)
             desk.contribute(name, item(len(kinds)))
             kinds[name] = f"contributors/alpha/hashSets/{name.partition('/')[2]}"
+    desk.hub.contributors.create(OPERATOR, foreign("c--hotline", "c"))
+    for tlp in (TLP.CLEAR, TLP.GREEN, TLP.AMBER):
+        name = f"c--hotline/{tlp.lower()}"
+        desk.hash_set(name, marking=Marking(tlp=tlp, bulk=True, redistribution=tlp is TLP.AMBER))
+        desk.contribute(name, item(len(kinds)))
+        kinds[name] = f"contributors/c--hotline/hashSets/{tlp.lower()}"
     secrets = {}
     for contributor in ("alpha", "home", "gone"):
         for role in Role:

@@ -10,6 +10,7 @@ from hashhub.hub.access import TOKEN_FIELDS
 from hashhub.model import Principal, RevertedEvent, Status
 from hashhub.server.servicers.requests import (
     EVERYBODY,
+    FEED_READERS,
     OPERATOR,
     OVERSEERS,
     READERS,
@@ -51,7 +52,7 @@ class AdminService(Service):
         patched = only_masked(request.token, mask, v1.Token(role=v1.Role.ROLE_AUDITOR))
         return self.hub.tokens.update(principal, wire.TOKEN.from_pb(patched), mask)
 
-    @served(EVERYBODY)
+    @served(FEED_READERS)
     def rotate_token(self, principal: Principal, request: v1.RotateTokenRequest) -> v1.RotateTokenResponse:
         name, grace = wire.parse_token(request.name), wire.duration_in(request, "grace")
         token, secret = self.hub.tokens.rotate(principal, name, grace)
@@ -68,6 +69,10 @@ class AdminService(Service):
     @served(OVERSEERS, wire.STATUS.to_pb)
     def get_status(self, principal: Principal, _: v1.GetStatusRequest) -> Status:
         return self.hub.status(principal)
+
+    @served(OPERATOR)
+    def name_hub(self, principal: Principal, request: v1.NameHubRequest) -> v1.NameHubResponse:
+        return v1.NameHubResponse(hub=self.hub.contributors.name_hub(principal, request.hub))
 
 
 class HistoryService(Service):

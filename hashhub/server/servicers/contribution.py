@@ -14,8 +14,10 @@ from hashhub.model import Entry, EntryChanges, Import, Principal
 from hashhub.server import pages
 from hashhub.server.servicers.requests import (
     EVERYBODY,
+    FEED_READERS,
     OPERATOR,
     READERS,
+    REVIEWERS,
     WRITERS,
     Page,
     Service,
@@ -208,12 +210,19 @@ class ContributionService(Service):
 class ReviewService(Service):
     """Reviews of entries."""
 
-    @served(WRITERS)
+    @served(REVIEWERS)
     def create_review(self, principal: Principal, request: v1.CreateReviewRequest) -> v1.Review:
         contributor, hash_set, entry_id = wire.parse_entry(request.parent, "parent")
         kind, comment = wire.new_review_from_pb(request.review)
         made = self.hub.reviews.create(
-            principal, contributor, hash_set, entry_id, kind, comment, **write_options(request)
+            principal,
+            contributor,
+            hash_set,
+            entry_id,
+            kind,
+            comment,
+            member=wire.read_text(request.member, "member"),
+            **write_options(request),
         )
         return wire.review_to_pb(made, contributor, hash_set)
 
@@ -238,7 +247,7 @@ class ReviewService(Service):
 class ChangeService(Service):
     """The change feed."""
 
-    @served(EVERYBODY, limiter="pages")
+    @served(FEED_READERS, limiter="pages")
     def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
         size = pages.size(request.page_size)
         page = self.hub.changes.page(
@@ -256,7 +265,7 @@ class ChangeService(Service):
             answer.read_time.FromDatetime(page.read_time)
         return answer
 
-    @served(EVERYBODY, limiter="feeds")
+    @served(FEED_READERS, limiter="feeds")
     def follow_changes(
         self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:

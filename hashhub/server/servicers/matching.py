@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from hashhub import v1, wire
@@ -24,8 +24,11 @@ def _size(frame: LivePicture | VideoFrame) -> int:
     return len(frame.content) if isinstance(frame, LivePicture) else 0
 
 
-def _answer(result: MatchResult, revision: int, policy: Policy) -> v1.MatchHashesResponse:
-    return v1.MatchHashesResponse(result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
+def _answer(
+    result: MatchResult, revision: int, policy: Policy, hash_sets: Iterable[v1.HashSet] = ()
+) -> v1.MatchHashesResponse:
+    pb = wire.MATCH_RESULT.to_pb(result)
+    return v1.MatchHashesResponse(result=pb, policy=policy.full_name, revision=revision, hash_sets=hash_sets)
 
 
 class MatchService(Service):
@@ -37,7 +40,7 @@ class MatchService(Service):
         query = wire.query_from_pb(request.query)
         policy = self.hub.match.policy(principal, options.policy)
         (result,), revision = self.hub.match.hashes(principal, [query], options, policy=policy)
-        return _answer(result, revision, policy)
+        return _answer(result, revision, policy, self._hash_sets(principal, request, result))
 
     def match_hashes_at_once(
         self, principal: Principal, request: v1.MatchHashesRequest
@@ -54,9 +57,16 @@ class MatchService(Service):
 
         def match() -> v1.MatchHashesResponse:
             (result,), revision = self.hub.match.hashes(principal, [query], options, policy=policy, searched=searched)
-            return _answer(result, revision, policy)
+            return _answer(result, revision, policy, self._hash_sets(principal, request, result))
 
         return match
+
+    def _hash_sets(
+        self, principal: Principal, request: v1.MatchHashesRequest | v1.MatchMediaRequest, result: MatchResult
+    ) -> Iterable[v1.HashSet]:
+        if not request.with_hash_sets:
+            return ()
+        return map(wire.bank_to_pb, self.hub.match.hash_sets(principal, result.matches))
 
     @served(MATCHERS)
     def batch_match_hashes(
@@ -76,7 +86,12 @@ class MatchService(Service):
         media = [(request.media.label, request.media.content)]
         policy = self.hub.match.policy(principal, options.policy)
         (result,), revision = self.hub.match.media(principal, media, options, single=True, charge=charge, policy=policy)
-        return v1.MatchMediaResponse(result=wire.MEDIA_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
+        return v1.MatchMediaResponse(
+            result=wire.MEDIA_RESULT.to_pb(result),
+            policy=policy.full_name,
+            revision=revision,
+            hash_sets=self._hash_sets(principal, request, result.result),
+        )
 
     @served(MATCHERS, limiter="media")
     def batch_match_media(

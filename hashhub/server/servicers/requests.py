@@ -31,7 +31,9 @@ WRITERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR})
 READERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR, Role.AUDITOR})
 OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 MATCHERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR, Role.CONSUMER})
-EVERYBODY: Final = frozenset(Role)
+EVERYBODY: Final = frozenset(Role) - {Role.PEER}  # of this hub
+FEED_READERS: Final = frozenset(Role)
+REVIEWERS: Final = WRITERS | {Role.PEER}
 _TERMS: Final = tuple(v1.Marking.DESCRIPTOR.fields_by_name)
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
 

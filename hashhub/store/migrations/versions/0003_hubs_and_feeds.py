@@ -1,4 +1,4 @@
-"""Positions of readers of the feed that keep a time."""
+"""What the hub is called among hubs, and positions of readers of the feed that keep a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Add the column and the table; the hub has no name yet."""
+    op.add_column("metadata", sa.Column("hub", sa.Text, nullable=False, server_default=""))
     name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
     op.create_table(
         "feed_position",

@@ -1,0 +1,164 @@
+"""Follows all peers of a directory, each in a thread of its own; who is joined or left meanwhile counts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from hashhub.client import Client
+from hashhub.edge_state import gauge_lines
+from hashhub.errors import Cancelled, Conflict, HashHubError
+from hashhub.local_files import lock_file, make_directory, written
+from hashhub.model import FeedPage
+from hashhub.peers.state import Followed, Peer, PeerStatus, all_offers, names, opened
+from hashhub.peers.taking import Taking
+from hashhub.peers.ways import Ways
+
+_log = logging.getLogger(__name__)
+METRICS: Final = "peers.prom"
+_LOOK_SECONDS: Final = 1.0
+_FIRST_PAUSE: Final = 1.0  # seconds after a failure; doubles with each
+_LONGEST_PAUSE: Final = 30.0
+_METRICS_SECONDS: Final = 15.0
+
+
+def run(directory: Path, hub: Client, own: str, stop: threading.Event, tell: Callable[[str], None]) -> None:
+    """Follow until `stop` is set; `tell` is told of what goes wrong. `own`: the name of the hub.
+
+    Raises Conflict where another process does the same here.
+    """
+    make_directory(directory, field="dir")
+    lock = lock_file(directory / "run.lock")
+    if lock is None:
+        raise Conflict(f"another process follows the peers of {str(directory)!r} already; one is enough, and this ends")
+    followers: dict[str, Follower] = {}
+    metrics_time = 0.0
+    with lock:
+        ways = Ways(all_offers(directory))
+        try:
+            while not stop.is_set():
+                known = {peer.name: peer for peer, _ in all_offers(directory) if peer.address and not peer.is_left}
+                for name in followers.keys() - known.keys():
+                    followers.pop(name).end()
+                    ways.drop(name)
+                for name in known.keys() - followers.keys():
+                    followers[name] = Follower(directory, name, hub, own, ways, tell)
+                if time.monotonic() - metrics_time > _METRICS_SECONDS:
+                    keep_tokens(hub, known.values())
+                    write_metrics(directory)
+                    metrics_time = time.monotonic()
+                stop.wait(_LOOK_SECONDS)
+        finally:
+            for follower in followers.values():
+                follower.stop()
+            for follower in followers.values():
+                follower.end()
+
+
+class Follower:
+    """Follows one peer, on a thread."""
+
+    def __init__(
+        self, directory: Path, name: str, hub: Client, own: str, ways: Ways, tell: Callable[[str], None]
+    ) -> None:
+        self._directory, self._name, self._hub, self._own, self._ways = directory, name, hub, own, ways
+        self._tell = tell
+        self._stop = threading.Event()
+        self._there: Client | None = None
+        self._thread = threading.Thread(target=self._run, name=f"peer-{name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let it end."""
+        self._stop.set()
+        if self._there is not None:
+            self._there.close()
+
+    def end(self) -> None:
+        """End it, and wait until it has."""
+        self.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stop.is_set():
+            try:
+                with opened(self._directory, self._name) as state, state.locked():
+                    taking = Taking(state, self._hub, self._own, self._ways)
+                    for _ in self._followed(taking):
+                        pause = _FIRST_PAUSE
+                continue
+            except Cancelled:
+                continue
+            except HashHubError as e:
+                self._tell(f"{self._name}: {e.message}")
+            except Exception:  # noqa: BLE001 - it goes on, and says so
+                _log.exception("peer %s: internal error", self._name)
+            self._stop.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _followed(self, taking: Taking) -> Iterator[FeedPage]:
+        """Yield pages that were taken, until the feed is to be read from elsewhere. Keeps why that is so."""
+        with taking.connected(self._directory) as there:
+            self._there = there
+            if self._stop.is_set():
+                return
+            taking.check(there)
+            pages = _gathered(there, taking)
+            while True:
+                try:
+                    page = next(pages)
+                except HashHubError as e:
+                    if self._stop.is_set():
+                        return
+                    taking.note_error(e)
+                    raise
+                try:
+                    taking.apply(page)
+                    taking.check(there)
+                except HashHubError as e:
+                    if not self._stop.is_set():
+                        taking.failed(PeerStatus.FAILED, e.message)
+                    raise
+                yield page
+                if taking.position != page.position:
+                    return
+
+
+def _gathered(there: Client, taking: Taking) -> Iterator[FeedPage]:
+    """Yield the pages of a feed as it goes on. What is followed says when to look: it has a page for each change, and a
+    busy hub more of them than can be taken one by one.
+    """
+    yield from there.list_changes(taking.position)
+    for page in there.follow_changes(taking.position):
+        if page.revision > taking.revision or not page.changes:
+            yield from there.list_changes(taking.position)
+
+
+def keep_tokens(hub: Client, peers: Iterable[Peer]) -> None:
+    """Let the tokens of peers that have used them, and so have their line, work on beyond its days."""
+    ours = {peer.token for peer in peers}
+    for token in hub.list_tokens():
+        if token.name in ours and token.last_use_time is not None and token.expire_time is not None:
+            hub.update_token(replace(token, expire_time=None), ["expire_time"])
+
+
+def write_metrics(directory: Path) -> None:
+    """Write how far all peers are as Prometheus' text, for the textfile collector of its node exporter."""
+    followed: dict[str, Followed] = {}
+    entries: dict[str, float] = {}
+    for name in names(directory):
+        with opened(directory, name) as state:
+            followed[name], entries[name] = state.followed(), state.count()
+    complete = {n: f.complete_time.timestamp() if f.complete_time else 0.0 for n, f in followed.items()}
+    lines = gauge_lines("peer", "peer", "complete_timestamp_seconds", "gauge", complete)
+    lines += gauge_lines("peer", "peer", "entries", "gauge", entries)
+    lines += gauge_lines("peer", "peer", "ok", "gauge", {n: f.status is PeerStatus.OK for n, f in followed.items()})
+    with written(directory / METRICS, replace=True, mode=0o644) as file:
+        file.write("\n".join([*lines, ""]).encode())

@@ -1,0 +1,471 @@
+"""What becomes here of a page of a peer's feed.
+
+(1) whoever states something, and the terms of what is taken: made or brought in line; a term is tightened before
+    anything else, and loosened once every entry was given anew under the new terms
+(2) hash sets that are offered no more, or come by another way now
+(3) entries, as an import for each hash set: those that are stated, and those that are not any more
+(4) once all is given: what stands here, and was not given, is withdrawn
+
+All of it can be done again: a kill repeats a page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from uuid import UUID, uuid5
+
+from msgspec.structs import replace
+
+from hashhub import connector as connectors
+from hashhub.client import Client
+from hashhub.errors import (
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+)
+from hashhub.hygiene import Code
+from hashhub.model import (
+    TLP,
+    ChangeKind,
+    Contributor,
+    Entry,
+    EntryState,
+    FeedPage,
+    HashSet,
+    Marking,
+    PeerOrigin,
+    Provenance,
+    RecordReview,
+    Reliability,
+    Review,
+    ReviewKind,
+    now,
+)
+from hashhub.peers.line import client_of
+from hashhub.peers.state import Offer, PeerState, PeerStatus, secret
+from hashhub.peers.ways import Ways
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FORMAT: Final = "hashhub-jsonl"
+_STANDING: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
+_MAX_SLUG: Final = 63
+_FOR_GOOD: Final = frozenset(
+    {Reason.TOKEN_UNKNOWN, Reason.TOKEN_EXPIRED, Reason.TOKEN_RETIRED, Reason.ROLE_NOT_ALLOWED}
+)
+_REVIEWS: Final = UUID("5c0c1c8e-9f0e-4f57-8a63-2f5a0d9f4b11")
+MOST_ENTRIES: Final = 20_000_000
+"""Of one peer: a feed without an end must not fill this hub."""
+_MOST_OFFERS: Final = 10_000
+_SET_FIELDS: Final = ("display_name", "review_depth", "unclassified")
+_CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from", "origin")
+
+
+class Taking:
+    """Takes from one peer; its state is locked."""
+
+    def __init__(self, state: PeerState, hub: Client, own: str, ways: Ways) -> None:
+        """`own`: the name of this hub."""
+        self._state, self._hub, self._own, self._ways = state, hub, own, ways
+        self.peer = state.peer()
+        self._followed = state.followed()
+        self._contributors = state.contributors()
+        self._offers = state.offers()
+        self._changes: dict[str, dict[str, Entry]] = {}
+        self._schemes: frozenset[str] | None = None
+        self.revision = 0
+        """Of the peer, up to which this run has taken all that it gives."""
+
+    @property
+    def position(self) -> str:
+        """Where the peer's feed is to be read on; empty: from its beginning."""
+        return self._followed.position
+
+    def check(self, there: Client) -> None:
+        """Send on what was said here of what the peer states, and begin a new pass where the own hub was restored, or
+        something comes by this way that did not before. Raises what either hub answers.
+        """
+        with self._state.transaction():
+            self.peer = self._state.peer()
+            self._read_own(there)
+            self._choose()
+            self._save()
+
+    def apply(self, page: FeedPage) -> None:
+        """Do steps (1) to (4) with a page, and keep its position. Raises what the own hub answers; FailedPrecondition
+        where another hub than the peer gave the page.
+        """
+        if page.hub != self.peer.name:
+            raise FailedPrecondition(f"the hub at {self.peer.address} is {page.hub!r}; expected {self.peer.name!r}")
+        with self._state.transaction():
+            before = self._followed
+            self._followed = replace(before, position=page.position, answer_time=now(), status=PeerStatus.OK, detail="")
+            self._changes = defaultdict(dict)
+            for line in page.changes:
+                if line.contributor is not None:
+                    self._contributors[line.contributor.id] = line.contributor
+                    self._state.put(line.contributor.id, line.contributor)
+                elif line.hash_set is not None:
+                    self._offer(line.hash_set)
+                elif line.hash_set_name:
+                    self._lose(line.hash_set_name)
+                elif line.kind is ChangeKind.UPSERT and line.entry is not None:
+                    self._state_entry(replace(line.entry, reviews=self._reviews(line.reviews)))
+                else:
+                    self._drop(line.entry_name)
+            self._choose()
+            self._import_all()
+            if page.is_complete and self._followed.number == before.number:
+                self._complete()
+                self.revision = page.revision
+            self._save()
+
+    def failed(self, status: PeerStatus, detail: str) -> None:
+        """Keep why the peer is not followed now. REFUSED: withdraw all that came by it."""
+        with self._state.transaction():
+            self._followed = replace(self._followed, status=status, detail=detail)
+            if status is PeerStatus.REFUSED:
+                for name in list(self._offers):
+                    self._lose(name)
+                self._begin_pass()
+            self._save()
+
+    def note_error(self, error: HashHubError) -> None:
+        """Keep what the peer answered: one that does not know the position is read anew, of one that lets this hub in
+        no more all is withdrawn, and what another one stated stands.
+        """
+        if self.position and _is_unknown_position(error):
+            with self._state.transaction():
+                self._begin_pass()
+                self._save()
+        else:
+            self.failed(PeerStatus.REFUSED if error.reason in _FOR_GOOD else PeerStatus.AWAY, error.message)
+
+    def connected(self, directory: Path) -> Client:
+        """Return a client of the peer. Raises InvalidArgument."""
+        return client_of(self.peer.address, secret(directory, self.peer.name), self.peer.ca)
+
+    def _save(self) -> None:
+        self._state.save(self._followed)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._ways.tell(self.peer, self._offers, is_filled=self._followed.complete_time is not None)
+
+    def _begin_pass(self) -> None:
+        followed = self._followed
+        self._followed = replace(followed, position="", number=followed.number + 1, is_filling=True)
+
+    def _read_own(self, there: Client) -> None:
+        """Read the own hub's feed on: a hub that was restored from a backup does not know the position."""
+        position = self._followed.own_position
+        names = {offer.local: name for name, offer in self._offers.items() if offer.is_taken}
+        try:
+            for page in self._hub.list_changes(position, from_now=not position):
+                for entry in (line.entry for line in page.changes if line.reviews):
+                    if entry is not None and (name := names.get(f"{entry.contributor}/{entry.hash_set}")):
+                        self._send_reviews(there, name, entry)
+                position = page.position
+        except (FailedPrecondition, InvalidArgument) as e:
+            if not _is_unknown_position(e):
+                raise
+            position = ""
+            self._begin_pass()
+        self._followed = replace(self._followed, own_position=position)
+
+    def _send_reviews(self, there: Client, name: str, entry: Entry) -> None:
+        """Send what members of this hub, or of others beyond it, said of an entry to whom it came from, each once."""
+        number = self._state.number(name, entry.external_id)
+        for review in self._hub.list_reviews(entry.name) if number else ():
+            author = review.author
+            if review.kind is ReviewKind.SET_ASIDE or author.partition("/")[0] == entry.contributor:
+                continue
+            made = uuid5(_REVIEWS, f"{self._own}/{entry.name}/{review.id}")
+            try:
+                there.create_review(
+                    f"{name}/{number}", review.kind, review.comment, member=author, request_id=str(made)
+                )
+            except (NotFound, InvalidArgument, FailedPrecondition) as e:  # it stands there no more, or is not taken
+                self._followed = replace(self._followed, detail=f"a review of {author} was not taken: {e.message}")
+
+    # Step 1.
+
+    def _offer(self, told: HashSet) -> None:
+        """Note what is offered, and bring what stands of it here in line."""
+        if len(self._offers) >= _MOST_OFFERS and told.name not in self._offers:
+            raise LimitExceeded(f"{self.peer.name} offers more than {_MOST_OFFERS:,} hash sets; ask its operator")
+        stated = self._contributors.get(told.contributor)
+        if stated is None:
+            return  # told before its hash sets by every hub
+        before = self._offers.get(told.name)
+        try:
+            origin = self._origin(stated)
+        except InvalidArgument:
+            return  # it went round
+        if self._own in origin.path:
+            return
+        offer = Offer(
+            hub=origin.hub,
+            local=f"{local_id(origin)}/{told.id}",
+            told=told,
+            distance=len(origin.path),
+            number=self._followed.number,
+        )
+        self._put(offer)
+        self._tell()
+        if self._ways.chosen(origin.hub, offer.local) != self.peer.name:
+            return
+        # Its entries follow where it is offered for the first time, and in a pass.
+        is_taken = before is None or before.is_taken or self._followed.is_filling
+        try:
+            self._bring_in_line(offer, stated)
+            self._put(replace(offer, is_taken=is_taken))
+        except (Unavailable, LimitExceeded):
+            raise
+        except HashHubError as e:  # of this one hash set: others are taken all the same
+            self._put(replace(offer, problem=e.message))
+
+    def _put(self, offer: Offer) -> None:
+        self._offers[offer.told.name] = offer
+        self._state.put(offer.told.name, offer)
+
+    def _bring_in_line(self, offer: Offer, stated: Contributor) -> None:
+        owner = self._contributor(stated, {stated.id})
+        _, _, own_id = offer.local.partition("/")
+        marking = _here(offer.told.marking, owner)
+        scheme = offer.told.scheme if offer.told.scheme in self._known_schemes() else ""
+        wanted = replace(offer.told, contributor=owner, id=own_id, scheme=scheme, marking=marking, floors=())
+        try:
+            here = self._hub.get_hash_set(offer.local)
+        except NotFound:
+            here = self._hub.create_hash_set(wanted)
+        if changed := [f for f in _SET_FIELDS if getattr(here, f) != getattr(wanted, f)]:
+            self._hub.update_hash_set(wanted, changed)
+        if here.marking != marking:
+            self._set_terms(here, _strictest(here.marking, marking))
+            if marking.looser_than(here.marking, owner) and not self._followed.is_filling:
+                self._begin_pass()
+
+    def _set_terms(self, here: HashSet, marking: Marking) -> None:
+        if here.marking != marking:
+            fields = [f"marking.{name}" for name in Marking.__struct_fields__]
+            self._hub.update_hash_set(replace(here, marking=marking), fields)
+
+    def _known_schemes(self) -> frozenset[str]:
+        if self._schemes is None:
+            self._schemes = frozenset(scheme.id for scheme in self._hub.list_schemes())
+        return self._schemes
+
+    def _origin(self, stated: Contributor) -> PeerOrigin:
+        """Return whose statements these are, seen from here. Raises InvalidArgument for what came in a circle."""
+        if stated.origin is None:
+            return PeerOrigin(path=(self.peer.name,), contributor=stated.id)
+        return PeerOrigin(path=(self.peer.name, *stated.origin.path), contributor=stated.origin.contributor)
+
+    def _contributor(self, stated: Contributor, seen: set[str]) -> str:
+        """Make whoever states something, or bring it in line; return its id here. Raises FailedPrecondition where that
+        id is another's.
+        """
+        origin = self._origin(stated)
+        own_id = local_id(origin)
+        others = [self._contributors[one] for one in stated.takes_from if one in self._contributors]
+        takes_from = {self._contributor(one, {*seen, one.id}) for one in others if one.id not in seen}
+        wanted = replace(
+            stated,
+            id=own_id,
+            reliability=self.peer.letters.get(stated.reliability, Reliability.F),
+            takes_from=tuple(sorted(takes_from - {own_id})),
+            origin=origin,
+            retire_time=None,
+        )
+        try:
+            here = self._hub.get_contributor(own_id)
+        except NotFound:
+            return self._hub.create_contributor(wanted).id
+        if here.origin is None or (here.origin.hub, here.origin.contributor) != (origin.hub, origin.contributor):
+            raise FailedPrecondition(
+                f"another contributor of this hub is called {own_id}, so that {origin.contributor} of {origin.hub} "
+                "cannot be; expected an id that nobody has"
+            )
+        if changed := [name for name in _CONTRIBUTOR_FIELDS if getattr(here, name) != getattr(wanted, name)]:
+            self._hub.update_contributor(wanted, changed)
+        return own_id
+
+    # Step 2.
+
+    def _choose(self) -> None:
+        """Begin to take what comes by this way now, and cease to take what comes by another."""
+        for name, offer in list(self._offers.items()):
+            chosen = "" if offer.problem else self._ways.chosen(offer.hub, offer.local)
+            if chosen == self.peer.name and not offer.is_taken:
+                self._begin_pass()
+            elif chosen != self.peer.name and offer.is_taken:
+                self._put(replace(offer, is_taken=False))
+                self._state.forget_entries(name)
+                if not chosen:
+                    self._withdraw_unheld(offer)
+
+    def _lose(self, name: str) -> None:
+        """Forget a hash set that is offered no more; what stands here of it stays where another peer offers it."""
+        offer = self._offers.pop(name, None)
+        self._state.forget_offer(name)
+        self._changes.pop(name, None)
+        self._tell()
+        if offer is not None and offer.is_taken and not self._ways.chosen(offer.hub, offer.local):
+            self._withdraw_unheld(offer)
+
+    # Step 3.
+
+    def _state_entry(self, entry: Entry) -> None:
+        name = f"{entry.contributor}/{entry.hash_set}"
+        offer = self._offers.get(name)
+        if offer is None or not offer.is_taken:
+            return
+        number = int(entry.name.rpartition("/")[2])
+        stated = self._contributors[entry.contributor]
+        origin = self._origin(stated)
+        key = entry.external_id or f"{origin.hub}/{origin.contributor}/{entry.hash_set}/{number}"
+        self._state.hold(name, key, number, self._followed.number)
+        self._changes[name][key] = replace(entry, external_id=key)
+
+    def _drop(self, entry_name: str) -> None:
+        name, _, number = entry_name.rpartition("/")
+        if key := self._state.release(name, int(number)):
+            self._changes[name][key] = _withdrawal(self._offers[name], key)
+
+    def _reviews(self, reviews: Iterable[Review]) -> tuple[RecordReview, ...]:
+        """Return what others say of an entry; what this hub's members said came from here."""
+        return tuple(
+            RecordReview(r.kind, r.author, r.comment)
+            for r in reviews
+            if r.kind is not ReviewKind.SET_ASIDE and r.author.partition("/")[0] != self._own
+        )
+
+    def _import_all(self) -> None:
+        if self._state.count() > MOST_ENTRIES:
+            raise LimitExceeded(
+                f"{self.peer.name} states more than {MOST_ENTRIES:,} entries, and more than that is taken of no peer"
+            )
+        for name, entries in self._changes.items():
+            if entries:
+                self._import(self._offers[name], entries.values())
+        self._changes = defaultdict(dict)
+
+    def _import(self, offer: Offer, entries: Iterable[Entry]) -> None:
+        """Import what is stated and withdrawn. An item without a value says by being listed what its hash set says."""
+        parts: dict[str, list[Entry]] = {"yes": [], "no": []}
+        for entry in entries:
+            has_value = entry.classification is not None or Code.UNCLASSIFIED in entry.reasons
+            parts["yes" if has_value else "no"].append(entry)
+        for has_values, part in parts.items():
+            if part:
+                with self._document(offer, part) as document:
+                    self._hub.import_source(
+                        document,
+                        hash_set=offer.local,
+                        connector=_FORMAT,
+                        options={"hash_set": offer.local, "classifications": has_values},
+                    )
+
+    @contextmanager
+    def _document(self, offer: Offer, entries: Iterable[Entry]) -> Iterator[BinaryIO]:
+        contributor, _, own_id = offer.local.partition("/")
+        terms = HashSet(contributor=contributor, id=own_id, marking=_here(offer.told.marking, contributor))
+        told = connectors.Exported({offer.local: terms}, {}, now(), is_delta=True)  # no two are the same
+        here = (replace(entry, contributor=contributor, hash_set=own_id) for entry in entries)
+        with tempfile.TemporaryFile() as document:
+            for loss in connectors.get_writer(_FORMAT).write(here, cast("BinaryIO", document), told, {}):
+                if loss.field == "entry":
+                    raise FailedPrecondition(f"{loss.entry}: {loss.detail}")
+            document.flush()
+            yield cast("BinaryIO", document)
+
+    # Step 4.
+
+    def _complete(self) -> None:
+        if self._followed.is_filling:
+            number = self._followed.number
+            for name, offer in list(self._offers.items()):
+                if offer.number < number:
+                    self._lose(name)
+                elif offer.is_taken:
+                    self._state.forget_entries(name, number)
+                    self._withdraw_unheld(offer)
+                    here = self._hub.get_hash_set(offer.local)
+                    self._set_terms(here, _here(offer.told.marking, here.contributor))
+        at = now()
+        self._followed = replace(self._followed, is_filling=False, complete_time=at)
+
+    def _withdraw_unheld(self, offer: Offer) -> None:
+        """Withdraw what stands here of a hash set without the peer stating it."""
+        try:
+            standing = list(self._hub.list_entries(offer.local, _STANDING))
+        except NotFound:
+            return
+        keys = [e.external_id for e in standing if not self._state.number(offer.told.name, e.external_id)]
+        if keys:
+            self._import(offer, [_withdrawal(offer, key) for key in keys])
+
+
+def _is_unknown_position(error: HashHubError) -> bool:
+    """Whether a hub does not know a position: it was restored, or gave it to another token."""
+    if isinstance(error, InvalidArgument):
+        return [v.field for v in error.violations] == ["position"]
+    return error.reason is Reason.POSITION_UNKNOWN
+
+
+def local_id(origin: PeerOrigin) -> str:
+    """Return what a hub's contributor is called here: `hub--contributor`, shortened where that is too long."""
+    name = f"{origin.hub}--{origin.contributor}"
+    if len(name) <= _MAX_SLUG:
+        return name
+    return f"{name[: _MAX_SLUG - 9].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _here(marking: Marking, owner: str) -> Marking:
+    """Return a peer's terms as they hold here. Recipients that it names are its own members, and nobody here."""
+    return replace(marking, recipients=(f"contributors/{owner}",) if marking.recipients else ())
+
+
+def _strictest(one: Marking, other: Marking) -> Marking:
+    """Return terms that let no more than either does; purposes that have none in common are those of `other`."""
+    both = set(one.permitted_purposes) & set(other.permitted_purposes)
+    legal = one.legal_basis if other.legal_basis in one.legal_basis else f"{one.legal_basis}; {other.legal_basis}"
+    return Marking(
+        tlp=max(one.tlp, other.tlp, key=list(TLP).index),
+        permitted_purposes=tuple(sorted(both)) or other.permitted_purposes or one.permitted_purposes,
+        legal_basis=legal.removeprefix("; "),
+        redistribution=one.redistribution and other.redistribution,
+        recipients=one.recipients or other.recipients,
+        disclose_existence=one.disclose_existence and other.disclose_existence,
+        bulk=one.bulk and other.bulk,
+        max_distances={
+            name: min(distance, other.max_distances[name])
+            for name, distance in one.max_distances.items()
+            if name in other.max_distances
+        },
+        expire_time=min(filter(None, (one.expire_time, other.expire_time)), default=None),
+    )
+
+
+def _withdrawal(offer: Offer, key: str) -> Entry:
+    contributor, _, own_id = offer.local.partition("/")
+    return Entry(
+        id=1,
+        contributor=contributor,
+        hash_set=own_id,
+        hashes=(),
+        state=EntryState.WITHDRAWN,
+        provenance=Provenance(import_id="", connector="", connector_version="", source_digest="", position=""),
+        external_id=key,
+    )
