@@ -49,7 +49,7 @@ from hashhub.model import (
     ReviewKind,
 )
 from hashhub_connectors import exchange, items
-from hashhub_connectors.outgoing import Output, with_known_extra, withheld
+from hashhub_connectors.outgoing import Output, PurposeCheck, with_known_extra, withheld
 from hashhub_connectors.source import LARGE, JSONReader
 
 EXTENSION: Final = "extension-definition--a6af0206-0bc2-40c4-919b-20d1aa6da5f9"  # ours: what an entry states
@@ -530,6 +530,7 @@ def _own_fields(
 
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
+_HARM: Final = (Purpose.CSAM, Purpose.EXPLOITATIVE)
 _BEGIN: Final = "2025-01-01T00:00:00.000Z"  # created, of objects that are the same in every export
 _HUB: Final = f"identity--{uuid5(_OURS, 'hashhub')}"
 
@@ -546,7 +547,13 @@ class STIXWriter:
     name = "stix"
     version = "2"
     summary = "STIX 2.1 bundle: file objects, statements in an extension, TLP 2.0; withdrawals as revoked indicators"
-    options: tuple[Option, ...] = ()
+    options: tuple[Option, ...] = (
+        Option(
+            "items",
+            "files (otherwise), or versions: objects with ids of their own that are revoked one by one, as TAXII has "
+            "them; what is harmful as indicators, all else as observed data",
+        ),
+    )
     reads_back = "stix"
     has_withdrawals = True
     suffix = ".json"
@@ -556,7 +563,9 @@ class STIXWriter:
     ) -> Iterator[Loss]:
         """Write the entries; see hashhub.connector.Writer. Raises InvalidArgument without the library `stix2`."""
         check_options(self, options)
-        return _Bundle(_library(), target, exported).write(entries)
+        if (kind := options.get("items", "")) not in {"", "files", "versions"}:
+            raise InvalidArgument.field("options.items", f"is {kind[:40]!r}; expected files or versions", "WORD")
+        return _Bundle(_library(), target, exported, has_versions=kind == "versions").write(entries)
 
 
 def _library() -> Any:
@@ -573,7 +582,8 @@ def _library() -> Any:
 class _Bundle:
     """One bundle that is being written. `library` makes and checks each object."""
 
-    def __init__(self, library: Any, target: BinaryIO, exported: Exported) -> None:
+    def __init__(self, library: Any, target: BinaryIO, exported: Exported, *, has_versions: bool) -> None:
+        self._has_versions = has_versions
         self._library = library
         self._exported = exported
         self._sink = Output(target)
@@ -590,7 +600,7 @@ class _Bundle:
         for entry in entries:
             if (loss := withheld(entry, self._exported, has_withdrawals=True)) is not None:
                 yield loss
-            elif not entry.hashes:
+            elif not entry.hashes and not (self._has_versions and entry.state is EntryState.WITHDRAWN):
                 yield exchange.no_hash(entry, "STIX")
             else:
                 yield from self._about_hash_set(entry)
@@ -691,6 +701,9 @@ class _Bundle:
         extension = {key: value for key, value in stated.items() if value or value == 0}
         about: dict[str, Any] = {"object_marking_refs": markings} if markings else {}
         about["extensions"] = {EXTENSION: extension}
+        if self._has_versions:
+            self._add_version(entry, digests, identity, about)
+            return
         if is_withdrawal:
             self._add_revocation(entry, digests, identity, about)
             return
@@ -699,6 +712,38 @@ class _Bundle:
         if _MIME_TYPE.fullmatch(entry.media_type):
             about["mime_type"] = entry.media_type
         self._add("File", hashes=digests, **about)
+
+    def _add_version(self, entry: Entry, digests: dict[str, str], identity: str, about: dict[str, Any]) -> None:
+        """Add what an entry is now, or was. Of one that is gone it may not be known which of both it was, and then both
+        are revoked, without its hashes.
+        """
+        own = uuid5(_OURS, entry.name)
+        extensions = about.pop("extensions")
+        about |= {"spec_version": "2.1", "created_by_ref": identity, "created": _BEGIN}
+        about |= {"modified": max(exchange.time_text(self._exported.time), _BEGIN)}
+        about |= {"revoked": True} if entry.state is EntryState.WITHDRAWN else {}
+        hash_set = exchange.hash_set_of(entry, self._exported)
+        is_known = hash_set is not None and bool(digests)
+        is_harm = is_known and self._claims_harm(entry, hash_set)
+        if is_harm or not is_known:
+            compared = " OR ".join(f"file:hashes.'{name}' = '{digest}'" for name, digest in digests.items())
+            about["pattern"] = f"[{compared}]" if is_harm else "[x-hashhub-entry:is_listed = true]"
+            kind: dict[str, Any] = {"type": "indicator", "id": f"indicator--{own}", "indicator_types": ["unknown"]}
+            kind |= {"pattern_type": "stix", "valid_from": _BEGIN, "extensions": extensions}
+            self._listing.add(exchange.encode({**kind, **about}))
+            del about["pattern"]
+        if not is_harm:
+            # In one object with its file, which could not be revoked on its own.
+            file = {"type": "file", "extensions": extensions} | ({"hashes": digests} if digests else {"name": "erased"})
+            data: dict[str, Any] = {"type": "observed-data", "id": f"observed-data--{own}", "objects": {"0": file}}
+            data |= {"first_observed": _BEGIN, "last_observed": _BEGIN, "number_observed": 1}
+            self._listing.add(exchange.encode({**data, **about}))
+
+    def _claims_harm(self, entry: Entry, hash_set: HashSet | None) -> bool:
+        if hash_set is None or hash_set.purpose not in _HARM:
+            return False
+        alone = Exported({hash_set.name: hash_set}, {}, self._exported.time)
+        return PurposeCheck(alone, "STIX").refuses(entry) is None
 
     def _add_revocation(self, entry: Entry, digests: dict[str, str], identity: str, about: dict[str, Any]) -> None:
         what = entry.external_id or " ".join(h.text for h in sorted(entry.hashes))

@@ -11,8 +11,10 @@ from hashhub.partners.hma import HMADoor
 from hashhub.partners.ncmec import NCMECDoor
 from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
 from hashhub.partners.stopncii import StopNCIIDoor
+from hashhub.partners.taxii import TAXIIDoor
 from hashhub.partners.threatexchange import ThreatExchangeDoor
 
 __all__ = [
-    "HMADoor", "NCMECDoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "ThreatExchangeDoor",
+    "HMADoor", "NCMECDoor", "PartnerAnswer", "PartnerDoor", "PartnerRequest", "StopNCIIDoor", "TAXIIDoor",
+    "ThreatExchangeDoor",
 ]  # fmt: skip

@@ -52,12 +52,11 @@ class FeedPart:
         written = await self.document(writer, {})
         return await asyncio.to_thread(msgspec.json.decode, written, type=document)
 
-    async def document(self, writer: str, options: Mapping[str, str]) -> bytes:
-        """Return the document that a writer makes of the part."""
-        return await asyncio.to_thread(self._document, writer, options)
+    async def document(self, writer: str, options: Mapping[str, str], time: datetime | None = None) -> bytes:
+        """Return the document that a writer makes of the part, as of the part's time or another one."""
+        return await asyncio.to_thread(self._document, writer, options, time or datetime.fromtimestamp(self.time, UTC))
 
-    def _document(self, writer: str, options: Mapping[str, str]) -> bytes:
-        time = datetime.fromtimestamp(self.time, UTC)
+    def _document(self, writer: str, options: Mapping[str, str], time: datetime) -> bytes:
         sets = {self.hash_set.name: self.hash_set} if self.hash_set else {}
         target = io.BytesIO()
         for _ in get_writer(writer).write(self.entries, target, Exported(sets, {}, time, is_delta=True), options):
@@ -85,7 +84,7 @@ class HashSetFeed:
             asked.since_time.CopyFrom(Timestamp(seconds=since))
         for _ in range(_EMPTY_PAGES):
             page = await self._page(asked)
-            entries = await asyncio.to_thread(_entries, page)
+            entries = await asyncio.to_thread(entries_of, page)
             if entries or page.complete:
                 break
             asked.position = page.next_position
@@ -99,7 +98,7 @@ class HashSetFeed:
     async def first(self, time: int) -> FeedPart:
         """Return the first entries that stand in the hash set, as of `time`."""
         page = await self._page(v1.ListChangesRequest(page_size=MOST, hash_sets=[self.name]))
-        return FeedPart(await self._find(), await asyncio.to_thread(_entries, page), "", time)
+        return FeedPart(await self._find(), await asyncio.to_thread(entries_of, page), "", time)
 
     async def hash_set(self) -> HashSet:
         """Return the hash set. Raises NotFound where the caller may not have its entries in bulk."""
@@ -121,7 +120,8 @@ class HashSetFeed:
         return await self.request.ask("ChangeService/ListChanges", asked, v1.ListChangesResponse)
 
 
-def _entries(page: v1.ListChangesResponse) -> list[Entry]:
+def entries_of(page: v1.ListChangesResponse) -> list[Entry]:
+    """Return the entries that a page tells, in its order, as a FeedPart has them."""
     entries = []
     for change in page.changes:
         if change.HasField("entry"):

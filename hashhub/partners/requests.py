@@ -116,6 +116,7 @@ class PartnerRequest:
     path: str
     query_string: str
     content_type: str
+    accept: str
     contributor: str
     oversees: bool
     read: Callable[[], Awaitable[bytes]]

@@ -29,6 +29,7 @@ from hashhub.partners import (
     PartnerDoor,
     PartnerRequest,
     StopNCIIDoor,
+    TAXIIDoor,
     ThreatExchangeDoor,
 )
 from hashhub.server.bodies import RequestBody
@@ -118,6 +119,7 @@ class PartnerRoutes:
             _HMA: self._hma,
             "ncmec": NCMECDoor(),
             "stopncii": StopNCIIDoor(),
+            "taxii2": TAXIIDoor(),
             "threatexchange": ThreatExchangeDoor(),
         }
         """By the first part of their paths."""
@@ -181,6 +183,7 @@ class PartnerRoutes:
                     path=path,
                     query_string=request.query,
                     content_type=request.header(b"content-type"),
+                    accept=request.header(b"accept"),
                     contributor=principal.contributor,
                     oversees=principal.role in OVERSEERS,
                     read=read,

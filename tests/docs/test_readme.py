@@ -65,7 +65,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/operate/history.md", 8),
         ("docs/match/mirror.md", 8),
         ("docs/match/misp.md", 7),
-        ("docs/match/feeds.md", 10),
+        ("docs/match/feeds.md", 12),
         ("docs/api.md", 2),
         ("docs/contribute/formats.md", 15),
         ("docs/reconcile/schemes.md", 18),

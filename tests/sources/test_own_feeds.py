@@ -15,6 +15,7 @@ from hashhub.sources.fetch import apply, fetch
 from hashhub.sources.settings import SourceSettings, save
 from hashhub.sources.state import SourceStatus
 from tests.partners.feeding import Feeding
+from tests.partners.test_taxii import collection
 from tests.server.conftest import Serve, serve_hub
 from tests.sources.conftest import digests_of
 
@@ -24,8 +25,9 @@ CREDENTIALS = {
     "ncmec": ("user", "password"),
     "threatexchange": ("access_token",),
     "stopncii": ("functions_key", "subscription_key"),
+    "taxii": ("user", "password"),
 }
-PATHS = {"ncmec": "line/list", "threatexchange": "line/list/1", "stopncii": "line/list"}
+PATHS = {"ncmec": "line/list", "threatexchange": "line/list/1", "stopncii": "line/list", "taxii": ""}
 
 
 def expected(feeding: Feeding, protocol: str) -> set[bytes]:
@@ -41,7 +43,7 @@ def expected(feeding: Feeding, protocol: str) -> set[bytes]:
 
 @pytest.mark.parametrize("protocol", list(PATHS))
 def test_a_hub_that_fetches_another_has_what_stands_there(
-    protocol: Literal["ncmec", "threatexchange", "stopncii"], serve_hub: Serve, hub: Client, tmp_path: Path
+    protocol: Literal["ncmec", "threatexchange", "stopncii", "taxii"], serve_hub: Serve, hub: Client, tmp_path: Path
 ) -> None:
     random = Random(protocol)
     feeding = Feeding.of(serve_hub(), is_ncii=protocol == "stopncii")
@@ -50,18 +52,22 @@ def test_a_hub_that_fetches_another_has_what_stands_there(
         HashSet(
             contributor="line",
             id=hash_set,
-            scheme={"ncmec": "ncmec-industry", "threatexchange": "threatexchange", "stopncii": ""}[protocol],
+            scheme={"ncmec": "ncmec-industry", "threatexchange": "threatexchange", "stopncii": ""}.get(protocol, ""),
         )
     )
     secret = tmp_path / "secret"
     secret.write_text(feeding.token)
     secret.chmod(0o600)
+    path = f"{protocol}/{PATHS[protocol]}"
+    if protocol == "taxii":
+        path = f"taxii2/{collection(feeding)}"
     settings = SourceSettings(
         protocol=protocol,
-        url=f"{feeding.url}/{protocol}/{PATHS[protocol]}",
+        url=f"{feeding.url}/{path}",
         hash_set=f"line/{hash_set}",
         credentials=dict.fromkeys(CREDENTIALS[protocol], f"file:{secret}"),
-        page_items=7,
+        page_items=9,
+        options={"classified": "no"} if protocol == "taxii" else {},
         drop=1.0,
         silence=0.0,
     )
