@@ -200,7 +200,7 @@ def _time(text: str) -> int:
             return max(0, int(time.timestamp()))
     except (ValueError, OverflowError):
         pass
-    raise InvalidArgument.field("added_after", f"must be a time as 2026-01-02T03:04:05Z, got {text[:40]!r}", "TIME")
+    raise InvalidArgument.field("added_after", f"must be a time as 2026-01-02T03:04:05Z, got {text[:40]!r}", "PATTERN")
 
 
 def _text(seconds: int) -> str:

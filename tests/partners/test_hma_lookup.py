@@ -375,6 +375,7 @@ def looked_up(result: v1.MatchResult, hash_sets: list[v1.HashSet], config: Confi
         path="/m/lookup",
         query_string=f"signal_type=pdq&signal={SIGNAL}",
         content_type="",
+        accept="",
         contributor="home",
         oversees=False,
         read=nothing,
