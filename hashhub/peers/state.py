@@ -17,7 +17,7 @@ import msgspec
 from hashhub.edge_state import DATABASE, LOCK, EdgeState
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.local_files import private_text, written
-from hashhub.model import Contributor, HashSet, Reliability
+from hashhub.model import Contributor, HashSet, Reliability, ReviewKind
 from hashhub.model.resources import SLUG
 
 _SECRET: Final = ".secret"  # noqa: S105 - of a file's name
@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS offer (hash_set TEXT PRIMARY KEY, value BLOB NOT NULL
 CREATE TABLE IF NOT EXISTS held (
     hash_set TEXT, key TEXT, number INTEGER NOT NULL, pass INTEGER NOT NULL, PRIMARY KEY (hash_set, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS review (id TEXT PRIMARY KEY, value BLOB NOT NULL, tries INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS held_number ON held (hash_set, number);
 """
 _T = TypeVar("_T")
@@ -90,6 +91,15 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     is_taken: bool = False
     problem: str = ""
+
+
+class KeptReview(msgspec.Struct, frozen=True, kw_only=True):
+    """A review that is to be sent, of the peer's `entry`. `member`: whose it is here."""
+
+    entry: str
+    kind: ReviewKind
+    comment: str
+    member: str
 
 
 class PeerState(EdgeState):
@@ -165,6 +175,23 @@ class PeerState(EdgeState):
         """Return the number at the peer of what stands here under a key; 0: nothing does."""
         found = self._db.execute("SELECT number FROM held WHERE hash_set = ? AND key = ?", (hash_set, key)).fetchone()
         return int(found[0]) if found else 0
+
+    def keep_review(self, made: str, review: KeptReview) -> None:
+        """Keep a review until it is sent; in a transaction. `made`: its id for the peer."""
+        self._db.execute("INSERT OR IGNORE INTO review (id, value) VALUES (?, ?)", (made, msgspec.json.encode(review)))
+
+    def reviews(self, most: int) -> list[tuple[str, KeptReview]]:
+        """Return reviews to be sent, those that were tried least often first."""
+        with self._mapped():
+            rows = self._db.execute("SELECT id, value FROM review ORDER BY tries, rowid LIMIT ?", (most,))
+            return [(made, msgspec.json.decode(value, type=KeptReview)) for made, value in rows]
+
+    def tried_review(self, made: str, *, is_done: bool) -> None:
+        """Forget a review that is done with, or put it behind the others; in a transaction."""
+        self._db.execute(
+            "DELETE FROM review WHERE id = ?" if is_done else "UPDATE review SET tries = tries + 1 WHERE id = ?",
+            (made,),
+        )
 
     def count(self, hash_set: str | None = None) -> int:
         """Return how many entries of a hash set, or of all, stand here by this peer."""

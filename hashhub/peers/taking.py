@@ -12,7 +12,9 @@ All of it can be done again: a kill repeats a page.
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,12 +26,14 @@ from msgspec.structs import replace
 from hashhub import connector as connectors
 from hashhub.client import Client
 from hashhub.errors import (
+    Cancelled,
     FailedPrecondition,
     HashHubError,
     InvalidArgument,
     LimitExceeded,
     NotFound,
     Reason,
+    Unauthenticated,
     Unavailable,
 )
 from hashhub.hygiene import Code
@@ -51,7 +55,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.peers.line import client_of
-from hashhub.peers.state import Offer, PeerState, PeerStatus, secret
+from hashhub.peers.state import KeptReview, Offer, PeerState, PeerStatus, secret
 from hashhub.peers.ways import Ways
 
 if TYPE_CHECKING:
@@ -59,6 +63,9 @@ if TYPE_CHECKING:
 
 _FORMAT: Final = "hashhub-jsonl"
 _STANDING: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
+_log = logging.getLogger(__name__)
+_REVIEWS_AT_ONCE: Final = 20
+_REVIEW_PAUSE: Final = 60.0  # seconds after a review was too many
 _MAX_SLUG: Final = 63
 _FOR_GOOD: Final = frozenset(
     {Reason.TOKEN_UNKNOWN, Reason.TOKEN_EXPIRED, Reason.TOKEN_RETIRED, Reason.ROLE_NOT_ALLOWED}
@@ -83,6 +90,7 @@ class Taking:
         self._offers = state.offers()
         self._changes: dict[str, dict[str, Entry]] = {}
         self._schemes: frozenset[str] | None = None
+        self._reviews_after = 0.0  # by the monotonic clock
         self.revision = 0
         """Of the peer, up to which this run has taken all that it gives."""
 
@@ -97,9 +105,10 @@ class Taking:
         """
         with self._state.transaction():
             self.peer = self._state.peer()
-            self._read_own(there)
+            self._read_own()
             self._choose()
             self._save()
+        self._send_reviews(there)
 
     def apply(self, page: FeedPage) -> None:
         """Do steps (1) to (4) with a page, and keep its position. Raises what the own hub answers; FailedPrecondition
@@ -166,7 +175,7 @@ class Taking:
         followed = self._followed
         self._followed = replace(followed, position="", number=followed.number + 1, is_filling=True)
 
-    def _read_own(self, there: Client) -> None:
+    def _read_own(self) -> None:
         """Read the own hub's feed on: a hub that was restored from a backup does not know the position."""
         position = self._followed.own_position
         names = {offer.local: name for name, offer in self._offers.items() if offer.is_taken}
@@ -174,7 +183,7 @@ class Taking:
             for page in self._hub.list_changes(position, from_now=not position):
                 for entry in (line.entry for line in page.changes if line.reviews):
                     if entry is not None and (name := names.get(f"{entry.contributor}/{entry.hash_set}")):
-                        self._send_reviews(there, name, entry)
+                        self._keep_reviews(name, entry)
                 position = page.position
         except (FailedPrecondition, InvalidArgument) as e:
             if not _is_unknown_position(e):
@@ -183,20 +192,32 @@ class Taking:
             self._begin_pass()
         self._followed = replace(self._followed, own_position=position)
 
-    def _send_reviews(self, there: Client, name: str, entry: Entry) -> None:
-        """Send what members of this hub, or of others beyond it, said of an entry to whom it came from, each once."""
+    def _keep_reviews(self, name: str, entry: Entry) -> None:
+        """Keep what members of this hub, or of others beyond it, said of an entry, for whom it came from."""
         number = self._state.number(name, entry.external_id)
         for review in self._hub.list_reviews(entry.name) if number else ():
-            author = review.author
-            if review.kind is ReviewKind.SET_ASIDE or author.partition("/")[0] == entry.contributor:
-                continue
-            made = uuid5(_REVIEWS, f"{self._own}/{entry.name}/{review.id}")
-            try:
-                there.create_review(
-                    f"{name}/{number}", review.kind, review.comment, member=author, request_id=str(made)
+            if review.kind is not ReviewKind.SET_ASIDE and review.author.partition("/")[0] != entry.contributor:
+                made = str(uuid5(_REVIEWS, f"{self._own}/{entry.name}/{review.id}"))
+                kept = KeptReview(
+                    entry=f"{name}/{number}", kind=review.kind, comment=review.comment, member=review.author
                 )
-            except (NotFound, InvalidArgument, FailedPrecondition) as e:  # it stands there no more, or is not taken
-                self._followed = replace(self._followed, detail=f"a review of {author} was not taken: {e.message}")
+                self._state.keep_review(made, kept)
+
+    def _send_reviews(self, there: Client) -> None:
+        """Send reviews, each once. One that is too many for the peer waits, and what is taken from it does not."""
+        if time.monotonic() < self._reviews_after:
+            return
+        for made, one in self._state.reviews(_REVIEWS_AT_ONCE):
+            is_done = True
+            try:
+                there.create_review(one.entry, one.kind, one.comment, member=one.member, request_id=made)
+            except (Unavailable, LimitExceeded, Unauthenticated, Cancelled):
+                is_done = False
+                self._reviews_after = time.monotonic() + _REVIEW_PAUSE
+            except HashHubError as e:  # the entry stands there no more, or is not shown any more
+                _log.warning("peer %s: a review of %s was not taken: %s", self.peer.name, one.member, e.message)
+            with self._state.transaction():
+                self._state.tried_review(made, is_done=is_done)
 
     # Step 1.
 

@@ -9,6 +9,7 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.errors import HashHubError, LimitExceeded
+from hashhub.hub.entries import REVIEWS_A_DAY
 from hashhub.model import Contributor, ContributorKind, HashSet, PeerOrigin, ReviewKind, WithdrawalReason
 from hashhub.peers import taking
 from hashhub.peers.state import PeerStatus, opened, secret
@@ -99,6 +100,26 @@ def test_a_peer_reviews_in_no_name_but_its_own(nation: MakeNation) -> None:
         with pytest.raises(HashHubError):
             there.withdraw_entry(f"{known}/1", WithdrawalReason.ERROR)
     assert {r.author.partition("/")[0] for r in a.hub.list_reviews(f"{known}/1")} == {"liar"}
+
+
+def test_reviews_that_are_too_many_for_a_peer_wait_and_hold_nothing_up(nation: MakeNation) -> None:
+    a, b = nation("a"), nation("b")
+    known = a.contribute("hotline", "known")
+    a.state(known, digests(1, 2))
+    a.invite(b)
+    b.settle()
+    here = [e.name for e in b.hub.list_entries("a--hotline/known")]
+    for n in range(REVIEWS_A_DAY + 3):
+        b.hub.create_review(here[0], ReviewKind.FALSE_POSITIVE, f"reason {n}")
+    b.hub.create_review(here[1], ReviewKind.CONFIRMED)
+    a.withdraw(known, digests(2))
+    b.settle()
+    b.settle()
+    assert b.standing("a--hotline/known") == a.standing(known)
+    assert len(list(a.hub.list_reviews(f"{known}/1"))) == REVIEWS_A_DAY
+    with opened(b.peers, "a") as state:
+        assert len(state.reviews(100)) == 3
+        assert state.followed().status is PeerStatus.OK
 
 
 class Killed(BaseException):
