@@ -282,7 +282,7 @@ def test_each_interface_is_measured(tmp_path: Path) -> None:
     out = tmp_path / "door.json"
     run("door", "--entries", "500", "--seconds", "0.2", "--workers", "1", "--out", str(out))
     rows = rows_of(out, benchmark="door-500")
-    assert [r["calls"] for r in rows] == ["single", "json", "connect", "hma", "connect"]
+    assert [r["calls"] for r in rows] == ["single", "json", "connect", "hma", "connect", "threatexchange, entries"]
     assert rows[4]["offered"] == 7_000
     for row in rows[:4]:
         assert set(row["failures"]) <= {"status 8"}  # a busy machine may have to refuse some
