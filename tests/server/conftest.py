@@ -110,7 +110,7 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
         OPERATOR, Contributor(id="home", display_name="Home", kind=ContributorKind.HOTLINE, jurisdiction="GB")
     )
     tokens = {"OPERATOR": secret}
-    for role in (Role.CONTRIBUTOR, Role.CONSUMER, Role.AUDITOR, Role.PEER):
+    for role in (Role.CONTRIBUTOR, Role.CONSUMER, Role.AUDITOR):
         wanted = Principal(
             name=role.lower(), role=role, contributor="" if role is Role.AUDITOR else "home", may_mirror=True
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -12,12 +14,13 @@ import pytest
 from hashhub import v1, wire
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, StatusCode, Unauthenticated
-from hashhub.model import Role
+from hashhub.model import Principal, Role
 from hashhub.server.admission import LimiterName, limiters_of
 from hashhub.server.pipeline import Method
 from hashhub.server.servicers import FILES, ROLES, methods
 from hashhub.server.servicers.requests import READERS, terms_of
 from hashhub.server.servicers.requests import served as served_in
+from tests.server.conftest import OPERATOR
 
 if TYPE_CHECKING:
     from tests.server.conftest import Served
@@ -30,6 +33,15 @@ RPCS = sorted(
     for service in file.services_by_name.values()
     for rpc in service.methods
 )
+
+
+@pytest.fixture(scope="module", name="served")
+def served_peer(served: Served) -> Iterator[Served]:
+    """The hub of all tests, and a token of a peer's."""
+    peer = Principal(name="peer-of-access", role=Role.PEER, contributor="home", may_mirror=True)
+    tokens = {**served.tokens, Role.PEER: served.hub.tokens.create(OPERATOR, peer)[1]}
+    yield replace(served, tokens=tokens)
+    served.hub.tokens.delete(OPERATOR, peer.name)
 
 
 def _outcome(
