@@ -15,7 +15,7 @@ from hashhub.client import Client
 from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from hashhub.local_files import make_directory
 from hashhub.model import Contributor, ContributorKind, Principal, Reliability, Role, now
-from hashhub.peers.line import Line, client_of
+from hashhub.peers.line import JoinLine, client_of
 from hashhub.peers.state import Peer, PeerStatus, all_offers, begin, keep_secret, opened, path_of, remove
 from hashhub.peers.taking import Taking
 from hashhub.peers.ways import Ways
@@ -44,7 +44,7 @@ def invitation(directory: Path, hub: Client, name: str, *, address: str, ca: str
 def accepted(
     directory: Path,
     hub: Client,
-    line: Line,
+    line: JoinLine,
     letters: Mapping[Reliability, Reliability],
     *,
     address: str,
@@ -111,7 +111,7 @@ def own_name(hub: Client) -> str:
     raise FailedPrecondition("this hub has no name among hubs yet; give it one, for good: hashhub peer name NAME")
 
 
-def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, country: str) -> Line:
+def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, country: str) -> JoinLine:
     """Make the contributor and token of a peer, and its state; return the line that gives it the token."""
     try:
         if hub.get_contributor(peer.name).retire_time is not None:
@@ -134,7 +134,7 @@ def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, count
     offered = Counter(sets[name].value for name, ways in hub.access(token).items() if name in sets and not ways["FEED"])
     make_directory(directory, field="dir")
     begin(directory, replace(peer, token=token))
-    return Line(
+    return JoinLine(
         hub=peer.hub,
         to=peer.name,
         jurisdiction=country,

@@ -19,7 +19,7 @@ _PREFIX: Final = "hashhub-peer-1:"
 _MAX: Final = 32_768  # characters; a chain of certificates takes some thousands
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class JoinLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a line says: `hub` makes it for the hub `to`, which reaches it at `address` by `token` and
     its `secret`. `ca`: PEM of the
     authority, empty: a public one. `offered`: hash sets by label, as they were then. `expire_time`: of the secret.
@@ -46,14 +46,14 @@ def client_of(address: str, secret: str, ca: str) -> Client:
     return Client(address, secret, ca_certificates=ca.encode() or None, tls=bool(ca) or None)
 
 
-def read(text: str) -> Line:
+def read(text: str) -> JoinLine:
     """Return what a line says. Raises InvalidArgument, without any part of it, which is a secret."""
     text = "".join(text.split())  # what mail breaks
     if not text.startswith(_PREFIX) or len(text) > _MAX:
         raise InvalidArgument.field("line", f"is none of `hashhub peer invite`, which begins with {_PREFIX}", "PATTERN")
     body = text.removeprefix(_PREFIX)
     try:
-        line = msgspec.json.decode(base64.b64decode(body + "=" * (-len(body) % 4), b"-_", validate=True), type=Line)
+        line = msgspec.json.decode(base64.b64decode(body + "=" * (-len(body) % 4), b"-_", validate=True), type=JoinLine)
     except (binascii.Error, ValueError, msgspec.DecodeError) as e:
         raise InvalidArgument.field("line", "is damaged; ask the other operator to send all of it", "PATTERN") from e
     wrong = [*wrong_in_slug("hub", line.hub), *wrong_in_slug("to", line.to)]

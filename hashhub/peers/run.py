@@ -37,7 +37,7 @@ def run(directory: Path, hub: Client, own: str, stop: threading.Event, tell: Cal
     lock = lock_file(directory / "run.lock")
     if lock is None:
         raise Conflict(f"another process follows the peers of {str(directory)!r} already; one is enough, and this ends")
-    followers: dict[str, Follower] = {}
+    followers: dict[str, PeerFollower] = {}
     metrics_time = 0.0
     with lock:
         ways = Ways(all_offers(directory))
@@ -48,7 +48,7 @@ def run(directory: Path, hub: Client, own: str, stop: threading.Event, tell: Cal
                     followers.pop(name).end()
                     ways.drop(name)
                 for name in known.keys() - followers.keys():
-                    followers[name] = Follower(directory, name, hub, own, ways, tell)
+                    followers[name] = PeerFollower(directory, name, hub, own, ways, tell)
                 if time.monotonic() - metrics_time > _METRICS_SECONDS:
                     keep_tokens(hub, known.values())
                     write_metrics(directory)
@@ -61,7 +61,7 @@ def run(directory: Path, hub: Client, own: str, stop: threading.Event, tell: Cal
                 follower.end()
 
 
-class Follower:
+class PeerFollower:
     """Follows one peer, on a thread."""
 
     def __init__(
