@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hashhub.model import number_of
+from hashhub.model import Principal, ReviewKind, Role, number_of
+from tests.hub.conftest import OPERATOR
 from tests.partners.feeding import Feeding
 from tests.server.conftest import Serve, patient_matchers, serve_hub
 
@@ -78,6 +79,34 @@ def test_ncmecs_client_stays_equal_over_random_changes(feeding: Feeding) -> None
             assert told == as_ncmec(feeding)
     client = copy.api.get_client(copy.api.collab.environment)
     assert client.status() == client.members()[0]
+
+
+def test_ncmecs_client_gives_feedback(feeding: Feeding) -> None:
+    """Its reader of reasons looks for the document's root within the document, so that a reason is given to it."""
+    from threatexchange.exchanges.clients.ncmec.hash_api import FeedbackType, FingerprintType, NCMECEndpoint
+
+    feeding.contribute(*(feeding.record(Random(n)) for n in range(9)))
+    copy = ncmec(feeding)
+    copy.fetch()
+    wanted = Principal(name="voter", role=Role.CONTRIBUTOR, contributor="reader", may_mirror=True)
+    _, feeding.token = feeding.desk.hub.tokens.create(OPERATOR, wanted)
+    api = ncmec(feeding).api
+    client = api.get_client(api.collab.environment)
+    first, second, *_ = copy.state.values()
+    client.submit_upvote(first.member_id, first.id, FingerprintType.md5)
+    reasons = client._get(NCMECEndpoint.feedback, path="PDQ/reasons")
+    guid = next(one.get("guid") for one in reasons if one.get("name") == "False positive")
+    for _ in range(2):
+        client.submit_feedback(second.member_id, second.id, FingerprintType.pdq, FeedbackType.downvote, guid)
+    stated = [feeding.desk.hub.reviews.list(OPERATOR, "line", *number(u.id), 9, 0)[0] for u in (first, second)]
+    assert [[(r.author, r.kind) for r in about] for about in stated] == [
+        [("reader", ReviewKind.CONFIRMED)], [("reader", ReviewKind.FALSE_POSITIVE)],
+    ]  # fmt: skip
+
+
+def number(told: str) -> tuple[str, int]:
+    hash_set, _, own = told.rpartition("/")
+    return hash_set, int(own)
 
 
 def as_threatexchange(feeding: Feeding) -> set[tuple[str, str]]:
