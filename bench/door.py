@@ -12,6 +12,10 @@ takes; then `connect` at 70 % of what is promised, at fixed times. Of each answe
 reads the status and the length only: before and after the load a sample of answers is read whole, over `connect` and
 over gRPC.
 
+The feeds are taken by one client, ThreatExchange's as a whole, TAXII's the first 100,000 entries, MISP's as files where
+there are not more. Entries a second depend on what else the machine does: `server_cores` and `generator_cores`, divided
+by them, are the processor time of an entry.
+
 The generator shares the cores. `generator_cores` is what it takes, which a client on another machine would not.
 """
 
@@ -41,6 +45,7 @@ from hashhub.client import Client
 from hashhub.hashes import Hash
 from hashhub.hub.follow import SnapshotMark
 from hashhub.matcher import Matcher
+from hashhub.misp_feed import MISPFeed
 from hashhub.model import (
     Contributor,
     ContributorKind,
@@ -65,6 +70,7 @@ _TARGET: Final = 10_000.0  # calls a second by Connect, two workers on two cores
 _SHARE: Final = 0.7
 _CONCURRENCY: Final = 32
 _CONNECTIONS: Final = 16  # the kernel deals them to the workers
+_TAKEN: Final = 100_000  # entries of feeds that are slow
 _VERIFIED: Final = 100  # answers of each kind
 _PATH: Final = "/hashhub.v1.MatchService/MatchHashes"
 _DOORS: Final[dict[str, Callable[[str, str, str], load.Connection]]] = {
@@ -173,25 +179,81 @@ def verify(hub: RunningHub, digests: Digests) -> None:
             assert said == ((False, [12]) if i < len(near_requests) else (True, [])), "the answers over HTTP are wrong"
 
 
-def take_feed(hub: RunningHub, digests: Digests) -> dict[str, Any]:
-    """Take the whole hash set as ThreatExchange's clients do, one page after the other, by one of them."""
+def take_feeds(hub: RunningHub, digests: Digests) -> list[dict[str, Any]]:
+    """Take the hash set as partners' clients do, by one of them, each page after the one before."""
+    whole = {digest.tobytes().hex() for digest in digests}
+    rows = []
+    for kind, take in _FEEDS.items():
+        if kind == "misp" and len(whole) > _TAKEN:
+            continue  # it is whole or nothing, and slow
+        served, sent = sum(map(result.cpu_seconds, result.family(hub.pid))), time.process_time()
+        began = time.perf_counter()
+        told = take(hub)
+        seconds = time.perf_counter() - began
+        served, sent = sum(map(result.cpu_seconds, result.family(hub.pid))) - served, time.process_time() - sent
+        assert told <= whole, f"the feed of {kind} is not what stands"
+        assert len(told) >= (len(whole) if kind == "threatexchange" else min(len(whole), _TAKEN)), (
+            f"{kind} left some out"
+        )
+        rows.append(
+            {
+                "calls": f"{kind}, entries",
+                "calls_per_second": len(told) / seconds,
+                "server_cores": served / seconds,
+                "generator_cores": sent / seconds,
+            }
+        )
+    return rows
+
+
+def _take_threatexchange(hub: RunningHub) -> set[str]:
     told: set[str] = set()
     path = f"/threatexchange/bench/pdq/1/threat_updates/?access_token={hub.token}&limit=1000"
-    before, began = sum(map(result.cpu_seconds, result.family(hub.pid))), time.perf_counter()
     with contextlib.closing(http.client.HTTPConnection(hub.http.removeprefix("http://"))) as connection:
         while path:
             connection.request("GET", path)
             page = json.loads(connection.getresponse().read())
             told.update(update["indicator"] for update in page["data"])
             path = page.get("paging", {}).get("next", "").removeprefix(hub.http)
-    seconds = time.perf_counter() - began
-    served = sum(map(result.cpu_seconds, result.family(hub.pid))) - before
-    assert told == {digest.tobytes().hex() for digest in digests}, "the feed is not what stands"
-    return {
-        "calls": "threatexchange, entries",
-        "calls_per_second": len(told) / seconds,
-        "server_cores": served / seconds,
-    }
+    return told
+
+
+def _take_taxii(hub: RunningHub) -> set[str]:
+    told: set[str] = set()
+    headers = {"Authorization": f"Bearer {hub.token}", "Accept": "application/taxii+json;version=2.1"}
+    with contextlib.closing(http.client.HTTPConnection(hub.http.removeprefix("http://"))) as connection:
+
+        def ask(path: str) -> Any:
+            connection.request("GET", f"/taxii2/bench/pdq/collections/{path}", headers=headers)
+            return json.loads(connection.getresponse().read())
+
+        (collection,) = ask("")["collections"]
+        further = ""
+        while len(told) < _TAKEN:
+            page = ask(f"{collection['id']}/objects/?limit=2000{further}")
+            told.update(one["pattern"].split("'")[-2] for one in page["objects"] if one["type"] == "indicator")
+            if not page.get("more"):
+                break
+            further = f"&next={page['next']}"
+    return told
+
+
+def _take_misp(hub: RunningHub) -> set[str]:
+    """Write the files that a MISP fetches."""
+    told: set[str] = set()
+    with (
+        tempfile.TemporaryDirectory(prefix="hashhub-bench-") as name,
+        Client(hub.address, hub.token) as client,
+        MISPFeed(Path(name)) as files,
+    ):
+        files.update(client)
+        for path in files.files.glob("*-*.json"):
+            objects = json.loads(path.read_bytes())["Event"]["Object"]
+            told.update(x["value"] for one in objects for x in one["Attribute"] if x["object_relation"] == "pdq")
+    return told
+
+
+_FEEDS: Final = {"threatexchange": _take_threatexchange, "taxii": _take_taxii, "misp": _take_misp}
 
 
 # The load
@@ -307,7 +369,7 @@ def measure(data: Path, digests: Digests, workers: int, seconds: float, processe
             bench.run(kind, bench.tasks(kind, min(2.0, seconds), concurrency=_CONCURRENCY))  # warm
             rows.append(bench.run(kind, bench.tasks(kind, seconds, concurrency=_CONCURRENCY)))
         rows.append(bench.run("connect", bench.tasks("connect", seconds, rate=_SHARE * _TARGET)))
-        rows.append(dict.fromkeys(rows[0]) | take_feed(hub, digests))
+        rows += [dict.fromkeys(rows[0]) | row for row in take_feeds(hub, digests)]
         verify(hub, digests)
     return [{"n": len(digests), "workers": workers, **row} for row in rows]
 
