@@ -32,7 +32,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from hashhub import v1
-from hashhub.errors import AlreadyExists, Conflict, HashHubError, InvalidArgument, NotFound
+from hashhub.errors import Conflict, HashHubError, InvalidArgument, NotFound
 from hashhub.partners import reviews
 from hashhub.partners.feeds import LATEST, MOST, FeedDoor, FeedPart, HashSetFeed, no_path
 from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
@@ -158,7 +158,7 @@ async def _take_feedback(request: PartnerRequest, entry: str, fingerprint: str) 
     """Make feedback a review of its sender's contributor."""
     last = await reviews.latest(request, entry)  # before the body is read: who may not review is told so here
     body = await request.read()
-    for _ in range(_TRIES):
+    for tries in range(1, _TRIES + 1):
         given = dict(re.findall(rf"({'|'.join(_FINGERPRINTS)}) (.+?)(?:; |$)", last.comment.partition(_STATED)[2]))
         given[fingerprint] = _feedback(body)
         objections = [kind for name, kind in _OBJECTIONS.items() if any(name in text for text in given.values())]
@@ -166,11 +166,13 @@ async def _take_feedback(request: PartnerRequest, entry: str, fingerprint: str) 
         comment = _STATED + "; ".join(f"{name} {given[name]}" for name in sorted(given))
         try:
             await reviews.add(request, entry, kind, comment, last)
-        except AlreadyExists:  # by feedback on another fingerprint at the same time
+        except Conflict:  # with feedback on another fingerprint
+            if tries == _TRIES:
+                raise
             last = await reviews.latest(request, entry)
         else:
-            return PartnerAnswer(200, f'<feedback xmlns="{_NAMESPACE}"/>'.encode(), _XML)
-    raise Conflict("feedback on other fingerprints of this entry comes at the same time; send it again")
+            break
+    return PartnerAnswer(200, f'<feedback xmlns="{_NAMESPACE}"/>'.encode(), _XML)
 
 
 def _feedback(body: bytes) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from typing import Final
 
 from hashhub import v1
+from hashhub.errors import AlreadyExists, Conflict
 from hashhub.partners.requests import PartnerRequest
 
 _PAGE: Final = 1000
@@ -29,11 +30,14 @@ async def latest(request: PartnerRequest, entry: str) -> v1.Review:
 
 
 async def add(request: PartnerRequest, entry: str, kind: v1.ReviewKind, comment: str, last: v1.Review) -> None:
-    """Add a review, unless it says what the contributor's `last` one says. Raises AlreadyExists where another request
-    of this token was faster; then there is a later one.
+    """Add a review, unless it says what the contributor's `last` one says. Raises Conflict where another request of
+    this token was faster; then there is a later one.
     """
     if (last.kind, last.comment) == (kind, comment):
         return
     follows = hashlib.sha256(f"{entry} {last.name}".encode()).hexdigest()
     asked = v1.CreateReviewRequest(parent=entry, review=v1.Review(kind=kind, comment=comment), request_id=follows)
-    await request.ask("ReviewService/CreateReview", asked, v1.Review)
+    try:
+        await request.ask("ReviewService/CreateReview", asked, v1.Review)
+    except AlreadyExists as e:
+        raise Conflict("another review of this entry was sent at the same time; send this one again") from e

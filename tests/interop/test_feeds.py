@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hashhub.model import Principal, ReviewKind, Role, number_of
+from hashhub.model import EntryState, Principal, ReviewKind, Role, number_of
 from tests.hub.conftest import OPERATOR
-from tests.partners.feeding import Feeding
+from tests.partners.feeding import LIST, Feeding
 from tests.server.conftest import Serve, patient_matchers, serve_hub
 
 __all__ = ["patient_matchers", "serve_hub"]
@@ -191,3 +191,29 @@ def test_stopnciis_client_is_told_each_withdrawal(serve_hub: Serve) -> None:
         assert stands == expected
         assert {h for _, h in copy.state} >= {h for _, h in expected}
     assert StopNCIICaseStatus.Withdrawn in told.values()
+
+
+def test_stopnciis_client_submits_hashes_and_feedback(serve_hub: Serve) -> None:
+    from threatexchange.exchanges.clients.stopncii import api
+
+    feeding = Feeding.of(serve_hub(), is_ncii=True)
+    feeding.contribute(feeding.record(Random(1)))
+    (one,) = feeding.standing()
+    pdq, submitted = next(h.digest.hex() for h in one.hashes if h.algorithm == "PDQ"), Random(2).randbytes(32).hex()
+
+    def client(contributor: str) -> Any:
+        wanted = Principal(name=f"{contributor}-writes", role=Role.CONTRIBUTOR, contributor=contributor)
+        _, token = feeding.desk.hub.tokens.create(OPERATOR, wanted)
+        keys = dict.fromkeys(api.StopNCIIEndpoint, token)
+        return api.StopNCIIAPI("any", token, keys, f"{feeding.url}/stopncii/line/list")
+
+    line, reader = client("line"), client("reader")
+    for _ in range(2):
+        line.submit_hash(api.StopNCIISignalType.ImagePDQ, submitted, {"tag"})
+    assert [h.digest.hex() for e in feeding.desk.entries(LIST, EntryState.QUARANTINED) for h in e.hashes] == [submitted]
+    for _ in range(2):
+        reader.submit_feedback(api.StopNCIISignalType.ImagePDQ, pdq, api.StopNCIICSPFeedbackValue.NotBlocked)
+    with pytest.raises(requests.HTTPError):
+        reader.submit_hash(api.StopNCIISignalType.ImagePDQ, submitted)
+    (review,) = feeding.desk.hub.reviews.list(OPERATOR, "line", "list", number_of(one.id), 9, 0)[0]
+    assert (review.author, review.kind) == ("reader", ReviewKind.NOT_ILLEGAL_HERE)

@@ -170,7 +170,6 @@ def test_other_paths_and_verbs(feeding: Feeding) -> None:
         assert ask(base + path, **key).status == 404, path
     for verb in ("POST", "HEAD", "DELETE"):
         assert ask(f"{base}/line/list/FetchHashes", verb, **key).status == 405
-    assert ask(f"{base}/line/list/SubmitHashes", "POST", **key).status == 501
     base, query = f"{feeding.url}/threatexchange/line/list", f"?access_token={feeding.token}"
     assert ask(f"{base}/7/threat_descriptors/{query}").status == 404
     assert ask(f"{base}/seven/threat_updates/{query}").status == 404

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from random import Random
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from defusedxml.ElementTree import fromstring
 
-from hashhub.model import Entry, Principal, Review, ReviewKind, Role, number_of
+from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, number_of
 from tests.hub.conftest import OPERATOR
 from tests.partners.conftest import serve_hub
-from tests.partners.feeding import LIST, Feeding
+from tests.partners.feeding import LIST, SHARED, Feeding
 from tests.partners.test_feeds import Said, send
 from tests.server.conftest import Serve, patient_matchers
 
@@ -164,4 +166,126 @@ def test_who_may_not_review_gives_no_feedback(feeding: Feeding, voter: Voter) ->
     assert send(hidden, "PUT", AFFIRMATIVE.encode(), authorization=basic(voter.secret)).status == 404
     assert voter.send("DELETE", f"/entries/{voter.member}/list/1").status == 501
     assert voter.send("GET", "/feedback/NETCLEAN/reasons").status == 404
+    assert reviews(feeding, one) == []
+
+
+def post(feeding: Feeding, secret: str, what: str, value: Any, hash_set: str = LIST) -> Said:
+    """Send a body as StopNCII's clients do; a text as it is."""
+    body = value if isinstance(value, str) else json.dumps(value)
+    headers = {"x-functions-key": secret, "content-type": "application/json"}
+    return send(f"{feeding.url}/stopncii/{hash_set}/{what}", "POST", body.encode(), **headers)
+
+
+def submission(*numbers: int, value: str = "Blocked", **more: Any) -> dict[str, Any]:
+    records = [
+        {
+            "lastModtimestamp": 1_700_000_000 + n,
+            "signalType": "StopNCIISignalType.ImagePDQ",
+            "hashValue": Random(n).randbytes(32).hex(),
+            "CSPFeedbacks": [{"tags": ["a tag"], "feedbackValue": value}],
+            **more,
+        }
+        for n in numbers
+    ]
+    return {"count": len(records), "hashRecords": records}
+
+
+@pytest.fixture
+def ncii(serve_hub: Serve) -> Feeding:
+    return Feeding.of(serve_hub(), is_ncii=True)
+
+
+def waiting(feeding: Feeding) -> list[Entry]:
+    return feeding.desk.entries(LIST, EntryState.QUARANTINED)
+
+
+def test_submitted_hashes_are_an_import_of_their_contributor(ncii: Feeding) -> None:
+    """They wait for the operator, as all of StopNCII's do, and are told on once released."""
+    secret = token(ncii, contributor="line")
+    for _ in range(2):
+        answer = post(ncii, secret, "SubmitHashes", submission(1, 2, hashStatus="Active"))
+        assert (answer.status, answer.json["items"], answer.json["rejected"]) == (200, 2, 0), answer.body
+    answer = post(ncii, secret, "SubmitHashes", submission(2, 3, hashStatus="Active"))
+    assert answer.status == 200
+    submitted = sorted(r["hashValue"] for r in submission(1, 2, 3)["hashRecords"])
+    assert sorted(e.hashes[0].digest.hex() for e in waiting(ncii)) == submitted
+    for entry in waiting(ncii):
+        (said,) = reviews(ncii, entry)
+        assert (said.author, said.kind, said.comment) == ("line/csp:line", ReviewKind.CONFIRMED, "Blocked, a tag")
+        ncii.desk.hub.entries.release(OPERATOR, "line", "list", entry.id)
+    told = send(f"{ncii.url}/stopncii/{LIST}/FetchHashes", "GET", None, **{"x-functions-key": ncii.token}).json
+    assert {r["hashValue"] for r in told["hashRecords"]} == {r["hashValue"] for r in submission(1, 2, 3)["hashRecords"]}
+
+
+def test_a_status_that_nobody_stated_is_that_of_a_new_hash(ncii: Feeding) -> None:
+    answer = post(ncii, token(ncii, contributor="line"), "SubmitHashes", submission(1))
+    assert (answer.status, answer.json["quarantined"]) == (200, 1)
+    (entry,) = waiting(ncii)
+    assert entry.classification is None or entry.classification.value == "Received"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "", "[]", "{", {}, {"hashRecords": []}, {"hashRecords": [1]}, submission(1) | {"count": 2},
+        submission(1, hashValue="ff"), submission(1, hashValue=None), submission(1, signalType="VideoTMK"),
+        submission(1, signalType=7), submission(1, hashStatus=["x"]), submission(1, CSPFeedbacks="x"),
+        {"hashRecords": submission(1)["hashRecords"] + submission(2, hashValue="0")["hashRecords"]},
+    ],
+)  # fmt: skip
+def test_a_submission_that_cannot_be_read_is_refused_as_a_whole(ncii: Feeding, body: Any) -> None:
+    answer = post(ncii, token(ncii, contributor="line"), "SubmitHashes", body)
+    assert answer.status == 400
+    assert answer.json["message"]
+    assert waiting(ncii) == []
+
+
+def test_who_may_not_contribute_submits_nothing(ncii: Feeding) -> None:
+    for secret, status in ((ncii.token, 403), (token(ncii), 403), ("hh_none", 401)):
+        assert post(ncii, secret, "SubmitHashes", "no JSON: it is not looked at").status == status
+    own = token(ncii, contributor="line")
+    assert post(ncii, own, "SubmitHashes", submission(1), "line/none").status == 404
+    assert send(f"{ncii.url}/stopncii/{LIST}/SubmitHashes", "GET", None, **{"x-functions-key": own}).status == 405
+    assert waiting(ncii) == []
+
+
+def feedbacks(*given: tuple[Entry, str], **more: Any) -> dict[str, Any]:
+    listed = [
+        {"hashValue": e.hashes[-1].digest.hex(), "feedbackValue": value, "tags": ["b", "a"], **more}
+        for e, value in given
+    ]
+    return {"count": len(listed), "hashFeedbacks": listed}
+
+
+def test_feedback_on_a_hash_reviews_the_entries_that_have_it(feeding: Feeding) -> None:
+    one, other, third = feeding.standing()
+    feeding.desk.hash_set("line/other", marking=SHARED)
+    secret = token(feeding)
+    body = feedbacks((one, "Blocked"), (other, "NotBlocked"))
+    for _ in range(2):
+        answer = post(feeding, secret, "SubmitFeedback", body)
+        assert (answer.status, answer.json["count"]) == (200, 2), answer.body
+    assert post(feeding, secret, "SubmitFeedback", body, "line/other").status == 404
+    (first,), (second,) = reviews(feeding, one), reviews(feeding, other)
+    assert (first.author, first.kind) == ("reader", ReviewKind.CONFIRMED)
+    assert (second.author, second.kind) == ("reader", ReviewKind.NOT_ILLEGAL_HERE)
+    assert second.comment == "StopNCII feedback: NotBlocked, a, b"
+    assert reviews(feeding, third) == []
+
+
+def test_feedback_that_cannot_be_taken_leaves_nothing(feeding: Feeding) -> None:
+    one, other, _ = feeding.standing()
+    secret = token(feeding)
+    for body, status in (
+        (feedbacks((one, "Blocked"), (other, "PendingReview")), 400),
+        (feedbacks((one, "Blocked"), (other, "Blocked"), tags=[1]), 400),
+        (feedbacks((one, "Blocked"), hashValue="x" * 64), 400),
+        (feedbacks((one, "Blocked"), hashValue="0" * 64), 404),
+        (feedbacks(*[(one, "Blocked")] * 101), 400),
+        (feedbacks((one, "Blocked")) | {"count": 7}, 400),
+        ("{", 400),
+    ):
+        assert post(feeding, secret, "SubmitFeedback", body).status == status, body
+    for other_secret, status in ((feeding.token, 403), ("hh_none", 401)):
+        assert post(feeding, other_secret, "SubmitFeedback", "no JSON: it is not looked at").status == status
     assert reviews(feeding, one) == []
