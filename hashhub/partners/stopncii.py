@@ -32,6 +32,7 @@ _TYPE: Final = "StopNCIISignalType."  # before each type of signal that the thre
 _FIRST_STATUS: Final = "Received"  # of a hash, says StopNCII
 _MOST_FEEDBACKS: Final = 100  # of one request: each is some calls
 _MOST_MATCHES: Final = 1000
+_MOST_REVIEWS: Final = 1000
 _KINDS: Final = {
     "Blocked": v1.ReviewKind.REVIEW_KIND_CONFIRMED,
     "NotBlocked": v1.ReviewKind.REVIEW_KIND_NOT_ILLEGAL_HERE,
@@ -141,6 +142,8 @@ async def _take_feedback(request: PartnerRequest, hash_set: str) -> dict[str, An
         entries = await _entries_with(request, hash_set, str(one.get("hashValue", "")), f"hashFeedbacks[{at}]")
         comment = f"StopNCII feedback: {', '.join((str(one['feedbackValue']), *sorted(tags)))}"[:MAX_TEXT]
         given += [(entry, kind, comment) for entry in entries]
+        if len(given) > _MOST_REVIEWS:
+            raise InvalidArgument.field("hashFeedbacks", f"are about more than {_MOST_REVIEWS} entries; send fewer")
     for entry, kind, comment in given:
         await reviews.add(request, entry, kind, comment, await reviews.latest(request, entry))
     return {"count": len(given)}
