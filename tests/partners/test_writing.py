@@ -240,6 +240,15 @@ def test_a_submission_that_cannot_be_read_is_refused_as_a_whole(ncii: Feeding, b
     assert waiting(ncii) == []
 
 
+def test_a_submission_of_which_the_hub_refuses_a_hash_is_an_error(ncii: Feeding) -> None:
+    """A client that looks at the status alone must not take it for complete."""
+    listed = submission(1, hashStatus="Active")["hashRecords"] + submission(2, hashValue="0" * 64)["hashRecords"]
+    answer = post(ncii, token(ncii, contributor="line"), "SubmitHashes", {"hashRecords": listed})
+    assert answer.status == 400
+    assert "imports/imp-" in answer.json["message"]
+    assert [e.hashes[0].digest.hex() for e in waiting(ncii)] == [listed[0]["hashValue"]]
+
+
 def test_who_may_not_contribute_submits_nothing(ncii: Feeding) -> None:
     for secret, status in ((ncii.token, 403), (token(ncii), 403), ("hh_none", 401)):
         assert post(ncii, secret, "SubmitHashes", "no JSON: it is not looked at").status == status
