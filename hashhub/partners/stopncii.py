@@ -101,15 +101,8 @@ async def _take_hashes(request: PartnerRequest, hash_set: str) -> dict[str, Any]
     getattr(check, "import").CopyFrom(wanted)
     await request.ask("ContributionService/CreateImport", check, v1.Import)
     listed = await _items(request, "hashRecords", MAX_BATCH)
-    for one in listed:
-        one["signalType"] = str(one.get("signalType", "")).removeprefix(_TYPE)
-        one.setdefault("hashStatus", _FIRST_STATUS)
-        for feedback in one["CSPFeedbacks"] if isinstance(one.get("CSPFeedbacks"), list) else ():
-            if isinstance(feedback, dict) and not feedback.get("source"):
-                feedback["source"] = request.contributor
-    body = msgspec.json.encode({"hashRecords": listed})
-    wanted.source_digest = hashlib.sha256(body).hexdigest()
-    made = await imports.take(request, hash_set, wanted, await asyncio.to_thread(_records, reader, body))
+    wanted.source_digest, records = await asyncio.to_thread(_records, reader, listed, request.contributor)
+    made = await imports.take(request, hash_set, wanted, records)
     counts = wire.IMPORT.from_pb(made).counts
     if counts.rejected:
         message = f"has {counts.rejected} that the hub refused, and the others were taken; {made.name} says why"
@@ -117,8 +110,20 @@ async def _take_hashes(request: PartnerRequest, hash_set: str) -> dict[str, Any]
     return {"import": made.name, **msgspec.to_builtins(counts)}
 
 
-def _records(reader: connector.Connector, body: bytes) -> list[v1.Record]:
-    """Return the records of a submission. Raises InvalidArgument where one cannot be read as a whole."""
+def _records(
+    reader: connector.Connector, listed: list[dict[str, Any]], contributor: str
+) -> tuple[str, list[v1.Record]]:
+    """Return the digest and the records of a submission. Raises InvalidArgument where one cannot be read as a whole."""
+    for one in listed:
+        one["signalType"] = str(one.get("signalType", "")).removeprefix(_TYPE)
+        one.setdefault("hashStatus", _FIRST_STATUS)
+        for feedback in one["CSPFeedbacks"] if isinstance(one.get("CSPFeedbacks"), list) else ():
+            if isinstance(feedback, dict) and not feedback.get("source"):
+                feedback["source"] = contributor
+    try:
+        body = msgspec.json.encode({"hashRecords": listed})
+    except (ValueError, OverflowError, RecursionError) as e:
+        raise InvalidArgument.field("hashRecords", "has text that is no Unicode, or a number too large") from e
     records = []
     for item in reader.read(io.BytesIO(body), {}):
         for fault in (item,) if isinstance(item, Reject) else item.faults:
@@ -126,7 +131,7 @@ def _records(reader: connector.Connector, body: bytes) -> list[v1.Record]:
             raise InvalidArgument.field("hashRecords", detail, "NOT_ALLOWED")
         if not isinstance(item, Reject):
             records.append(wire.record_to_pb(item))
-    return records
+    return hashlib.sha256(body).hexdigest(), records
 
 
 async def _take_feedback(request: PartnerRequest, hash_set: str) -> dict[str, Any]:
@@ -136,11 +141,14 @@ async def _take_feedback(request: PartnerRequest, hash_set: str) -> dict[str, An
     given: list[tuple[str, v1.ReviewKind, str]] = []
     for at, one in enumerate(await _items(request, "hashFeedbacks", _MOST_FEEDBACKS)):
         kind, tags = _KINDS.get(str(one.get("feedbackValue"))), one.get("tags") or []
-        if kind is None or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            expected = f"must have a feedbackValue of {' or '.join(_KINDS)}, and tags; others become no review here"
+        is_read = isinstance(tags, list) and all(isinstance(tag, str) and tag.isprintable() for tag in tags)
+        comment = ", ".join((f"StopNCII feedback: {one.get('feedbackValue')}", *sorted(tags))) if is_read else ""
+        if kind is None or not 0 < len(comment) <= MAX_TEXT:
+            expected = (
+                f"must have a feedbackValue of {' or '.join(_KINDS)}, and short tags; others become no review here"
+            )
             raise InvalidArgument.field(f"hashFeedbacks[{at}]", expected, "WORD")
         entries = await _entries_with(request, hash_set, str(one.get("hashValue", "")), f"hashFeedbacks[{at}]")
-        comment = f"StopNCII feedback: {', '.join((str(one['feedbackValue']), *sorted(tags)))}"[:MAX_TEXT]
         given += [(entry, kind, comment) for entry in entries]
         if len(given) > _MOST_REVIEWS:
             raise InvalidArgument.field("hashFeedbacks", f"are about more than {_MOST_REVIEWS} entries; send fewer")

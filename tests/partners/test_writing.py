@@ -229,7 +229,9 @@ def test_a_status_that_nobody_stated_is_that_of_a_new_hash(ncii: Feeding) -> Non
     [
         "", "[]", "{", {}, {"hashRecords": []}, {"hashRecords": [1]}, submission(1) | {"count": 2},
         submission(1, hashValue="ff"), submission(1, hashValue=None), submission(1, signalType="VideoTMK"),
-        submission(1, signalType=7), submission(1, hashStatus=["x"]), submission(1, CSPFeedbacks="x"),
+        submission(1, signalType=7), submission(1, hashValue="\ud800"),
+        submission(1, CSPFeedbacks=[{"feedbackValue": "Blocked", "tags": ["\ud800"]}]),
+        submission(1, hashStatus=["x"]), submission(1, CSPFeedbacks="x"),
         {"hashRecords": submission(1)["hashRecords"] + submission(2, hashValue="0")["hashRecords"]},
     ],
 )  # fmt: skip
@@ -288,6 +290,10 @@ def test_feedback_that_cannot_be_taken_leaves_nothing(feeding: Feeding) -> None:
     for body, status in (
         (feedbacks((one, "Blocked"), (other, "PendingReview")), 400),
         (feedbacks((one, "Blocked"), (other, "Blocked"), tags=[1]), 400),
+        (feedbacks((one, "Blocked"), tags=["\ud800"]), 400),
+        (feedbacks((one, "Blocked"), tags=["nul\0"]), 400),
+        (feedbacks((one, "Blocked"), tags=["x" * 5000]), 400),
+        (feedbacks((one, "Blocked"), tags={"a": 1}), 400),
         (feedbacks((one, "Blocked"), hashValue="x" * 64), 400),
         (feedbacks((one, "Blocked"), hashValue="0" * 64), 404),
         (feedbacks(*[(one, "Blocked")] * 101), 400),
