@@ -7,7 +7,6 @@ withdrawn; disabled until a time is noted, and not answered to HMA's clients bef
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
@@ -238,10 +237,7 @@ async def _find(request: PartnerRequest, bank: HMABank, number: int) -> list[v1.
 
 async def _state(request: PartnerRequest, bank: HMABank, record: v1.Record) -> v1.Entry:
     """State one item in an import of its own, and return its entry. Raises InvalidArgument where there is none."""
-    source = hashlib.sha256(secrets.token_bytes(16) + record.SerializeToString()).hexdigest()
-    wanted = v1.Import(
-        connector=_CONNECTOR, connector_version=hashhub.__version__, source_digest=source, has_classifications=False
-    )
+    wanted = v1.Import(connector=_CONNECTOR, connector_version=hashhub.__version__, has_classifications=False)
     made = await imports.take(request, bank.resource, wanted, [record])
     live = [e for e in await _find(request, bank, _number_in(record)) if e.state in _LIVE]
     if live:

@@ -11,7 +11,6 @@ but the status: where anything of one was not taken, the answer is an error that
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 from collections.abc import Callable
 from contextlib import suppress
@@ -94,14 +93,14 @@ async def _take_hashes(request: PartnerRequest, hash_set: str) -> dict[str, Any]
     wanted = v1.Import(
         connector=reader.name,
         connector_version=reader.version,
-        source_digest="0" * 64,
         has_classifications=reader.has_classifications({}),
     )
     check = v1.CreateImportRequest(parent=hash_set, validate_only=True)  # who may not contribute is told so before
     getattr(check, "import").CopyFrom(wanted)
+    getattr(check, "import").source_digest = "0" * 64
     await request.ask("ContributionService/CreateImport", check, v1.Import)
     listed = await _items(request, "hashRecords", MAX_BATCH)
-    wanted.source_digest, records = await asyncio.to_thread(_records, reader, listed, request.contributor)
+    records = await asyncio.to_thread(_records, reader, listed, request.contributor)
     made = await imports.take(request, hash_set, wanted, records)
     counts = wire.IMPORT.from_pb(made).counts
     if counts.rejected:
@@ -110,10 +109,8 @@ async def _take_hashes(request: PartnerRequest, hash_set: str) -> dict[str, Any]
     return {"import": made.name, **msgspec.to_builtins(counts)}
 
 
-def _records(
-    reader: connector.Connector, listed: list[dict[str, Any]], contributor: str
-) -> tuple[str, list[v1.Record]]:
-    """Return the digest and the records of a submission. Raises InvalidArgument where one cannot be read as a whole."""
+def _records(reader: connector.Connector, listed: list[dict[str, Any]], contributor: str) -> list[v1.Record]:
+    """Return the records of a submission. Raises InvalidArgument where one cannot be read as a whole."""
     for one in listed:
         one["signalType"] = str(one.get("signalType", "")).removeprefix(_TYPE)
         one.setdefault("hashStatus", _FIRST_STATUS)
@@ -131,7 +128,7 @@ def _records(
             raise InvalidArgument.field("hashRecords", detail, "NOT_ALLOWED")
         if not isinstance(item, Reject):
             records.append(wire.record_to_pb(item))
-    return hashlib.sha256(body).hexdigest(), records
+    return records
 
 
 async def _take_feedback(request: PartnerRequest, hash_set: str) -> dict[str, Any]:

@@ -217,6 +217,22 @@ def test_submitted_hashes_are_an_import_of_their_contributor(ncii: Feeding) -> N
     assert {r["hashValue"] for r in told["hashRecords"]} == {r["hashValue"] for r in submission(1, 2, 3)["hashRecords"]}
 
 
+def test_a_submission_that_is_sent_several_times_at_once_is_taken_once(ncii: Feeding) -> None:
+    """A client that gives up and sends again must not undo what it sent."""
+    secret, body, statuses = token(ncii, contributor="line"), submission(1, 2), []
+    threads = [
+        threading.Thread(target=lambda: statuses.append(post(ncii, secret, "SubmitHashes", body).status))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert 200 in statuses
+    assert set(statuses) <= {200, 400, 409, 429, 503}
+    assert len(waiting(ncii)) == 2
+
+
 def test_a_status_that_nobody_stated_is_that_of_a_new_hash(ncii: Feeding) -> None:
     answer = post(ncii, token(ncii, contributor="line"), "SubmitHashes", submission(1))
     assert (answer.status, answer.json["quarantined"]) == (200, 1)
