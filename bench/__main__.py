@@ -87,6 +87,11 @@ PROMISES: Final = (
     Promise("single lookups a second by Connect, 1 M, two workers", "door", _calls("connect"), 10_000, at_most=False),
     Promise("by plain JSON", "door", _calls("json"), 6_000, at_most=False),
     Promise(
+        "entries a second by ThreatExchange's feed", "door", _calls("threatexchange, entries"), 20_000, at_most=False
+    ),
+    Promise("by TAXII's", "door", _calls("taxii, entries"), 3_000, at_most=False),
+    Promise("written into a MISP feed", "door", _calls("misp, entries"), 3_000, at_most=False),
+    Promise(
         "entries a second, imported",
         "imports",
         lambda r: _step(_sqlite(r), "import")["entries_per_second"],

@@ -12,6 +12,10 @@ takes; then `connect` at 70 % of what is promised, at fixed times. Of each answe
 reads the status and the length only: before and after the load a sample of answers is read whole, over `connect` and
 over gRPC.
 
+The feeds are taken by one client, ThreatExchange's as a whole, of TAXII's and MISP's the first 100,000 entries. Entries
+a second depend on what else the machine does: `server_cores` and `generator_cores`, divided by them, are the processor
+time of an entry.
+
 The generator shares the cores. `generator_cores` is what it takes, which a client on another machine would not.
 """
 
@@ -26,12 +30,13 @@ import multiprocessing
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,11 +46,13 @@ from hashhub.client import Client
 from hashhub.hashes import Hash
 from hashhub.hub.follow import SnapshotMark
 from hashhub.matcher import Matcher
+from hashhub.misp_feed import MISPFeed
 from hashhub.model import (
     Contributor,
     ContributorKind,
     Counts,
     EntryState,
+    FeedPage,
     HashSet,
     Import,
     MatchOptions,
@@ -65,6 +72,7 @@ _TARGET: Final = 10_000.0  # calls a second by Connect, two workers on two cores
 _SHARE: Final = 0.7
 _CONCURRENCY: Final = 32
 _CONNECTIONS: Final = 16  # the kernel deals them to the workers
+_TAKEN: Final = 100_000  # entries of feeds that are slow
 _VERIFIED: Final = 100  # answers of each kind
 _PATH: Final = "/hashhub.v1.MatchService/MatchHashes"
 _DOORS: Final[dict[str, Callable[[str, str, str], load.Connection]]] = {
@@ -173,25 +181,94 @@ def verify(hub: RunningHub, digests: Digests) -> None:
             assert said == ((False, [12]) if i < len(near_requests) else (True, [])), "the answers over HTTP are wrong"
 
 
-def take_feed(hub: RunningHub, digests: Digests) -> dict[str, Any]:
-    """Take the whole hash set as ThreatExchange's clients do, one page after the other, by one of them."""
-    told: set[str] = set()
+def take_feeds(hub: RunningHub, digests: Digests) -> list[dict[str, Any]]:
+    """Take the hash set as partners' clients do, by one of them, each page after the one before."""
+    rows = []
+    for kind, take in _FEEDS.items():
+        served, sent = sum(map(result.cpu_seconds, result.family(hub.pid))), time.process_time()
+        began = time.perf_counter()
+        given = take(hub)
+        seconds = time.perf_counter() - began
+        served, sent = sum(map(result.cpu_seconds, result.family(hub.pid))) - served, time.process_time() - sent
+        told = set(map(bytes, np.frombuffer(given, np.uint8).reshape(-1, digests.shape[1])))
+        whole = set(map(bytes, digests))
+        assert told <= whole, f"the feed of {kind} is not what stands"
+        assert len(told) >= (len(whole) if kind == "threatexchange" else min(len(whole), _TAKEN)), (
+            f"{kind} left some out"
+        )
+        rows.append(
+            {
+                "calls": f"{kind}, entries",
+                "calls_per_second": len(told) / seconds,
+                "server_cores": served / seconds,
+                "generator_cores": sent / seconds,
+            }
+        )
+    return rows
+
+
+def _take_threatexchange(hub: RunningHub) -> bytearray:
+    told = bytearray()  # a set of texts would cost the client the more the more it holds
     path = f"/threatexchange/bench/pdq/1/threat_updates/?access_token={hub.token}&limit=1000"
-    before, began = sum(map(result.cpu_seconds, result.family(hub.pid))), time.perf_counter()
     with contextlib.closing(http.client.HTTPConnection(hub.http.removeprefix("http://"))) as connection:
         while path:
             connection.request("GET", path)
             page = json.loads(connection.getresponse().read())
-            told.update(update["indicator"] for update in page["data"])
+            told += bytes.fromhex("".join(update["indicator"] for update in page["data"]))
             path = page.get("paging", {}).get("next", "").removeprefix(hub.http)
-    seconds = time.perf_counter() - began
-    served = sum(map(result.cpu_seconds, result.family(hub.pid))) - before
-    assert told == {digest.tobytes().hex() for digest in digests}, "the feed is not what stands"
-    return {
-        "calls": "threatexchange, entries",
-        "calls_per_second": len(told) / seconds,
-        "server_cores": served / seconds,
-    }
+    return told
+
+
+def _take_taxii(hub: RunningHub) -> bytearray:
+    told = bytearray()
+    headers = {"Authorization": f"Bearer {hub.token}", "Accept": "application/taxii+json;version=2.1"}
+    with contextlib.closing(http.client.HTTPConnection(hub.http.removeprefix("http://"))) as connection:
+
+        def ask(path: str) -> Any:
+            connection.request("GET", f"/taxii2/bench/pdq/collections/{path}", headers=headers)
+            return json.loads(connection.getresponse().read())
+
+        (collection,) = ask("")["collections"]
+        further = ""
+        while len(told) < 32 * _TAKEN:
+            page = ask(f"{collection['id']}/objects/?limit=2000{further}")
+            found = [one["pattern"].split("'")[-2] for one in page["objects"] if one["type"] == "indicator"]
+            told += bytes.fromhex("".join(found))
+            if not page.get("more"):
+                break
+            further = f"&next={page['next']}"
+    return told
+
+
+class _FirstEntries(Client):
+    """Gives the first entries of the change feed as if there were no others."""
+
+    def list_changes(self, position: str = "", **options: Any) -> Iterator[FeedPage]:
+        count = 0
+        for page in super().list_changes(position, **options):
+            count += sum(change.entry is not None for change in page.changes)
+            yield msgspec.structs.replace(page, is_complete=page.is_complete or count >= _TAKEN)
+            if count >= _TAKEN:
+                break
+
+
+def _take_misp(hub: RunningHub) -> bytearray:
+    """Write the files that a MISP fetches."""
+    told = bytearray()
+    with (
+        tempfile.TemporaryDirectory(prefix="hashhub-bench-") as name,
+        _FirstEntries(hub.address, hub.token) as client,
+        MISPFeed(Path(name)) as files,
+    ):
+        files.update(client)
+        for path in files.files.glob("*-*.json"):
+            objects = json.loads(path.read_bytes())["Event"]["Object"]
+            found = [x["value"] for one in objects for x in one["Attribute"] if x["object_relation"] == "pdq"]
+            told += bytes.fromhex("".join(found))
+    return told
+
+
+_FEEDS: Final = {"threatexchange": _take_threatexchange, "taxii": _take_taxii, "misp": _take_misp}
 
 
 # The load
@@ -307,7 +384,7 @@ def measure(data: Path, digests: Digests, workers: int, seconds: float, processe
             bench.run(kind, bench.tasks(kind, min(2.0, seconds), concurrency=_CONCURRENCY))  # warm
             rows.append(bench.run(kind, bench.tasks(kind, seconds, concurrency=_CONCURRENCY)))
         rows.append(bench.run("connect", bench.tasks("connect", seconds, rate=_SHARE * _TARGET)))
-        rows.append(dict.fromkeys(rows[0]) | take_feed(hub, digests))
+        rows += [dict.fromkeys(rows[0]) | row for row in take_feeds(hub, digests)]
         verify(hub, digests)
     return [{"n": len(digests), "workers": workers, **row} for row in rows]
 

@@ -7,7 +7,6 @@ withdrawn; disabled until a time is noted, and not answered to HMA's clients bef
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
@@ -18,8 +17,9 @@ from typing import Any, Final
 
 import hashhub
 from hashhub import v1
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hashes import Hash
+from hashhub.partners import imports
 from hashhub.partners.banks import FIRST_MADE, MADE, HMABank, content_number, external_id, no_content
 from hashhub.partners.requests import PartnerRequest
 
@@ -237,26 +237,12 @@ async def _find(request: PartnerRequest, bank: HMABank, number: int) -> list[v1.
 
 async def _state(request: PartnerRequest, bank: HMABank, record: v1.Record) -> v1.Entry:
     """State one item in an import of its own, and return its entry. Raises InvalidArgument where there is none."""
-    source = hashlib.sha256(secrets.token_bytes(16) + record.SerializeToString()).hexdigest()
-    wanted = v1.Import(
-        connector=_CONNECTOR, connector_version=hashhub.__version__, source_digest=source, has_classifications=False
-    )
-    create = v1.CreateImportRequest(parent=bank.resource)
-    getattr(create, "import").CopyFrom(wanted)
-    opened = await request.ask("ContributionService/CreateImport", create, v1.Import)
-    try:
-        added = v1.AddRecordsRequest(name=opened.name, records=[record])
-        await request.ask("ContributionService/AddRecords", added, v1.Import)
-        await request.ask(
-            "ContributionService/CommitImport", v1.CommitImportRequest(name=opened.name, batch_count=1), v1.Import
-        )
-    except HashHubError:
-        await request.ask("ContributionService/CancelImport", v1.CancelImportRequest(name=opened.name), v1.Import)
-        raise
+    wanted = v1.Import(connector=_CONNECTOR, connector_version=hashhub.__version__, has_classifications=False)
+    made = await imports.take(request, bank.resource, wanted, [record])
     live = [e for e in await _find(request, bank, _number_in(record)) if e.state in _LIVE]
     if live:
         return max(live, key=lambda e: e.create_revision)
-    asked = v1.ListFindingsRequest(parent=opened.name)
+    asked = v1.ListFindingsRequest(parent=made.name)
     findings = await request.ask("ContributionService/ListFindings", asked, v1.ListFindingsResponse)
     for finding in findings.findings:
         if finding.disposition == v1.Disposition.DISPOSITION_UNCHANGED and finding.entry:

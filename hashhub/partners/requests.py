@@ -32,7 +32,7 @@ _STATUS: Final[Mapping[StatusCode, int]] = {
     StatusCode.INTERNAL: 500,
     StatusCode.DATA_LOSS: 500,
 }
-_LONG: Final = 64 * 1024  # bytes of a form that is taken apart on a thread
+_LONG: Final = 64 * 1024  # bytes of a body that is taken apart on a thread
 _FIELDS: Final = 32  # parameters of a query
 _IN_MEMORY: Final = {"MAX_MEMORY_FILE_SIZE": float("inf")}  # the body is, too
 
@@ -147,8 +147,9 @@ class PartnerRequest:
         """Return the body's JSON object. Raises InvalidArgument for anything else."""
         if self.media_type != JSON:
             raise InvalidArgument.field("Content-Type", f"must be {JSON}, got {self.media_type[:40]!r}", "NOT_ALLOWED")
+        body = await self.read()
         try:
-            value = json.loads(await self.read())
+            value = await asyncio.to_thread(json.loads, body) if len(body) > _LONG else json.loads(body)
         except (ValueError, RecursionError) as e:
             raise InvalidArgument.field("body", f"is no JSON: {str(e)[:80]}; send a JSON object", "NOT_JSON") from e
         if not isinstance(value, dict):

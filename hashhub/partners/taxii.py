@@ -32,7 +32,7 @@ _MEDIA: Final = "application/taxii+json;version=2.1"
 _ACCEPTED: Final = frozenset({_MEDIA, "application/taxii+json", "*/*"})
 _STIX: Final = "application/stix+json;version=2.1"
 _OURS: Final = UUID("8a1d6c2e-0f57-4a57-9f1c-5d0a7a2f9b63")  # namespace of the collections' ids
-_ABOUT: Final = 6  # objects that entries refer to: identities, the definition of our extension, markings
+_ABOUT: Final = 6  # objects that entries refer to, and which stand before them: identities, our extension, markings
 _OF_EACH: Final = 2  # objects of one entry at most
 _SEARCHED: Final = 50  # pages of entries that one request for an object looks through
 _MATCHES: Final = ("id", "type", "version", "spec_version")
@@ -117,12 +117,20 @@ class TAXIIDoor(FeedDoor):
         since = _time(request.query.get("added_after", ""))
         limit = number(request, "limit", MOST) or 1
         size = max(1, min(MOST, (limit - _ABOUT) // _OF_EACH))
-        part = await feed.part(since, request.query.get("next", ""), size)
+        token, _, last = request.query.get("next", "").partition("/")
+        part = await feed.part(since, token, size)
         # A client learns the date to go on from by objects only, so that the last of several pages is never without.
         is_empty = not part.entries and not request.query.get("next")
         objects = [] if is_empty else [one for one in await _written(part) if _matches(request, one)]
-        answer: dict[str, Any] = {"more": True, "next": part.token} if part.token else {}
-        added = _text(part.time)
+        # A part of more objects than the limit is read again for each page of it, whose `next` names the object before:
+        # where another part is read then, none is skipped.
+        ids = [one["id"] for one in objects]
+        begin = ids.index(last) + 1 if last in ids else 0
+        is_cut = begin + limit < len(objects)
+        objects = objects[begin : begin + limit]
+        following = f"{token}/{objects[-1]['id']}" if is_cut else part.token
+        answer: dict[str, Any] = {"more": True, "next": following} if following else {}
+        added = _text(since if is_cut else part.time)
         if objects:
             answer["objects"] = objects if of is None else [of(one, added) for one in objects]
         headers = ((b"x-taxii-date-added-first", added.encode()), (b"x-taxii-date-added-last", added.encode()))

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from hashhub.model import number_of
-from tests.partners.feeding import Feeding
+from hashhub.model import EntryState, Principal, ReviewKind, Role, number_of
+from tests.hub.conftest import OPERATOR
+from tests.partners.feeding import LIST, Feeding
 from tests.server.conftest import Serve, patient_matchers, serve_hub
 
 __all__ = ["patient_matchers", "serve_hub"]
@@ -78,6 +79,34 @@ def test_ncmecs_client_stays_equal_over_random_changes(feeding: Feeding) -> None
             assert told == as_ncmec(feeding)
     client = copy.api.get_client(copy.api.collab.environment)
     assert client.status() == client.members()[0]
+
+
+def test_ncmecs_client_gives_feedback(feeding: Feeding) -> None:
+    """Its reader of reasons looks for the document's root within the document, so that a reason is given to it."""
+    from threatexchange.exchanges.clients.ncmec.hash_api import FeedbackType, FingerprintType, NCMECEndpoint
+
+    feeding.contribute(*(feeding.record(Random(n)) for n in range(9)))
+    copy = ncmec(feeding)
+    copy.fetch()
+    wanted = Principal(name="voter", role=Role.CONTRIBUTOR, contributor="reader", may_mirror=True)
+    _, feeding.token = feeding.desk.hub.tokens.create(OPERATOR, wanted)
+    api = ncmec(feeding).api
+    client = api.get_client(api.collab.environment)
+    first, second, *_ = copy.state.values()
+    client.submit_upvote(first.member_id, first.id, FingerprintType.md5)
+    reasons = client._get(NCMECEndpoint.feedback, path="PDQ/reasons")
+    guid = next(one.get("guid") for one in reasons if one.get("name") == "False positive")
+    for _ in range(2):
+        client.submit_feedback(second.member_id, second.id, FingerprintType.pdq, FeedbackType.downvote, guid)
+    stated = [feeding.desk.hub.reviews.list(OPERATOR, "line", *number(u.id), 9, 0)[0] for u in (first, second)]
+    assert [[(r.author, r.kind) for r in about] for about in stated] == [
+        [("reader", ReviewKind.CONFIRMED)], [("reader", ReviewKind.FALSE_POSITIVE)],
+    ]  # fmt: skip
+
+
+def number(told: str) -> tuple[str, int]:
+    hash_set, _, own = told.rpartition("/")
+    return hash_set, int(own)
 
 
 def as_threatexchange(feeding: Feeding) -> set[tuple[str, str]]:
@@ -162,3 +191,29 @@ def test_stopnciis_client_is_told_each_withdrawal(serve_hub: Serve) -> None:
         assert stands == expected
         assert {h for _, h in copy.state} >= {h for _, h in expected}
     assert StopNCIICaseStatus.Withdrawn in told.values()
+
+
+def test_stopnciis_client_submits_hashes_and_feedback(serve_hub: Serve) -> None:
+    from threatexchange.exchanges.clients.stopncii import api
+
+    feeding = Feeding.of(serve_hub(), is_ncii=True)
+    feeding.contribute(feeding.record(Random(1)))
+    (one,) = feeding.standing()
+    pdq, submitted = next(h.digest.hex() for h in one.hashes if h.algorithm == "PDQ"), Random(2).randbytes(32).hex()
+
+    def client(contributor: str) -> Any:
+        wanted = Principal(name=f"{contributor}-writes", role=Role.CONTRIBUTOR, contributor=contributor)
+        _, token = feeding.desk.hub.tokens.create(OPERATOR, wanted)
+        keys = dict.fromkeys(api.StopNCIIEndpoint, token)
+        return api.StopNCIIAPI("any", token, keys, f"{feeding.url}/stopncii/line/list")
+
+    line, reader = client("line"), client("reader")
+    for _ in range(2):
+        line.submit_hash(api.StopNCIISignalType.ImagePDQ, submitted, {"tag"})
+    assert [h.digest.hex() for e in feeding.desk.entries(LIST, EntryState.QUARANTINED) for h in e.hashes] == [submitted]
+    for _ in range(2):
+        reader.submit_feedback(api.StopNCIISignalType.ImagePDQ, pdq, api.StopNCIICSPFeedbackValue.NotBlocked)
+    with pytest.raises(requests.HTTPError):
+        reader.submit_hash(api.StopNCIISignalType.ImagePDQ, submitted)
+    (review,) = feeding.desk.hub.reviews.list(OPERATOR, "line", "list", number_of(one.id), 9, 0)[0]
+    assert (review.author, review.kind) == ("reader", ReviewKind.NOT_ILLEGAL_HERE)

@@ -36,8 +36,12 @@ class Said:
 
 
 def ask(url: str, verb: str = "GET", **headers: str) -> Said:
+    return send(url, verb, None, **headers)
+
+
+def send(url: str, verb: str, body: bytes | None, /, **headers: str) -> Said:
     try:
-        with urlopen(Request(url, method=verb, headers=headers), timeout=60) as answer:  # noqa: S310 - our own hub
+        with urlopen(Request(url, body, method=verb, headers=headers), timeout=60) as answer:  # noqa: S310 - our own hub
             return Said(answer.status, dict(answer.headers), answer.read())
     except HTTPError as e:
         return Said(e.code, dict(e.headers), e.read())
@@ -166,7 +170,6 @@ def test_other_paths_and_verbs(feeding: Feeding) -> None:
         assert ask(base + path, **key).status == 404, path
     for verb in ("POST", "HEAD", "DELETE"):
         assert ask(f"{base}/line/list/FetchHashes", verb, **key).status == 405
-    assert ask(f"{base}/line/list/SubmitHashes", "POST", **key).status == 501
     base, query = f"{feeding.url}/threatexchange/line/list", f"?access_token={feeding.token}"
     assert ask(f"{base}/7/threat_descriptors/{query}").status == 404
     assert ask(f"{base}/seven/threat_updates/{query}").status == 404
@@ -359,7 +362,7 @@ def test_ncmecs_windows_end_now(feeding: Feeding) -> None:
 def test_what_else_ncmecs_clients_ask_for(feeding: Feeding) -> None:
     for what in ("status", "members"):
         assert fromstring(entries(feeding, f"/v2/{what}").body).findtext("{*}member") == "line"
-    assert entries(feeding, "/v2/feedback/MD5/reasons").status == 501
+    assert entries(feeding, "/v2/categorizations").status == 501
     assert entries(feeding, "/v2/other").status == 404
     for wrong in ("Basic ###", "Basic YQ==", "Basic", "Other x"):
         answer = ask(f"{feeding.url}/ncmec/line/list/v2/status", authorization=wrong)
