@@ -75,6 +75,7 @@ _CONNECTIONS: Final = 16  # the kernel deals them to the workers
 _TAKEN: Final = 100_000  # entries of feeds that are slow
 _VERIFIED: Final = 100  # answers of each kind
 _PATH: Final = "/hashhub.v1.MatchService/MatchHashes"
+HMA_PATH: Final = "/hma/m/lookup"
 _DOORS: Final[dict[str, Callable[[str, str, str], load.Connection]]] = {
     "connect": load.Connect,
     "json": load.JSON,
@@ -85,6 +86,11 @@ _STARTING: Final = 0.5  # seconds for the generators to connect, before they beg
 
 
 # The hub
+
+
+def random_digests(count: int) -> Digests:
+    """Return the digests of a hub with so many entries."""
+    return np.frombuffer(np.random.default_rng(result.SEED).bytes(32 * count), np.uint8).reshape(-1, 32)
 
 
 def fill(data: Path, digests: Digests) -> float:
@@ -274,7 +280,7 @@ _FEEDS: Final = {"threatexchange": _take_threatexchange, "taxii": _take_taxii, "
 # The load
 
 
-def _requests(digests: Digests, kind: str) -> list[bytes]:
+def requests(digests: Digests, kind: str) -> list[bytes]:
     """Return different requests of one kind; one query of a hundred is near an entry, at HMA's route every second."""
     count = _REQUESTS[kind]
     queries = sample_queries(digests, count, count // (2 if kind == "hma" else 100), result.SEED)
@@ -321,7 +327,8 @@ class Task:
 def _send(task: Task) -> tuple[load.Outcome, float]:
     """Generate load in this process; return also the processor time that took."""
     door = _DOORS.get(task.kind, load.GRPC)
-    with load.connected(door, task.connections, task.address, _PATH, task.token) as opened:
+    path = HMA_PATH if task.kind == "hma" else _PATH
+    with load.connected(door, task.connections, task.address, path, task.token) as opened:
         time.sleep(max(0.0, task.begin - time.perf_counter()))
         before = time.process_time()
         outcome = load.run(opened, task.requests, task.seconds, concurrency=task.concurrency, rate=task.rate)
@@ -336,7 +343,7 @@ class Bench:
         self._hub = hub
         self._pool = pool
         self._processes = processes
-        self._requests = {kind: _requests(digests, kind) for kind in _REQUESTS}
+        self._requests = {kind: requests(digests, kind) for kind in _REQUESTS}
 
     def tasks(self, kind: str, seconds: float, *, rate: float = 0.0, concurrency: int = 0) -> list[Task]:
         """Divide one load among the processes."""
@@ -400,7 +407,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/door-N.json")
     options = parser.parse_args()
-    digests = np.frombuffer(np.random.default_rng(result.SEED).bytes(32 * options.entries), np.uint8).reshape(-1, 32)
+    digests = random_digests(options.entries)
     with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as name:
         data = options.data or Path(name)
         fill(data, digests)

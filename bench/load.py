@@ -223,10 +223,11 @@ class HMA(HTTP):
     def __init__(self, address: str, path: str, token: str) -> None:
         """Connect."""
         super().__init__(address, path, token)
+        self._path = path.encode()
         self._tail = f" HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
 
     def prepared(self, request: bytes) -> bytes:
-        return b"GET /hma/m/lookup?%b%b" % (request, self._tail)
+        return b"GET %b?%b%b" % (self._path, request, self._tail)
 
 
 @contextmanager
