@@ -44,8 +44,8 @@ def install(distribution: Path, directory: Path, *, is_lent: bool = False) -> Pa
     """
     _run(sys.executable, "-m", "venv", "--without-pip", str(directory))
     python = str(directory / "bin/python")
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile")
-    pip += ("--disable-pip-version-check",)
+    options = ("--quiet", "--no-compile", "--disable-pip-version-check")
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", *options)
     if is_lent:
         site = next((directory / "lib").glob("python*/site-packages"))
         (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
