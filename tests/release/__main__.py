@@ -44,8 +44,7 @@ def install(distribution: Path, directory: Path, *, is_lent: bool = False) -> Pa
     """
     _run(sys.executable, "-m", "venv", "--without-pip", str(directory))
     python = str(directory / "bin/python")
-    options = ("--quiet", "--no-compile", "--disable-pip-version-check")
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", *options)
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
     if is_lent:
         site = next((directory / "lib").glob("python*/site-packages"))
         (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
