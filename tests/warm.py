@@ -17,6 +17,7 @@ import gc
 import importlib
 import io
 import os
+import pkgutil
 import selectors
 import signal
 import socket
@@ -148,6 +149,7 @@ def _load(module: str, arguments: list[str]) -> None:
         quiet_pillow()
         child._load()
         return
+    from hashhub import cli, connector
     from hashhub.matcher import warm_up
     from hashhub.reconcile import child_job
 
@@ -159,9 +161,11 @@ def _load(module: str, arguments: list[str]) -> None:
         warm_up()
         return
     # Alembic makes the tables of each new database, and takes a fifth of a second to import.
-    for name in ("hashhub.cli", "hashhub.client", "grpc._channel", "click._textwrap", "alembic.command"):
+    for name in ("hashhub.client", "grpc._channel", "click._textwrap", "alembic.command", "rich.table"):
         importlib.import_module(name)
-    from hashhub import connector
+    for found in pkgutil.walk_packages(cli.__path__, f"{CLI}."):  # which load on demand what a command needs
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
     from hashhub.server.process import load_program
 
     connector.discover()

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -595,7 +594,10 @@ def test_a_copy_with_nothing_to_compare_with_says_so_with_each_answer(
     assert (listed.is_listed, [line.code for line in listed.result.reasons]) == (True, ["NOTHING_KNOWN"])
     update("alpha", "one", {"marking": Marking(bulk=True, expire_time=now() + timedelta(seconds=1))})
     local.sync()
-    time.sleep(1.1)
-    judges[0].catch_up()
-    assert told() == 2
+
+    def has_told_again() -> bool:
+        judges[0].catch_up()
+        return told() == 2
+
+    wait_until(has_told_again)
     assert not judges[0].judge(md5(1)).is_listed, "the terms of what it has have ended"

@@ -276,7 +276,7 @@ def test_random_changes_leave_exactly_what_stands(serve_hub: Serve, seed: int, i
     copies = [Copy(feeding)]
     feeding.add(random, 20)
     is_shared = True
-    for number in range(150):
+    for number in range(90):
         feeding.change(random)
         if random.random() < 0.1:
             is_shared = not is_shared

@@ -51,8 +51,9 @@ def scrape(hub: RunningHub) -> dict[str, float]:
     while True:
         try:
             return _scrape(hub)
-        except (OSError, http.client.HTTPException):  # it was given to a worker that is dying
+        except (OSError, http.client.HTTPException):  # it was given to a worker that is dying, or the parent is busy
             assert time.monotonic() < end
+            time.sleep(0.1)
 
 
 def _scrape(hub: RunningHub) -> dict[str, float]:
@@ -61,6 +62,8 @@ def _scrape(hub: RunningHub) -> dict[str, float]:
     answer = connection.getresponse()
     text = answer.read().decode()
     connection.close()
+    if answer.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+        raise http.client.HTTPException(text)
     assert answer.status == 200, text
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}
@@ -111,7 +114,8 @@ def test_a_worker_that_stands_still_is_killed_and_lookups_go_on(tmp_path: Path) 
         assert other in workers_of(hub.pid)
         ask(hub, 20)
         wait_until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
-        assert scrape(hub)['hashhub_worker_kills_total{worker="0"}'] == 1
+        kills = {k: v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_kills_total") and v}
+        assert [*kills.values()] == [1], "whichever number it had"
     log = (data / "hub.log").read_text("utf-8")
     assert "has not answered for 10 s; it is killed" in log
     assert "ended with code -9" in log
