@@ -96,7 +96,8 @@ class HMA:
             address = f"127.0.0.1:{free.getsockname()[1]}"
         command = [
             str(self._python), "-m", "gunicorn", "--bind", address, "--workers", str(workers),
-            "--worker-class", "gthread", "--threads", str(threads), "--log-level", "warning", "OpenMediaMatch.app:create_app()",
+            "--worker-class", "gthread", "--threads", str(threads), "--log-level", "warning",
+            "OpenMediaMatch.app:create_app()",
         ]  # fmt: skip
         with subprocess.Popen(
             command, cwd=self._source, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -145,7 +146,7 @@ def measure(
 
     def cpu_seconds() -> dict[int, float]:
         told = {}
-        for pid in [one for pid in pids for one in result.family(pid)]:
+        for pid in [member for one in pids for member in result.family(one)]:
             with contextlib.suppress(OSError):  # it ended meanwhile, as PostgreSQL's processes may
                 told[pid] = result.cpu_seconds(pid)
         return told

@@ -31,7 +31,16 @@ from hashhub.client.changes import ChangeCalls
 from hashhub.client.contribution import ImportCalls, ImportOptions, ImportProgress, ImportReport
 from hashhub.client.entries import EntryCalls
 from hashhub.client.match import MatchCalls, live
-from hashhub.client.transport import CLOSED, Calls, Connection, ConnectionOptions, Rpc, Transport, unread
+from hashhub.client.transport import (
+    CLOSED,
+    Calls,
+    CertificateRenewed,
+    Connection,
+    ConnectionOptions,
+    Rpc,
+    Transport,
+    unread,
+)
 from hashhub.errors import FailedPrecondition, Unavailable
 from hashhub.model import LiveAnswer, LiveOptions, LivePicture, VideoFrame
 
@@ -94,17 +103,24 @@ class AsyncTransport:
                 failed.append(e)
 
         sent = rpc.request if rest is None else requests(rest)
-        send, channel = self._stub(rpc.request)
-        answers = send(sent, metadata=self.connection.metadata)
-        try:
-            async for answer in answers:
-                yield rpc.read(answer)
-        except grpc.RpcError as e:
-            raise self.connection.error(e, channel) from e
-        except asyncio.CancelledError as e:
-            self._raise_unless_cancelled(e)
-        finally:
-            answers.cancel()
+        goes_on = True
+        while goes_on:
+            send, channel = self._stub(rpc.request)
+            goes_on = False
+            answers = send(sent, metadata=self.connection.metadata)
+            try:
+                async for answer in answers:
+                    goes_on = rpc.turn(answer)
+                    yield rpc.read(answer)
+                goes_on = False
+            except grpc.RpcError as e:
+                error = self.connection.error(e, channel)
+                if not (goes_on and isinstance(error, CertificateRenewed)):
+                    raise error from e
+            except asyncio.CancelledError as e:
+                self._raise_unless_cancelled(e)
+            finally:
+                answers.cancel()
         if failed:
             raise failed[0]
 

@@ -56,12 +56,18 @@ class ChangeCalls(Calls):
         """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life.
 
         Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or
-        PermissionDenied once the token does not allow it any more.
+        PermissionDenied once the token does not allow it any more. It goes on with a client certificate that is renewed
+        in time.
         """
         request = v1.FollowChangesRequest(
             position=_position(position), from_now=from_now, withdrawn_entries=withdrawn_entries
         )
-        return self._transport.stream(Rpc(request=request, read=_feed_page))
+
+        def turn(answer: v1.FollowChangesResponse) -> bool:
+            request.position, request.from_now = answer.next_position, False
+            return True
+
+        return self._transport.stream(Rpc(request=request, read=_feed_page, turn=turn))
 
     def mirror(self, directory: Path, *, journal: bool = False) -> Mirror:
         """Return the local copy in `directory` (docs/match/mirror.md); close it after use.

@@ -115,6 +115,10 @@ class Unreachable(Unavailable):
         self.passes = passes
 
 
+class CertificateRenewed(Unavailable):
+    """The client certificate with which a call began holds no longer, and there is a new one for the next call."""
+
+
 # What grpc's text has in it, what that means, and whether it passes by itself.
 _CAUSES: Final = (
     ("WRONG_VERSION_NUMBER|HTTP_REQUEST",
@@ -292,7 +296,7 @@ class Connection:
         if isinstance(known, Unauthenticated):
             with self._lock:
                 if self._newest() is not channel:
-                    return Unavailable("the client certificate was renewed during the call; call again")
+                    return CertificateRenewed("the client certificate was renewed during the call; call again")
         return known
 
     def attempts(self, *, timeout: float | None, retry_seconds: float | None, repeatable: bool) -> Attempts:
@@ -351,8 +355,9 @@ class PagedRequest(Protocol):
 class Rpc(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     """One remote call, and how its answer is read.
 
-    `turn`, of a list: change the request to that of the next page; False at the end. `timeout`: seconds for each
-    attempt, None for the client's. `retry_seconds`: for how long new attempts begin, None for the client's.
+    `turn`, of a list: change the request to that of the next page; False at the end. Of a stream: change it to one for
+    what comes after an answer; False where there is none, and a renewed certificate ends the stream. `timeout`: seconds
+    for each attempt, None for the client's. `retry_seconds`: for how long new attempts begin, None for the client's.
     `repeatable`: False where a second attempt would be a second write.
     """
 
@@ -458,17 +463,25 @@ class Transport:
                 failed.append(e)
 
         sent = rpc.request if rest is None else requests(rest)
-        send, channel = self._connection.stub(grpc, rpc.request)
-        try:
-            answers = send(sent, metadata=self._connection.metadata)
-        except ValueError as e:
-            raise Unavailable(CLOSED) from e
-        try:
-            yield from map(rpc.read, answers)
-        except grpc.RpcError as e:
-            raise self._connection.error(e, channel) from e
-        finally:
-            answers.cancel()
+        goes_on = True
+        while goes_on:
+            send, channel = self._connection.stub(grpc, rpc.request)
+            goes_on = False
+            try:
+                answers = send(sent, metadata=self._connection.metadata)
+            except ValueError as e:
+                raise Unavailable(CLOSED) from e
+            try:
+                for answer in answers:
+                    goes_on = rpc.turn(answer)
+                    yield rpc.read(answer)
+                goes_on = False
+            except grpc.RpcError as e:
+                error = self._connection.error(e, channel)
+                if not (goes_on and isinstance(error, CertificateRenewed)):
+                    raise error from e
+            finally:
+                answers.cancel()
         if failed:
             raise failed[0]
 

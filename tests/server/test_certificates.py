@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, aclosing, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -376,6 +378,55 @@ def test_clients_live_through_their_certificates_renewal(at: Place, tmp_path: Pa
         client.close()
         following.result(PATIENCE)
         assert copy.state().revision >= made
+
+
+@pytest.mark.parametrize("way", ["the program", "an event loop"])
+def test_changes_are_followed_beyond_their_certificates_end(at: Place, new: Callable[..., str], way: str) -> None:
+    name = new(identity := f"URI:spiffe://pilot.example/{way.replace(' ', '-')}")
+    with at.operator as operator:
+        made = Principal(name=name, role=Role.CONTRIBUTOR, contributor="nl", may_mirror=True, identities=(identity,))
+        operator.create_token(made)
+    certificate, key = at.pair(name)
+    first = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
+
+    def renew() -> None:
+        at.authority.renew(name, days=1)
+        revoked = x509.load_pem_x509_crl((at.directory / "revoked.pem").read_bytes())
+        at.authority.write_list({*(one.serial_number for one in revoked), first.serial_number})
+        time.sleep(1.1)
+        with at.client(name) as client:
+            client.create_hash_set(HashSet(contributor="nl", id=name, scheme="vic-us"))
+
+    async def on_the_loop() -> bool:
+        async with (
+            AsyncClient(
+                at.address, "", ca_certificates=at.ca, certificate=(certificate, key), retry_seconds=0
+            ) as client,
+            aclosing(client.follow_changes(from_now=True)) as pages,
+        ):
+            await anext(pages)
+            await asyncio.to_thread(renew)
+            async for page in pages:
+                if any(change.hash_set and change.hash_set.id == name for change in page.changes):
+                    return True
+        return False
+
+    if way == "an event loop":
+        assert asyncio.run(asyncio.wait_for(on_the_loop(), PATIENCE))
+        return
+    command = [sys.executable, "-m", "hashhub.cli", "changes", "--follow", "--from-now", "--json"]
+    command += ["--server", at.address, "--ca-file", str(at.directory / "authority.pem")]
+    with subprocess.Popen([*command, "--certificate", certificate, "--key", key], stdout=subprocess.PIPE) as program:
+        guard = threading.Timer(PATIENCE, program.kill)
+        guard.start()
+        try:
+            assert program.stdout is not None
+            program.stdout.readline()
+            renew()
+            assert any(name.encode() in line for line in program.stdout)
+        finally:
+            guard.cancel()
+            program.kill()
 
 
 def test_a_token_is_let_in_from_its_networks_alone(at: Place) -> None:
