@@ -5,10 +5,11 @@
 HMA (github.com/facebook/ThreatExchange) is nothing that this needs installed: --hma names the directory in a checkout,
 --python an interpreter whose environment has what HMA's pyproject.toml asks for, and gunicorn. It runs as its image
 does, by gunicorn and with jemalloc where there is one, as a matcher in production with its index in memory, over a
-PostgreSQL of its own. Its tables are filled by SQL, and its own command builds the index. The image's workers make a
-connection for each request; here they are gunicorn's `gthread`, which keep connections, with each number of --threads:
-its best is what hashhub is compared with. Half of the queries are near an entry. Both have so many worker processes,
-and share the cores with the generator and PostgreSQL, whose processor time counts as HMA's: hashhub's store is in it.
+PostgreSQL of its own, but with one thread of OpenMP for a search: more wait for each other. Its tables are filled by
+SQL, and its own command builds the index. The image's workers make a connection for each request; here they are
+gunicorn's `gthread`, which keep connections, with each number of --threads: its best is what hashhub is compared with.
+Half of the queries are near an entry. Both have so many worker processes, and share the cores with the generator and
+PostgreSQL, whose processor time counts as HMA's: hashhub's store is in it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class HMA:
         self._database = database
         preload = {"LD_PRELOAD": str(_JEMALLOC)} if _JEMALLOC.exists() else {}
         self._environment = {
-            **os.environ, **preload, "PYTHONPATH": str(self._source), "OMM_CONFIG": str(config),
+            "OMP_NUM_THREADS": "1", **os.environ, **preload, "PYTHONPATH": str(self._source), "OMM_CONFIG": str(config),
             "OMM_DATABASE_URI": database.replace("+psycopg:", "+psycopg2:"),
         }  # fmt: skip
 
