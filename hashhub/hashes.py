@@ -140,7 +140,7 @@ def is_exact(name: str) -> bool:
     return of is not None and of.metric is Metric.EXACT
 
 
-class Hash(msgspec.Struct, frozen=True, order=True, array_like=True):
+class Hash(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """A digest and the canonical name of its algorithm. Build it with `Hash.of` or `parse`, which check the width."""
 
     algorithm: str

@@ -398,7 +398,7 @@ class HashFault(msgspec.Struct, frozen=True, array_like=True):
     detail: str
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One item as a connector read it, before acceptance.
 
     `value` is the raw classification; `region` and `scheme` are what the file itself says of the scheme's region (VICS
