@@ -62,11 +62,17 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     letters: dict[Reliability, Reliability] = {}
     is_left: bool = False
 
+    @property
+    def trust(self) -> Reliability:
+        """The best letter that anybody has by this peer."""
+        return min(self.letters.values(), default=Reliability.F)
+
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True):
     """How far a peer was followed. `position`: in its feed; `own_position`: in the own hub's, which a restored one does
     not know. `number`: of the pass; in each, all that the peer offers is given, and until then it `is_filling`.
-    `complete_time`: when this hub had all of it last; `answer_time`: when it answered last.
+    `complete_time`: when this hub had all of it last; `answer_time`: when it answered last. `letters`: by which the
+    peer's contributors have theirs here.
     """
 
     status: PeerStatus = PeerStatus.NEW
@@ -77,11 +83,13 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
     answer_time: datetime | None = None
     complete_time: datetime | None = None
     detail: str = ""
+    letters: dict[Reliability, Reliability] = {}
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """A hash set that a peer offers, as it was `told`. `hub`: its origin; `local`: what it is called here; `distance`:
-    hubs between; `number`: of the pass that told it last. `is_taken`: by this way. `problem`: why it cannot be.
+    hubs between, as the peer says; `number`: of the pass that told it last. `is_taken`: by this way. `problem`: why it
+    cannot be. `waits`: what of it waits for a second person. `describes`: who its contributor is was said by this way.
     """
 
     hub: str
@@ -91,6 +99,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     is_taken: bool = False
     problem: str = ""
+    waits: str = ""
+    describes: bool = False
 
 
 class KeptReview(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ import logging
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 from uuid import UUID, uuid5
@@ -66,6 +66,7 @@ _STANDING: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
 _log = logging.getLogger(__name__)
 _REVIEWS_AT_ONCE: Final = 20
 _REVIEW_PAUSE: Final = 60.0  # seconds after a review was too many
+WAITING_PAUSE: Final = 30.0  # seconds until what waits for a second person is looked at again
 _MAX_SLUG: Final = 63
 _FOR_GOOD: Final = frozenset(
     {Reason.TOKEN_UNKNOWN, Reason.TOKEN_EXPIRED, Reason.TOKEN_RETIRED, Reason.ROLE_NOT_ALLOWED}
@@ -75,7 +76,7 @@ MOST_ENTRIES: Final = 20_000_000
 """Of one peer: a feed without an end must not fill this hub."""
 _MOST_OFFERS: Final = 10_000
 _SET_FIELDS: Final = ("display_name", "review_depth", "unclassified")
-_CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from", "origin")
+_CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "takes_from", "origin")
 
 
 class Taking:
@@ -90,7 +91,8 @@ class Taking:
         self._offers = state.offers()
         self._changes: dict[str, dict[str, Entry]] = {}
         self._schemes: frozenset[str] | None = None
-        self._reviews_after = 0.0  # by the monotonic clock
+        self._reviews_after = self._waiting_after = 0.0  # by the monotonic clock
+        self._waiting: list[str] = []
         self.revision = 0
         """Of the peer, up to which this run has taken all that it gives."""
 
@@ -107,6 +109,7 @@ class Taking:
             self.peer = self._state.peer()
             self._read_own()
             self._choose()
+            self._settle_waiting()
             self._save()
         self._send_reviews(there)
 
@@ -233,54 +236,95 @@ class Taking:
             origin = self._origin(stated)
         except InvalidArgument:
             return  # it went round
+        local = f"{local_id(origin)}/{told.id}"
+        if before is not None and before.local != local:  # nobody's author changes but a forger's
+            self._lose(told.name)
+            before = None
         if self._own in origin.path:
             return
         offer = Offer(
             hub=origin.hub,
-            local=f"{local_id(origin)}/{told.id}",
+            local=local,
             told=told,
             distance=len(origin.path),
             number=self._followed.number,
+            is_taken=before is not None and before.is_taken,
         )
         self._put(offer)
         self._tell()
-        if self._ways.chosen(origin.hub, offer.local) != self.peer.name:
-            return
-        # Its entries follow where it is offered for the first time, and in a pass.
-        is_taken = before is None or before.is_taken or self._followed.is_filling
-        try:
-            self._bring_in_line(offer, stated)
-            self._put(replace(offer, is_taken=is_taken))
-        except (Unavailable, LimitExceeded):
-            raise
-        except HashHubError as e:  # of this one hash set: others are taken all the same
-            self._put(replace(offer, problem=e.message))
+        if self._ways.chosen(origin.hub, offer.local) == self.peer.name:
+            # Its entries follow where it is offered for the first time, and in a pass.
+            is_taken = before is None or before.is_taken or self._followed.is_filling
+            self._bring_in_line(replace(offer, is_taken=is_taken))
 
     def _put(self, offer: Offer) -> None:
         self._offers[offer.told.name] = offer
         self._state.put(offer.told.name, offer)
 
-    def _bring_in_line(self, offer: Offer, stated: Contributor) -> None:
+    def _bring_in_line(self, offer: Offer) -> None:
+        """Make a hash set what the peer says of it, and keep why it is not, or what of it waits."""
+        self._waiting = []
+        try:
+            self._describe(offer)
+        except (Unavailable, LimitExceeded):
+            raise
+        except HashHubError as e:  # of this one hash set: others are taken all the same
+            offer = replace(offer, is_taken=False, problem=e.message)
+        self._put(replace(offer, waits="; ".join(self._waiting), describes=self._describes(offer)))
+
+    def _describes(self, offer: Offer) -> bool:
+        return self._ways.describing(offer.hub, offer.local.partition("/")[0]) == self.peer.name
+
+    def _describe(self, offer: Offer) -> None:
+        stated = self._contributors[offer.told.contributor]
         owner = self._contributor(stated, {stated.id})
         _, _, own_id = offer.local.partition("/")
         marking = _here(offer.told.marking, owner)
         scheme = offer.told.scheme if offer.told.scheme in self._known_schemes() else ""
-        wanted = replace(offer.told, contributor=owner, id=own_id, scheme=scheme, marking=marking, floors=())
+        closed = replace(marking, bulk=False)
+        wanted = replace(offer.told, contributor=owner, id=own_id, scheme=scheme, marking=closed, floors=())
         try:
             here = self._hub.get_hash_set(offer.local)
         except NotFound:
             here = self._hub.create_hash_set(wanted)
         if changed := [f for f in _SET_FIELDS if getattr(here, f) != getattr(wanted, f)]:
             self._hub.update_hash_set(wanted, changed)
-        if here.marking != marking:
-            self._set_terms(here, _strictest(here.marking, marking))
-            if marking.looser_than(here.marking, owner) and not self._followed.is_filling:
-                self._begin_pass()
+        if marking.bulk and not here.marking.bulk:
+            opened = replace(here, marking=replace(here.marking, bulk=True))
+            self._ask(f"bulk of {here.name}", lambda: self._hub.update_hash_set(opened, ["marking.bulk"]))
+        marking = replace(marking, bulk=marking.bulk and here.marking.bulk)
+        self._set_terms(here, _strictest(here.marking, marking))
+        if marking.looser_than(here.marking, owner) and not self._followed.is_filling:
+            self._begin_pass()
 
     def _set_terms(self, here: HashSet, marking: Marking) -> None:
-        if here.marking != marking:
-            fields = [f"marking.{name}" for name in Marking.__struct_fields__]
-            self._hub.update_hash_set(replace(here, marking=marking), fields)
+        """Give a hash set these terms. Bulk is not given but in `_describe`, where it may have to wait."""
+        marking = replace(marking, bulk=marking.bulk and here.marking.bulk)
+        fields = Marking.__struct_fields__
+        if changed := [f"marking.{f}" for f in fields if getattr(marking, f) != getattr(here.marking, f)]:
+            self._hub.update_hash_set(replace(here, marking=marking), changed)
+
+    def _ask(self, what: str, call: Callable[[], object]) -> None:
+        """Do what may take a second person here; where it does, it waits, and nothing else does."""
+        try:
+            call()
+        except FailedPrecondition as e:
+            if e.reason is not Reason.SECOND_PERSON_NEEDED:
+                raise
+            self._waiting.append(what)
+
+    def _settle_waiting(self) -> None:
+        """Bring in line what waited for a second person, now and then, whom another peer described before, and all once
+        letters were changed here.
+        """
+        has_changed = self._followed.letters != self.peer.letters
+        if not has_changed and time.monotonic() < self._waiting_after:
+            return
+        self._waiting_after = time.monotonic() + WAITING_PAUSE
+        for offer in list(self._offers.values()):
+            if offer.is_taken and (has_changed or offer.waits or self._describes(offer) > offer.describes):
+                self._bring_in_line(offer)
+        self._followed = replace(self._followed, letters=self.peer.letters)
 
     def _known_schemes(self) -> frozenset[str]:
         if self._schemes is None:
@@ -300,27 +344,42 @@ class Taking:
         origin = self._origin(stated)
         own_id = local_id(origin)
         others = [self._contributors[one] for one in stated.takes_from if one in self._contributors]
-        takes_from = {self._contributor(one, {*seen, one.id}) for one in others if one.id not in seen}
+        takes_from = {self._supplier(one, {*seen, one.id}) for one in others if one.id not in seen} - {own_id, ""}
+        letter = self.peer.letters.get(stated.reliability, Reliability.F)
         wanted = replace(
             stated,
             id=own_id,
-            reliability=self.peer.letters.get(stated.reliability, Reliability.F),
-            takes_from=tuple(sorted(takes_from - {own_id})),
+            reliability=max(letter, stated.reliability) if stated.origin else letter,  # of both the lower one
+            takes_from=tuple(sorted(takes_from)),
             origin=origin,
             retire_time=None,
         )
         try:
             here = self._hub.get_contributor(own_id)
         except NotFound:
-            return self._hub.create_contributor(wanted).id
+            here = self._hub.create_contributor(replace(wanted, reliability=Reliability.F))
         if here.origin is None or (here.origin.hub, here.origin.contributor) != (origin.hub, origin.contributor):
             raise FailedPrecondition(
                 f"another contributor of this hub is called {own_id}, so that {origin.contributor} of {origin.hub} "
                 "cannot be; expected an id that nobody has"
             )
-        if changed := [name for name in _CONTRIBUTOR_FIELDS if getattr(here, name) != getattr(wanted, name)]:
-            self._hub.update_contributor(wanted, changed)
+        if self._ways.describing(origin.hub, own_id) in {"", self.peer.name}:
+            if changed := [name for name in _CONTRIBUTOR_FIELDS if getattr(here, name) != getattr(wanted, name)]:
+                self._hub.update_contributor(wanted, changed)
+            if here.reliability != wanted.reliability:
+                grade = f"reliability {wanted.reliability} of {own_id}"
+                self._ask(grade, lambda: self._hub.update_contributor(wanted, ["reliability"]))
         return own_id
+
+    def _supplier(self, stated: Contributor, seen: set[str]) -> str:
+        """Return the id here of somebody from whom another takes; empty: of nobody, for it went round."""
+        if stated.origin is None or self._own not in stated.origin.path:
+            return self._contributor(stated, seen)
+        own = stated.origin.contributor if stated.origin.hub == self._own else local_id(stated.origin)
+        try:
+            return self._hub.get_contributor(own).id
+        except NotFound:
+            return ""
 
     # Step 2.
 

@@ -1,7 +1,11 @@
 """By which peer each hash set is taken: one way for each, so that what comes by two is one, and none goes round.
 
 The hub that states it, where this one is joined to it, whatever others offer of it: what it withdraws from this hub
-comes by no other way. Otherwise the peer with the fewest hubs between, and of these the one that was joined first.
+comes by no other way. Otherwise the way that it comes by already, then the peer that is trusted most, then the one that
+was joined first. What a peer says of the hubs between decides nothing: it could say anything.
+
+A contributor has one letter here, that of the way on which its first hash set came. A peer that is trusted less gives
+nothing in its name.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ class Ways:
     def __init__(self, peers: Iterable[tuple[Peer, Mapping[str, Offer]]] = ()) -> None:
         self._lock = threading.Lock()
         self._peers: dict[str, Peer] = {}
-        self._distances: dict[str, dict[str, int]] = {}
+        self._taken: dict[str, dict[str, bool]] = {}  # by peer; whether a hash set, or one of a contributor, is taken
         self._filled: set[str] = set()
         for peer, offers in peers:
             self.tell(peer, offers, is_filled=False)
@@ -29,23 +33,37 @@ class Ways:
         """Take over what a peer offers. `is_filled`: it was followed to the end, so that this is all."""
         with self._lock:
             self._peers[peer.name] = peer
-            self._distances[peer.name] = {o.local: o.distance for o in offers.values() if not o.problem}
+            taken = self._taken[peer.name] = {}
+            for offer in offers.values():
+                for key in () if offer.problem else (offer.local, offer.local.partition("/")[0]):
+                    taken[key] = taken.get(key, False) or offer.is_taken
             self._filled |= {peer.name} if is_filled else set()
 
     def drop(self, name: str) -> None:
         """Forget a peer that is left."""
         with self._lock:
-            del self._peers[name], self._distances[name]
+            del self._peers[name], self._taken[name]
             self._filled.discard(name)
 
     def chosen(self, hub: str, local: str) -> str:
         """Return by which peer a hash set of a hub is taken; empty: by none. It stands here as `local`."""
         with self._lock:
-            if hub in self._peers and (hub in self._filled or local in self._distances[hub]):
-                return hub if local in self._distances[hub] else ""
-            ways = [(of[local], self._joined(name), name) for name, of in self._distances.items() if local in of]
-            return min(ways)[2] if ways else ""
+            if hub in self._peers and (hub in self._filled or local in self._taken[hub]):
+                return hub if local in self._taken[hub] else ""
+            first = next(iter(self._ways(local.partition("/")[0])), "")
+            return next((n for n in self._ways(local) if self._peers[n].trust <= self._peers[first].trust), "")
 
-    def _joined(self, name: str) -> float:
-        at = self._peers[name].join_time
-        return at.timestamp() if at else float("inf")
+    def describing(self, hub: str, contributor: str) -> str:
+        """Return which peer says who a contributor of a hub is; empty: none does. It is called `contributor` here."""
+        with self._lock:
+            return hub if hub in self._peers else next(iter(self._ways(contributor)), "")
+
+    def _ways(self, what: str) -> list[str]:
+        """Return the peers that offer a hash set, or something of a contributor, the one to be preferred first."""
+
+        def order(name: str) -> tuple[object, ...]:
+            peer = self._peers[name]
+            joined = peer.join_time.timestamp() if peer.join_time else float("inf")
+            return not self._taken[name][what], peer.trust, joined, name
+
+        return sorted((name for name, taken in self._taken.items() if what in taken), key=order)

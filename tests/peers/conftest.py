@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from io import BytesIO
@@ -97,12 +97,10 @@ class Nation:
         self.doors.close()
         self.inner.close()
 
-    def invite(self, other: Nation) -> None:
-        """Exchange lines with another hub, as two operators do."""
+    def invite(self, other: Nation, letters: Mapping[Reliability, Reliability] = SAME_LETTERS) -> None:
+        """Exchange lines with another hub, as two operators do. `letters`: that the other gives this one."""
         line = invitation(self.peers, self.hub, other.name, address=self.address, ca="", country="NL")
-        answer = accepted(
-            other.peers, other.hub, lines.read(line), SAME_LETTERS, address=other.address, ca="", country="DE"
-        )
+        answer = accepted(other.peers, other.hub, lines.read(line), letters, address=other.address, ca="", country="DE")
         none = accepted(self.peers, self.hub, lines.read(answer), SAME_LETTERS, address="", ca="", country="NL")
         assert not none
 

@@ -22,8 +22,10 @@ from hashhub.model import (
     ReviewKind,
     Role,
 )
-from hashhub.peers.state import opened
+from hashhub.peers.joining import left
+from hashhub.peers.state import all_offers, opened
 from hashhub.peers.taking import Taking
+from hashhub.peers.ways import Ways
 from tests.peers.conftest import GREEN, HANDED_ON, MakeNation, Nation, digests
 
 
@@ -166,3 +168,104 @@ def test_a_peer_reviews_by_its_own_name_only(three: dict[str, Nation]) -> None:
             with pytest.raises(HashHubError):
                 there.list_contributors().__next__()
     assert {r.role for r in b.hub.list_reviews(target.name)} == {Role.PEER}
+
+
+@pytest.fixture
+def far(nation: MakeNation) -> dict[str, Nation]:
+    """B has the statements of C's hotline by A, whom its operator trusts up to B; M, whom it trusts up to C, forges."""
+    nations = {name: nation(name) for name in "abcm"}
+    a, b, c, m = nations.values()
+    c.state(c.contribute("hotline", "known", HANDED_ON), digests(1, 2))
+    c.invite(a)
+    a.settle()
+    m.state(m.contribute("ngo", "own", HANDED_ON), digests(9))
+    m.invite(b, {Reliability.A: Reliability.C})
+    a.invite(b, {Reliability.A: Reliability.B})
+    b.settle()
+    assert b.standing("c--hotline/known") == digests(1, 2)
+    return nations
+
+
+def forging(m: Nation, taking: Taking) -> None:
+    """State and withdraw in the name of C's hotline, as if M were joined to C, and name it as a supplier."""
+    theirs = contributor("ngo")
+    assert theirs.contributor is not None
+    theirs = replace(theirs, contributor=replace(theirs.contributor, takes_from=("x",)))
+    said = [contributor("x", "c"), theirs, hash_set("x"), hash_set("x", "more"), entry(m, "ngo/own", "x")]
+    taking.apply(page(taking, *said, hub="m"))
+
+
+def described(at: Nation) -> tuple[Contributor, ...]:
+    return tuple(one for one in at.hub.list_contributors() if one.id.startswith("c--"))
+
+
+@pytest.mark.parametrize("path", [("c",), ("z", "c"), ("d", "e", "c")])
+@pytest.mark.parametrize("letter", [Reliability.A, Reliability.B, Reliability.C])
+def test_no_claimed_path_takes_an_established_way_over(
+    far: dict[str, Nation], path: tuple[str, ...], letter: Reliability
+) -> None:
+    """However far M is trusted, and after the hub has looked at its state anew."""
+    b, m = far["b"], far["m"]
+    trust(b, m, letter)
+    before, who = standing(b), described(b)
+    for ways in (b.ways, Ways(all_offers(b.peers))):
+        b.ways = ways
+        with forged(b, m) as taking:
+            lines = [contributor("x", *path), hash_set("x"), entry(m, "ngo/own", "x")]
+            taking.apply(page(taking, *lines, hub="m"))
+            assert (standing(b), described(b)) == (before, who)
+            lines = [ChangedEntry(revision=2, kind=ChangeKind.WITHDRAW, hash_set_name="x/known")]
+            taking.apply(page(taking, *lines, hub="m"))
+        assert (standing(b), described(b)) == (before, who)
+
+
+@pytest.mark.parametrize("letter", [Reliability.B, Reliability.C])
+def test_beside_an_established_way_is_taken_only_who_is_trusted_as_far(
+    far: dict[str, Nation], letter: Reliability
+) -> None:
+    """A hash set that only M offers of C's hotline, whose letter is that of A's way."""
+    b, m = far["b"], far["m"]
+    trust(b, m, letter)
+    who = described(b)
+    with forged(b, m) as taking:
+        lines = [contributor("x", "c"), hash_set("x", "more")]
+        taking.apply(page(taking, *lines, hub="m"))
+    assert ("c--hotline/more" in standing(b)) == (letter is Reliability.B)
+    assert described(b) == who
+    assert [one.reliability for one in who] == [Reliability.B]
+
+
+def test_when_the_way_ends_the_letter_is_that_of_the_next(far: dict[str, Nation]) -> None:
+    b, m = far["b"], far["m"]
+    with forged(b, m) as taking:
+        lines = [contributor("x", "c"), hash_set("x"), entry(m, "ngo/own", "x")]
+        taking.apply(page(taking, *lines, hub="m"))
+        left(b.peers, b.hub, "a")
+        b.ways.drop("a")
+        taking.check(taking.connected(b.peers))
+        taking.apply(page(taking, *lines, hub="m"))
+    assert [one.reliability for one in described(b)] == [Reliability.C]
+    assert standing(b)["c--hotline/known"] == digests(9)
+
+
+def trust(b: Nation, m: Nation, letter: Reliability) -> None:
+    """Have B's operator give M's A this letter."""
+    with opened(b.peers, m.name) as state, state.transaction():
+        state.save(replace(state.peer(), letters={Reliability.A: letter}))
+
+
+def test_a_supplier_that_a_peer_names_is_not_described_anew(far: dict[str, Nation]) -> None:
+    """Of a hub that is joined itself, and of one whose statements come by another peer."""
+    a, b, c, m = far.values()
+    before, who = standing(b), described(b)
+    with forged(b, m) as taking:
+        forging(m, taking)
+    assert described(b) == who
+    c.invite(b)
+    b.settle()
+    who = described(b)
+    assert [one.reliability for one in who] == [Reliability.A]
+    with forged(b, m) as taking:
+        forging(m, taking)
+    assert (described(b), standing(b)["c--hotline/known"]) == (who, before["c--hotline/known"])
+    assert a.standing("c--hotline/known") == digests(1, 2)

@@ -144,3 +144,17 @@ def test_a_review_travels_to_the_author_s_hub_once(nation: MakeNation) -> None:
     [review] = a.hub.list_reviews(f"{known}/1")
     assert (review.author, review.kind, review.comment) == ("b/ngo", ReviewKind.FALSE_POSITIVE, "a drawing")
     assert [r.author for r in b.hub.list_reviews(entry.name)] == ["ngo"]
+
+
+def test_who_takes_from_a_contributor_of_this_hub_does_so_here(nation: MakeNation) -> None:
+    a, b = nation("a"), nation("b")
+    own, known = b.contribute("police", "own"), a.contribute("hotline", "known")
+    b.state(own, digests(1))
+    a.state(known, digests(2))
+    a.invite(b)
+    a.settle()
+    a.hub.update_contributor(replace(a.hub.get_contributor("hotline"), takes_from=("b--police",)), ["takes_from"])
+    b.settle()
+    assert b.standing(HERE) == digests(2)
+    assert b.hub.get_contributor("a--hotline").takes_from == ("police",)
+    assert b.hub.get_contributor("police").origin is None
