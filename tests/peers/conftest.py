@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -47,7 +48,8 @@ HANDED_ON = Marking(tlp=TLP.GREEN, bulk=True, redistribution=True)
 class Nation:
     """A hub of this name, with the peers that it is joined to. Its operator follows them when a test says so."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path, name: str, **settings: Any) -> None:
+        self.settings = settings
         self.name, self.data, self.peers = name, directory / name, directory / f"{name}-peers"
         self.port, self.token = 0, ""
         self.open()
@@ -56,7 +58,12 @@ class Nation:
 
     def open(self) -> None:
         config = Config(
-            data=str(self.data), listen=f"127.0.0.1:{self.port}", http="", drain_seconds=0.1, poll_interval=0.02
+            data=str(self.data),
+            listen=f"127.0.0.1:{self.port}",
+            http="",
+            drain_seconds=0.1,
+            poll_interval=0.02,
+            **self.settings,
         )
         self.inner = Hub.open(config)
         self.doors = Listeners(self.inner, config)
