@@ -177,6 +177,9 @@ OPTIONS: Final = (
     # machine that is busy.
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A way that was cut without a word: who follows a feed sends nothing, and would wait for its next page for good.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
 )
 
 

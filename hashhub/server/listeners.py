@@ -237,6 +237,7 @@ def _options(config: Config, *, shared: bool) -> list[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", round(IDLE_SECONDS * 1000)),
         ("grpc.keepalive_time_ms", round(SILENT_SECONDS * 1000)),
         ("grpc.http2.ping_timeout_ms", round(PING_SECONDS * 1000)),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", round(SILENT_SECONDS * 500)),  # clients ask so often, too
         ("grpc.max_connection_age_ms", round(OLD_SECONDS * 1000)),
         ("grpc.max_connection_age_grace_ms", round(LAST_CALLS_SECONDS * 1000)),
         # Of one connection: twice what a token may have, since gRPC counts a call that has been answered or reset until
