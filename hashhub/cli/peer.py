@@ -121,7 +121,7 @@ def _letters(given: tuple[str, ...]) -> dict[Reliability, Reliability]:
 @command(peer, "list", local=True)
 @_DIRECTORY
 def list_peers(session: Session, *, directory: Path) -> None:
-    """List the peers: since when, how far behind, what comes from each by label, and what holds it up."""
+    """List the peers: since when, how far behind, what comes from each and goes to it by label, and what holds it up."""
     _show(session, directory)
 
 
@@ -131,30 +131,43 @@ def _show(session: Session, directory: Path) -> None:
     rows = []
     for name in names(directory):
         with opened(directory, name) as state:
-            rows.append((state.peer(), state.followed(), state.offers(), state.count()))
+            rows.append((state.peer(), state.followed(), state.offers(), state.given().offered, state.count()))
     session.show(
         rows,
-        ("peer", "status", "joined", "complete at", "entries", "hash sets taken"),
+        ("peer", "status", "joined", "complete at", "entries", "hash sets taken", "given"),
         lambda row: _row(*row),
         empty="no peer; hashhub peer invite begins with one",
         as_json=lambda row: _as_json(*row),
     )
-    if not session.json:
-        for one, followed, offers, _ in rows:
-            for problem in filter(
-                None, [followed.detail, *(f"{o.local}: {o.problem}" for o in offers.values() if o.problem)]
-            ):
-                note(f"{clean(one.name)}: {clean(problem)}")
+    if session.json:
+        return
+    ways = {o.local: one.name for one, _, offers, *_ in rows for o in offers.values() if o.is_taken}
+    joined = {one.name for one, *_ in rows}
+    for one, followed, offers, *_ in rows:
+        told = [followed.detail, *(f"{o.local}: {o.problem}" for o in offers.values() if o.problem)]
+        told += [f"{o.local}: a second person is needed for: {o.waits}" for o in offers.values() if o.waits]
+        for o in offers.values():
+            if not o.is_taken and not o.problem and o.hub not in joined:
+                told.append(
+                    f"{o.local}: not taken from this peer, which says that {o.distance - 1} hubs are between; "
+                    f"what stands of it comes from {ways.get(o.local, 'none')}"
+                )
+        for text in filter(None, told):
+            note(f"{clean(one.name)}: {clean(text)}")
 
 
-def _row(one: Peer, followed: Followed, offers: dict[str, Offer], count: int) -> tuple[object, ...]:
-    taken = Counter(o.told.marking.tlp for o in offers.values() if o.is_taken)
-    labels = ", ".join(f"{n} {tlp}" for tlp, n in sorted(taken.items())) or "-"
+def _row(
+    one: Peer, followed: Followed, offers: dict[str, Offer], offered: dict[str, int], count: int
+) -> tuple[object, ...]:
+    taken = Counter(str(o.told.marking.tlp) for o in offers.values() if o.is_taken)
+    labels = [", ".join(f"{n} {tlp}" for tlp, n in sorted(sets.items())) or "-" for sets in (taken, offered)]
     status = followed.status if one.address else "INVITED"
-    return one.name, status, minute(one.join_time), minute(followed.complete_time), count, labels
+    return one.name, status, minute(one.join_time), minute(followed.complete_time), count, *labels
 
 
-def _as_json(one: Peer, followed: Followed, offers: dict[str, Offer], count: int) -> dict[str, object]:
+def _as_json(
+    one: Peer, followed: Followed, offers: dict[str, Offer], offered: dict[str, int], count: int
+) -> dict[str, object]:
     return {
         "name": one.name,
         "status": followed.status if one.address else "INVITED",
@@ -164,9 +177,17 @@ def _as_json(one: Peer, followed: Followed, offers: dict[str, Offer], count: int
         "entries": count,
         "detail": followed.detail,
         "offers": [
-            {"hash_set": o.local, "tlp": o.told.marking.tlp, "is_taken": o.is_taken, "problem": o.problem}
+            {
+                "hash_set": o.local,
+                "tlp": o.told.marking.tlp,
+                "is_taken": o.is_taken,
+                "problem": o.problem,
+                "waits": o.waits,
+                "distance": o.distance,
+            }
             for o in offers.values()
         ],
+        "given": offered,
     }
 
 

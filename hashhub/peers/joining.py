@@ -111,6 +111,13 @@ def own_name(hub: Client) -> str:
     raise FailedPrecondition("this hub has no name among hubs yet; give it one, for good: hashhub peer name NAME")
 
 
+def offered(hub: Client, token: str) -> dict[str, int]:
+    """Return how many hash sets a peer has of this hub, by label."""
+    sets = {one.name: one.marking.tlp for one in hub.list_hash_sets()}
+    told = Counter(sets[name].value for name, ways in hub.access(token).items() if name in sets and not ways["FEED"])
+    return dict(sorted(told.items()))
+
+
 def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, country: str) -> JoinLine:
     """Make the contributor and token of a peer, and its state; return the line that gives it the token."""
     try:
@@ -130,8 +137,6 @@ def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, count
     secret = hub.create_token(
         Principal(name=token, role=Role.PEER, contributor=peer.name, may_mirror=True, expire_time=until)
     )
-    sets = {one.name: one.marking.tlp for one in hub.list_hash_sets()}
-    offered = Counter(sets[name].value for name, ways in hub.access(token).items() if name in sets and not ways["FEED"])
     make_directory(directory, field="dir")
     begin(directory, replace(peer, token=token))
     return JoinLine(
@@ -143,5 +148,5 @@ def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, count
         token=token,
         expire_time=until,
         ca=ca,
-        offered=dict(sorted(offered.items())),
+        offered=offered(hub, token),
     )

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +14,11 @@ from msgspec.structs import replace
 
 from hashhub.client import Client
 from hashhub.edge_state import gauge_lines
-from hashhub.errors import Cancelled, Conflict, HashHubError
+from hashhub.errors import Cancelled, Conflict, HashHubError, NotFound
 from hashhub.local_files import lock_file, make_directory, written
 from hashhub.model import FeedPage
-from hashhub.peers.state import Followed, Peer, PeerStatus, all_offers, names, opened
+from hashhub.peers.joining import offered
+from hashhub.peers.state import Followed, Given, Peer, PeerStatus, all_offers, names, opened
 from hashhub.peers.taking import Taking
 from hashhub.peers.ways import Ways
 
@@ -51,6 +53,7 @@ def run(directory: Path, hub: Client, own: str, stop: threading.Event, tell: Cal
                     followers[name] = PeerFollower(directory, name, hub, own, ways, tell)
                 if time.monotonic() - metrics_time > _METRICS_SECONDS:
                     keep_tokens(hub, known.values())
+                    keep_given(directory, hub, known.values())
                     write_metrics(directory)
                     metrics_time = time.monotonic()
                 stop.wait(_LOOK_SECONDS)
@@ -147,6 +150,16 @@ def keep_tokens(hub: Client, peers: Iterable[Peer]) -> None:
     for token in hub.list_tokens():
         if token.name in ours and token.last_use_time is not None and token.expire_time is not None:
             hub.update_token(replace(token, expire_time=None), ["expire_time"])
+
+
+def keep_given(directory: Path, hub: Client, peers: Iterable[Peer]) -> None:
+    """Keep what goes to each peer, for those who list them."""
+    for peer in peers:
+        with suppress(NotFound), opened(directory, peer.name) as state:  # it is left meanwhile
+            given = Given(offered=offered(hub, peer.token))
+            if given != state.given():
+                with state.transaction():
+                    state.save(given)
 
 
 def write_metrics(directory: Path) -> None:

@@ -86,6 +86,12 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
     letters: dict[Reliability, Reliability] = {}
 
 
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes to a peer: how many hash sets, by label."""
+
+    offered: dict[str, int] = {}
+
+
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """A hash set that a peer offers, as it was `told`. `hub`: its origin; `local`: what it is called here; `distance`:
     hubs between, as the peer says; `number`: of the pass that told it last. `is_taken`: by this way. `problem`: why it
@@ -132,14 +138,18 @@ class PeerState(EdgeState):
         """Return how far it was followed."""
         return self._read("followed", Followed)
 
+    def given(self) -> Given:
+        """Return what goes to it."""
+        return self._read("given", Given)
+
     def _read(self, key: str, kind: type[_T]) -> _T:
         with self._mapped():
             row = self._db.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
             return msgspec.json.decode(row[0] if row else b"{}", type=kind)
 
-    def save(self, value: Peer | Followed) -> None:
-        """Keep settings, or how far it was followed; in a transaction."""
-        key = "peer" if isinstance(value, Peer) else "followed"
+    def save(self, value: Peer | Followed | Given) -> None:
+        """Keep settings, how far it was followed, or what goes to it; in a transaction."""
+        key = type(value).__name__.lower()
         self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, msgspec.json.encode(value)))
 
     def contributors(self) -> dict[str, Contributor]:

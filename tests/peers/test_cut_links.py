@@ -175,4 +175,6 @@ def test_a_link_that_is_lost_without_a_word_is_noticed(
 
 def _quicker(options: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
     """Ask a silent hub twenty times as often."""
-    return tuple((k, v // 20 if k in {"grpc.keepalive_time_ms", "grpc.http2.ping_timeout_ms"} else v) for k, v in options)
+    return tuple(
+        (k, v // 20 if k in {"grpc.keepalive_time_ms", "grpc.http2.ping_timeout_ms"} else v) for k, v in options
+    )

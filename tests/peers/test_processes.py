@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,9 +68,12 @@ class Operator:
         listed = self.run("entry", "list", hash_set, "--state", "active", "--json")
         return len(listed.splitlines())
 
+    def listed(self, name: str) -> dict[str, Any]:
+        lines: list[dict[str, Any]] = [json.loads(line) for line in self.run("peer", "list", "--json").splitlines()]
+        return next((one for one in lines if one["name"] == name), {"status": ""})
+
     def status(self, name: str) -> str:
-        lines = [json.loads(line) for line in self.run("peer", "list", "--json").splitlines()]
-        return next((str(one["status"]) for one in lines if one["name"] == name), "")
+        return str(self.listed(name)["status"])
 
 
 @pytest.fixture
@@ -107,6 +111,9 @@ def test_two_operators_join_follow_and_leave(operators: tuple[Operator, Operator
     with nl.following(), de.following() as one:
         wait_until(lambda: de.status("nl") == "OK" and nl.status("de") == "OK")
         assert de.entries("nl--hotline/known") == 2
+        wait_until(lambda: nl.listed("de")["given"] == {"GREEN": 1})
+        assert (de.listed("nl")["given"], nl.listed("de")["offers"]) == ({}, [])
+        assert [(o["hash_set"], o["is_taken"]) for o in de.listed("nl")["offers"]] == [("nl--hotline/known", True)]
         assert "another process" in de.run("peer", "run", fails=True)
         nl.run("entry", "withdraw", "hotline/known/1", "--reason", "error", "--yes")
         wait_until(lambda: de.entries("nl--hotline/known") == 1)

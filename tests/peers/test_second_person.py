@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,13 +90,14 @@ def agree(b: Nation) -> None:
             here, stated = hub.get_hash_set(HERE), hub.get_contributor("a--hotline")
             opened_here = replace(here, marking=replace(here.marking, bulk=True))
             graded = replace(stated, reliability=Reliability.A)
-            for call in (
-                lambda: hub.update_hash_set(opened_here, ["marking.bulk"]),
-                lambda: hub.update_contributor(graded, ["reliability"]),
-            ):
-                if name == "ada":
-                    with pytest.raises(FailedPrecondition) as waits:
-                        call()
-                    assert waits.value.reason is Reason.SECOND_PERSON_NEEDED
-                else:
+            calls = (
+                partial(hub.update_hash_set, opened_here, ["marking.bulk"]),
+                partial(hub.update_contributor, graded, ["reliability"]),
+            )
+            for call in calls:
+                if name == "grace":
                     call()
+                    continue
+                with pytest.raises(FailedPrecondition) as waits:
+                    call()
+                assert waits.value.reason is Reason.SECOND_PERSON_NEEDED
