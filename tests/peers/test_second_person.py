@@ -1,4 +1,4 @@
-"""A hub that demands a second person, joined: what protects is done at once, what opens waits, and nothing else does."""
+"""A hub that demands a second person, joined: what protects is done at once, and only what opens waits."""
 
 from __future__ import annotations
 
