@@ -121,7 +121,7 @@ def _letters(given: tuple[str, ...]) -> dict[Reliability, Reliability]:
 @command(peer, "list", local=True)
 @_DIRECTORY
 def list_peers(session: Session, *, directory: Path) -> None:
-    """List the peers: since when, how far behind, what comes from each and goes to it by label, and what holds it up."""
+    """List the peers: since when, how far behind, what comes and goes by label, and what holds it up."""
     _show(session, directory)
 
 

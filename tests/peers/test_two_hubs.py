@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
@@ -10,7 +13,8 @@ from hashhub.errors import HashHubError
 from hashhub.model import TLP, EntryState, Marking, Principal, Reliability, ReviewKind, Role, WithdrawalReason
 from hashhub.peers.joining import left
 from hashhub.peers.state import opened
-from tests.peers.conftest import GREEN, HANDED_ON, MakeNation, digests
+from tests.conftest import new_database
+from tests.peers.conftest import GREEN, HANDED_ON, MakeNation, Nation, digests
 
 HERE = "a--hotline/known"
 
@@ -158,3 +162,26 @@ def test_who_takes_from_a_contributor_of_this_hub_does_so_here(nation: MakeNatio
     assert b.standing(HERE) == digests(2)
     assert b.hub.get_contributor("a--hotline").takes_from == ("police",)
     assert b.hub.get_contributor("police").origin is None
+
+
+def test_two_hubs_on_postgresql(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        urls = [stack.enter_context(new_database(request, "postgresql")) for _ in range(2)]
+        a, b = (Nation(tmp_path, name, database=url) for name, url in zip("ab", urls, strict=True))
+        stack.callback(b.close)
+        stack.callback(a.close)
+        known = a.contribute("hotline", "known", HANDED_ON)
+        a.state(known, digests(1, 2))
+        a.state(known, digests(3), named=False)
+        a.invite(b)
+        b.settle()
+        assert b.standing(HERE) == digests(1, 2, 3)
+        a.withdraw(known, digests(1))
+        a.withdraw(known, digests(3), named=False)
+        a.update_terms(known, GREEN)
+        b.hub.create_review(next(b.hub.list_entries(HERE, (EntryState.ACTIVE,))).name, ReviewKind.FALSE_POSITIVE)
+        b.settle()
+        assert b.standing(HERE) == digests(2)
+        assert b.hub.get_hash_set(HERE).marking == GREEN
+        left(b.peers, b.hub, "a")
+        assert b.standing(HERE) == set()
