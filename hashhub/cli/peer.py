@@ -191,6 +191,25 @@ def _as_json(
     }
 
 
+@command(peer, "change", local=True)
+@click.argument("name")
+@_DIRECTORY
+@click.option("--reliability", "letters", multiple=True, metavar="A=B", help="Letter here for one there; others are F.")
+def change(session: Session, *, name: str, directory: Path, letters: tuple[str, ...]) -> None:
+    """Give a peer's contributors other letters, in place of all that were given before.
+
+    `hashhub peer run` takes them over within a minute. Who is trusted less may lose what it gives in others' names.
+    """
+    from msgspec.structs import replace
+
+    from hashhub.peers.state import opened
+
+    given = _letters(letters)
+    with opened(directory, name) as state, state.transaction():
+        state.save(replace(state.peer(), letters=given))
+    session.answer({"name": name, "letters": given}, f"letters of {clean(name)}: {', '.join(letters) or 'all F'}")
+
+
 @command(peer, "run")
 @_DIRECTORY
 def run_all(session: Session, *, directory: Path) -> None:

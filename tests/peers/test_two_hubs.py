@@ -6,8 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
+from hashhub.cli import main
 from hashhub.client import Client
 from hashhub.errors import HashHubError
 from hashhub.model import TLP, EntryState, Marking, Principal, Reliability, ReviewKind, Role, WithdrawalReason
@@ -185,3 +187,17 @@ def test_two_hubs_on_postgresql(request: pytest.FixtureRequest, tmp_path: Path) 
         assert b.hub.get_hash_set(HERE).marking == GREEN
         left(b.peers, b.hub, "a")
         assert b.standing(HERE) == set()
+
+
+def test_letters_can_be_changed_and_those_of_whom_it_gave_follow(nation: MakeNation) -> None:
+    a, b = nation("a"), nation("b")
+    a.state(a.contribute("hotline", "known"), digests(1))
+    a.invite(b)
+    b.settle()
+    command = ["peer", "change", "a", "--dir", str(b.peers), "--json"]
+    for given, letter in ((["--reliability", "A=C"], Reliability.C), ([], Reliability.F)):
+        done = CliRunner().invoke(main, [*command, *given])
+        assert done.exit_code == 0, done.output
+        b.settle()
+        assert b.hub.get_contributor("a--hotline").reliability is letter
+    assert b.standing(HERE) == digests(1)
