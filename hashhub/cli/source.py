@@ -39,8 +39,17 @@ def source() -> None:
     """Sources: partners' endpoints that hash sets are kept equal to."""
 
 
+def _fetched(_context: click.Context, _argument: click.Parameter, protocol: str) -> str:
+    if protocol == "hashhub":
+        raise click.UsageError(
+            "another hub is no source but a peer, which its terms and withdrawals come from as well: ask its operator for "
+            "a line (`hashhub peer invite`), and give it to `hashhub peer join`; a hub that states nothing only takes"
+        )
+    return protocol
+
+
 @command(source, "add", local=True)
-@click.argument("protocol", type=click.Choice(_PROTOCOLS))
+@click.argument("protocol", type=click.Choice((*_PROTOCOLS, "hashhub")), is_eager=True, callback=_fetched)
 @click.argument("name")
 @_DIRECTORY
 @click.option("--url", required=True, help="Where the partner answers; the page sources.md says it of each protocol.")

@@ -201,3 +201,9 @@ def test_letters_can_be_changed_and_those_of_whom_it_gave_follow(nation: MakeNat
         b.settle()
         assert b.hub.get_contributor("a--hotline").reliability is letter
     assert b.standing(HERE) == digests(1)
+
+
+def test_a_hub_among_sources_leads_to_joining_it() -> None:
+    done = CliRunner().invoke(main, ["source", "add", "hashhub", "nl"])
+    assert done.exit_code == 2
+    assert "hashhub peer join" in done.output
