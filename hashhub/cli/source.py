@@ -42,8 +42,8 @@ def source() -> None:
 def _fetched(_context: click.Context, _argument: click.Parameter, protocol: str) -> str:
     if protocol == "hashhub":
         raise click.UsageError(
-            "another hub is no source but a peer, so that its terms come with what it states: ask its operator for a line "
-            "(`hashhub peer invite`), and give it to `hashhub peer join`; a hub that states nothing only takes"
+            "another hub is no source but a peer, so that its terms come with what it states: ask its operator for a "
+            "line (`hashhub peer invite`), and give it to `hashhub peer join`; a hub that states nothing only takes"
         )
     return protocol
 
