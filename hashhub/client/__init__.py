@@ -37,7 +37,7 @@ from hashhub.client.reconciliation import (
     OperationHandle,
     ReconciliationCalls,
 )
-from hashhub.client.transport import Connection, ConnectionOptions, Transport, is_loopback
+from hashhub.client.transport import Connection, ConnectionOptions, Transport, is_loopback, page_of
 
 if TYPE_CHECKING:
     from hashhub.client.aio import AsyncClient as AsyncClient
@@ -64,6 +64,7 @@ __all__ = [
     "ReconciliationCalls",
     "SchemeTable",
     "is_loopback",
+    "page_of",
 ]
 
 

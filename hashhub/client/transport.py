@@ -388,6 +388,43 @@ def listing(request: PagedRequest, read: Callable[[Any], Iterable[R]], *, size: 
     return Rpc(request=request, read=read, turn=turn)
 
 
+class Items(Iterator[R]):
+    """What a list has, one item after the other. Iterating raises HashHubError."""
+
+    def __init__(self, call: Callable[..., Any], rpc: Rpc[Iterable[R]], limit: int | None) -> None:
+        self._call = call
+        self._rpc = rpc
+        self._rest = islice(self._all(), limit)
+
+    def __next__(self) -> R:
+        return next(self._rest)
+
+    def _all(self) -> Iterator[R]:
+        while True:
+            answer = self._call(self._rpc.request, timeout=self._rpc.timeout)
+            yield from self._rpc.read(answer)
+            if not self._rpc.turn(answer):
+                return
+
+    def page(self, size: int, token: str) -> tuple[list[R], str]:
+        """Ask for one page; see `page_of`."""
+        self._rpc.request.page_size, self._rpc.request.page_token = size, token
+        answer = self._call(self._rpc.request, timeout=self._rpc.timeout)
+        return list(self._rpc.read(answer)), str(answer.next_page_token)
+
+
+def page_of(listed: Iterator[R], size: int, token: str = "") -> tuple[list[R], str]:
+    """Return a page of what a call of Client lists, and the token of the next page, empty after the last one.
+
+    `token`: from the page before, of the same list; empty: the first page. Raises HashHubError.
+
+        policies, after = page_of(hub.list_policies(), 50)
+    """
+    if not isinstance(listed, Items):
+        raise TypeError("only what a call of Client lists has pages")
+    return listed.page(size, token)
+
+
 IN_FLIGHT: Final = 2  # calls sent ahead at a time; more would only fill memory
 
 T = TypeVar("T")
@@ -434,21 +471,14 @@ class Transport:
             self.call(rpc.request, timeout=rpc.timeout, retry_seconds=rpc.retry_seconds, repeatable=rpc.repeatable)
         )
 
-    def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> Iterator[R]:
-        """Yield a list's items, at most `limit`, fetching pages as they are consumed. Raises HashHubError."""
-        return islice(self._items(rpc), limit)
-
-    def _items(self, rpc: Rpc[Iterable[R]]) -> Iterator[R]:
-        while True:
-            answer = self.call(rpc.request, timeout=rpc.timeout)
-            yield from rpc.read(answer)
-            if not rpc.turn(answer):
-                return
+    def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> Items[R]:
+        """Return a list's items, at most `limit`, whose pages are fetched as they are consumed."""
+        return Items(self.call, rpc, limit)
 
     def each(self, rpcs: Iterable[Rpc[Iterable[R]]]) -> Iterator[R]:
         """Yield the items of several lists, one list after the other, as they are consumed."""
         for rpc in rpcs:
-            yield from self._items(rpc)
+            yield from self.items(rpc)
 
     def stream(self, rpc: Rpc[R], rest: Iterable[T] | None = None, put: Callable[[T], Message] = unread) -> Iterator[R]:
         """Make a streaming call and yield its converted answers until either side ends it. Raises HashHubError.
