@@ -37,7 +37,7 @@ from hashhub.client.reconciliation import (
     OperationHandle,
     ReconciliationCalls,
 )
-from hashhub.client.transport import Connection, ConnectionOptions, Transport, is_loopback, page_of
+from hashhub.client.transport import Connection, ConnectionOptions, Listing, Transport, is_loopback, page_of
 
 if TYPE_CHECKING:
     from hashhub.client.aio import AsyncClient as AsyncClient
@@ -53,6 +53,7 @@ __all__ = [
     "ImportPhase",
     "ImportProgress",
     "ImportReport",
+    "Listing",
     "LossGroup",
     "Matched",
     "MatchedMedia",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from hashhub import v1, wire
 from hashhub.client.transport import (
     Calls,
+    Listing,
     contributor_name,
     group_name,
     hash_set_name,
@@ -50,7 +51,7 @@ class ContributorCalls(Calls):
         """Return the contributor. Raises NotFound. Roles: operator, auditor, contributor."""
         return self._ask(v1.GetContributorRequest(name=contributor_name(contributor)), wire.CONTRIBUTOR.from_pb)
 
-    def list_contributors(self) -> Iterator[Contributor]:
+    def list_contributors(self) -> Listing[Contributor]:
         """Yield the contributors in order of name, a page at a time as they are consumed.
 
         Roles: operator, auditor, contributor.
@@ -95,7 +96,7 @@ class ContributorCalls(Calls):
         """Return the group. Raises NotFound. Roles: operator, auditor, contributor."""
         return self._ask(v1.GetGroupRequest(name=group_name(group)), wire.GROUP.from_pb)
 
-    def list_groups(self) -> Iterator[Group]:
+    def list_groups(self) -> Listing[Group]:
         """Yield the groups in order of name. Roles: operator, auditor, contributor."""
         return self._list(v1.ListGroupsRequest(), "groups", wire.GROUP.from_pb)
 
@@ -144,7 +145,7 @@ class HashSetCalls(Calls):
         """Return the hash set `CONTRIBUTOR/SET`. Raises NotFound. Roles: operator, auditor, contributor."""
         return self._ask(v1.GetHashSetRequest(name=hash_set_name(hash_set)), wire.HASH_SET.from_pb)
 
-    def list_hash_sets(self, contributor: str | None = None) -> Iterator[HashSet]:
+    def list_hash_sets(self, contributor: str | None = None) -> Listing[HashSet]:
         """Yield the hash sets of one contributor, or of all, in order of name.
 
         Roles: operator, auditor, contributor.
@@ -213,7 +214,7 @@ class WebhookCalls(Calls):
         """Return the webhook `CONTRIBUTOR/WEBHOOK`. Raises NotFound."""
         return self._ask(v1.GetWebhookRequest(name=webhook_name(webhook)), wire.WEBHOOK.from_pb)
 
-    def list_webhooks(self, contributor: str | None = None) -> Iterator[Webhook]:
+    def list_webhooks(self, contributor: str | None = None) -> Listing[Webhook]:
         """Yield the webhooks of one contributor, or of all that the token may read, in order of name."""
         request = v1.ListWebhooksRequest(parent=contributor_name("-" if contributor is None else contributor))
         return self._list(request, "webhooks", wire.WEBHOOK.from_pb)
@@ -236,7 +237,7 @@ class WebhookCalls(Calls):
         """Call a webhook once, now, and return the delivery."""
         return self._ask(v1.TestWebhookRequest(name=webhook_name(webhook)), wire.DELIVERY.from_pb, repeatable=False)
 
-    def list_webhook_deliveries(self, webhook: str, limit: int | None = None) -> Iterator[WebhookDelivery]:
+    def list_webhook_deliveries(self, webhook: str, limit: int | None = None) -> Listing[WebhookDelivery]:
         """Yield the calls of a webhook, the newest first."""
         request = v1.ListWebhookDeliveriesRequest(parent=webhook_name(webhook))
         return self._list(request, "deliveries", wire.DELIVERY.from_pb, limit)
@@ -250,7 +251,7 @@ class AdministrationCalls(Calls):
         request = v1.CreateTokenRequest(token=wire.TOKEN.to_pb(principal), token_id=principal.name)
         return self._ask(request, secret_of, repeatable=False)
 
-    def list_tokens(self) -> Iterator[Principal]:
+    def list_tokens(self) -> Listing[Principal]:
         """Yield the tokens, without their secrets, in order of name."""
         return self._list(v1.ListTokensRequest(), "tokens", wire.TOKEN.from_pb)
 
@@ -308,7 +309,7 @@ class HistoryCalls(Calls):
 
     def list_events(
         self, name: str = "", *, actor: str = "", since: datetime | None = None, limit: int | None = None
-    ) -> Iterator[Event]:
+    ) -> Listing[Event]:
         """Yield events, the newest first: about `CONTRIBUTOR[/SET[/ENTRY]]`, `tokens/TOKEN` or `groups/GROUP`; of
         `actor`: only what this token wrote. The facts of an event are text.
         """

@@ -192,7 +192,7 @@ def _yielded(
 ) -> Callable[Concatenate[AsyncClient, _P], AsyncGenerator[_R, None]]:
     return cast(
         "Callable[Concatenate[AsyncClient, _P], AsyncGenerator[_R, None]]",
-        _deferred(call, lambda of: f"AsyncGenerator[{of.removeprefix('Iterator[')[:-1]}, None]"),
+        _deferred(call, lambda of: f"AsyncGenerator[{of.partition('[')[2][:-1]}, None]"),
     )
 
 

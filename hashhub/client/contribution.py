@@ -25,7 +25,17 @@ import msgspec
 from hashhub import connector as connectors
 from hashhub import v1, wire
 from hashhub.client.sources import Release
-from hashhub.client.transport import Calls, Rpc, SendAhead, Transport, hash_set_name, import_name, listing, unread
+from hashhub.client.transport import (
+    Calls,
+    Listing,
+    Rpc,
+    SendAhead,
+    Transport,
+    hash_set_name,
+    import_name,
+    listing,
+    unread,
+)
 from hashhub.connector import Connector, LeftOut, check_options
 from hashhub.errors import (
     Conflict,
@@ -416,7 +426,7 @@ class ImportCalls(Calls):
         """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""
         return self._ask(v1.GetImportRequest(name=import_name(name)), wire.IMPORT.from_pb)
 
-    def list_imports(self, hash_set: str) -> Iterator[Import]:
+    def list_imports(self, hash_set: str) -> Listing[Import]:
         """Yield the imports of `CONTRIBUTOR/SET`, newest first. Roles: operator, auditor, contributor."""
         return self._list(v1.ListImportsRequest(parent=hash_set_name(hash_set)), "imports", wire.IMPORT.from_pb)
 
@@ -434,7 +444,7 @@ class ImportCalls(Calls):
         """
         return report(self._transport, import_name(name), self.get_import(name))
 
-    def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Iterator[Finding]:
+    def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Listing[Finding]:
         """Yield the outcomes of items of `CONTRIBUTOR/SET/IMPORT`, except accepted ones, in the source's order."""
         return self._transport.items(findings(import_name(name), dispositions))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.transport import Calls, hash_set_name, policy_name
+from hashhub.client.transport import Calls, Listing, hash_set_name, policy_name
 from hashhub.errors import InvalidArgument
 from hashhub.model import MatchOptions, Query, SchemeStatus, SignOff, Verdict
 from hashhub.schemes import SchemeValue
@@ -73,7 +73,7 @@ class PolicyCalls(Calls):
         """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means."""
         return self._ask(v1.GetPolicyRequest(name=policy_name(reference)), _VERSION.from_pb)
 
-    def list_policy_versions(self, name: str) -> Iterator[PolicyVersion]:
+    def list_policy_versions(self, name: str) -> Listing[PolicyVersion]:
         """Yield all versions of a policy, the oldest first, retired ones included."""
         return self._list(v1.ListPolicyVersionsRequest(parent=policy_name(name)), "policies", _VERSION.from_pb)
 
@@ -219,7 +219,7 @@ _SCHEME: Final = MessageCodec(
 class SchemeCalls(Calls):
     """Classification schemes, named ID@VERSION; where only ID is given, the one that a new hash set would get."""
 
-    def list_schemes(self) -> Iterator[SchemeTable]:
+    def list_schemes(self) -> Listing[SchemeTable]:
         """Yield the classification schemes in order of name."""
         return self._list(v1.ListSchemesRequest(), "schemes", _SCHEME.from_pb)
 
@@ -243,7 +243,7 @@ class SchemeCalls(Calls):
         request = v1.RetireSchemeRequest(name=f"schemes/{scheme}", comment=comment, validate_only=validate_only)
         return self._ask(request, _SCHEME.from_pb)
 
-    def compare_schemes(self, scheme: str, other: str) -> Iterator[CrosswalkRow]:
+    def compare_schemes(self, scheme: str, other: str) -> Listing[CrosswalkRow]:
         """Yield how each value of one scheme stands to each of another, in their order. Raises NotFound."""
         request = v1.CompareSchemesRequest(name=f"schemes/{scheme}", other_name=f"schemes/{other}")
         return self._list(request, "rows", wire.CROSSWALK_ROW.from_pb)

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.transport import Calls, contributor_name, entry_name, hash_set_name, listing
+from hashhub.client.transport import Calls, Listing, contributor_name, entry_name, hash_set_name, listing
 from hashhub.model import (
     Entry,
     EntryAction,
@@ -34,7 +34,7 @@ class EntryCalls(Calls):
         """
         return self._ask(v1.GetEntryRequest(name=entry_name(name)), wire.entry_from_pb)
 
-    def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> Iterator[Entry]:
+    def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> Listing[Entry]:
         """Yield the entries of `CONTRIBUTOR/SET` in order of id; no states mean all of them."""
         request = v1.ListEntriesRequest(
             parent=hash_set_name(hash_set), states=[wire.ENTRY_STATE.to_pb(state) for state in states]
@@ -78,7 +78,7 @@ class EntryCalls(Calls):
 
     def search_entries(
         self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = lambda _: None
-    ) -> Iterator[Entry]:
+    ) -> Listing[Entry]:
         """Yield the entries that fit, in order of id, wherever the caller may list them.
 
         `looked_at` is told how many entries the hub read for each page. Roles: operator, auditor, contributor.
@@ -122,7 +122,7 @@ class EntryCalls(Calls):
             timeout=_MANY_TIMEOUT,
         )
 
-    def list_queue(self, contributor: str = "") -> Iterator[QueueItem]:
+    def list_queue(self, contributor: str = "") -> Listing[QueueItem]:
         """Yield pending work: the caller's, or that of one contributor. Roles: operator, auditor, contributor."""
         parent = contributor_name(contributor) if contributor else "contributors/-"
         return self._list(v1.ListQueueItemsRequest(parent=parent), "queue_items", wire.QUEUE_ITEM.from_pb)
@@ -164,6 +164,6 @@ class EntryCalls(Calls):
         request = v1.SetAsideReviewRequest(name=f"{entry_name(entry)}/reviews/{review_id}", comment=comment)
         return self._ask(request, wire.REVIEW.from_pb)
 
-    def list_reviews(self, entry: str) -> Iterator[Review]:
+    def list_reviews(self, entry: str) -> Listing[Review]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""
         return self._list(v1.ListReviewsRequest(parent=entry_name(entry)), "reviews", wire.REVIEW.from_pb)

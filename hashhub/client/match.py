@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.transport import Calls, Rpc
+from hashhub.client.transport import Calls, Listing, Rpc
 from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.model import (
     LiveAnswer,
@@ -99,7 +99,7 @@ class MatchCalls(Calls):
         """
         return self._transport.stream(live(options), frames, wire.live_frame_to_pb)
 
-    def list_policies(self) -> Iterator[PolicyText]:
+    def list_policies(self) -> Listing[PolicyText]:
         """Yield the policies in order of name."""
         return self._list(v1.ListPoliciesRequest(), "policies", _POLICY.from_pb)
 

@@ -22,7 +22,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.transport import Calls, Rpc, Transport, conflict_name, contributor_name, listing, unread
+from hashhub.client.transport import Calls, Listing, Rpc, Transport, conflict_name, contributor_name, listing, unread
 from hashhub.errors import (
     DataLoss,
     FailedPrecondition,
@@ -53,7 +53,7 @@ _EVERYTHING: Final = ConflictFilter()
 class ConflictCalls(Calls):
     """Conflicts: reading, assigning, resolving, reopening. A contributor knows those that entries of its own are in."""
 
-    def list_conflicts(self, wanted: ConflictFilter = _EVERYTHING, *, limit: int | None = None) -> Iterator[Conflict]:
+    def list_conflicts(self, wanted: ConflictFilter = _EVERYTHING, *, limit: int | None = None) -> Listing[Conflict]:
         """Yield conflicts, those that were opened last first, without statements and resolutions."""
         request = v1.ListConflictsRequest(filter=wire.CONFLICT_FILTER.to_pb(wanted))
         return self._list(request, "conflicts", wire.CONFLICT.from_pb, limit)
@@ -197,7 +197,7 @@ class OperationHandle(Calls, Generic[T]):
         response: Any = msgspec.json.decode(operation.response, type=tasks.RESPONSE_OF[operation.method])
         return cast("T", response)
 
-    def rows(self) -> Iterator[Link | Gap]:
+    def rows(self) -> Listing[Link | Gap]:
         """Yield the links or gaps that it found."""
         request = v1.ReadResultRequest(name=self._name)
 
@@ -294,10 +294,13 @@ class OperationCalls(Calls):
         wire.parse_operation(name)
         return OperationHandle(self._transport, self._ask(v1.GetOperationRequest(name=name), _operation))
 
-    def list_operations(self) -> Iterator[OperationHandle[Any]]:
+    def list_operations(self) -> Listing[OperationHandle[Any]]:
         """Yield operations, the newest first."""
-        operations = self._list(v1.ListOperationsRequest(), "operations", _operation)
-        return (OperationHandle(self._transport, operation) for operation in operations)
+
+        def read(pb: v1.Operation) -> OperationHandle[Any]:
+            return OperationHandle(self._transport, _operation(pb))
+
+        return self._list(v1.ListOperationsRequest(), "operations", read)
 
 
 class HashSetChoice(TypedDict, total=False):

@@ -20,9 +20,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from copy import deepcopy
 from itertools import islice
 from types import ModuleType
-from typing import Any, Final, Generic, Protocol, Self, TypedDict, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast
 from weakref import WeakSet
 
 import grpc
@@ -388,43 +389,6 @@ def listing(request: PagedRequest, read: Callable[[Any], Iterable[R]], *, size: 
     return Rpc(request=request, read=read, turn=turn)
 
 
-class Items(Iterator[R]):
-    """What a list has, one item after the other. Iterating raises HashHubError."""
-
-    def __init__(self, call: Callable[..., Any], rpc: Rpc[Iterable[R]], limit: int | None) -> None:
-        self._call = call
-        self._rpc = rpc
-        self._rest = islice(self._all(), limit)
-
-    def __next__(self) -> R:
-        return next(self._rest)
-
-    def _all(self) -> Iterator[R]:
-        while True:
-            answer = self._call(self._rpc.request, timeout=self._rpc.timeout)
-            yield from self._rpc.read(answer)
-            if not self._rpc.turn(answer):
-                return
-
-    def page(self, size: int, token: str) -> tuple[list[R], str]:
-        """Ask for one page; see `page_of`."""
-        self._rpc.request.page_size, self._rpc.request.page_token = size, token
-        answer = self._call(self._rpc.request, timeout=self._rpc.timeout)
-        return list(self._rpc.read(answer)), str(answer.next_page_token)
-
-
-def page_of(listed: Iterator[R], size: int, token: str = "") -> tuple[list[R], str]:
-    """Return a page of what a call of Client lists, and the token of the next page, empty after the last one.
-
-    `token`: from the page before, of the same list; empty: the first page. Raises HashHubError.
-
-        policies, after = page_of(hub.list_policies(), 50)
-    """
-    if not isinstance(listed, Items):
-        raise TypeError("only what a call of Client lists has pages")
-    return listed.page(size, token)
-
-
 IN_FLIGHT: Final = 2  # calls sent ahead at a time; more would only fill memory
 
 T = TypeVar("T")
@@ -471,14 +435,21 @@ class Transport:
             self.call(rpc.request, timeout=rpc.timeout, retry_seconds=rpc.retry_seconds, repeatable=rpc.repeatable)
         )
 
-    def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> Items[R]:
-        """Return a list's items, at most `limit`, whose pages are fetched as they are consumed."""
-        return Items(self.call, rpc, limit)
+    def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> Listing[R]:
+        """Return a list's items, at most `limit`. Raises HashHubError."""
+        return Listing(self, rpc, islice(self._items(rpc), limit))
+
+    def _items(self, rpc: Rpc[Iterable[R]]) -> Iterator[R]:
+        while True:
+            answer = self.call(rpc.request, timeout=rpc.timeout)
+            yield from rpc.read(answer)
+            if not rpc.turn(answer):
+                return
 
     def each(self, rpcs: Iterable[Rpc[Iterable[R]]]) -> Iterator[R]:
         """Yield the items of several lists, one list after the other, as they are consumed."""
         for rpc in rpcs:
-            yield from self.items(rpc)
+            yield from self._items(rpc)
 
     def stream(self, rpc: Rpc[R], rest: Iterable[T] | None = None, put: Callable[[T], Message] = unread) -> Iterator[R]:
         """Make a streaming call and yield its converted answers until either side ends it. Raises HashHubError.
@@ -517,6 +488,42 @@ class Transport:
                 answers.cancel()
         if failed:
             raise failed[0]
+
+
+class Page(NamedTuple, Generic[R]):
+    """Some items of a list, and where the next page begins: empty after the last."""
+
+    items: tuple[R, ...]
+    next: str
+
+
+class Listing(Iterator[R]):
+    """A list's items: all of them, fetching pages as they are consumed, or one page. Raises HashHubError."""
+
+    def __init__(self, transport: Transport, rpc: Rpc[Iterable[R]], items: Iterator[R]) -> None:
+        self._transport = transport
+        self._rpc = rpc
+        self._items = items
+
+    def __next__(self) -> R:
+        return next(self._items)
+
+    def page(self, size: int = 50, after: str = "") -> Page[R]:
+        """Return one page, of at most `size` items; the hub can give fewer. `after`: the `next` of the page before.
+
+        policies, after = hub.list_policies().page(50)
+        """
+        request = deepcopy(self._rpc.request)
+        request.page_size, request.page_token = size, after
+        answer = self._transport.call(request, timeout=self._rpc.timeout)
+        return Page(tuple(self._rpc.read(answer)), answer.next_page_token)
+
+
+def page_of(listed: Iterator[R], size: int, token: str = "") -> Page[R]:
+    """Return a page of what a call of Client lists; see Listing.page."""
+    if not isinstance(listed, Listing):
+        raise TypeError("only what a call of Client lists has pages")
+    return listed.page(size, token)
 
 
 class SendAhead:
@@ -562,8 +569,8 @@ class Calls:
 
     def _list(
         self, request: PagedRequest, field: str, read: Callable[[Any], R], limit: int | None = None
-    ) -> Iterator[R]:
-        """Yield the items in `field` of a list's answers, at most `limit`, fetching pages as they are consumed."""
+    ) -> Listing[R]:
+        """Return the items in `field` of a list's answers, at most `limit`."""
         pages = listing(request, lambda page: map(read, getattr(page, field)), size=limit)
         return self._transport.items(pages, limit)
 

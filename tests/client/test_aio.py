@@ -53,7 +53,7 @@ def test_every_call_is_that_of_the_other_client() -> None:
     for name in ["__init__", *public]:
         here, there = inspect.signature(getattr(AsyncClient, name)), inspect.signature(getattr(Client, name))
         assert re.sub(r"\bAsyncIterable\[", "Iterable[", str(here.parameters)) == str(there.parameters), name
-        said = re.sub(r"^Iterator\[(\w+)\]$", r"AsyncGenerator[\1, None]", str(there.return_annotation))
+        said = re.sub(r"^(?:Iterator|Listing)\[(\w+)\]$", r"AsyncGenerator[\1, None]", str(there.return_annotation))
         assert str(here.return_annotation) == said, name
 
 

@@ -29,6 +29,7 @@ from hashhub.errors import (
 from hashhub.hashes import parse_pair
 from hashhub.model import (
     Disposition,
+    EntryState,
     HashSet,
     Import,
     ImportState,
@@ -261,6 +262,23 @@ def test_a_cancelled_list_can_be_given_again(operator: Client, hash_set: str, tm
     assert list(operator.list_entries(hash_set)) == []
     assert operator.import_source(source, connector="hash-lines", hash_set=hash_set).source.counts.accepted == 10
     assert len(list(operator.list_entries(hash_set))) == 10
+
+
+def test_a_list_is_read_page_by_page(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "list", "md5sum", random_items(25, seed=14))
+    operator.import_source(source, connector="hash-lines", hash_set=hash_set)
+    whole = list(operator.list_entries(hash_set))
+    first = operator.list_entries(hash_set).page(10)
+    assert first.items == tuple(whole[:10])
+    entries = operator.list_entries(hash_set)
+    assert next(entries) == whole[0]
+    second = entries.page(10, first.next)
+    assert second.items == tuple(whole[10:20])
+    assert list(entries) == whole[1:]
+    last = operator.list_entries(hash_set).page(10, second.next)
+    assert (last.items, last.next) == (tuple(whole[20:]), "")
+    with pytest.raises(InvalidArgument, match="page_token"):
+        operator.list_entries(hash_set, [EntryState.ACTIVE]).page(10, first.next)
 
 
 def test_a_dry_run_reports_what_would_be_refused(operator: Client, hash_set: str, tmp_path: Path) -> None:
