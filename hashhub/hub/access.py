@@ -6,8 +6,8 @@
     AUDITOR       reads everything, writes nothing
     PEER          another hub: reads, by the change feed, what may leave this one; states its members' reviews
 
-`permits` decides what terms let a caller see (docs/terms.md has its table in words); `sight` gives its answers for all
-hash sets at once, and `VisibleLists` the store by them.
+`permits` (`model.terms`) decides what terms let a caller see; `sight` gives its answers for all hash sets at once, and
+`VisibleLists` the store by them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -47,7 +46,6 @@ from hashhub.hub.proofs import LOGIN, SESSION_PREFIX, SESSION_SECONDS, SessionIs
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
-    TLP,
     Actor,
     EntryState,
     EventKind,
@@ -58,6 +56,11 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
+from hashhub.model.terms import OVERSEERS as OVERSEERS  # noqa: PLC0414 - use cases have it from here
+from hashhub.model.terms import DisclosureChannel as DisclosureChannel  # noqa: PLC0414 - as above
+from hashhub.model.terms import permits as permits  # noqa: PLC0414 - as above
+from hashhub.model.terms import reads_all_of as reads_all_of  # noqa: PLC0414 - as above
+from hashhub.model.terms import refusal, withheld, without_oversight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -91,7 +94,6 @@ TOKEN_FIELDS: Final = (
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 
-OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 # Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are
 # not told, and so that its absence does not give it away, neither are all reasons that are no correction of the entry.
 TOLD: Final = frozenset({WithdrawalReason.FALSE_POSITIVE, WithdrawalReason.NOT_ILLEGAL_HERE, WithdrawalReason.ERROR})
@@ -128,14 +130,6 @@ def _allow_own(principal: Principal, contributor: str, does: str, advice: str) -
         )
 
 
-def reads_all_of(principal: Principal, contributor: str) -> bool:
-    """Whether no terms keep anything of this contributor from the principal: overseers, and itself. Of a peer's
-    contributor another hub holds the token.
-    """
-    is_own = bool(principal.contributor and principal.contributor == contributor)
-    return principal.role in OVERSEERS or (is_own and principal.role is not Role.PEER)
-
-
 def actor(principal: Principal) -> Actor:
     """Return who is recorded with what the principal writes."""
     return Actor(principal.name, principal.contributor, principal.role, principal.person, principal.second_person)
@@ -151,88 +145,16 @@ def masked(new: object, mask: Sequence[str], fields: Sequence[str]) -> dict[str,
     return {path: attrgetter(path)(new) for path in sorted(mask)}
 
 
-class DisclosureChannel(StrEnum):
-    """A way by which entries leave the hub."""
-
-    ANSWER = "ANSWER"  # the answer to a query that hit them; their reviews and their history
-    LIST = "LIST"  # a list of entries that others stated
-    FEED = "FEED"  # the change feed, and the copy that a mirror keeps of it
-    EXPORT = "EXPORT"  # another hub, or a file that is meant to leave
-
-
-def permits(
-    principal: Principal,
-    hash_set: HashSet,
-    groups: Mapping[str, Group],
-    way_out: DisclosureChannel,
-    at: datetime,
-    *,
-    has_origin: bool = True,
-) -> bool:
-    """Whether the hash set's terms let the principal have its entries by this way out at this time.
-
-    The contributor itself and the operators and auditors of this hub always may. For all others each of these must
-    hold, and what is not known refuses:
-
-    (1) the terms have not expired;
-    (2) the caller has stated one of the permitted purposes, if any are named;
-    (3) it is one of the recipients (contributor, member of a group, token), if any are named; TLP:RED without any
-        admits nobody;
-    (4) it does not act for others where the label is TLP:AMBER+STRICT;
-    (5) the terms allow bulk, unless the entries only answer a query;
-    (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that
-        names some, with `redistribution`; AMBER+STRICT and RED never.
-
-    By every way a peer is another hub, and joined to this one's community: it has GREEN, and CLEAR of which it is a
-    recipient, without `redistribution`, unless the entries came from another hub themselves (`has_origin`).
-    """
-    return not refusal(principal, hash_set, groups, way_out, at, has_origin=has_origin)
-
-
-def refusal(
-    principal: Principal,
-    hash_set: HashSet,
-    groups: Mapping[str, Group],
-    way_out: DisclosureChannel,
-    at: datetime,
-    *,
-    has_origin: bool = True,
-) -> str:
-    """Return why `permits` refuses, empty where it does not."""
-    if reads_all_of(principal, hash_set.contributor):
-        return ""
-    marking = hash_set.marking
-    if marking.expire_time is not None and marking.expire_time <= at:  # (1)
-        return "the terms have expired"
-    if marking.permitted_purposes and not set(marking.permitted_purposes) & set(principal.purposes):  # (2)
-        return "it has stated none of the permitted purposes"
-    is_named = any(_is_meant(principal, recipient, groups) for recipient in marking.recipients)
-    if (marking.recipients or marking.tlp is TLP.RED) and not is_named:  # (3)
-        return "it is none of the recipients"
-    if marking.tlp is TLP.AMBER_STRICT and principal.acts_for_others:  # (4)
-        return f"it acts for others, and the label is {marking.tlp}"
-    is_peer = principal.role is Role.PEER
-    if way_out is DisclosureChannel.ANSWER and not is_peer:
-        return ""
-    if not marking.bulk:  # (5)
-        return "the terms allow no bulk"
-    if way_out is not DisclosureChannel.EXPORT and not is_peer:
-        return ""
-    if marking.tlp in {TLP.AMBER_STRICT, TLP.RED}:  # (6)
-        return f"what is {marking.tlp} leaves no hub"
-    may_leave = marking.redistribution or (marking.tlp is TLP.CLEAR and not marking.recipients)
-    if is_peer and not has_origin:
-        may_leave = may_leave or marking.tlp in {TLP.CLEAR, TLP.GREEN}
-    return "" if may_leave else "the terms allow no redistribution"
-
-
 def why_hidden(
     principal: Principal, hash_set: HashSet, registry: Registry, way_out: DisclosureChannel, at: datetime
 ) -> str:
     """Return why `permits` refuses a hash set of the registry, empty where it does not."""
+    return refusal(principal, hash_set, registry.groups, way_out, at, has_origin=_has_origin(hash_set, registry))
+
+
+def _has_origin(hash_set: HashSet, registry: Registry) -> bool:
     owner = registry.contributors.get(hash_set.contributor)
-    has_origin = owner is None or owner.origin is not None
-    return refusal(principal, hash_set, registry.groups, way_out, at, has_origin=has_origin)
+    return owner is None or owner.origin is not None
 
 
 def may_export(
@@ -257,23 +179,9 @@ def may_export(
         if principal.role not in OVERSEERS and not permits(principal, hash_set, groups, DisclosureChannel.EXPORT, at):
             return False
         return member == hash_set.contributor or any(
-            permits(_without_oversight(r), hash_set, groups, DisclosureChannel.LIST, at) for r in receivers
+            permits(without_oversight(r), hash_set, groups, DisclosureChannel.LIST, at) for r in receivers
         )
-    return permits(_without_oversight(principal), hash_set, groups, DisclosureChannel.EXPORT, at)
-
-
-def _without_oversight(principal: Principal) -> Principal:
-    """Return the principal as one whom terms apply to."""
-    if principal.role not in OVERSEERS:
-        return principal
-    return msgspec.structs.replace(principal, role=Role.CONSUMER)
-
-
-def _is_meant(principal: Principal, recipient: str, groups: Mapping[str, Group]) -> bool:
-    collection, _, name = recipient.partition("/")
-    if collection == "groups":
-        return name in groups and bool(principal.contributor) and principal.contributor in groups[name].members
-    return {"contributors": principal.contributor, "tokens": principal.name}.get(collection) == name
+    return permits(without_oversight(principal), hash_set, groups, DisclosureChannel.EXPORT, at)
 
 
 class Visibility(NamedTuple):
@@ -585,13 +493,9 @@ class Tokens:
         ended = "" if works(self._store, token) else "the token has expired, or its contributor was retired"
 
         def why_not(hash_set: HashSet, way: DisclosureChannel) -> str:
-            if way is DisclosureChannel.FEED and not token.may_mirror:
-                return ended or "the token may not mirror"
-            if way is not DisclosureChannel.FEED and token.role is Role.PEER:
-                return ended or "another hub reads the change feed only"
-            is_handed_on = way is DisclosureChannel.EXPORT and token.contributor != hash_set.contributor
-            reader = _without_oversight(token) if is_handed_on else token  # as `may_export` does
-            return ended or why_hidden(reader, hash_set, registry, way, at)
+            return ended or withheld(
+                token, hash_set, registry.groups, way, at, has_origin=_has_origin(hash_set, registry)
+            )
 
         return {
             name: {way: why_not(known, way) for way in DisclosureChannel}

@@ -13,7 +13,7 @@ import pyroaring
 
 from hashhub import cancellation, trust
 from hashhub.answering.answer import Evidence, check_queries, gather, remarks, seen_in_part
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
+from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
 from hashhub.hub.access import VisibleLists, caller
@@ -34,6 +34,7 @@ from hashhub.model import (
     Verdict,
     now,
 )
+from hashhub.schemes import read_toml
 from hashhub.store import Scope
 from hashhub.trust import Example, Policy, Trace, Trial, VerdictChange, Version
 from hashhub.trust import PolicyVersions as Versions
@@ -113,7 +114,8 @@ class Policies:
 
     def put(self, principal: Principal, text: str, *, comment: str = "", **options: Unpack[WriteOptions]) -> Version:
         """Store the next version of the policy that the TOML text names; it holds at once. The current version's text
-        makes no new one. Raises InvalidArgument for a text that is no policy, or of a wrong version.
+        makes no new one. Raises InvalidArgument for a text that is no policy, or of a wrong version; Conflict where
+        somebody else puts the version that it states at the same moment.
         """
         access.allow(principal, Role.OPERATOR)
         versions = self._catalogue.now().policies
@@ -121,8 +123,15 @@ class Policies:
         current = versions.current(policy.name)
         if current is not None and current.text == text and not current.fault:
             return _found(versions, policy.name)
+        states_version = "version" in read_toml(text.encode(), "text")
+
+        def check(stored: Sequence[Definition]) -> None:
+            if states_version and any(d.name == policy.full_name for d in stored):
+                raise Conflict(f"somebody else has just put {policy.full_name}; read it, and put yours as the next one")
+
         made = self._store.definitions.put(
             Definition(kind=DefinitionKind.POLICY, id=policy.name, version="", text=text),
+            check,
             reason=comment,
             by=access.actor(principal),
             **options,

@@ -14,6 +14,7 @@ from hashhub.answering.answer import gather
 from hashhub.config import Config
 from hashhub.errors import (
     AlreadyExists,
+    Conflict,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -106,6 +107,14 @@ class TestPutting:
             for content in (MATCHES, NEVER)
         ]
         assert [d.name for d in made] == ["mine@1", "mine@2"]
+
+    def test_of_two_at_once_that_state_a_version_one_is_told(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        stale = desk.hub.catalogue.now()
+        desk.hub.policies.put(OPERATOR, block("2"))
+        monkeypatch.setattr(desk.hub.catalogue, "now", lambda: stale)
+        with pytest.raises(Conflict, match="block@2"):
+            desk.hub.policies.put(OPERATOR, block("2") + "# mine")
+        assert desk.hub.policies.put(OPERATOR, block() + "# mine", validate_only=True).version == 3
 
     @pytest.mark.parametrize(
         ("content", "words"),
