@@ -13,7 +13,7 @@ import click
 
 from hashhub import config
 from hashhub.cli import main
-from hashhub.cli.session import REFUSED, CommandGroup, Session, as_one, command, dry_run, past, private_files
+from hashhub.cli.session import REFUSED, CommandGroup, Session, as_one, choice, command, dry_run, past, private_files
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, missing_extra
 from hashhub.model import Event, EventKind, RevertedEvent
@@ -172,15 +172,25 @@ def history() -> None:
     metavar="TIME",
     help="Only from this time on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
 )
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=choice(EventKind),
+    metavar="KIND",
+    help="Only events of this kind, such as entries-withdrawn; repeatable.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N events. Default: all.")
-def list_events(session: Session, *, name: str, actor: str, since: datetime | None, limit: int | None) -> None:
+def list_events(
+    session: Session, *, name: str, actor: str, since: datetime | None, kinds: Sequence[EventKind], limit: int | None
+) -> None:
     """List events, the newest first.
 
     NAME: a CONTRIBUTOR, CONTRIBUTOR/SET, CONTRIBUTOR/SET/ENTRY, tokens/TOKEN or groups/GROUP; what is in it counts,
     too. Contributors read what concerns them, and what happened to entries that they may see.
     """
     with session.connect() as hub:
-        show_events(session, hub, name, list(hub.list_events(name, actor=actor, since=since, limit=limit)))
+        show_events(session, hub, name, list(hub.list_events(name, actor=actor, since=since, kinds=kinds, limit=limit)))
 
 
 @command(history, "redact")

@@ -308,13 +308,25 @@ class HistoryCalls(Calls):
     """Events: reading, redacting, reverting."""
 
     def list_events(
-        self, name: str = "", *, actor: str = "", since: datetime | None = None, limit: int | None = None
+        self,
+        name: str = "",
+        *,
+        actor: str = "",
+        since: datetime | None = None,
+        kinds: Iterable[str] = (),
+        before_revision: int = 0,
+        limit: int | None = None,
     ) -> Listing[Event]:
         """Yield events, the newest first: about `CONTRIBUTOR[/SET[/ENTRY]]`, `tokens/TOKEN` or `groups/GROUP`; of
-        `actor`: only what this token wrote. The facts of an event are text.
+        `actor`: only what this token wrote; of `kinds`: only these; those before a revision, 0: all. The facts of an
+        event are text.
         """
         request = v1.ListEventsRequest(
-            subject=subject_name(name), actor=token_name(actor) if actor else "", since=wire.timestamp(since)
+            subject=subject_name(name),
+            actor=token_name(actor) if actor else "",
+            since=wire.timestamp(since),
+            kinds=kinds,
+            before_revision=before_revision,
         )
         return self._list(request, "events", wire.EVENT.from_pb, limit)
 

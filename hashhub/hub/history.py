@@ -61,19 +61,32 @@ class History:
         self._follower = follower
 
     def list(
-        self, principal: Principal, subject: str, actor: str, since: datetime | None, page_size: int, before: int
+        self,
+        principal: Principal,
+        subject: str,
+        actor: str,
+        since: datetime | None,
+        page_size: int,
+        before: int,
+        *,
+        kinds: frozenset[str] = frozenset(),
     ) -> tuple[list[Event], int]:
         """Return events, the newest first, before the revision `before` (0: from the newest on), and where to go on (0:
         no more). A page may be short, even empty, and go on. `subject`: only about this resource, or what is in it.
+        `kinds`: only these, as the caller is told them; none: all.
 
         Operators and auditors read everything. A contributor reads what concerns its own resources and those that its
         terms name, what its tokens wrote, and what happened to others' entries that it may see. Raises NotFound for an
         entry.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        if unknown := sorted(kinds - set(EventKind)):
+            raise InvalidArgument.field("kinds", f"must be kinds of events, got {unknown[0][:60]!r}", "UNKNOWN")
+        if not 0 <= before <= MAX_REVISION:
+            raise InvalidArgument.field("before_revision", "must be a revision, or 0", "OUT_OF_RANGE")
         reader = _Reader(self._store, principal)
         if subject.startswith("entries/"):
-            return self._of_entry(reader, subject, actor, since, page_size, before)
+            return self._of_entry(reader, subject, actor, since, page_size, before, kinds)
         events: list[Event] = []
         for _ in range(0, _SCAN, PIECE):
             piece = self._store.history.list_events(
@@ -85,7 +98,7 @@ class History:
             )
             for event in piece:
                 before = event.revision
-                shown = _asked_for(reader, event, actor, about="")
+                shown = _asked_for(reader, event, actor, kinds, about="")
                 if shown is not None:
                     events.append(shown)
                 if len(events) == page_size:
@@ -95,7 +108,14 @@ class History:
         return events, before
 
     def _of_entry(
-        self, reader: _Reader, subject: str, actor: str, since: datetime | None, page_size: int, before: int
+        self,
+        reader: _Reader,
+        subject: str,
+        actor: str,
+        since: datetime | None,
+        page_size: int,
+        before: int,
+        kinds: frozenset[str],
     ) -> _Page:
         """Return a page of an entry's history, as `list` does."""
         _, contributor, hash_set, entry_id = subject.split("/")
@@ -108,7 +128,7 @@ class History:
             revisions, below = looks.before(before)
             # `since` holds for each event, not only for the stretch that it is in.
             for event in self._store.history.list_events(actor=actor, since=since, revisions=revisions, limit=PIECE):
-                shown = _asked_for(reader, event, actor, about=subject)
+                shown = _asked_for(reader, event, actor, kinds, about=subject)
                 if shown is not None:
                     events.append(shown)
                 if len(events) == page_size:
@@ -186,11 +206,14 @@ class _EntryRevisions:
         return page, page[-1] if len(page) == PIECE else below
 
 
-def _asked_for(reader: _Reader, event: Event, actor: str, *, about: str) -> Event | None:
-    """Return the event as the reader may read it; None for nothing of it, and where another than `actor` wrote it."""
+def _asked_for(reader: _Reader, event: Event, actor: str, kinds: frozenset[str], *, about: str) -> Event | None:
+    """Return the event as the reader may read it; None for nothing of it, where another than `actor` wrote it, and
+    where it is of none of the `kinds`.
+    """
     shown = reader.shown(event, about=about)
-    # Who is not told which token wrote something must not find it out by asking for one.
-    return shown if shown is not None and actor in {"", shown.actor.name} else None
+    # Who is not told which token wrote something, or what kind it is of, must not find it out by asking for one.
+    is_meant = shown is not None and actor in {"", shown.actor.name} and (not kinds or shown.kind in kinds)
+    return shown if is_meant else None
 
 
 class _Reader:

@@ -64,6 +64,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Import.terms": MAX_NAMES,
     "ListChangesRequest.hash_sets": MAX_NAMES,
     "ListEntriesRequest.states": MAX_WORDS,
+    "ListEventsRequest.kinds": MAX_WORDS,
     "ListFindingsRequest.dispositions": MAX_WORDS,
     "PeerOrigin.path": MAX_WORDS,
     "Marking.max_distances": MAX_WORDS,

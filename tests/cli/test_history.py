@@ -49,6 +49,8 @@ def test_the_history_of_an_entry(run: Run, imported: str) -> None:
     assert run("entry", "get", entry, "--history").stdout.endswith(shown.stdout)
     events = [json.loads(line) for line in run("history", entry, "--json").stdout.splitlines()]
     assert [e["kind"] for e in events][:2] == ["ENTRIES_RESTORED", "ENTRIES_WITHDRAWN"]
+    withdrawn = run("history", entry, "--kind", "entries-withdrawn", "--kind", "entry-erased", "--json").stdout
+    assert [json.loads(line) for line in withdrawn.splitlines()] == [events[1]]
     revision = str(events[1]["revision"])
     assert "details erased" in run("history", "redact", revision, "--yes").stdout
     assert "indeed" not in run("history", "list", entry).stdout

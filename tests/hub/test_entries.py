@@ -438,6 +438,15 @@ class TestExpiry:
         listed.hub.housekeeping.round()
         (gone,) = [e for e in listed.entries("alpha/list") if e.reasons == ("EXPIRED",)]
         assert listed.known(20, 21) == [21]
+        for who, kind in (
+            (ALPHA, "ENTRIES_EXPIRED"),
+            (BETA, "ENTRIES_WITHDRAWN"),
+        ):  # others are not told that it expired
+            for asked in ("ENTRIES_EXPIRED", "ENTRIES_WITHDRAWN"):
+                told, _ = listed.hub.history.list(
+                    who, f"entries/{gone.name}", "", None, 10, 0, kinds=frozenset({asked})
+                )
+                assert [e.kind for e in told] == [kind] * (asked == kind)
         before = listed.hub.revision()
         listed.hub.housekeeping.round()
         assert listed.hub.revision() == before

@@ -83,8 +83,10 @@ class HistoryService(Service):
         subject = wire.parse_subject(request.subject)
         actor = wire.parse_token(request.actor, "actor") if request.actor else ""
         since = wire.time_in(request, "since")
-        page = Page("events", request, subject, actor, since)
-        events, after = self.hub.history.list(principal, subject, actor, since, page.size, page.after(0))
+        kinds = frozenset(request.kinds)
+        page = Page("events", request, subject, actor, since, sorted(kinds), request.before_revision)
+        before = page.after(request.before_revision)
+        events, after = self.hub.history.list(principal, subject, actor, since, page.size, before, kinds=kinds)
         return v1.ListEventsResponse(events=map(wire.EVENT.to_pb, events), next_page_token=page.token(after))
 
     redact_event = named(OPERATOR, wire.parse_event, lambda hub: hub.history.redact, wire.EVENT.to_pb)
