@@ -1,4 +1,4 @@
-"""`hashhub login` and `logout`: a person's session."""
+"""`hashhub login` and `logout`: a person's session; and `whoami`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from hashhub.cli import main
-from hashhub.cli.session import Session, command, login_file
+from hashhub.cli.session import Session, command, login_file, spelled
 from hashhub.cli.terminal import clean, minute, note
 from hashhub.errors import Reason, Unauthenticated, Unavailable
 from hashhub.local_files import make_directory, written
@@ -75,3 +75,15 @@ def logout(session: Session) -> None:
     """Forget the session for this hub. Where somebody has copied it, it works until its end."""
     login_file(session.server).unlink(missing_ok=True)
     session.show_deleted(session.server)
+
+
+@command(main, "whoami")
+def whoami(session: Session) -> None:
+    """Show who calls: the token, what it may do, the person, and the groups of its contributor."""
+    with session.connect() as hub:
+        caller = hub.caller()
+    lines = [f"{caller.name}: {spelled(caller.role)}{f' of {caller.contributor}' if caller.contributor else ''}"]
+    lines += [f"person: {clean(caller.person)}"] if caller.person else []
+    lines += [f"groups: {', '.join(caller.groups)}"] if caller.groups else []
+    lines += ["what is grave takes a second person here"] if caller.second_person else []
+    session.answer(caller, *lines)

@@ -21,6 +21,7 @@ from hashhub.client.transport import (
     webhook_name,
 )
 from hashhub.model import (
+    Caller,
     Contributor,
     Deletion,
     Event,
@@ -266,6 +267,10 @@ class AdministrationCalls(Calls):
         Roles: operator; any token for itself.
         """
         return self._ask(v1.RotateTokenRequest(name=token_name(name), grace=grace), secret_of, repeatable=False)
+
+    def caller(self) -> Caller:
+        """Return who this client is to the hub. Roles: all but peer."""
+        return self._ask(v1.GetCallerRequest(), wire.CALLER.from_pb)
 
     def access(self, token: str) -> dict[str, dict[str, str]]:
         """Return by hash set (CONTRIBUTOR/SET) and way out (ANSWER, LIST, FEED, EXPORT) why a token has nothing of it

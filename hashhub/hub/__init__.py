@@ -104,7 +104,13 @@ class Hub:
 
             self.people = IdentityProvider(config)
         self._of_people = [self.people.thread] if self.people is not None else []
-        self.tokens = Tokens(store, self._certificates, self.people, session_key=self._data / "session.key")
+        self.tokens = Tokens(
+            store,
+            self._certificates,
+            self.people,
+            session_key=self._data / "session.key",
+            second_person=config.second_person,
+        )
         self.approvals = Approvals(store, demanded=config.second_person, by_login=bool(config.oidc_issuer))
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)

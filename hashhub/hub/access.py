@@ -47,6 +47,7 @@ from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
     Actor,
+    Caller,
     EntryState,
     EventKind,
     HashSet,
@@ -391,10 +392,14 @@ class Tokens:
         people: IdentityProvider | None = None,
         use_seconds: float = _USE_SECONDS,
         session_key: Path | None = None,
+        *,
+        second_person: bool = False,
     ) -> None:
         """`certificates`: None where none are taken; `people`: likewise, ID tokens. `use_seconds`: how often the
-        last use of tokens is written, in the background. `session_key`: see SessionIssuer.
+        last use of tokens is written, in the background. `session_key`: see SessionIssuer. `second_person`: callers
+        are told that grave calls take one.
         """
+        self._second_person = second_person
         self._store = store
         self._certificates, self._people = certificates, people
         self._quiet_until = 0.0
@@ -480,6 +485,18 @@ class Tokens:
         """Return all tokens in order of name, without secrets."""
         allow(principal, Role.OPERATOR, Role.AUDITOR)
         return self._store.tokens.list_tokens()
+
+    def caller(self, principal: Principal) -> Caller:
+        """Return what the hub knows of who calls."""
+        groups = self._store.resources.registry().groups.items() if principal.contributor else ()
+        return Caller(
+            name=principal.name,
+            role=principal.role,
+            contributor=principal.contributor,
+            groups=tuple(sorted(name for name, group in groups if principal.contributor in group.members)),
+            person=principal.person,
+            second_person=self._second_person,
+        )
 
     def access(self, principal: Principal, name: str) -> dict[str, dict[DisclosureChannel, str]]:
         """Return what a token has now of every hash set (CONTRIBUTOR/SET), in order of names: by each way out why not,

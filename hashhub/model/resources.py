@@ -474,6 +474,20 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     second_person: str = ""
 
 
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls: the token's `name`, what it may do, and the ids of the groups that its contributor is a member of.
+
+    `person`: empty for a machine. `second_person`: whether grave calls take one at this hub.
+    """
+
+    name: str
+    role: Role
+    contributor: str = ""
+    groups: tuple[str, ...] = ()
+    person: str = ""
+    second_person: bool = False
+
+
 class SchemeStatus(StrEnum):
     """Whether a scheme's table was checked against its owner's text. DRAFT never leads to an automatic block."""
 

@@ -113,6 +113,28 @@ class BeginSessionResponse(_message.Message):
     revision: int
     def __init__(self, secret: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., certificate_digest: _Optional[bytes] = ..., revision: _Optional[int] = ...) -> None: ...
 
+class GetCallerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Caller(_message.Message):
+    __slots__ = ("name", "role", "contributor", "groups", "person", "second_person", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
+    SECOND_PERSON_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    role: _resources_pb2.Role
+    contributor: str
+    groups: _containers.RepeatedScalarFieldContainer[str]
+    person: str
+    second_person: bool
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., person: _Optional[str] = ..., second_person: _Optional[bool] = ..., revision: _Optional[int] = ...) -> None: ...
+
 class GetAccessRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]

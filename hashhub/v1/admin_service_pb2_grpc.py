@@ -65,6 +65,11 @@ class AdminServiceStub:
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.BeginSessionRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.BeginSessionResponse.FromString,
                 _registered_method=True)
+        self.GetCaller = channel.unary_unary(
+                '/hashhub.v1.AdminService/GetCaller',
+                request_serializer=hashhub_dot_v1_dot_admin__service__pb2.GetCallerRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.Caller.FromString,
+                _registered_method=True)
         self.DeleteToken = channel.unary_unary(
                 '/hashhub.v1.AdminService/DeleteToken',
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.DeleteTokenRequest.SerializeToString,
@@ -133,6 +138,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCaller(self, request, context):
+        """Gets who calls, and whether grave calls take a second person here.
+        Roles: operator, auditor, contributor, consumer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteToken(self, request, context):
         """Deletes a token: it stops working within a second. Refused while terms name it: let it expire instead. Its name is
         never used again. Role: operator.
@@ -187,6 +200,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.BeginSession,
                     request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.BeginSessionRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_admin__service__pb2.BeginSessionResponse.SerializeToString,
+            ),
+            'GetCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaller,
+                    request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.GetCallerRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_admin__service__pb2.Caller.SerializeToString,
             ),
             'DeleteToken': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteToken,
@@ -367,6 +385,33 @@ class AdminService:
             '/hashhub.v1.AdminService/BeginSession',
             hashhub_dot_v1_dot_admin__service__pb2.BeginSessionRequest.SerializeToString,
             hashhub_dot_v1_dot_admin__service__pb2.BeginSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.AdminService/GetCaller',
+            hashhub_dot_v1_dot_admin__service__pb2.GetCallerRequest.SerializeToString,
+            hashhub_dot_v1_dot_admin__service__pb2.Caller.FromString,
             options,
             channel_credentials,
             insecure,

@@ -116,6 +116,7 @@ from hashhub.wire.operations import (
     task_to_pb,
 )
 from hashhub.wire.resources import (
+    CALLER,
     CONTRIBUTOR,
     DELETION,
     DELIVERY,

@@ -11,6 +11,7 @@ from hashhub.model import (
     Actor,
     AlgorithmStatus,
     Bank,
+    Caller,
     Contributor,
     Deletion,
     DeliveryError,
@@ -194,6 +195,14 @@ TOKEN: Final = MessageCodec(
     person=TEXT,
     creator=name_of("Token"),
     shares=FieldCodec(lambda shares: None if shares == Shares() else _SHARES.put(shares), _SHARES.read),
+)
+CALLER: Final = MessageCodec(
+    Caller,
+    v1.Caller,
+    at="caller",
+    ids=Ids(("name",), fields.token_name, lambda name, field: (fields.parse_token(name, field),)),
+    contributor=name_of("Contributor"),
+    groups=names_of("Group"),
 )
 MessageCodec(AlgorithmStatus, v1.AlgorithmStatus)
 STATUS: Final = MessageCodec(Status, v1.Status)

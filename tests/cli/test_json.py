@@ -263,6 +263,7 @@ def test_there_is_a_sample_of_every_command() -> None:
         ("findings CONTRIBUTOR/SET/IMPORT", "findings hotline/known/latest"),
         ("token list", "token list"),
         ("access TOKEN", "access operator"),
+        ("whoami", "whoami"),
         ("match --hash ALGORITHM:DIGEST", "match --hash {hash}"),
         ("hash FILE", "hash {picture}"),
         ("hash FILE", "hash {picture} --effort standard"),

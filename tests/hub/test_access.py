@@ -269,6 +269,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     ),
     "tokens.create": (lambda h, p, *_: h.tokens.create(p, Principal(name="new", role=Role.AUDITOR)), {"operator"}),
     "tokens.access": (lambda h, p, *_: h.tokens.access(p, "spare"), {"operator", "auditor"}),
+    "tokens.caller": (lambda h, p, *_: h.tokens.caller(p), EVERYBODY),
     "tokens.list": (lambda h, p, *_: h.tokens.list(p), {"operator", "auditor"}),
     "tokens.update": (lambda h, p, *_: h.tokens.update(p, _token("spare"), ["purposes"]), {"operator"}),
     "tokens.rotate": (lambda h, p, *_: h.tokens.rotate(p, "spare"), {"operator"}),

@@ -35,7 +35,7 @@ from hashhub.errors import (
 )
 from hashhub.hub import Hub, people
 from hashhub.hub.access import Tokens
-from hashhub.model import HashSet, Principal, Role
+from hashhub.model import Caller, Group, HashSet, Principal, Role
 from tests.patience import PATIENCE, wait_until
 from tests.server.conftest import Serve, Served
 from tests.server.issuer import AUDIENCE, Issuer, issuing
@@ -100,6 +100,10 @@ def test_a_person_is_the_token_that_has_a_value_of_their_claim(at: Place) -> Non
         assert (actor.name, actor.contributor, actor.person) == ("analysts", "home", "Ada <u1>")
         with pytest.raises(PermissionDenied):
             list(ada.list_tokens())
+        for name, members in (("near", ("home",)), ("far", ())):
+            operator.create_group(Group(id=name, members=members))
+        caller = Caller(name="analysts", role=Role.CONTRIBUTOR, contributor="home", groups=("near",), person="Ada <u1>")
+        assert ada.caller() == caller
     boss = at.begin(at.issuer.token(sub="u2", groups=["operators", "others"], email="grace@example.org"))
     with at.client(boss) as grace:
         grace.create_token(Principal(name="made", role=Role.CONSUMER, contributor="home"))

@@ -54,6 +54,7 @@ def test_the_second_person_makes_the_same_call(demanding: Served, of: Callable[[
     text = MINE
     with of("ada") as ada, of("ada-2") as again, of("grace") as grace, of("machine") as machine:
         waits(lambda: machine.put_policy(text))
+        assert (ada.caller().person, ada.caller().second_person) == ("Ada", True)
         assert [item for item in ada.list_queue() if item.kind is QueueKind.APPROVAL] == []
         waits(lambda: ada.put_policy(text))
         for other in (ada, again, machine):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument
 from hashhub.hub.access import TOKEN_FIELDS
-from hashhub.model import Principal, RevertedEvent, Status
+from hashhub.model import Caller, Principal, RevertedEvent, Status
 from hashhub.server.servicers.requests import (
     EVERYBODY,
     FEED_READERS,
@@ -63,6 +63,10 @@ class AdminService(Service):
         secret, until = self.hub.tokens.begin_session(principal)
         digest = principal.certificate.thumbprint if principal.certificate is not None else b""
         return v1.BeginSessionResponse(secret=secret, expire_time=wire.timestamp(until), certificate_digest=digest)
+
+    @served(EVERYBODY, wire.CALLER.to_pb)
+    def get_caller(self, principal: Principal, _: v1.GetCallerRequest) -> Caller:
+        return self.hub.tokens.caller(principal)
 
     delete_token = named(OPERATOR, wire.parse_token, lambda hub: hub.tokens.delete)
 
