@@ -50,6 +50,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     http: str = "127.0.0.1:8471"
     """Address of the HTTP listener: the Connect protocol and plain JSON. Empty: none."""
 
+    console: str = ""
+    """Address of the console, pages for people in a browser, which a process beside the hub serves. Anything but
+    loopback needs `oidc_issuer`, and TLS or `insecure_listen`. Empty: none.
+    """
+
+    console_url: str = ""
+    """URL by which browsers reach the console, where that is not its address: a proxy's."""
+
+    console_hub: str = ""
+    """HOST:PORT by which the console reaches the hub's `listen`, as `tls_certificate` names it; needed with that."""
+
+    handbook: str = ""
+    """URL of this handbook, to which the console's pages lead, where you keep it. Empty: they name its pages."""
+
     insecure_listen: bool = False
     """Says that a proxy in front terminates TLS, so that a non-loopback address without TLS is intended."""
 
@@ -315,10 +329,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.oidc_issuer and not (is_whole and WEB_URL.fullmatch(self.oidc_issuer)):
             needed = "must be https, or http on this machine; needs oidc_audience, oidc_claim, session_hours in a week"
             wrong.append(Violation("oidc_issuer", needed, "URL"))
+        wrong += self._wrong_for_console()
         wrong += self._wrong_for_hma()
         if self.database_password_file and not self.database:
             wrong.append(Violation("database_password_file", "needs database, a PostgreSQL URL", "REQUIRED"))
         refuse(wrong)
+
+    def _wrong_for_console(self) -> Iterator[Violation]:
+        if not self.console:
+            return
+        if not is_loopback_host(parse_address("console", self.console)[0]) and not self.oidc_issuer:
+            yield Violation("console", "needs oidc_issuer: a link signs in on this machine alone", "REQUIRED")
+        if self.tls_certificate and not self.console_hub:
+            yield Violation("console_hub", "must name the hub as tls_certificate does, HOST:PORT", "REQUIRED")
+        for field in ("console_url", "handbook"):
+            if (url := getattr(self, field)) and not WEB_URL.fullmatch(url):
+                yield Violation(field, "must be an https URL, or http on this machine", "URL")
 
     def _wrong_for_hma(self) -> Iterator[Violation]:
         is_unix = self.listen_hma.startswith("unix:")

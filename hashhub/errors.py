@@ -115,6 +115,23 @@ class StatusCode(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+HTTP_STATUS: Final = {
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.FAILED_PRECONDITION: 400,
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ALREADY_EXISTS: 409,
+    StatusCode.ABORTED: 409,
+    StatusCode.CANCELLED: 499,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.DATA_LOSS: 500,
+    StatusCode.INTERNAL: 500,
+}
+"""By code, as google/rpc/code.proto and the Connect protocol have them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One wrong field: its path as the caller sees it (`hashes[3].digest`), a sentence and a short reason."""

@@ -40,8 +40,8 @@ with _ended_by_interrupts():
 __all__ = ["main"]
 
 _PARTS = (
-    "admin", "authority", "catalogue", "conflicts", "contributors", "entries", "exports", "feed", "history", "hook",
-    "imports", "init", "login", "match", "peer", "policies", "reconcile", "sample", "scan", "schemes", "serve",
+    "admin", "authority", "catalogue", "conflicts", "console", "contributors", "entries", "exports", "feed", "history",
+    "hook", "imports", "init", "login", "match", "peer", "policies", "reconcile", "sample", "scan", "schemes", "serve",
     "source",
 )  # fmt: skip
 

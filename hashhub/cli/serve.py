@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from hashhub import config
+from hashhub.addresses import bind, with_port
 from hashhub.cli import main
 from hashhub.cli.session import Session, command, private_files
 from hashhub.cli.terminal import is_terminal, note, say
@@ -29,6 +30,7 @@ _WORTH_TELLING: Final = 0.1  # seconds; shorter steps are left out of the sum
 @click.option("--database", metavar="URL", help="PostgreSQL database: postgresql+psycopg://… Otherwise SQLite in DIR.")
 @click.option("--listen", metavar="HOST:PORT", help="Address of the gRPC service. Port 0: any free one.")
 @click.option("--http", metavar="HOST:PORT", help="Address of the HTTP listener (Connect, JSON). Empty: none.")
+@click.option("--console", metavar="HOST:PORT", help="Address of the console, pages for people in a browser.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes that share the ports.")
 @click.option("--tls-certificate", metavar="FILE", help="PEM file with the server's certificate chain.")
 @click.option("--tls-key", metavar="FILE", help="PEM file with the certificate's private key.")
@@ -52,29 +54,51 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
     from hashhub import server
 
     steps = _StartDisplay()
+    consoles = ExitStack()
 
     def ready(*addresses: str) -> None:
         steps.end()
+        url = _start_console(settings, addresses[0], consoles) if settings.console else ""
         with suppress(OSError):  # a full disk behind the pipe, or a closed one, is no reason not to serve
-            announce(*addresses)
+            announce(*addresses, console=url)
 
-    def announce(listen: str, http: str, certificates: str) -> None:
-        where = {"listen": listen, "http": http, "listen_certificates": certificates, "data": settings.data}
+    def announce(listen: str, http: str, certificates: str, *, console: str) -> None:
+        where = {
+            "listen": listen,
+            "http": http,
+            "listen_certificates": certificates,
+            "console": console,
+            "data": settings.data,
+        }
         if session.print_if_json(where):
             return
         by_http = f", HTTP on http://{http}" if http else ""
         by_certificate = f", with certificates on {certificates}" if certificates else ""
-        say(f"hashhub is ready: gRPC on {listen}{by_http}{by_certificate}")
+        by_browser = f", the console on {console}" if console else ""
+        say(f"hashhub is ready: gRPC on {listen}{by_http}{by_certificate}{by_browser}")
         note(
             f"operator's token: {Path(settings.data) / 'operator.token'} (commands on this machine find it by "
             "themselves)"
         )
 
-    with private_files():  # its database and snapshots, too
+    with private_files(), consoles:  # its database and snapshots, too
         try:
             server.serve(settings, on_ready=ready, on_phase=steps.show)
         finally:
             steps.close()
+
+
+def _start_console(settings: config.Config, hub: str, consoles: ExitStack) -> str:
+    """Start the console beside the hub, until `consoles` ends; return the URL that browsers reach it by."""
+    from hashhub.console.hub_console import ConsoleSettings
+    from hashhub.console.process import ConsoleProcess
+
+    bound = consoles.enter_context(bind("console", settings.console))
+    bound.listen()
+    address = with_port("console", settings.console, bound.getsockname()[1])
+    told = ConsoleSettings.of(settings, address=address, hub=hub)
+    consoles.callback(ConsoleProcess(told, bound).close)
+    return told.url
 
 
 class _StartDisplay:

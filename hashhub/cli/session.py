@@ -115,7 +115,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         """Return a client for the hub. `token`: instead of what is given or found; `options`: of Client. Raises
         InvalidArgument when a file that was named cannot be read.
         """
-        from hashhub.client import Client, is_loopback
+        from hashhub.client import Client
 
         if bool(self.certificate) != bool(self.key):
             raise click.UsageError("--certificate and --key, its private key, must be given together")
@@ -123,16 +123,19 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
             raise click.UsageError("--certificate and --token-file, or their variables, say twice who calls; give one")
         ca = named_file("ca-file", self.ca_file) if self.ca_file else None
         own = (self.certificate, self.key) if self.certificate and self.key else None
-        host = self.server.rpartition(":")[0].strip("[]") or self.server
-        is_local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
-        token = token or ("" if own else self._token(local=is_local))
+        token = token or ("" if own else self.secret())
         return Client(self.server, token, tls=self.tls, ca_certificates=ca, certificate=own, **options)
 
-    def _token(self, *, local: bool) -> str:
+    def secret(self) -> str:
+        """Return the secret of the token that is given, or found; empty without. Raises InvalidArgument."""
+        from hashhub.client import is_loopback
+
         if self.token_file:
             return named_file("token-file", self.token_file).decode("utf-8", "replace").strip()
         if token := os.environ.get("HASHHUB_TOKEN", "").strip():
             return token
+        host = self.server.rpartition(":")[0].strip("[]") or self.server
+        local = is_loopback(self.server) or (self.tls is not False and is_this_machine(host))
         operators = Path(os.environ.get("HASHHUB_DATA") or Config().data) / "operator.token"
         for file in (login_file(self.server), *([operators] if local else [])):
             with contextlib.suppress(OSError, ValueError):  # another user's, or none: the hub says that one is missing

@@ -13,14 +13,13 @@ import binascii
 import gzip
 import json
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from google.protobuf import json_format
 
-from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode
+from hashhub.errors import HTTP_STATUS, HashHubError, InvalidArgument, Reason, StatusCode
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
@@ -42,22 +41,6 @@ _LEVEL: Final = 1
 _END_OF_STREAM: Final = 0b10
 _UNIMPLEMENTED: Final = "unimplemented"
 _LATE: Final = "deadline_exceeded"
-
-STATUS: Final[Mapping[StatusCode, int]] = {
-    # As the protocol maps them, and googleapis for plain JSON (google/rpc/code.proto).
-    StatusCode.INVALID_ARGUMENT: 400,
-    StatusCode.FAILED_PRECONDITION: 400,
-    StatusCode.UNAUTHENTICATED: 401,
-    StatusCode.PERMISSION_DENIED: 403,
-    StatusCode.NOT_FOUND: 404,
-    StatusCode.ALREADY_EXISTS: 409,
-    StatusCode.ABORTED: 409,
-    StatusCode.CANCELLED: 499,
-    StatusCode.RESOURCE_EXHAUSTED: 429,
-    StatusCode.UNAVAILABLE: 503,
-    StatusCode.DATA_LOSS: 500,
-    StatusCode.INTERNAL: 500,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +126,7 @@ def status_of(error: HashHubError | Unimplemented) -> int:
     """Return the HTTP status under which the protocol sends this error."""
     if isinstance(error, Unimplemented):
         return 501
-    return 504 if _code(error) == _LATE else STATUS[error.code]
+    return 504 if _code(error) == _LATE else HTTP_STATUS[error.code]
 
 
 def error_json(error: HashHubError | Unimplemented) -> bytes:

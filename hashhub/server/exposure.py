@@ -23,12 +23,13 @@ def check_exposure(config: Config) -> None:
     for field, address, secured in (
         ("listen", config.listen, bool(config.tls_certificate)),
         ("http", config.http, False),
+        ("console", config.console, bool(config.tls_certificate)),
     ):
         if not address or secured or config.insecure_listen or is_loopback_host(parse_address(field, address)[0]):
             continue
         remedy = (
             "set tls_certificate and tls_key"
-            if field == "listen"
+            if field != "http"
             else "keep it on 127.0.0.1 (it speaks no TLS of its own), or leave it out"
         )
         raise InvalidArgument.field(

@@ -22,7 +22,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from hashhub import wire
-from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, StatusCode, Unavailable
+from hashhub.errors import HTTP_STATUS, HashHubError, InvalidArgument, NotFound, Reason, StatusCode, Unavailable
 from hashhub.server import connect
 from hashhub.server.bodies import RequestBody, body_budget, drain
 from hashhub.server.connect import MessageEncoding, Unimplemented
@@ -154,7 +154,7 @@ class HTTPListener:
     ) -> None:
         """Answer with the error's status as JSON, under `status` or the HTTP code that its own code maps to."""
         if not status:
-            status = 413 if error.reason is Reason.TOO_LARGE else connect.STATUS[error.code]
+            status = 413 if error.reason is Reason.TOO_LARGE else HTTP_STATUS[error.code]
         await self._say(request, status, _to_json(wire.error_to_status(error)), *_advice(error), *headers)
 
     async def refuse_connect(

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 
 from hashhub import v1
 from hashhub.config import Config
-from hashhub.errors import Reason
+from hashhub.errors import HTTP_STATUS, Reason
 from hashhub.model import (
     MAX_BATCH,
     MAX_HASHES_PER_ENTRY,
@@ -21,7 +21,7 @@ from hashhub.model import (
     MAX_TEXT,
     Role,
 )
-from hashhub.server import admission, bodies, connect, connections, http_listener, listeners, pages
+from hashhub.server import admission, bodies, connections, http_listener, listeners, pages
 from hashhub.server.servicers import FILES, ROLES
 from hashhub.wire.bounds import REPEATED
 
@@ -71,7 +71,7 @@ def test_reasons_are_stable() -> None:
 
 def test_every_code_is_there_with_its_http_code() -> None:
     stated = _rows(r"^\| ([A-Z_]+) \| (\d+)")
-    assert stated == {code: str(status) for code, status in connect.STATUS.items()}
+    assert stated == {code: str(status) for code, status in HTTP_STATUS.items()}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub import v1
-from hashhub.errors import HashHubError, InvalidArgument, StatusCode
+from hashhub.errors import HTTP_STATUS, HashHubError, InvalidArgument, StatusCode
 from hashhub.hashes import Hash
 from hashhub.model import Record
 from hashhub.server import connect, http_listener, pipeline
@@ -401,7 +401,7 @@ def test_every_error_has_the_protocols_code_and_gets_the_http_code_of_plain_json
         error = kind("wrong", **needed)
         code = "canceled" if error.code is StatusCode.CANCELLED else error.code.lower()  # as the protocol spells it
         assert json.loads(connect.error_json(error))["code"] == code
-        assert connect.status_of(error) == connect.STATUS[error.code]
+        assert connect.status_of(error) == HTTP_STATUS[error.code]
 
 
 def _family(kind: type[HashHubError]) -> list[Any]:

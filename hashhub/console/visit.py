@@ -1,0 +1,135 @@
+"""One request of a person who is signed in, as page modules see it, and the screens that they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from hashhub.console.pages import render
+from hashhub.errors import HTTP_STATUS, HashHubError, InvalidArgument, Reason
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from hashhub.console.sessions import Session
+    from hashhub.console.site import Site
+
+FORM_BYTES: Final = 1 << 20
+
+
+class Visit:
+    """One request: its path's parts, query and form, who makes it, and how it is answered."""
+
+    def __init__(self, site: Site, session: Session, request: Request, *, who: str) -> None:
+        """`who`: whose session it is, as the hub, or the hook, says it now."""
+        self.site, self.session, self.who = site, session, who
+        self.path: Mapping[str, str] = request.path_params
+        self.query: Mapping[str, str] = request.query_params
+        self.url = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        self.is_live = "hx-request" in request.headers
+        self.refused: HashHubError | None = None
+        """What the hub said to what this form asked for; the page is then shown again, with what was typed."""
+        self._form = FormData()
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """The form's fields that are text, the first of a name; empty for one that is missing."""
+        return _Fields(self._form)
+
+    def forms(self, name: str) -> list[str]:
+        """Return all values of a field, as checkboxes have them."""
+        return [value for value in self._form.getlist(name) if isinstance(value, str)]
+
+    def upload(self, name: str) -> UploadFile | None:
+        """Return a file of the form, open to be read; None where none was chosen."""
+        value = self._form.get(name)
+        return value if isinstance(value, UploadFile) and value.filename else None
+
+    def typed(self, name: str, value: object = "") -> str:
+        """Return what was typed into a field of a form that was refused, otherwise its value as it stands."""
+        return self.form[name] if name in self._form else str(value)
+
+    def take(self, form: FormData) -> None:
+        """Take the form that was sent."""
+        self._form = form
+
+    def fault(self, field: str) -> str:
+        """Return what is wrong with a field; empty where nothing is said of it."""
+        violations = self.refused.violations if isinstance(self.refused, InvalidArgument) else ()
+        return next((v.description for v in violations if v.field.rpartition(".")[2] == field), "")
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether what was asked for was right, and waits for a second person."""
+        error = self.refused
+        return error is not None and error.reason is Reason.SECOND_PERSON_NEEDED and "approval" in error.metadata
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """Return a page."""
+        if self.refused is not None and not self.is_waiting:
+            status = status_of(self.refused)
+        notice = "" if self.is_live else self.site.sessions.notice(self.session)
+        looked = self.site.sessions.looked(self.who)
+        return HTMLResponse(render(template, visit=self, notice=notice, looked=looked, **values), status)
+
+    def go(self, path: str, notice: str = "") -> Response:
+        """Lead to another page of this site, which shows a notice once."""
+        if notice:
+            self.site.sessions.note(self.session, notice)
+        return RedirectResponse(path, 303)
+
+
+class _Fields(Mapping[str, str]):
+    def __init__(self, form: FormData) -> None:
+        self._form = form
+
+    def __getitem__(self, name: str) -> str:
+        value = next(iter(self._form.getlist(name)), "")
+        return value.replace("\r\n", "\n") if isinstance(value, str) else ""
+
+    def __iter__(self) -> Any:
+        return iter(self._form)
+
+    def __len__(self) -> int:
+        return len(self._form)
+
+
+Action = Callable[[Any], "Response"]
+
+
+class Screen(msgspec.Struct, frozen=True, kw_only=True):
+    """A path, what shows it, and the actions of its forms by their `do`.
+
+    `body`: bytes of a form at most. `is_item`: whether it shows an item that a person looks at, and that is counted.
+    """
+
+    path: str
+    show: Action
+    actions: Mapping[str, Action]
+    body: int = FORM_BYTES
+    is_item: bool = False
+
+
+def screen(path: str, show: Action, *, body: int = FORM_BYTES, is_item: bool = False, **actions: Action) -> Screen:
+    """Return a screen; its actions are named as their forms' `do`."""
+    return Screen(path=path, show=show, actions=actions, body=body, is_item=is_item)
+
+
+def status_of(error: HashHubError) -> int:
+    """Return the HTTP status of a page that tells an error."""
+    return 413 if error.reason is Reason.TOO_LARGE else HTTP_STATUS[error.code]
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the navigation."""
+
+    path: str
+    label: str
+
+
+Navigation = Callable[[Any], Sequence[Link]]
