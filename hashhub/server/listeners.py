@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -57,6 +58,7 @@ _WINDOW_BYTES: Final = 65_536
 _ANSWER_BYTES: Final = -1  # no limit of ours: what a caller may ask for is limited in items
 _GZIP: Final = 0b101  # algorithms as gRPC numbers them: none, gzip; deflate's first byte could be a message's
 _LINGER_SECONDS: Final = 1.0  # for gRPC, beyond the drain
+_BEGIN_SECONDS: Final = 0.5  # for handshakes that are about to begin: 20 µs where a core is free
 
 _T = TypeVar("_T")
 
@@ -257,13 +259,21 @@ def _renewable(pair: KeyPair) -> grpc.ServerCredentials:
     def configuration() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)], pair.authorities)
 
-    def renewed() -> grpc.ServerCertificateConfiguration:
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """Return what a new connection asks for, if it is new. gRPC frees what that replaces, though handshakes may be
+        about to begin with it, at which the process ends: so it is given once, and after those have begun.
+        """
         try:
-            pair.refresh()
+            if not pair.refresh():
+                return None
         except InvalidArgument as e:
             _log.error("the last certificate is used further: %s", e.message)
+            return None
+        time.sleep(_BEGIN_SECONDS)  # others wait for this one meanwhile
         return configuration()
 
     return grpc.dynamic_ssl_server_credentials(
-        configuration(), renewed, require_client_authentication=pair.authorities is not None
+        configuration(),
+        renewed,  # type: ignore[arg-type]  # its types lack the documented None
+        require_client_authentication=pair.authorities is not None,
     )
