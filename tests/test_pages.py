@@ -16,13 +16,14 @@ from hashhub.pages.charts import Bar
 
 ROOT = Path(hashhub.__file__).parent
 TEMPLATES = sorted(str(path.relative_to(ROOT)) for kind in ("*.html", "*.svg") for path in ROOT.rglob(kind))
+ONE_SCRIPT = '<script src="{{ site.prefix }}/static/htmx-2.0.11.min.js" defer></script>'
 HOSTILE = "<script>alert(1)</script>\"'&\x00\x1b\u202e\u2066\ud800</title></svg>{{ 7 * 7 }}"
 
 
 def test_no_template_takes_a_value_for_markup() -> None:
     assert len(TEMPLATES) >= 9
     for name in TEMPLATES:
-        text = (ROOT / name).read_text("utf-8")
+        text = (ROOT / name).read_text("utf-8").replace(ONE_SCRIPT, "", name == "console/templates/layout.html")
         assert not any(way in text for way in ("|safe", "| safe", "autoescape", "<script", "url(", "@import")), name
 
 

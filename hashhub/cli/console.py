@@ -26,6 +26,8 @@ def link(session: Session, *, data: str | None) -> None:
     from hashhub.console.hub_console import folder_of
     from hashhub.console.sessions import Sessions
 
+    with session.connect() as hub:
+        who = hub.caller()
     folder = folder_of(data or Config().data)
     try:
         address = (folder / "address").read_text("ascii")
@@ -34,8 +36,6 @@ def link(session: Session, *, data: str | None) -> None:
             f"no console on this machine is one of {os.fspath(Path(data or Config().data))}; name the hub's data "
             "directory with --data, and start the hub with `hashhub serve --console HOST:PORT`"
         ) from e
-    with session.connect() as hub:
-        who = hub.caller()
     if not (secret := session.secret()):
         raise Unauthenticated("a link takes a token, and a client certificate is none: name one with --token-file")
     sessions = Sessions(folder / "sessions.db")

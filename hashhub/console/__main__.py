@@ -23,7 +23,6 @@ def main() -> None:
     settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=ConsoleSettings)
     bound = socket.socket(fileno=int(sys.argv[1]))
     console = HubConsole(settings)
-    (console.folder / "address").write_text(settings.url, "ascii")  # for `hashhub console link`
 
     def follow() -> None:
         sys.stdin.buffer.read()

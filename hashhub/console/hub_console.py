@@ -18,7 +18,7 @@ from hashhub.console.pages import _
 from hashhub.console.sessions import Sessions
 from hashhub.console.sign_in import LinkSignIn, OpenIDSignIn
 from hashhub.console.site import SignInWay, Site
-from hashhub.console.visit import Link, Screen, Visit
+from hashhub.console.visit import Link, Screen, SiteSettings, Visit
 from hashhub.local_files import make_directory, named_file
 from hashhub.model import Caller, Role
 
@@ -72,7 +72,7 @@ def folder_of(data: str) -> Path:
 class HubVisit(Visit):
     """A visit with the hub's calls, as the person who makes it."""
 
-    def __init__(self, console: HubConsole, site: Site, session: Session, request: Request) -> None:
+    def __init__(self, console: HubConsole, site: SiteSettings, session: Session, request: Request) -> None:
         """Raise Unauthenticated where the session's secret works no more."""
         self.console = console
         self.hub = console.client(session)
@@ -105,15 +105,19 @@ class HubConsole:
             ways.append(LinkSignIn())
         scheme = settings.url.partition(":")[0]
         names = (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}") if is_local else ()
-        self.site = Site(
-            "hashhub console",
-            all_screens() if screens is None else screens,
+        shared = SiteSettings(
+            title="hashhub console",
             sessions=self.sessions,
-            visit=lambda site, session, request: HubVisit(self, site, session, request),
-            ways=ways,
             navigation=_navigation,
             origins=[settings.url, *(f"{scheme}://{name}" for name in names)],
+            ways=[way.template for way in ways],
             handbook=settings.handbook,
+        )
+        self.site = Site(
+            shared,
+            all_screens() if screens is None else screens,
+            visit=lambda site, session, request: HubVisit(self, site, session, request),
+            ways=ways,
         )
         self.application = Starlette(routes=self.site.routes)
 

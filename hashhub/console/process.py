@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from hashhub.console.hub_console import ConsoleSettings
+from hashhub.local_files import make_directory, text_written
 
 _log = logging.getLogger("hashhub.console")
 _FIRST_PAUSE: Final = 0.5  # seconds before it is started again; doubles with each end
@@ -27,7 +29,10 @@ class ConsoleProcess:
     """A child that serves the console on a socket that this process holds, so that none is lost while it restarts."""
 
     def __init__(self, settings: ConsoleSettings, bound: socket.socket) -> None:
-        """Start it."""
+        """Start it, and leave its address for `hashhub console link`."""
+        make_directory(Path(settings.folder))
+        with text_written(Path(settings.folder) / "address") as file:
+            file.write(settings.url)
         self._settings, self._socket = settings, bound
         self._stopping = threading.Event()
         self._process = self._start()

@@ -84,7 +84,7 @@ class OpenIDSignIn:
 
     def routes(self, site: Site) -> Routes:
         """See SignInWay."""
-        redirect = f"{site.origins[0]}{site.prefix}/sign-in/back"
+        redirect = f"{site.settings.origins[0]}{site.prefix}/sign-in/back"
 
         async def begin(_request: Request) -> Response:
             (place,) = await run_in_threadpool(discover, self._issuer, "authorization_endpoint")
@@ -111,7 +111,7 @@ class OpenIDSignIn:
             secret, ends = await run_in_threadpool(self._attempts.make, request, sign_in)
             session = await run_in_threadpool(site.begin, request, secret, ends=ends)
             # A page that leads on, and no redirect: a strict cookie does not come along from the issuer's site.
-            response = HTMLResponse(render("signed_in.html", site=site, visit=None))
+            response = HTMLResponse(render("signed_in.html", site=site.settings, visit=None))
             response.delete_cookie(_STATE_COOKIE, secure=True, httponly=True, samesite="lax")
             return site.signed_in(response, session)
 

@@ -26,7 +26,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hashhub.console.pages import FOLDER, HEADERS, READER, Reader, _, locale_of, render
-from hashhub.console.visit import FORM_BYTES, Navigation, Screen, Visit, screen, status_of
+from hashhub.console.visit import FORM_BYTES, Screen, SiteSettings, Visit, screen, status_of
 from hashhub.errors import (
     HashHubError,
     InvalidArgument,
@@ -38,7 +38,7 @@ from hashhub.errors import (
 )
 
 if TYPE_CHECKING:
-    from hashhub.console.sessions import Session, Sessions
+    from hashhub.console.sessions import Session
 
 _log = logging.getLogger("hashhub.console")
 _FORM_SECONDS: Final = 60.0
@@ -62,25 +62,17 @@ class Site:
 
     def __init__(
         self,
-        title: str,
+        settings: SiteSettings,
         screens: Iterable[Screen],
         *,
-        sessions: Sessions,
-        visit: Callable[[Site, Session, Request], Visit],
+        visit: Callable[[SiteSettings, Session, Request], Visit],
         ways: Sequence[SignInWay],
-        navigation: Navigation,
-        origins: Sequence[str],
-        prefix: str = "",
-        handbook: str = "",
     ) -> None:
-        """`visit`: makes one of a session, in a thread; raises Unauthenticated where its secret works no more.
-        `origins`: by which browsers reach it, its own name first. `handbook`: URL of the handbook, where it is kept.
-        """
-        self.title, self.sessions, self.navigation, self.ways = title, sessions, navigation, ways
-        self.prefix, self.handbook, self.origins = prefix, handbook, origins
+        """`visit`: makes one of a session, in a thread; raises Unauthenticated where its secret works no more."""
+        self.settings, self.sessions, self.prefix = settings, settings.sessions, settings.prefix
         self._visit = visit
-        self._hosts = {urlsplit(origin).netloc for origin in origins}
-        self.cookie = f"__Host-{title.lower().replace(' ', '-')}"  # another site's of this machine has another name
+        self._hosts = {urlsplit(origin).netloc for origin in settings.origins}
+        prefix = settings.prefix
         frame = (screen(f"{prefix}/reader", _show_reader, keep=_keep_reader, leave=_leave),)
         self.routes: list[BaseRoute] = [
             *(Route(s.path, self._guarded(self._of_screen(s)), methods=["GET", "POST"]) for s in (*screens, *frame)),
@@ -103,7 +95,7 @@ class Site:
 
     def signed_in(self, response: Response, session: Session) -> Response:
         """Give a browser the session's cookie."""
-        response.set_cookie(self.cookie, session.key, secure=True, httponly=True, samesite="strict")
+        response.set_cookie(self.settings.cookie, session.key, secure=True, httponly=True, samesite="strict")
         return response
 
     def own_path(self, path: str) -> str:
@@ -112,7 +104,7 @@ class Site:
         return path if is_own and not path.startswith("//") else f"{self.prefix}/"
 
     def _session(self, request: Request, *, is_used: bool) -> Session | None:
-        key = request.cookies.get(self.cookie, "")
+        key = request.cookies.get(self.settings.cookie, "")
         return self.sessions.find(key, is_used=is_used) if key else None
 
     def _guarded(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -139,14 +131,14 @@ class Site:
     def refusal(self, error: HashHubError, visit: Visit | None = None) -> Response:
         """Return the page of an error."""
         status = status_of(error)
-        return HTMLResponse(render("refusal.html", site=self, visit=visit, error=error, status=status), status)
+        return HTMLResponse(render("refusal.html", site=self.settings, visit=visit, error=error, status=status), status)
 
     def _is_own_page(self, request: Request) -> bool:
         fetched = request.headers.get("sec-fetch-site")
         if fetched is not None:
             return fetched == "same-origin"
         # Of an older browser. A page of ours sends no referrer, for which some say that their origin is null.
-        return request.headers.get("origin", "null") in {"null", *self.origins}
+        return request.headers.get("origin", "null") in {"null", *self.settings.origins}
 
     def _of_screen(self, screen: Screen) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -156,7 +148,7 @@ class Site:
                 if session is None:
                     raise Unauthenticated(_("your session has ended; sign in again"))
                 READER.set(session.reader)
-                visit = await run_in_threadpool(self._visit, self, session, request)
+                visit = await run_in_threadpool(self._visit, self.settings, session, request)
             except Unauthenticated as e:
                 if session is not None:
                     await run_in_threadpool(self.sessions.end, session.digest)
@@ -199,7 +191,7 @@ class Site:
 
     async def _show_sign_in(self, request: Request) -> Response:
         back = self.own_path(request.query_params.get("next", ""))
-        return HTMLResponse(render("sign_in.html", site=self, visit=None, back=back))
+        return HTMLResponse(render("sign_in.html", site=self.settings, visit=None, back=back))
 
     async def _nothing(self, _request: Request) -> Response:
         raise NotFound(_("there is no such page"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,16 +17,44 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hashhub.console.sessions import Session
-    from hashhub.console.site import Site
+    from hashhub.console.sessions import Session, Sessions
 
 FORM_BYTES: Final = 1 << 20
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the navigation."""
+
+    path: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSettings:
+    """What all pages of a site share.
+
+    `navigation`: where a visitor may go. `origins`: by which browsers reach it, its own name first. `ways`: templates
+    of the ways to sign in. `handbook`: URL of the handbook, where it is kept.
+    """
+
+    title: str
+    sessions: Sessions
+    navigation: Callable[[Any], Sequence[Link]]
+    origins: Sequence[str]
+    ways: Sequence[str]
+    prefix: str = ""
+    handbook: str = ""
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie; another site's of this machine has another one."""
+        return f"__Host-{self.title.lower().replace(' ', '-')}"
 
 
 class Visit:
     """One request: its path's parts, query and form, who makes it, and how it is answered."""
 
-    def __init__(self, site: Site, session: Session, request: Request, *, who: str) -> None:
+    def __init__(self, site: SiteSettings, session: Session, request: Request, *, who: str) -> None:
         """`who`: whose session it is, as the hub, or the hook, says it now."""
         self.site, self.session, self.who = site, session, who
         self.path: Mapping[str, str] = request.path_params
@@ -123,13 +152,3 @@ def screen(path: str, show: Action, *, body: int = FORM_BYTES, is_item: bool = F
 def status_of(error: HashHubError) -> int:
     """Return the HTTP status of a page that tells an error."""
     return 413 if error.reason is Reason.TOO_LARGE else HTTP_STATUS[error.code]
-
-
-class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of the navigation."""
-
-    path: str
-    label: str
-
-
-Navigation = Callable[[Any], Sequence[Link]]

@@ -376,22 +376,18 @@ class TestToken:
         assert done.exit_code == REFUSED
         assert done.stderr.splitlines()[1].startswith("hint: give --token-file")
 
-    def test_an_address_of_this_machine_is_not_elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_address_of_this_machine_is_not_elsewhere(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """The hub listens where it can be reached; on its own machine its operator's token is found all the same, and
         sent encrypted only.
         """
-        found: list[bool] = []
-
-        def token(_: Session, *, local: bool) -> str:
-            found.append(local)
-            return "hh_x"
-
-        monkeypatch.setattr(Session, "_token", token)
+        (tmp_path / "operator.token").write_text("hh_x", "ascii")
+        monkeypatch.setenv("HASHHUB_DATA", str(tmp_path))
+        found = []
         here, elsewhere = f"{socket.gethostname()}:8470", "192.0.2.1:8470"
         for server, tls in ((here, None), (here, False), (elsewhere, None)):
             asked = Session(server=server, json=False, verbose=False, token_file=None, tls=tls, ca_file=None)
-            asked.connect().close()
-        assert found == [True, False, False]
+            found.append(asked.secret())
+        assert found == ["hh_x", "", ""]
 
 
 class TestTerminal:

@@ -54,7 +54,7 @@ def test_another_site_signs_nobody_in(console: Console) -> None:
 
 def test_the_cookie_is_strict_and_the_key_is_new_with_each_sign_in(console: Console) -> None:
     client = stranger(console)
-    client.cookies.set(console.console.site.cookie, "fixed-by-somebody")
+    client.cookies.set(console.console.site.settings.cookie, "fixed-by-somebody")
     links = [console.console.sessions.make_link(console.served.tokens["OPERATOR"]) for _ in range(2)]
     told = [client.get(f"/sign-in/link/{link}").headers["set-cookie"] for link in links]
     assert all({"HttpOnly", "Path=/", "SameSite=strict", "Secure"} <= set(one.split("; ")) for one in told)
@@ -66,7 +66,7 @@ def test_the_cookie_is_strict_and_the_key_is_new_with_each_sign_in(console: Cons
 
 def test_no_secret_and_no_key_stands_in_the_file(console: Console) -> None:
     browser = console.as_operator()
-    [key] = [value for name, value in browser.client.cookies.items() if name == console.console.site.cookie]
+    [key] = [value for name, value in browser.client.cookies.items() if name == console.console.site.settings.cookie]
     written = b"".join(path.read_bytes() for path in Path(console.console.folder).iterdir())
     assert key.encode() not in written
     assert console.served.tokens["OPERATOR"].encode() not in written

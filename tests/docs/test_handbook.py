@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from hashhub import config
 from hashhub.testing.hub_process import running_hub
 from tests.conftest import postgresql_programs
 from tests.server.issuer import issuing
@@ -39,6 +40,7 @@ HANDBOOK = (
     "operate/national-hub",  # test_national_hub_page.py
     "operate/certificates",
     "operate/people",
+    "operate/console",
     "operate/identity",
     "contribute/README",
     "match/README",
@@ -357,6 +359,17 @@ def test_a_pilot_with_two_operators_goes_as_written(tmp_path: Path) -> None:
         with started(reader, tmp_path / "hub.toml"):
             reader.follow(page[start:])
     assert reader.ran == 11
+
+
+@pytest.mark.usefixtures("warm")
+def test_the_page_of_the_console_is_as_written(tmp_path: Path) -> None:
+    page = blocks("operate/console")
+    assert page[0].text == "hashhub serve --data hashhub-data --console 127.0.0.1:8472\n"
+    with running_hub(tmp_path / "hashhub-data", "--console", "127.0.0.1:0") as hub:
+        reader = Reader("operate/console", tmp_path, {}, HASHHUB_SERVER=hub.address)
+        reader.follow(page[1:2])
+    assert reader.ran == 1
+    config.load(None, {}, **tomllib.loads(page[2].text))
 
 
 def test_every_extra_is_explained() -> None:
