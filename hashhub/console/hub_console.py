@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from hashhub.addresses import is_loopback_host, parse_address
 from hashhub.client import Client
+from hashhub.console import access, home, members
 from hashhub.console.pages import _
 from hashhub.console.sessions import Sessions
 from hashhub.console.sign_in import LinkSignIn, OpenIDSignIn
@@ -148,7 +149,7 @@ class HubConsole:
 
 def all_screens() -> list[Screen]:
     """Return the screens of all page modules."""
-    modules: list[tuple[Screen, ...]] = []
+    modules: list[tuple[Screen, ...]] = [home.SCREENS, members.SCREENS, access.SCREENS]
     return [one for screens in modules for one in screens]
 
 
