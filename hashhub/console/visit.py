@@ -90,7 +90,7 @@ class Visit:
     def fault(self, field: str) -> str:
         """Return what is wrong with a field; empty where nothing is said of it."""
         violations = self.refused.violations if isinstance(self.refused, InvalidArgument) else ()
-        return next((v.description for v in violations if v.field.rpartition(".")[2] == field), "")
+        return next((v.description for v in violations if v.field.rpartition(".")[2].partition("[")[0] == field), "")
 
     @property
     def is_waiting(self) -> bool:

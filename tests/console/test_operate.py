@@ -87,6 +87,7 @@ def test_a_token_that_an_identity_proves_has_no_secret_and_lists_are_changed_as_
     refused = operator.post("/tokens/analysts", "update", identities="nonsense")
     assert refused.status == 400
     assert refused.form("update")["identities"] == ["nonsense"]
+    assert ("textarea", "true") in [(tag, has.get("aria-invalid")) for tag, has in refused.read.elements]
     assert operator.post("/tokens/analysts", "update", expire_time="soon").status == 400
     assert operator.post("/tokens/analysts", "delete", confirm="analyst").status == 400
     assert operator.post("/tokens/analysts", "delete", confirm="analysts").status == 200
@@ -221,3 +222,32 @@ def test_a_webhook_that_is_not_reached_is_told(console: Console) -> None:
     told = console.as_contributor().post("/webhooks", "test", webhook="home/dead")
     assert told.status == 200
     assert "home/dead was not reached" in told.words
+
+
+def test_a_form_that_no_page_made_is_refused_and_breaks_nothing(console: Console) -> None:
+    console.hub.groups.create(OPERATOR, Group(id="formless"))
+    operator = console.as_operator()
+    token = operator.get("/reader").form("keep")["form_token"][0]
+    for path, do in [
+        *(("/members", "create"), ("/groups", "create"), ("/tokens", "create"), ("/webhooks", "test")),
+        *(("/members/home", do) for do in ("update", "accept", "retire", "delete")),
+        *(("/groups/formless", do) for do in ("update", "delete")),
+        *(("/tokens/consumer", do) for do in ("update", "delete")),
+    ]:
+        for value in ("", "\0", "-1", "x" * 5_000, "[]", '{"display_name": {}}'):
+            names = (
+                "id",
+                "name",
+                "kind",
+                "role",
+                "revision",
+                "was",
+                "confirm",
+                "entries",
+                "hash_set",
+                "members",
+                "webhook",
+            )
+            answer = operator.client.post(path, data={"form_token": token, "do": do, **dict.fromkeys(names, value)})
+            assert 400 <= answer.status_code < 500, (path, do, value)
+    assert operator.get("/members?after=x").status == 400
