@@ -75,7 +75,7 @@ $(INTEROP)/tests: tests/interop/requirements.lock $(VENV)/tests
 	$(INTEROP)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-interop: $(INTEROP)/tests ## Let others' software judge (needs a C++ compiler; hashdeep, ClamAV from the system)
+interop: $(INTEROP)/tests ## Let others' software judge (needs a C++ compiler; hashdeep, ClamAV, Chromium, Java from the system)
 	$(INTEROP)/bin/python -m pytest -n 2 tests/interop tests/connectors tests/hygiene tests/hashing/test_video.py \
 	  tests/hook/test_clamd*.py tests/docs/test_hook_clamd.py $(PYTEST_ARGS)
 

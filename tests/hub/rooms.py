@@ -114,10 +114,15 @@ class Room(Desk):
         return entry
 
 
+def write_scheme(folder: Path) -> Path:
+    """Write the scheme of this file into a folder, and return that."""
+    folder.mkdir(exist_ok=True)
+    (folder / "desk.toml").write_text(_toml())
+    return folder
+
+
 def open_room(database: str, tmp_path: Path, *, publisher: bool = True) -> Hub:
-    schemes = tmp_path / "schemes"
-    schemes.mkdir(exist_ok=True)
-    (schemes / "desk.toml").write_text(_toml())
+    schemes = write_scheme(tmp_path / "schemes")
     is_url = "://" in database
     data = str(tmp_path / "hub") if is_url else database
     config = Config(data=data, database=database if is_url else "", schemes=str(schemes), poll_interval=0.05)

@@ -1,0 +1,99 @@
+"""A hub at which something of everything has happened, and a walk through all pages of its console by their links."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+from starlette.routing import Match, Route
+
+from hashhub.console.site import Site
+from hashhub.hub import Hub
+from hashhub.model import (
+    TLP,
+    Group,
+    Marking,
+    Principal,
+    Reject,
+    ReviewKind,
+    Role,
+    Webhook,
+    WebhookEvent,
+    WithdrawalReason,
+)
+from tests.console.conftest import Browser, Page
+from tests.hub.conftest import OPERATOR, item, writer
+from tests.hub.rooms import Room, write_scheme
+from tests.server.conftest import Served, _serve
+
+NAMES = ("northland", "southland", "westland")
+PAGES_EACH = 2
+"""Of one screen: with other things to show, it may look otherwise."""
+
+
+def serve_full(folder: Path, **settings: Any) -> Served:
+    """Serve a hub at which something of everything has happened. `_close` ends it."""
+    write_scheme(folder / "schemes")
+    served = _serve(folder / "hub", schemes=str(folder / "schemes"), **settings)
+    fill(served.hub)
+    for name in NAMES:
+        wanted = Principal(name=f"{name}-analyst", role=Role.CONTRIBUTOR, contributor=name, person=f"Analyst of {name}")
+        _, served.tokens[name] = served.hub.tokens.create(OPERATOR, wanted)
+    return served
+
+
+def fill(hub: Hub) -> None:
+    """Let three contributors hand over lists, contradict, review, withdraw and share."""
+    room = Room(hub)
+    for name, grade in zip(NAMES, "ABC", strict=True):
+        room.contributor(name, reliability=grade)
+        room.set(f"{name}/known", marking=Marking(tlp=TLP.GREEN, bulk=True))
+    hub.groups.create(OPERATOR, Group(id="northern", members=("northland", "southland")))
+    room.set("northland/narrow", marking=Marking(tlp=TLP.RED, recipients=("groups/northern",)))
+    said = {"northland": "csam", "southland": "harmless", "westland": "teen"}
+    for name, value in said.items():
+        records = [item(n, value=value, external_id=f"case-{n}", media_type="image/png") for n in range(60)]
+        room.contribute(f"{name}/known", *records, source=f"{name} week 1")
+    spoiled = (item(70), item(71, value="9"), Reject("line 3", "BAD_FIELD", "is no date"), item(1, value="csam"))
+    room.contribute("northland/known", *spoiled, source="northland week 2")
+    room.add(room.open("northland/narrow"), [item(n, value="csam") for n in range(80, 90)])
+    room.look()
+    mine = room.entries("northland/known")
+    for entry, kind in zip(mine, (ReviewKind.FALSE_POSITIVE, ReviewKind.MISCLASSIFIED), strict=False):
+        hub.reviews.create(writer("southland"), "northland", "known", entry.id, kind, "seen by two of us")
+    hub.entries.withdraw(writer("northland"), "northland", "known", mine[5].id, WithdrawalReason.ERROR)
+    hub.entries.quarantine(OPERATOR, "westland", "known", room.entries("westland/known")[0].id)
+    hub.webhooks.create(
+        writer("northland"),
+        Webhook(contributor="northland", id="desk", url="https://hooks.example/in", events=tuple(WebhookEvent)[:2]),
+    )
+
+
+def crawl(browser: Browser, site: Site) -> dict[str, list[Page]]:
+    """Follow all links from the front page; return some pages of each screen that they lead to, by its path."""
+    found: dict[str, list[Page]] = {}
+    waiting, seen = deque(["/"]), {"/"}
+    while waiting:
+        path = waiting.popleft()
+        pages = found.setdefault(route_of(site, path), [])
+        if len(pages) >= PAGES_EACH:
+            continue
+        page = browser.get(path)
+        if not page.headers["content-type"].startswith("text/html"):
+            continue
+        pages.append(page)
+        for link in page.read.links:
+            target = urldefrag(urljoin(path, link))[0]
+            if not urlsplit(target).netloc and target not in seen:
+                seen.add(target)
+                waiting.append(target)
+    return {route: pages for route, pages in found.items() if pages}
+
+
+def route_of(site: Site, path: str) -> str:
+    """Return the path, with its parameters, of the screen that shows a page."""
+    scope = {"type": "http", "method": "GET", "path": urlsplit(path).path}
+    routes = (route for route in site.routes if isinstance(route, Route))
+    return next(route.path for route in routes if route.matches(scope)[0] is not Match.NONE)

@@ -1,0 +1,177 @@
+"""Chromium at a console: how a person gets in, and what is wrong with a page that they see."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import uvicorn
+
+from hashhub.console.hub_console import HubConsole
+from tests.console.conftest import console_of
+from tests.patience import PATIENCE, wait_until
+from tests.server.conftest import Served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page, Response
+
+MOST_BYTES: Final = 50_000
+_RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_WIDTHS: Final = {360: "a narrow phone", 640: "a window of 1280 at 200 %"}
+_MEDIA: Final = "img, picture, video, audio, iframe, frame, embed, object, canvas, source, svg image"
+_LOOK: Final = """media => {
+  const faults = [];
+  for (const e of document.querySelectorAll(media)) faults.push(`shows ${e.outerHTML.slice(0, 100)}`);
+  for (const e of document.querySelectorAll('svg')) if (!e.closest('figure')) faults.push('a drawing without figure');
+  for (const e of document.querySelectorAll('*'))
+    for (const a of e.attributes)
+      if (/^\\s*(data|blob|javascript):/i.test(a.value)) faults.push(`${a.name} leads to ${a.value.slice(0, 40)}`);
+  const h1 = document.querySelectorAll('h1').length;
+  if (h1 != 1) faults.push(`${h1} headings of the first level`);
+  for (const mark of ['body > header', 'body > main', 'body > footer'])
+    if (document.querySelectorAll(mark).length != 1) faults.push(`no ${mark}`);
+  return faults;
+}"""
+_MOVES: Final = """() => [...document.querySelectorAll('*')].filter(e => {
+  const s = getComputedStyle(e);
+  const seconds = v => v.split(',').some(t => parseFloat(t) > 0);
+  return seconds(s.transitionDuration) || (s.animationName != 'none' && seconds(s.animationDuration))
+    || s.scrollBehavior == 'smooth';
+}).map(e => e.tagName)"""
+_WIDE: Final = """() => {
+  const most = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= most) return [];
+  return [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > most + 1
+    && !e.closest('.wide, figure, .skip')).slice(0, 3).map(e => e.outerHTML.slice(0, 120));
+}"""
+_REACHABLE: Final = """() => {
+  const groups = new Set();
+  const all = [...document.querySelectorAll(
+    'a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex="0"]')];
+  return all.filter(e => !e.disabled && e.checkVisibility() && e.tabIndex >= 0).filter(e => {
+    if (e.type != 'radio') return true;
+    const key = e.name + (e.form ? [...document.forms].indexOf(e.form) : '');
+    return !groups.has(key) && groups.add(key);
+  }).map((e, i) => { e.dataset.reach = i; return e.outerHTML.slice(0, 100); });
+}"""
+_AT: Final = """() => {
+  const e = document.activeElement, s = getComputedStyle(e), r = e.getBoundingClientRect();
+  const seen = s.outlineStyle != 'none' && parseFloat(s.outlineWidth) >= 2 && r.width > 0 && r.right > 0;
+  const group = e.type == 'radio' ? [...document.querySelectorAll('input[type=radio]')].find(o => o.name == e.name) : e;
+  return [group.dataset.reach ?? '', seen, e.outerHTML.slice(0, 100)];
+}"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Give the system's Chromium; skips the test where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def served_to_browsers(served: Served) -> Iterator[HubConsole]:
+    """Serve the console of a hub on a port of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        console = console_of(served, url=f"http://{address}", address=address)
+        server = uvicorn.Server(uvicorn.Config(console.application, log_level="warning", access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            yield console
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+            console.close()
+
+
+class Visitor:
+    """A person at Chromium. `told`: what the browser's console says, and what was asked of elsewhere."""
+
+    def __init__(self, browser: Browser, console: HubConsole, secret: str, **options: Any) -> None:
+        """Sign in by a link that works once."""
+        self.origin = console.settings.url
+        self.context: BrowserContext = browser.new_context(base_url=self.origin, **options)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE * 1000)
+        self.told: list[str] = []
+        self.page.on("console", lambda message: self._tell(message.type, message.text))
+        self.page.on("pageerror", lambda error: self.told.append(f"script: {error}"))
+        self.page.on("request", lambda request: self._look(request.url))
+        self.go(f"/sign-in/link/{console.sessions.make_link(secret)}")
+
+    def go(self, path: str) -> Response:
+        """Load a page."""
+        response = self.page.goto(path)
+        assert response is not None
+        return response
+
+    def press(self, label: str, *, inside: str = "main") -> None:
+        """Press the button, or follow the link, with this label, and wait for the page that comes."""
+        target = self.page.locator(inside).locator("button, a, summary").filter(has_text=label).first
+        target.click()
+        self.page.wait_for_load_state()
+
+    def _tell(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.told.append(f"{kind}: {text}")
+
+    def _look(self, url: str) -> None:
+        if not url.startswith(self.origin):
+            self.told.append(f"asked for {url[:80]}")
+
+    def faults(self, path: str, *, axe: Any) -> list[str]:
+        """Load a page, and return what is wrong with it."""
+        page = self.page
+        page.set_viewport_size({"width": 1280, "height": 900})
+        self.told.clear()
+        response = self.go(path)
+        faults = [] if response.status == 200 else [f"status {response.status}"]
+        if (size := len(response.body())) > MOST_BYTES:
+            faults.append(f"{size} bytes")
+        faults += page.evaluate(_LOOK, _MEDIA)
+        found = axe.run(page, options={"runOnly": {"type": "tag", "values": _RULES}}).response["violations"]
+        faults += [f"axe {v['id']}: {node['html'][:120]} {_why(node)}" for v in found for node in v["nodes"][:3]]
+        faults += [f"{tag} moves though motion is to be reduced" for tag in set(page.evaluate(_MOVES))]
+        faults += self._beyond_reach()
+        for width, means in _WIDTHS.items():
+            page.set_viewport_size({"width": width, "height": 800})
+            faults += [f"wider than {means}: {one}" for one in page.evaluate(_WIDE)]
+        return [*faults, *self.told]
+
+    def _beyond_reach(self) -> Iterator[str]:
+        """Press Tab through the page; yield what it does not come to, and where nothing shows that it has."""
+        left: dict[str, str] = {str(i): html for i, html in enumerate(self.page.evaluate(_REACHABLE))}
+        for _ in range(len(left) + 5):
+            self.page.keyboard.press("Tab")
+            number, is_seen, html = self.page.evaluate(_AT)
+            if left.pop(number, None) is not None and not is_seen:
+                yield f"no focus is seen at {html}"
+        yield from (f"Tab does not reach {html}" for html in list(left.values())[:3])
+
+
+def _why(node: Any) -> str:
+    checks: Sequence[Any] = [*node.get("any", ()), *node.get("all", ()), *node.get("none", ())]
+    return checks[0]["message"] if checks else ""
+
+
+def wait_for(page: Page, selector: str) -> None:
+    """Wait until something is on the page, whatever reloads it meanwhile."""
+    until = time.monotonic() + PATIENCE
+    while not page.locator(selector).count():
+        assert time.monotonic() < until, f"{selector} does not come"
+        page.wait_for_timeout(100)
