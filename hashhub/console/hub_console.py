@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 
 from hashhub.addresses import is_loopback_host, parse_address
 from hashhub.client import Client
-from hashhub.console import access, home, members
+from hashhub.console import access, hand_over, home, lists, members
+from hashhub.console.hand_overs import HandOvers
 from hashhub.console.pages import _
 from hashhub.console.sessions import Sessions
 from hashhub.console.sign_in import LinkSignIn, OpenIDSignIn
@@ -94,6 +95,7 @@ class HubConsole:
         self.settings = settings
         self.folder: Final = Path(settings.folder)
         self.sessions = Sessions(self.folder / "sessions.db")
+        self.hand_overs: Final = HandOvers(self.folder / "hand-over", self.sessions)
         self._ca = named_file("console", settings.ca_file) if settings.ca_file else None
         self._clients: OrderedDict[bytes, Client] = OrderedDict()
         self._lock = threading.Lock()
@@ -124,6 +126,7 @@ class HubConsole:
 
     def close(self) -> None:
         """Close the connections and the file."""
+        self.hand_overs.close()
         with self._lock:
             for client in self._clients.values():
                 client.close()
@@ -149,7 +152,13 @@ class HubConsole:
 
 def all_screens() -> list[Screen]:
     """Return the screens of all page modules."""
-    modules: list[tuple[Screen, ...]] = [home.SCREENS, members.SCREENS, access.SCREENS]
+    modules: list[tuple[Screen, ...]] = [
+        home.SCREENS,
+        hand_over.SCREENS,
+        lists.SCREENS,
+        members.SCREENS,
+        access.SCREENS,
+    ]
     return [one for screens in modules for one in screens]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gettext
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache, lru_cache
 from pathlib import Path
@@ -129,6 +129,11 @@ def ago(time: datetime | None) -> str | Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(time.isoformat(timespec="seconds"), shown, text)
 
 
+def span(length: timedelta | None) -> str:
+    """Return a length of time in the reader's form, to its largest unit."""
+    return "-" if length is None else format_timedelta(length, locale=_reader().locale)
+
+
 def word(value: object) -> str:
     """Return a value of the model in words: `FIRST_PARTY` as `first party`, from the catalogue."""
     name = value.name if isinstance(value, Enum) else str(value)
@@ -158,5 +163,5 @@ def _environment() -> Environment:
     )
     # Not the newer style of calls: that one takes what is looked up for markup, a stranger's text included.
     environment.install_gettext_callables(_, ngettext, newstyle=False)  # type: ignore[attr-defined]
-    environment.filters.update(number=number, percent=percent, when=when, ago=ago, word=word)
+    environment.filters.update(number=number, percent=percent, when=when, ago=ago, span=span, word=word)
     return environment

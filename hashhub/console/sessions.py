@@ -101,6 +101,12 @@ class Sessions:
             self._do("UPDATE session SET seen = ? WHERE digest = ?", at, digest)
         return Session(key=key, secret=_open(key, sealed), reader=msgspec.json.decode(reader, type=Reader))
 
+    def lasts(self, digest: bytes) -> bool:
+        """Whether a session works still."""
+        at = time.time()
+        working = "SELECT 1 FROM session WHERE digest = ? AND ends >= ? AND seen >= ?"
+        return bool(self._do(working, digest, at, at - IDLE_SECONDS))
+
     def end(self, digest: bytes) -> None:
         """End a session."""
         self._do("DELETE FROM session WHERE digest = ?", digest)
