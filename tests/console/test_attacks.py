@@ -1,0 +1,127 @@
+"""What strangers and members write is text on every page, and no address or request does what nobody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hashhub.model import Group, Principal, Reject, ReviewKind, Role, WithdrawalReason
+from tests.console.conftest import Console, console_of
+from tests.console.walk import NAMES, crawl, serve_full
+from tests.hub.conftest import OPERATOR, item, writer
+from tests.hub.rooms import Room
+from tests.server.conftest import _close
+
+HOSTILE = "\"'></textarea></title><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}\u202e%(x)s"
+FORBIDDEN = {"img", "video", "audio", "iframe", "object", "embed", "base", "picture", "source"}
+ROLES = ("OPERATOR", Role.AUDITOR, Role.CONTRIBUTOR, Role.CONSUMER, *NAMES)
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A full hub, in each field of which that takes free text somebody wrote what a page must not become."""
+    served = serve_full(tmp_path_factory.mktemp("hub"))
+    hub = served.hub
+    room = Room(hub)
+    for name in NAMES:
+        member = hub.contributors.get(OPERATOR, name)
+        hub.contributors.update(OPERATOR, member_named(member, f"{name} {HOSTILE}"), ("display_name",))
+    hub.groups.create(OPERATOR, Group(id="hostile", display_name=HOSTILE, members=NAMES[:1]))
+    records: list[Any] = [
+        item(200 + n, value="csam" if n % 2 else HOSTILE[:60], external_id=f"{n}{HOSTILE}", tags=(HOSTILE,))
+        for n in range(6)
+    ]
+    records.append(Reject(f"line 9 {HOSTILE}", "BAD_FIELD", HOSTILE))
+    room.contribute("northland/known", *records, source=f"list {HOSTILE}.csv")
+    mine = room.entries("northland/known")
+    hub.reviews.create(writer("southland"), "northland", "known", mine[-1].id, ReviewKind.FALSE_POSITIVE, HOSTILE)
+    hub.entries.withdraw(writer("northland"), "northland", "known", mine[-2].id, WithdrawalReason.ERROR, HOSTILE)
+    hub.tokens.create(OPERATOR, Principal(name="odd", role=Role.OPERATOR, person=f"Odd {HOSTILE}"[:60]))
+    made = Console(served, console_of(served))
+    yield made
+    made.console.close()
+    _close(served)
+
+
+def member_named(member: Any, name: str) -> Any:
+    return msgspec.structs.replace(member, display_name=name[:100])
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_what_was_written_is_text_on_every_page(console: Console, who: str) -> None:
+    secret = console.served.tokens[who]
+    browser = console.as_token(secret)
+    pages = [page for found in crawl(browser, console.console.site).values() for page in found]
+    for page in pages:
+        tags = [tag for tag, _ in page.read.elements]
+        assert tags.count("script") == 1, page.url
+        assert not FORBIDDEN & set(tags), page.url
+        for tag, attributes in page.read.elements:
+            assert not any(name.startswith("on") or name == "style" for name in attributes), (page.url, tag, attributes)
+            for name in ("href", "src", "action", "formaction", "xlink:href"):
+                value = attributes.get(name, "/")
+                assert value.startswith(("/", "#", "?")), (page.url, tag, value)
+                assert not value.startswith("//"), (page.url, tag, value)
+        assert "alert(1)</script>" not in page.text
+        assert "\u202e" not in page.text
+        assert "49" not in [word for word in page.words.split() if "7*7" in word]
+        assert secret not in page.text
+        assert page.headers["cache-control"] == "no-store"
+        assert len(page.text.encode()) < 50_000, page.url
+    assert any("<script>alert" in page.words for page in pages) or who not in {"OPERATOR", Role.AUDITOR}
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_no_address_tells_or_breaks_anything(console: Console, who: str) -> None:
+    """Each screen, with nonsense where its path and its query have parts: a page of ours says so, and nothing fails."""
+    browser = console.as_token(console.served.tokens[who])
+    screens = {route.path for route in console.console.site.routes if "static" not in route.path}  # type: ignore[attr-defined]
+    for nonsense in ("..%2f..%2fetc%2fpasswd", "%00", "a%0d%0aset-cookie:x", HOSTILE.replace("/", ""), "9" * 400, "-1"):
+        for path in screens:
+            parts = path.split("/")
+            filled = "/".join(nonsense if part.startswith("{") else part for part in parts)
+            page = browser.get(f"{filled}?after={nonsense}&state={nonsense}&kind={nonsense}&limit={nonsense}")
+            assert page.status in {200, 400, 401, 403, 404, 405, 409}, (page.status, filled, page.words[:300])
+            assert "set-cookie" not in page.headers or "x" not in page.headers["set-cookie"].split("=")[0]
+            assert "alert(1)</script>" not in page.text
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_every_form_needs_its_token_and_its_own_site(console: Console, who: str) -> None:
+    browser = console.as_token(console.served.tokens[who])
+    pages = [page for found in crawl(browser, console.console.site).values() for page in found]
+    forms = {(page.url, do): page for page in pages for do in page.read.forms if do != "leave"}
+    revision = console.hub.store.history.position()
+    for (url, do), page in forms.items():
+        assert "form_token" in page.form(do), (url, do)
+        path = page.read.actions[do] or url
+        fields = {**page.form(do), "do": do}
+        assert browser.client.post(path, data={**fields, "form_token": "0" * 64}).status_code == 403, (url, do)
+        elsewhere = {"sec-fetch-site": "cross-site"}
+        assert browser.client.post(path, data=fields, headers=elsewhere).status_code == 403, (url, do)
+        assert browser.client.post(path, data={**fields, "do": "no such button"}).status_code == 400, (url, do)
+    assert console.hub.store.history.position() == revision  # nothing was done
+
+
+def test_titles_and_addresses_tell_nothing(console: Console) -> None:
+    """They stay in histories of browsers, and over shoulders."""
+    browser = console.as_operator()
+    pages = [page for found in crawl(browser, console.console.site).values() for page in found]
+    titles = {page.text.partition("<title>")[2].partition("</title>")[0] for page in pages}
+    assert titles == {"hashhub console"}
+    words = ("csam", "harmless", "teen", "case-", "script")
+    assert not [page.url for page in pages if any(word in page.url for word in words)]
+
+
+def test_static_files_are_those_two_and_no_others(console: Console) -> None:
+    browser = console.as_operator()
+    for name in ("../pages.py", "..%2fpages.py", "%2e%2e/pages.py", "htmx-2.0.11.LICENSE.txt", "", ".", "x%00"):
+        assert browser.client.get(f"/static/{name}").status_code == 404, name
+    for name in ("console.css", "htmx-2.0.11.min.js"):
+        answer = browser.client.get(f"/static/{name}")
+        assert answer.status_code == 200
+        assert answer.content == Path(f"hashhub/console/static/{name}").read_bytes()
