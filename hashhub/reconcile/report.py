@@ -200,7 +200,7 @@ def _agreement(agreement: Agreement, names: Mapping[str, str]) -> dict[str, Any]
     changes = agreement.drift if len({d.period for d in agreement.drift}) > 1 else ()  # a change takes two
     return {
         "measured": measured,
-        "alphas": _alphas(agreement.dimensions),
+        "alphas": alpha_chart(agreement.dimensions),
         "alpha_rows": [
             (_dimension(d.dimension), d.metric, d.items, d.contributors,
              "not defined" if d.alpha is None else f"{d.alpha:.3f}", _bounds(d.low, d.high))
@@ -214,7 +214,7 @@ def _agreement(agreement: Agreement, names: Mapping[str, str]) -> dict[str, Any]
         ],
         "maps": [_confusion(key, cells, names) for key, cells in maps[:_MAX_MAPS]],
         "maps_left_out": len(maps) - _MAX_MAPS,
-        "changes": [_change(dimension, changes, names) for dimension in dict.fromkeys(d.dimension for d in changes)],
+        "changes": [change_chart(name, changes, names) for name in dict.fromkeys(d.dimension for d in changes)],
         "change_rows": [
             (_dimension(d.dimension), _shown(d.contributor, names), d.period, *_share(d.share), d.share.items)
             for d in changes
@@ -223,7 +223,8 @@ def _agreement(agreement: Agreement, names: Mapping[str, str]) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _alphas(dimensions: Sequence[DimensionAgreement]) -> Markup:
+def alpha_chart(dimensions: Sequence[DimensionAgreement]) -> Markup:
+    """Return the chart of alpha by dimension, with its intervals."""
     rows = [
         Interval(f"{_dimension(d.dimension)}, {d.metric}", d.alpha, d.low, d.high,
                  _alpha(d) if d.alpha is not None else "not defined")
@@ -259,7 +260,9 @@ def _confusion(key: tuple[str, str], cells: Sequence[Confusion], names: Mapping[
     return heading, charts.heat_map(heading, labels, columns, matrix, rows_are="consensus (items)", columns_are=stated)
 
 
-def _change(dimension: str, drift: Sequence[ContributorAgreement], names: Mapping[str, str]) -> tuple[str, Markup, int]:
+def change_chart(
+    dimension: str, drift: Sequence[ContributorAgreement], names: Mapping[str, str]
+) -> tuple[str, Markup, int]:
     """Return a dimension's name, the chart of those that change most in it, and how many are left out there."""
     periods = sorted({d.period for d in drift})
     by_name: dict[str, dict[str, float]] = {}
