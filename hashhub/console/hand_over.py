@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hashhub import connector as connectors
 from hashhub.client.sources import look, unpack
-from hashhub.console.hand_overs import HandOver, Step, cancel_open, mark
+from hashhub.console.hand_overs import HandOver, Step, cancel_open
 from hashhub.console.lists import explain
 from hashhub.console.pages import _, word
 from hashhub.console.visit import FORM_BYTES, screen
@@ -45,7 +45,7 @@ def show(visit: HubVisit) -> Response:
         of = visit.caller.contributor if visit.is_role(Role.CONTRIBUTOR) else None
         sets = [(one.name, one.display_name or one.name) for one in visit.hub.list_hash_sets(of).page(1000).items]
         return visit.page("hand_over_new.html", sets=sets, chosen=visit.query.get("list", ""), most=MOST_BYTES >> 20)
-    work = hand_overs.work(session)
+    work = hand_overs.works.get(session)
     values: dict[str, Any] = {"hand_over": hand_over, "work": work, "explain": explain}
     values |= {"formats": (), "proposal": None, "unread": ""}
     if work is None and hand_over.step is not Step.COMMITTED and not visit.is_live:
@@ -145,25 +145,25 @@ def _current(visit: HubVisit) -> HandOver | None:
     """Return the session's hand-over, as the form's tab shows it. Raises Conflict where it is another by now."""
     hand_over = visit.console.hand_overs.of(visit.session.digest)
     if (hand_over.mark if hand_over else "") != visit.form["mark"]:
-        raise Conflict(_("this was changed in another tab; here it is as it is now"))
+        raise Conflict(_("this was changed in another tab; the page shows how it is now"))
     return hand_over
 
 
 def _idle(visit: HubVisit) -> HandOver:
     """Return it where nothing goes on. Raises Conflict."""
     hand_over = _current(visit)
-    if hand_over is None or visit.console.hand_overs.work(visit.session.digest):
+    if hand_over is None or visit.session.digest in visit.console.hand_overs.works:
         raise Conflict(_("this list is being worked on; wait until it is done, or cancel it"))
     return hand_over
 
 
 def _go_on(visit: HubVisit, hand_over: HandOver) -> Response:
     """Check the list where it is known how to read it; otherwise the page asks."""
-    if hand_over.is_ready:
+    if hand_over.format and (hand_over.format != "csv" or "mapping" in hand_over.options):
         visit.console.hand_overs.start(visit.session.digest, hand_over, visit.hub, is_commit=False)
     else:
-        hand_over.step, hand_over.mark = Step.CHOOSE, mark()
-        visit.console.hand_overs.keep(visit.session.digest, hand_over)
+        hand_over.step = Step.CHOOSE
+        visit.console.hand_overs.keep(visit.session.digest, hand_over, is_new=True)
     return visit.go(PATH)
 
 

@@ -75,17 +75,14 @@ class HandOver(msgspec.Struct, kw_only=True):
     problem: str = ""
     shrank: tuple[int, int] | None = None
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether it is known how the file is read."""
-        return bool(self.format) and (self.format != "csv" or "mapping" in self.options)
-
 
 class _Stopped(Exception):
     """The person cancelled, the session has ended, or the console ends."""
 
 
-class _Work:
+class Work:
+    """A check or a commit that goes on: how far it is, and whether it is to stop."""
+
     progress: ImportProgress | None = None
     is_stopped = False
 
@@ -96,7 +93,8 @@ class HandOvers:
     def __init__(self, folder: Path, sessions: Sessions) -> None:
         self._folder, self._sessions = folder, sessions
         self._lock = RLock()
-        self._works: dict[bytes, _Work] = {}
+        self.works: dict[bytes, Work] = {}
+        """What goes on now, by session."""
         self._threads = ThreadPoolExecutor(_AT_ONCE, "hand-over")
         self._sweeper = Background(
             "hand-overs", self._sweep, complaint="cannot delete files that were handed over", pause=_SWEEP_SECONDS
@@ -107,7 +105,7 @@ class HandOvers:
         """Stop what goes on, soon."""
         self._sweeper.close()
         with self._lock:
-            for work in self._works.values():
+            for work in self.works.values():
                 work.is_stopped = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -117,49 +115,46 @@ class HandOvers:
             return msgspec.json.decode(read_file(self._folder / session.hex() / _STATE), type=HandOver)
         return None
 
-    def work(self, session: bytes) -> _Work | None:
-        """Return what goes on for a session now."""
-        return self._works.get(session)
-
     def take(self, session: bytes, hand_over: HandOver, content: BinaryIO) -> None:
         """Keep a file, instead of the one that the session had. Raises LimitExceeded where the disk is full."""
         with self._lock:
             self.end(session)
-            hand_over.mark = mark()
             make_directory(self._folder / session.hex())
             with written(self.path(session, hand_over)) as target:
                 shutil.copyfileobj(content, target, 1 << 20)
             hand_over.digest = digest_of(self.path(session, hand_over))
-            self.keep(session, hand_over)
+            self.keep(session, hand_over, is_new=True)
 
     def path(self, session: bytes, hand_over: HandOver) -> Path:
         """Return where the file is."""
         return self._folder / session.hex() / hand_over.file
 
-    def keep(self, session: bytes, hand_over: HandOver) -> None:
-        """Keep what was changed."""
+    def keep(self, session: bytes, hand_over: HandOver, *, is_new: bool = False) -> None:
+        """Keep what was changed; `is_new`: by a form, so that older ones work no more."""
+        if is_new:
+            hand_over.mark = secrets.token_hex(8)
         with written(self._folder / session.hex() / _STATE, replace=True) as target:
             target.write(msgspec.json.encode(hand_over))
 
     def end(self, session: bytes) -> None:
         """Stop what goes on and delete the file and all about it."""
         with self._lock:
-            if work := self._works.pop(session, None):
+            if work := self.works.pop(session, None):
                 work.is_stopped = True
             shutil.rmtree(self._folder / session.hex(), ignore_errors=True)
 
     def start(self, session: bytes, hand_over: HandOver, hub: Client, *, is_commit: bool) -> None:
         """Check the list, or commit it; wait a moment for the end."""
         with self._lock:
-            if session in self._works:
+            if session in self.works:
                 raise Conflict(_("this list is being worked on; wait until it is done, or cancel it"))
             hand_over.step = Step.COMMITTING if is_commit else Step.CHECKING
-            hand_over.problem, hand_over.shrank, hand_over.mark = "", None, mark()
-            self.keep(session, hand_over)
-            work = self._works[session] = _Work()
+            hand_over.problem, hand_over.shrank = "", None
+            self.keep(session, hand_over, is_new=True)
+            work = self.works[session] = Work()
         wait([self._threads.submit(self._do, session, hand_over, work, hub)], _MOMENT)
 
-    def _do(self, session: bytes, hand_over: HandOver, work: _Work, hub: Client) -> None:
+    def _do(self, session: bytes, hand_over: HandOver, work: Work, hub: Client) -> None:
         is_commit = hand_over.step is Step.COMMITTING
 
         def tell(progress: ImportProgress) -> None:
@@ -198,8 +193,8 @@ class HandOvers:
             hand_over.step, hand_over.problem = Step.CHOOSE, "something went wrong here; the log has it"
         finally:
             with self._lock:
-                if self._works.get(session) is work:
-                    del self._works[session]
+                if self.works.get(session) is work:
+                    del self.works[session]
                     if hand_over.step is Step.COMMITTED:
                         path.unlink(missing_ok=True)
                     if not work.is_stopped:
@@ -220,8 +215,3 @@ def cancel_open(hub: Client, hand_over: HandOver) -> None:
     for one in hub.list_imports(hand_over.hash_set).page(_IMPORTS).items:
         if one.source_digest == hand_over.digest and one.state in {ImportState.OPEN, ImportState.COMMITTING}:
             hub.cancel_import(f"{hand_over.hash_set}/{one.id}")
-
-
-def mark() -> str:
-    """Return a mark that no form has yet."""
-    return secrets.token_hex(8)

@@ -36,7 +36,7 @@ def show_lists(visit: HubVisit) -> Response:
 
 def show_list(visit: HubVisit) -> Response:
     """Show one list: its terms, its imports, what waits."""
-    name = "{contributor}/{list}".format_map(visit.path)
+    name = "{contributor}/{hash_set}".format_map(visit.path)
     hash_set = visit.hub.get_hash_set(name)
     imports = visit.hub.list_imports(name).page(_SETS, visit.query.get("after", ""))
     state = _state(visit.hub, hash_set, list(visit.hub.list_queue(hash_set.contributor)))
@@ -45,13 +45,13 @@ def show_list(visit: HubVisit) -> Response:
 
 def cancel_import(visit: HubVisit) -> Response:
     """Cancel an import that was left open."""
-    visit.hub.cancel_import("{contributor}/{list}/".format_map(visit.path) + visit.form["import"])
+    visit.hub.cancel_import("{contributor}/{hash_set}/".format_map(visit.path) + visit.form["import"])
     return visit.go(visit.url, _("Cancelled; nothing of it was kept."))
 
 
 def show_findings(visit: HubVisit) -> Response:
     """Show what became of an import's items: counts by reason, then rows."""
-    of = "{contributor}/{list}".format_map(visit.path)
+    of = "{contributor}/{hash_set}".format_map(visit.path)
     name = f"{of}/{visit.path['import']}"
     import_ = visit.hub.get_import(name)
     counted = Counter((f.disposition, f.reason) for f in islice(visit.hub.list_findings(name), _COUNTED))
@@ -95,6 +95,6 @@ def _state(hub: Client, hash_set: HashSet, waiting: list[QueueItem]) -> dict[str
 
 SCREENS = (
     screen("/lists", show_lists),
-    screen("/lists/{contributor}/{list}", show_list, cancel=cancel_import),
-    screen("/lists/{contributor}/{list}/imports/{import}", show_findings),
+    screen("/lists/{contributor}/{hash_set}", show_list, cancel=cancel_import),
+    screen("/lists/{contributor}/{hash_set}/imports/{import}", show_findings),
 )
