@@ -400,6 +400,12 @@ def _rulings(records: Records) -> tuple[dict[str, int], int]:
     return dict(rows), by_two
 
 
+def drawn_samples(records: Records) -> tuple[EvidenceSample, ...]:
+    """Return the samples that were drawn, by name, with how far each is decided."""
+    names = records.rows("SELECT DISTINCT sample FROM evidence_sample ORDER BY sample")
+    return _samples(records, [event for (name,) in names for event in records.events(subject=f"sample-{name}")])
+
+
 def _samples(records: Records, events: Sequence[DeskEvent]) -> tuple[EvidenceSample, ...]:
     samples = []
     for event in events:

@@ -16,7 +16,7 @@ import click
 from hashhub.cli.hook import Desk, account, at_desk, by_person, hook
 from hashhub.cli.session import CommandGroup, Session, choice, command, moment, spelled
 from hashhub.cli.terminal import counted, note, progress, say, show_path, table, tell
-from hashhub.desk.cases.clocks import CasePurpose, ClockState, Deadline, rules
+from hashhub.desk.cases.clocks import CasePurpose, ClockState, rules
 from hashhub.desk.cases.life import Case, CaseOutcome, Cases, CaseState
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.settings import HookSettings
@@ -88,7 +88,7 @@ def open_case(
 @at_desk
 def list_cases(session: Session, desk: Desk, *, states: tuple[CaseState, ...], ids: bool) -> None:
     """List cases, what is due first."""
-    shown = sorted(_cases(desk).listed(states), key=_urgency)
+    shown = sorted(_cases(desk).listed(states), key=lambda case: case.urgency)
     if ids and not session.json:
         for case in shown:
             say(case.name)
@@ -331,20 +331,10 @@ def _show(session: Session, case: Case) -> None:
         say(f"  {clock.rule}: {due}")
 
 
-def _running(case: Case) -> list[Deadline]:
-    return [c for c in case.clocks if c.due is not None and c.standing in {ClockState.RUNNING, ClockState.OVERDUE}]
-
-
-def _urgency(case: Case) -> tuple[bool, datetime]:
-    dues = [c.due for c in _running(case) if c.due is not None]
-    return not dues, min(dues, default=case.open_time)
-
-
 def _due(case: Case) -> str:
-    clocks = _running(case)
-    if not clocks:
+    first = case.first_due
+    if first is None:
         return "-"
-    first = min(clocks, key=lambda c: c.due or case.open_time)
     late = " OVERDUE" if first.standing is ClockState.OVERDUE else ""
     return f"{_shown(first.due)} {first.rule}{late}"
 

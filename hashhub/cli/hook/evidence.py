@@ -15,7 +15,7 @@ import msgspec
 from hashhub.cli.hook import Desk, account, at_desk, hook
 from hashhub.cli.session import CommandGroup, Session, choice, command
 from hashhub.cli.terminal import note, plain, say
-from hashhub.desk.reports.assembly import gather
+from hashhub.desk.reports.assembly import gather, note_drafted
 from hashhub.desk.reports.draft import NOT_FILED
 from hashhub.desk.reports.recipients import Recipient, render
 from hashhub.errors import InvalidArgument
@@ -129,9 +129,7 @@ def draft_report(
         f"{to.lower()}-report.dropped.json": msgspec.json.format(msgspec.json.encode(beside), indent=2) + b"\n",
     }
     _write(Path(out), files)
-    with desk.records.transaction():
-        for file in draft.files:
-            desk.records.note("REPORT_DRAFTED", file.reference, actor=account(), to=to, dropped=len(rendered.dropped))
+    note_drafted(desk.records, draft, rendered, to, actor=account())
     if session.print_if_json({"draft": NOT_FILED, "to": to, "files": sorted(files), "dropped": rendered.dropped,
                               "missing": rendered.missing}):  # fmt: skip
         return

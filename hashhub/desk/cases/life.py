@@ -244,6 +244,18 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     copies_there: int = 0
     copies_removed: int = 0
 
+    @property
+    def first_due(self) -> Deadline | None:
+        """The clock that runs out first, or did, among those by which something is to be done yet."""
+        running = [c for c in self.clocks if c.due and c.standing in {ClockState.RUNNING, ClockState.OVERDUE}]
+        return min(running, key=lambda c: c.due or self.open_time, default=None)
+
+    @property
+    def urgency(self) -> tuple[bool, datetime]:
+        """Sorts what is due first before the rest."""
+        clock = self.first_due
+        return clock is None, (clock and clock.due) or self.open_time
+
 
 class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was taken down when, by whom. `missing`: what keeps the record from being complete, in sentences."""

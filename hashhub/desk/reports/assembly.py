@@ -16,6 +16,8 @@ from hashhub.model import TLP, now
 
 if TYPE_CHECKING:
     from hashhub.desk.records import Records
+    from hashhub.desk.reports.draft import RenderedReport
+    from hashhub.desk.reports.recipients import Recipient
     from hashhub.desk.settings import ReporterSettings
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -72,6 +74,13 @@ def gather(
         note=stated.get("note", ""),
         declaration=stated.get("declaration", ""),
     )
+
+
+def note_drafted(records: Records, draft: Draft, rendered: RenderedReport, recipient: Recipient, *, actor: str) -> None:
+    """Record that a report about each of its uploads was drafted for a recipient."""
+    with records.transaction():
+        for file in draft.files:
+            records.note("REPORT_DRAFTED", file.reference, actor=actor, to=recipient, dropped=len(rendered.dropped))
 
 
 def _stated(facts: str) -> dict[str, Any]:
