@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from hashhub.console.sessions import Session
+
 Routes = Iterable[tuple[str, Sequence[str], Callable[["Request"], Awaitable["Response"]]]]
 _A_MINUTE: Final = 20  # sign-ins from one address
 _ADDRESSES: Final = 10_000  # that are remembered
@@ -50,10 +52,17 @@ class Attempts:
 
     def make(self, request: Request, sign_in: Callable[[], tuple[str, float | None]]) -> tuple[str, float | None]:
         """Return a sign-in's secret and its end. Raises LimitExceeded, and what the sign-in does."""
+        self.count(request)
+        if not self._places.acquire(blocking=False):
+            raise _busy()
+        try:
+            return sign_in()
+        finally:
+            self._places.release()
+
+    def count(self, request: Request) -> None:
+        """Count an attempt of this address. Raises LimitExceeded where it made too many."""
         address = request.client.host if request.client else ""
-        busy = LimitExceeded(
-            _("too many sign-ins at a time; wait a minute, and try again"), reason=Reason.TOO_MANY_REQUESTS
-        )
         with self._lock:
             times = self._times.pop(address, deque())
             while times and times[0] < time.monotonic() - 60:
@@ -62,14 +71,13 @@ class Attempts:
             if len(self._times) > _ADDRESSES:
                 del self._times[next(iter(self._times))]
             if len(times) >= _A_MINUTE:
-                raise busy
+                raise _busy()
             times.append(time.monotonic())
-        if not self._places.acquire(blocking=False):
-            raise busy
-        try:
-            return sign_in()
-        finally:
-            self._places.release()
+
+
+def _busy() -> LimitExceeded:
+    text = _("too many sign-ins at a time; wait a minute, and try again")
+    return LimitExceeded(text, reason=Reason.TOO_MANY_REQUESTS)
 
 
 class OpenIDSignIn:
@@ -172,12 +180,16 @@ class TokenSignIn:
             form = await read_form(request)
             token = str(form.get("token", "")).strip()
 
-            def sign_in() -> tuple[str, float | None]:
-                ends = self._check(token)
-                return token, ends.timestamp() if ends else None
+            def sign_in() -> Session:
+                try:
+                    ends = self._check(token)
+                except Unauthenticated:
+                    # Of wrong ones alone: who guesses locks nobody out, not even who comes by the same proxy.
+                    self._attempts.count(request)
+                    raise
+                return site.begin(request, token, ends=ends.timestamp() if ends else None)
 
-            secret, ends = await run_in_threadpool(self._attempts.make, request, sign_in)
-            session = await run_in_threadpool(site.begin, request, secret, ends=ends)
+            session = await run_in_threadpool(sign_in)
             return site.signed_in(RedirectResponse(site.own_path(str(form.get("next", ""))), 303), session)
 
         return (("/sign-in/token", ["POST"], take),)

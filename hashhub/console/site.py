@@ -200,14 +200,14 @@ class Site:
 class _Form:
     """A form that is read within its bounds of bytes and time; its files are closed after it."""
 
-    def __init__(self, request: Request, most: int) -> None:
+    def __init__(self, request: Request, most: int, seconds: float = _FORM_SECONDS) -> None:
         self._left, self._most, self._receive = most, most, request.receive
+        self._seconds = max(seconds, most / _BYTES_PER_SECOND)
         self._request = Request(request.scope, self._bounded)
 
     async def __aenter__(self) -> Any:
-        seconds = max(_FORM_SECONDS, self._most / _BYTES_PER_SECOND)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._seconds):
                 return await self._request.form(max_files=4, max_fields=_FIELDS, max_part_size=FORM_BYTES)
         except MultiPartException as e:
             raise InvalidArgument(_("the form cannot be read; load its page again")) from e
@@ -228,8 +228,8 @@ class _Form:
 
 
 async def read_form(request: Request) -> Any:
-    """Return the fields of a form of nobody yet, such as a sign-in's: of 16 KiB at most. Raises HashHubError."""
-    async with _Form(request, 16 * 1024) as fields:
+    """Return the fields of a form of nobody yet, such as a sign-in: 16 KiB within ten seconds. Raises HashHubError."""
+    async with _Form(request, 16 * 1024, seconds=10) as fields:
         return fields
 
 
