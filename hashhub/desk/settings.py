@@ -108,11 +108,20 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Whether two persons must say the same before an upload is released."""
 
     over_http: bool = False
-    """Whether the sidecar also answers under /queue, to persons by their own tokens."""
+    """Whether the sidecar also answers under /queue, and has pages under /moderation, for persons by their own tokens.
+    """
+
+    url: str = ""
+    """Where browsers reach the pages: https://HOST. Empty: at the sidecar's own address, on this machine only."""
 
     review_token_file: str = ""
     """File with a contributor's token of the hub, by which decisions go back as reviews. Empty: the hook's own token,
     which may not review where it is a consumer's."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a URL to which no browser would bring a session back."""
+        if self.url and (not self.url.startswith("https://") or "/" in self.url.removeprefix("https://").rstrip("/")):
+            raise InvalidArgument.field("queue.url", "must be https://HOST, without a path")
 
 
 class CaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ POST /hashes     {"hashes": ["MD5:…", "PDQ:…"]}       a decision
 POST /pict-rs    bytes                                2xx or not
 POST /tusd       a hook request of tusd               a hook response
 /queue…          for persons, by their own tokens     see `queue_api`; only where the settings say so
+/moderation/…    for persons, in a browser            see `moderation`; as /queue
 GET  /healthz  /metrics  /openapi.json  /docs
 
 What is answered is for the app, not for the uploader, who may see `action` and `reference` at most. An error is no
@@ -29,10 +30,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from hashhub import structs
+from hashhub.addresses import is_loopback_host, parse_address
+from hashhub.console.sessions import Sessions
 from hashhub.desk.decision import Action, Decision, severest_of
+from hashhub.desk.moderation import PATH as MODERATION
+from hashhub.desk.moderation import moderation_site
 from hashhub.desk.queue_api import queue_routes
 from hashhub.desk.records import Records
 from hashhub.errors import (
@@ -76,6 +81,7 @@ _STATUS: Final = {
 _BY_REASON: Final = {Reason.SLOW_SENDER: 408, Reason.TOO_MANY_REQUESTS: 503}
 _JSON: Final = "application/json"
 _QUEUE: Final = "/queue"
+_GROUPS: Final = (_QUEUE, MODERATION)
 _HEADERS: Final = {
     b"cache-control": b"no-store",
     b"x-content-type-options": b"nosniff",
@@ -99,7 +105,13 @@ class Sidecar:
         structs.prepare()
         self._hook = hook
         self._settings = hook.settings.sidecar
-        self._guard = Guard(self._settings, for_persons=_QUEUE if hook.settings.queue.over_http else "")
+        queue = hook.settings.queue
+        origins = _origins(queue.url, self._settings.listen) if queue.over_http else ()
+        self._guard = Guard(
+            self._settings,
+            for_persons=_QUEUE if queue.over_http else "",
+            for_browsers=MODERATION if origins else "",
+        )
         self._counts = SidecarMetrics()
         most_lent = hook.settings.max_total_bytes // 4
         self._turns = UploadTurns(self._settings, self._counts, most_lent_bytes=most_lent)
@@ -107,7 +119,7 @@ class Sidecar:
         self._most = max(self._settings.max_body_bytes, hook.settings.max_bytes)
         self._health: dict[str, Any] = {"status": "STARTING"}
         self.is_ending = False
-        routes = [
+        routes: list[BaseRoute] = [
             Route("/check", self._check, methods=["POST"]),
             Route("/hashes", self._hashes, methods=["POST"]),
             Route("/pict-rs", self._pict_rs, methods=["POST"]),
@@ -117,13 +129,18 @@ class Sidecar:
             Route("/openapi.json", pages.openapi, methods=["GET"]),
             Route("/docs", pages.docs, methods=["GET"]),
         ]
-        self._paths = frozenset(route.path for route in routes)
+        self._paths = frozenset(route.path for route in routes if isinstance(route, Route))
         self._records: Records | None = None
-        if hook.settings.queue.over_http:
+        self._sessions: Sessions | None = None
+        if queue.over_http:
             # Of its own: no decision waits while a long queue is read.
             self._records = Records(Path(hook.settings.data))
             self._paths |= {_QUEUE}
             routes += queue_routes(self._records, hook.settings)
+        if self._records is not None and origins:
+            self._sessions = Sessions(Path(hook.settings.data) / "sessions.db")
+            self._paths |= {MODERATION}
+            routes += moderation_site(self._records, hook.settings, self._sessions, origins).routes
         self._app = Starlette(
             routes=routes,
             lifespan=self._lifespan,
@@ -138,7 +155,7 @@ class Sidecar:
             return
         began = time.perf_counter()
         request = Request(scope, receive)
-        path = _QUEUE if scope["path"].startswith(f"{_QUEUE}/") else scope["path"]
+        path = next((one for one in _GROUPS if scope["path"].startswith(f"{one}/")), scope["path"])
         path = path if path in self._paths else "other"
         line: dict[str, Any] = {}
         scope["hashhub.line"] = line
@@ -148,6 +165,7 @@ class Sidecar:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            if message["type"] == "http.response.start" and path != MODERATION:  # whose pages have headers of their own
                 own = [(name, value) for name, value in message["headers"] if name not in _HEADERS]
                 message["headers"] = [*own, *_HEADERS.items()]
             await send(message)
@@ -186,8 +204,9 @@ class Sidecar:
         finally:
             looks.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            if self._records is not None:
-                self._records.close()
+            for file in (self._records, self._sessions):
+                if file is not None:
+                    file.close()
 
     # Checks
 
@@ -366,6 +385,14 @@ class Sidecar:
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(self._counts.text(memory_bytes=self._hook.memory_bytes), media_type="text/plain; version=0.0.4")
+
+
+def _origins(url: str, address: str) -> list[str]:
+    """Return by which origins browsers may reach the pages: its URL, or the names of this machine; else none."""
+    if url:
+        return [url.rstrip("/")]
+    host, port = parse_address("sidecar.listen", address, usual_port=8472)
+    return [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")] if is_loopback_host(host) else []
 
 
 class _Hashes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -29,10 +29,13 @@ _OWN_PAGES: Final = frozenset({"", "none", "same-origin"})
 class Guard:
     """Lets requests through, or raises."""
 
-    def __init__(self, settings: SidecarSettings, *, for_persons: str = "") -> None:
-        """`for_persons`: a path of persons' own tokens. Raises InvalidArgument for a bad or missing secret."""
+    def __init__(self, settings: SidecarSettings, *, for_persons: str = "", for_browsers: str = "") -> None:
+        """`for_persons`: a path of persons' own tokens; `for_browsers`: one of pages that look by themselves who asks.
+        Raises InvalidArgument for a bad or missing secret.
+        """
         self._secret = _secret(settings.secret_file)
         self._for_persons = for_persons
+        self._for_browsers = for_browsers
         self._is_loopback = is_loopback(settings.listen)
         if not self._secret and not self._is_loopback and not settings.insecure_listen:
             raise InvalidArgument.field(
@@ -46,12 +49,14 @@ class Guard:
         """Raise PermissionDenied for web pages, Unauthenticated, or InvalidArgument for two ends of a body."""
         if "content-length" in headers and "transfer-encoding" in headers:
             raise InvalidArgument.field("Content-Length", "must not stand beside Transfer-Encoding; send one of them")
+        if _is_below(path, self._for_browsers):
+            return
         own = headers.get("sec-fetch-site", "").lower() in _OWN_PAGES
         if not own or (method != "GET" and "origin" in headers) or not self._is_for_us(headers.get("host", "")):
             raise PermissionDenied(
                 "the sidecar is for the app, and refuses web pages; let the app's own server ask, without Origin"
             )
-        if not self._secret or path in _OPEN or self._is_for_persons(path):
+        if not self._secret or path in _OPEN or _is_below(path, self._for_persons):
             return
         given = _credentials(headers.get("authorization", ""))
         if not given:
@@ -60,9 +65,6 @@ class Guard:
             )
         if not hmac.compare_digest(given, self._secret):
             raise Unauthenticated("the secret is another one; see sidecar.secret_file", reason=Reason.TOKEN_UNKNOWN)
-
-    def _is_for_persons(self, path: str) -> bool:
-        return bool(self._for_persons) and (path == self._for_persons or path.startswith(f"{self._for_persons}/"))
 
     def _is_for_us(self, host: str) -> bool:
         """Whether a request on loopback names this machine; elsewhere the app may know it by any name."""
@@ -76,6 +78,10 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+def _is_below(path: str, above: str) -> bool:
+    return bool(above) and (path == above or path.startswith(f"{above}/"))
 
 
 def _secret(file: str) -> bytes:
