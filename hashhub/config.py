@@ -61,6 +61,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     console_hub: str = ""
     """HOST:PORT by which the console reaches the hub's `listen`, as `tls_certificate` names it; needed with that."""
 
+    console_hub_ca: str = ""
+    """PEM file with the authority of that certificate. Empty: the machine's authorities."""
+
     handbook: str = ""
     """URL of this handbook, to which the console's pages lead, where you keep it. Empty: they name its pages."""
 

@@ -5,16 +5,57 @@ Its settings are the first line of standard input, whose end means that the hub'
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
+from contextlib import suppress
+from typing import Any, Final
 
 import msgspec
-import uvicorn
 
 from hashhub.console.hub_console import ConsoleSettings, HubConsole
+from hashhub.errors import InvalidArgument
+from hashhub.key_pair import KeyPair
+from hashhub.server.connections import HTTPServer
+
+_CONNECTIONS: Final = 512
+_HEADER_SECONDS: Final = 30.0
+_DRAIN_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 5.0  # between looks whether the certificate was renewed
+
+
+async def _serve(console: HubConsole, settings: ConsoleSettings, bound: socket.socket) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    files = (settings.tls_certificate, settings.tls_key)
+    pair = KeyPair("console", *files) if settings.tls_certificate else None
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if pair else None
+    if tls:
+        tls.load_cert_chain(*files)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        connection = scope["state"]["connection"]
+        try:
+            if connection.begin():
+                await console.application(scope, receive, send)
+            else:
+                connection.transport.close()  # its header is longer than any browser's
+        finally:
+            connection.end()
+
+    server = HTTPServer(application, bound, connections=_CONNECTIONS, header_seconds=_HEADER_SECONDS, tls=tls)
+    while not stop.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+        with suppress(InvalidArgument, OSError):  # in the middle of a change; the old one holds until there is a new
+            if pair and tls and pair.refresh():
+                tls.load_cert_chain(*files)
+    await server.close(_DRAIN_SECONDS)
 
 
 def main() -> None:
@@ -29,22 +70,8 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            console.application,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=200,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=5,
-            ssl_certfile=settings.tls_certificate or None,
-            ssl_keyfile=settings.tls_key or None,
-        )
-    )
     try:
-        server.run(sockets=[bound])
+        asyncio.run(_serve(console, settings, bound))
     finally:
         console.close()
 

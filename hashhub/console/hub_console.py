@@ -57,7 +57,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
             folder=str(folder_of(config.data)),
             url=config.console_url.rstrip("/") or f"{scheme}://{address}",
             address=address,
-            ca_file=config.tls_certificate if config.console_hub else "",
+            ca_file=config.console_hub_ca,
             issuer=config.oidc_issuer,
             client_id=config.oidc_audience,
             tls_certificate=config.tls_certificate,

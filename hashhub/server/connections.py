@@ -12,6 +12,7 @@ import contextlib
 import logging
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -107,9 +108,17 @@ class HTTPServer:
     """Connections of one listening socket."""
 
     def __init__(
-        self, application: Application, listener: socket.socket, *, connections: int, header_seconds: float
+        self,
+        application: Application,
+        listener: socket.socket,
+        *,
+        connections: int,
+        header_seconds: float,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Take the bound socket over. `connections` is reduced to half of the files that this process may open."""
+        """Take the bound socket over. `connections` is reduced to half of the files that this process may open. `tls`:
+        with the server's certificate; a handshake has as long as a header.
+        """
         # What uvicorn says of a request could show what a stranger wrote, one line a request, or a token in its query.
         for name in ("uvicorn.error", "uvicorn.access"):
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -133,6 +142,8 @@ class HTTPServer:
         self._places = asyncio.Semaphore(min(connections, most))
         self._are_gone = asyncio.Event()
         self._listener = listener
+        self._tls = tls
+        self._handshakes: set[asyncio.Task[None]] = set()
         listener.setblocking(False)
         if listener.family != socket.AF_UNIX:  # whoever reads nothing there holds one of this machine's connections
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -142,7 +153,7 @@ class HTTPServer:
 
     async def close(self, seconds: float) -> None:
         """Take no more connections and give the calls in progress so long."""
-        for task in self._tasks:
+        for task in (*self._tasks, *self._handshakes):
             task.cancel()
         self._listener.close()
         for connection in list(self._connections()):
@@ -163,13 +174,28 @@ class HTTPServer:
             await self._places.acquire()
             try:
                 accepted, _ = await loop.sock_accept(self._listener)
-                await loop.connect_accepted_socket(
-                    lambda: HTTPConnection(self._release, config=self._config, server_state=self._state), accepted
-                )
+                if self._tls is None:
+                    await self._begin(accepted)
+                else:  # nobody waits for another's handshake
+                    handshake = asyncio.create_task(self._shake_hands(accepted))
+                    self._handshakes.add(handshake)
+                    handshake.add_done_callback(self._handshakes.discard)
             except Exception as e:  # noqa: BLE001 - whatever it is, such as no file to be had, there are further ones
                 self._places.release()
                 _log.warning("a connection over HTTP was not accepted: %s", e)
                 await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _begin(self, accepted: socket.socket, **tls: Any) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: HTTPConnection(self._release, config=self._config, server_state=self._state), accepted, **tls
+        )
+
+    async def _shake_hands(self, accepted: socket.socket) -> None:
+        try:
+            await self._begin(accepted, ssl=self._tls, ssl_handshake_timeout=self._header_seconds)
+        except Exception:  # noqa: BLE001 - a stranger's handshake: whatever fails in it is theirs
+            accepted.close()
+            self._places.release()
 
     def _release(self) -> None:
         self._places.release()
