@@ -101,14 +101,15 @@ class PolicyCalls(Calls):
         since: datetime | int | None = None,
         hash_sets: Sequence[str] = (),
         max_distances: Mapping[str, int] | None = None,
+        limit: int | None = None,
         progress: Callable[[int, int | None], None] = lambda _done, _total: None,
     ) -> Trial:
         """Return what changes when the policy `after`, or that of the TOML `text`, takes the place of `before`. Nothing
         is stored. Roles: operator, auditor.
 
         Of queries; or of entries by their own hashes, those that became visible since a time or behind a revision, or
-        all, of `hash_sets` (`CONTRIBUTOR/SET`) or of all. `progress` is told how many were judged, and of how many. It
-        goes on in batches, at the hub's pace, and ends where the caller stops it.
+        all, of `hash_sets` (`CONTRIBUTOR/SET`) or of all, until `limit` or more were judged. `progress` is told how
+        many were, and of how many. It goes on in batches, at the hub's pace, and ends where the caller stops it.
         """
         request = v1.SimulatePolicyRequest(
             before=before,
@@ -141,7 +142,7 @@ class PolicyCalls(Calls):
             total = total or answer.entry_count
             done += sum(c.query_count for c in answer.changes)
             progress(min(done, total) if total else done, total or None)
-            if not answer.next_page_token:
+            if not answer.next_page_token or (limit is not None and done >= limit):
                 return taken.trial()
             request.page_token = answer.next_page_token
 

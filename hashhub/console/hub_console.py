@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 from hashhub.addresses import is_loopback_host, parse_address
 from hashhub.client import Client
-from hashhub.console import access, conflicts, hand_over, home, lists, members, reconcile
+from hashhub.console import access, conflicts, hand_over, home, lists, members, policies, reconcile, schemes, terms
 from hashhub.console.hand_overs import HandOvers
 from hashhub.console.pages import _
 from hashhub.console.sessions import Sessions
@@ -160,6 +160,9 @@ def all_screens() -> list[Screen]:
         access.SCREENS,
         conflicts.SCREENS,
         reconcile.SCREENS,
+        terms.SCREENS,
+        policies.SCREENS,
+        schemes.SCREENS,
     ]
     return [one for screens in modules for one in screens]
 
