@@ -21,6 +21,7 @@ from hashhub.hub.intake.identity import HeldItems, same_items
 from hashhub.hygiene import Code
 from hashhub.model import (
     MAX_TEXT,
+    OBJECTIONS,
     Entry,
     EntryAction,
     EntryState,
@@ -34,7 +35,6 @@ from hashhub.model import (
     number_of,
 )
 from hashhub.store import (
-    OBJECTIONS,
     DailyLimit,
     IdempotentRequest,
     Origin,

@@ -96,6 +96,10 @@ class ReviewKind(StrEnum):
     SET_ASIDE = "SET_ASIDE"  # the operator holds another review to be no reason for doubt
 
 
+OBJECTIONS: Final = frozenset({ReviewKind.FALSE_POSITIVE, ReviewKind.NOT_ILLEGAL_HERE, ReviewKind.MISCLASSIFIED})
+"""Reviews that speak against what an entry states."""
+
+
 class ChangeKind(StrEnum):
     """UPSERT: the entries match from this revision on, or what is said of them changed. WITHDRAW: they do not."""
 

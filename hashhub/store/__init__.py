@@ -40,7 +40,7 @@ from hashhub.store.database import Database, IdempotentRequest, WriteOptions
 from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import DeletionTable
 from hashhub.store.drivers import NoDatabase, locate
-from hashhub.store.entries import OBJECTIONS, EntryTable, HitRow, SelectedEntries
+from hashhub.store.entries import EntryTable, HitRow, SelectedEntries
 from hashhub.store.entry_codec import EntryColumns, IdSet
 from hashhub.store.entry_selector import EntrySelector, Scope
 from hashhub.store.entry_transitions import (
@@ -68,7 +68,6 @@ from hashhub.store.withdrawal_requests import DailyLimit, WithdrawalRequests
 
 __all__ = [
     "BY_SOURCE",
-    "OBJECTIONS",
     "WAITING_COUNTED",
     "BacklogItems",
     "ChangedIds",

@@ -9,10 +9,9 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from hashhub.model import EventKind, ImportState, Purpose, ReviewKind, number_of
+from hashhub.model import OBJECTIONS, EventKind, ImportState, Purpose, ReviewKind, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import OBJECTIONS
 from hashhub.store.entry_codec import unpack_reasons
 from hashhub.store.events import facts_of
 from hashhub.store.resources import Resources

@@ -25,6 +25,7 @@ from hashhub.hashes import FRAMES, VPDQ
 from hashhub.hygiene import Code
 from hashhub.model import (
     MAX_NUMBER,
+    OBJECTIONS,
     SYSTEM,
     Actor,
     Classification,
@@ -33,7 +34,6 @@ from hashhub.model import (
     EventKind,
     Provenance,
     Review,
-    ReviewKind,
     Role,
     Withdrawal,
     id_in_set,
@@ -74,8 +74,6 @@ _DEEP_LOOKS: Final = 4  # for one question: some 10 ms each
 HIT_KEYS: Final = 512  # digests asked for in one statement
 _PAIR_SIZES: Final = (1, 8, 64, HIT_KEYS)  # with their hash sets, of which SQLite gets few different statements
 
-OBJECTIONS: Final = frozenset({ReviewKind.FALSE_POSITIVE, ReviewKind.NOT_ILLEGAL_HERE, ReviewKind.MISCLASSIFIED})
-"""Reviews that speak against what an entry states."""
 _DAY: Final = timedelta(days=1)
 
 # What `_entry` reads, in its order.

@@ -17,10 +17,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import AlreadyExists, LimitExceeded, NotFound, Reason
-from hashhub.model import Actor, DeliveryError, DeliveryState, EventKind, Webhook, WebhookDelivery, WebhookEvent, now
+from hashhub.model import (
+    OBJECTIONS,
+    Actor,
+    DeliveryError,
+    DeliveryState,
+    EventKind,
+    Webhook,
+    WebhookDelivery,
+    WebhookEvent,
+    now,
+)
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import OBJECTIONS
 from hashhub.store.events import decoded
 from hashhub.store.leases import is_held
 from hashhub.store.resources import check_active, registry_changed, to_json
