@@ -14,7 +14,20 @@ from starlette.applications import Starlette
 
 from hashhub.addresses import is_loopback_host, parse_address
 from hashhub.client import Client
-from hashhub.console import access, conflicts, hand_over, home, lists, members, policies, reconcile, schemes, terms
+from hashhub.console import (
+    access,
+    conflicts,
+    entries,
+    hand_over,
+    history,
+    home,
+    lists,
+    members,
+    policies,
+    reconcile,
+    schemes,
+    terms,
+)
 from hashhub.console.hand_overs import HandOvers
 from hashhub.console.pages import _
 from hashhub.console.sessions import Sessions
@@ -158,6 +171,8 @@ def all_screens() -> list[Screen]:
         lists.SCREENS,
         members.SCREENS,
         access.SCREENS,
+        entries.SCREENS,
+        history.SCREENS,
         conflicts.SCREENS,
         reconcile.SCREENS,
         terms.SCREENS,

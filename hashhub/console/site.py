@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -38,6 +38,8 @@ from hashhub.errors import (
 )
 
 if TYPE_CHECKING:
+    from starlette.datastructures import FormData
+
     from hashhub.console.sessions import Session
 
 _log = logging.getLogger("hashhub.console")
@@ -158,7 +160,7 @@ class Site:
                 return RedirectResponse(f"{self.prefix}/sign-in?next={back}", 303)
             if request.method != "POST":
                 return await run_in_threadpool(self._shown, screen, visit)
-            form = _Form(request, screen.body)
+            form = _Form(request, screen.body, in_memory=screen.in_memory)
             async with form as fields:
                 if not hmac.compare_digest(str(fields.get("form_token", "")).encode(), session.form_token.encode()):
                     raise PermissionDenied(_("this form is not of your session; load its page again, and send it"))
@@ -197,25 +199,38 @@ class Site:
         raise NotFound(_("there is no such page"))
 
 
+class _MemoryParser(MultiPartParser):
+    """Keeps files in memory, however large: a form's own bound is the only one."""
+
+    spool_max_size = 0
+
+
 class _Form:
     """A form that is read within its bounds of bytes and time; its files are closed after it."""
 
-    def __init__(self, request: Request, most: int, seconds: float = _FORM_SECONDS) -> None:
-        self._left, self._most, self._receive = most, most, request.receive
+    def __init__(self, request: Request, most: int, seconds: float = _FORM_SECONDS, *, in_memory: bool = False) -> None:
+        self._left, self._most, self._receive, self._in_memory = most, most, request.receive, in_memory
         self._seconds = max(seconds, most / _BYTES_PER_SECOND)
         self._request = Request(request.scope, self._bounded)
 
     async def __aenter__(self) -> Any:
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._request.form(max_files=4, max_fields=_FIELDS, max_part_size=FORM_BYTES)
+                self._read = await self._fields()
+                return self._read
         except MultiPartException as e:
             raise InvalidArgument(_("the form cannot be read; load its page again")) from e
         except TimeoutError as e:
             raise LimitExceeded(_("the form took too long to arrive"), reason=Reason.SLOW_SENDER) from e
 
     async def __aexit__(self, *_error: object) -> None:
-        await self._request.close()
+        await self._read.close()
+
+    async def _fields(self) -> FormData:
+        bounds: Any = {"max_files": 4, "max_fields": _FIELDS, "max_part_size": FORM_BYTES}
+        if self._in_memory and self._request.headers.get("content-type", "").startswith("multipart/form-data"):
+            return await _MemoryParser(self._request.headers, self._request.stream(), **bounds).parse()
+        return await self._request.form(**bounds)
 
     async def _bounded(self) -> Any:
         message = await self._receive()

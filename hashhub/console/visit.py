@@ -135,6 +135,7 @@ class Screen(msgspec.Struct, frozen=True, kw_only=True):
     """A path, what shows it, and the actions of its forms by their `do`.
 
     `body`: bytes of a form at most. `is_item`: whether it shows an item that a person looks at, and that is counted.
+    `in_memory`: its files are never on a disk.
     """
 
     path: str
@@ -142,11 +143,20 @@ class Screen(msgspec.Struct, frozen=True, kw_only=True):
     actions: Mapping[str, Action]
     body: int = FORM_BYTES
     is_item: bool = False
+    in_memory: bool = False
 
 
-def screen(path: str, show: Action, *, body: int = FORM_BYTES, is_item: bool = False, **actions: Action) -> Screen:
+def screen(
+    path: str,
+    show: Action,
+    *,
+    body: int = FORM_BYTES,
+    is_item: bool = False,
+    in_memory: bool = False,
+    **actions: Action,
+) -> Screen:
     """Return a screen; its actions are named as their forms' `do`."""
-    return Screen(path=path, show=show, actions=actions, body=body, is_item=is_item)
+    return Screen(path=path, show=show, actions=actions, body=body, is_item=is_item, in_memory=in_memory)
 
 
 def status_of(error: HashHubError) -> int:
