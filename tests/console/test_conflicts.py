@@ -148,4 +148,4 @@ def test_categories_are_folded_and_titles_tell_nothing(console: Console, operato
     assert "prepubescent" in page.text
     for word in ("prepubescent", "penetrative", "csam"):
         assert word not in outside
-    assert "<title>Conflict</title>" in page.text
+    assert "<title>hashhub console</title>" in page.text
