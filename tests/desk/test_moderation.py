@@ -16,6 +16,7 @@ from hashhub.desk.cases.clocks import CasePurpose
 from hashhub.desk.cases.item import item_of_hashes
 from hashhub.desk.cases.life import Cases
 from hashhub.desk.people import People
+from hashhub.desk.queue.rulings import Rulings
 from hashhub.desk.queue.view import ReviewQueue
 from hashhub.desk.records import UploadState
 from hashhub.desk.settings import HashingSite, QueueSettings, ReporterSettings
@@ -42,6 +43,8 @@ class Desk:
         self.records = records_of(settings)
         self.people = People(self.records)
         self.queue = ReviewQueue(self.records, settings)
+        self.rulings = Rulings(self.records, settings)
+        self.cases = Cases(self.records, settings.case)
         self.tokens: dict[str, str] = {}
         self.start()
 
@@ -50,6 +53,7 @@ class Desk:
 
     def stranger(self, **headers: str) -> Browser:
         browser = Browser(self.sidecar)
+        browser.client.base_url = f"https://{self.settings.sidecar.listen}"
         browser.client.headers |= headers
         return browser
 
@@ -81,24 +85,23 @@ def upload(reference: str) -> str:
     return f"/moderation/uploads/{reference}"
 
 
+def settings_for(directory: Path, **queue: Any) -> HookSettings:
+    return HookSettings(
+        policy="block",
+        without_answer=HELD,
+        data=str(directory / "hook"),
+        hub="127.0.0.1:1",
+        hashing=HashingSite.HUB,
+        queue=QueueSettings(over_http=True, **queue),
+        reporter=ReporterSettings(company="Example Ltd", email="reports@example.invalid"),
+    )
+
+
 @pytest.fixture
 def desk_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Desk]:
     monkeypatch.setenv("HASHHUB_TOKEN", "hht_x")
 
-    def make(**queue: Any) -> Desk:
-        return Desk(
-            HookSettings(
-                policy="block",
-                without_answer=HELD,
-                data=str(tmp_path / "hook"),
-                hub="127.0.0.1:1",
-                hashing=HashingSite.HUB,
-                queue=QueueSettings(over_http=True, **queue),
-                reporter=ReporterSettings(company="Example Ltd", email="reports@example.invalid"),
-            )
-        )
-
-    return make
+    return lambda **queue: Desk(settings_for(tmp_path, **queue))
 
 
 @pytest.fixture
@@ -228,7 +231,7 @@ def test_what_strangers_write_is_text_on_every_page(desk: Desk) -> None:
         coverage=Coverage(unsearched=(EVIL,), gaps=(ReasonLine(code="FRAMES_SKIPPED", text=EVIL),)),
     )
     reference = put(desk.records, msgspec.structs.replace(one, decision=decision))
-    cases = Cases(desk.records, desk.settings.case)
+    cases = desk.cases
     case = opened_case(cases, complaint=EVIL, reason=EVIL, places=(EVIL,))
     ann = desk.sign_in("ann")
     ann.post(upload(reference), "escalate", comment=EVIL)
@@ -250,6 +253,20 @@ def test_what_strangers_write_is_text_on_every_page(desk: Desk) -> None:
         assert page.headers["cache-control"] == "no-store"
 
 
+def test_an_upload_of_which_much_is_known_is_no_large_page(desk: Desk) -> None:
+    reasons = tuple(ReasonLine(code="LISTED", text="said " * 20, entries=(A,) * 3000) for _ in range(300))
+    one = checked(*(hit(f"police-nl/known/{number}", "PDQ", 31, "turned") for number in range(3000)))
+    reference = put(
+        desk.records,
+        msgspec.structs.replace(one, decision=msgspec.structs.replace(one.decision, reasons=reasons)),
+    )
+    with desk.records.transaction():
+        for _ in range(1000):
+            desk.records.note("upload.rechecked", reference)
+    page = desk.sign_in("ann").get(upload(reference))
+    assert (page.status, len(page.text) < 50_000, "3,000" in page.words) == (200, True, True)
+
+
 def test_a_queue_of_ten_thousand_is_read_page_by_page(desk: Desk) -> None:
     with desk.records.transaction():
         for number in range(10_000):
@@ -265,7 +282,7 @@ def test_a_queue_of_ten_thousand_is_read_page_by_page(desk: Desk) -> None:
 
 
 def test_a_case_is_led_to_its_end_and_the_late_ones_come_first(desk: Desk) -> None:
-    cases = Cases(desk.records, desk.settings.case)
+    cases = desk.cases
     late = opened_case(cases, receive_time=now() - timedelta(hours=50), places=("/a", "/b"))
     early = opened_case(cases)
     ann = desk.sign_in("ann")

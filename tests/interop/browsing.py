@@ -104,7 +104,12 @@ class Visitor:
 
     def __init__(self, browser: Browser, console: HubConsole, secret: str, **options: Any) -> None:
         """Sign in by a link that works once."""
-        self.origin = console.settings.url
+        self.open(browser, console.settings.url, **options)
+        self.go(f"/sign-in/link/{console.sessions.make_link(secret)}")
+
+    def open(self, browser: Browser, origin: str, **options: Any) -> None:
+        """Open a page that is at no address yet."""
+        self.origin = origin
         self.context: BrowserContext = browser.new_context(base_url=self.origin, **options)
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE * 1000)
@@ -112,7 +117,6 @@ class Visitor:
         self.page.on("console", lambda message: self._tell(message.type, message.text))
         self.page.on("pageerror", lambda error: self.told.append(f"script: {error}"))
         self.page.on("request", lambda request: self._look(request.url))
-        self.go(f"/sign-in/link/{console.sessions.make_link(secret)}")
 
     def go(self, path: str) -> Response:
         """Load a page."""

@@ -1,0 +1,118 @@
+"""The moderator's pages in real Chromium, at a sidecar: everybody can use each, and one decides after another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import uvicorn
+
+from hashhub.desk.evidence import draw_sample
+from hashhub.desk.queue.view import RulingCode
+from hashhub.hook.settings import SidecarSettings
+from hashhub.model import ReasonLine
+from tests.desk.queue.parts import A, B
+from tests.desk.test_moderation import Desk, opened_case, settings_for, upload
+from tests.hook.waiting import checked, hit, put
+from tests.interop.browsing import Visitor
+from tests.node import node_packages
+from tests.patience import PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+class Moderator(Visitor):
+    """A person at Chromium, who pastes their token."""
+
+    def __init__(self, browser: Browser, desk: Desk, **options: Any) -> None:
+        self.open(browser, f"http://{desk.settings.sidecar.listen}", **options)
+        self.go("/moderation/")
+        self.page.fill("input[name=token]", desk.people.add("ann", days=9, actor="account:root"))
+        self.press("Sign in")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """A sidecar on a port, at whose desk something of everything has happened."""
+    monkeypatch.setenv("HASHHUB_TOKEN", "hht_x")
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        listen = f"127.0.0.1:{bound.getsockname()[1]}"
+        settings = msgspec.structs.replace(
+            settings_for(tmp_path, two_person_release=True), sidecar=SidecarSettings(listen=listen)
+        )
+        desk = Desk(settings)
+        server = uvicorn.Server(uvicorn.Config(desk.sidecar, log_level="warning", access_log=False, lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            yield desk
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+
+
+def filled(desk: Desk) -> tuple[str, str, list[str]]:
+    """Let something of everything happen; return two uploads that wait, and the paths of all pages."""
+    long = ReasonLine(code="LISTED", text="listed as a category of the scheme", entries=(A,))
+    one = checked(hit(A), hit(B, "PDQ", 12, "turned"), upload_id="U-1/1", media_type="image/png")
+    one = msgspec.structs.replace(one, decision=msgspec.structs.replace(one.decision, reasons=(long,) * 3))
+    first, second = put(desk.records, one), put(desk.records, checked(hit(A), upload_id="U-2/" + "x" * 150))
+    put(desk.records, checked())
+    removed = put(desk.records, checked(hit(B)), state="REMOVED")
+    desk.rulings.release(second, code=RulingCode.FALSE_POSITIVE, actor="bob", comment="as bob sees it")
+    desk.rulings.reported(removed, recipient="ncmec", filed_as="12", actor="bob")
+    case = opened_case(desk.cases, places=("/srv/a", "/srv/b"))
+    draw_sample(desk.records, "quarter-1", size=2, seed=7, actor="bob")
+    pages = ["", "?state=REMOVED", "cases", f"cases/{case}", "reports", "reports?filed=1", f"reports/{first}", "reader"]
+    return first, second, [upload(first), upload(second), *(f"/moderation/{page}" for page in pages)]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.timeout(600)
+def test_everybody_can_use_each_page(browser: Browser, desk: Desk, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    *_, paths = filled(desk)
+    ann = Moderator(browser, desk, reduced_motion="reduce")
+    ann.go("/moderation/reader")
+    ann.page.select_option("select[name=theme]", theme)
+    ann.press("Keep")
+    faults = {path: faults for path in paths if (faults := ann.faults(path, axe=axe))}
+    ann.context.close()
+    assert not faults, "\n".join(f"{path}: {fault}" for path, all_ in faults.items() for fault in all_)
+
+
+def test_one_decides_and_the_other_page_says_so_by_itself(browser: Browser, desk: Desk) -> None:
+    first, _, _ = filled(desk)
+    ann = Moderator(browser, desk)
+    ann.go(upload(first))
+    desk.rulings.confirm(first, actor="bob")
+    ann.page.get_by_text("Somebody decided meanwhile").wait_for()
+    ann.press("Read it again")
+    assert ann.page.locator("button[value=confirm]").count() == 0
+    ann.context.close()
+
+
+def test_the_pages_are_valid(desk: Desk, tmp_path: Path) -> None:
+    java = shutil.which("java")
+    if java is None:
+        pytest.skip("there is no Java on this machine")
+    jar = node_packages(Path(__file__).parent / "vnu_node") / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"
+    *_, paths = filled(desk)
+    ann = desk.sign_in("ann")
+    files = {str(tmp_path / f"{number}.html"): ann.get(path) for number, path in enumerate(paths)}
+    for file, page in files.items():
+        Path(file).write_text(page.text)
+    command = [java, "-jar", str(jar), "--errors-only", "--exit-zero-always", "--format", "json", *files]
+    told = json.loads(subprocess.run(command, capture_output=True, timeout=180, check=True).stderr)  # as vnu has it
+    errors = [f"{files[m['url'].removeprefix('file:')].url}: {m['lastLine']}: {m['message']}" for m in told["messages"]]
+    assert not errors, "\n".join(errors)
