@@ -7,7 +7,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from hashhub.console.pages import _
+from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
 from hashhub.hygiene import Code
 from hashhub.model import Disposition, Finding, HashSet, ImportState, QueueItem, QueueKind, Role
@@ -75,7 +75,7 @@ def show_findings(visit: HubVisit) -> Response:
 
 def explain(reason: str) -> str:
     """Return a reason code in words."""
-    return _(Code[reason].description) if reason in Code.__members__ else reason
+    return _(Code[reason].description) if reason in Code.__members__ else word(reason)
 
 
 def _state(hub: Client, hash_set: HashSet, waiting: list[QueueItem]) -> dict[str, Any]:

@@ -82,6 +82,21 @@ def test_an_excel_table_is_mapped_by_a_form(here: Console) -> None:
     assert {e.series for e in entries} == {"=cmd|' /C calc'!A0", SCRIPT}
 
 
+def test_categories_are_said_in_the_schemes_words(here: Console) -> None:
+    hub: Client = here.calls  # type: ignore[attr-defined]
+    hub.create_hash_set(HashSet(contributor="home", id="baseline", scheme="interpol-baseline"))
+    browser = here.as_contributor()
+    rows = "MD5;Baseline\n" + "".join(f"{md5(i)};{'ja' if i % 2 else 'nein'}\n" for i in range(6))
+    sent = {"file": ("a.csv", rows.encode())}
+    page = browser.post("/hand-over", "upload", files=sent, hash_set="home/baseline")
+    page = browser.send(page, "check")
+    [number] = [i for i, cell in enumerate(page.form("check")["cell"]) if cell == "ja"]
+    page = browser.send(page, "check", **{f"value-{number}": "Y"})
+    browser.send(page, "commit")
+    states = [entry.state for entry in hub.list_entries("home/baseline")]
+    assert (states.count(EntryState.ACTIVE), states.count(EntryState.QUARANTINED)) == (3, 3)
+
+
 def test_scripts_in_every_cell_and_in_the_name_stay_text(here: Console) -> None:
     browser = here.as_contributor()
     name = f"../../{SCRIPT}\"'.csv"
