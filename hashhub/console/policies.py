@@ -67,14 +67,8 @@ def show(visit: HubVisit, *, made: PolicyVersion | None = None, trial: Trial | N
     )
 
 
-def write(visit: HubVisit) -> Response:
-    """Write the fields of the form into its text, and stop there."""
-    toml_text.take(visit)
-    return show(visit)
-
-
 def check(visit: HubVisit) -> Response:
-    """Show what would be put."""
+    """Write the fields of the form into its text, and show what would be put."""
     return show(visit, made=visit.hub.put_policy(_text(visit), visit.form["comment"], validate_only=True))
 
 
@@ -132,7 +126,7 @@ def _fields(content: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str,
         rows = []
         for key, default in keys.items():
             value = _toml(part.get(key, default))
-            choices = [(_toml(choice), str(choice)) for choice in _CHOICES.get(key, ())]
+            choices = [(_toml(choice), _toml(choice).strip('"')) for choice in _CHOICES.get(key, ())]
             if choices and value not in dict(choices):  # otherwise a browser would send the first one
                 choices.insert(0, (value, value))
             rows.append((prefix + key, value, choices, ", ".join(_HINTS.get(key, ()))))
@@ -145,5 +139,5 @@ def _toml(value: object) -> str:
 
 SCREENS = (
     screen("/policies", show_all),
-    screen("/policies/{name}", show, write=write, check=check, put=put, simulate=simulate, retire=retire),
+    screen("/policies/{name}", show, check=check, put=put, simulate=simulate, retire=retire),
 )

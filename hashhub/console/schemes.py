@@ -44,7 +44,8 @@ def compare(visit: HubVisit) -> Response:
     """Two schemes side by side."""
     first, second, after = (visit.query.get(name, "") for name in ("first", "second", "after"))
     rows, following = visit.hub.compare_schemes(first, second).page(after=after)
-    difference = None if after else visit.hub.diff_schemes(first, second)
+    are_versions = not after and first.partition("@")[0] == second.partition("@")[0]
+    difference = visit.hub.diff_schemes(first, second) if are_versions else None
     return visit.page(
         "crosswalk.html", first=first, second=second, rows=rows, after=following, difference=difference, most=ROWS
     )

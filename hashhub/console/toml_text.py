@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HEADER: Final = re.compile(r"\s*(\[\[?)([^\[\]]+)\]\]?\s*(#.*)?")
 _KEY: Final = re.compile(r"""\s*([\w.\-"']+)\s*=""")
+_MARKS: Final = 20  # that a line's comment may begin with
 _QUOTES: Final = re.compile(r"""[\s"']""")
 
 
@@ -56,22 +57,29 @@ def written(text: str, values: Mapping[str, str]) -> str:
     """Return a text in which keys (`clause[0].contributors`) have these values (TOML), all else as it was. Raises
     InvalidArgument where that cannot be done line by line.
     """
+    if not values:
+        return text
+    expected, places, lines = read_toml(text.encode(), "text"), _places(text), text.split("\n")
+    added: list[tuple[int, str]] = []
     for path, value in values.items():
         table, _dot, key = path.rpartition(".")
-        expected, places, lines = read_toml(text.encode(), "text"), _places(text), text.split("\n")
         with suppress(ValueError, LookupError, TypeError):  # then the text reads otherwise than expected
             part = expected["clause"][int(table[len("clause[") : -1])] if table else expected
             part[key] = tomllib.loads(f"x = {value}")["x"]
-        if path in places:
-            line = lines[places[path] - 1]
-            remark = next((line[i:] for i, c in enumerate(line) if c == "#" and read(line[:i]) == read(line)), "")
-            lines[places[path] - 1] = f"{key} = {value}  {remark}".rstrip()
+        if at := places.get(path):
+            line = lines[at - 1]
+            marks = [mark.start() for mark in re.finditer("#", line)][:_MARKS]
+            remark = next((line[mark:] for mark in marks if read(line[:mark]) == read(line)), "")
+            lines[at - 1] = f"{key} = {value}  {remark}".rstrip()
         else:
-            lines.insert(places.get(table, 0), f"{key} = {value}")
-        text = "\n".join(lines)
-        if read(text) != expected or key not in part:
-            raise InvalidArgument.field(path, _("cannot be written into the text by the form; change it there"))
-    return text
+            added.append((places.get(table, 0), f"{key} = {value}"))
+    for at, line in sorted(added, reverse=True):
+        lines.insert(at, line)
+    new = "\n".join(lines)
+    if read(new) != expected:
+        told = _("cannot be written into the text by the form; change it there")
+        raise InvalidArgument.field(", ".join(values)[:200], told)
+    return new
 
 
 def difference(before: str, after: str) -> list[str]:

@@ -52,7 +52,7 @@ def test_each_role_sees_and_does_only_what_it_may(console: Console) -> None:
     for path in (*paths, "/terms", "/terms/home/seen"):
         assert console.as_operator().get(path).status == 200, path
         page = console.as_auditor().get(path)
-        assert (page.status, buttons(page)) == (200, {"write", "simulate"} if path == "/policies/block" else set())
+        assert (page.status, buttons(page)) == (200, {"simulate"} if path == "/policies/block" else set())
         page = console.as_contributor().get(path)
         assert (page.status, buttons(page)) == (200, {"check", "change"} if "home" in path else set())
         page = console.as_consumer().get(path)
@@ -68,7 +68,7 @@ def test_each_role_sees_and_does_only_what_it_may(console: Console) -> None:
 def test_a_form_is_written_into_its_text_and_tried_before_it_holds(console: Console) -> None:
     put(console, "formed")
     operator, path = console.as_operator(), "/policies/formed"
-    page = operator.post(path, "write", **{"disputed_from": '"B"', "clause[1].verified_scheme": "false"})
+    page = operator.post(path, "check", **{"disputed_from": '"B"', "clause[1].verified_scheme": "false"})
     expected = own("formed").replace('disputed_from = "C"', 'disputed_from = "B"')
     expected = expected.replace("verified_scheme = true", "verified_scheme = false").replace(
         "version = 1", "version = 2"
@@ -204,7 +204,7 @@ def test_category_words_are_folded(console: Console) -> None:
     for path in ("/schemes", "/schemes/uk-caid", "/crosswalk?first=uk-caid&second=uk-sap"):
         page = console.as_operator().get(path)
         open_words = re.sub(r"<details.*?</details>", "", page.text, flags=re.DOTALL)
-        for told in ("csam", "penetrative", "Category A", "nudity"):
+        for told in ("csam", "penetrati", "Category A", "nudity", "bestiality", "sexual"):
             assert told not in open_words, (path, told)
         assert "csam" in page.text or path == "/schemes"
         assert "<details open" not in page.text
