@@ -87,7 +87,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     second_person: bool = False
     """Whether what is grave takes two persons, of whom the second makes the same call as the first did: policies,
-    schemes, grades of reliability, erasure, withdrawing many, letting a hash set go in bulk, and reverts.
+    schemes, grades of reliability, erasure, withdrawing many, letting a hash set go in bulk, resolving or reopening
+    many conflicts at once, and reverts.
     """
 
     oidc_issuer: str = ""

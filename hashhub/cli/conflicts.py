@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
 from hashhub.cli.reconcile import reconcile
 from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, options, spelled
 from hashhub.cli.terminal import counted, note, say, table, tell
 from hashhub.model import (
     Conflict,
+    ConflictAction,
+    ConflictChanges,
     ConflictFilter,
     ConflictKind,
+    ConflictOrder,
     ConflictReason,
     ConflictState,
     Severity,
@@ -121,50 +125,105 @@ def summarise_conflicts(session: Session, *, wait: bool, **wanted: Any) -> None:
         )
 
 
+_changes: Final = options(
+    click.argument("names", metavar="[CONFLICT]...", nargs=-1),
+    _filters,
+    click.option("--etag", default="", metavar="TEXT", help="Of one, as read. Refused when it has changed since."),
+    click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Do nothing if more than N conflicts fit."),
+    click.option("--yes", is_flag=True, help="With options that choose: do not ask before it is done."),
+    dry_run(),
+)
+
+
 @command(conflicts, "assign")
-@_NAMES
 @click.option("--to", "assignee", default="", metavar="NAME", help="A person, or contributors/ID. Empty: unassigned.")
-@dry_run()
-def assign_conflict(session: Session, *, names: tuple[str, ...], assignee: str, validate_only: bool) -> None:
+@_changes
+def assign_conflict(session: Session, *, assignee: str, **chosen: Any) -> None:
     """Assign conflicts to a person at your desk, or to a party (contributors/ID), which then sees them.
 
-    Needs an operator's token. Several are given one after the other: when one is refused, those before it are given.
+    Needs an operator's token. Those that are named are given one after the other: when one is refused, those before it
+    are given.
     """
-    with session.connect() as hub:
-        _do_each(session, names, lambda name: hub.assign_conflict(name, assignee, validate_only=validate_only))
+    order = ConflictOrder(action=ConflictAction.ASSIGN, assignee=assignee)
+    _change(session, order, lambda hub, name, **how: hub.assign_conflict(name, assignee, **how), **chosen)
 
 
 @command(conflicts, "resolve")
-@_NAMES
 @click.option("--reason", type=choice(ConflictReason), required=True, help="What it comes to.")
 @click.option("--comment", required=True, metavar="TEXT", help="Why, in your words. No case data.")
 @click.option("--for", "decided_for", default="", metavar="ID", help="With --reason decided-for: the party.")
-@click.option("--etag", default="", metavar="TEXT", help="As read. Refused when the statements are others by now.")
-@dry_run()
-def resolve_conflict(session: Session, *, names: tuple[str, ...], etag: str, **how: Any) -> None:
+@_changes
+def resolve_conflict(
+    session: Session, *, reason: ConflictReason, comment: str, decided_for: str, **chosen: Any
+) -> None:
     """Say what conflicts come to. It changes no statement and no verdict.
 
     An operator's word closes one, until a party states something else about the item. A contributor's is its view,
-    which stands on record and which operators and auditors read. Several are resolved one after the other, each on its
-    own record: when one is refused, those before it are resolved.
+    which stands on record and which operators and auditors read; it names conflicts. Those that are named are resolved
+    one after the other, each on its own record: when one is refused, those before it are resolved.
     """
-    if etag and len(names) > 1:
-        raise click.UsageError("--etag is of one conflict; name one, or leave it out")
-    with session.connect() as hub:
-        _do_each(session, names, lambda name: hub.resolve_conflict(name, etag=etag, **how))
+    order = ConflictOrder(action=ConflictAction.RESOLVE, reason=reason, comment=comment, decided_for=decided_for)
+    _change(
+        session,
+        order,
+        lambda hub, name, **how: hub.resolve_conflict(name, reason, comment, decided_for=decided_for, **how),
+        **chosen,
+    )
 
 
 @command(conflicts, "reopen")
-@_NAMES
 @click.option("--comment", required=True, metavar="TEXT", help="Why, in your words. No case data.")
-@dry_run()
-def reopen_conflict(session: Session, *, names: tuple[str, ...], comment: str, validate_only: bool) -> None:
+@_changes
+def reopen_conflict(session: Session, *, comment: str, **chosen: Any) -> None:
     """Reopen resolved conflicts, each on its own record.
 
     Needs an operator's token. Earlier resolutions stay in the history.
     """
+    order = ConflictOrder(action=ConflictAction.REOPEN, comment=comment)
+    _change(session, order, lambda hub, name, **how: hub.reopen_conflict(name, comment, **how), **chosen)
+
+
+def _change(
+    session: Session,
+    order: ConflictOrder,
+    do: Callable[..., Conflict],
+    *,
+    names: tuple[str, ...],
+    etag: str,
+    expect: int | None,
+    yes: bool,
+    validate_only: bool,
+    **wanted: Any,
+) -> None:
+    """Do something to each of the named conflicts, or to all that fit, after asking."""
+    if bool(names) == any(wanted.values()):
+        raise click.UsageError("name conflicts, or choose them with options such as --contributor or --kind")
+    if etag and len(names) != 1:
+        raise click.UsageError("--etag is of one conflict; name one, or leave it out")
     with session.connect() as hub:
-        _do_each(session, names, lambda name: hub.reopen_conflict(name, comment, validate_only=validate_only))
+        if names:
+            _do_each(session, names, lambda name: do(hub, name, etag=etag, validate_only=validate_only))
+            return
+        criteria, order = ConflictFilter(**wanted), msgspec.structs.replace(order, expected_count=expect)
+        # Who says how many there are has looked at them.
+        if validate_only or (expect is None and not yes):
+            would = hub.change_conflicts(criteria, order, validate_only=True)
+            if validate_only or not session.json or not would.changed:
+                _show_changes(session, would)
+            if validate_only or not would.changed:
+                return
+            click.confirm(f"{order.action.capitalize()} {would.changed:,} conflicts?", abort=True, err=True)
+            order = msgspec.structs.replace(order, expected_count=would.selected)
+        _show_changes(session, hub.change_conflicts(criteria, order))
+
+
+def _show_changes(session: Session, done: ConflictChanges) -> None:
+    if session.print_if_json(done):
+        return
+    did = "would be changed" if done.validate_only else "changed"
+    rows = [("fit", f"{done.selected:,}", ""), (did, f"{done.changed:,}", ", ".join(done.examples[:2]))]
+    rows += [(f"left: {why}", f"{count:,}", "") for why, count in sorted(done.skipped.items())]
+    table(("outcome", "conflicts", "for example"), rows)
 
 
 def _do_each(session: Session, names: tuple[str, ...], do: Callable[[str], Conflict]) -> None:

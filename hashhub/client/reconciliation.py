@@ -35,7 +35,9 @@ from hashhub.errors import (
 from hashhub.local_files import put
 from hashhub.model import (
     Conflict,
+    ConflictChanges,
     ConflictFilter,
+    ConflictOrder,
     ConflictReason,
     ConflictSummary,
     Operation,
@@ -48,6 +50,7 @@ from hashhub.reconcile.tasks import ExtractResult, GapsResult, LinksResult, Repo
 
 _POLL_SECONDS: Final = 0.2
 _EVERYTHING: Final = ConflictFilter()
+_MANY_TIMEOUT: Final = 600.0  # seconds: 50,000 conflicts take some tens of them
 
 
 class ConflictCalls(Calls):
@@ -88,9 +91,14 @@ class ConflictCalls(Calls):
         request = v1.SummariseConflictsRequest(filter=wire.CONFLICT_FILTER.to_pb(wanted))
         return self._ask(request, wire.CONFLICT_SUMMARY.from_pb)
 
-    def assign_conflict(self, name: str, assignee: str, *, validate_only: bool = False) -> Conflict:
-        """Assign a conflict to a party (`contributors/ID`) or a person by any name; empty: unassign. Role: operator."""
-        request = v1.AssignConflictRequest(name=conflict_name(name), assignee=assignee, validate_only=validate_only)
+    def assign_conflict(self, name: str, assignee: str, *, etag: str = "", validate_only: bool = False) -> Conflict:
+        """Assign a conflict to a party (`contributors/ID`) or a person by any name; empty: unassign. Role: operator.
+
+        `etag`: as read; raises Conflict when somebody did something to it, or a party states something else, by now.
+        """
+        request = v1.AssignConflictRequest(
+            name=conflict_name(name), assignee=assignee, etag=etag, validate_only=validate_only
+        )
         return self._ask(request, wire.CONFLICT.from_pb)
 
     def resolve_conflict(
@@ -118,10 +126,27 @@ class ConflictCalls(Calls):
         )
         return self._ask(request, wire.CONFLICT.from_pb)
 
-    def reopen_conflict(self, name: str, comment: str, *, validate_only: bool = False) -> Conflict:
-        """Reopen a conflict; one that is open stays so. Role: operator."""
-        request = v1.ReopenConflictRequest(name=conflict_name(name), comment=comment, validate_only=validate_only)
+    def reopen_conflict(self, name: str, comment: str, *, etag: str = "", validate_only: bool = False) -> Conflict:
+        """Reopen a conflict; one that is open stays so. `etag`: as in assign_conflict. Role: operator."""
+        request = v1.ReopenConflictRequest(
+            name=conflict_name(name), comment=comment, etag=etag, validate_only=validate_only
+        )
         return self._ask(request, wire.CONFLICT.from_pb)
+
+    def change_conflicts(
+        self, wanted: ConflictFilter, order: ConflictOrder, *, validate_only: bool = False
+    ) -> ConflictChanges:
+        """Assign, resolve or reopen all conflicts that fit, each on its own record; without states in the filter, those
+        that the action is about. What is only tried says what would be done. Role: operator.
+        """
+        request = wire.CONFLICT_ORDER.to_pb(
+            order, filter=wire.CONFLICT_FILTER.to_pb(wanted), validate_only=validate_only
+        )
+        return self._ask(
+            request,
+            lambda pb: wire.CONFLICT_CHANGES.from_pb(pb, action=order.action, validate_only=validate_only),
+            timeout=_MANY_TIMEOUT,
+        )
 
 
 _WAIT_SECONDS: Final = 10  # of one call; the hub answers sooner when the operation ends

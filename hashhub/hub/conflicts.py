@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Unpack
 import msgspec
 
 from hashhub.background import Background
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
+from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.hub import access
 from hashhub.model import (
     MAX_TEXT,
     Conflict,
+    ConflictAction,
+    ConflictChanges,
     ConflictCount,
     ConflictFilter,
     ConflictingContributor,
     ConflictKind,
+    ConflictOrder,
     ConflictParty,
     ConflictReason,
     ConflictResolution,
@@ -38,7 +41,16 @@ from hashhub.model import (
     Severity,
 )
 from hashhub.schemes.dimensions import words
-from hashhub.store import ConflictQuery, ConflictScope, ConflictSide, FoundConflict, etag_of, no_conflict
+from hashhub.store import (
+    ConflictQuery,
+    ConflictScope,
+    ConflictSide,
+    FoundConflict,
+    IdempotentRequest,
+    etag_of,
+    no_conflict,
+    parties_of,
+)
 from hashhub.store.entry_codec import unpack_flags, unpack_hashes
 from hashhub.trust.contradiction import (
     Assertion,
@@ -68,6 +80,7 @@ STATEMENTS: Final = 16  # different ones of one hash set that are compared about
 COUNTERPARTIES: Final = 32  # conflicts of one hash set about one item, of each kind and dimension
 _SIDE: Final = 8  # entries that are kept of each side
 _TEXTS: Final = 3  # statements of one side that the sentence tells
+MOST: Final = 50_000  # conflicts that are changed by one call
 _SUMMED: Final = 100  # contributors in a summary
 _CACHED: Final = 100_000  # pairs of statements whose comparison is remembered
 
@@ -304,25 +317,34 @@ class Conflicts:
             looked_upto=self.looked_upto(principal),
         )
 
-    def assign(self, principal: Principal, name: str, assignee: str, **options: Unpack[WriteOptions]) -> Conflict:
+    def assign(
+        self, principal: Principal, name: str, assignee: str, *, etag: str = "", **options: Unpack[WriteOptions]
+    ) -> Conflict:
         """Give a conflict to a contributor (`contributors/ID`), or to somebody by any name; empty: to nobody. Raises
-        NotFound; FailedPrecondition for a contributor that is no party of it, and for a RESOLVED or ENDED conflict.
+        NotFound; FailedPrecondition for a contributor that is no party of it, and for a RESOLVED or ENDED conflict;
+        Conflict when `etag` is of another state or other statements.
         """
         access.allow(principal, Role.OPERATOR)
         row = self._visible(principal, name)
-        _check_text("assignee", assignee)
-        if assignee.startswith("contributors/"):
-            contributor = assignee.removeprefix("contributors/")
-            if contributor not in self._store.resources.contributors():
-                raise NotFound(f"there is no contributor {contributor[:60]!r}", kind="Contributor", name=contributor)
-            if contributor not in _contributors(row):
-                # It would not see what it was given.
-                raise FailedPrecondition(
-                    f"contributor {contributor} is no party of conflict {name}; assign it to "
-                    f"{' or '.join(sorted(_contributors(row)))}, or to a person"
-                )
-        done = self._store.conflicts.assign(name, assignee, by=access.actor(principal), **options)
+        contributor = self._assigned(assignee)
+        if contributor and contributor not in parties_of(row):
+            # It would not see what it was given.
+            raise FailedPrecondition(
+                f"contributor {contributor} is no party of conflict {name}; assign it to "
+                f"{' or '.join(sorted(parties_of(row)))}, or to a person"
+            )
+        done = self._store.conflicts.assign(name, assignee, etag=etag, by=access.actor(principal), **options)
         return self._told(principal, done)
+
+    def _assigned(self, assignee: str) -> str:
+        """Return the contributor that something is assigned to, empty where it is a person. Raises NotFound."""
+        _check_text("assignee", assignee)
+        contributor = assignee.removeprefix("contributors/")
+        if contributor == assignee:
+            return ""
+        if contributor not in self._store.resources.contributors():
+            raise NotFound(f"there is no contributor {contributor[:60]!r}", kind="Contributor", name=contributor)
+        return contributor
 
     def resolve(
         self,
@@ -344,9 +366,9 @@ class Conflicts:
         row = self._visible(principal, name)
         _check_text("comment", comment, required=True)
         if reason is ConflictReason.DECIDED_FOR:
-            if decided_for not in _contributors(row):
+            if decided_for not in parties_of(row):
                 raise InvalidArgument.field(
-                    "decided_for", f"must be a party: {' or '.join(sorted(_contributors(row)))}", "UNKNOWN_VALUE"
+                    "decided_for", f"must be a party: {' or '.join(sorted(parties_of(row)))}", "UNKNOWN_VALUE"
                 )
         elif decided_for:
             raise InvalidArgument.field("decided_for", "goes with the reason DECIDED_FOR only", "NOT_ALLOWED")
@@ -362,12 +384,64 @@ class Conflicts:
         done = self._store.conflicts.resolve(name, resolution, etag=etag, by=access.actor(principal), **options)
         return self._told(principal, done)
 
-    def reopen(self, principal: Principal, name: str, comment: str, **options: Unpack[WriteOptions]) -> Conflict:
-        """Take back what closed a conflict. Raises NotFound; InvalidArgument without a comment; FailedPrecondition."""
+    def reopen(
+        self, principal: Principal, name: str, comment: str, *, etag: str = "", **options: Unpack[WriteOptions]
+    ) -> Conflict:
+        """Take back what closed a conflict. Raises NotFound; InvalidArgument without a comment; FailedPrecondition;
+        Conflict when `etag` is of another state or other statements.
+        """
         access.allow(principal, Role.OPERATOR)
         _check_text("comment", comment, required=True)
-        done = self._store.conflicts.reopen(name, comment, by=access.actor(principal), **options)
+        done = self._store.conflicts.reopen(name, comment, etag=etag, by=access.actor(principal), **options)
         return self._told(principal, done)
+
+    def change(
+        self,
+        principal: Principal,
+        wanted: ConflictFilter,
+        order: ConflictOrder,
+        *,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> ConflictChanges:
+        """Assign, resolve or reopen all conflicts that fit, each on its own record; one that was cut off goes on when
+        it is asked for again. Raises InvalidArgument for a filter without a criterion, and as the action on one
+        conflict; FailedPrecondition (SELECTION_GREW) when more fit than expected; LimitExceeded.
+        """
+        access.allow(principal, Role.OPERATOR)
+        self._check_order(order)
+        if msgspec.structs.replace(wanted, states=()) == ConflictFilter():
+            raise InvalidArgument.field(
+                "filter", "says nothing: give a contributor, a kind or another criterion besides states", "REQUIRED"
+            )
+        is_reopened = order.action is ConflictAction.REOPEN
+        about = (ConflictState.RESOLVED,) if is_reopened else (ConflictState.OPEN, ConflictState.ASSIGNED)
+        registry = self._store.resources.registry()
+        query = _query(msgspec.structs.replace(wanted, states=wanted.states or about), registry, principal)
+        rows = self._store.conflicts.list_conflicts(query, _severity_reductions(registry), None, page_size=MOST + 1)
+        if len(rows) > MOST:
+            raise LimitExceeded(f"more than {MOST:,} conflicts fit, and no more are changed at once; ask for fewer")
+        if order.expected_count is not None and len(rows) > order.expected_count:
+            raise FailedPrecondition(
+                f"{len(rows):,} conflicts fit, and {order.expected_count:,} were expected: look again at what fits, "
+                "with a dry run, then give that number",
+                reason=Reason.SELECTION_GREW,
+                metadata={"count": str(len(rows)), "expectedCount": str(order.expected_count)},
+            )
+        request = IdempotentRequest(request_id, "change_conflicts", (wanted, order), principal.name)
+        by = access.actor(principal)
+        return self._store.conflicts.change(rows, order, by=by, dry=validate_only, request=request)
+
+    def _check_order(self, order: ConflictOrder) -> None:
+        self._assigned(order.assignee)
+        _check_text("comment", order.comment, required=order.action is not ConflictAction.ASSIGN)
+        if (order.reason is None) == (order.action is ConflictAction.RESOLVE):
+            raise InvalidArgument.field("reason", "goes with RESOLVE, which needs it", "NOT_ALLOWED")
+        if order.assignee and order.action is not ConflictAction.ASSIGN:
+            raise InvalidArgument.field("assignee", "goes with ASSIGN only", "NOT_ALLOWED")
+        if (order.reason is ConflictReason.DECIDED_FOR) != bool(order.decided_for):
+            expected = "goes with the reason DECIDED_FOR, which needs it"
+            raise InvalidArgument.field("decided_for", expected, "NOT_ALLOWED")
 
     def _visible(self, principal: Principal, name: str) -> ConflictRow:
         """Return a conflict that the caller may know of. Raises NotFound."""
@@ -464,7 +538,7 @@ def _conflict(row: ConflictRow, registry: Registry, principal: Principal) -> Con
         revision=row.revision,
         ended_by=row.ended_by,
         ended_side=("", row.left, row.right)[row.ended_side],
-        etag=etag_of(row),
+        etag=etag_of(row, is_whole=principal.role in access.OVERSEERS),
     )
 
 
@@ -527,10 +601,6 @@ def _stated(party: ConflictParty, dimension: str) -> str:
     if not texts or party.purpose is Purpose.BENIGN:
         texts.append(f"that it is listed in a set of purpose {party.purpose}")
     return " and ".join(dict.fromkeys(texts[:_TEXTS]))
-
-
-def _contributors(row: ConflictRow) -> set[str]:
-    return {row.left.partition("/")[0], row.right.partition("/")[0]}
 
 
 def _contributor(registry: Registry, contributor: str) -> tuple[str, Reliability]:

@@ -62,6 +62,14 @@ class ConflictReason(StrEnum):
     OTHER = "OTHER"
 
 
+class ConflictAction(StrEnum):
+    """What is done to conflicts."""
+
+    ASSIGN = "ASSIGN"
+    RESOLVE = "RESOLVE"
+    REOPEN = "REOPEN"
+
+
 class ConflictStatement(msgspec.Struct, frozen=True, kw_only=True):
     """What one entry of a conflict states: `entry` its name, `scheme` ID@VERSION or empty, `digests` exact ones."""
 
@@ -114,7 +122,8 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
 
     `name` is random. `dimension` says more of the kind: `legal_status:GB`, an algorithm. `why`: a sentence without a
     digest; empty in lists. `revision`: the hub's when it was opened or its ground last changed. `ended_by`: why one
-    side stands no more, `ended_side` whose (`CONTRIBUTOR/SET`). `etag` changes with its ground.
+    side stands no more, `ended_side` whose (`CONTRIBUTOR/SET`). `etag` changes with its ground, and for
+    overseers with its state and assignee.
     """
 
     name: str
@@ -182,3 +191,32 @@ class ConflictSummary(msgspec.Struct, frozen=True, kw_only=True):
     counts: tuple[ConflictCount, ...]
     contributors: tuple[ConflictingContributor, ...]
     looked_upto: int | None = None
+
+
+class ConflictOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done to many conflicts: `assignee` is for ASSIGN, `reason` and `decided_for` for RESOLVE, `comment`
+    for RESOLVE and REOPEN. `expected_count`: when more fit, nothing is done; None: however many.
+    """
+
+    action: ConflictAction
+    assignee: str = ""
+    reason: ConflictReason | None = None
+    comment: str = ""
+    decided_for: str = ""
+    expected_count: int | None = None
+
+
+class ConflictChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done, or with `validate_only` would be, to the conflicts that fit a filter.
+
+    `selected` is the sum of `changed` and `skipped`, by why: their state, NOT_A_PARTY of who was named, or NOT_FOUND.
+    `revision`: of the last change; 0: nothing was done.
+    """
+
+    action: ConflictAction
+    selected: int = 0
+    changed: int = 0
+    skipped: dict[str, int] = {}
+    examples: tuple[str, ...] = ()
+    revision: int = 0
+    validate_only: bool = False

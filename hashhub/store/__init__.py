@@ -35,6 +35,7 @@ from hashhub.store.conflicts import (
     PairCount,
     etag_of,
     no_conflict,
+    parties_of,
 )
 from hashhub.store.database import Database, IdempotentRequest, WriteOptions
 from hashhub.store.definitions import Definitions
@@ -108,6 +109,7 @@ __all__ = [
     "WriteOptions",
     "etag_of",
     "no_conflict",
+    "parties_of",
     "trace_of",
 ]
 

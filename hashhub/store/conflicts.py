@@ -5,19 +5,25 @@ assigned and resolved. What is done is an event; that a conflict was found is no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from hashhub import cancellation
 from hashhub.errors import Conflict as Clash
 from hashhub.errors import FailedPrecondition, NotFound, Reason
 from hashhub.model import (
     SYSTEM,
     Actor,
+    ConflictAction,
+    ConflictChanges,
     ConflictKind,
+    ConflictOrder,
     ConflictReason,
     ConflictResolution,
     ConflictState,
@@ -34,6 +40,8 @@ from hashhub.store.events import Facts, append_event, touch
 
 COMMENTS: Final = 20  # of one contributor about one conflict
 _ETAG_DIGITS: Final = 16
+AT_ONCE: Final = 200  # conflicts that are changed in one transaction: a tenth of a second
+_EXAMPLES: Final = 5
 
 
 class ConflictRow(NamedTuple):
@@ -276,14 +284,24 @@ class ConflictTable:
         return conditions
 
     def assign(
-        self, name: str, assignee: str, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
+        self,
+        name: str,
+        assignee: str,
+        *,
+        etag: str = "",
+        by: Actor = SYSTEM,
+        validate_only: bool = False,
+        request_id: str = "",
     ) -> ConflictRow:
-        """Give a conflict to an `assignee`, or to nobody. Raises NotFound; FailedPrecondition: RESOLVED or ENDED."""
+        """Give a conflict to an `assignee`, or to nobody. Raises NotFound; FailedPrecondition: RESOLVED or ENDED;
+        Conflict when `etag` is of another state or other statements.
+        """
         request = IdempotentRequest(request_id, "assign_conflict", (name, assignee), by.name)
         with self._db.write_in_order() as c:
             row = self._of_name(c, name)
             if request.replayed(c, str) is not None:
                 return row
+            _refuse_stale(row, etag)
             if row.state in {ConflictState.RESOLVED, ConflictState.ENDED}:
                 raise _closed(row)
             if validate_only or row.assignee == assignee:
@@ -308,64 +326,104 @@ class ConflictTable:
         """
         said = (resolution.reason, resolution.comment, resolution.decided_for, resolution.closes)
         request = IdempotentRequest(request_id, "resolve_conflict", (name, said, etag), by.name)
-        r = s.conflict_resolution
         with self._db.write_in_order() as c:
             row = self._of_name(c, name)
             if request.replayed(c, str) is not None:
                 return row
             if row.state is ConflictState.ENDED or (row.state is ConflictState.RESOLVED and resolution.closes):
                 raise _closed(row)
-            if etag and etag != etag_of(row):
-                raise Clash(
-                    f"what the parties of conflict {name} state has changed since it was read; read it again, then "
-                    "say what it comes to"
-                )
+            _refuse_stale(row, etag.partition("-")[0])
             if not resolution.closes:
                 _refuse_further_views(c, row, by.contributor)
             if validate_only:
                 return row
-            at = now()
-            kind = EventKind.CONFLICT_RESOLVED if resolution.closes else EventKind.CONFLICT_COMMENTED
-            facts = {"decided_for": resolution.decided_for} if resolution.decided_for else {}
-            details = {"comment": resolution.comment}
-            revision = _append(c, by, kind, row, resolution.reason, facts, details, at=at)
-            touch(c, r.name, [row.id])
-            c.execute(
-                sa.insert(r).values(
-                    conflict=row.id,
-                    contributor=by.contributor,
-                    actor=by.name,
-                    role=s.ROLES[by.role],
-                    **{name: getattr(resolution, name) for name in ("reason", "comment", "decided_for", "closes")},
-                    grounds=row.grounds,
-                    time=s.to_millis(at),
-                    revision=revision,
-                )
-            )
-            if resolution.closes:
-                closed = {"state": RESOLVED, "resolved_grounds": row.grounds, "update_time": s.to_millis(at)}
-                set_values(c, row.id, closed)
+            _say(c, row, resolution, by)
             request.remember(c, name)
             return self._of_name(c, name)
 
     def reopen(
-        self, name: str, comment: str, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
+        self,
+        name: str,
+        comment: str,
+        *,
+        etag: str = "",
+        by: Actor = SYSTEM,
+        validate_only: bool = False,
+        request_id: str = "",
     ) -> ConflictRow:
-        """Take back what closed a conflict, and return it. Raises NotFound; FailedPrecondition: it has ENDED."""
+        """Take back what closed a conflict, and return it. Raises NotFound; FailedPrecondition: it has ENDED; Conflict
+        when `etag` is of another state or other statements.
+        """
         request = IdempotentRequest(request_id, "reopen_conflict", (name, comment), by.name)
         with self._db.write_in_order() as c:
             row = self._of_name(c, name)
             if request.replayed(c, str) is not None:
                 return row
+            _refuse_stale(row, etag)
             if row.state is ConflictState.ENDED:
                 raise _closed(row)
             if row.state is not ConflictState.RESOLVED or validate_only:
                 return row
-            r = s.conflict_resolution
-            closing = sa.select(sa.func.max(r.c.revision)).where(r.c.conflict == row.id, r.c.closes)
-            self._take_back(c, row, c.execute(closing).scalar_one(), comment, "", by)
+            self._reopen(c, row, comment, by)
             request.remember(c, name)
             return self._of_name(c, name)
+
+    def change(
+        self, chosen: Sequence[ConflictRow], order: ConflictOrder, *, by: Actor, dry: bool, request: IdempotentRequest
+    ) -> ConflictChanges:
+        """Do to conflicts what is ordered, some at a time, each on its own record. `dry`: by what was read of them, and
+        write nothing.
+        """
+        skipped: Counter[str] = Counter()
+        examples: list[str] = []
+        changed = revision = 0
+        for start in range(0, max(len(chosen), 1), AT_ONCE):
+            cancellation.check()
+            piece = chosen[start : start + AT_ONCE]
+            with nullcontext() if dry else self._db.write_in_order() as c:
+                if c is not None and (before := request.replayed(c, ConflictChanges)) is not None:
+                    return before
+                for row in piece if c is None else self._of_ids(c, piece):
+                    if why := why_left(row, order):
+                        skipped[why] += 1
+                        continue
+                    if c is not None:
+                        revision = self._do(c, row, order, by)
+                    changed += 1
+                    examples += [row.name] if len(examples) < _EXAMPLES else []
+                done = ConflictChanges(
+                    action=order.action,
+                    selected=changed + skipped.total(),
+                    changed=changed,
+                    skipped=dict(skipped),
+                    examples=tuple(examples),
+                    revision=revision,
+                    validate_only=dry,
+                )
+                if c is not None and start + AT_ONCE >= len(chosen):
+                    request.remember(c, done)
+        return done
+
+    def _do(self, c: Connection, row: ConflictRow, order: ConflictOrder, by: Actor) -> int:
+        if order.reason is not None:
+            resolution = ConflictResolution(
+                contributor=by.contributor,
+                actor=by.name,
+                role=by.role,
+                reason=order.reason,
+                comment=order.comment,
+                decided_for=order.decided_for,
+                closes=True,
+            )
+            return _say(c, row, resolution, by)
+        if order.action is ConflictAction.REOPEN:
+            return self._reopen(c, row, order.comment, by)
+        return self._give(c, row, order.assignee, by, "")
+
+    def _reopen(self, c: Connection, row: ConflictRow, comment: str, by: Actor) -> int:
+        r = s.conflict_resolution
+        closing = sa.select(sa.func.max(r.c.revision)).where(r.c.conflict == row.id, r.c.closes)
+        return self._take_back(c, row, c.execute(closing).scalar_one(), comment, "", by)
 
     def undo(self, event: Event, *, by: Actor, reason: str, preview: Preview | None) -> tuple[str, bool]:
         """Undo what was done to a conflict: that it was given to somebody, resolved, or reopened. Return what becomes
@@ -386,10 +444,10 @@ class ConflictTable:
             told = event.facts.get("resolution")
             revision = told if isinstance(told, int) else event.revision
             if event.kind is EventKind.CONFLICT_ASSIGNED:
-                details = event.details or {}
-                if row.assignee != details.get("assignee"):
+                details = event.details  # of which a name that is empty is left out
+                if details is None or row.assignee != details.get("assignee", ""):
                     return "left as it is: it was given to somebody else since", False
-                outcome, after = "it is with whom it was before", row._replace(assignee=details["before"])
+                outcome, after = "it is with whom it was before", row._replace(assignee=details.get("before", ""))
                 if preview is None:
                     self._give(c, row, after.assignee, by, reason)
             elif event.kind is EventKind.CONFLICT_RESOLVED:
@@ -412,10 +470,10 @@ class ConflictTable:
                 preview[name] = after, closing
             return outcome, True
 
-    def _take_back(self, c: Connection, row: ConflictRow, revision: int, comment: str, reason: str, by: Actor) -> None:
+    def _take_back(self, c: Connection, row: ConflictRow, revision: int, comment: str, reason: str, by: Actor) -> int:
         """Let what somebody said at a revision close a conflict no more."""
         details = {"comment": comment}
-        _append(c, by, EventKind.CONFLICT_REOPENED, row, reason, {"resolution": revision}, details)
+        taken_back = _append(c, by, EventKind.CONFLICT_REOPENED, row, reason, {"resolution": revision}, details)
         r, t = s.conflict_resolution, s.conflict
         said = sa.and_(r.c.conflict == row.id, r.c.revision == revision)
         touch(c, r.name, [row.id])
@@ -425,19 +483,26 @@ class ConflictTable:
         )
         if c.execute(sa.update(t).where(closing).values(resolved_grounds=b"")).rowcount:
             _set_state(c, _opened(row))
+        return taken_back
 
-    def _give(self, c: Connection, row: ConflictRow, assignee: str, by: Actor, reason: str) -> None:
+    def _give(self, c: Connection, row: ConflictRow, assignee: str, by: Actor, reason: str) -> int:
         details = {"assignee": assignee, "before": row.assignee}
-        _append(c, by, EventKind.CONFLICT_ASSIGNED, row, reason, {}, details)
+        revision = _append(c, by, EventKind.CONFLICT_ASSIGNED, row, reason, {}, details)
         given = row._replace(assignee=assignee)
         is_closed = row.state in {ConflictState.RESOLVED, ConflictState.ENDED}
         _set_state(c, given if is_closed else given._replace(state=_waiting(assignee)), assignee=assignee)
+        return revision
 
     def _of_name(self, c: Connection, name: str) -> ConflictRow:
         row = c.execute(sa.select(s.conflict).where(s.conflict.c.name == name)).first()
         if row is None:
             raise no_conflict(name)
         return _conflict(row, self._db)
+
+    def _of_ids(self, c: Connection, rows: Iterable[ConflictRow]) -> list[ConflictRow]:
+        """Return the conflicts as they are now."""
+        chosen = sa.select(s.conflict).where(s.conflict.c.id.in_([row.id for row in rows]))
+        return [_conflict(row, self._db) for row in c.execute(chosen.order_by(s.conflict.c.sequence.desc()))]
 
     def _rows(self, query: sa.Select[Any]) -> list[ConflictRow]:
         return [_conflict(row, self._db) for row in self._db.select(query)]
@@ -494,9 +559,60 @@ def _set_state(c: Connection, row: ConflictRow, **more: object) -> None:
     set_values(c, row.id, values)
 
 
-def etag_of(row: ConflictRow) -> str:
-    """Return what changes with a conflict's ground."""
-    return hashlib.sha256(b"conflict etag\0" + row.grounds).hexdigest()[:_ETAG_DIGITS]
+def etag_of(row: ConflictRow, *, is_whole: bool) -> str:
+    """Return what changes with a conflict's ground; `is_whole`: and with what was done to it, which few may know."""
+    state = f"{row.state}\0{row.assignee}".encode()
+    told = (b"conflict etag\0" + row.grounds, *([b"conflict state\0" + state] if is_whole else []))
+    return "-".join(hashlib.sha256(text).hexdigest()[:_ETAG_DIGITS] for text in told)
+
+
+def why_left(row: ConflictRow, order: ConflictOrder) -> str:
+    """Return why an order leaves a conflict as it is: its state, or NOT_A_PARTY. Empty: it does not."""
+    is_closed = row.state in {ConflictState.RESOLVED, ConflictState.ENDED}
+    is_reopened = order.action is ConflictAction.REOPEN
+    is_done = order.action is ConflictAction.ASSIGN and row.assignee == order.assignee
+    if is_done or (row.state is not ConflictState.RESOLVED if is_reopened else is_closed):
+        return row.state
+    party = order.decided_for or (order.assignee if order.assignee.startswith("contributors/") else "")
+    return "" if not party or party.removeprefix("contributors/") in parties_of(row) else "NOT_A_PARTY"
+
+
+def parties_of(row: ConflictRow) -> set[str]:
+    """Return the contributors whose statements conflict."""
+    return {row.left.partition("/")[0], row.right.partition("/")[0]}
+
+
+def _refuse_stale(row: ConflictRow, etag: str) -> None:
+    if etag and etag not in {etag_of(row, is_whole=True), etag_of(row, is_whole=False)}:
+        raise Clash(
+            f"what the parties of conflict {row.name} state, or what was done to it, has changed since it was read; "
+            "read it again first"
+        )
+
+
+def _say(c: Connection, row: ConflictRow, resolution: ConflictResolution, by: Actor) -> int:
+    """Append what somebody says that a conflict comes to."""
+    r, at = s.conflict_resolution, now()
+    kind = EventKind.CONFLICT_RESOLVED if resolution.closes else EventKind.CONFLICT_COMMENTED
+    facts = {"decided_for": resolution.decided_for} if resolution.decided_for else {}
+    details = {"comment": resolution.comment}
+    revision = _append(c, by, kind, row, resolution.reason, facts, details, at=at)
+    touch(c, r.name, [row.id])
+    c.execute(
+        sa.insert(r).values(
+            conflict=row.id,
+            contributor=by.contributor,
+            actor=by.name,
+            role=s.ROLES[by.role],
+            **{name: getattr(resolution, name) for name in ("reason", "comment", "decided_for", "closes")},
+            grounds=row.grounds,
+            time=s.to_millis(at),
+            revision=revision,
+        )
+    )
+    if resolution.closes:
+        set_values(c, row.id, {"state": RESOLVED, "resolved_grounds": row.grounds, "update_time": s.to_millis(at)})
+    return revision
 
 
 def no_conflict(name: str) -> NotFound:

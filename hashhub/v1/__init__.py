@@ -38,7 +38,10 @@ from hashhub.v1.change_service_pb2 import (
 )
 from hashhub.v1.conflicts_pb2 import (
     AssignConflictRequest as AssignConflictRequest,
+    ChangeConflictsRequest as ChangeConflictsRequest,
+    ChangeConflictsResponse as ChangeConflictsResponse,
     Conflict as Conflict,
+    ConflictAction as ConflictAction,
     ConflictCount as ConflictCount,
     ConflictFilter as ConflictFilter,
     ConflictKind as ConflictKind,

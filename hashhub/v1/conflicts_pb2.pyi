@@ -47,6 +47,13 @@ class ConflictReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONFLICT_REASON_NOT_THE_SAME_ITEM: _ClassVar[ConflictReason]
     CONFLICT_REASON_DECIDED_FOR: _ClassVar[ConflictReason]
     CONFLICT_REASON_OTHER: _ClassVar[ConflictReason]
+
+class ConflictAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONFLICT_ACTION_UNSPECIFIED: _ClassVar[ConflictAction]
+    CONFLICT_ACTION_ASSIGN: _ClassVar[ConflictAction]
+    CONFLICT_ACTION_RESOLVE: _ClassVar[ConflictAction]
+    CONFLICT_ACTION_REOPEN: _ClassVar[ConflictAction]
 CONFLICT_KIND_UNSPECIFIED: ConflictKind
 CONFLICT_KIND_BENIGN_AGAINST_HARMFUL: ConflictKind
 CONFLICT_KIND_VERDICT: ConflictKind
@@ -72,6 +79,10 @@ CONFLICT_REASON_CORRECTED: ConflictReason
 CONFLICT_REASON_NOT_THE_SAME_ITEM: ConflictReason
 CONFLICT_REASON_DECIDED_FOR: ConflictReason
 CONFLICT_REASON_OTHER: ConflictReason
+CONFLICT_ACTION_UNSPECIFIED: ConflictAction
+CONFLICT_ACTION_ASSIGN: ConflictAction
+CONFLICT_ACTION_RESOLVE: ConflictAction
+CONFLICT_ACTION_REOPEN: ConflictAction
 
 class Conflict(_message.Message):
     __slots__ = ("name", "kind", "dimension", "severity", "state", "left", "right", "why", "assignee", "resolutions", "open_time", "update_time", "conflict_revision", "ended_by", "ended_side", "etag", "revision")
@@ -233,16 +244,18 @@ class GetConflictRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class AssignConflictRequest(_message.Message):
-    __slots__ = ("name", "assignee", "validate_only", "request_id")
+    __slots__ = ("name", "assignee", "validate_only", "request_id", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNEE_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     name: str
     assignee: str
     validate_only: bool
     request_id: str
-    def __init__(self, name: _Optional[str] = ..., assignee: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    etag: str
+    def __init__(self, name: _Optional[str] = ..., assignee: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ResolveConflictRequest(_message.Message):
     __slots__ = ("name", "reason", "comment", "decided_for", "etag", "validate_only", "request_id")
@@ -263,16 +276,63 @@ class ResolveConflictRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., reason: _Optional[_Union[ConflictReason, str]] = ..., comment: _Optional[str] = ..., decided_for: _Optional[str] = ..., etag: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ReopenConflictRequest(_message.Message):
-    __slots__ = ("name", "comment", "validate_only", "request_id")
+    __slots__ = ("name", "comment", "validate_only", "request_id", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     name: str
     comment: str
     validate_only: bool
     request_id: str
-    def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    etag: str
+    def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class ChangeConflictsRequest(_message.Message):
+    __slots__ = ("filter", "action", "assignee", "reason", "comment", "decided_for", "expected_count", "validate_only", "request_id")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNEE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_FOR_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    filter: ConflictFilter
+    action: ConflictAction
+    assignee: str
+    reason: ConflictReason
+    comment: str
+    decided_for: str
+    expected_count: int
+    validate_only: bool
+    request_id: str
+    def __init__(self, filter: _Optional[_Union[ConflictFilter, _Mapping]] = ..., action: _Optional[_Union[ConflictAction, str]] = ..., assignee: _Optional[str] = ..., reason: _Optional[_Union[ConflictReason, str]] = ..., comment: _Optional[str] = ..., decided_for: _Optional[str] = ..., expected_count: _Optional[int] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ChangeConflictsResponse(_message.Message):
+    __slots__ = ("selected_count", "changed_count", "skipped_counts", "examples", "change_revision", "revision")
+    class SkippedCountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    SELECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    selected_count: int
+    changed_count: int
+    skipped_counts: _containers.ScalarMap[str, int]
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    change_revision: int
+    revision: int
+    def __init__(self, selected_count: _Optional[int] = ..., changed_count: _Optional[int] = ..., skipped_counts: _Optional[_Mapping[str, int]] = ..., examples: _Optional[_Iterable[str]] = ..., change_revision: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class SummariseConflictsRequest(_message.Message):
     __slots__ = ("filter",)

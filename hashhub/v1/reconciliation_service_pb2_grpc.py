@@ -110,6 +110,11 @@ class ReconciliationServiceStub:
                 request_serializer=hashhub_dot_v1_dot_conflicts__pb2.ReopenConflictRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
                 _registered_method=True)
+        self.ChangeConflicts = channel.unary_unary(
+                '/hashhub.v1.ReconciliationService/ChangeConflicts',
+                request_serializer=hashhub_dot_v1_dot_conflicts__pb2.ChangeConflictsRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.ChangeConflictsResponse.FromString,
+                _registered_method=True)
 
 
 class ReconciliationServiceServicer:
@@ -220,6 +225,14 @@ class ReconciliationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeConflicts(self, request, context):
+        """Assigns, resolves or reopens all conflicts that fit, each on its own record. Cut off, it goes on when it is called
+        again. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReconciliationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -292,6 +305,11 @@ def add_ReconciliationServiceServicer_to_server(servicer, server):
                     servicer.ReopenConflict,
                     request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.ReopenConflictRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.SerializeToString,
+            ),
+            'ChangeConflicts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeConflicts,
+                    request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.ChangeConflictsRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_conflicts__pb2.ChangeConflictsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -676,6 +694,33 @@ class ReconciliationService:
             '/hashhub.v1.ReconciliationService/ReopenConflict',
             hashhub_dot_v1_dot_conflicts__pb2.ReopenConflictRequest.SerializeToString,
             hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeConflicts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ReconciliationService/ChangeConflicts',
+            hashhub_dot_v1_dot_conflicts__pb2.ChangeConflictsRequest.SerializeToString,
+            hashhub_dot_v1_dot_conflicts__pb2.ChangeConflictsResponse.FromString,
             options,
             channel_credentials,
             insecure,

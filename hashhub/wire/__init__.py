@@ -106,7 +106,9 @@ from hashhub.wire.matching import (
 )
 from hashhub.wire.operations import (
     CONFLICT,
+    CONFLICT_CHANGES,
     CONFLICT_FILTER,
+    CONFLICT_ORDER,
     CONFLICT_SUMMARY,
     GAP,
     LINK,

@@ -32,6 +32,7 @@ from hashhub.model import (
     TLP,
     Action,
     ChangeKind,
+    ConflictAction,
     ConflictKind,
     ConflictReason,
     ConflictState,
@@ -378,7 +379,8 @@ class EnumMap(Generic[_E]):
 
 
 for _kind in (
-    ConflictKind, ConflictState, ContributorKind, Correspondence, DeliveryState, QueueKind, Severity, WebhookEvent,
+    ConflictAction, ConflictKind, ConflictState, ContributorKind, Correspondence, DeliveryState, QueueKind, Severity,
+    WebhookEvent,
 ):  # fmt: skip
     EnumMap(_kind, getattr(v1, _kind.__name__))
 EnumMap(ChangeOfValue, v1.ValueChange)

@@ -12,9 +12,11 @@ from hashhub.errors import HashHubError, InvalidArgument, StatusCode, Violation
 from hashhub.model import (
     Actor,
     Conflict,
+    ConflictChanges,
     ConflictCount,
     ConflictFilter,
     ConflictingContributor,
+    ConflictOrder,
     ConflictParty,
     ConflictResolution,
     ConflictStatement,
@@ -85,6 +87,24 @@ MessageCodec(
     conflicts="conflict_count",
     items="item_count",
     others="other_count",
+)
+CONFLICT_ORDER: Final = MessageCodec(
+    ConflictOrder,
+    v1.ChangeConflictsRequest,
+    sends="ConflictOrder",
+    assignee=TEXT,
+    comment=TEXT,
+    decided_for=name_of("Contributor"),
+)
+CONFLICT_CHANGES: Final = MessageCodec(
+    ConflictChanges,
+    v1.ChangeConflictsResponse,
+    without="action validate_only",
+    selected="selected_count",
+    changed="changed_count",
+    skipped="skipped_counts",
+    examples=names_of("Conflict"),
+    revision="change_revision",
 )
 CONFLICT_SUMMARY: Final = MessageCodec(
     ConflictSummary, v1.SummariseConflictsResponse, at="summary", sends="", looked_upto="looked_revision"

@@ -105,3 +105,19 @@ def test_an_etag_is_of_one(run: Run) -> None:
     assert "--etag" in refused.stderr
     assert states(run) == before
     assert run("reconcile", "conflicts", "get").exit_code == USAGE
+
+
+def test_all_that_fit_are_changed_after_a_question(run: Run) -> None:
+    wanted = names(run, "act")
+    resolve = ("reconcile", "conflicts", "resolve", "--kind", "act", "--reason", "other", "--comment", "x")
+    for refused in (run(*resolve, wanted[0]), run(*resolve, "--etag", "y"), run(*resolve[:3], *resolve[5:])):
+        assert refused.exit_code == USAGE
+    assert run(*resolve, "--expect", "2").exit_code == REFUSED
+    assert run(*resolve).exit_code == REFUSED  # nobody says yes
+    assert "RESOLVED" not in {states(run)[name] for name in wanted}
+    done = json.loads(run(*resolve, "--expect", "3", "--json").stdout)
+    assert (done["action"], done["selected"], done["changed"]) == ("RESOLVE", 3, 3)
+    assert {states(run)[name] for name in wanted} == {"RESOLVED"}
+    reopened = run("reconcile", "conflicts", "reopen", "--kind", "act", "--comment", "x", "--yes")
+    assert reopened.exit_code == DONE
+    assert "RESOLVED" not in {states(run)[name] for name in wanted}

@@ -96,6 +96,9 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "hook case open": [str(directory / "file.txt")],
         "hook case taken-down": ["alpha", "--all"],
         "hook vault lift": ["--case", "alpha"],
+        "reconcile conflicts assign": ["alpha"],
+        "reconcile conflicts resolve": ["alpha"],
+        "reconcile conflicts reopen": ["alpha"],
         "policy simulate": ["any", "--against", "block", "--since", "0"],
     }.get(name, [])
     arguments = list(extra)
@@ -227,6 +230,7 @@ OPEN = {
     "by_contributor",
     "by_verdict",
     "response",
+    "skipped",
 }  # objects whose keys are data
 
 
@@ -276,6 +280,10 @@ def test_there_is_a_sample_of_every_command() -> None:
         ("reconcile conflicts list", "reconcile conflicts get {conflict}"),
         ("reconcile conflicts list", "reconcile conflicts assign {conflict} --to Ann --dry-run"),
         ("reconcile conflicts list", "reconcile conflicts resolve {conflict} --reason other --comment x --dry-run"),
+        (
+            "reconcile conflicts resolve --contributor ID …",
+            "reconcile conflicts resolve --hash-set hotline/known --reason other --comment x --dry-run",
+        ),
         ("reconcile conflicts summary", "reconcile conflicts summary --wait"),
         ("status", "status"),
         ("scheme list", "scheme list"),

@@ -31,7 +31,9 @@ from hashhub.hub.access import Tokens
 from hashhub.hub.policies import ReplaySelection
 from hashhub.hub.reconciliation import Operations
 from hashhub.model import (
+    ConflictAction,
     ConflictFilter,
+    ConflictOrder,
     ConflictReason,
     Contributor,
     ContributorKind,
@@ -200,6 +202,12 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         lambda h, p, *_: h.conflicts.resolve(p, _conflict(h), ConflictReason.OTHER, "seen"), WRITERS,
     ),
     "conflicts.reopen": (lambda h, p, *_: h.conflicts.reopen(p, _conflict(h), "a slip"), {"operator"}),
+    "conflicts.change": (
+        lambda h, p, *_: h.conflicts.change(
+            p, ConflictFilter(contributor="alpha"), ConflictOrder(action=ConflictAction.ASSIGN, assignee="Ann"),
+        ),
+        {"operator"},
+    ),
     "conflicts.looked_upto": (lambda h, p, *_: h.conflicts.looked_upto(p), ALL_BUT_CONSUMER),
     "conflicts.summarise": (lambda h, p, *_: h.conflicts.summarise(p, ConflictFilter()), ALL_BUT_CONSUMER),
     "entries.restore": (lambda h, p, e, _: h.entries.restore(p, "alpha", "list", e), WRITERS),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
 from hashhub.errors import Conflict as Clash
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.model import (
     SYSTEM,
     TLP,
+    ConflictAction,
     ConflictFilter,
     ConflictKind,
+    ConflictOrder,
     ConflictReason,
     ConflictState,
     EntryState,
@@ -25,6 +28,7 @@ from hashhub.model import (
     Reliability,
     Severity,
     WithdrawalReason,
+    now,
 )
 from hashhub.store.database import Database
 from tests.hub.conftest import AUDITOR, OPERATOR, digest, item, writer
@@ -239,6 +243,76 @@ def test_one_is_in_the_queue_of_whom_it_was_given_to(any_room: Room) -> None:
     assert waits(writer("beta")) == [("beta", "contributors/beta", 1, first)]
     desk.hub.conflicts.resolve(OPERATOR, first, ConflictReason.LEFT_STANDING, "seen")
     assert waits(writer("beta")) == []
+
+
+def test_what_was_done_meanwhile_is_told_and_not_overwritten(room: Room) -> None:
+    conflicts = room.hub.conflicts
+    read = room.contradict()
+    assert conflicts.get(writer("alpha"), read.name).etag == conflicts.get(writer("beta"), read.name).etag != read.etag
+    of_party = conflicts.get(writer("alpha"), read.name).etag
+    given = conflicts.assign(OPERATOR, read.name, "Ann", etag=read.etag)
+    with pytest.raises(Clash, match="has changed since"):
+        conflicts.assign(OPERATOR, read.name, "Bob", etag=read.etag)
+    assert conflicts.get(writer("alpha"), read.name).etag == of_party  # whom it was given to is not told
+    resolved = conflicts.resolve(OPERATOR, read.name, ConflictReason.OTHER, "of the statements as read", etag=read.etag)
+    with pytest.raises(Clash):
+        conflicts.reopen(OPERATOR, read.name, "of one not resolved", etag=given.etag)
+    assert conflicts.reopen(OPERATOR, read.name, "a slip", etag=resolved.etag).state is ConflictState.ASSIGNED
+
+
+def test_many_are_given_resolved_and_reopened_as_one_is(any_room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = any_room
+    monkeypatch.setattr("hashhub.store.conflicts.AT_ONCE", 2)
+    for name in ("alpha", "beta", "gamma"):
+        desk.set(f"{name}/list")
+    for n in range(1, 6):
+        desk.state("alpha/list", n, "csam")
+        desk.state("beta/list" if n < 4 else "gamma/list", n, "harmless")
+    names = [c.name for c in desk.conflicts()]
+    conflicts, of_alpha = desk.hub.conflicts, ConflictFilter(contributor="alpha")
+    resolve = ConflictOrder(
+        action=ConflictAction.RESOLVE, reason=ConflictReason.DECIDED_FOR, comment="by beta", decided_for="beta"
+    )
+    before = desk.hub.revision()
+    would = conflicts.change(OPERATOR, of_alpha, resolve, validate_only=True)
+    assert (would.selected, would.changed, would.skipped, would.revision) == (5, 3, {"NOT_A_PARTY": 2}, 0)
+    with pytest.raises(FailedPrecondition) as grew:
+        conflicts.change(OPERATOR, of_alpha, msgspec.structs.replace(resolve, expected_count=4))
+    assert (grew.value.reason, desk.hub.revision()) == (Reason.SELECTION_GREW, before)
+    done = conflicts.change(OPERATOR, of_alpha, msgspec.structs.replace(resolve, expected_count=5), request_id="x")
+    again = conflicts.change(OPERATOR, of_alpha, msgspec.structs.replace(resolve, expected_count=5), request_id="x")
+    assert done == again == msgspec.structs.replace(would, revision=before + 3, validate_only=False)
+    assert [e.kind for e in desk.hub.store.history.list_events(after_revision=before)] == ["CONFLICT_RESOLVED"] * 3
+    (said,) = conflicts.get(writer("beta"), done.examples[0]).resolutions
+    assert (said.reason, said.decided_for, said.comment, said.closes) == (resolve.reason, "beta", "by beta", True)
+
+    given = ConflictOrder(action=ConflictAction.ASSIGN, assignee="contributors/gamma")
+    assert conflicts.change(OPERATOR, of_alpha, given).changed == 2
+    repeated = conflicts.change(OPERATOR, ConflictFilter(hash_set="gamma/list"), given)
+    assert (repeated.changed, repeated.skipped) == (0, {"ASSIGNED": 2})
+    reopen = ConflictOrder(action=ConflictAction.REOPEN, comment="too soon")
+    assert conflicts.change(OPERATOR, of_alpha, reopen).changed == 3
+    assert {conflicts.get(OPERATOR, name).state for name in names} == {ConflictState.OPEN, ConflictState.ASSIGNED}
+    desk.hub.history.revert(OPERATOR, OPERATOR.name, now() - timedelta(hours=1), comment="stolen")
+    assert {c.state for c in desk.conflicts()} == {ConflictState.OPEN}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "order", "field"),
+    [
+        ({"states": (ConflictState.OPEN,)}, {"action": ConflictAction.ASSIGN}, "filter"),
+        ({"contributor": "alpha"}, {"action": ConflictAction.RESOLVE, "comment": "x"}, "reason"),
+        ({"contributor": "alpha"}, {"action": ConflictAction.REOPEN, "comment": " "}, "comment"),
+        ({"contributor": "alpha"}, {"action": ConflictAction.REOPEN, "comment": "x", "assignee": "Ann"}, "assignee"),
+        ({"contributor": "alpha"}, {"action": ConflictAction.ASSIGN, "decided_for": "alpha"}, "decided_for"),
+    ],
+)
+def test_an_order_that_says_too_little_or_too_much(
+    room: Room, wanted: dict[str, Any], order: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        room.hub.conflicts.change(OPERATOR, ConflictFilter(**wanted), ConflictOrder(**order))
+    assert [v.field for v in refused.value.violations] == [field]
 
 
 def test_what_people_say_is_told_to_whom_it_concerns(room: Room) -> None:

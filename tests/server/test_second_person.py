@@ -15,6 +15,11 @@ from hashhub.client import Client
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.hub.approvals import Approvals
 from hashhub.model import (
+    ConflictAction,
+    ConflictFilter,
+    ConflictKind,
+    ConflictOrder,
+    ConflictReason,
     Contributor,
     ContributorKind,
     EventKind,
@@ -70,6 +75,19 @@ def test_the_second_person_makes_the_same_call(demanding: Served, of: Callable[[
         assert (event.actor.name, event.actor.person, event.actor.second_person) == ("grace", "Grace", "Ada")
         assert made.name == "mine@1"
         waits(lambda: grace.retire_policy("mine@1"))  # what was agreed to was that one call
+
+
+def test_many_conflicts_are_closed_by_two(of: Callable[[str], Client]) -> None:
+    wanted = ConflictFilter(kinds=(ConflictKind.VERDICT,))
+    order = ConflictOrder(
+        action=ConflictAction.RESOLVE, reason=ConflictReason.OTHER, comment="looked at", expected_count=0
+    )
+    with of("ada") as ada, of("grace") as grace:
+        ada.change_conflicts(wanted, order, validate_only=True)
+        waits(lambda: ada.change_conflicts(wanted, order))
+        assert grace.change_conflicts(wanted, replace(order, comment="agreed")).selected == 0
+        waits(lambda: ada.change_conflicts(wanted, ConflictOrder(action=ConflictAction.REOPEN, comment="again")))
+        ada.change_conflicts(wanted, ConflictOrder(action=ConflictAction.ASSIGN, assignee="Ann"))
 
 
 def test_what_is_grave_and_what_is_not(of: Callable[[str], Client]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hashhub import v1, wire
-from hashhub.model import Conflict, ConflictSummary, Operation, Principal
+from hashhub.model import Conflict, ConflictChanges, ConflictSummary, Operation, Principal
 from hashhub.reconcile.results import Gap, Link
 from hashhub.server.servicers.requests import (
     OPERATOR,
@@ -73,7 +73,8 @@ class ReconciliationService(Service):
     @served(OPERATOR, wire.CONFLICT.to_pb)
     def assign_conflict(self, principal: Principal, request: v1.AssignConflictRequest) -> Conflict:
         name, assignee = wire.parse_conflict(request.name), wire.read_text(request.assignee, "assignee")
-        return self.hub.conflicts.assign(principal, name, assignee, **write_options(request))
+        etag = wire.read_text(request.etag, "etag")
+        return self.hub.conflicts.assign(principal, name, assignee, etag=etag, **write_options(request))
 
     @served(WRITERS, wire.CONFLICT.to_pb)
     def resolve_conflict(self, principal: Principal, request: v1.ResolveConflictRequest) -> Conflict:
@@ -90,7 +91,18 @@ class ReconciliationService(Service):
     @served(OPERATOR, wire.CONFLICT.to_pb)
     def reopen_conflict(self, principal: Principal, request: v1.ReopenConflictRequest) -> Conflict:
         name, comment = wire.parse_conflict(request.name), wire.read_text(request.comment, "comment")
-        return self.hub.conflicts.reopen(principal, name, comment, **write_options(request))
+        etag = wire.read_text(request.etag, "etag")
+        return self.hub.conflicts.reopen(principal, name, comment, etag=etag, **write_options(request))
+
+    @served(
+        OPERATOR,
+        wire.CONFLICT_CHANGES.to_pb,
+        limiter="pages",
+        grave=lambda request: request.action != v1.ConflictAction.CONFLICT_ACTION_ASSIGN,
+    )
+    def change_conflicts(self, principal: Principal, request: v1.ChangeConflictsRequest) -> ConflictChanges:
+        wanted, order = wire.CONFLICT_FILTER.from_pb(request.filter), wire.CONFLICT_ORDER.from_pb(request)
+        return self.hub.conflicts.change(principal, wanted, order, **write_options(request))
 
 
 class OperationService(Service):
