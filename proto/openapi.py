@@ -28,8 +28,7 @@ from google.protobuf.descriptor_pb2 import (
 from grpc_tools import protoc
 
 from hashhub import __version__
-from hashhub.errors import StatusCode
-from hashhub.server.connect import STATUS
+from hashhub.errors import HTTP_STATUS, StatusCode
 from hashhub.server.servicers import ROLES
 from hashhub.wire.bounds import REPEATED
 
@@ -184,7 +183,7 @@ def _statuses() -> dict[int, list[str]]:
     """Return the codes behind each HTTP status, and what the door itself says by status."""
     by_status: dict[int, list[str]] = {}
     for code in StatusCode:
-        by_status.setdefault(STATUS[code], []).append(code.value)
+        by_status.setdefault(HTTP_STATUS[code], []).append(code.value)
     return by_status | {413: ["RESOURCE_EXHAUSTED (TOO_LARGE)"], 415: ["INVALID_ARGUMENT (media type)"]}
 
 
