@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+import msgspec
 
 from hashhub import config
 from hashhub.addresses import bind, with_port
@@ -90,15 +91,15 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
 
 def _start_console(settings: config.Config, hub: str, consoles: ExitStack) -> str:
     """Start the console beside the hub, until `consoles` ends; return the URL that browsers reach it by."""
-    from hashhub.console.hub_console import ConsoleSettings
+    from hashhub.console.hub_console import url_of
     from hashhub.console.process import ConsoleProcess
 
     bound = consoles.enter_context(bind("console", settings.console))
     bound.listen()
     address = with_port("console", settings.console, bound.getsockname()[1])
-    told = ConsoleSettings.of(settings, address=address, hub=hub)
-    consoles.callback(ConsoleProcess(told, bound).close)
-    return told.url
+    settings = msgspec.structs.replace(settings, console=address, listen=hub)
+    consoles.callback(ConsoleProcess(settings, bound).close)
+    return url_of(settings)
 
 
 class _StartDisplay:

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from hashhub.console.hub_console import ConsoleSettings, HubConsole
+from hashhub.config import Config
+from hashhub.console.hub_console import HubConsole
 from hashhub.errors import InvalidArgument
 from hashhub.key_pair import KeyPair
 from hashhub.server.connections import HTTPServer
@@ -28,15 +29,14 @@ _DRAIN_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 5.0  # between looks whether the certificate was renewed
 
 
-async def _serve(console: HubConsole, settings: ConsoleSettings, bound: socket.socket) -> None:
+async def _serve(console: HubConsole, config: Config, bound: socket.socket) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    files = (settings.tls_certificate, settings.tls_key)
-    pair = KeyPair("console", *files) if settings.tls_certificate else None
+    pair = KeyPair("console", config.tls_certificate, config.tls_key) if config.tls_certificate else None
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if pair else None
     if tls:
-        tls.load_cert_chain(*files)
+        tls.load_cert_chain(config.tls_certificate, config.tls_key)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         connection = scope["state"]["connection"]
@@ -54,16 +54,16 @@ async def _serve(console: HubConsole, settings: ConsoleSettings, bound: socket.s
             await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
         with suppress(InvalidArgument, OSError):  # in the middle of a change; the old one holds until there is a new
             if pair and tls and pair.refresh():
-                tls.load_cert_chain(*files)
+                tls.load_cert_chain(config.tls_certificate, config.tls_key)
     await server.close(_DRAIN_SECONDS)
 
 
 def main() -> None:
     """Serve until told to end."""
     os.umask(0o077)
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=ConsoleSettings)
+    config = msgspec.json.decode(sys.stdin.buffer.readline(), type=Config)
     bound = socket.socket(fileno=int(sys.argv[1]))
-    console = HubConsole(settings)
+    console = HubConsole(config)
 
     def follow() -> None:
         sys.stdin.buffer.read()
@@ -71,7 +71,7 @@ def main() -> None:
 
     threading.Thread(target=follow, daemon=True).start()
     try:
-        asyncio.run(_serve(console, settings, bound))
+        asyncio.run(_serve(console, config, bound))
     finally:
         console.close()
 

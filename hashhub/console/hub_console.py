@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette.applications import Starlette
 
 from hashhub.addresses import is_loopback_host, parse_address
@@ -31,9 +30,9 @@ from hashhub.console import (
 from hashhub.console.hand_overs import HandOvers
 from hashhub.console.pages import _
 from hashhub.console.sessions import Sessions
-from hashhub.console.sign_in import LinkSignIn, OpenIDSignIn
-from hashhub.console.site import SignInWay, Site
-from hashhub.console.visit import Link, Screen, SiteSettings, Visit
+from hashhub.console.sign_in import link_way, openid_way
+from hashhub.console.site import Site
+from hashhub.console.visit import SiteSettings, Visit
 from hashhub.local_files import make_directory, named_file
 from hashhub.model import Caller, Role
 
@@ -43,45 +42,21 @@ if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.console.sessions import Session
 
+_MODULES: Final = (
+    home, hand_over, lists, members, access, entries, history, conflicts, reconcile, terms, policies, schemes,
+)  # fmt: skip
 _CLIENTS: Final = 256  # that are kept open
 _RETRY_SECONDS: Final = 20.0  # in which a hub has read a key that its issuer has just begun to sign with
-
-
-class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the console's process is told. `folder`: its own, for sessions and files that are being handed over."""
-
-    hub: str
-    folder: str
-    url: str
-    address: str
-    ca_file: str = ""
-    issuer: str = ""
-    client_id: str = ""
-    tls_certificate: str = ""
-    tls_key: str = ""
-    handbook: str = ""
-
-    @classmethod
-    def of(cls, config: Config, *, address: str, hub: str) -> ConsoleSettings:
-        """Return those of a hub's settings. `address`: that it listens on; `hub`: the hub's, as it listens."""
-        scheme = "https" if config.tls_certificate else "http"
-        return cls(
-            hub=config.console_hub or hub,
-            folder=str(folder_of(config.data)),
-            url=config.console_url.rstrip("/") or f"{scheme}://{address}",
-            address=address,
-            ca_file=config.console_hub_ca,
-            issuer=config.oidc_issuer,
-            client_id=config.oidc_audience,
-            tls_certificate=config.tls_certificate,
-            tls_key=config.tls_key,
-            handbook=config.handbook,
-        )
 
 
 def folder_of(data: str) -> Path:
     """Return the console's folder in a hub's data directory."""
     return Path(data) / "console"
+
+
+def url_of(config: Config) -> str:
+    """Return the URL by which browsers reach the console."""
+    return config.console_url.rstrip("/") or f"http{'s' if config.tls_certificate else ''}://{config.console}"
 
 
 class HubVisit(Visit):
@@ -102,39 +77,32 @@ class HubVisit(Visit):
 class HubConsole:
     """The application."""
 
-    def __init__(self, settings: ConsoleSettings, screens: list[Screen] | None = None) -> None:
-        """Open the file of sessions. `screens`: instead of all."""
-        make_directory(Path(settings.folder))
-        self.settings = settings
-        self.folder: Final = Path(settings.folder)
-        self.sessions = Sessions(self.folder / "sessions.db")
-        self.hand_overs: Final = HandOvers(self.folder / "hand-over", self.sessions)
-        self._ca = named_file("console", settings.ca_file) if settings.ca_file else None
+    def __init__(self, config: Config) -> None:
+        """Open the file of sessions. `config`: a hub's, with `listen` and `console` as they are listened on."""
+        folder = folder_of(config.data)
+        make_directory(folder)
+        self.sessions = Sessions(folder / "sessions.db")
+        self.hand_overs: Final = HandOvers(folder / "hand-over", self.sessions)
+        self._hub = config.console_hub or config.listen
+        self._ca = named_file("console_hub_ca", config.console_hub_ca) if config.console_hub_ca else None
         self._clients: OrderedDict[bytes, Client] = OrderedDict()
         self._lock = threading.Lock()
-        host, port = parse_address("console", settings.address)
-        ways: list[SignInWay] = []
-        if settings.issuer:
-            ways.append(OpenIDSignIn(settings.issuer, settings.client_id, enter=self._enter))
-        is_local = is_loopback_host(host) and is_loopback_host(urlsplit(settings.url).hostname or "")
-        if is_local:
-            ways.append(LinkSignIn())
-        scheme = settings.url.partition(":")[0]
-        names = (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}") if is_local else ()
-        shared = SiteSettings(
+        url = urlsplit(url_of(config))
+        ways = [openid_way(config.oidc_issuer, config.oidc_audience, self._enter)] if config.oidc_issuer else []
+        names = [url.netloc]
+        if is_loopback_host(parse_address("console", config.console)[0]) and is_loopback_host(url.hostname or ""):
+            ways.append(link_way())
+            names += [f"{host}:{url.port}" for host in ("127.0.0.1", "localhost", "[::1]")]
+        settings = SiteSettings(
             title="hashhub console",
             sessions=self.sessions,
             navigation=_navigation,
-            origins=[settings.url, *(f"{scheme}://{name}" for name in names)],
-            ways=[way.template for way in ways],
-            handbook=settings.handbook,
-        )
-        self.site = Site(
-            shared,
-            all_screens() if screens is None else screens,
-            visit=lambda site, session, request: HubVisit(self, site, session, request),
+            origins=[f"{url.scheme}://{name}" for name in names],
             ways=ways,
+            handbook=config.handbook,
         )
+        screens = [one for module in _MODULES for one in module.SCREENS]
+        self.site = Site(settings, screens, visit=lambda *visit: HubVisit(self, *visit))
         self.application = Starlette(routes=self.site.routes)
 
     def close(self) -> None:
@@ -156,48 +124,28 @@ class HubConsole:
             return client
 
     def _connect(self, secret: str, retry_seconds: float = 2.0) -> Client:
-        return Client(self.settings.hub, secret, ca_certificates=self._ca, retry_seconds=retry_seconds)
+        return Client(self._hub, secret, ca_certificates=self._ca, retry_seconds=retry_seconds)
 
     def _enter(self, id_token: str) -> tuple[str, datetime]:
         with self._connect(id_token, retry_seconds=_RETRY_SECONDS) as hub:
             return hub.begin_session()
 
 
-def all_screens() -> list[Screen]:
-    """Return the screens of all page modules."""
-    modules: list[tuple[Screen, ...]] = [
-        home.SCREENS,
-        hand_over.SCREENS,
-        lists.SCREENS,
-        members.SCREENS,
-        access.SCREENS,
-        entries.SCREENS,
-        history.SCREENS,
-        conflicts.SCREENS,
-        reconcile.SCREENS,
-        terms.SCREENS,
-        policies.SCREENS,
-        schemes.SCREENS,
-    ]
-    return [one for screens in modules for one in screens]
-
-
-def _navigation(visit: HubVisit) -> list[Link]:
+def _navigation(visit: HubVisit) -> list[tuple[str, str]]:
     """Return where a person may go, by role."""
-    role = visit.caller.role
-    overseer = {Role.OPERATOR, Role.AUDITOR}
-    places: list[tuple[str, str, set[Role]]] = [
+    overseers, members = {Role.OPERATOR, Role.AUDITOR}, {Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR}
+    places = [
         ("/", _("Today"), set(Role)),
-        ("/lists", _("Lists"), {*overseer, Role.CONTRIBUTOR}),
-        ("/search", _("Search"), {*overseer, Role.CONTRIBUTOR}),
-        ("/objections", _("Objections"), {*overseer, Role.CONTRIBUTOR}),
-        ("/conflicts", _("Conflicts"), {*overseer, Role.CONTRIBUTOR}),
-        ("/reconciliation", _("Reconciliation"), {*overseer, Role.CONTRIBUTOR}),
-        ("/members", _("Members"), overseer),
-        ("/tokens", _("Tokens"), overseer),
-        ("/terms", _("Terms"), overseer),
+        ("/lists", _("Lists"), members),
+        ("/search", _("Search"), members),
+        ("/objections", _("Objections"), members),
+        ("/conflicts", _("Conflicts"), members),
+        ("/reconciliation", _("Reconciliation"), members),
+        ("/members", _("Members"), overseers),
+        ("/tokens", _("Tokens"), overseers),
+        ("/terms", _("Terms"), overseers),
         ("/policies", _("Policies"), set(Role)),
         ("/schemes", _("Schemes"), set(Role)),
-        ("/history", _("History"), {*overseer, Role.CONTRIBUTOR}),
+        ("/history", _("History"), members),
     ]
-    return [Link(path=path, label=label) for path, label, roles in places if role in roles]
+    return [(path, label) for path, label, roles in places if visit.caller.role in roles]

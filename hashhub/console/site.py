@@ -15,8 +15,9 @@ import asyncio
 import hmac
 import logging
 import mimetypes
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -49,16 +50,6 @@ _FIELDS: Final = 1_000
 _STATIC: Final = {"console.css", "htmx-2.0.11.min.js"}
 
 
-class SignInWay(Protocol):
-    """A way to sign in: its routes, and its part of the sign-in page."""
-
-    template: str
-
-    def routes(self, site: Site) -> Iterable[tuple[str, Sequence[str], Callable[[Request], Awaitable[Response]]]]:
-        """Return paths below the prefix, their methods, and what answers them."""
-        ...
-
-
 class Site:
     """The application of a site; `routes` are to be mounted at the root of a server."""
 
@@ -68,7 +59,6 @@ class Site:
         screens: Iterable[Screen],
         *,
         visit: Callable[[SiteSettings, Session, Request], Visit],
-        ways: Sequence[SignInWay],
     ) -> None:
         """`visit`: makes one of a session, in a thread; raises Unauthenticated where its secret works no more."""
         self.settings, self.sessions, self.prefix = settings, settings.sessions, settings.prefix
@@ -81,9 +71,9 @@ class Site:
             Route(f"{prefix}/sign-in", self._guarded(self._show_sign_in)),
             Route(f"{prefix}/static/{{name}}", self._guarded(_static)),
             *(
-                Route(f"{prefix}{path}", self._guarded(answer), methods=methods)
-                for way in ways
-                for path, methods, answer in way.routes(self)
+                Route(prefix + place.partition(" ")[2], self._guarded(partial(answer, self)), methods=place.split()[:1])
+                for way in settings.ways
+                for place, answer in way.answers.items()
             ),
             Route(f"{prefix}/{{rest:path}}", self._guarded(self._nothing), methods=["GET", "POST"]),
         ]

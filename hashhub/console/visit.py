@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from starlette.datastructures import FormData, UploadFile
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 FORM_BYTES: Final = 1 << 20
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of the navigation."""
+class Way(NamedTuple):
+    """A way to sign in: its part of the sign-in page, and what answers, by `METHOD /path` below the prefix."""
 
-    path: str
-    label: str
+    template: str
+    answers: Mapping[str, Callable[[Any, Request], Awaitable[Response]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSettings:
     """What all pages of a site share.
 
-    `navigation`: where a visitor may go. `origins`: by which browsers reach it, its own name first. `ways`: templates
-    of the ways to sign in. `handbook`: URL of the handbook, where it is kept.
+    `navigation`: where a visitor may go, paths and labels. `origins`: by which browsers reach it, its own name first.
+    `handbook`: URL of the handbook, where it is kept.
     """
 
     title: str
     sessions: Sessions
-    navigation: Callable[[Any], Sequence[Link]]
+    navigation: Callable[[Any], Sequence[tuple[str, str]]]
     origins: Sequence[str]
-    ways: Sequence[str]
+    ways: Sequence[Way]
     prefix: str = ""
     handbook: str = ""
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.background import BackgroundTask
 
 from hashhub.console.pages import _, word
-from hashhub.console.sign_in import TokenSignIn
+from hashhub.console.sign_in import token_way
 from hashhub.console.site import Site
-from hashhub.console.visit import Link, SiteSettings, Visit, screen
+from hashhub.console.visit import SiteSettings, Visit, screen
 from hashhub.desk.cases.life import CaseOutcome, Cases, CaseState, CopyState
 from hashhub.desk.evidence import drawn_samples
 from hashhub.desk.people import People
@@ -86,17 +86,16 @@ class DeskVisit(Visit):
 def moderation_site(records: Records, settings: DeskSettings, sessions: Sessions, origins: Sequence[str]) -> Site:
     """Return the site of the pages, for browsers that reach it by these origins."""
     desk = ModeratedDesk(records, settings)
-    way = TokenSignIn(lambda token: desk.people.who(token).expire_time)
+    way = token_way(lambda token: desk.people.who(token).expire_time)
     shared = SiteSettings(
-        title="hashhub moderation", sessions=sessions, navigation=_navigation, origins=origins, ways=[way.template],
+        title="hashhub moderation", sessions=sessions, navigation=_navigation, origins=origins, ways=[way],
         prefix=PATH,
     )  # fmt: skip
-    return Site(shared, SCREENS, visit=lambda *visit: DeskVisit(desk, *visit), ways=[way])
+    return Site(shared, SCREENS, visit=lambda *visit: DeskVisit(desk, *visit))
 
 
-def _navigation(_visit: DeskVisit) -> list[Link]:
-    places = (("/", _("Queue")), ("/cases", _("Cases")), ("/reports", _("Reports")))
-    return [Link(path=PATH + path, label=label) for path, label in places]
+def _navigation(_visit: DeskVisit) -> list[tuple[str, str]]:
+    return [(f"{PATH}/", _("Queue")), (f"{PATH}/cases", _("Cases")), (f"{PATH}/reports", _("Reports"))]
 
 
 def _words(kind: type[StrEnum]) -> list[tuple[str, str]]:

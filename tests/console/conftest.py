@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from hashhub.console.hub_console import ConsoleSettings, HubConsole
+from hashhub.config import Config
+from hashhub.console.hub_console import HubConsole
 from hashhub.model import Principal, Role
 from tests.server.conftest import OPERATOR, Served, _close, _serve
 
@@ -189,12 +190,12 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 def console_of(served: Served, **changed: str) -> HubConsole:
     """Return the console of a hub that is served in this process."""
     settings = {
-        "hub": served.doors.grpc_address,
-        "folder": str(served.data / "console"),
-        "url": ORIGIN,
-        "address": ORIGIN.removeprefix("https://"),
+        "data": str(served.data),
+        "listen": served.doors.grpc_address,
+        "console": ORIGIN.removeprefix("https://"),
+        "console_url": ORIGIN,
     }
-    return HubConsole(ConsoleSettings(**{**settings, **changed}))
+    return HubConsole(Config(**{**settings, **changed}))  # type: ignore[arg-type]
 
 
 def secrets_in(text: str) -> list[str]:

@@ -39,7 +39,7 @@ def upload(browser: Browser, content: bytes, name: str = "list.txt", **fields: A
 
 
 def files(console: Console) -> list[str]:
-    return [p.name for p in (console.console.folder / "hand-over").rglob("*") if p.is_file()]
+    return [p.name for p in (console.served.data / "console" / "hand-over").rglob("*") if p.is_file()]
 
 
 def active(console: Console) -> int:
@@ -57,7 +57,7 @@ def test_a_list_is_checked_and_counts_once_it_is_committed(here: Console) -> Non
     page = upload(browser, lines(1, 2, 3))
     assert "commit" in page.read.forms, page.words
     assert active(here) == 0
-    [kept] = (here.console.folder / "hand-over").rglob("list.txt")
+    [kept] = (here.served.data / "console" / "hand-over").rglob("list.txt")
     assert kept.stat().st_mode & 0o777 == 0o600
     assert "Committed" in browser.send(page, "commit").words
     assert active(here) == 3

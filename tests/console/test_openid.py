@@ -53,7 +53,7 @@ def place(serve_hub: ServeHub) -> Iterator[Place]:
         )
         served = serve_hub(oidc_issuer=issuer.url, oidc_audience=AUDIENCE)
         served.hub.tokens.create(OPERATOR, Principal(name="analysts", role=Role.AUDITOR, identities=("OIDC:analysts",)))
-        console = console_of(served, issuer=issuer.url, client_id=AUDIENCE)
+        console = console_of(served, oidc_issuer=issuer.url, oidc_audience=AUDIENCE)
         yield Place(issuer, console)
         console.close()
 

@@ -66,7 +66,7 @@ def test_a_secret_stands_in_one_answer_and_nowhere_else(console: Console, caplog
         assert not secrets_in(page.text), path
         assert not {secret, newer} & {page.url}
     assert "2099" in operator.get("/tokens/desk").words
-    kept = "".join(path.read_bytes().decode("latin-1") for path in Path(console.console.folder).iterdir())
+    kept = "".join(path.read_bytes().decode("latin-1") for path in Path(console.served.data / "console").iterdir())
     assert not any(one in kept or one in caplog.text for one in (secret, newer))
 
 

@@ -86,7 +86,7 @@ def served_to_browsers(served: Served) -> Iterator[HubConsole]:
     """Serve the console of a hub on a port of its own."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         address = f"127.0.0.1:{bound.getsockname()[1]}"
-        console = console_of(served, url=f"http://{address}", address=address)
+        console = console_of(served, console_url=f"http://{address}", console=address)
         server = uvicorn.Server(uvicorn.Config(console.application, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
@@ -104,7 +104,7 @@ class Visitor:
 
     def __init__(self, browser: Browser, console: HubConsole, secret: str, **options: Any) -> None:
         """Sign in by a link that works once."""
-        self.open(browser, console.settings.url, **options)
+        self.open(browser, console.site.settings.origins[0], **options)
         self.go(f"/sign-in/link/{console.sessions.make_link(secret)}")
 
     def open(self, browser: Browser, origin: str, **options: Any) -> None:
