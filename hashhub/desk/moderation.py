@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.background import BackgroundTask
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 PATH: Final = "/moderation"
 _PAGE: Final = 50
-_LISTING_SECONDS: Final = 2.0  # to read a queue of 10,000 takes 0.3 s, and each open page asks again and again
+_LISTINGS: Final = 8  # pages of the queue that are remembered
+_LISTING_SECONDS: Final = 2.0
 _UNDER_WAY: Final = (CaseState.OPEN, CaseState.DISPUTED, CaseState.CONFIRMED)
 _REMOVED: Final = """
     SELECT reference, (SELECT count(*) FROM event WHERE subject = reference AND kind = 'REPORT_DRAFTED'),
@@ -59,19 +60,33 @@ class ModeratedDesk:
         self.reviews = ReviewSender(records, settings)
         self.cases = Cases(records, settings.case)
         self.decision_count = 0
-        self._page = lru_cache(8)(lambda states, skip, _: self.queue.page(states=states, limit=_PAGE, skip=skip))
+        self._pages: dict[tuple[tuple[UploadState, ...], int], tuple[QueuePage, float, int]] = {}
 
-    def listing(self, states: tuple[UploadState, ...] = WAITING, skip: int = 0) -> QueuePage:
-        """Return a page of the queue, at most two seconds old, and read after the last decision that was made here."""
-        page: QueuePage = self._page(states, skip, (self.decision_count, int(time.monotonic() / _LISTING_SECONDS)))
+    def listing(
+        self, states: tuple[UploadState, ...] = WAITING, skip: int = 0, *, since_decision: bool = True
+    ) -> QueuePage:
+        """Return a page of the queue as it was a moment ago. `since_decision`: after the last that was made here."""
+        page, until, count = self._pages.get((states, skip), (None, 0.0, 0))
+        if page is None or time.monotonic() > until or (since_decision and count != self.decision_count):
+            began, count = time.monotonic(), self.decision_count
+            page = self.queue.page(states=states, limit=_PAGE, skip=skip)
+            if len(self._pages) >= _LISTINGS:
+                self._pages = {}
+            # To read 10,000 takes 0.3 s of CPU time, and each open page asks again and again.
+            until = time.monotonic() + max(_LISTING_SECONDS, 5 * (time.monotonic() - began))
+            self._pages[states, skip] = page, until, count
         return page
 
     def next_after(self, reference: str) -> str:
-        """Return the upload that comes after this one in the queue; empty where no other waits."""
-        rows = [row for group in self.listing().groups for row in group.uploads]
+        """Return the upload that waits after this one in the queue; empty where no other does."""
+        rows = [row for group in self.listing(since_decision=False).groups for row in group.uploads]
         names = [row.reference for row in rows if row.no_answer != DAMAGED]
         place = names.index(reference) + 1 if reference in names else 0
-        return next((name for name in (*names[place:], *names[:place]) if name != reference), "")
+        sql = "SELECT state FROM upload WHERE reference = ?"  # somebody may have decided since
+        for name in (*names[place:], *names[:place]):
+            if name != reference and any(state in WAITING for (state,) in self.records.rows(sql, (name,))):
+                return name
+        return ""
 
 
 class DeskVisit(Visit):
