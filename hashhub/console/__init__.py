@@ -4,5 +4,5 @@
                                                                   └──> a template, in `pages`' headers and language
 
 `site`, `visit`, `pages`, `sessions` and `sign_in` know no hub: a hook's moderators have their pages by them, too.
-`hub_console` is the hub's own; its page modules each have SCREENS.
+`hub_console` is the hub's own, of page modules that each have SCREENS.
 """

@@ -18,7 +18,7 @@ from hashhub.model import DeliveryState, Principal, QueueKind, Role
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 _LISTS: Final = ("purposes", "identities", "addresses", "excluded")
 _FLAGS: Final = ("acts_for_others", "may_mirror")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
     from hashhub.model import Conflict, ConflictParty, ConflictSummary
 
 _PAGE: Final = 50

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 _FILE_BYTES: Final = 30 << 20
 _Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]

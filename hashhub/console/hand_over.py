@@ -26,7 +26,7 @@ from hashhub_connectors.proposal import MappingProposal, propose_for
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 PATH: Final = "/hand-over"
 MOST_BYTES: Final = 200 << 20
@@ -39,7 +39,7 @@ _FIELDS: Final = (*DIGESTS, MIXED, "algorithm", *TEXTS, "tags")
 
 def show(visit: HubVisit) -> Response:
     """Show the session's hand-over as far as it is, or the form that begins one."""
-    hand_overs, session = visit.console.hand_overs, visit.session.digest
+    hand_overs, session = visit.hand_overs, visit.session.digest
     hand_over = hand_overs.of(session)
     if hand_over is None:
         of = visit.caller.contributor if visit.is_role(Role.CONTRIBUTOR) else None
@@ -93,7 +93,7 @@ def upload(visit: HubVisit) -> Response:
         with suppress(InvalidArgument):  # unclear: the person says it
             _read_as(hand_over, connectors.choose(seen.guesses)[0])
     file.file.seek(0)
-    visit.console.hand_overs.take(visit.session.digest, hand_over, file.file)
+    visit.hand_overs.take(visit.session.digest, hand_over, file.file)
     return _go_on(visit, hand_over)
 
 
@@ -127,14 +127,14 @@ def commit(visit: HubVisit) -> Response:
     hand_over = _idle(visit)
     if hand_over.step not in {Step.CHECKED, Step.COMMITTING}:
         raise Conflict(_("it must be checked as it is now, before it is committed"))
-    visit.console.hand_overs.start(visit.session.digest, hand_over, visit.hub, is_commit=True)
+    visit.hand_overs.start(visit.session.digest, hand_over, visit.hub, is_commit=True)
     return visit.go(PATH)
 
 
 def cancel(visit: HubVisit) -> Response:
     """Stop, delete the file, and have the hub drop what it was sent."""
     hand_over = _current(visit)
-    hand_overs, session = visit.console.hand_overs, visit.session.digest
+    hand_overs, session = visit.hand_overs, visit.session.digest
     hand_overs.end(session)
     if hand_over and hand_over.step is not Step.COMMITTED:
         cancel_open(visit.hub, hand_over)
@@ -143,7 +143,7 @@ def cancel(visit: HubVisit) -> Response:
 
 def _current(visit: HubVisit) -> HandOver | None:
     """Return the session's hand-over, as the form's tab shows it. Raises Conflict where it is another by now."""
-    hand_over = visit.console.hand_overs.of(visit.session.digest)
+    hand_over = visit.hand_overs.of(visit.session.digest)
     if (hand_over.mark if hand_over else "") != visit.form["mark"]:
         raise Conflict(_("this was changed in another tab; the page shows how it is now"))
     return hand_over
@@ -152,7 +152,7 @@ def _current(visit: HubVisit) -> HandOver | None:
 def _idle(visit: HubVisit) -> HandOver:
     """Return it where nothing goes on. Raises Conflict."""
     hand_over = _current(visit)
-    if hand_over is None or visit.session.digest in visit.console.hand_overs.works:
+    if hand_over is None or visit.session.digest in visit.hand_overs.works:
         raise Conflict(_("this list is being worked on; wait until it is done, or cancel it"))
     return hand_over
 
@@ -160,10 +160,10 @@ def _idle(visit: HubVisit) -> HandOver:
 def _go_on(visit: HubVisit, hand_over: HandOver) -> Response:
     """Check the list where it is known how to read it; otherwise the page asks."""
     if hand_over.format and (hand_over.format != "csv" or "mapping" in hand_over.options):
-        visit.console.hand_overs.start(visit.session.digest, hand_over, visit.hub, is_commit=False)
+        visit.hand_overs.start(visit.session.digest, hand_over, visit.hub, is_commit=False)
     else:
         hand_over.step = Step.CHOOSE
-        visit.console.hand_overs.keep(visit.session.digest, hand_over, is_new=True)
+        visit.hand_overs.keep(visit.session.digest, hand_over, is_new=True)
     return visit.go(PATH)
 
 
@@ -175,7 +175,7 @@ def _read_as(hand_over: HandOver, format_: str) -> None:
 
 
 def _proposed(visit: HubVisit, hand_over: HandOver) -> MappingProposal:
-    with visit.console.hand_overs.path(visit.session.digest, hand_over).open("rb") as source:
+    with visit.hand_overs.path(visit.session.digest, hand_over).open("rb") as source:
         inside = unpack(source, hand_over.file)
         return propose_for(source if inside is None else inside.stream, hand_over.options.get("sheet", ""))
 

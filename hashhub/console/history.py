@@ -14,7 +14,7 @@ from hashhub.model import Event, EventKind, RevertedEvent
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 _FILTERS: Final = ("subject", "actor", "kind", "since")
 _DIGITS: Final = 19  # of the largest revision

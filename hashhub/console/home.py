@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hashhub.client import Client
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 OVERSEERS: Final = (Role.OPERATOR, Role.AUDITOR)
 ROWS: Final = 50

@@ -28,13 +28,14 @@ from hashhub.console import (
     terms,
 )
 from hashhub.console.hand_overs import HandOvers
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _
 from hashhub.console.sessions import Sessions
 from hashhub.console.sign_in import link_way, openid_way
 from hashhub.console.site import Site
-from hashhub.console.visit import SiteSettings, Visit
+from hashhub.console.visit import SiteSettings
 from hashhub.local_files import make_directory, named_file
-from hashhub.model import Caller, Role
+from hashhub.model import Role
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -57,21 +58,6 @@ def folder_of(data: str) -> Path:
 def url_of(config: Config) -> str:
     """Return the URL by which browsers reach the console."""
     return config.console_url.rstrip("/") or f"http{'s' if config.tls_certificate else ''}://{config.console}"
-
-
-class HubVisit(Visit):
-    """A visit with the hub's calls, as the person who makes it."""
-
-    def __init__(self, console: HubConsole, site: SiteSettings, session: Session, request: Request) -> None:
-        """Raise Unauthenticated where the session's secret works no more."""
-        self.console = console
-        self.hub = console.client(session)
-        self.caller: Caller = self.hub.caller()
-        super().__init__(site, session, request, who=self.caller.name)
-
-    def is_role(self, *roles: Role) -> bool:
-        """Whether the person has one of these roles; the hub decides, pages only leave out what it would refuse."""
-        return self.caller.role in roles
 
 
 class HubConsole:
@@ -102,7 +88,7 @@ class HubConsole:
             handbook=config.handbook,
         )
         screens = [one for module in _MODULES for one in module.SCREENS]
-        self.site = Site(settings, screens, visit=lambda *visit: HubVisit(self, *visit))
+        self.site = Site(settings, screens, visit=self._visit)
         self.application = Starlette(routes=self.site.routes)
 
     def close(self) -> None:
@@ -122,6 +108,9 @@ class HubConsole:
             if len(self._clients) > _CLIENTS:
                 self._clients.popitem(last=False)[1].close()
             return client
+
+    def _visit(self, site: SiteSettings, session: Session, request: Request) -> HubVisit:
+        return HubVisit(site, session, request, hub=self.client(session), hand_overs=self.hand_overs)
 
     def _connect(self, secret: str, retry_seconds: float = 2.0) -> Client:
         return Client(self._hub, secret, ca_certificates=self._ca, retry_seconds=retry_seconds)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hashhub.client import Client
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 _SETS: Final = 20  # a page; each asks for its imports
 _ROWS: Final = 50

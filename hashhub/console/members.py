@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 _FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
 

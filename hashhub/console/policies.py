@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hashhub.client import PolicyVersion
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
     from hashhub.trust import Trial
 
 _JUDGED: Final = 2_000  # items of one trial here: some seconds, at the pace that the hub gives trials

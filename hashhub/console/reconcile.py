@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hashhub.client import OperationHandle
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 _PAGE: Final = 50
 _MAX_MATRIX: Final = 8  # names: the page stays below 50 KB

@@ -15,7 +15,7 @@ from hashhub.schemes.alignment import Difference, diff
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 
 def show_all(visit: HubVisit) -> Response:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from hashhub.console.hub_console import HubVisit
+    from hashhub.console.hub_visit import HubVisit
 
 _LISTS: Final = ("recipients", "permitted_purposes")
 _FLAGS: Final = ("bulk", "redistribution", "disclose_existence")
