@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -84,16 +84,6 @@ _TELLING_ZEROS: Final = 8  # at the end of what else looks like a digest
 _LOST_ZEROS: Final = 8  # at most so many leading zeros are taken for lost: more, and it is some other number
 
 
-class SeenColumn(NamedTuple):
-    """A column of a table. `key`: by which a mapping names it; None where only its number can, and the proposal has
-    names. `cells`: different ones, the first of them.
-    """
-
-    key: Column | None
-    header: str
-    cells: tuple[str, ...]
-
-
 class MappingProposal:
     """What is proposed for one table.
 
@@ -104,6 +94,7 @@ class MappingProposal:
     def __init__(self, table: _Table) -> None:
         self.has_header = table.has_header
         self.layout = table.layout
+        self.columns = table.columns
         self.width = len(table.columns)
         self.notes: list[str] = []
         self._table = table
@@ -122,18 +113,11 @@ class MappingProposal:
         self.has_items = any(c.digests for f in (*DIGESTS, MIXED) for c in self._fields.get(f, ()))
         self._is_by_number = any(not c.is_nameable for columns in self._fields.values() for c in columns)
 
-    @property
-    def columns(self) -> tuple[SeenColumn, ...]:
-        """All columns, as the proposal's text names them."""
-        is_named = self.has_header and not self._is_by_number
-        return tuple(
-            SeenColumn(
-                (c.name if c.is_nameable else None) if is_named else c.number,
-                c.name,
-                tuple(dict.fromkeys(c.cells))[:_FEW_VALUES],
-            )
-            for c in self._table.columns
-        )
+    def key_of(self, column: _Column) -> Column | None:
+        """Return by what the proposal's text names a column; None where it has names, and this one none of its own."""
+        if not self.has_header or self._is_by_number:
+            return column.number
+        return column.name if column.is_nameable else None
 
     def text(self, *, unchecked: bool = False) -> str:
         """Return the TOML of the mapping; `unchecked`: with a line that keeps it from use until it was looked at."""

@@ -32,6 +32,7 @@ PATH: Final = "/hand-over"
 MOST_BYTES: Final = 200 << 20
 _NAME_SHOWN: Final = 200  # characters of a file's name
 _COLUMNS: Final = 25  # of a table that a form has; its mapping's text can name any
+_VALUES: Final = 30  # categories
 _SHOWN: Final = 60  # characters of what a category of a scheme means
 _SUFFIX: Final = re.compile(r"(?:\.[A-Za-z0-9]{1,8}){0,2}\Z")  # of a file's name, which may tell its format
 _FIELDS: Final = (*DIGESTS, MIXED, "algorithm", *TEXTS, "tags")
@@ -67,13 +68,9 @@ def upload(visit: HubVisit) -> Response:
     file = visit.upload("file")
     if file is None:
         raise InvalidArgument.field("file", _("choose a file"), "REQUIRED")
-    if (size := file.size or 0) > MOST_BYTES:
-        most = f"{MOST_BYTES >> 20} MiB"
-        raise InvalidArgument.field(
-            "file", _("is larger than {most}; hand it over on the command line").format(most=most), "TOO_LARGE"
-        )
-    suffix = _SUFFIX.search(file.filename or "")
-    name = f"list{suffix[0] if suffix else ''}"
+    if (file.size or 0) > MOST_BYTES:
+        raise InvalidArgument.field("file", _("is larger than pages take; hand it over on the command line"))
+    name = "list" + "".join(_SUFFIX.findall(file.filename or "")[:1])
     seen = look(file.file, file.file.read(connectors.HEAD_BYTES), name)
     if not seen.guesses and seen.what:
         raise InvalidArgument.field("file", _("is {what}").format(what=seen.what), "UNKNOWN_FORMAT")
@@ -81,11 +78,13 @@ def upload(visit: HubVisit) -> Response:
         hash_set=before.hash_set if before else visit.hub.get_hash_set(visit.form["hash_set"]).name,
         filename=(file.filename or "")[:_NAME_SHOWN],
         file=name,
-        size=size,
+        size=file.size or 0,
         begun=time.time(),
         replace=before.replace if before else bool(visit.form["replace"]),
-        container=seen.container,
-        guesses=tuple((n, g.certainty.name, g.why, dict(g.options)) for n, g in seen.guesses),
+        guesses=tuple(
+            (n, g.certainty.name, " ".join((g.why, seen.container and f"(in {seen.container})")), dict(g.options))
+            for n, g in seen.guesses
+        ),
     )
     if before and before.format in {n for n, *_ in hand_over.guesses}:
         hand_over.format, hand_over.options = before.format, before.options
@@ -187,14 +186,15 @@ def _table(visit: HubVisit, hand_over: HandOver, proposal: MappingProposal) -> d
     meanings, values = _meanings(given), given.get("values", {})
     scheme = visit.hub.get_hash_set(hand_over.hash_set).scheme
     known = visit.hub.get_scheme(scheme).values if scheme else ()
-    cells = [cell for c in proposal.columns if meanings.get(c.key) == "value" for cell in c.cells]
+    keyed = [(c, proposal.key_of(c)) for c in proposal.columns]
+    cells = dict.fromkeys(cell for c, key in keyed if meanings.get(key) == "value" for cell in c.cells)
     return {
         "proposal": proposal,
         "mapping": text,
         "date_order": given.get("date_order", ""),
-        "columns": [(i, c, meanings.get(c.key, "")) for i, c in enumerate(proposal.columns[:_COLUMNS])],
+        "columns": [(i, c, key, meanings.get(key, "")) for i, (c, key) in enumerate(keyed[:_COLUMNS])],
         "fields": [("", _("not read")), *((f, word(f)) for f in (*_FIELDS, *FLAGS))],
-        "values": [(i, cell, values.get(cell, "")) for i, cell in enumerate(cells)],
+        "values": [(i, cell, values.get(cell, "")) for i, cell in enumerate(list(cells)[:_VALUES])],
         "known": [("", _("as it stands there")), *((v.value, f"{v.value}: {v.title}"[:_SHOWN]) for v in known)],
     }
 
@@ -203,14 +203,14 @@ def _mapping(visit: HubVisit, hand_over: HandOver) -> str:
     """Return the mapping with columns and categories as the form has them, and the rest as it was."""
     proposal, form = _proposed(visit, hand_over), visit.form
     given = tomllib.loads(hand_over.options.get("mapping") or proposal.text())
-    meanings = _meanings(given)
-    meanings |= {c.key: form[f"column-{i}"] for i, c in enumerate(proposal.columns[:_COLUMNS])}
+    keys = [proposal.key_of(column) for column in proposal.columns]
+    meanings = _meanings(given) | {key: form[f"column-{i}"] for i, key in enumerate(keys[:_COLUMNS])}
     tables: dict[str, dict[str, Any]] = {"columns": {}, "flags": {}}
-    for column in proposal.columns:
-        if column.key is not None and (field := meanings.get(column.key)):
-            tables["flags" if field in FLAGS else "columns"].setdefault(field, []).append(column.key)
+    for key in keys:
+        if key is not None and (field := meanings.get(key)):
+            tables["flags" if field in FLAGS else "columns"].setdefault(field, []).append(key)
     for name, table in tables.items():
-        given[name] = {field: keys[0] if len(keys) == 1 else keys for field, keys in table.items()}
+        given[name] = {field: of[0] if len(of) == 1 else of for field, of in table.items()}
     values = given.get("values", {}) | {cell: form[f"value-{i}"] for i, cell in enumerate(visit.forms("cell"))}
     given["values"] = {cell: value for cell, value in values.items() if value}
     given["date_order"] = form["date_order"]

@@ -53,8 +53,8 @@ class HandOver(msgspec.Struct, kw_only=True):
     """A file that a session hands over.
 
     `mark` is new after each change by a form and stands in all of them: a tab that shows an older state changes
-    nothing. `guesses`: (format, certainty, why, options). `problem`: why the last check or commit failed; `shrank`: how
-    many of how many entries would be left, where that is why.
+    nothing. `guesses`: (format, certainty, why, options). `problem`: why the last check or commit failed;
+    `has_shrunk`: because too few entries would be left.
     """
 
     hash_set: str
@@ -66,14 +66,13 @@ class HandOver(msgspec.Struct, kw_only=True):
     mark: str = ""
     replace: bool = False
     may_shrink: bool = False
-    container: str = ""
     guesses: tuple[tuple[str, str, str, dict[str, str]], ...] = ()
     format: str = ""
     options: dict[str, str] = {}
     step: Step = Step.CHOOSE
     report: ImportReport | None = None
     problem: str = ""
-    shrank: tuple[int, int] | None = None
+    has_shrunk: bool = False
 
 
 class _Stopped(Exception):
@@ -149,7 +148,7 @@ class HandOvers:
             if session in self.works:
                 raise Conflict(_("this list is being worked on; wait until it is done, or cancel it"))
             hand_over.step = Step.COMMITTING if is_commit else Step.CHECKING
-            hand_over.problem, hand_over.shrank = "", None
+            hand_over.problem, hand_over.has_shrunk = "", False
             self.keep(session, hand_over, is_new=True)
             work = self.works[session] = Work()
         wait([self._threads.submit(self._do, session, hand_over, work, hub)], _MOMENT)
@@ -186,8 +185,7 @@ class HandOvers:
         except HashHubError as e:
             hand_over.step = Step.CHOOSE
             hand_over.problem = "\n".join((e.message, *getattr(e, "__notes__", ())))
-            if e.reason is Reason.LIST_SHRANK:
-                hand_over.shrank = int(e.metadata.get("kept", 0)), int(e.metadata.get("active", 0))
+            hand_over.has_shrunk = e.reason is Reason.LIST_SHRANK
         except Exception:  # noqa: BLE001 - the page says it
             _log.exception("unexpected error while a list was handed over")
             hand_over.step, hand_over.problem = Step.CHOOSE, "something went wrong here; the log has it"
@@ -195,10 +193,10 @@ class HandOvers:
             with self._lock:
                 if self.works.get(session) is work:
                     del self.works[session]
+                    if not work.is_stopped or hand_over.step is not Step.CHOOSE:
+                        self.keep(session, hand_over)
                     if hand_over.step is Step.COMMITTED:
                         path.unlink(missing_ok=True)
-                    if not work.is_stopped:
-                        self.keep(session, hand_over)
 
     def _sweep(self) -> None:
         for folder in self._folder.glob("*"):

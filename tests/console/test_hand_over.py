@@ -117,7 +117,7 @@ def test_scripts_in_every_cell_and_in_the_name_stay_text(here: Console) -> None:
 def test_a_file_beyond_the_bound_is_refused(here: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", 1000)
     page = upload(here.as_contributor(), lines(*range(40)))
-    assert (page.status, "larger than" in page.words, files(here)) == (400, True, [])
+    assert (page.status, "larger than pages take" in page.words, files(here)) == (400, True, [])
 
 
 def test_200_mb_and_one_byte_more_are_refused(here: Console) -> None:
@@ -151,7 +151,7 @@ def test_a_list_that_shrinks_is_told_with_its_figures(here: Console) -> None:
     browser.send(upload(browser, lines(*range(10))), "commit")
     browser.post("/hand-over", "cancel")
     page = upload(browser, lines(1, 2), replace="1")
-    assert "2 of 10 entries would be left." in page.words
+    assert "keeps 2 of 10 entries" in page.words
     assert "commit" not in page.read.forms
     page = browser.send(page, "check", may_shrink="1")
     browser.send(page, "commit")
