@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -120,22 +121,16 @@ def withdraw(visit: HubVisit) -> Response:
     return visit.go(visit.url, _("Withdrawn. It can be taken back below."))
 
 
-def restore(visit: HubVisit) -> Response:
-    """Take a withdrawal, or a request for one, back."""
-    visit.hub.restore_entry(_unchanged(visit).name, visit.form["comment"])
-    return visit.go(visit.url, _("Restored."))
-
-
-def quarantine(visit: HubVisit) -> Response:
-    """Keep an entry from matching until it is released."""
-    visit.hub.quarantine_entry(_unchanged(visit).name)
-    return visit.go(visit.url, _("In quarantine. It can be released below."))
-
-
-def release(visit: HubVisit) -> Response:
-    """Let an entry match."""
-    visit.hub.release_entry(_unchanged(visit).name)
-    return visit.go(visit.url, _("Released: it matches."))
+def move(visit: HubVisit) -> Response:
+    """Take a withdrawal, or a request for one, back; quarantine an entry, or release it."""
+    hub, comment = visit.hub, visit.form["note"]
+    call, notice = {
+        "restore": (partial(hub.restore_entry, comment=comment), _("Restored.")),
+        "quarantine": (hub.quarantine_entry, _("In quarantine. It can be released below.")),
+        "release": (hub.release_entry, _("Released: it matches.")),
+    }[visit.form["do"]]
+    call(_unchanged(visit).name)
+    return visit.go(visit.url, notice)
 
 
 def erase(visit: HubVisit) -> Response:
@@ -149,13 +144,13 @@ def erase(visit: HubVisit) -> Response:
 
 def review(visit: HubVisit) -> Response:
     """State something about an entry."""
-    visit.hub.create_review(visit.path["name"], _given(visit, "kind", ReviewKind), visit.form["comment"])
+    visit.hub.create_review(visit.path["name"], _given(visit, "kind", ReviewKind), visit.form["said"])
     return visit.go(visit.url, _("Added."))
 
 
 def set_aside(visit: HubVisit) -> Response:
     """Let an objection weigh no more."""
-    visit.hub.set_aside_review(visit.path["name"], _given(visit, "review", _Number), visit.form["comment"])
+    visit.hub.set_aside_review(visit.path["name"], _given(visit, "review", _Number), visit.form["why"])
     return visit.go(visit.url, _("Set aside; it stays on record."))
 
 
@@ -214,7 +209,8 @@ def show_seen(visit: HubVisit) -> Response:
     if not _reads_all(visit, name):
         raise PermissionDenied(_("what others see of a hash set is told to its contributor"))
     hub, hash_set = visit.hub, visit.hub.get_hash_set(name)
-    groups = {group.id: group for group in hub.list_groups()}
+    named = (recipient.partition("/") for recipient in hash_set.marking.recipients)
+    groups = {name: hub.get_group(name) for collection, _slash, name in named if collection == "groups"}
     rows: Any
     if visit.is_role(*OVERSEERS):
         tokens, after = hub.list_tokens().page(_ASKED, after)
@@ -285,8 +281,8 @@ SCREENS = (
     screen("/search", show_search, body=_FILE_BYTES + (64 << 10), in_memory=True, search=search),
     screen("/entries", show_list),
     screen(
-        "/entries/{name:path}", show, is_item=True, withdraw=withdraw, restore=restore, quarantine=quarantine,
-        release=release, erase=erase, review=review, set_aside=set_aside,
+        "/entries/{name:path}", show, is_item=True, withdraw=withdraw, restore=move, quarantine=move,
+        release=move, erase=erase, review=review, set_aside=set_aside,
     ),
     screen("/change", show_change, dry_run=dry_run, change=change),
     screen("/objections", show_objections),

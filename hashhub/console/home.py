@@ -35,6 +35,7 @@ _FORMS: Final = {
     "CreateContributor": "/members", "UpdateContributor": "/members", "RetireContributor": "/members",
     "CreateHashSet": "/lists", "UpdateHashSet": "/terms", "EraseEntry": "/search", "ChangeEntries": "/change",
     "PutPolicy": "/policies", "RetirePolicy": "/policies", "PutScheme": "/schemes", "RetireScheme": "/schemes",
+    "RevertActor": "/revert",
 }  # fmt: skip
 
 

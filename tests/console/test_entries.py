@@ -85,11 +85,11 @@ def test_an_entry_is_withdrawn_and_taken_back_and_a_stale_page_is_told(console: 
     assert "restore" in forms(done)
     for review in ("x", "9" * 30):
         done.read.forms["set_aside"], done.read.actions["set_aside"] = done.form("review"), path
-        assert home.send(done, "set_aside", review=review, comment="x").status == 400
+        assert home.send(done, "set_aside", review=review, why="x").status == 400
     told = console.as_operator().send(stale_of(stale, console.as_operator()), "quarantine")
     assert told.status == 409
     assert "changed since" in told.words
-    assert home.post(path, "restore", comment="no logo").status == 200
+    assert home.post(path, "restore", note="no logo").status == 200
     with client(console) as hub:
         assert hub.get_entry(name).state is EntryState.ACTIVE
         kinds = [e.kind for e in hub.list_events(name)]
@@ -196,13 +196,13 @@ def test_objections_are_a_work_list_that_is_answered(console: Console, tmp_path:
     first, second, *_ = listed(console, "home/objected", tmp_path)
     other, home = console.as_contributor("other"), console.as_contributor()
     for name in (first, second):
-        assert other.post(f"/entries/{name}", "review", kind="FALSE_POSITIVE", comment=SCRIPT).status == 200
+        assert other.post(f"/entries/{name}", "review", kind="FALSE_POSITIVE", said=SCRIPT).status == 200
     page = home.get("/objections?hash_set=home/objected")
     assert rows_of(page) == [second, first]
     assert page.words.count(SCRIPT) == 2
-    assert home.post(f"/entries/{first}", "review", kind="CONFIRMED", comment="looked again").status == 200
+    assert home.post(f"/entries/{first}", "review", kind="CONFIRMED", said="looked again").status == 200
     operator = console.as_operator()
-    assert operator.post(f"/entries/{second}", "set_aside", comment="a mistake").status == 200
+    assert operator.post(f"/entries/{second}", "set_aside", why="a mistake").status == 200
     page = home.get("/objections?hash_set=home/objected")
     assert "looked again" in page.words
     assert "set aside: a mistake" in page.words
