@@ -35,7 +35,7 @@ from hashhub.model.terms import OVERSEERS, DisclosureChannel, withheld
 from hashhub.schemes.dimensions import words as values_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from enum import StrEnum
 
     from starlette.responses import Response
@@ -124,11 +124,12 @@ def withdraw(visit: HubVisit) -> Response:
 def move(visit: HubVisit) -> Response:
     """Take a withdrawal, or a request for one, back; quarantine an entry, or release it."""
     hub, comment = visit.hub, visit.form["note"]
-    call, notice = {
+    calls: dict[str, tuple[Callable[[str], object], str]] = {
         "restore": (partial(hub.restore_entry, comment=comment), _("Restored.")),
         "quarantine": (hub.quarantine_entry, _("In quarantine. It can be released below.")),
         "release": (hub.release_entry, _("Released: it matches.")),
-    }[visit.form["do"]]
+    }
+    call, notice = calls[visit.form["do"]]
     call(_unchanged(visit).name)
     return visit.go(visit.url, notice)
 
