@@ -281,6 +281,10 @@ def test_two_undo_what_a_token_did(serve_console: Serve, tmp_path: Path) -> None
             assert [1 for _, has in page.read.elements if has.get("class") == f"notice {told}"]
         event = next(hub.list_events(kinds=["ACTOR_REVERTED"]))
         assert {event.actor.person, event.actor.second_person} == {"Ada", "Grace"}
+        for browser, state in ((ada, EntryState.ACTIVE), (grace, EntryState.WITHDRAWN)):
+            would = browser.post("/change", "dry_run", hash_set="home/known", action="WITHDRAW", reason="ERROR")
+            assert browser.send(would, "change").status == 200
+            assert hub.get_entry(name).state is state
         # Something that came in since the dry run was not told of.
         would = ada.post("/revert", "dry_run", **filled)
         with client(console, "thief") as other:
