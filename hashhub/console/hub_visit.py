@@ -25,7 +25,7 @@ class HubVisit(Visit):
         """`hub`: by the session's secret. Raises Unauthenticated where that works no more."""
         self.hub, self.hand_overs = hub, hand_overs
         self.caller: Caller = self.hub.caller()
-        super().__init__(site, session, request, who=self.caller.name)
+        super().__init__(site, session, request, who=self.caller.person or self.caller.name)
 
     def is_role(self, *roles: Role) -> bool:
         """Whether the person has one of these roles; the hub decides, pages only leave out what it would refuse."""

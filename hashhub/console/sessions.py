@@ -10,12 +10,14 @@ import hashlib
 import hmac
 import secrets
 import time
+from base64 import urlsafe_b64encode
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
 import msgspec
+from cryptography.fernet import Fernet
 
 from hashhub.console.pages import Reader
 from hashhub.local_files import connect
@@ -161,17 +163,12 @@ def _digest(key: str) -> bytes:
 
 
 def _seal(key: str, secret: str) -> bytes:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    nonce = secrets.token_bytes(12)
-    return nonce + AESGCM(_sealing(key)).encrypt(nonce, secret.encode(), None)
+    return _fernet(key).encrypt(secret.encode())
 
 
 def _open(key: str, sealed: bytes) -> str:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    return AESGCM(_sealing(key)).decrypt(sealed[:12], sealed[12:], None).decode()
+    return _fernet(key).decrypt(sealed).decode()
 
 
-def _sealing(key: str) -> bytes:
-    return hmac.new(key.encode(), b"seal", hashlib.sha256).digest()
+def _fernet(key: str) -> Fernet:
+    return Fernet(urlsafe_b64encode(hmac.new(key.encode(), b"seal", hashlib.sha256).digest()))

@@ -15,7 +15,8 @@ import asyncio
 import hmac
 import logging
 import mimetypes
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -150,8 +151,7 @@ class Site:
                 return RedirectResponse(f"{self.prefix}/sign-in?next={back}", 303)
             if request.method != "POST":
                 return await run_in_threadpool(self._shown, screen, visit)
-            form = _Form(request, screen.body, in_memory=screen.in_memory)
-            async with form as fields:
+            async with _form(request, screen.body, _FORM_SECONDS, in_memory=screen.in_memory) as fields:
                 if not hmac.compare_digest(str(fields.get("form_token", "")).encode(), session.form_token.encode()):
                     raise PermissionDenied(_("this form is not of your session; load its page again, and send it"))
                 visit.take(fields)
@@ -195,46 +195,42 @@ class _MemoryParser(MultiPartParser):
     spool_max_size = 0
 
 
-class _Form:
-    """A form that is read within its bounds of bytes and time; its files are closed after it."""
+@asynccontextmanager
+async def _form(request: Request, most: int, seconds: float, *, in_memory: bool = False) -> AsyncIterator[FormData]:
+    """Read a form within its bounds of bytes and time; its files are closed in the end."""
+    left = most
 
-    def __init__(self, request: Request, most: int, seconds: float = _FORM_SECONDS, *, in_memory: bool = False) -> None:
-        self._left, self._most, self._receive, self._in_memory = most, most, request.receive, in_memory
-        self._seconds = max(seconds, most / _BYTES_PER_SECOND)
-        self._request = Request(request.scope, self._bounded)
-
-    async def __aenter__(self) -> Any:
-        try:
-            async with asyncio.timeout(self._seconds):
-                self._read = await self._fields()
-                return self._read
-        except MultiPartException as e:
-            raise InvalidArgument(_("the form cannot be read; load its page again")) from e
-        except TimeoutError as e:
-            raise LimitExceeded(_("the form took too long to arrive"), reason=Reason.SLOW_SENDER) from e
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self._read.close()
-
-    async def _fields(self) -> FormData:
-        bounds: Any = {"max_files": 4, "max_fields": _FIELDS, "max_part_size": FORM_BYTES}
-        if self._in_memory and self._request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return await _MemoryParser(self._request.headers, self._request.stream(), **bounds).parse()
-        return await self._request.form(**bounds)
-
-    async def _bounded(self) -> Any:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            most = f"{self._most / (1 << 20):,.0f} MiB"
-            raise LimitExceeded(_("this is more than the {most} that a form takes").format(most=most),
-                                reason=Reason.TOO_LARGE)  # fmt: skip
+    async def bounded() -> Any:
+        nonlocal left
+        message = await request.receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            text = _("this is more than the {most} that a form takes").format(most=f"{most / (1 << 20):,.0f} MiB")
+            raise LimitExceeded(text, reason=Reason.TOO_LARGE)
         return message
+
+    own = Request(request.scope, bounded)
+    bounds: Any = {"max_files": 4, "max_fields": _FIELDS, "max_part_size": FORM_BYTES}
+    is_multipart = own.headers.get("content-type", "").startswith("multipart/form-data")
+    try:
+        async with asyncio.timeout(max(seconds, most / _BYTES_PER_SECOND)):
+            if in_memory and is_multipart:
+                fields = await _MemoryParser(own.headers, own.stream(), **bounds).parse()
+            else:
+                fields = await own.form(**bounds)
+    except MultiPartException as e:
+        raise InvalidArgument(_("the form cannot be read; load its page again")) from e
+    except TimeoutError as e:
+        raise LimitExceeded(_("the form took too long to arrive"), reason=Reason.SLOW_SENDER) from e
+    try:
+        yield fields
+    finally:
+        await fields.close()
 
 
 async def read_form(request: Request) -> Any:
     """Return the fields of a form of nobody yet, such as a sign-in: 16 KiB within ten seconds. Raises HashHubError."""
-    async with _Form(request, 16 * 1024, seconds=10) as fields:
+    async with _form(request, 16 * 1024, 10.0) as fields:
         return fields
 
 
