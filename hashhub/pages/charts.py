@@ -154,7 +154,8 @@ def bars(title: str, rows: Sequence[Bar], *, whole: int = 0) -> Markup:
         style = {"fill": row.colour or _HUE, "fill_opacity": "1" if row.colour else "0.5", "stroke": "currentColor"}
         shapes.append(_shape("rect", x=left, y=y + 4, width=width, height=height - 8, stroke_width="0.6", **style))
         shapes.append(_text(left + width + 8, y + height / 2 + 4, f"{row.number:,}"))
-    return _svg(title, f"{len(rows)} bars.", (_WIDTH, top + height * len(rows) + 8), shapes)
+    described = "; ".join(f"{row.label}: {row.number:,}" for row in rows)
+    return _svg(title, described, (_WIDTH, top + height * len(rows) + 8), shapes)
 
 
 def columns(title: str, counts: Sequence[int]) -> Markup:

@@ -470,7 +470,9 @@ def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
     for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "reconcile/three-nations"}} | ELSEWHERE):
         if page in {"README.md", "docs/hook/README.md", "docs/operate/install.md", "docs/operate/README.md"}:
             continue  # these start a hub themselves
-        if page in {f"docs/operate/{name}.md" for name in ("certificates", "people", "console", "identity", "national-hub")}:
+        if page in {
+            f"docs/operate/{name}.md" for name in ("certificates", "people", "console", "identity", "national-hub")
+        }:
             continue  # likewise
         up = "../" * (page.count("/") - 1)
         assert f"]({up}README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page

@@ -1,0 +1,48 @@
+"""`python -m tests.console.catalogue`: extract all words of the pages into the catalogue to translate from."""
+
+from __future__ import annotations
+
+import io
+from enum import EnumMeta
+from pathlib import Path
+from typing import Final
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_file
+from babel.messages.pofile import write_po
+
+import hashhub
+from hashhub import hygiene, model
+from hashhub.console.pages import FOLDER, word
+
+FILE: Final = FOLDER / "locale" / "console.pot"
+_KEYWORDS: Final = {"_": None, "ngettext": (1, 2)}
+
+
+def extracted() -> bytes:
+    """Return the catalogue of the words that stand in pages, and of the model's that they show by `word`."""
+    catalog = Catalog(project="hashhub", copyright_holder="hashhub", charset="utf-8", fuzzy=False)
+    root = Path(hashhub.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if "hashhub.console.pages import" in path.read_text():
+            _extract(catalog, "python", path, root)
+    for path in sorted(root.rglob("templates/*.html")):
+        _extract(catalog, "jinja2", path, root)
+    for kind in {kind for module in (model, hygiene) for kind in vars(module).values() if isinstance(kind, EnumMeta)}:
+        for name in kind.__members__:
+            catalog.add(word(name), locations=[(kind.__name__, None)])  # type: ignore[list-item]  # no line
+    written = io.BytesIO()
+    write_po(written, catalog, omit_header=True, sort_output=True, include_lineno=False)
+    return written.getvalue()
+
+
+def _extract(catalog: Catalog, method: str, path: Path, root: Path) -> None:
+    options = {"trimmed": "true", "silent": "false", "newstyle_gettext": "false"}
+    for line, message, comments, context in extract_from_file(method, path, _KEYWORDS, (), options):
+        place = (str(path.relative_to(root)), line)
+        catalog.add(message, locations=[place], auto_comments=comments, context=context)
+
+
+if __name__ == "__main__":
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_bytes(extracted())
