@@ -3,56 +3,75 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from hashhub.console.pages import _, word
+from hashhub.console.home import ROWS
+from hashhub.console.pages import _, number, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
 from hashhub.errors import InvalidArgument
-from hashhub.model import ConflictFilter, ConflictKind, ConflictReason, ConflictState, Flags, Role, Severity
+from hashhub.model import (
+    ConflictAction,
+    ConflictFilter,
+    ConflictKind,
+    ConflictOrder,
+    ConflictReason,
+    ConflictState,
+    Flags,
+    Role,
+    Severity,
+)
 from hashhub.schemes.dimensions import DIMENSIONS, words
 
 if TYPE_CHECKING:
-    from enum import StrEnum
-
     from starlette.responses import Response
 
     from hashhub.console.hub_visit import HubVisit
-    from hashhub.model import Conflict, ConflictParty, ConflictSummary
+    from hashhub.model import Conflict, ConflictChanges, ConflictParty, ConflictSummary
 
-_PAGE: Final = 50
-_MOST: Final = 20  # contributors that are named beside the counts
-_LISTS: Final = {"kind": "kinds", "severity": "severities", "state": "states"}  # of an address, and of a filter
+_LISTS: Final = {"state": "states", "severity": "severities", "kind": "kinds"}  # of an address, and of a filter
+_KINDS: Final[dict[str, type[StrEnum]]] = {"state": ConflictState, "severity": Severity, "kind": ConflictKind}
 _TEXTS: Final = ("contributor", "other", "hash_set", "jurisdiction", "assignee", "entry")
 _STATES: Final = (ConflictState.OPEN, ConflictState.ASSIGNED, ConflictState.RESOLVED)
 
 
-def show_queue(visit: HubVisit) -> Response:
-    """Show how many conflicts there are, and a page of those that were asked for."""
+def show_queue(visit: HubVisit, planned: ConflictChanges | None = None) -> Response:
+    """Show how many conflicts there are, and a page of those that were asked for. `planned`: what an order for all of
+    them would do.
+    """
     chosen = _chosen(visit)
     # Counted are those of all kinds, severities and states, so that each number leads to its conflicts.
     everywhere = {name: value for name, value in chosen.items() if name in _TEXTS}
-    summary = visit.hub.summarise_conflicts(_filter(everywhere))
-    page = visit.hub.list_conflicts(_filter(chosen)).page(_PAGE, visit.query.get("after", ""))
+    page = visit.hub.list_conflicts(_filter(chosen)).page(ROWS, visit.query.get("after", ""))
     return visit.page(
         "conflicts.html",
         chosen=chosen,
         heads=[_("which"), *(f"#{word(state)}" for state in _STATES)],
         kind_of=_kind,
-        counts=_counts(summary, everywhere),
-        contributors=[
-            (c, _address("/conflicts", {**everywhere, "contributor": c.contributor}))
-            for c in summary.contributors[:_MOST]
-        ],
+        counts=_counts(visit.hub.summarise_conflicts(_filter(everywhere)), everywhere),
         conflicts=[(c, _address(f"/conflicts/{c.name}", _place(visit))) for c in page.items],
         following=page.next and _address("/conflicts", {**chosen, "after": page.next}),
-        choices={
-            "state": [("", _("all that have not ended")), *_options(ConflictState)],
-            "severity": [("", _("any")), *_options(Severity)],
-            "kind": [("", _("any")), *_options(ConflictKind)],
-        },
+        choices={name: [("", _("any")), *_options(kind)] for name, kind in _KINDS.items()},
+        planned=planned,
+        may_order=visit.is_role(Role.OPERATOR) and bool(chosen.keys() - {"state"}),
+        actions=_options(ConflictAction),
+        reasons=_options(ConflictReason),
     )
+
+
+def change(visit: HubVisit) -> Response:
+    """Do something to all conflicts of the queue: show what it would do, then do it, if there are not more by now."""
+    form, given = visit.form, {"ASSIGN": ("assignee",), "REOPEN": ("comment",)}
+    names = given.get(form["action"], ("reason", "comment", "decided_for"))
+    values = {name: form[name] for name in ("action", "expected_count", *names) if form[name]}
+    order = converted(values, ConflictOrder, called=str, hint=_("correct the form"), strict=False)
+    is_planned = order.expected_count is None
+    changes = visit.hub.change_conflicts(_filter(_chosen(visit)), order, validate_only=is_planned)
+    if is_planned:
+        return show_queue(visit, changes)
+    return visit.go(visit.url, _("Changed: {n}").format(n=number(changes.changed)))
 
 
 def _counts(summary: ConflictSummary, everywhere: dict[str, str]) -> list[tuple[str, list[tuple[int, str]]]]:
@@ -93,7 +112,7 @@ def show_conflict(visit: HubVisit) -> Response:
 
 def assign(visit: HubVisit) -> Response:
     """Give a conflict to somebody."""
-    visit.hub.assign_conflict(visit.path["name"], visit.form["assignee"])
+    visit.hub.assign_conflict(visit.path["name"], visit.form["assignee"], etag=visit.form["etag"])
     return visit.go(visit.url, _("Assigned.") if visit.form["assignee"] else _("Assigned to nobody."))
 
 
@@ -118,7 +137,7 @@ def resolve(visit: HubVisit) -> Response:
 
 def reopen(visit: HubVisit) -> Response:
     """Take back what closed a conflict."""
-    visit.hub.reopen_conflict(visit.path["name"], visit.form["comment"])
+    visit.hub.reopen_conflict(visit.path["name"], visit.form["comment"], etag=visit.form["etag"])
     return visit.go(visit.url, _("Open again."))
 
 
@@ -150,7 +169,7 @@ def _following(visit: HubVisit) -> str:
     is the first of its page.
     """
     place = _place(visit)
-    page = visit.hub.list_conflicts(_filter(_chosen(visit))).page(_PAGE, place["after"])
+    page = visit.hub.list_conflicts(_filter(_chosen(visit))).page(ROWS, place["after"])
     names = [conflict.name for conflict in page.items]
     own = visit.path["name"]
     if own in names[-1:] and page.next:
@@ -168,26 +187,14 @@ def _kind(conflict: Conflict) -> str:
     return f"{word(conflict.kind)} {about}".strip()
 
 
-class _Row(NamedTuple):
-    """What both parties state in one dimension."""
-
-    dimension: str
-    left: str
-    right: str
-    is_at_odds: bool
-
-
-def _side_by_side(conflict: Conflict) -> list[_Row]:
-    """Return what the parties state, by dimension; of contradictory digests those, too."""
-    at_odds = (
-        "verdict" if conflict.kind is ConflictKind.BENIGN_AGAINST_HARMFUL else conflict.dimension.partition(":")[0]
-    )
-    names = dict.fromkeys((*DIMENSIONS, *Flags.__struct_fields__))
-    rows = [(name, word(name), _stated(conflict.left, name), _stated(conflict.right, name)) for name in names]
-    rows.append(("", _("purpose"), word(conflict.left.purpose), word(conflict.right.purpose)))
-    if conflict.kind is ConflictKind.CONTRADICTORY_DIGESTS:
-        rows.append((at_odds, at_odds, _digests(conflict.left, at_odds), _digests(conflict.right, at_odds)))
-    return [_Row(label, left, right, name == at_odds) for name, label, left, right in rows if left or right]
+def _side_by_side(conflict: Conflict) -> list[tuple[str, str, str, bool]]:
+    """Return what the parties state by dimension, or of contradictory digests those, and whether that is at odds."""
+    is_benign = conflict.kind is ConflictKind.BENIGN_AGAINST_HARMFUL
+    at_odds = "verdict" if is_benign else conflict.dimension.partition(":")[0]
+    names = dict.fromkeys((*DIMENSIONS, *Flags.__struct_fields__, at_odds))
+    rows = [(name, _stated(conflict.left, name), _stated(conflict.right, name)) for name in names]
+    rows.append(("purpose", word(conflict.left.purpose), word(conflict.right.purpose)))
+    return [(word(name), left, right, name == at_odds) for name, left, right in rows if left or right]
 
 
 def _stated(party: ConflictParty, dimension: str) -> str:
@@ -197,15 +204,11 @@ def _stated(party: ConflictParty, dimension: str) -> str:
             texts.append(words(dimension, values))
         if (flag := getattr(statement.flags, dimension, None)) is not None:
             texts.append(_("yes (flag)") if flag else _("no (flag)"))
+        texts += [digest.text for digest in statement.digests if digest.algorithm == dimension]
     return "; ".join(dict.fromkeys(texts))
 
 
-def _digests(party: ConflictParty, algorithm: str) -> str:
-    digests = {d.text for s in party.statements for d in s.digests if d.algorithm == algorithm}
-    return "; ".join(sorted(digests))
-
-
 SCREENS = (
-    screen("/conflicts", show_queue),
+    screen("/conflicts", show_queue, change=change),
     screen("/conflicts/{name}", show_conflict, is_item=True, assign=assign, resolve=resolve, reopen=reopen),
 )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse
 
+from hashhub.console.home import ROWS
+from hashhub.console.members import words
 from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
     from hashhub.client import OperationHandle
     from hashhub.console.hub_visit import HubVisit
 
-_PAGE: Final = 50
 _MAX_MATRIX: Final = 8  # names: the page stays below 50 KB
-_ROWS: Final = 40  # of a table of figures
+_FIGURES: Final = 40  # of a table of figures
 _NAMED: Final = 4  # entries of an item of a work list
 # Nothing of the report runs or loads; it stands outside of the console's origin and may have its own styles.
 _REPORT_POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
@@ -35,24 +36,17 @@ _QUESTIONS: Final[dict[str, type[Any]]] = {
     "gaps": tasks.FindGaps,
     "report": tasks.WriteReport,
 }
-_ASKED: Final = {
-    "ComputeOverlap": "overlap",
-    "ComputeAgreement": "agreement",
-    "FindGaps": "gaps",
-    "FindLinks": "links",
-    "WriteReport": "report",
-    "ExtractEntries": "extract",
-}
+_NAMES: Final = {kind.__name__: name for name, kind in _QUESTIONS.items()}
 
 
 def show_operations(visit: HubVisit) -> Response:
     """Show the questions that can be asked, and those that were."""
-    page = visit.hub.list_operations().page(_PAGE, visit.query.get("after", ""))
+    page = visit.hub.list_operations().page(ROWS, visit.query.get("after", ""))
     return visit.page(
         "reconciliation.html",
         operations=[handle.operation for handle in page.items],
         after=page.next,
-        asked=_ASKED,
+        asked=_NAMES,
         questions=[(name, word(name)) for name in _QUESTIONS],
         units=[(str(by), word(by)) for by in By],
         reliabilities=[("", _("whoever is rated")), *((str(r), str(r)) for r in Reliability)],
@@ -62,13 +56,13 @@ def show_operations(visit: HubVisit) -> Response:
 def start(visit: HubVisit) -> Response:
     """Ask a question; the hub works on it."""
     form = visit.form
-    countries = form["jurisdiction"].replace(",", " ").upper().split()
+    countries = words(form["jurisdiction"].upper())
     asked: dict[str, object] = {
         "by": form["by"],
         "title": form["title"].strip(),
         "jurisdictions": countries,
         "jurisdiction": " ".join(countries),
-        "contributors": form["contributors"].replace(",", " ").split(),
+        "contributors": words(form["contributors"]),
         "near": bool(form["near"]),
     }
     if form["min_reliability"]:
@@ -91,7 +85,7 @@ def show_operation(visit: HubVisit) -> Response:
     return visit.page(
         "operation.html",
         operation=operation,
-        asked=_ASKED[operation.method],
+        asked=_NAMES.get(operation.method, operation.method),
         may_end=not visit.is_role(Role.AUDITOR) or operation.actor.name == visit.caller.name,
         **{"result": None, "left_out": (), **values},
     )
@@ -125,7 +119,7 @@ def _result(visit: HubVisit, handle: OperationHandle[Any]) -> dict[str, Any]:
         case Agreement():
             more = _agreement(result, visit.query.get("dimension", ""))
         case tasks.GapsResult(gaps=result):
-            page = handle.rows().page(_PAGE, visit.query.get("after", ""))
+            page = handle.rows().page(ROWS, visit.query.get("after", ""))
             more = {"page": page, "named": _NAMED, "is_cut": handle.result().is_cut}
         case _:
             more = {}
@@ -138,16 +132,16 @@ def _overlap(result: Overlap) -> dict[str, Any]:
     is_small = len(result.names) <= _MAX_MATRIX
     return {
         "cells": cells,
-        "pairs": pairs[:_ROWS],
+        "pairs": pairs[:_FIGURES],
         "pair_count": len(pairs),
-        "names": list(enumerate(result.names[:_ROWS], 1)),
+        "names": list(enumerate(result.names[:_FIGURES], 1)),
         "numbers": [f"#{at}" for at in range(1, len(result.names) + 1)] if is_small else [],
         "chart": report.overlap_map(result, {}) if is_small and result.names else None,
     }
 
 
 def _agreement(result: Agreement, dimension: str) -> dict[str, Any]:
-    """Return the figures; of one dimension also each contributor's, how they changed, and what they confuse."""
+    """Return the figures; of one dimension also each contributor's and how they changed."""
     of_dimension = [c for c in result.contributors if c.dimension == dimension]
     drift = [d for d in result.drift if d.dimension == dimension]
     has_changed = len({d.period for d in drift}) > 1
@@ -155,11 +149,10 @@ def _agreement(result: Agreement, dimension: str) -> dict[str, Any]:
         "dimension": dimension,
         "label": _label,
         "chart": report.alpha_chart(result.dimensions) if result.dimensions and not dimension else None,
-        "contributors": of_dimension[:_ROWS],
+        "contributors": of_dimension[:_FIGURES],
         "contributor_count": len(of_dimension),
         "change": report.change_chart(dimension, drift, {})[1] if has_changed else None,
-        "drift": drift[:_ROWS] if has_changed else (),
-        "confusions": [c for c in result.confusions if c.dimension == dimension and c.consensus != c.stated][:_ROWS],
+        "drift": drift[:_FIGURES] if has_changed else (),
     }
 
 

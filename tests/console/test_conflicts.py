@@ -149,3 +149,33 @@ def test_categories_are_folded_and_titles_tell_nothing(console: Console, operato
     for word in ("prepubescent", "penetrative", "csam"):
         assert word not in outside
     assert "<title>hashhub console</title>" in page.text
+
+
+def test_many_are_changed_after_they_were_counted(console: Console, operator: Client) -> None:
+    browser, path = console.as_operator(), "/conflicts?contributor=alpha&kind=ACT"
+    assert "change" not in browser.get("/conflicts").read.forms
+    assert "change" not in console.as_contributor("alpha").get(path).read.forms
+    page = browser.post(path, "change", action="RESOLVE", reason="LEFT_STANDING", comment=SCRIPT)
+    assert f"Would be changed: {MANY}" in page.words
+    assert page.form("change")["comment"] == [SCRIPT]
+    assert not list(operator.list_conflicts(ConflictFilter(contributor="alpha", states=(ConflictState.RESOLVED,))))
+    fewer = browser.send(page, "change", expected_count=str(MANY - 1))
+    assert fewer.status == 400
+    done = browser.send(page, "change")
+    assert f"Changed: {MANY}" in done.words
+    assert {c.state for c in operator.list_conflicts(ConflictFilter(contributor="alpha", kinds=(ConflictKind.ACT,)))} == {
+        ConflictState.RESOLVED
+    }
+    assert browser.post(path, "change", action="RESOLVE", comment="x").status == 400
+
+
+def test_who_assigned_it_meanwhile_is_told(console: Console, operator: Client) -> None:
+    name = of_two(operator)[3]
+    ann, bob = console.as_person("Ann"), console.as_person("Bob")
+    drawn = {who: who.get(f"/conflicts/{name}") for who in (ann, bob)}
+    assert ann.send(drawn[ann], "assign", assignee="Ann").status == 200
+    late = bob.send(drawn[bob], "assign", assignee="Bob")
+    assert late.status == 409
+    assert late.form("assign")["assignee"] == ["Bob"]
+    assert "assigned to Ann" in late.words
+    assert operator.get_conflict(name).assignee == "Ann"
