@@ -163,9 +163,9 @@ def test_many_are_changed_after_they_were_counted(console: Console, operator: Cl
     assert fewer.status == 400
     done = browser.send(page, "change")
     assert f"Changed: {MANY}" in done.words
-    assert {c.state for c in operator.list_conflicts(ConflictFilter(contributor="alpha", kinds=(ConflictKind.ACT,)))} == {
-        ConflictState.RESOLVED
-    }
+    assert {
+        c.state for c in operator.list_conflicts(ConflictFilter(contributor="alpha", kinds=(ConflictKind.ACT,)))
+    } == {ConflictState.RESOLVED}
     assert browser.post(path, "change", action="RESOLVE", comment="x").status == 400
 
 
