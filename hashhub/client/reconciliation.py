@@ -86,9 +86,13 @@ class ConflictCalls(Calls):
         """Return a conflict with the statements of each side and its comments."""
         return self._ask(v1.GetConflictRequest(name=conflict_name(name)), wire.CONFLICT.from_pb)
 
-    def summarise_conflicts(self, wanted: ConflictFilter = _EVERYTHING) -> ConflictSummary:
-        """Return how many conflicts there are, by pair of contributors, kind, severity and state."""
-        request = v1.SummariseConflictsRequest(filter=wire.CONFLICT_FILTER.to_pb(wanted))
+    def summarise_conflicts(
+        self, wanted: ConflictFilter = _EVERYTHING, *, counts_only: bool = False
+    ) -> ConflictSummary:
+        """Return how many conflicts there are, by pair of contributors, kind, severity and state, and, unless
+        `counts_only`, which contributors have most.
+        """
+        request = v1.SummariseConflictsRequest(filter=wire.CONFLICT_FILTER.to_pb(wanted), counts_only=counts_only)
         return self._ask(request, wire.CONFLICT_SUMMARY.from_pb)
 
     def assign_conflict(self, name: str, assignee: str, *, etag: str = "", validate_only: bool = False) -> Conflict:

@@ -50,7 +50,7 @@ def show_queue(visit: HubVisit, planned: ConflictChanges | None = None) -> Respo
         chosen=chosen,
         heads=[_("which"), *(f"#{word(state)}" for state in _STATES)],
         kind_of=_kind,
-        counts=_counts(visit.hub.summarise_conflicts(_filter(everywhere)), everywhere),
+        counts=_counts(visit.hub.summarise_conflicts(_filter(everywhere), counts_only=True), everywhere),
         conflicts=[(c, _address(f"/conflicts/{c.name}", _place(visit))) for c in page.items],
         following=page.next and _address("/conflicts", {**chosen, "after": page.next}),
         choices={name: [("", _("any")), *_options(kind)] for name, kind in _KINDS.items()},

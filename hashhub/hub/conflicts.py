@@ -275,8 +275,10 @@ class Conflicts:
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         return self._told(principal, self._visible(principal, name))
 
-    def summarise(self, principal: Principal, wanted: ConflictFilter) -> ConflictSummary:
-        """Count conflicts by pair of contributors, kind, severity and state, and say who has most."""
+    def summarise(self, principal: Principal, wanted: ConflictFilter, *, counts_only: bool = False) -> ConflictSummary:
+        """Count conflicts by pair of contributors, kind, severity and state, and, unless `counts_only`, say who has
+        most.
+        """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         registry = self._store.resources.registry()
         scope = _scope(principal, registry)
@@ -294,8 +296,8 @@ class Conflicts:
                 for one, other in {(left, right), (right, left)}:
                     total[one] += pair.number
                     others.setdefault(one, set()).add(other)
-        items = self._store.conflicts.item_counts(scope)
-        most = sorted(total.items(), key=lambda x: (-x[1], x[0]))[:_SUMMED]
+        items = {} if counts_only else self._store.conflicts.item_counts(scope)
+        most = [] if counts_only else sorted(total.items(), key=lambda x: (-x[1], x[0]))[:_SUMMED]
         contributors = [
             ConflictingContributor(
                 contributor=contributor,

@@ -335,10 +335,12 @@ class ChangeConflictsResponse(_message.Message):
     def __init__(self, selected_count: _Optional[int] = ..., changed_count: _Optional[int] = ..., skipped_counts: _Optional[_Mapping[str, int]] = ..., examples: _Optional[_Iterable[str]] = ..., change_revision: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class SummariseConflictsRequest(_message.Message):
-    __slots__ = ("filter",)
+    __slots__ = ("filter", "counts_only")
     FILTER_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_ONLY_FIELD_NUMBER: _ClassVar[int]
     filter: ConflictFilter
-    def __init__(self, filter: _Optional[_Union[ConflictFilter, _Mapping]] = ...) -> None: ...
+    counts_only: bool
+    def __init__(self, filter: _Optional[_Union[ConflictFilter, _Mapping]] = ..., counts_only: _Optional[bool] = ...) -> None: ...
 
 class ConflictCount(_message.Message):
     __slots__ = ("left", "right", "kind", "severity", "state", "count")

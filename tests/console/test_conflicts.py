@@ -70,6 +70,10 @@ def test_many_are_listed_by_cursor_in_pages_that_stay_small(console: Console, op
         path = following(page)
     assert len(seen) == len(set(seen)) == 2 * MANY
     assert f"{MANY}" in browser.get("/conflicts?contributor=alpha").words
+    whole, counts = (operator.summarise_conflicts(counts_only=only) for only in (False, True))
+    assert counts.counts == whole.counts
+    assert whole.contributors
+    assert not counts.contributors
 
 
 def test_a_contributor_sees_its_own_conflicts_only(console: Console, operator: Client) -> None:

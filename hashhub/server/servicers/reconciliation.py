@@ -68,7 +68,8 @@ class ReconciliationService(Service):
 
     @served(READERS, wire.CONFLICT_SUMMARY.to_pb, limiter="pages")
     def summarise_conflicts(self, principal: Principal, request: v1.SummariseConflictsRequest) -> ConflictSummary:
-        return self.hub.conflicts.summarise(principal, wire.CONFLICT_FILTER.from_pb(request.filter))
+        wanted = wire.CONFLICT_FILTER.from_pb(request.filter)
+        return self.hub.conflicts.summarise(principal, wanted, counts_only=request.counts_only)
 
     @served(OPERATOR, wire.CONFLICT.to_pb)
     def assign_conflict(self, principal: Principal, request: v1.AssignConflictRequest) -> Conflict:
