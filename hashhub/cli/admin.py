@@ -156,10 +156,11 @@ def _note_unnamed(hub: Client, purposes: tuple[str, ...]) -> None:
 
 @command(token, "list")
 @click.option("--tree", is_flag=True, help="Below each token those that it created.")
-def list_tokens(session: Session, *, tree: bool) -> None:
-    """List the tokens, without their secrets."""
+@click.option("--creator", default="", metavar="TOKEN", help="Only those that this one created.")
+def list_tokens(session: Session, *, tree: bool, creator: str) -> None:
+    """List the tokens, without their secrets, and who created them, and when."""
     with session.connect() as hub:
-        tokens = list(hub.list_tokens())
+        tokens = [t for t in hub.list_tokens() if creator in {"", t.creator}]
     names = {t.name for t in tokens}
 
     def below(creator: str, indent: str) -> Iterator[Principal]:
@@ -297,7 +298,7 @@ def status(session: Session) -> None:
         tell("no backup by `hashhub backup` is known")
     else:
         days = (datetime.now(UTC) - state.backup_time) / timedelta(days=1)
-        tell(f"last backup {state.backup_time:%Y-%m-%d %H:%M}Z, {days:.1f} days ago")
+        tell(f"last backup {state.backup_time:%Y-%m-%d %H:%M}Z, {days:.1f} days ago, {state.backup_bytes:,} bytes")
     for warning in state.warnings:
         tell(f"warning: {clean(warning)}")
 
@@ -341,6 +342,7 @@ def _remarks(t: Principal) -> list[str]:
     remarks += [f"held by {t.person}"] if t.person else []
     remarks += [f"not for {person}" for person in t.excluded]
     remarks += [f"until {minute(t.expire_time)}"] if t.expire_time else []
+    remarks += [f"created by {t.creator} {minute(t.create_time)}"] if t.creator else []
     return [*remarks, t.description] if t.description else remarks
 
 

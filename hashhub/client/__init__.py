@@ -37,7 +37,7 @@ from hashhub.client.reconciliation import (
     OperationHandle,
     ReconciliationCalls,
 )
-from hashhub.client.transport import Connection, ConnectionOptions, Listing, Transport, is_loopback, page_of
+from hashhub.client.transport import Connection, ConnectionOptions, Listing, Transport, is_loopback
 
 if TYPE_CHECKING:
     from hashhub.client.aio import AsyncClient as AsyncClient
@@ -65,7 +65,6 @@ __all__ = [
     "ReconciliationCalls",
     "SchemeTable",
     "is_loopback",
-    "page_of",
 ]
 
 

@@ -519,13 +519,6 @@ class Listing(Iterator[R]):
         return Page(tuple(self._rpc.read(answer)), answer.next_page_token)
 
 
-def page_of(listed: Iterator[R], size: int, token: str = "") -> Page[R]:
-    """Return a page of what a call of Client lists; see Listing.page."""
-    if not isinstance(listed, Listing):
-        raise TypeError("only what a call of Client lists has pages")
-    return listed.page(size, token)
-
-
 class SendAhead:
     """Makes calls in order on its own thread, at most IN_FLIGHT queued. A later `send`, or the end of the body, raises
     the error of one that failed; if the body raises, queued calls are dropped.

@@ -236,11 +236,13 @@ class Hub:
 
     def backup_time(self) -> datetime | None:
         """Return when the last backup was taken, None when none is known."""
-        return last_backup(self._data, self.store.database_id)
+        backup = last_backup(self._data, self.store.database_id)
+        return None if backup is None else backup.create_time
 
     def status(self, principal: Principal) -> Status:
         """Return versions, revisions, counts and warnings. Roles: operator, auditor."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
+        backup = last_backup(self._data, self.store.database_id)
         matcher = self.matcher.status()
         said = [
             matcher.error,
@@ -297,7 +299,8 @@ class Hub:
             matcher_revision=matcher.revision,
             algorithms=tuple(lines),
             warnings=tuple(warnings),
-            backup_time=self.backup_time(),
+            backup_time=None if backup is None else backup.create_time,
+            backup_bytes=sum(file.size_bytes for file in backup.files) if backup else 0,
             hub=self.store.resources.hub(),
         )
 

@@ -131,13 +131,13 @@ def back_up(config: Config, target: Path, progress: OnProgress) -> BackupManifes
     return manifest
 
 
-def last_backup(data: Path, database_id: str) -> datetime | None:
-    """Return when the last backup of this database was taken, as far as the data directory knows."""
+def last_backup(data: Path, database_id: str) -> BackupManifest | None:
+    """Return what the last backup of this database is, as far as the data directory knows."""
     try:
         manifest = msgspec.json.decode((data / LAST).read_bytes(), type=BackupManifest)
     except (OSError, msgspec.MsgspecError):
         return None
-    return manifest.create_time if manifest.database_id == database_id else None
+    return manifest if manifest.database_id == database_id else None
 
 
 def verify(directory: Path, progress: OnProgress) -> BackupManifest:

@@ -30,7 +30,6 @@ from hashhub.model import (
     ConflictOrder,
     ConflictParty,
     ConflictReason,
-    ConflictResolution,
     ConflictState,
     ConflictStatement,
     ConflictSummary,
@@ -50,6 +49,7 @@ from hashhub.store import (
     etag_of,
     no_conflict,
     parties_of,
+    party_of,
 )
 from hashhub.store.entry_codec import unpack_flags, unpack_hashes
 from hashhub.trust.contradiction import (
@@ -327,26 +327,8 @@ class Conflicts:
         Conflict when `etag` is of another state or other statements.
         """
         access.allow(principal, Role.OPERATOR)
-        row = self._visible(principal, name)
-        contributor = self._assigned(assignee)
-        if contributor and contributor not in parties_of(row):
-            # It would not see what it was given.
-            raise FailedPrecondition(
-                f"contributor {contributor} is no party of conflict {name}; assign it to "
-                f"{' or '.join(sorted(parties_of(row)))}, or to a person"
-            )
-        done = self._store.conflicts.assign(name, assignee, etag=etag, by=access.actor(principal), **options)
-        return self._told(principal, done)
-
-    def _assigned(self, assignee: str) -> str:
-        """Return the contributor that something is assigned to, empty where it is a person. Raises NotFound."""
-        _check_text("assignee", assignee)
-        contributor = assignee.removeprefix("contributors/")
-        if contributor == assignee:
-            return ""
-        if contributor not in self._store.resources.contributors():
-            raise NotFound(f"there is no contributor {contributor[:60]!r}", kind="Contributor", name=contributor)
-        return contributor
+        order = ConflictOrder(action=ConflictAction.ASSIGN, assignee=assignee)
+        return self._change_one(principal, name, order, etag, **options)
 
     def resolve(
         self,
@@ -365,26 +347,8 @@ class Conflicts:
         DECIDED_FOR; FailedPrecondition when it is RESOLVED or has ENDED; Conflict when `etag` is of other statements.
         """
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
-        row = self._visible(principal, name)
-        _check_text("comment", comment, required=True)
-        if reason is ConflictReason.DECIDED_FOR:
-            if decided_for not in parties_of(row):
-                raise InvalidArgument.field(
-                    "decided_for", f"must be a party: {' or '.join(sorted(parties_of(row)))}", "UNKNOWN_VALUE"
-                )
-        elif decided_for:
-            raise InvalidArgument.field("decided_for", "goes with the reason DECIDED_FOR only", "NOT_ALLOWED")
-        resolution = ConflictResolution(
-            contributor=principal.contributor,
-            actor=principal.name,
-            role=principal.role,
-            reason=reason,
-            comment=comment,
-            decided_for=decided_for,
-            closes=principal.role is Role.OPERATOR,
-        )
-        done = self._store.conflicts.resolve(name, resolution, etag=etag, by=access.actor(principal), **options)
-        return self._told(principal, done)
+        order = ConflictOrder(action=ConflictAction.RESOLVE, reason=reason, comment=comment, decided_for=decided_for)
+        return self._change_one(principal, name, order, etag, **options)
 
     def reopen(
         self, principal: Principal, name: str, comment: str, *, etag: str = "", **options: Unpack[WriteOptions]
@@ -393,8 +357,23 @@ class Conflicts:
         Conflict when `etag` is of another state or other statements.
         """
         access.allow(principal, Role.OPERATOR)
-        _check_text("comment", comment, required=True)
-        done = self._store.conflicts.reopen(name, comment, etag=etag, by=access.actor(principal), **options)
+        order = ConflictOrder(action=ConflictAction.REOPEN, comment=comment)
+        return self._change_one(principal, name, order, etag, **options)
+
+    def _change_one(
+        self, principal: Principal, name: str, order: ConflictOrder, etag: str, **options: Unpack[WriteOptions]
+    ) -> Conflict:
+        row = self._visible(principal, name)
+        self._check_order(order)
+        parties = parties_of(row)
+        told = " or ".join(sorted(parties))
+        if order.reason is ConflictReason.DECIDED_FOR and order.decided_for not in parties:
+            raise InvalidArgument.field("decided_for", f"must be a party: {told}", "UNKNOWN_VALUE")
+        if (party := party_of(order)) and party not in parties:  # it would not see what it was given
+            raise FailedPrecondition(
+                f"contributor {party} is no party of conflict {name}; assign it to {told}, or to a person"
+            )
+        done = self._store.conflicts.change_one(name, order, etag=etag, by=access.actor(principal), **options)
         return self._told(principal, done)
 
     def change(
@@ -412,6 +391,8 @@ class Conflicts:
         """
         access.allow(principal, Role.OPERATOR)
         self._check_order(order)
+        if order.reason is ConflictReason.DECIDED_FOR and not order.decided_for:
+            raise InvalidArgument.field("decided_for", "must name a party", "REQUIRED")
         if msgspec.structs.replace(wanted, states=()) == ConflictFilter():
             raise InvalidArgument.field(
                 "filter", "says nothing: give a contributor, a kind or another criterion besides states", "REQUIRED"
@@ -435,15 +416,17 @@ class Conflicts:
         return self._store.conflicts.change(rows, order, by=by, dry=validate_only, request=request)
 
     def _check_order(self, order: ConflictOrder) -> None:
-        self._assigned(order.assignee)
+        _check_text("assignee", order.assignee)
         _check_text("comment", order.comment, required=order.action is not ConflictAction.ASSIGN)
         if (order.reason is None) == (order.action is ConflictAction.RESOLVE):
             raise InvalidArgument.field("reason", "goes with RESOLVE, which needs it", "NOT_ALLOWED")
         if order.assignee and order.action is not ConflictAction.ASSIGN:
             raise InvalidArgument.field("assignee", "goes with ASSIGN only", "NOT_ALLOWED")
-        if (order.reason is ConflictReason.DECIDED_FOR) != bool(order.decided_for):
-            expected = "goes with the reason DECIDED_FOR, which needs it"
-            raise InvalidArgument.field("decided_for", expected, "NOT_ALLOWED")
+        if order.decided_for and order.reason is not ConflictReason.DECIDED_FOR:
+            raise InvalidArgument.field("decided_for", "goes with the reason DECIDED_FOR only", "NOT_ALLOWED")
+        party = party_of(order)
+        if party and not order.decided_for and party not in self._store.resources.contributors():
+            raise NotFound(f"there is no contributor {party[:60]!r}", kind="Contributor", name=party)
 
     def _visible(self, principal: Principal, name: str) -> ConflictRow:
         """Return a conflict that the caller may know of. Raises NotFound."""

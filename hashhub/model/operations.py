@@ -70,8 +70,8 @@ class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a hub. `revision`: the store's. `backup_time`: of the last backup, None when none is known. `hub`:
-    what it is called among hubs; empty: it has no name yet.
+    """The state of a hub. `revision`: the store's. `backup_time`: of the last backup, which has `backup_bytes`, None
+    when none is known. `hub`: what it is called among hubs; empty: it has no name yet.
     """
 
     version: str
@@ -82,3 +82,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     backup_time: datetime | None = None
     hub: str = ""
+    backup_bytes: int = 0

@@ -36,6 +36,7 @@ from hashhub.store.conflicts import (
     etag_of,
     no_conflict,
     parties_of,
+    party_of,
 )
 from hashhub.store.database import Database, IdempotentRequest, WriteOptions
 from hashhub.store.definitions import Definitions
@@ -110,6 +111,7 @@ __all__ = [
     "etag_of",
     "no_conflict",
     "parties_of",
+    "party_of",
     "trace_of",
 ]
 

@@ -18,7 +18,6 @@ from hashhub import cancellation
 from hashhub.errors import Conflict as Clash
 from hashhub.errors import FailedPrecondition, NotFound, Reason
 from hashhub.model import (
-    SYSTEM,
     Actor,
     ConflictAction,
     ConflictChanges,
@@ -29,6 +28,7 @@ from hashhub.model import (
     ConflictState,
     Event,
     EventKind,
+    Role,
     Severity,
     id_in_set,
     now,
@@ -283,88 +283,37 @@ class ConflictTable:
             )
         return conditions
 
-    def assign(
+    def change_one(
         self,
         name: str,
-        assignee: str,
+        order: ConflictOrder,
         *,
         etag: str = "",
-        by: Actor = SYSTEM,
+        by: Actor,
         validate_only: bool = False,
         request_id: str = "",
     ) -> ConflictRow:
-        """Give a conflict to an `assignee`, or to nobody. Raises NotFound; FailedPrecondition: RESOLVED or ENDED;
-        Conflict when `etag` is of another state or other statements.
-        """
-        request = IdempotentRequest(request_id, "assign_conflict", (name, assignee), by.name)
-        with self._db.write_in_order() as c:
-            row = self._of_name(c, name)
-            if request.replayed(c, str) is not None:
-                return row
-            _refuse_stale(row, etag)
-            if row.state in {ConflictState.RESOLVED, ConflictState.ENDED}:
-                raise _closed(row)
-            if validate_only or row.assignee == assignee:
-                return row
-            self._give(c, row, assignee, by, "")
-            request.remember(c, name)
-            return self._of_name(c, name)
+        """Do to a conflict what is ordered, and return it; RESOLVED by an operator's word, while a party's is a view.
 
-    def resolve(
-        self,
-        name: str,
-        resolution: ConflictResolution,
-        *,
-        etag: str = "",
-        by: Actor = SYSTEM,
-        validate_only: bool = False,
-        request_id: str = "",
-    ) -> ConflictRow:
-        """Append what somebody says that a conflict comes to, and return the conflict; RESOLVED where it `closes`.
-        Raises NotFound; FailedPrecondition when it is RESOLVED or has ENDED, and beyond COMMENTS views of one
-        contributor; Conflict when `etag` is of other statements.
+        Raises NotFound; FailedPrecondition when it has ENDED or, but to reopen it or for a view, is RESOLVED, and
+        beyond COMMENTS views of one contributor; Conflict when `etag` is of other statements or, but to resolve it,
+        another state.
         """
-        said = (resolution.reason, resolution.comment, resolution.decided_for, resolution.closes)
-        request = IdempotentRequest(request_id, "resolve_conflict", (name, said, etag), by.name)
+        request = IdempotentRequest(request_id, f"{order.action.lower()}_conflict", (name, order, etag), by.name)
+        is_view = order.action is ConflictAction.RESOLVE and by.role is not Role.OPERATOR
         with self._db.write_in_order() as c:
             row = self._of_name(c, name)
             if request.replayed(c, str) is not None:
                 return row
-            if row.state is ConflictState.ENDED or (row.state is ConflictState.RESOLVED and resolution.closes):
+            is_late = row.state is ConflictState.RESOLVED and not is_view and order.action is not ConflictAction.REOPEN
+            if is_late or row.state is ConflictState.ENDED:
                 raise _closed(row)
-            _refuse_stale(row, etag.partition("-")[0])
-            if not resolution.closes:
+            _refuse_stale(row, etag.partition("-")[0] if order.action is ConflictAction.RESOLVE else etag)
+            if is_view:
                 _refuse_further_views(c, row, by.contributor)
-            if validate_only:
+            if validate_only or (why_left(row, order) and not is_view):
                 return row
-            _say(c, row, resolution, by)
-            request.remember(c, name)
-            return self._of_name(c, name)
-
-    def reopen(
-        self,
-        name: str,
-        comment: str,
-        *,
-        etag: str = "",
-        by: Actor = SYSTEM,
-        validate_only: bool = False,
-        request_id: str = "",
-    ) -> ConflictRow:
-        """Take back what closed a conflict, and return it. Raises NotFound; FailedPrecondition: it has ENDED; Conflict
-        when `etag` is of another state or other statements.
-        """
-        request = IdempotentRequest(request_id, "reopen_conflict", (name, comment), by.name)
-        with self._db.write_in_order() as c:
-            row = self._of_name(c, name)
-            if request.replayed(c, str) is not None:
-                return row
-            _refuse_stale(row, etag)
-            if row.state is ConflictState.ENDED:
-                raise _closed(row)
-            if row.state is not ConflictState.RESOLVED or validate_only:
-                return row
-            self._reopen(c, row, comment, by)
+            self._do(c, row, order, by)
             request.remember(c, name)
             return self._of_name(c, name)
 
@@ -406,24 +355,12 @@ class ConflictTable:
 
     def _do(self, c: Connection, row: ConflictRow, order: ConflictOrder, by: Actor) -> int:
         if order.reason is not None:
-            resolution = ConflictResolution(
-                contributor=by.contributor,
-                actor=by.name,
-                role=by.role,
-                reason=order.reason,
-                comment=order.comment,
-                decided_for=order.decided_for,
-                closes=True,
-            )
-            return _say(c, row, resolution, by)
-        if order.action is ConflictAction.REOPEN:
-            return self._reopen(c, row, order.comment, by)
-        return self._give(c, row, order.assignee, by, "")
-
-    def _reopen(self, c: Connection, row: ConflictRow, comment: str, by: Actor) -> int:
+            return _say(c, row, order, order.reason, by)
+        if order.action is ConflictAction.ASSIGN:
+            return self._give(c, row, order.assignee, by, "")
         r = s.conflict_resolution
         closing = sa.select(sa.func.max(r.c.revision)).where(r.c.conflict == row.id, r.c.closes)
-        return self._take_back(c, row, c.execute(closing).scalar_one(), comment, "", by)
+        return self._take_back(c, row, c.execute(closing).scalar_one(), order.comment, "", by)
 
     def undo(self, event: Event, *, by: Actor, reason: str, preview: Preview | None) -> tuple[str, bool]:
         """Undo what was done to a conflict: that it was given to somebody, resolved, or reopened. Return what becomes
@@ -570,16 +507,21 @@ def why_left(row: ConflictRow, order: ConflictOrder) -> str:
     """Return why an order leaves a conflict as it is: its state, or NOT_A_PARTY. Empty: it does not."""
     is_closed = row.state in {ConflictState.RESOLVED, ConflictState.ENDED}
     is_reopened = order.action is ConflictAction.REOPEN
-    is_done = order.action is ConflictAction.ASSIGN and row.assignee == order.assignee
-    if is_done or (row.state is not ConflictState.RESOLVED if is_reopened else is_closed):
+    is_given = order.action is ConflictAction.ASSIGN and row.assignee == order.assignee
+    if is_given or (row.state is not ConflictState.RESOLVED if is_reopened else is_closed):
         return row.state
-    party = order.decided_for or (order.assignee if order.assignee.startswith("contributors/") else "")
-    return "" if not party or party.removeprefix("contributors/") in parties_of(row) else "NOT_A_PARTY"
+    return "" if party_of(order) in {"", *parties_of(row)} else "NOT_A_PARTY"
 
 
 def parties_of(row: ConflictRow) -> set[str]:
     """Return the contributors whose statements conflict."""
     return {row.left.partition("/")[0], row.right.partition("/")[0]}
+
+
+def party_of(order: ConflictOrder) -> str:
+    """Return the contributor that has to be a party for an order; empty: none."""
+    collection, slash, assignee = order.assignee.partition("/")
+    return order.decided_for or (assignee if collection + slash == "contributors/" else "")
 
 
 def _refuse_stale(row: ConflictRow, etag: str) -> None:
@@ -590,13 +532,12 @@ def _refuse_stale(row: ConflictRow, etag: str) -> None:
         )
 
 
-def _say(c: Connection, row: ConflictRow, resolution: ConflictResolution, by: Actor) -> int:
-    """Append what somebody says that a conflict comes to."""
-    r, at = s.conflict_resolution, now()
-    kind = EventKind.CONFLICT_RESOLVED if resolution.closes else EventKind.CONFLICT_COMMENTED
-    facts = {"decided_for": resolution.decided_for} if resolution.decided_for else {}
-    details = {"comment": resolution.comment}
-    revision = _append(c, by, kind, row, resolution.reason, facts, details, at=at)
+def _say(c: Connection, row: ConflictRow, order: ConflictOrder, reason: ConflictReason, by: Actor) -> int:
+    """Append what somebody says that a conflict comes to; an operator's word closes it."""
+    r, at, closes = s.conflict_resolution, now(), by.role is Role.OPERATOR
+    kind = EventKind.CONFLICT_RESOLVED if closes else EventKind.CONFLICT_COMMENTED
+    facts = {"decided_for": order.decided_for} if order.decided_for else {}
+    revision = _append(c, by, kind, row, reason, facts, {"comment": order.comment}, at=at)
     touch(c, r.name, [row.id])
     c.execute(
         sa.insert(r).values(
@@ -604,13 +545,16 @@ def _say(c: Connection, row: ConflictRow, resolution: ConflictResolution, by: Ac
             contributor=by.contributor,
             actor=by.name,
             role=s.ROLES[by.role],
-            **{name: getattr(resolution, name) for name in ("reason", "comment", "decided_for", "closes")},
+            reason=reason,
+            comment=order.comment,
+            decided_for=order.decided_for,
+            closes=closes,
             grounds=row.grounds,
             time=s.to_millis(at),
             revision=revision,
         )
     )
-    if resolution.closes:
+    if closes:
         set_values(c, row.id, {"state": RESOLVED, "resolved_grounds": row.grounds, "update_time": s.to_millis(at)})
     return revision
 

@@ -254,7 +254,7 @@ class AlgorithmStatus(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., digest_count: _Optional[int] = ..., tail_count: _Optional[int] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("version", "database", "matcher_revision", "algorithms", "warnings", "revision", "backup_time", "hub")
+    __slots__ = ("version", "database", "matcher_revision", "algorithms", "warnings", "revision", "backup_time", "hub", "backup_bytes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
     MATCHER_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -263,6 +263,7 @@ class Status(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     BACKUP_TIME_FIELD_NUMBER: _ClassVar[int]
     HUB_FIELD_NUMBER: _ClassVar[int]
+    BACKUP_BYTES_FIELD_NUMBER: _ClassVar[int]
     version: str
     database: str
     matcher_revision: int
@@ -271,4 +272,5 @@ class Status(_message.Message):
     revision: int
     backup_time: _timestamp_pb2.Timestamp
     hub: str
-    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., matcher_revision: _Optional[int] = ..., algorithms: _Optional[_Iterable[_Union[AlgorithmStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., backup_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hub: _Optional[str] = ...) -> None: ...
+    backup_bytes: int
+    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., matcher_revision: _Optional[int] = ..., algorithms: _Optional[_Iterable[_Union[AlgorithmStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., backup_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hub: _Optional[str] = ..., backup_bytes: _Optional[int] = ...) -> None: ...

@@ -145,6 +145,7 @@ def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureReq
         with writing(hub):
             made = done("backup", copy, "--data", hub.data, *first)
         taken = client.status().backup_time
+        assert client.status().backup_bytes > 0
         assert taken == msgspec.convert(made["create_time"], datetime)
         assert 0 <= (backup_age(hub) or -1) < 600
         assert done("backup", "verify", copy) == made

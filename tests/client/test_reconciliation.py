@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from hashhub import v1
-from hashhub.client import Client, OperationHandle, page_of
+from hashhub.client import Client, OperationHandle
 from hashhub.client.transport import Connection, Transport
 from hashhub.errors import (
     Conflict,
@@ -96,12 +96,12 @@ def test_answers_are_typed(operator: Client) -> None:
     gaps = operator.reconciliation.gaps("NL")
     assert gaps.result().gaps.by_contributor == {"gb": 10}
     assert {row.contributors for row in gaps.rows()} == {("gb",)}  # type: ignore[union-attr]  # of gaps
-    first, after = page_of(gaps.rows(), 6)
-    rest, last = page_of(gaps.rows(), 6, after)
+    first, after = gaps.rows().page(6)
+    rest, last = gaps.rows().page(6, after)
     assert [*first, *rest] == list(gaps.rows())
     assert (len(first), len(rest), last) == (6, 4, "")
     with pytest.raises(InvalidArgument):
-        page_of(gaps.rows(), 6, "damaged")
+        gaps.rows().page(6, "damaged")
     agreement = operator.reconciliation.agreement().result()
     assert agreement.items == 10
     assert overlap.by is By.JURISDICTION
