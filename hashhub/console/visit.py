@@ -64,6 +64,7 @@ class Visit:
         self.refused: HashHubError | None = None
         """What the hub said to what this form asked for; the page is then shown again, with what was typed."""
         self._form = FormData()
+        self._is_drawn = True
 
     @property
     def form(self) -> Mapping[str, str]:
@@ -81,15 +82,22 @@ class Visit:
 
     def typed(self, name: str, value: object = "") -> str:
         """Return what was typed into a field of a form that was refused, otherwise its value as it stands."""
-        return self.form[name] if name in self._form else str(value)
+        return self.form[name] if name in self._form and self._is_drawn else str(value)
 
     def take(self, form: FormData) -> None:
         """Take the form that was sent."""
         self._form = form
 
+    def draw(self, form: str) -> str:
+        """Note which form is drawn now: what was typed, and what is wrong, is of one form alone."""
+        self._is_drawn = form in {"", self.form["form"]}
+        return form
+
     def fault(self, field: str) -> str:
         """Return what is wrong with a field; empty where nothing is said of it."""
         violations = self.refused.violations if isinstance(self.refused, InvalidArgument) else ()
+        if not self._is_drawn:
+            return ""
         return next((v.description for v in violations if v.field.rpartition(".")[2].partition("[")[0] == field), "")
 
     @property
