@@ -136,7 +136,9 @@ def _overlap(result: Overlap) -> dict[str, Any]:
         "pair_count": len(pairs),
         "names": list(enumerate(result.names[:_FIGURES], 1)),
         "numbers": [f"#{at}" for at in range(1, len(result.names) + 1)] if is_small else [],
-        "chart": report.overlap_map(result, {}) if is_small and result.names else None,
+        "chart": report.overlap_map(result, {}, words=(_("Share"), _("entries of"), _("also held by")))
+        if is_small and result.names
+        else None,
     }
 
 
@@ -148,10 +150,17 @@ def _agreement(result: Agreement, dimension: str) -> dict[str, Any]:
     return {
         "dimension": dimension,
         "label": _label,
-        "chart": report.alpha_chart(result.dimensions) if result.dimensions and not dimension else None,
+        "chart": report.alpha_chart(
+            _("alpha"),
+            result.dimensions,
+            label=lambda d: f"{_label(d.dimension)}, {word(d.metric)}",
+            text=lambda d: _("not defined") if d.alpha is None else f"{d.alpha:.3f}",
+        )
+        if result.dimensions and not dimension
+        else None,
         "contributors": of_dimension[:_FIGURES],
         "contributor_count": len(of_dimension),
-        "change": report.change_chart(dimension, drift, {})[1] if has_changed else None,
+        "change": report.change_chart(_("By quarter"), dimension, drift, {})[0] if has_changed else None,
         "drift": drift[:_FIGURES] if has_changed else (),
     }
 

@@ -92,7 +92,7 @@ def heat_map(
     width = min(64.0, max(34.0, (_WIDTH - left - 10) / max(1, len(columns))))
     top, height = 48, 26 + _more(row_labels)
     step = 18 + _more(columns)
-    shapes = [_note(8, 16, f"rows: {rows_are}; columns: {columns_are}")]
+    shapes = [_note(8, 16, f"↓ {rows_are}   → {columns_are}")]
     shapes += [
         _text(left + width * (at + 0.5), 40, str(at + 1), title=name, text_anchor="middle", font_weight="600")
         for at, name in enumerate(columns)
@@ -112,8 +112,7 @@ def heat_map(
         left + (0 if is_square else _label_width(columns)),
     )
     size = max(widths), below + 10 + (0 if is_square else step * len(columns) + 12)
-    described = f"A matrix of {len(rows)} rows ({rows_are}) and {len(columns)} columns ({columns_are})."
-    return _svg(title, described, size, shapes)
+    return _svg(title, f"{rows_are}: {len(rows)}; {columns_are}: {len(columns)}", size, shapes)
 
 
 def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, marks: Sequence[float]) -> Markup:
@@ -139,7 +138,7 @@ def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, 
                 shapes += [_line(place(end), y - 5, place(end), y + 5) for end in (row.low, row.high)]
             shapes.append(_shape("circle", cx=place(row.value), cy=y, r="5", fill=_HUE, stroke="currentColor"))
         shapes.append(_note(left + width + 14, y + 4, row.text))
-    return _svg(title, f"{len(rows)} figures with their intervals.", (_WIDTH, bottom + 10), shapes)
+    return _svg(title, "; ".join(f"{row.label}: {row.text}" for row in rows), (_WIDTH, bottom + 10), shapes)
 
 
 def bars(title: str, rows: Sequence[Bar], *, whole: int = 0) -> Markup:
@@ -205,7 +204,7 @@ def lines(title: str, places: Sequence[str], series: Mapping[str, Sequence[float
         shapes.append(_marker(number, left + width + 12, label_y[name], name))
         shapes.append(_text(left + width + 24, label_y[name] + 4, name))
     size = (_WIDTH, max([bottom + 30.0, *(y + 16 for y in label_y.values())]))
-    return _svg(title, f"{len(series)} lines over {len(places)} periods.", size, shapes)
+    return _svg(title, "; ".join(series), size, shapes)
 
 
 # --- Parts ------------------------------------------------------------------------------------------------------------

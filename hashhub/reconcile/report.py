@@ -7,7 +7,7 @@ to be so, never shown as zero. `report.html` has the words, this module the figu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import groupby, pairwise
@@ -115,9 +115,16 @@ def page(
     )
 
 
-def overlap_map(overlap: Overlap, names: Mapping[str, str]) -> Markup:
-    """Return the chart of an overlap: the share of each row's entries that each column holds, too."""
+def overlap_map(overlap: Overlap, names: Mapping[str, str], *, words: tuple[str, str, str] | None = None) -> Markup:
+    """Return the chart of an overlap: the share of each row's entries that each column holds, too. `words`: its title,
+    what rows are and what columns are, where it is to speak another language; its cells then say nothing.
+    """
     what = _BY[overlap.by]
+    title, rows_are, columns_are = words or (
+        "Share of each row's entries that the column holds, too",
+        f"{what} whose entries they are",
+        f"{what} that holds them, too",
+    )
     labels = [_shown(name, names) for name in overlap.names]
     cells = {(c.left, c.right): c for c in overlap.cells}
     matrix: dict[tuple[int, int], Cell] = {}
@@ -132,16 +139,10 @@ def overlap_map(overlap: Overlap, names: Mapping[str, str]) -> Markup:
                 matrix[i, j] = Cell(
                     _percent(cell.exact + cell.near, entries),
                     share,
+                    "" if words else
                     f"{labels[j]} holds {cell.exact + cell.near:,} of the {entries:,} entries of {labels[i]}{near}",
-                )
-    return charts.heat_map(
-        "Share of each row's entries that the column holds, too",
-        labels,
-        labels,
-        matrix,
-        rows_are=f"{what} whose entries they are",
-        columns_are=f"{what} that holds them, too",
-    )
+                )  # fmt: skip
+    return charts.heat_map(title, labels, labels, matrix, rows_are=rows_are, columns_are=columns_are)
 
 
 def _overlap(overlap: Overlap, names: Mapping[str, str]) -> dict[str, Any]:
@@ -200,7 +201,12 @@ def _agreement(agreement: Agreement, names: Mapping[str, str]) -> dict[str, Any]
     changes = agreement.drift if len({d.period for d in agreement.drift}) > 1 else ()  # a change takes two
     return {
         "measured": measured,
-        "alphas": alpha_chart(agreement.dimensions),
+        "alphas": alpha_chart(
+            "Krippendorff's alpha by dimension",
+            agreement.dimensions,
+            label=lambda d: f"{_dimension(d.dimension)}, {d.metric}",
+            text=lambda d: "not defined" if d.alpha is None else _alpha(d),
+        ),
         "alpha_rows": [
             (_dimension(d.dimension), d.metric, d.items, d.contributors,
              "not defined" if d.alpha is None else f"{d.alpha:.3f}", _bounds(d.low, d.high))
@@ -214,7 +220,11 @@ def _agreement(agreement: Agreement, names: Mapping[str, str]) -> dict[str, Any]
         ],
         "maps": [_confusion(key, cells, names) for key, cells in maps[:_MAX_MAPS]],
         "maps_left_out": len(maps) - _MAX_MAPS,
-        "changes": [change_chart(name, changes, names) for name in dict.fromkeys(d.dimension for d in changes)],
+        "changes": [
+            (_dimension(name), *change_chart(f"Agreement with the others by quarter: {_dimension(name).lower()}",
+                                             name, changes, names))
+            for name in dict.fromkeys(d.dimension for d in changes)
+        ],
         "change_rows": [
             (_dimension(d.dimension), _shown(d.contributor, names), d.period, *_share(d.share), d.share.items)
             for d in changes
@@ -223,17 +233,19 @@ def _agreement(agreement: Agreement, names: Mapping[str, str]) -> dict[str, Any]
     }  # fmt: skip
 
 
-def alpha_chart(dimensions: Sequence[DimensionAgreement]) -> Markup:
+def alpha_chart(
+    title: str,
+    dimensions: Sequence[DimensionAgreement],
+    *,
+    label: Callable[[DimensionAgreement], str],
+    text: Callable[[DimensionAgreement], str],
+) -> Markup:
     """Return the chart of alpha by dimension, with its intervals."""
-    rows = [
-        Interval(f"{_dimension(d.dimension)}, {d.metric}", d.alpha, d.low, d.high,
-                 _alpha(d) if d.alpha is not None else "not defined")
-        for d in dimensions
-    ]  # fmt: skip
+    rows = [Interval(label(d), d.alpha, d.low, d.high, text(d)) for d in dimensions]
     lowest = min([0.0, *(d.low if d.low is not None else d.alpha for d in dimensions if d.alpha is not None)])
     low = -1.0 if lowest < -0.5 else -0.5 if lowest < 0 else 0.0  # noqa: PLR2004 - marks of the scale
     marks = [mark / 4 for mark in range(int(low * 4), 5)]
-    return charts.intervals("Krippendorff's alpha by dimension", rows, low=low, high=1.0, marks=marks)
+    return charts.intervals(title, rows, low=low, high=1.0, marks=marks)
 
 
 def _confusion(key: tuple[str, str], cells: Sequence[Confusion], names: Mapping[str, str]) -> tuple[str, Markup]:
@@ -261,9 +273,9 @@ def _confusion(key: tuple[str, str], cells: Sequence[Confusion], names: Mapping[
 
 
 def change_chart(
-    dimension: str, drift: Sequence[ContributorAgreement], names: Mapping[str, str]
-) -> tuple[str, Markup, int]:
-    """Return a dimension's name, the chart of those that change most in it, and how many are left out there."""
+    title: str, dimension: str, drift: Sequence[ContributorAgreement], names: Mapping[str, str]
+) -> tuple[Markup, int]:
+    """Return the chart of those that change most in a dimension, and how many are left out there."""
     periods = sorted({d.period for d in drift})
     by_name: dict[str, dict[str, float]] = {}
     for d in drift:
@@ -275,9 +287,7 @@ def change_chart(
     for name in sorted(chosen):
         label = _shown(name, names)  # of two names that are cut it can be the same
         series[f"{label} ({len(series)})" if label in series else label] = [by_name[name].get(p) for p in periods]
-    title = _dimension(dimension)
-    chart = charts.lines(f"Agreement with the others by quarter: {title.lower()}", periods, series)
-    return title, chart, len(by_name) - len(chosen)
+    return charts.lines(title, periods, series), len(by_name) - len(chosen)
 
 
 def _crosswalk(left: Scheme, right: Scheme) -> tuple[list[str], Markup, list[tuple[str, str, str, str]]]:

@@ -23,6 +23,8 @@ from hashhub.model import (
     WebhookEvent,
     WithdrawalReason,
 )
+from hashhub.reconcile import tasks
+from hashhub.reconcile.results import By
 from tests.console.conftest import Browser, Page
 from tests.hub.conftest import OPERATOR, item, writer
 from tests.hub.rooms import Room, write_scheme
@@ -69,6 +71,8 @@ def fill(hub: Hub) -> None:
         writer("northland"),
         Webhook(contributor="northland", id="desk", url="https://hooks.example/in", events=tuple(WebhookEvent)[:2]),
     )
+    for task in (tasks.ComputeAgreement(), tasks.ComputeOverlap(by=By.CONTRIBUTOR)):
+        hub.operations.wait(OPERATOR, hub.reconciliation.start(OPERATOR, task).id, None)
 
 
 def crawl(browser: Browser, site: Site) -> dict[str, list[Page]]:
