@@ -55,6 +55,10 @@ def _calls(kind: str) -> Callable[[list[Row]], float]:
     return lambda rows: max(row["calls_per_second"] for row in rows if row.get("calls") == kind and not row["offered"])
 
 
+def _most(rows: list[Row], figure: str) -> float:
+    return max(float(row[figure]) for row in rows)
+
+
 def _step(rows: list[Row], step: str) -> Row:
     return next(row for row in rows if row["step"] == step)
 
@@ -114,6 +118,8 @@ PROMISES: Final = (
     Promise("of pdqhash's time: hashing a picture", "hashing", _of_pdqhash, 0.6),
     Promise("ms of the hook itself, an upload", "hook_asgi", lambda r: r[0]["rest_ms"], 5),
     Promise("µs to know who calls, a warm call", "access", lambda r: max(row["added_us"] for row in r), 50),
+    Promise("ms to the first byte of the console's slowest page", "console", lambda r: _most(r, "first_byte_ms"), 100),
+    Promise("kB of its largest page", "console", lambda r: _most(r, "kilobytes"), 50),
 )
 
 
@@ -128,6 +134,8 @@ def steps(out: Path, *, is_quick: bool) -> list[list[str]]:
             ["bench.hashing", "--small", "--rounds", "3", "--out", str(out / "hashing.json")],
             ["bench.hook_asgi", "--count", "10", "--out", str(out / "hook_asgi.json")],
             ["bench.access", "--calls", "500", "--proofs", "5", "--out", str(out / "access.json")],
+            ["bench.console", "--entries", "3000", "--conflicts", "300", "--rounds", "2",
+             "--out", str(out / "console.json")],
         ]  # fmt: skip
     return [
         ["bench.matchers", "--n", "1000000", "--name", "matchers", "--out", str(out)],
@@ -136,6 +144,7 @@ def steps(out: Path, *, is_quick: bool) -> list[list[str]]:
         ["bench.hashing", "--out", str(out / "hashing.json")],
         ["bench.hook_asgi", "--out", str(out / "hook_asgi.json")],
         ["bench.access", "--out", str(out / "access.json")],
+        ["bench.console", "--out", str(out / "console.json")],
     ]
 
 

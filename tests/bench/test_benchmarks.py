@@ -299,6 +299,16 @@ def test_an_upload_through_the_hook_is_measured(tmp_path: Path) -> None:
     assert min(row["added_ms"], row["hashing_cpu_ms"]) > 0  # one sample of each: which is more is left to the machine
 
 
+def test_each_screen_of_the_console_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "console.json"
+    run("console", "--entries", "300", "--conflicts", "60", "--rounds", "1", "--out", str(out))
+    rows = rows_of(out, benchmark="console")
+    pages = {(row["who"], row["screen"]): row["pages"] for row in rows}
+    assert pages["operator", "/conflicts/{name}"] == pages["contributor", "/entries/{name:path}"] == 3
+    assert ("contributor", "/tokens") not in pages
+    assert min(min(row["first_byte_ms"], row["kilobytes"]) for row in rows) > 0
+
+
 def test_hashing_is_compared_with_the_reference(tmp_path: Path) -> None:
     pytest.importorskip("pdqhash", reason="takes a C++ compiler to install")
     run("hashing", "--small", "--rounds", "1", "--out", str(tmp_path / "hashing.json"))
