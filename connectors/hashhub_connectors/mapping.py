@@ -5,10 +5,9 @@ Column names are compared exactly, but for surrounding white space.
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, timedelta, timezone
 from functools import lru_cache
 from typing import Any, Final
@@ -32,7 +31,6 @@ _ORDERS: Final = ("dmy", "mdy")
 _WORDS: Final = {"true": True, "false": False, "unknown": None}
 _OFFSET: Final = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")
 _BESIDE: Final = re.compile(r"hash(?:wert|value)?|digest|summe|sum|[()]", re.IGNORECASE)  # of an algorithm's name
-_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
 _MAX_COLUMN: Final = 16_384  # of a worksheet
 _MAX_SKIP: Final = 1_000
 TABLES: Final = ("columns", "flags", "words", "values", "lengths", "algorithms", "constants", "defaults")
@@ -108,30 +106,6 @@ def read_mapping(text: str) -> Columns:
             "REQUIRED",
         )
     return _MappingParser(given).columns()
-
-
-def write_mapping(given: Mapping[str, Any]) -> str:
-    """Return the TOML text of what `tomllib` reads of a mapping."""
-    return "\n".join(_toml(given)).lstrip() + "\n"
-
-
-def _toml(table: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    for key, value in table.items():
-        if not isinstance(value, Mapping):
-            yield f"{_toml_key(key)} = {toml_value(value)}"
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield f"\n[{path}{_toml_key(key)}]"
-            yield from _toml(value, f"{path}{_toml_key(key)}.")
-
-
-def _toml_key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else toml_value(key)
-
-
-def toml_value(value: object) -> str:
-    """Return a text, number, flag or list of them in TOML, which differs from JSON in DEL alone."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @lru_cache(maxsize=256)

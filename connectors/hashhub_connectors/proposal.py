@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import BinaryIO, Final
 
@@ -23,7 +24,7 @@ from hashhub.errors import MalformedSource
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import Reject, SchemeStatus
 from hashhub_connectors.delimited import Rows
-from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, Column, TableLayout, canonical, toml_value
+from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, TableLayout, canonical
 from hashhub_connectors.source import BOMS, look_at, read_block
 from hashhub_connectors.words import fields_of, read_word, unread
 from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows, listed
@@ -111,13 +112,26 @@ class MappingProposal:
         self._find_value()
         self.digests = [(f, c.name) for f in (*DIGESTS, MIXED) for c in self._fields.get(f, ())]
         self.has_items = any(c.digests for f in (*DIGESTS, MIXED) for c in self._fields.get(f, ()))
-        self._is_by_number = any(not c.is_nameable for columns in self._fields.values() for c in columns)
 
-    def key_of(self, column: _Column) -> Column | None:
-        """Return by what the proposal's text names a column; None where it has names, and this one none of its own."""
-        if not self.has_header or self._is_by_number:
-            return column.number
-        return column.name if column.is_nameable else None
+    @property
+    def fields(self) -> dict[str, str]:
+        """What the columns hold that are read, by their keys."""
+        return {c.key: field for field, columns in self._fields.items() for c in columns}
+
+    def values(self) -> list[str]:
+        """Return the categories in the rows that were looked at."""
+        return list(dict.fromkeys(cell for c in self._fields.get("value", ()) for cell in c.cells))
+
+    def settle(self, fields: Mapping[str, str], values: Mapping[str, str], date_order: str) -> None:
+        """Take what a person says instead: each column's field by its key, what categories mean, the order of dates."""
+        self._fields = {}
+        for c in self.columns:
+            if field := fields.get(c.key):
+                self._fields.setdefault(field, []).append(c)
+        self._value_lines = [f"{_toml(cell)} = {_toml(value)}" for cell, value in values.items() if value]
+        if date_order:
+            self._settings = [line for line in self._settings if not line.startswith("date_order")]
+            self._settings.append(f"date_order = {_toml(date_order)}")
 
     def text(self, *, unchecked: bool = False) -> str:
         """Return the TOML of the mapping; `unchecked`: with a line that keeps it from use until it was looked at."""
@@ -127,7 +141,7 @@ class MappingProposal:
         if unchecked:
             lines.append("proposal = true  # remove this line once you have")
         lines += t.settings
-        by_number = self._is_by_number
+        by_number = any(not c.is_nameable for columns in self._fields.values() for c in columns)
         if not t.has_header or by_number:
             lines.append("header = false")
         if skip := t.skip + (1 if t.has_header and by_number else 0):
@@ -141,9 +155,7 @@ class MappingProposal:
             lines.append(f'# No column looks like a digest. Name at least one of {expected}: md5 = "COLUMN"')
         lines += self._comments
         used = {id(c) for columns in self._fields.values() for c in columns}
-        lines += [
-            f"# not read: {toml_value(c.name) if t.has_header else c.number}" for c in t.columns if id(c) not in used
-        ]
+        lines += [f"# not read: {_toml(c.name) if t.has_header else c.number}" for c in t.columns if id(c) not in used]
         if flags := [f for f in FLAGS if f in self._fields]:
             lines += ["", "[flags]", *(self._line(f, self._fields[f], by_number=by_number) for f in flags)]
         for flag, texts in self._words.items():
@@ -155,7 +167,7 @@ class MappingProposal:
         return "\n".join(lines) + "\n"
 
     def _line(self, field: str, columns: Sequence[_Column], *, by_number: bool) -> str:
-        names = [toml_value(c.name) if self._table.has_header and not by_number else str(c.number) for c in columns]
+        names = [_toml(c.name) if self._table.has_header and not by_number else str(c.number) for c in columns]
         text = f"[{', '.join(names)}]" if len(names) > 1 or field == "tags" else names[0]
         remarks = [self._remarks[c.number] for c in columns if c.number in self._remarks]
         if by_number and self._table.has_header:
@@ -262,13 +274,13 @@ class MappingProposal:
         ordered = [m for cell in c.cells if (m := _DATE.fullmatch(cell)) and m[1]]
         if ordered and not _order(ordered):
             self._say(
-                f'expire_time = {toml_value(c.name)} needs date_order = "dmy" or "mdy": nothing here tells which',
+                f'expire_time = {_toml(c.name)} needs date_order = "dmy" or "mdy": nothing here tells which',
                 f"{c.shown} says until when entries hold, but its dates can be read in two ways: say date_order",
             )
             return False
         if any(_CLOCK.search(cell) and not m[3] for cell in c.cells if (m := _DATE.fullmatch(cell))):
             self._say(
-                f'expire_time = {toml_value(c.name)} needs utc_offset = "+01:00": its times do not say theirs',
+                f'expire_time = {_toml(c.name)} needs utc_offset = "+01:00": its times do not say theirs',
                 f"{c.shown} says until when entries hold, but its times lack an offset from UTC: say utc_offset",
             )
             return False
@@ -297,9 +309,9 @@ class MappingProposal:
                 ticks = [text for text in others if text.casefold() in _TICKS]
                 if len(ticks) == len(others) and ticks and not c.says_no():
                     texts = sorted({t.casefold() for t in ticks})
-                    self._words[field] = [f"true = [{', '.join(map(toml_value, texts))}]"]
+                    self._words[field] = [f"true = [{', '.join(map(_toml, texts))}]"]
                 elif others:
-                    shown = ", ".join(map(toml_value, others[:_SHOWN]))
+                    shown = ", ".join(map(_toml, others[:_SHOWN]))
                     self._words[field] = [
                         f"# {_one_line(shown)}: say what these words mean; until then they are noted and not read",
                         '# true = ["…"]',
@@ -327,7 +339,7 @@ class MappingProposal:
         if not values:
             self._value_lines = ['# "as in the file" = "as in the scheme"']
             return
-        shown = ", ".join(map(toml_value, values[:_SHOWN])) + (" …" if len(values) > _SHOWN else "")
+        shown = ", ".join(map(_toml, values[:_SHOWN])) + (" …" if len(values) > _SHOWN else "")
         fitting = _schemes_of(values)
         if fitting:
             self._settings.append(
@@ -341,7 +353,7 @@ class MappingProposal:
             "what each means in the hash set's scheme, or the import quarantines them as UNKNOWN_VALUE"
         )
         self.notes.append(_one_line(text))
-        self._value_lines = [f"# {_one_line(text)}", *(f'# {toml_value(v)} = "…"' for v in values[:_FEW_VALUES])]
+        self._value_lines = [f"# {_one_line(text)}", *(f'# {_toml(v)} = "…"' for v in values[:_FEW_VALUES])]
 
 
 class _Column:
@@ -352,6 +364,7 @@ class _Column:
         self.name = name
         self.cells = cells
         self.is_nameable = is_nameable
+        self.key = name if is_nameable else str(number)
         self.is_taken = False
         self.fields = list(fields_of(name)) if has_header and name else []
         self.shown = repr(name[:40]) if has_header and name else str(number)
@@ -468,7 +481,7 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> M
     if not "".join(lines).strip() or text.startswith("\0"):
         raise MalformedSource("there is no header; expected a first line of column names", position="line 1")
     delimiter, rows_ = _guess_delimiter("\n".join(lines))
-    settings = [f"delimiter = {toml_value(delimiter)}", f"encoding = {toml_value(encoding)}{note}"]
+    settings = [f"delimiter = {_toml(delimiter)}", f"encoding = {_toml(encoding)}{note}"]
     proposal = MappingProposal(_Table(rows_, TableLayout(delimiter=delimiter, encoding=encoding), settings))
     if len(likely) > 1:
         proposal.notes.append(f"the text may be in {' or '.join(likely)}: say which as encoding, by how it reads")
@@ -644,3 +657,8 @@ def _schemes() -> schemes.SchemeRegistry:
 def _one_line(text: str) -> str:
     """Return text that can stand in a comment: without line ends and control characters, which TOML refuses there."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _toml(text: str) -> str:
+    """Return the text as a TOML basic string, which differs from JSON's in DEL alone."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

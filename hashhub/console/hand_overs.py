@@ -7,12 +7,11 @@ ends, or a day is over. After a restart of the console the person goes on from t
 from __future__ import annotations
 
 import logging
-import secrets
+import re
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -22,7 +21,7 @@ import msgspec
 from hashhub.background import Background
 from hashhub.client import ImportProgress, ImportReport
 from hashhub.console.pages import _
-from hashhub.errors import Conflict, HashHubError, Reason
+from hashhub.errors import Conflict, HashHubError
 from hashhub.local_files import digest_of, make_directory, read_file, written
 from hashhub.model import ImportState
 
@@ -33,50 +32,45 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hashhub.console")
 _AT_ONCE: Final = 8  # checks and commits of all sessions; more wait for their turn
 _MOMENT: Final = 0.8  # seconds in which a short list is done, so that no page has to ask
-_LONGEST_SECONDS: Final = 24 * 3600.0
+_LONGEST_NS: Final = 24 * 3600 * 10**9
 _SWEEP_SECONDS: Final = 5.0
 _IMPORTS: Final = 50  # the last of a hash set, that are looked through for one to cancel
-_STATE: Final = "state.json"
-
-
-class Step(StrEnum):
-    """How far a list is; CHECKING and COMMITTING go on in a thread."""
-
-    CHOOSE = "CHOOSE"
-    CHECKING = "CHECKING"
-    CHECKED = "CHECKED"
-    COMMITTING = "COMMITTING"
-    COMMITTED = "COMMITTED"
+_SUFFIX: Final = re.compile(r"(?:\.[A-Za-z0-9]{1,8}){0,2}\Z")  # of a file's name, which may tell its format
 
 
 class HandOver(msgspec.Struct, kw_only=True):
     """A file that a session hands over.
 
-    `mark` is new after each change by a form and stands in all of them: a tab that shows an older state changes
-    nothing. `guesses`: (format, certainty, why, options). `problem`: why the last check or commit failed;
-    `has_shrunk`: because too few entries would be left.
+    `changed`: when a form last did, in nanoseconds; it stands in all of them, so that a tab with an older state changes
+    nothing. `fields`: what a person says of a table's columns. `doing`: the action that goes on, or was cut off by a
+    restart. `problem`: why the last one failed.
     """
 
     hash_set: str
     filename: str
-    file: str
-    size: int
     digest: str = ""
-    begun: float
-    mark: str = ""
+    changed: int = 0
     replace: bool = False
     may_shrink: bool = False
-    guesses: tuple[tuple[str, str, str, dict[str, str]], ...] = ()
+    taken_for: str = ""
     format: str = ""
     options: dict[str, str] = {}
-    step: Step = Step.CHOOSE
+    fields: dict[str, str] = {}
+    values: dict[str, str] = {}
+    date_order: str = ""
+    doing: str = ""
     report: ImportReport | None = None
     problem: str = ""
-    has_shrunk: bool = False
 
+    @property
+    def file(self) -> str:
+        """The name under which the file is kept."""
+        return "list" + "".join(_SUFFIX.findall(self.filename)[:1])
 
-class _Stopped(Exception):
-    """The person cancelled, the session has ended, or the console ends."""
+    @property
+    def is_committed(self) -> bool:
+        """Whether the hub has it, and the file is gone."""
+        return self.report is not None and not self.report.validate_only
 
 
 class Work:
@@ -111,99 +105,93 @@ class HandOvers:
     def of(self, session: bytes) -> HandOver | None:
         """Return the hand-over of a session."""
         with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(read_file(self._folder / session.hex() / _STATE), type=HandOver)
+            return msgspec.json.decode(read_file(self._state(session)), type=HandOver)
         return None
 
     def take(self, session: bytes, hand_over: HandOver, content: BinaryIO) -> None:
         """Keep a file, instead of the one that the session had. Raises LimitExceeded where the disk is full."""
         with self._lock:
             self.end(session)
-            make_directory(self._folder / session.hex())
-            with written(self.path(session, hand_over)) as target:
+            path = self.path(session, hand_over)
+            make_directory(path.parent)
+            with written(path) as target:
                 shutil.copyfileobj(content, target, 1 << 20)
-            hand_over.digest = digest_of(self.path(session, hand_over))
-            self.keep(session, hand_over, is_new=True)
+            hand_over.digest = digest_of(path)
+            self.change(session, hand_over)
 
     def path(self, session: bytes, hand_over: HandOver) -> Path:
         """Return where the file is."""
-        return self._folder / session.hex() / hand_over.file
+        return self._state(session).with_name(hand_over.file)
 
-    def keep(self, session: bytes, hand_over: HandOver, *, is_new: bool = False) -> None:
-        """Keep what was changed; `is_new`: by a form, so that older ones work no more."""
-        if is_new:
-            hand_over.mark = secrets.token_hex(8)
-        with written(self._folder / session.hex() / _STATE, replace=True) as target:
-            target.write(msgspec.json.encode(hand_over))
+    def change(self, session: bytes, hand_over: HandOver, doing: str = "") -> None:
+        """Keep what a form changed: what came of an earlier state holds no more. Raises Conflict while work goes on."""
+        if session in self.works:
+            raise Conflict(_("this list is being worked on; wait until it is done, or cancel it"))
+        hand_over.changed, hand_over.doing, hand_over.report, hand_over.problem = time.time_ns(), doing, None, ""
+        self._keep(session, hand_over)
 
     def end(self, session: bytes) -> None:
         """Stop what goes on and delete the file and all about it."""
         with self._lock:
             if work := self.works.pop(session, None):
                 work.is_stopped = True
-            shutil.rmtree(self._folder / session.hex(), ignore_errors=True)
+            shutil.rmtree(self._state(session).parent, ignore_errors=True)
 
-    def start(self, session: bytes, hand_over: HandOver, hub: Client, *, is_commit: bool) -> None:
-        """Check the list, or commit it; wait a moment for the end."""
+    def start(self, session: bytes, hand_over: HandOver, hub: Client, doing: str) -> None:
+        """`check` the list, or `commit` it; wait a moment for the end."""
         with self._lock:
-            if session in self.works:
-                raise Conflict(_("this list is being worked on; wait until it is done, or cancel it"))
-            hand_over.step = Step.COMMITTING if is_commit else Step.CHECKING
-            hand_over.problem, hand_over.has_shrunk = "", False
-            self.keep(session, hand_over, is_new=True)
+            self.change(session, hand_over, doing)
             work = self.works[session] = Work()
         wait([self._threads.submit(self._do, session, hand_over, work, hub)], _MOMENT)
 
-    def _do(self, session: bytes, hand_over: HandOver, work: Work, hub: Client) -> None:
-        is_commit = hand_over.step is Step.COMMITTING
+    def _state(self, session: bytes) -> Path:
+        return self._folder / session.hex() / "state.json"
 
+    def _keep(self, session: bytes, hand_over: HandOver) -> None:
+        with written(self._state(session), replace=True) as target:
+            target.write(msgspec.json.encode(hand_over))
+
+    def _do(self, session: bytes, hand_over: HandOver, work: Work, hub: Client) -> None:
         def tell(progress: ImportProgress) -> None:
             work.progress = progress
             if work.is_stopped or not self._sessions.lasts(session):
-                raise _Stopped
+                raise CancelledError
 
         path = self.path(session, hand_over)
         try:
             with path.open("rb") as source:
-                try:
-                    hand_over.report = hub.import_source(
-                        source,
-                        hash_set=hand_over.hash_set,
-                        connector=hand_over.format,
-                        options=hand_over.options,
-                        progress=tell,
-                        replace=hand_over.replace,
-                        allow_shrinking=hand_over.may_shrink,
-                        validate_only=not is_commit,
-                    )
-                    hand_over.step = Step.COMMITTED if is_commit else Step.CHECKED
-                except _Stopped:
-                    if not self._sweeper.is_stopping:  # the console ends, and goes on with it when it is back
-                        cancel_open(hub, hand_over)
-                    return
+                hand_over.report = hub.import_source(
+                    source, hash_set=hand_over.hash_set, connector=hand_over.format, options=hand_over.options,
+                    replace=hand_over.replace, allow_shrinking=hand_over.may_shrink,
+                    validate_only=hand_over.doing == "check", progress=tell,
+                )  # fmt: skip
         except FileNotFoundError:  # cancelled before its turn came
             return
+        except CancelledError:  # the person did, the session has ended, or the console ends
+            work.is_stopped = True
+            if not self._sweeper.is_stopping:  # the console ends, and goes on with it when it is back
+                with suppress(HashHubError):
+                    cancel_open(hub, hand_over)
         except HashHubError as e:
-            hand_over.step = Step.CHOOSE
             hand_over.problem = "\n".join((e.message, *getattr(e, "__notes__", ())))
-            hand_over.has_shrunk = e.reason is Reason.LIST_SHRANK
         except Exception:  # noqa: BLE001 - the page says it
             _log.exception("unexpected error while a list was handed over")
-            hand_over.step, hand_over.problem = Step.CHOOSE, "something went wrong here; the log has it"
-        finally:
-            with self._lock:
-                if self.works.get(session) is work:
-                    del self.works[session]
-                    if not work.is_stopped or hand_over.step is not Step.CHOOSE:
-                        self.keep(session, hand_over)
-                    if hand_over.step is Step.COMMITTED:
-                        path.unlink(missing_ok=True)
+            hand_over.problem = "something went wrong here; the log has it"
+        with self._lock:
+            if self.works.get(session) is work:
+                if hand_over.report or not work.is_stopped:  # a list that is committed is so whatever else ends
+                    hand_over.doing = ""
+                    self._keep(session, hand_over)
+                if hand_over.is_committed:
+                    path.unlink(missing_ok=True)
+                del self.works[session]
 
     def _sweep(self) -> None:
         for folder in self._folder.glob("*"):
             session = bytes.fromhex(folder.name)
             with self._lock:
                 hand_over = self.of(session)
-                is_old = hand_over is None or time.time() - hand_over.begun > _LONGEST_SECONDS
+                is_old = hand_over is None or time.time_ns() - hand_over.changed > _LONGEST_NS
                 if is_old or not self._sessions.lasts(session):
                     self.end(session)
 

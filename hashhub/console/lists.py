@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from hashhub.console.home import decided_at
 from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
 from hashhub.hygiene import Code
-from hashhub.model import Disposition, Finding, HashSet, ImportState, QueueItem, QueueKind, Role
-from hashhub.renewals import usual_seconds
+from hashhub.model import Disposition, Finding, ImportState, Role
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from hashhub.client import Client
     from hashhub.console.hub_visit import HubVisit
 
 _SETS: Final = 20  # a page; each asks for its imports
@@ -26,21 +24,27 @@ _PAGES: Final = 40  # asked of the hub for one page of findings of a reason
 
 
 def show_lists(visit: HubVisit) -> Response:
-    """Show the lists of the person's contributor, or of all."""
+    """Show the lists of the person's contributor, or of all: the last one of each, and what waits."""
     of = visit.caller.contributor if visit.is_role(Role.CONTRIBUTOR) else visit.query.get("of", "")
     sets = visit.hub.list_hash_sets(of or None).page(_SETS, visit.query.get("after", ""))
     waiting = list(visit.hub.list_queue(of))
-    rows = [_state(visit.hub, one, waiting) for one in sets.items]
+    rows = []
+    for one in sets.items:
+        imports = visit.hub.list_imports(one.name).page(_SETS).items
+        last = next((i for i in imports if i.state is ImportState.COMMITTED), None)
+        rows.append((one, last, {item.kind for item in waiting if item.hash_set == one.name}))
     return visit.page("lists.html", rows=rows, of=of, next=sets.next)
 
 
 def show_list(visit: HubVisit) -> Response:
     """Show one list: its terms, its imports, what waits."""
-    name = "{contributor}/{hash_set}".format_map(visit.path)
-    hash_set = visit.hub.get_hash_set(name)
-    imports = visit.hub.list_imports(name).page(_SETS, visit.query.get("after", ""))
-    state = _state(visit.hub, hash_set, list(visit.hub.list_queue(hash_set.contributor)))
-    return visit.page("list.html", state=state, imports=imports.items, next=imports.next, explain=explain)
+    hash_set = visit.hub.get_hash_set("{contributor}/{hash_set}".format_map(visit.path))
+    imports = visit.hub.list_imports(hash_set.name).page(_SETS, visit.query.get("after", ""))
+    waiting = [item for item in visit.hub.list_queue(hash_set.contributor) if item.hash_set == hash_set.name]
+    return visit.page(
+        "list.html", set=hash_set, imports=imports.items, next=imports.next, waiting=waiting,
+        explain=explain, decided_at=decided_at,
+    )  # fmt: skip
 
 
 def cancel_import(visit: HubVisit) -> Response:
@@ -53,44 +57,26 @@ def show_findings(visit: HubVisit) -> Response:
     """Show what became of an import's items: counts by reason, then rows."""
     of = "{contributor}/{hash_set}".format_map(visit.path)
     name = f"{of}/{visit.path['import']}"
-    import_ = visit.hub.get_import(name)
     counted = Counter((f.disposition, f.reason) for f in islice(visit.hub.list_findings(name), _COUNTED))
-    groups = sorted(counted.items(), key=lambda group: -group[1])
-    outcome, reason = visit.query.get("outcome", ""), visit.query.get("reason", "")
-    dispositions = [d for d in Disposition if d == outcome]
+    outcome, reason, after = (visit.query.get(key, "") for key in ("outcome", "reason", "after"))
+    found = visit.hub.list_findings(name, [d for d in Disposition if d == outcome])
     rows: list[Finding] = []
-    after = visit.query.get("after", "")
     for _page in range(_PAGES):
-        page = visit.hub.list_findings(name, dispositions).page(_ROWS - len(rows), after)
+        page = found.page(_ROWS - len(rows), after)
         rows += [f for f in page.items if reason in {"", f.reason}]
         after = page.next
         if not after or len(rows) == _ROWS:
             break
-    is_counted = counted.total() < _COUNTED
     return visit.page(
-        "findings.html", list=of, act=import_, groups=groups, is_counted=is_counted, rows=rows, next=after,
-        outcome=outcome, reason=reason, explain=explain,
+        "findings.html", list=of, act=visit.hub.get_import(name), rows=rows, next=after, outcome=outcome, reason=reason,
+        groups=[(*group, count) for group, count in counted.most_common()], is_counted=counted.total() < _COUNTED,
+        explain=explain,
     )  # fmt: skip
 
 
 def explain(reason: str) -> str:
     """Return a reason code in words."""
     return _(Code[reason].description) if reason in Code.__members__ else word(reason)
-
-
-def _state(hub: Client, hash_set: HashSet, waiting: list[QueueItem]) -> dict[str, Any]:
-    """Return a hash set as its contributor wants to know it: its last list, how usual that is, and what waits."""
-    imports = hub.list_imports(hash_set.name).page(_SETS).items
-    usual = usual_seconds([one.commit_time.timestamp() for one in reversed(imports) if one.commit_time])
-    waits = [item for item in waiting if item.hash_set == hash_set.name]
-    return {
-        "hash_set": hash_set,
-        "last": next((one for one in imports if one.state is ImportState.COMMITTED), None),
-        "usual": timedelta(seconds=usual) if usual else None,
-        "waiting": waits,
-        "late_since": next((item.since for item in waits if item.kind is QueueKind.OVERDUE), None),
-        "quarantined": sum(item.count for item in waits if item.kind is QueueKind.QUARANTINED),
-    }
 
 
 SCREENS = (

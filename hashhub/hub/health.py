@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 import threading
 import time
 from collections import defaultdict
@@ -13,9 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from hashhub.background import Background
 from hashhub.errors import HashHubError, Reason, Unavailable
 from hashhub.model import Counts, MatchResult
-from hashhub.renewals import COMMITS, usual_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from hashhub.matcher import Matcher
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 _SECONDS: Final = 1.0  # between two looks at the database
 ANSWER_SECONDS: Final = 5.0  # a look that takes longer than this is no answer
 STALE_SECONDS: Final = 5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
+_ONE_RENEWAL_SECONDS: Final = 600.0
+_INTERVALS: Final = 10
+_LEAST_INTERVALS: Final = 3
+_COMMITS: Final = 100  # of a hash set, that are looked at
 _LOOK_SECONDS: Final = 300.0  # between two looks at the imports
 MOST_SETS: Final = 1000  # told of at a time, the most overdue first: bounds a scrape
 
@@ -171,7 +177,8 @@ class Renewal(NamedTuple):
 class Renewals:
     """The renewals of all hash sets, looked up now and then.
 
-    A list sent again byte for byte is no renewal.
+    Commits within ten minutes of one another are one renewal. The usual interval is the median of up to ten intervals
+    between a hash set's last renewals, known once there were four. A list sent again byte for byte is no renewal.
     """
 
     def __init__(self, store: Store) -> None:
@@ -184,9 +191,11 @@ class Renewals:
         if self._looked is not None and time.monotonic() - self._looked < _LOOK_SECONDS:
             return
         intervals = {}
-        for name, times in self._store.imports.last_commit_times(COMMITS).items():
-            if usual := usual_seconds([t.timestamp() for t in times]):
-                intervals[name] = (times[-1].timestamp(), usual)
+        for name, times in self._store.imports.last_commit_times(_COMMITS).items():
+            renewed = renewals([t.timestamp() for t in times])
+            if len(renewed) > _LEAST_INTERVALS:
+                gaps = [later - earlier for earlier, later in itertools.pairwise(renewed)]
+                intervals[name] = (times[-1].timestamp(), statistics.median(gaps[-_INTERVALS:]))
         self.intervals = intervals
         self._looked = time.monotonic()
 
@@ -196,3 +205,14 @@ class Renewals:
         all_ = {name: Renewal(max(0.0, seconds - last), usual) for name, (last, usual) in self.intervals.items()}
         most_overdue = sorted(all_.items(), key=lambda item: -item[1].ratio)
         return dict(most_overdue[:MOST_SETS])
+
+
+def renewals(times: Sequence[float]) -> list[float]:
+    """Return when each renewal began, given the ascending times of commits."""
+    begun: list[float] = []
+    before = float("-inf")
+    for at in times:
+        if at - before > _ONE_RENEWAL_SECONDS:
+            begun.append(at)
+        before = at
+    return begun

@@ -15,8 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hashhub import v1
 from hashhub.errors import HashHubError
-from hashhub.hub.health import MOST_SETS, Renewals
-from hashhub.renewals import renewals
+from hashhub.hub.health import MOST_SETS, Renewals, renewals
 from hashhub.server.messages import MetricFamily, MetricSample
 from hashhub.server.metrics import DESCRIPTIONS, MergedMetrics, Metrics
 from tests.hub.conftest import Desk, item
