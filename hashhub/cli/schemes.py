@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hashhub.client import Client, SchemeTable
     from hashhub.schemes import Scheme
-    from hashhub.schemes.alignment import CrosswalkRow, Difference, FieldChange, Line
+    from hashhub.schemes.alignment import CrosswalkRow, Difference, Line
 
 _LONGEST: Final = 1024 * 1024  # bytes that are read of a file; the hub takes 64 KiB
 _YES: Final = {True: "yes", False: "-"}
@@ -240,20 +240,11 @@ def _print_difference(difference: Difference) -> None:
 def _show_difference(difference: Difference) -> None:
     tell(clean(f"from {difference.old} to {difference.new}"))
     for change in difference.changes:
-        tell(clean(_told(change)))
+        tell(clean(change.text))
     if not difference.values:
         tell("Their values say the same.")
         return
-    rows = []
-    for v in difference.values:
-        swapped = [f"means what {' and '.join(v.meant_before)} meant before"] if v.meant_before else []
-        points = [*swapped, *(line.text for line in v.lines), *map(_told, v.changes)]
-        rows.append((v.value, spelled(v.change), "; ".join(points) or "it says nothing"))
-    table(("value", "is", "how"), rows)
-
-
-def _told(change: FieldChange) -> str:
-    return f"{change.what}: {change.before or 'nothing'} -> {change.after or 'nothing'}"
+    table(("value", "is", "how"), [(v.value, spelled(v.change), v.how) for v in difference.values])
 
 
 def _is_file(name: str) -> bool:

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 from hashhub import schemes
 from hashhub.console import toml_text
-from hashhub.console.home import ROWS
 from hashhub.console.pages import _
 from hashhub.console.visit import screen
-from hashhub.model import Role, SchemeStatus
 from hashhub.schemes.alignment import Difference, diff
 
 if TYPE_CHECKING:
@@ -26,18 +24,8 @@ def show_all(visit: HubVisit) -> Response:
 
 def show(visit: HubVisit, *, difference: Difference | None = None) -> Response:
     """One version. `difference`: of the text of the form, which could be put."""
-    scheme, may_write = visit.hub.get_scheme(visit.path["name"]), visit.is_role(Role.OPERATOR)
-    may_change = may_write and scheme.stored and not scheme.retire_time
-    return visit.page(
-        "scheme.html",
-        scheme=scheme,
-        difference=difference,
-        most=ROWS,
-        faults=toml_text.faults(visit.form["text"], visit.refused),
-        may_write=may_write,
-        may_sign=may_change and scheme.status is SchemeStatus.DRAFT,
-        may_retire=may_change,
-    )
+    scheme, faults = visit.hub.get_scheme(visit.path["name"]), toml_text.faults(visit.form["text"], visit.refused)
+    return visit.page("scheme.html", scheme=scheme, difference=difference, faults=faults)
 
 
 def compare(visit: HubVisit) -> Response:
@@ -46,14 +34,13 @@ def compare(visit: HubVisit) -> Response:
     rows, following = visit.hub.compare_schemes(first, second).page(after=after)
     are_versions = not after and first.partition("@")[0] == second.partition("@")[0]
     difference = visit.hub.diff_schemes(first, second) if are_versions else None
-    return visit.page(
-        "crosswalk.html", first=first, second=second, rows=rows, after=following, difference=difference, most=ROWS
-    )
+    shown = {"first": first, "second": second, "rows": rows, "after": following, "difference": difference}
+    return visit.page("crosswalk.html", **shown)
 
 
 def check(visit: HubVisit) -> Response:
     """Show how what would be put differs."""
-    text, old = toml_text.take(visit), visit.hub.get_scheme(visit.path["name"])
+    text, old = visit.form["text"], visit.hub.get_scheme(visit.path["name"])
     visit.hub.put_scheme(text, visit.form["comment"], validate_only=True)
     new = schemes.parse(text.encode(), "text", as_draft=True)
     return show(visit, difference=diff(schemes.parse(old.text.encode(), old.id), new))
@@ -61,7 +48,7 @@ def check(visit: HubVisit) -> Response:
 
 def put(visit: HubVisit) -> Response:
     """Put a version, as a draft."""
-    made = visit.hub.put_scheme(toml_text.take(visit), visit.form["comment"])
+    made = visit.hub.put_scheme(visit.form["text"], visit.form["comment"])
     return visit.go(f"/schemes/{made.id}", _("Put. It is a draft until another operator signs it off."))
 
 

@@ -77,6 +77,11 @@ class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
     before: str
     after: str
 
+    @property
+    def text(self) -> str:
+        """The same in words."""
+        return f"{self.what}: {self.before or 'nothing'} -> {self.after or 'nothing'}"
+
 
 class ChangeOfValue(StrEnum):
     """What became of a value."""
@@ -97,6 +102,12 @@ class ValueDifference(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[Line, ...]
     changes: tuple[FieldChange, ...] = ()
     meant_before: tuple[str, ...] = ()
+
+    @property
+    def how(self) -> str:
+        """All of it in words."""
+        swapped = [f"means what {' and '.join(self.meant_before)} meant before"] if self.meant_before else []
+        return "; ".join([*swapped, *(one.text for one in (*self.lines, *self.changes))]) or "it says nothing"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
