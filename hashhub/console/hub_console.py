@@ -16,15 +16,14 @@ from hashhub.client import Client
 from hashhub.console import (
     access,
     conflicts,
+    definitions,
     entries,
     hand_over,
     history,
     home,
     lists,
     members,
-    policies,
     reconcile,
-    schemes,
     terms,
 )
 from hashhub.console.hand_overs import HandOvers
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from hashhub.console.sessions import Session
 
 _MODULES: Final = (
-    home, hand_over, lists, members, access, entries, history, conflicts, reconcile, terms, policies, schemes,
+    home, hand_over, lists, members, access, entries, history, conflicts, reconcile, terms, definitions,
 )  # fmt: skip
 _CLIENTS: Final = 256  # that are kept open
 _RETRY_SECONDS: Final = 20.0  # in which a hub has read a key that its issuer has just begun to sign with

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.console.home import OVERSEERS
 from hashhub.console.members import changed, drawn, words
 from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
@@ -16,8 +15,6 @@ from hashhub.model import TLP, Group, HashSet, Marking, Principal, Role, now
 from hashhub.model.terms import DisclosureChannel, withheld
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.responses import Response
 
     from hashhub.console.hub_visit import HubVisit
@@ -38,20 +35,14 @@ def show(visit: HubVisit, *, proposed: HashSet | None = None) -> Response:
     hash_set = visit.hub.get_hash_set(visit.path["name"])
     groups = {group.id: group for group in visit.hub.list_groups()}
     rows = _reach(groups, hash_set, *([proposed] if proposed else []))
-    if proposed and visit.is_role(*OVERSEERS):
+    if proposed and visit.is_role(Role.OPERATOR, Role.AUDITOR):
         has_origin = visit.hub.get_contributor(hash_set.contributor).origin is not None
         tokens = [token for token in visit.hub.list_tokens() if token.expire_time is None or token.expire_time > now()]
         for token in tokens:
             had, has = (_ways([token], s, groups, has_origin=has_origin) for s in (hash_set, proposed))
             rows += [(token.name, had, has)] if had != has else []
-    return visit.page(
-        "hash_set_terms.html",
-        hash_set=hash_set,
-        rows=rows,
-        was=drawn(hash_set.marking, _FIELDS),
-        labels=[(label, word(label)) for label in TLP],
-        may_write=visit.is_role(Role.OPERATOR) or visit.caller.contributor == hash_set.contributor,
-    )
+    labels, was = [(label, word(label)) for label in TLP], drawn(hash_set.marking, _FIELDS)
+    return visit.page("hash_set_terms.html", hash_set=hash_set, rows=rows, was=was, labels=labels)
 
 
 def check(visit: HubVisit) -> Response:
@@ -79,7 +70,7 @@ def _update(visit: HubVisit, *, validate_only: bool) -> HashSet:
     return visit.hub.update_hash_set(new, [f"marking.{name}" for name in fields], validate_only=validate_only)
 
 
-def _reach(groups: Mapping[str, Group], *states: HashSet) -> list[tuple[str, ...]]:
+def _reach(groups: dict[str, Group], *states: HashSet) -> list[tuple[str, ...]]:
     """Return by which ways members have the entries, in each state of a hash set: everybody, and all in each group. A
     member here states a permitted purpose, may mirror, and acts for nobody else.
     """
@@ -95,7 +86,7 @@ def _reach(groups: Mapping[str, Group], *states: HashSet) -> list[tuple[str, ...
     return rows
 
 
-def _ways(tokens: list[Principal], hash_set: HashSet, groups: Mapping[str, Group], *, has_origin: bool = True) -> str:
+def _ways(tokens: list[Principal], hash_set: HashSet, groups: dict[str, Group], *, has_origin: bool = True) -> str:
     """Return by which ways all of these tokens have the entries."""
     at = now()
     refused = {

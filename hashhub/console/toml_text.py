@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.datastructures import FormData
 
 from hashhub.console.pages import _
-from hashhub.errors import HashHubError, InvalidArgument
+from hashhub.errors import HashHubError, InvalidArgument, Violation
 from hashhub.schemes import read_toml
 
 if TYPE_CHECKING:
     from hashhub.console.visit import Visit
 
-_HEADER: Final = re.compile(r"\s*(\[\[?)([^\[\]]+)\]\]?\s*(#.*)?")
-_KEY: Final = re.compile(r"""\s*([\w.\-"']+)\s*=""")
-_QUOTES: Final = re.compile(r"""[\s"']""")
+_LINE: Final = re.compile(r"""\s*(?:(\[\[?)([^\[\]]+)\]\]?\s*(?:#.*)?$|([\w.\-"']+)\s*=)""")  # a table's head, or a key
 
 
 def take(visit: Visit) -> str:
@@ -73,13 +71,8 @@ def written(text: str, values: Mapping[str, str]) -> str:
 
 
 def faults(text: str, error: HashHubError | None) -> list[tuple[str, str]]:
-    """Return what is wrong with a text: in which line, where it is in one, and what."""
-    lines = text.split("\n")
-    found = [(_line(text, v.field, v.description), v) for v in getattr(error, "violations", ())]
-    return [
-        (_("Line {}: {}").format(number, lines[number - 1]) if number else "", f"{v.field}: {v.description}")
-        for number, v in found
-    ]
+    """Return what is wrong with a text: in which line, where that is known, and what."""
+    return [(_where(text, fault), f"{fault.field}: {fault.description}") for fault in getattr(error, "violations", ())]
 
 
 def _places(text: str) -> dict[str, int]:
@@ -87,21 +80,19 @@ def _places(text: str) -> dict[str, int]:
     places, table = {"": 0}, ""
     numbers: dict[str, Iterator[int]] = defaultdict(count)
     for number, line in enumerate(text.split("\n"), 1):
-        if header := _HEADER.fullmatch(line):
-            table = _QUOTES.sub("", header[2])
-            table += f"[{next(numbers[table])}]" if header[1] == "[[" else ""
-            places.setdefault(table, number)
-        elif key := _KEY.match(line):
-            places.setdefault(f"{table}.{_QUOTES.sub('', key[1])}".removeprefix("."), number)
+        if found := _LINE.match(line):
+            path = re.sub(r"""[\s"']""", "", found[2] or f"{table}.{found[3]}").removeprefix(".")
+            if found[1]:
+                table = path = path + (f"[{next(numbers[path])}]" if found[1] == "[[" else "")
+            places.setdefault(path, number)
     return places
 
 
-def _line(text: str, field: str, told: str) -> int:
-    """Return the line that a violation is about, 0 if that is not known."""
-    if at := re.search(r"\(at line ([0-9]+),", told):
-        return min(int(at[1]), text.count("\n") + 1)
-    path = f"{field.removeprefix('text: ')}.{re.split('[: ]', told)[0]}"  # told may begin with the key
+def _where(text: str, fault: Violation) -> str:
+    lines, places = text.split("\n"), _places(text)
+    path = f"{fault.field.removeprefix('text: ')}.{re.split('[: ]', fault.description)[0]}"  # it may begin with the key
     for at_clause, clause in tables(read(text)).items():
         path = path.replace(f"clause '{clause.get('id')}'", at_clause)
-    places = _places(text)
-    return places[max(filter(path.startswith, places), key=len)]
+    said = re.search(r"\(at line ([0-9]+),", fault.description)
+    number = int(said[1]) if said else places[max(filter(path.startswith, places), key=len)]
+    return _("Line {}: {}").format(number, lines[number - 1]) if 0 < number <= len(lines) else ""

@@ -1,20 +1,22 @@
-"""Policies: their versions, and what differs between them; a text beside a form, tried out before it holds."""
+"""Policies and classification schemes: their versions and what differs between them; put, after they were tried out, as
+texts, a policy's beside a form.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from hashhub import hashes
+from hashhub import hashes, schemes
 from hashhub.console import toml_text
-from hashhub.console.home import ROWS
 from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
 from hashhub.errors import InvalidArgument
 from hashhub.model import Query, Reliability, now
+from hashhub.schemes.alignment import Difference, diff
 from hashhub.trust import Policy
 
 if TYPE_CHECKING:
@@ -25,19 +27,19 @@ if TYPE_CHECKING:
     from hashhub.trust import Trial
 
 _JUDGED: Final = 2_000  # items of one trial here: some seconds, at the pace that the hub gives trials
-_FIELDS: Final[Mapping[bool, Mapping[str, Iterable[Any]]]] = {  # of a clause or not, with what can be chosen
+_FIELDS: Final[dict[bool, dict[str, Iterable[Any]]]] = {  # of a clause or not, with what can be chosen
     False: {"disputed_from": Reliability, "independent_from": Reliability, **Policy.CHOICES, "disputed_by": ()},
     True: {"contributors": (), "verdicts": (), "reliability": (), "verified_scheme": (True, False)},
 }
 
 
-def show_all(visit: HubVisit) -> Response:
+def show_policies(visit: HubVisit) -> Response:
     """The policies, each in its current version."""
     rows, after = visit.hub.list_policies().page(after=visit.query.get("after", ""))
     return visit.page("policies.html", rows=rows, after=after)
 
 
-def show(visit: HubVisit, *, made: PolicyVersion | None = None, trial: Trial | None = None) -> Response:
+def show_policy(visit: HubVisit, *, made: PolicyVersion | None = None, trial: Trial | None = None) -> Response:
     """A version, and what has changed since. `made`: what the form's text would be put as. `trial`: what of it."""
     version = visit.hub.get_policy(visit.path["name"])
     versions = list(visit.hub.list_policy_versions(version.id))[::-1]
@@ -50,7 +52,7 @@ def show(visit: HubVisit, *, made: PolicyVersion | None = None, trial: Trial | N
     return visit.page(
         "policy.html",
         version=version,
-        versions=versions[:ROWS],
+        versions=versions[:50],
         text=text,
         fields=list(_fields(toml_text.read(typed) or content)),
         faults=toml_text.faults(typed, visit.refused),
@@ -59,12 +61,12 @@ def show(visit: HubVisit, *, made: PolicyVersion | None = None, trial: Trial | N
     )
 
 
-def check(visit: HubVisit) -> Response:
+def check_policy(visit: HubVisit) -> Response:
     """Write the fields of the form into its text, and show what would be put."""
-    return show(visit, made=visit.hub.put_policy(_text(visit), visit.form["comment"], validate_only=True))
+    return show_policy(visit, made=visit.hub.put_policy(_text(visit), visit.form["comment"], validate_only=True))
 
 
-def put(visit: HubVisit) -> Response:
+def put_policy(visit: HubVisit) -> Response:
     """Put the text: it holds at once, or when a second person puts it."""
     made = visit.hub.put_policy(_text(visit), visit.form["comment"])
     return visit.go(f"/policies/{made.id}", _("{} holds.").format(made.name))
@@ -75,10 +77,10 @@ def simulate(visit: HubVisit) -> Response:
     queries, text = list(_queries(visit.form["hashes"])), toml_text.take(visit)
     what: dict[str, Any] = {"queries": queries} if queries else {"since": now() - timedelta(days=7)}
     before = visit.path["name"].partition("@")[0]
-    return show(visit, trial=visit.hub.simulate_policy(before, text=text, limit=_JUDGED, **what))
+    return show_policy(visit, trial=visit.hub.simulate_policy(before, text=text, limit=_JUDGED, **what))
 
 
-def retire(visit: HubVisit) -> Response:
+def retire_policy(visit: HubVisit) -> Response:
     """Retire a version."""
     retired = visit.hub.retire_policy(visit.form["version"], visit.form["reason"])
     return visit.go("/policies", _("{} is retired.").format(retired.name))
@@ -118,7 +120,59 @@ def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def show_schemes(visit: HubVisit) -> Response:
+    """The schemes."""
+    rows, after = visit.hub.list_schemes().page(after=visit.query.get("after", ""))
+    return visit.page("schemes.html", rows=rows, names=[(one.id, one.id) for one in rows], after=after)
+
+
+def show_scheme(visit: HubVisit, *, difference: Difference | None = None) -> Response:
+    """One version. `difference`: of the text of the form, which could be put."""
+    scheme, faults = visit.hub.get_scheme(visit.path["name"]), toml_text.faults(visit.form["text"], visit.refused)
+    return visit.page("scheme.html", scheme=scheme, difference=difference, faults=faults)
+
+
+def compare(visit: HubVisit) -> Response:
+    """Two schemes side by side; of two versions of one also what differs."""
+    first, second, after = (visit.query.get(name, "") for name in ("first", "second", "after"))
+    rows, following = visit.hub.compare_schemes(first, second).page(after=after)
+    are_versions = not after and first.partition("@")[0] == second.partition("@")[0]
+    told = visit.hub.diff_schemes(first, second) if are_versions else None
+    return visit.page("crosswalk.html", first=first, second=second, rows=rows, after=following, difference=told)
+
+
+def check_scheme(visit: HubVisit) -> Response:
+    """Show how what would be put differs."""
+    text, old = visit.form["text"], visit.hub.get_scheme(visit.path["name"])
+    visit.hub.put_scheme(text, visit.form["comment"], validate_only=True)
+    new = schemes.parse(text.encode(), "text", as_draft=True)
+    return show_scheme(visit, difference=diff(schemes.parse(old.text.encode(), old.id), new))
+
+
+def put_scheme(visit: HubVisit) -> Response:
+    """Put a version, as a draft."""
+    made = visit.hub.put_scheme(visit.form["text"], visit.form["comment"])
+    return visit.go(f"/schemes/{made.id}", _("Put. It is a draft until another operator signs it off."))
+
+
+def sign_off(visit: HubVisit) -> Response:
+    """Answer for a version that another person put."""
+    visit.hub.sign_off_scheme(visit.path["name"], visit.form["checked_against"])
+    return visit.go(visit.url, _("Signed off."))
+
+
+def retire_scheme(visit: HubVisit) -> Response:
+    """Let no new hash set take a version."""
+    visit.hub.retire_scheme(visit.path["name"], visit.form["reason"])
+    return visit.go(visit.url, _("Retired."))
+
+
 SCREENS = (
-    screen("/policies", show_all),
-    screen("/policies/{name}", show, check=check, put=put, simulate=simulate, retire=retire),
+    screen("/policies", show_policies),
+    screen(
+        "/policies/{name}", show_policy, check=check_policy, put=put_policy, simulate=simulate, retire=retire_policy
+    ),
+    screen("/schemes", show_schemes),
+    screen("/schemes/{name}", show_scheme, check=check_scheme, put=put_scheme, sign_off=sign_off, retire=retire_scheme),
+    screen("/crosswalk", compare),
 )
