@@ -47,21 +47,21 @@ def show_policy(visit: HubVisit, *, made: PolicyVersion | None = None, trial: Tr
     old, new = (current, made) if made else (version, current)
     before, after = ([*one.text.splitlines(), "", *one.explanation.splitlines()] for one in (old, new))
     content = toml_text.read(version.text)
-    text = toml_text.written(version.text, {"version": f"{versions[0].version + 1}"}) if content else version.text
-    typed = visit.typed("text", text)
+    next_text = toml_text.written(version.text, {"version": f"{versions[0].version + 1}"}) if content else version.text
+    text = visit.typed("text", next_text)
     return visit.page(
         "policy.html",
         version=version,
         versions=versions[:50],
         text=text,
-        fields=list(_fields(toml_text.read(typed) or content)),
-        faults=toml_text.faults(typed, visit.refused),
+        fields=list(_fields(toml_text.read(text) or content)),
+        faults=toml_text.faults(text, visit.refused),
         difference=list(difflib.unified_diff(before, after, old.name, new.name, lineterm="")),
         trial=trial,
     )
 
 
-def check_policy(visit: HubVisit) -> Response:
+def try_policy(visit: HubVisit) -> Response:
     """Write the fields of the form into its text, and show what would be put."""
     return show_policy(visit, made=visit.hub.put_policy(_text(visit), visit.form["comment"], validate_only=True))
 
@@ -141,7 +141,7 @@ def compare(visit: HubVisit) -> Response:
     return visit.page("crosswalk.html", first=first, second=second, rows=rows, after=following, difference=told)
 
 
-def check_scheme(visit: HubVisit) -> Response:
+def try_scheme(visit: HubVisit) -> Response:
     """Show how what would be put differs."""
     text, old = visit.form["text"], visit.hub.get_scheme(visit.path["name"])
     visit.hub.put_scheme(text, visit.form["comment"], validate_only=True)
@@ -169,10 +169,8 @@ def retire_scheme(visit: HubVisit) -> Response:
 
 SCREENS = (
     screen("/policies", show_policies),
-    screen(
-        "/policies/{name}", show_policy, check=check_policy, put=put_policy, simulate=simulate, retire=retire_policy
-    ),
+    screen("/policies/{name}", show_policy, check=try_policy, put=put_policy, simulate=simulate, retire=retire_policy),
     screen("/schemes", show_schemes),
-    screen("/schemes/{name}", show_scheme, check=check_scheme, put=put_scheme, sign_off=sign_off, retire=retire_scheme),
+    screen("/schemes/{name}", show_scheme, check=try_scheme, put=put_scheme, sign_off=sign_off, retire=retire_scheme),
     screen("/crosswalk", compare),
 )

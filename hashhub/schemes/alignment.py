@@ -107,7 +107,8 @@ class ValueDifference(msgspec.Struct, frozen=True, kw_only=True):
     def how(self) -> str:
         """All of it in words."""
         swapped = [f"means what {' and '.join(self.meant_before)} meant before"] if self.meant_before else []
-        return "; ".join([*swapped, *(one.text for one in (*self.lines, *self.changes))]) or "it says nothing"
+        told = [*swapped, *(line.text for line in self.lines), *(change.text for change in self.changes)]
+        return "; ".join(told) or "it says nothing"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
