@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from enum import Enum
 from itertools import islice
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -22,7 +23,10 @@ _OF_KUBERNETES: Final = re.compile(
     r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 _literal: Any = Literal  # of words that are known only here
-_WORDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
+_WORDS: Final[dict[Any, str]] = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes",
+    datetime: "a time such as 2027-01-31T00:00:00Z", NoneType: "nothing",
+}  # fmt: skip
 
 
 def converted(values: Any, kind: type[T], *, called: Callable[[str], str], hint: str, strict: bool = True) -> T:

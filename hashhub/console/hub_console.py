@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 from hashhub.addresses import is_loopback_host, parse_address
 from hashhub.client import Client
 from hashhub.console import (
-    access,
     conflicts,
     definitions,
     entries,
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from hashhub.console.sessions import Session
 
 _MODULES: Final = (
-    home, hand_over, lists, members, access, entries, history, conflicts, reconcile, terms, definitions,
+    home, hand_over, lists, members, entries, history, conflicts, reconcile, terms, definitions,
 )  # fmt: skip
 _CLIENTS: Final = 256  # that are kept open
 _RETRY_SECONDS: Final = 20.0  # in which a hub has read a key that its issuer has just begun to sign with

@@ -1,98 +1,73 @@
-"""Members: contributors and groups, as the commands `hashhub contributor` and `hashhub group` have them."""
+"""Members: contributors, those of other hubs too, groups and tokens, as the commands of these names have them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-from starlette.datastructures import FormData
-
+from hashhub.console.forms import Field, change_form, confirmed, facts, made, show_many, updated
 from hashhub.console.home import OVERSEERS, ROWS
-from hashhub.console.pages import _, word
+from hashhub.console.pages import _, link, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
-from hashhub.errors import Conflict, InvalidArgument
-from hashhub.model import Contributor, ContributorKind, Group, QueueKind, Reliability
+from hashhub.errors import NotFound
+from hashhub.model import Contributor, ContributorKind, Group, Principal, QueueKind, Reliability, Role
+from hashhub.model.terms import DisclosureChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.responses import Response
 
     from hashhub.console.hub_visit import HubVisit
 
-_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Return what a field lists, by spaces, commas or lines."""
-    return tuple(dict.fromkeys(text.replace(",", " ").split()))
-
-
-def drawn(resource: object, names: Iterable[str]) -> str:
-    """Return the values that a form is drawn with, which it sends back in `was`."""
-    return msgspec.json.encode({name: getattr(resource, name) for name in names}).decode()
-
-
-def changed(visit: HubVisit, resource: object, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return which fields the person changed. Raises Conflict where somebody else changed one of these since the page
-    was drawn, InvalidArgument where nothing is changed.
-    """
-    try:
-        was = msgspec.json.decode(visit.form["was"], type=dict[str, Any])
-    except msgspec.DecodeError:
-        raise InvalidArgument(_("This form is not as the page made it; load the page again.")) from None
-    typed, is_now = (msgspec.json.decode(values) for values in (msgspec.json.encode(fields), drawn(resource, fields)))
-    own = {name: value for name, value in fields.items() if typed[name] != was.get(name)}
-    if not own:
-        raise InvalidArgument(_("Nothing was changed."))
-    if any(is_now[name] != was.get(name) for name in own):
-        # What the person did not change is shown as it is now, or sending the form again would undo it.
-        visit.take(FormData([(name, visit.form[name]) for name in visit.form if name not in fields or name in own]))
-        raise Conflict(
-            _("Somebody else changed this since the page was opened. See what it is now, then send it again.")
-        )
-    return own
+_GRACES: Final = {"none": timedelta(0), "day": timedelta(days=1), "week": timedelta(days=7)}
 
 
 def show_all(visit: HubVisit) -> Response:
     """The contributors."""
-    rows, after = visit.hub.list_contributors().page(after=visit.query.get("after", ""))
-    return visit.page("members.html", rows=rows, after=after, **_choices())
+    members, groups = visit.hub.list_contributors(), [(_("See also"), link("/groups", _("Groups")))]
+    return show_many(
+        visit, _("Members"), members, _fields(), "hashhub contributor create", "operate/README.md", facts=groups
+    )
 
 
 def create(visit: HubVisit) -> Response:
     """Create a contributor."""
-    made = visit.hub.create_contributor(_contributor(visit, visit.form["id"]))
-    return visit.go(f"/members/{made.id}", _("Created."))
+    name = visit.form["display_name"] or visit.form["id"]
+    new = visit.hub.create_contributor(made(visit, Contributor, _fields(), display_name=name))
+    return visit.go(f"/members/{new.id}", _("Created."))
 
 
 def show(visit: HubVisit) -> Response:
-    """One contributor, with its hash sets, its tokens and what waits for an operator's acceptance."""
+    """One contributor, its tokens and what waits for an operator's acceptance."""
     name, hub, sees_all = visit.path["name"], visit.hub, visit.is_role(*OVERSEERS)
     # Read before what waits is shown: nothing that comes later is accepted by the form.
-    revision = hub.status().revision if sees_all else 0
-    waiting = [item for item in hub.list_queue(name) if item.kind is QueueKind.AWAITS_ACCEPTANCE] if sees_all else []
-    member = hub.get_contributor(name)
-    sets, after = hub.list_hash_sets(name).page(after=visit.query.get("after", ""))
-    tokens = [t for t in hub.list_tokens() if t.contributor == name][:ROWS] if sees_all else []
-    shown: dict[str, Any] = {
-        "sets": sets,
-        "after": after,
-        "tokens": tokens,
-        "waiting": waiting,
-        "revision": revision,
-        **_choices(),
-    }
-    return visit.page("member.html", member=member, was=drawn(member, _FIELDS), **shown)
+    revision = Field("revision", kind="hidden", value=str(hub.status().revision if sees_all else 0))
+    queue, tokens = (hub.list_queue(name), hub.list_tokens()) if sees_all else ((), ())
+    waiting = [item for item in queue if item.kind is QueueKind.AWAITS_ACCEPTANCE]
+    member, comment = hub.get_contributor(name), Field("comment", _("Comment"))
+    what = [(item.hash_set, f"{item.hash_set or _('objections')}: {item.count}") for item in waiting]
+    accept = ("accept", _("Accept what waits"), [Field("hash_set", _("What"), options=what), revision, comment])
+    entries = [("keep", _("go on to match")), ("withdraw", _("are withdrawn"))]
+    confirm = Field("confirm", _("Its id, once more"), _("Its tokens stop working. This cannot be undone."))
+    retire = ("retire", _("Retire, for good"), [Field("entries", _("Its entries"), options=entries), comment, confirm])
+    own = [link(f"/tokens/{token.name}", token.name) for token in tokens if token.contributor == name]
+    return visit.page(
+        "plain.html",
+        title=name,
+        facts=[
+            *facts(member, _fields()),
+            (_("Hash sets"), link(f"/lists?of={name}", _("its lists"))),
+            (_("Tokens"), tuple(own[:ROWS])),
+        ],
+        forms=[accept][: len(waiting)] + ([] if member.retire_time else [change_form(member, _fields()), retire]),
+        command=f"hashhub contributor get {name}",
+        handbook="operate/README.md",
+    )
 
 
 def update(visit: HubVisit) -> Response:
     """Change what the form changes of a contributor."""
-    member = visit.hub.get_contributor(visit.path["name"])
-    wanted = _contributor(visit, member.id)
-    fields = changed(visit, member, {name: getattr(wanted, name) for name in _FIELDS})
-    visit.hub.update_contributor(msgspec.structs.replace(member, **fields), tuple(fields))
+    visit.hub.update_contributor(*updated(visit, visit.hub.get_contributor(visit.path["name"]), _fields()))
     return visit.go(visit.url, _("Changed."))
 
 
@@ -108,64 +83,159 @@ def accept(visit: HubVisit) -> Response:
 
 def retire(visit: HubVisit) -> Response:
     """Retire a contributor, for good."""
-    confirmed(visit, visit.path["name"])
-    withdraws = visit.form["entries"] == "withdraw"
-    visit.hub.retire_contributor(visit.path["name"], visit.form["comment"], withdraw_entries=withdraws)
+    name = confirmed(visit)
+    visit.hub.retire_contributor(name, visit.form["comment"], withdraw_entries=visit.form["entries"] == "withdraw")
     return visit.go(visit.url, _("Retired."))
 
 
-def confirmed(visit: HubVisit, name: str) -> None:
-    """Raise InvalidArgument unless the person has typed the name of what ends for good."""
-    if visit.form["confirm"].strip() != name:
-        raise InvalidArgument.field("confirm", _("must be {}; nothing was done").format(name))
-
-
-def _choices() -> dict[str, Any]:
-    return {"kinds": [(k, word(k)) for k in ContributorKind], "letters": [(r, r) for r in Reliability]}
-
-
-def _contributor(visit: HubVisit, name: str) -> Contributor:
-    form = visit.form
-    values: dict[str, Any] = {field: form[field] for field in ("kind", "jurisdiction", "reliability")}
-    values |= {"id": name, "display_name": form["display_name"] or name, "takes_from": list(words(form["takes_from"]))}
-    return converted(values, Contributor, called=str, hint=_("nothing was done"))
+def _fields() -> list[Field]:
+    kinds, letters = [(k, word(k)) for k in ContributorKind], [(r, r) for r in Reliability]
+    return [
+        Field("id", _("Id"), kind="given"),
+        Field("display_name", _("Name that people read")),
+        Field("kind", _("Kind"), options=kinds),
+        Field("jurisdiction", _("Jurisdiction"), _("ISO 3166-1, two capitals; ZZ for none")),
+        Field("reliability", _("Reliability"), _("A completely reliable … F cannot be judged"), "text", letters, "F"),
+        Field("takes_from", _("Takes material from"), _("Contributors; decides who counts as independent"), "lines"),
+        Field("origin", _("Comes through the hubs"), kind="shown"),
+        Field("create_time", _("Since"), kind="shown"),
+        Field("retire_time", _("Retired"), kind="shown"),
+        Field("objections_accepted_revision", _("Objections accepted up to revision"), kind="shown"),
+    ]
 
 
 def show_groups(visit: HubVisit) -> Response:
     """The groups."""
-    rows, after = visit.hub.list_groups().page(after=visit.query.get("after", ""))
-    return visit.page("groups.html", rows=rows, after=after)
+    return show_many(visit, _("Groups"), visit.hub.list_groups(), _of_groups(), "hashhub group list", "terms.md")
 
 
 def create_group(visit: HubVisit) -> Response:
     """Create a group."""
-    form = visit.form
-    new = Group(id=form["id"], display_name=form["display_name"], members=words(form["members"]))
-    return visit.go(f"/groups/{visit.hub.create_group(new).id}", _("Created."))
+    new = visit.hub.create_group(made(visit, Group, _of_groups()))
+    return visit.go(f"/groups/{new.id}", _("Created."))
 
 
 def show_group(visit: HubVisit) -> Response:
     """One group."""
-    group = visit.hub.get_group(visit.path["name"])
-    return visit.page("group.html", group=group, was=drawn(group, ("display_name", "members")))
+    group, confirm = visit.hub.get_group(visit.path["name"]), Field("confirm", _("Its id, once more"))
+    return visit.page(
+        "plain.html",
+        title=group.id,
+        facts=facts(group, _of_groups()),
+        forms=[change_form(group, _of_groups()), ("delete", _("Delete, for good"), [confirm])],
+        command=f"hashhub group get {group.id}",
+        handbook="terms.md",
+    )
 
 
 def update_group(visit: HubVisit) -> Response:
     """Change a group's name, and add and remove members one by one."""
-    group, members = visit.hub.get_group(visit.path["name"]), words(visit.form["members"])
-    fields = changed(visit, group, {"display_name": visit.form["display_name"], "members": members})
-    names = {name: value for name, value in fields.items() if name != "members"}
-    added, removed = [one for one in members if one not in group.members], {*group.members} - {*members}
-    group = msgspec.structs.replace(group, **names)
-    visit.hub.update_group(group, tuple(names), add_members=added, remove_members=sorted(removed))
+    group = visit.hub.get_group(visit.path["name"])
+    new, names = updated(visit, group, _of_groups())
+    before, after = {*group.members}, {*new.members}
+    masked = [name for name in names if name != "members"]
+    visit.hub.update_group(new, masked, add_members=sorted(after - before), remove_members=sorted(before - after))
     return visit.go(visit.url, _("Changed."))
 
 
 def delete_group(visit: HubVisit) -> Response:
     """Delete a group, for good."""
-    confirmed(visit, visit.path["name"])
-    visit.hub.delete_group(visit.path["name"])
+    visit.hub.delete_group(confirmed(visit))
     return visit.go("/groups", _("Deleted."))
+
+
+def _of_groups() -> list[Field]:
+    return [
+        Field("id", _("Id"), kind="given"),
+        Field("display_name", _("Name that people read")),
+        Field("members", _("Members"), _("Contributors; a group of nobody admits nobody"), "lines"),
+    ]
+
+
+def show_tokens(visit: HubVisit) -> Response:
+    """The tokens."""
+    tokens = visit.hub.list_tokens()
+    return show_many(visit, _("Tokens"), tokens, _of_tokens(), "hashhub token create", "operate/people.md")
+
+
+def create_token(visit: HubVisit) -> Response:
+    """Create a token, and show its secret in this answer."""
+    new = made(visit, Principal, _of_tokens())
+    return _show_token(visit, new.name, visit.hub.create_token(new))
+
+
+def show_token(visit: HubVisit) -> Response:
+    """One token, and what it has of each hash set."""
+    return _show_token(visit, visit.path["name"])
+
+
+def _show_token(visit: HubVisit, name: str, secret: str = "") -> Response:
+    token, after = _token(visit, name), visit.query.get("after", "")
+    access = [row for row in visit.hub.access(name).items() if row[0] > after]
+    graces = [("day", _("for a day")), ("week", _("for a week")), ("none", _("not at all"))]
+    told = [(_("Secret: keep it now, nobody can show it again"), secret)] if secret else []
+    return visit.page(
+        "plain.html",
+        title=name,
+        facts=[*told, *facts(token, _of_tokens())],
+        heads=[_("hash set"), *map(word, DisclosureChannel)],
+        rows=[(of, *(refused.get(way) or _("yes") for way in DisclosureChannel)) for of, refused in access[:ROWS]],
+        after=access[ROWS - 1][0] if access[ROWS:] else "",
+        action=f"/tokens/{name}",
+        forms=[
+            change_form(token, _of_tokens()),
+            ("rotate", _("Give another secret"), [Field("grace", _("The old one works on"), options=graces)]),
+            ("delete", _("Delete, for good"), [Field("confirm", _("Its name, once more"))]),
+        ],
+        command=f"hashhub access {name}",
+        handbook="operate/certificates.md",
+    )
+
+
+def update_token(visit: HubVisit) -> Response:
+    """Change what the form changes of a token."""
+    visit.hub.update_token(*updated(visit, _token(visit, visit.path["name"]), _of_tokens()))
+    return visit.go(visit.url, _("Changed. It holds within a second."))
+
+
+def rotate_token(visit: HubVisit) -> Response:
+    """Give a token another secret, and show it in this answer."""
+    name = visit.path["name"]
+    return _show_token(visit, name, visit.hub.rotate_token(name, _GRACES.get(visit.form["grace"])))
+
+
+def delete_token(visit: HubVisit) -> Response:
+    """Delete a token, for good."""
+    visit.hub.delete_token(confirmed(visit))
+    return visit.go("/tokens", _("Deleted. It stops working within a second."))
+
+
+def _token(visit: HubVisit, name: str) -> Principal:
+    for token in visit.hub.list_tokens():
+        if token.name == name:
+            return token
+    raise NotFound(_("There is no such token."), kind="Token", name=name)
+
+
+def _of_tokens() -> list[Field]:
+    roles = [(role, word(role)) for role in Role if role is not Role.PEER]
+    return [
+        Field("name", _("Name"), kind="given"),
+        Field("role", _("Role"), kind="given", options=roles),
+        Field("contributor", _("Contributor"), _("An operator's or auditor's can have none"), "given"),
+        Field("description", _("Who holds it and where")),
+        Field("person", _("Person who holds it"), _("Otherwise a machine does")),
+        Field("expire_time", _("Ends"), _("A day such as 2027-01-31, or a time with its zone; empty: never"), "time"),
+        Field("identities", _("Identities that prove it"), _("URI:… or DNS:… of a certificate, OIDC:…"), "lines"),
+        Field("addresses", _("Networks it may call from"), _("None: from all"), "lines"),
+        Field("purposes", _("Purposes"), kind="lines"),
+        Field("excluded", _("Persons whom it lets in no more"), kind="lines"),
+        Field("acts_for_others", _("Answers for clients of its own"), kind="check"),
+        Field("may_mirror", _("Reads the change feed"), kind="check"),
+        Field("creator", _("Made by"), kind="shown"),
+        Field("create_time", _("Made"), kind="shown"),
+        Field("last_use_time", _("Last use"), kind="shown"),
+    ]
 
 
 SCREENS = (
@@ -173,4 +243,6 @@ SCREENS = (
     screen("/members/{name}", show, update=update, accept=accept, retire=retire),
     screen("/groups", show_groups, create=create_group),
     screen("/groups/{name}", show_group, update=update_group, delete=delete_group),
+    screen("/tokens", show_tokens, create=create_token),
+    screen("/tokens/{name}", show_token, update=update_token, rotate=rotate_token, delete=delete_token),
 )

@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from hashhub.conversion import refuse
 from hashhub.errors import Violation
+from hashhub.model import PeerOrigin
 from hashhub.pages import clean
 
 FOLDER: Final = Path(__file__).parent
@@ -140,6 +141,32 @@ def word(value: object) -> str:
     return _(name.replace("_", " ").lower())
 
 
+def shown(value: object) -> object:
+    """Return a value as a person reads it, a dash where there is none."""
+    match value:
+        case bool():
+            return _("yes") if value else _("no")
+        case datetime():
+            return when(value)
+        case Enum() if len(value.name) > 1:  # degrees of reliability are letters
+            return word(value)
+        case PeerOrigin():
+            return shown(value.path)
+        case tuple():
+            return Markup(", ").join(map(clean, value)) or "-"
+    return "-" if value is None or value == "" else value
+
+
+def link(path: str, text: str) -> Markup:
+    """Return a link, for a cell or a fact."""
+    return Markup('<a href="{}">{}</a>').format(path, clean(text))
+
+
+def alarm(text: str) -> Markup:
+    """Return what needs a look, for a cell or a fact."""
+    return Markup('<strong class="fault">{}</strong>').format(clean(text))
+
+
 def _reader() -> Reader:
     return READER.get(_ENGLISH)
 
@@ -163,5 +190,5 @@ def _environment() -> Environment:
     )
     # Not the newer style of calls: that one takes what is looked up for markup, a stranger's text included.
     environment.install_gettext_callables(_, ngettext, newstyle=False)  # type: ignore[attr-defined]
-    environment.filters.update(number=number, percent=percent, when=when, ago=ago, span=span, word=word)
+    environment.filters.update(number=number, percent=percent, when=when, ago=ago, span=span, word=word, shown=shown)
     return environment

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse
 
+from hashhub.console.forms import words
 from hashhub.console.home import ROWS
-from hashhub.console.members import words
 from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted

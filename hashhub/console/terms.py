@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.console.members import changed, drawn, words
+from hashhub.console.forms import changed, drawn, words
 from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
