@@ -111,7 +111,7 @@ def _fields(content: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str,
         rows = []
         for key, choices in _FIELDS[bool(at)].items():
             value, texts = _toml(table[key]) if key in table else "", list(map(_toml, choices))
-            options = [(one, one.strip('"') or "-") for one in dict.fromkeys([*texts, value] if texts else ())]
+            options = [(one, one.strip('"')) for one in dict.fromkeys([*texts, value] if texts else ())]
             rows.append((f"{at}.{key}".removeprefix("."), word(key), value, options))
         yield f"[{table.get('id')}]" if at else _("Policy"), rows
 

@@ -28,11 +28,20 @@ from hashhub.reconcile.results import By
 from tests.console.conftest import Browser, Page
 from tests.hub.conftest import OPERATOR, item, writer
 from tests.hub.rooms import Room, write_scheme
+from tests.patience import wait_until
 from tests.server.conftest import Served, _serve
 
 NAMES = ("northland", "southland", "westland")
-PAGES_EACH = 2
-"""Of one screen: with other things to show, it may look otherwise."""
+QUESTIONS = (
+    tasks.ComputeOverlap(by=By.CONTRIBUTOR),
+    tasks.ComputeAgreement(),
+    tasks.FindGaps(jurisdiction="NL"),
+    tasks.WriteReport(title="Week 1"),
+)
+OTHERWISE = {"/reconciliation/{id}": len(QUESTIONS)}
+"""Of how many pages each looks otherwise than the others of its screen."""
+ELSEWHERE = ("/crosswalk?first=desk@1&second=vic-us@2.0", "/queue/OBJECTION")
+"""Which a form leads to, or a list that is long."""
 
 
 def serve_full(folder: Path, **settings: Any) -> Served:
@@ -71,21 +80,23 @@ def fill(hub: Hub) -> None:
         writer("northland"),
         Webhook(contributor="northland", id="desk", url="https://hooks.example/in", events=tuple(WebhookEvent)[:2]),
     )
-    for task in (tasks.ComputeAgreement(), tasks.ComputeOverlap(by=By.CONTRIBUTOR)):
-        hub.operations.wait(OPERATOR, hub.reconciliation.start(OPERATOR, task).id, None)
+    asked = [hub.reconciliation.start(OPERATOR, question) for question in QUESTIONS]
+    wait_until(lambda: all(hub.operations.get(OPERATOR, one.id).has_ended for one in asked))
 
 
-def crawl(browser: Browser, site: Site) -> dict[str, list[Page]]:
-    """Follow all links from the front page; return some pages of each screen that they lead to, by its path."""
+def crawl(browser: Browser, site: Site, most: int = 2) -> dict[str, list[Page]]:
+    """Follow all links from the front page; return so many pages of each screen that they lead to, by its path."""
     found: dict[str, list[Page]] = {}
-    waiting, seen = deque(["/"]), {"/"}
+    waiting, seen = deque(["/", *ELSEWHERE]), {"/"}
     while waiting:
         path = waiting.popleft()
-        pages = found.setdefault(route_of(site, path), [])
-        if len(pages) >= PAGES_EACH:
+        route = route_of(site, path)
+        pages = found.setdefault(route, [])
+        if len(pages) >= max(most, OTHERWISE.get(route, 0)):
             continue
         page = browser.get(path)
-        if not page.headers["content-type"].startswith("text/html"):
+        is_document = "sandbox" in page.headers["content-security-policy"]  # the hub wrote it, to be printed
+        if is_document or not page.headers["content-type"].startswith("text/html"):
             continue
         pages.append(page)
         for link in page.read.links:

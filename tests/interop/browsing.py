@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -17,12 +18,13 @@ import uvicorn
 
 from hashhub.console.hub_console import HubConsole
 from tests.console.conftest import console_of
+from tests.desk.test_moderation import Desk
 from tests.node import node_packages
 from tests.patience import PATIENCE, wait_until
 from tests.server.conftest import Served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page, Response
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response
 
 MOST_BYTES: Final = 50_000
 _JUDGED: Final = {
@@ -55,6 +57,10 @@ _WIDE: Final = """() => {
   if (document.documentElement.scrollWidth <= most) return [];
   return [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > most + 1
     && !e.closest('.wide, figure, .skip')).slice(0, 3).map(e => e.outerHTML.slice(0, 120));
+}"""
+_LABEL: Final = """() => {
+  const e = document.activeElement;
+  return (e.labels?.[0]?.innerText || e.innerText || e.getAttribute('aria-label') || '').trim();
 }"""
 _REACHABLE: Final = """() => {
   const radios = [...document.querySelectorAll('input[type=radio]')];
@@ -125,10 +131,47 @@ class Visitor:
         return response
 
     def press(self, label: str, *, inside: str = "main") -> None:
-        """Press the button, or follow the link, with this label, and wait for the page that comes."""
-        target = self.page.locator(inside).locator("button, a, summary").filter(has_text=label).first
-        target.click()
-        self.page.wait_for_load_state()
+        """Press the button, follow the link or unfold what has this label, and wait for the page that comes."""
+        self.take(self.page.locator(inside).locator("button, a, summary").filter(has_text=label).first)
+
+    def take(self, target: Locator) -> None:
+        """Click something, and wait for the page that comes, if it leads to one."""
+        if target.evaluate("e => e.tagName") == "SUMMARY":
+            target.click()
+            return
+        with self.page.expect_navigation():
+            target.click()
+
+    def tab_to(self, label: str) -> None:
+        """Press Tab until what has this label, or begins with it, has the focus."""
+        for _ in range(500):
+            self.page.keyboard.press("Tab")
+            if self.page.evaluate(_LABEL).startswith(label):
+                return
+        raise AssertionError(f"Tab does not come to {label}")
+
+    def enter(self, label: str) -> None:
+        """Do what `press` does, by the keyboard alone."""
+        self.tab_to(label)
+        if self.page.evaluate("() => document.activeElement.tagName") == "SUMMARY":
+            self.page.keyboard.press("Enter")
+            return
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+
+    def choose(self, label: str, text: str) -> None:
+        """Choose an option by the keyboard alone."""
+        self.tab_to(label)
+        for _ in range(100):
+            if self.page.evaluate("() => document.activeElement.selectedOptions[0].text") == text:
+                return
+            self.page.keyboard.press("ArrowDown")
+        raise AssertionError(f"{label} has no {text}")
+
+    def keep(self, name: str) -> None:
+        """Keep a picture of what is seen, where WALK_PICTURES names a folder for them."""
+        if folder := os.environ.get("WALK_PICTURES"):
+            self.page.screenshot(path=Path(folder) / f"{name}.png")
 
     def _tell(self, kind: str, text: str) -> None:
         if kind in {"error", "warning"}:
@@ -188,6 +231,16 @@ def invalid(pages: Mapping[str, str], folder: Path) -> list[str]:
     told = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True).stderr  # as vnu has it
     messages = json.loads(told)["messages"]
     return [f"{urls[Path(m['url'].removeprefix('file:'))]}: {m['lastLine']}: {m['message']}" for m in messages]
+
+
+class Moderator(Visitor):
+    """A person at Chromium, who pastes their token."""
+
+    def __init__(self, browser: Browser, desk: Desk, **options: Any) -> None:
+        self.open(browser, f"http://{desk.settings.sidecar.listen}", **options)
+        self.go("/moderation/")
+        self.page.fill("input[name=token]", desk.people.add("ann", days=9, actor="account:root"))
+        self.press("Sign in")
 
 
 def _why(node: Any) -> str:

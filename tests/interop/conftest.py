@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+import uvicorn
 
 from hashhub.console.hub_console import HubConsole
+from hashhub.hook.settings import SidecarSettings
 from tests.console.conftest import Console, console_of
 from tests.console.walk import serve_full
+from tests.desk.test_moderation import Desk, settings_for
 from tests.interop.browsing import chromium, served_to_browsers
-from tests.server.conftest import _close
+from tests.patience import PATIENCE, wait_until
+from tests.server.conftest import Served, _close
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -24,14 +33,27 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    served = serve_full(tmp_path_factory.mktemp("full"))
-    console = Console(served, console_of(served))
-    yield console
-    console.console.close()
+@contextmanager
+def _full(folder: Path, **settings: Any) -> Iterator[Served]:
+    served = serve_full(folder, **settings)
+    yield served
     with ThreadPoolExecutor() as thread:  # Playwright has an event loop on this one
         thread.submit(_close, served).result()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    with _full(tmp_path_factory.mktemp("full")) as served:
+        console = Console(served, console_of(served))
+        yield console
+        console.console.close()
+
+
+@pytest.fixture
+def by_two(tmp_path: Path) -> Iterator[Console]:
+    """One that demands a second person, where Chromium reaches it."""
+    with _full(tmp_path, second_person=True) as served, served_to_browsers(served) as console:
+        yield Console(served, console)
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +61,24 @@ def site(full: Console) -> Iterator[HubConsole]:
     """The same console, where Chromium reaches it."""
     with served_to_browsers(full.served) as console:
         yield console
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """A sidecar on a port, at whose desk something of everything has happened."""
+    monkeypatch.setenv("HASHHUB_TOKEN", "hht_x")
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        listen = f"127.0.0.1:{bound.getsockname()[1]}"
+        settings = msgspec.structs.replace(
+            settings_for(tmp_path, two_person_release=True), sidecar=SidecarSettings(listen=listen)
+        )
+        desk = Desk(settings)
+        server = uvicorn.Server(uvicorn.Config(desk.sidecar, log_level="warning", access_log=False, lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            yield desk
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)

@@ -2,59 +2,22 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-import uvicorn
 
 from hashhub.desk.evidence import draw_sample
 from hashhub.desk.queue.view import RulingCode
-from hashhub.hook.settings import SidecarSettings
 from hashhub.model import ReasonLine
 from tests.desk.queue.parts import A, B
-from tests.desk.test_moderation import Desk, opened_case, settings_for, upload
+from tests.desk.test_moderation import Desk, opened_case, upload
 from tests.hook.waiting import checked, hit, put
-from tests.interop.browsing import Visitor, invalid
-from tests.patience import PATIENCE, wait_until
+from tests.interop.browsing import Moderator, invalid
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-
-class Moderator(Visitor):
-    """A person at Chromium, who pastes their token."""
-
-    def __init__(self, browser: Browser, desk: Desk, **options: Any) -> None:
-        self.open(browser, f"http://{desk.settings.sidecar.listen}", **options)
-        self.go("/moderation/")
-        self.page.fill("input[name=token]", desk.people.add("ann", days=9, actor="account:root"))
-        self.press("Sign in")
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """A sidecar on a port, at whose desk something of everything has happened."""
-    monkeypatch.setenv("HASHHUB_TOKEN", "hht_x")
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        listen = f"127.0.0.1:{bound.getsockname()[1]}"
-        settings = msgspec.structs.replace(
-            settings_for(tmp_path, two_person_release=True), sidecar=SidecarSettings(listen=listen)
-        )
-        desk = Desk(settings)
-        server = uvicorn.Server(uvicorn.Config(desk.sidecar, log_level="warning", access_log=False, lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
-        thread.start()
-        try:
-            wait_until(lambda: server.started)
-            yield desk
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE)
 
 
 def filled(desk: Desk) -> tuple[str, str, list[str]]:
