@@ -3,149 +3,147 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
+from markupsafe import Markup
 
-from hashhub.console.pages import _, word
+from hashhub import model
+from hashhub.console.forms import Field, confirmed, hidden, pairs
+from hashhub.console.history import entry_link, event_table
+from hashhub.console.pages import _, folded, link, number, shown, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
 from hashhub.errors import Conflict, InvalidArgument, PermissionDenied
 from hashhub.hashes import parse_pair
-from hashhub.model import (
-    OBJECTIONS,
-    Entry,
-    EntryAction,
-    EntryMatch,
-    EntryState,
-    Event,
-    EventKind,
-    MatchOptions,
-    Principal,
-    QueueKind,
-    Review,
-    ReviewKind,
-    Role,
-    Selection,
-    WithdrawalReason,
-    now,
-)
+from hashhub.model import OBJECTIONS, Entry, EntryAction, EntryState, Role, Selection
 from hashhub.model.terms import OVERSEERS, DisclosureChannel, withheld
 from hashhub.schemes.dimensions import words as values_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from enum import StrEnum
+    from collections.abc import Iterable, Sequence
 
     from starlette.responses import Response
 
     from hashhub.console.hub_visit import HubVisit
 
 _FILE_BYTES: Final = 30 << 20
+_LISTS: Final = ("hashes", "external_ids", "names", "imports")  # what a form lists, one a line
+_HANDBOOK: Final = "contribute/entries.md"
 _Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
-_ASKED: Final = 20  # rows of a page, of each of which the hub is asked
-
-
-def pairs(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
-    """Return values of the model with their words, as a choice takes them."""
-    return [(value.value, word(value)) for value in values]
-
-
-def show_search(visit: HubVisit) -> Response:
-    """The form to search by."""
-    return _listed(visit, None, hashes=visit.form["hashes"])
-
-
-def search(visit: HubVisit) -> Response:
-    """Search by what was typed, or by the hashes of a file, which the hub computes in memory. No URL has any of it."""
-    hashes, near = visit.form["hashes"], tuple[EntryMatch, ...]()
-    if (file := visit.upload("file")) is not None:
-        policy = next(visit.hub.list_policies()).id  # one has to be named; what it decides is not shown
-        [answer] = visit.hub.match_media([("", file.file.read())], MatchOptions(policy=policy))
-        hashes, near = "\n".join(h.text for h in answer.media.hashes), answer.media.result.matches
-    found = visit.hub.search_entries(_selection(visit, hashes)).page(after=visit.form["after"])
-    return _listed(visit, found, hashes=hashes, near=near)
 
 
 def show_list(visit: HubVisit) -> Response:
     """The entries of a hash set, in a state, or for a reason."""
     name, state, reason = (visit.query.get(key, "") for key in ("hash_set", "state", "reason"))
     states = tuple(one for one in EntryState if one == state)
-    if name and not reason and _reads_all(visit, name):
-        entries = visit.hub.list_entries(name, states)
-    else:
-        reasons = (reason,) if reason else ()
-        entries = visit.hub.search_entries(Selection(hash_set=name, states=states, reasons=reasons))
-    return _listed(visit, entries.page(after=visit.query.get("after", "")), name=name)
+    selection = Selection(hash_set=name, states=states, reasons=(reason,) if reason else ())
+    found, after = visit.hub.search_entries(selection).page(after=visit.query.get("after", ""))
+    filters = [Field("hash_set", kind="hidden", value=name), _state(state)]
+    links = link(f"/change?hash_set={name}", _("Change many")), link(f"/lists/{name}/seen", _("What others see"))
+    return _listed(visit, found, title=name, after=after, facts=[(_("all of them"), links)], filters=filters)
 
 
-def _listed(
-    visit: HubVisit, found: Any, *, name: str = "", hashes: str = "", near: Sequence[EntryMatch] = ()
-) -> Response:
-    rows, after = found or (None, "")
-    return visit.page(
-        "entries.html", name=name, hashes=hashes, near=near, rows=rows, after=after, states=pairs(EntryState)
-    )
+def search(visit: HubVisit) -> Response:
+    """The form to search by; what was found by what was typed, or by the hashes of a file, which the hub computes in
+    memory. No URL has any of it.
+    """
+    found: list[Entry] | None = None
+    file = Field("file", _("A file"), _("at most 30 MiB; hashed by the hub in memory, and not kept"), "file")
+    forms = [("search", _("Search"), _which(visit) + ([] if visit.is_role(Role.AUDITOR) else [file]))]
+    if visit.form["do"] and visit.refused is None:
+        hashes, near = visit.form["hashes"], tuple[model.EntryMatch, ...]()
+        if (upload := visit.upload("file")) is not None:
+            policy = next(visit.hub.list_policies()).id  # one has to be named; what it decides is not shown
+            [answer] = visit.hub.match_media([("", upload.file.read())], model.MatchOptions(policy=policy))
+            hashes, near = "\n".join(h.text for h in answer.media.hashes), answer.media.result.matches[:50]
+        page, after = visit.hub.search_entries(_selection(visit, hashes)).page(after=visit.form["after"])
+        found = list({entry.name: entry for entry in (*(match.entry for match in near), *page)}.values())
+        if after:
+            forms.append(("search", _("More"), hidden(visit, _which(visit), hashes=hashes, after=after)))
+    return _listed(visit, found, title=_("Search"), forms=forms, open="search")
+
+
+def _listed(visit: HubVisit, found: Iterable[Entry] | None, **page: Any) -> Response:
+    heads = [_("entry"), _("state"), _("category"), _("why"), _("hashes"), _("position")]
+    if found is not None:
+        page["rows"] = [
+            (entry_link(e.name), e.state, folded(_("Category"), [e.classification.text]) if e.classification else "",
+             tuple(map(word, e.reasons)), tuple(h.algorithm for h in e.hashes), e.provenance.position) for e in found
+        ]  # fmt: skip
+    command = f"hashhub entry search {page['title']}"
+    return visit.page("plain.html", heads=heads, may=True, command=command, handbook=_HANDBOOK, **page)
 
 
 def show(visit: HubVisit) -> Response:
     """An entry: what it states, where it comes from, what others say of it, what became of it."""
     entry = _entry(visit)
-    reviews, more_reviews = visit.hub.list_reviews(entry.name).page(after=visit.query.get("reviews", ""))
-    events, after = visit.hub.list_events(entry.name).page(_ASKED, visit.query.get("after", ""))
-    dimensions = entry.classification.dimensions if entry.classification is not None else {}
-    flags = {name: getattr(entry.flags, name) for name in entry.flags.__struct_fields__}
+    reviews = visit.hub.list_reviews(entry.name).page().items
+    events, after = visit.hub.list_events(entry.name).page(20, visit.query.get("after", ""))
+    c, w, place = entry.classification, entry.withdrawal, entry.provenance
+    said = [f"{c.text}, {word(c.status)}"] if c else [_("not stated")]
+    said += [f"{word(name)}: {values_in_words(name, values)}" for name, values in (c.dimensions if c else {}).items()]
+    flags = msgspec.structs.asdict(entry.flags).items()
+    said += [f"{word(name)}: {shown(value)}" for name, value in flags if value is not None]
+    facts = [
+        (_("why"), tuple(map(word, entry.reasons))), (_("withdrawn"), f"{word(w.reason)} {w.comment}" if w else ""),
+        (_("category"), folded(_("Category, and what the source says"), [*said, entry.extra])),
+        (_("hashes"), folded(_("Hashes"), [Markup("<code>{}</code>").format(h.text) for h in entry.hashes])),
+        (_("own id"), entry.external_id), (_("series"), entry.series), (_("tags"), entry.tags),
+        (_("replaced"), entry.predecessors), (_("replaced by"), entry.successors), (_("ends"), entry.expire_time),
+        (_("import"), place.import_id), (_("position"), place.position), (_("read by"), place.connector),
+        (_("stated by"), place.member or entry.contributor), (_("media type"), entry.media_type),
+        *((one.author, f"{word(one.kind)}: {one.comment}") for one in reviews),
+    ]  # fmt: skip
     return visit.page(
-        "entry.html",
-        entry=entry,
-        stated=[(word(name), values_in_words(name, values)) for name, values in dimensions.items()]
-        + [(word(name), _("yes") if value else _("no")) for name, value in flags.items() if value is not None],
-        reviews=reviews,
-        more_reviews=more_reviews,
-        events=events,
-        after=after,
-        reasons=pairs(WithdrawalReason),
-        kinds=pairs(kind for kind in ReviewKind if kind is not ReviewKind.SET_ASIDE),
-        objections=OBJECTIONS,
-        may_write=not visit.is_role(Role.AUDITOR) and _reads_all(visit, entry.name),
-    )
+        "plain.html", title=f"{entry.name}: {word(entry.state)}", facts=facts, **event_table(events, entry.name),
+        after=after, forms=_forms(visit, entry, reviews), may=True,
+        command=f"hashhub entry get {entry.name} --history", handbook=_HANDBOOK,
+    )  # fmt: skip
 
 
-def withdraw(visit: HubVisit) -> Response:
-    """Withdraw an entry, or ask for it."""
-    entry, reason = _unchanged(visit), _given(visit, "reason", WithdrawalReason)
-    done = visit.hub.withdraw_entry(entry.name, reason, visit.form["comment"])
-    if done.withdrawal is not None and done.withdrawal.pending:
-        return visit.go(visit.url, _("It still matches, until a second person withdraws it, too."))
-    return visit.go(visit.url, _("Withdrawn. It can be taken back below."))
+def _forms(visit: HubVisit, entry: Entry, reviews: Sequence[model.Review]) -> list[tuple[str, str, list[Field]]]:
+    """Return the forms of what this person may do to an entry as it is."""
+    states, is_operator = visit.caller.role is not Role.AUDITOR, visit.is_role(Role.OPERATOR)
+    writes, is_out = states and _reads_all(visit, entry.name), entry.state is EntryState.WITHDRAWN
+    revision, in_words = Field("revision", kind="hidden", value=str(entry.update_revision)), _("No case data")
+    reason = Field("reason", _("Reason"), options=pairs(model.WithdrawalReason))
+    comment, note = Field("comment", _("Comment"), in_words), Field("note", _("Comment"), in_words)
+    kinds = pairs(kind for kind in model.ReviewKind if kind is not model.ReviewKind.SET_ASIDE)
+    kind, said = Field("kind", _("What you state"), options=kinds), Field("said", _("Comment"), in_words)
+    objections = [(str(r.id), f"{r.author}: {word(r.kind)}") for r in reviews if r.kind in OBJECTIONS]
+    objection, why = Field("review", _("Objection"), options=objections), Field("why", _("Why"))
+    offered: list[tuple[object, str, str, list[Field]]] = [
+        (writes and not is_out, "withdraw", _("Withdraw"), [revision, reason, comment]),
+        (writes and (is_out or entry.withdrawal), "restore", _("Take the withdrawal back"), [revision, note]),
+        (is_operator and entry.state is EntryState.ACTIVE, "quarantine", _("Quarantine"), [revision]),
+        (is_operator and entry.state is EntryState.QUARANTINED, "release", _("Release"), [revision]),
+        (is_operator and objections, "set_aside", _("Set an objection aside"), [objection, why]),
+        (states, "review", _("State something: confirm, object, answer"), [kind, said]),
+        (is_operator, "erase", _("Erase, for good"), [revision, Field("confirm", _("Its name, once more"))]),
+    ]
+    return [(do, label, fields) for may, do, label, fields in offered if may]
 
 
 def move(visit: HubVisit) -> Response:
-    """Take a withdrawal, or a request for one, back; quarantine an entry, or release it."""
-    hub, comment = visit.hub, visit.form["note"]
-    calls: dict[str, tuple[Callable[[str], object], str]] = {
-        "restore": (partial(hub.restore_entry, comment=comment), _("Restored.")),
-        "quarantine": (hub.quarantine_entry, _("In quarantine. It can be released below.")),
-        "release": (hub.release_entry, _("Released: it matches.")),
-    }
-    call, notice = calls[visit.form["do"]]
-    call(_unchanged(visit).name)
-    return visit.go(visit.url, notice)
-
-
-def erase(visit: HubVisit) -> Response:
-    """Erase what an entry says of its item, for good."""
-    name = _unchanged(visit).name
-    if visit.form["confirm"].strip() != name:
-        raise InvalidArgument.field("confirm", _("must be the entry's name, {}").format(name))
-    visit.hub.erase_entry(name)
-    return visit.go(visit.url, _("Erased."))
+    """Withdraw, restore, quarantine, release or erase an entry that is as the page showed it."""
+    entry, hub, do = _entry(visit), visit.hub, visit.form["do"]
+    if visit.form["revision"] != str(entry.update_revision):
+        raise Conflict(_("The entry was changed since this page was opened. Here it is as it stands now."))
+    if do == "withdraw":
+        done = hub.withdraw_entry(entry.name, _given(visit, "reason", model.WithdrawalReason), visit.form["comment"])
+    elif do == "restore":
+        done = hub.restore_entry(entry.name, visit.form["note"])
+    else:
+        calls = {"quarantine": hub.quarantine_entry, "release": hub.release_entry, "erase": hub.erase_entry}
+        done = calls[do](confirmed(visit) if do == "erase" else entry.name)
+    is_now = ", ".join(map(word, (done.state, *done.reasons)))
+    return visit.go(visit.url, _("Done. The entry is now: {}.").format(is_now))
 
 
 def review(visit: HubVisit) -> Response:
     """State something about an entry."""
-    visit.hub.create_review(visit.path["name"], _given(visit, "kind", ReviewKind), visit.form["said"])
+    visit.hub.create_review(visit.path["name"], _given(visit, "kind", model.ReviewKind), visit.form["said"])
     return visit.go(visit.url, _("Added."))
 
 
@@ -155,78 +153,94 @@ def set_aside(visit: HubVisit) -> Response:
     return visit.go(visit.url, _("Set aside; it stays on record."))
 
 
-def show_change(visit: HubVisit, done: object = None) -> Response:
+def show_change(visit: HubVisit, done: model.EntryChanges | None = None) -> Response:
     """Which entries are meant, what is to become of them, and what would, or did."""
-    of_contributors = (EntryAction.WITHDRAW, EntryAction.RESTORE) if visit.is_role(Role.CONTRIBUTOR) else ()
-    actions = tuple(EntryAction) if visit.is_role(Role.OPERATOR) else of_contributors
-    tried = _stamp(visit) if done else ""
-    choices = {"actions": pairs(actions), "reasons": pairs(WithdrawalReason), "states": pairs(EntryState)}
-    return visit.page("change.html", done=done, tried=tried, choices=choices)
-
-
-def dry_run(visit: HubVisit) -> Response:
-    """Say what would become of the entries."""
-    return show_change(visit, visit.hub.change_entries(*_order(visit)[:2], **_order(visit)[2], validate_only=True))
+    may = {Role.OPERATOR: tuple(EntryAction), Role.CONTRIBUTOR: (EntryAction.WITHDRAW, EntryAction.RESTORE)}
+    actions = pairs(may.get(visit.caller.role, ()))
+    reasons, comment = pairs(model.WithdrawalReason), Field("comment", _("Why; no case data"))
+    what = Field("action", _("What to do"), options=actions)
+    fields = [*_which(visit), what, Field("reason", _("Reason of a withdrawal"), options=reasons), comment]
+    forms, page = [("dry_run", _("Say what would be done"), fields)], dict[str, Any](title=_("Change many entries"))
+    if done:
+        page["title"] = _("What would be done") if done.validate_only else _("What was done")
+        page["facts"] = [
+            (_("selected"), done.selected), (word(done.action), done.changed),
+            (_("matching until a second person agrees"), done.pending), (_("without an entry"), done.unmatched),
+            (_("further entries of the same items"), done.also),
+            (_("for example"), tuple(map(entry_link, done.examples[:3]))),
+        ]  # fmt: skip
+        page["heads"] = [_("stays as it is"), "#" + _("number"), _("for example")]
+        page["rows"] = [(word(s.reason), s.count, s.examples[:3]) for s in done.skipped]
+        label = f"{word(done.action).capitalize()}: {number(done.changed + done.pending)}"
+        if done.validate_only:
+            forms.append(("change", label, hidden(visit, fields, told=_order(visit)[1], expected=done.selected)))
+        elif done.action is EntryAction.WITHDRAW:
+            forms.append(("dry_run", _("Look at taking it back"), hidden(visit, fields, action="RESTORE", state="")))
+    return visit.page(
+        "plain.html", **page, forms=forms if actions else [], may=True, open="dry_run",
+        command="hashhub entry withdraw --hash-set CONTRIBUTOR/SET --dry-run", handbook=_HANDBOOK,
+    )  # fmt: skip
 
 
 def change(visit: HubVisit) -> Response:
-    """Do what the dry run told, unless more entries are meant by now; tell first where it told something else."""
-    if visit.form["tried"] != _stamp(visit):
-        return dry_run(visit)
-    selection, action, why = _order(visit)
-    expected = _given(visit, "expected", _Number)
-    return show_change(visit, visit.hub.change_entries(selection, action, **why, expected_count=expected))
+    """Say what would become of the entries; do it where this form was told just that, and no more entries are meant."""
+    order, digest = _order(visit)
+    if visit.form["do"] == "change" and visit.form["told"] == digest:
+        return show_change(visit, visit.hub.change_entries(**order, expected_count=_given(visit, "expected", _Number)))
+    return show_change(visit, visit.hub.change_entries(**order, validate_only=True))
+
+
+def _order(visit: HubVisit) -> tuple[dict[str, Any], str]:
+    """Return which entries a form means, what is to be done to them, and why; and a digest of that."""
+    action = _given(visit, "action", EntryAction)
+    reason = _given(visit, "reason", model.WithdrawalReason) if action is EntryAction.WITHDRAW else None
+    selection = _selection(visit, visit.form["hashes"])
+    order = {"selection": selection, "action": action, "reason": reason, "comment": visit.form["comment"]}
+    return order, hashlib.sha256(msgspec.json.encode(order)).hexdigest()
 
 
 def show_objections(visit: HubVisit) -> Response:
     """What others say against the caller's entries, and what was answered; overseers see that of everybody."""
     of = visit.query.get("hash_set", "") or ("" if visit.is_role(*OVERSEERS) else visit.caller.contributor)
-    reviewed = visit.hub.list_events(of, kinds=[EventKind.ENTRIES_REVIEWED])
-    events, after = reviewed.page(_ASKED, visit.query.get("after", ""))
-    rows = [
-        (event, name, _answer(event, name, visit.hub.list_reviews(name).page(200).items))
-        for event in events
-        if event.reason in OBJECTIONS
-        and (name := event.subject.removeprefix("entries/")).partition("/")[0] != event.actor.contributor
-    ]
-    names = tuple({name for _event, name, _answered in rows})
-    entries = {e.name: e for e in visit.hub.search_entries(Selection(names=names))} if names else {}
-    counts = [item for item in visit.hub.list_queue() if item.kind is QueueKind.OBJECTION]
-    return visit.page("objections.html", of=of, counts=counts, rows=rows, entries=entries, after=after)
-
-
-def _answer(event: Event, name: str, reviews: tuple[Review, ...]) -> Review | None:
-    """Return what answered an objection: that it was set aside, or what the entry's contributor stated afterwards."""
-    own, contributor = {review.id for review in reviews if review.revision == event.revision}, name.partition("/")[0]
-    later = [review for review in reviews if review.revision > event.revision]
-    return next((one for one in later if one.sets_aside in own or one.author == contributor), None)
+    said = visit.hub.list_events(of, kinds=[model.EventKind.ENTRIES_REVIEWED])
+    events, after = said.page(after=visit.query.get("after", ""))
+    kinds = {*OBJECTIONS, model.ReviewKind.SET_ASIDE}
+    told = [e for e in events if e.reason in kinds or e.actor.contributor == e.subject.split("/")[1]]
+    counts = [
+        (f"{item.hash_set}: {word(item.reason)}", link(f"/objections?hash_set={item.hash_set}", number(item.count)))
+        for item in visit.hub.list_queue() if item.kind is model.QueueKind.OBJECTION
+    ]  # fmt: skip
+    return visit.page(
+        "plain.html", title=_("Objections"), facts=counts, **event_table(told), after=after,
+        command="hashhub queue", handbook=_HANDBOOK,
+    )  # fmt: skip
 
 
 def show_seen(visit: HubVisit) -> Response:
-    """What others have of a hash set by each way out: each token, for overseers; for its contributor what others can
-    have at most, as far as terms and groups tell.
-    """
-    name, after = f"{visit.path['contributor']}/{visit.path['hash_set']}", visit.query.get("after", "")
+    """What others can have of a hash set at most by each way out, as far as terms and groups tell."""
+    name = f"{visit.path['contributor']}/{visit.path['hash_set']}"
     if not _reads_all(visit, name):
         raise PermissionDenied(_("what others see of a hash set is told to its contributor"))
     hub, hash_set = visit.hub, visit.hub.get_hash_set(name)
-    named = (recipient.partition("/") for recipient in hash_set.marking.recipients)
-    groups = {name: hub.get_group(name) for collection, _slash, name in named if collection == "groups"}
-    rows: Any
-    if visit.is_role(*OVERSEERS):
-        tokens, after = hub.list_tokens().page(_ASKED, after)
-        rows = [(token.name, token.contributor, hub.access(token.name)[name]) for token in tokens]
-    else:
-        members, after = hub.list_contributors().page(after=after)
-        any_token = Principal(
-            name="", role=Role.CONTRIBUTOR, purposes=hash_set.marking.permitted_purposes, may_mirror=True
+    recipients, purposes = hash_set.marking.recipients, hash_set.marking.permitted_purposes
+    named = [recipient.removeprefix("groups/") for recipient in recipients if recipient.startswith("groups/")]
+    groups = {name: hub.get_group(name) for name in named}
+
+    def has(contributor: str, way: DisclosureChannel) -> str:
+        token = model.Principal(
+            name="", role=Role.CONTRIBUTOR, contributor=contributor, purposes=purposes, may_mirror=True
         )
-        rows = [
-            ("", token.contributor, {way: withheld(token, hash_set, groups, way, now()) for way in DisclosureChannel})
-            for token in (msgspec.structs.replace(any_token, contributor=member.id) for member in members)
-        ]
-    shown = {"rows": rows, "after": after, "ways": list(DisclosureChannel)}
-    return visit.page("seen.html", hash_set=hash_set, groups=groups, **shown)
+        return withheld(token, hash_set, groups, way, model.now()) or _("yes")
+
+    members, after = hub.list_contributors().page(after=visit.query.get("after", ""))
+    return visit.page(
+        "plain.html", title=f"{name}: {_('what others see')}", after=after,
+        facts=[(_("recipients"), recipients), *((f"groups/{name}", g.members[:50]) for name, g in groups.items())],
+        caption=_("What any token of each can have at most, with a purpose that is permitted"),
+        heads=[_("contributor"), _("answers"), _("lists"), _("feed"), _("exports")],
+        rows=[(one.id, *(has(one.id, way) for way in DisclosureChannel)) for one in members],
+        command=f"hashhub hash-set get {name}", handbook="terms.md",
+    )  # fmt: skip
 
 
 def _reads_all(visit: HubVisit, name: str) -> bool:
@@ -237,55 +251,51 @@ def _reads_all(visit: HubVisit, name: str) -> bool:
 def _entry(visit: HubVisit) -> Entry:
     """Return the entry; one of others as lists show it. Raises NotFound, PermissionDenied."""
     name = visit.path["name"]
-    if _reads_all(visit, name):
-        return visit.hub.get_entry(name)
-    return next(visit.hub.search_entries(Selection(names=(name,))), None) or visit.hub.get_entry(name)
-
-
-def _unchanged(visit: HubVisit) -> Entry:
-    """Return the entry. Raises Conflict where it is another than the page was drawn from."""
-    entry = _entry(visit)
-    if visit.form["revision"] != str(entry.update_revision):
-        raise Conflict(_("The entry was changed since this page was opened. Here it is as it stands now."))
-    return entry
+    found = () if _reads_all(visit, name) else visit.hub.search_entries(Selection(names=(name,)))
+    return next(iter(found), None) or visit.hub.get_entry(name)
 
 
 def _given(visit: HubVisit, name: str, kind: Any) -> Any:
     return converted(visit.form[name], kind, called=lambda _path: name, hint=_("load the page again"), strict=False)
 
 
+def _state(value: str) -> Field:
+    return Field("state", _("State"), options=[("", _("any")), *pairs(EntryState)], value=value)
+
+
+def _which(visit: HubVisit) -> list[Field]:
+    """Return the fields that say which entries are meant, as they stand."""
+    hash_set = visit.form["hash_set"] or visit.query.get("hash_set", "")
+    labels = _("Hashes, as ALGORITHM:DIGEST"), _("Own ids"), _("Entries, as CONTRIBUTOR/SET/ENTRY"), _("Imports")
+    lists = zip(_LISTS, labels, strict=True)
+    return [
+        Field("hash_set", _("Hash set"), _("CONTRIBUTOR/SET"), value=hash_set),
+        _state(visit.form["state"]),
+        *(Field(name, label, _("one a line"), "lines", value=visit.form[name]) for name, label in lists),
+    ]
+
+
 def _selection(visit: HubVisit, hashes: str) -> Selection:
-    """Return which entries a form means; of most fields each line is a value. Raises InvalidArgument."""
-    lists = ("hashes", "names", "external_ids", "imports", "reasons", "tags")
-    lines = {name: tuple(x.strip() for x in visit.form[name].splitlines() if x.strip()) for name in lists}
+    """Return which entries a form means. Raises InvalidArgument."""
+    texts = {name: visit.form[name] for name in _LISTS} | {"hashes": hashes}
+    lines = {name: tuple(filter(None, map(str.strip, text.splitlines()))) for name, text in texts.items()}
     try:
-        found = tuple(parse_pair(line.strip()) for line in hashes.splitlines() if line.strip())
+        found = tuple(map(parse_pair, lines["hashes"]))
     except InvalidArgument as e:
         raise InvalidArgument.field("hashes", e.message) from e
-    states = tuple(state for state in EntryState if state in visit.forms("state"))
-    where = {name: visit.form[name].strip() for name in ("hash_set", "text")}
-    return Selection(**where, **{**lines, "hashes": found}, states=states)  # type: ignore[arg-type]
-
-
-def _order(visit: HubVisit) -> tuple[Selection, EntryAction, dict[str, Any]]:
-    """Return which entries a form means, what is to be done to them, and why."""
-    action = _given(visit, "action", EntryAction)
-    reason = _given(visit, "reason", WithdrawalReason) if action is EntryAction.WITHDRAW else None
-    return _selection(visit, visit.form["hashes"]), action, {"reason": reason, "comment": visit.form["comment"]}
-
-
-def _stamp(visit: HubVisit) -> str:
-    return hashlib.sha256(msgspec.json.encode(_order(visit))).hexdigest()
+    states = tuple(state for state in EntryState if state == visit.form["state"])
+    where = {"hash_set": visit.form["hash_set"].strip(), "states": states}
+    return Selection(**{**lines, **where, "hashes": found})  # type: ignore[arg-type]
 
 
 SCREENS = (
-    screen("/search", show_search, body=_FILE_BYTES + (64 << 10), in_memory=True, search=search),
+    screen("/search", search, body=_FILE_BYTES + (64 << 10), in_memory=True, search=search),
     screen("/entries", show_list),
     screen(
-        "/entries/{name:path}", show, is_item=True, withdraw=withdraw, restore=move, quarantine=move,
-        release=move, erase=erase, review=review, set_aside=set_aside,
+        "/entries/{name:path}", show, is_item=True, withdraw=move, restore=move, quarantine=move,
+        release=move, erase=move, review=review, set_aside=set_aside,
     ),
-    screen("/change", show_change, dry_run=dry_run, change=change),
+    screen("/change", show_change, dry_run=change, change=change),
     screen("/objections", show_objections),
     screen("/lists/{contributor}/{hash_set}/seen", show_seen),
 )  # fmt: skip

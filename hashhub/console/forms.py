@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from starlette.datastructures import FormData
 
-from hashhub.console.pages import _, link
+from hashhub.console.pages import _, link, word
 from hashhub.conversion import converted
 from hashhub.errors import Conflict, InvalidArgument
 
 if TYPE_CHECKING:
+    from enum import StrEnum
+
     from starlette.responses import Response
 
     from hashhub.client.transport import Listing
@@ -48,6 +50,17 @@ class Field(msgspec.Struct, frozen=True):
             case "time":
                 return f"{text}T00:00:00Z" if len(text) == len("2027-01-31") else text or None
         return text.strip()
+
+
+def pairs(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
+    """Return values of the model with their words, as the options of a field."""
+    return [(value.value, word(value)) for value in values]
+
+
+def hidden(visit: HubVisit, fields: Iterable[Field], **given: object) -> list[Field]:
+    """Return fields that say once more what was typed into these, and what is given."""
+    values = {**{field.name: visit.form[field.name] for field in fields}, **given}
+    return [Field(name, kind="hidden", value=str(value)) for name, value in values.items()]
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -4,35 +4,84 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
-from hashhub.console.entries import pairs
-from hashhub.console.pages import _, number
+from hashhub.console.forms import Field, hidden, pairs
+from hashhub.console.pages import _, folded, link, number, word
 from hashhub.console.visit import screen
 from hashhub.errors import Conflict, InvalidArgument, NotFound
-from hashhub.model import Event, EventKind, RevertedEvent
+from hashhub.model import Event, EventKind, RevertedEvent, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from markupsafe import Markup
     from starlette.responses import Response
 
     from hashhub.console.hub_visit import HubVisit
 
-_FILTERS: Final = ("subject", "actor", "kind", "since")
+_HANDBOOK: Final = "operate/history.md"
 _DIGITS: Final = 19  # of the largest revision
+
+
+def entry_link(name: str) -> Markup:
+    """Return a link to an entry."""
+    return link(f"/entries/{name}", name)
+
+
+def event_table(events: Iterable[Event], subject: str = "") -> dict[str, Any]:
+    """Return the table of some events, of which one can be read as `subject`'s."""
+    return {
+        "heads": ["#" + _("revision"), _("when"), _("what"), _("about"), _("who"), _("why")],
+        "rows": [
+            (link(f"/history/{e.revision}?subject={subject}", number(e.revision)), e.time, e.kind, _about(e),
+             e.actor.name or e.actor.contributor,
+             ": ".join(filter(None, (e.reason and word(e.reason), (e.details or {}).get("comment"))))) for e in events
+        ],
+    }  # fmt: skip
+
+
+def _about(event: Event) -> Markup | str:
+    collection, _slash, name = event.subject.partition("/")
+    return entry_link(name) if collection == "entries" else event.subject
 
 
 def show_all(visit: HubVisit) -> Response:
     """The events, the newest first, as far as the caller may read them."""
-    chosen: dict[str, Any] = {name: visit.query.get(name, "").strip() for name in _FILTERS}
-    kinds = [kind for kind in EventKind if kind == chosen["kind"]]
-    since = _time(chosen["since"]) if chosen["since"] else None
-    events = visit.hub.list_events(chosen["subject"], actor=chosen["actor"], since=since, kinds=kinds)
+    subject, actor, kind, since = (visit.query.get(name, "").strip() for name in ("subject", "actor", "kind", "since"))
+    kinds, begin = [one for one in EventKind if one == kind], _time(since) if since else None
+    events = visit.hub.list_events(subject, actor=actor, since=begin, kinds=kinds)
     rows, after = events.page(after=visit.query.get("after", ""))
-    return visit.page("history.html", rows=rows, after=after, chosen=chosen, kinds=pairs(EventKind))
+    filters = [
+        Field("subject", _("About"), _("such as CONTRIBUTOR/SET or tokens/TOKEN"), value=subject),
+        Field("actor", _("By the token"), value=actor),
+        Field("kind", _("What"), options=[("", _("anything")), *pairs(EventKind)], value=kind),
+        Field("since", _("Since, in UTC"), _("such as 2026-05-01T08:00"), value=since),
+    ]
+    return visit.page(
+        "plain.html", title=_("History"), filters=filters, **event_table(rows, subject), after=after,
+        command=f"hashhub history {subject}", handbook=_HANDBOOK,
+    )  # fmt: skip
 
 
 def show(visit: HubVisit) -> Response:
     """An event: what it did, in words."""
-    return visit.page("event.html", event=_event(visit))
+    event = _event(visit)
+    who, details = event.actor, [f"{word(name)}: {text}" for name, text in (event.details or {}).items()]
+    undo = f"/revert?{urlencode({'actor': who.name, 'since': f'{event.time:%Y-%m-%dT%H:%M}'})}"
+    facts = [
+        (_("revision"), event.revision), (_("when"), event.time), (_("about"), _about(event)), (_("token"), who.name),
+        (_("contributor"), who.contributor), (_("role"), who.role), (_("person"), who.person),
+        (_("second person"), who.second_person), (_("reason"), event.reason and word(event.reason)),
+        *event.facts.items(),
+        (_("what it changed, and why"), _("erased") if event.details is None else folded(_("Details"), details)),
+        *([(_("what this token did since then"), link(undo, _("Undo it")))] if visit.is_role(Role.OPERATOR) else []),
+    ]  # fmt: skip
+    return visit.page(
+        "plain.html", title=word(event.kind).capitalize(), facts=facts,
+        forms=[("redact", _("Erase the details, for good"), [])] if details else [],
+        command=f"hashhub history {event.subject.partition('/')[2] or 'list'}", handbook=_HANDBOOK,
+    )  # fmt: skip
 
 
 def redact(visit: HubVisit) -> Response:
@@ -43,22 +92,36 @@ def redact(visit: HubVisit) -> Response:
 
 def show_revert(visit: HubVisit, lines: list[RevertedEvent] | None = None) -> Response:
     """What undoing a token's writes would do, or did."""
-    return visit.page("revert.html", lines=lines, would=_sum(lines or []))
-
-
-def dry_run(visit: HubVisit) -> Response:
-    """Say what undoing would do."""
-    return show_revert(visit, visit.hub.revert_actor(*_order(visit), validate_only=True))
+    actor, since, comment = (visit.form[x] or visit.query.get(x, "") for x in ("actor", "since", "comment"))
+    fields = [
+        Field("actor", _("Token"), _("End it first, or it continues to write."), value=actor),
+        Field("since", _("Since, in UTC"), _("such as 2026-05-01T08:00"), value=since),
+        Field("comment", _("Why; no case data"), _("the second person writes the same"), value=comment),
+    ]
+    forms, page = [("dry_run", _("Say what would be undone"), fields)], dict[str, Any]()
+    if lines is not None:
+        page["facts"] = [(_("events and entries that would be undone; others' changes stay"), _sum(lines))]
+        page["heads"] = ["#" + _("revision"), _("what"), _("about"), _("undone"), _("outcome"), "#" + _("entries")]
+        page["rows"] = [
+            (link(f"/history/{x.event.revision}", number(x.event.revision)), x.event.kind, _about(x.event),
+             x.reverted, x.outcome, x.entry_count) for x in lines[:50]
+        ]  # fmt: skip
+        forms.append(("revert", _("Undo it"), hidden(visit, fields, told=_sum(lines))))
+    return visit.page(
+        "plain.html", title=_("Undo what a token did"), **page, forms=forms, may=True, open="dry_run",
+        command="hashhub revert --actor TOKEN --since TIME", handbook=_HANDBOOK,
+    )  # fmt: skip
 
 
 def revert(visit: HubVisit) -> Response:
-    """Undo it, where that does what the dry run told."""
-    order = _order(visit)
-    would = _sum(visit.hub.revert_actor(*order, validate_only=True))
-    if visit.form["told"] != would:
+    """Say what undoing would do; undo it, where it does what this form was told."""
+    order = visit.form["actor"].strip(), _time(visit.form["since"]), visit.form["comment"].strip()
+    would = visit.hub.revert_actor(*order, validate_only=True)
+    if visit.form["do"] == "dry_run":
+        return show_revert(visit, would)
+    if visit.form["told"] != _sum(would):
         raise Conflict(_("Another number of events or entries would be undone than was told. Try it again."))
-    done = visit.hub.revert_actor(*order)
-    events = sum(line.reverted for line in done)
+    events = sum(line.reverted for line in visit.hub.revert_actor(*order))
     return visit.go(f"/history?actor={order[0]}", _("Undone: {} events.").format(number(events)))
 
 
@@ -71,13 +134,9 @@ def _event(visit: HubVisit) -> Event:
     return found[0]
 
 
-def _order(visit: HubVisit) -> tuple[str, datetime, str]:
-    return visit.form["actor"].strip(), _time(visit.form["since"]), visit.form["comment"].strip()
-
-
 def _sum(lines: list[RevertedEvent]) -> str:
     """Return how many events and entries are undone, as the form keeps it."""
-    return f"{sum(line.reverted for line in lines)} {sum(line.entry_count for line in lines)}"
+    return f"{sum(line.reverted for line in lines)}, {sum(line.entry_count for line in lines)}"
 
 
 def _time(text: str) -> datetime:
@@ -91,5 +150,5 @@ def _time(text: str) -> datetime:
 SCREENS = (
     screen("/history", show_all),
     screen("/history/{revision}", show, redact=redact),
-    screen("/revert", show_revert, dry_run=dry_run, revert=revert),
+    screen("/revert", show_revert, dry_run=revert, revert=revert),
 )

@@ -7,6 +7,7 @@ Every word that a person reads comes through the catalogue (`locale/console.pot`
 from __future__ import annotations
 
 import gettext
+from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -160,6 +161,12 @@ def shown(value: object) -> object:
 def link(path: str, text: str) -> Markup:
     """Return a link, for a cell or a fact."""
     return Markup('<a href="{}">{}</a>').format(path, clean(text))
+
+
+def folded(summary: str, texts: Iterable[str]) -> Markup:
+    """Return texts that are folded until asked for, such as a category, for a cell or a fact."""
+    lines = Markup("<br>").join(clean(text) for text in texts if text)
+    return Markup('<details class="category"><summary>{}</summary><span>{}</span></details>').format(summary, lines)
 
 
 def alarm(text: str) -> Markup:

@@ -1,8 +1,9 @@
 """Which entries a selection hits, read a piece at a time whatever their number.
 
-What names entries one by one (names, digests, external ids) or an import leads to them through an index; without that
-all entries of the hash sets in question are walked, and `SelectedPage.looked_at` says how many that were. Of hash sets
-out of scope no row is read, and what the caller may not see of the others is not counted either.
+What names entries one by one (names, digests, external ids), that their withdrawal waits for a second person, or an
+import leads to them through an index; without that all entries of the hash sets in question are walked, and
+`SelectedPage.looked_at` says how many that were. Of hash sets out of scope no row is read, and what the caller may not
+see of the others is not counted either.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class EntrySelector:
         check: Callable[[], None],
     ) -> Iterator[Sequence[Row]]:
         """Yield the rows that may fit, by id, a piece at a time."""
-        if selection.has_values:
+        if selection.has_values or selection.reasons == (PENDING,):
             ids = self._by_values(selection, keys, check)
             ids = ids[ids > after]
             sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
@@ -149,7 +150,13 @@ class EntrySelector:
                 yield from ([row[2:] for row in page] for page in pages)
 
     def _by_values(self, selection: Selection, keys: Mapping[int, str], check: Callable[[], None]) -> NDArray[np.int64]:
-        """Return the ids of the entries that have one of the names, of the hashes and of the external ids given."""
+        """Return the ids of the entries that have one of the names, of the hashes and of the external ids given; where
+        none are, of those whose withdrawal waits for a second person.
+        """
+        if not selection.has_values:
+            sql = "SELECT w.entry FROM withdrawal w WHERE w.hash_set = ? AND w.pending"
+            waiting = [row[0] for key in sorted(keys) for row in self._db.fetch(sql, (key,))]
+            return ascending(np.array(waiting, np.int64))
         chosen: list[NDArray[np.int64]] = []
         if selection.names:
             chosen.append(np.array(_named(selection, keys), np.int64))

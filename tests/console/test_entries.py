@@ -213,11 +213,9 @@ def test_others_see_what_the_terms_say(console: Console, tmp_path: Path) -> None
     console.as_contributor("other")
     marking = Marking(tlp=TLP.AMBER, recipients=("contributors/other",), permitted_purposes=("moderation",))
     listed(console, "home/seen", tmp_path, marking=marking)
-    home = console.as_contributor().get("/lists/home/seen/seen").words
-    assert "any other yes the terms allow no bulk" in home
-    operator = console.as_operator().get("/lists/home/seen/seen").words
-    assert "other-token other it has stated none of the permitted purposes" in operator
-    assert console.as_auditor().get("/lists/home/seen/seen").status == 200
+    for browser in (console.as_contributor(), console.as_operator(), console.as_auditor()):
+        words = browser.get("/lists/home/seen/seen").words
+        assert "other yes the terms allow no bulk" in words
 
 
 def test_what_others_wrote_is_text(console: Console, tmp_path: Path) -> None:
