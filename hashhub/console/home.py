@@ -43,9 +43,7 @@ def show(visit: HubVisit) -> Response:
     kind, after, sees_all = visit.path.get("kind", ""), visit.query.get("after", ""), visit.is_role(*OVERSEERS)
     queue = visit.hub.list_queue() if kind or not visit.is_role(Role.CONSUMER) else ()
     items = sorted((item for item in queue if kind in {"", item.kind}), key=_key)
-    counts: Counter[QueueKind] = Counter()
-    for item in items:
-        counts[item.kind] += item.count
+    counts = {of: sum(i.count for i in items if i.kind is of) for of in dict.fromkeys(item.kind for item in items)}
     waiting = [item for item in items if _key(item) > after]
     return visit.page(
         "plain.html",

@@ -161,33 +161,29 @@ def show_tokens(visit: HubVisit) -> Response:
 def create_token(visit: HubVisit) -> Response:
     """Create a token, and show its secret in this answer."""
     new = made(visit, Principal, _of_tokens())
-    return _show_token(visit, new.name, visit.hub.create_token(new))
+    return show_token(visit, new.name, visit.hub.create_token(new))
 
 
-def show_token(visit: HubVisit) -> Response:
-    """One token, and what it has of each hash set."""
-    return _show_token(visit, visit.path["name"])
-
-
-def _show_token(visit: HubVisit, name: str, secret: str = "") -> Response:
-    token, after = _token(visit, name), visit.query.get("after", "")
-    access = [row for row in visit.hub.access(name).items() if row[0] > after]
+def show_token(visit: HubVisit, name: str = "", secret: str = "") -> Response:
+    """One token, and what it has of each hash set. `name`: where the path has none; `secret`: told this once."""
+    token, after = _token(visit, name or visit.path["name"]), visit.query.get("after", "")
+    access = [row for row in visit.hub.access(token.name).items() if row[0] > after]
     graces = [("day", _("for a day")), ("week", _("for a week")), ("none", _("not at all"))]
     told = [(_("Secret: keep it now, nobody can show it again"), secret)] if secret else []
     return visit.page(
         "plain.html",
-        title=name,
+        title=token.name,
         facts=[*told, *facts(token, _of_tokens())],
         heads=[_("hash set"), *map(word, DisclosureChannel)],
         rows=[(of, *(refused.get(way) or _("yes") for way in DisclosureChannel)) for of, refused in access[:ROWS]],
         after=access[ROWS - 1][0] if access[ROWS:] else "",
-        action=f"/tokens/{name}",
+        action=f"/tokens/{token.name}",
         forms=[
             change_form(token, _of_tokens()),
             ("rotate", _("Give another secret"), [Field("grace", _("The old one works on"), options=graces)]),
             ("delete", _("Delete, for good"), [Field("confirm", _("Its name, once more"))]),
         ],
-        command=f"hashhub access {name}",
+        command=f"hashhub access {token.name}",
         handbook="operate/certificates.md",
     )
 
@@ -200,8 +196,8 @@ def update_token(visit: HubVisit) -> Response:
 
 def rotate_token(visit: HubVisit) -> Response:
     """Give a token another secret, and show it in this answer."""
-    name = visit.path["name"]
-    return _show_token(visit, name, visit.hub.rotate_token(name, _GRACES.get(visit.form["grace"])))
+    secret = visit.hub.rotate_token(visit.path["name"], _GRACES.get(visit.form["grace"]))
+    return show_token(visit, secret=secret)
 
 
 def delete_token(visit: HubVisit) -> Response:
@@ -211,9 +207,8 @@ def delete_token(visit: HubVisit) -> Response:
 
 
 def _token(visit: HubVisit, name: str) -> Principal:
-    for token in visit.hub.list_tokens():
-        if token.name == name:
-            return token
+    if named := [token for token in visit.hub.list_tokens() if token.name == name]:
+        return named[0]
     raise NotFound(_("There is no such token."), kind="Token", name=name)
 
 
