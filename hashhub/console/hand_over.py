@@ -16,7 +16,6 @@ from hashhub.console.lists import explain
 from hashhub.console.pages import _, word
 from hashhub.console.visit import FORM_BYTES, screen
 from hashhub.errors import Conflict, InvalidArgument
-from hashhub.model import Role
 from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, read_mapping
 from hashhub_connectors.proposal import MappingProposal, propose_for
 
@@ -27,36 +26,26 @@ if TYPE_CHECKING:
 
 PATH: Final = "/hand-over"
 MOST_BYTES: Final = 200 << 20
-_NAME_SHOWN: Final = 200  # characters of a file's name
 _COLUMNS: Final = 25  # of a table that a form has; the others are read as they are proposed
 _VALUES: Final = 30  # categories
-_GROUPS: Final = 50  # reasons
-_SHOWN: Final = 60  # characters of what a category of a scheme is
-_FIELDS: Final = (*DIGESTS, MIXED, "algorithm", *TEXTS, "tags", *FLAGS)
 
 
 def show(visit: HubVisit) -> Response:
-    """Show the session's hand-over as far as it is, or the form that begins one."""
+    """Show the session's hand-over as far as it is, or the form that begins one to a list."""
     work = visit.hand_overs.works.get(visit.session.digest)  # before the state, which is written before it ends
     hand_over = visit.hand_overs.of(visit.session.digest)
-    values: dict[str, Any] = {"one": hand_over, "work": work, "explain": explain, "groups": [], "formats": []}
-    values |= {"sets": [], "most": MOST_BYTES >> 20, "proposal": None}
-    if hand_over is None:
-        of = visit.caller.contributor if visit.is_role(Role.CONTRIBUTOR) else None
-        values["sets"] = [(s.name, s.display_name or s.name) for s in visit.hub.list_hash_sets(of).page(1000).items]
-    elif work is None and not hand_over.is_committed:
+    report = hand_over.report if hand_over else None
+    groups = [(g.disposition, g.reason, g.count) for g in report.groups[:50]] if report else []
+    values: dict[str, Any] = {"one": hand_over, "work": work, "groups": groups, "explain": explain}
+    if hand_over and work is None and not hand_over.is_committed:
         readers = connectors.discover()
         values["formats"] = [("", ""), *((name, f"{name}: {reader.summary}") for name, reader in readers.items())]
-        values["options"] = (
-            [o for o in readers[hand_over.format].options if o.name != "mapping"] if hand_over.format else []
-        )
+        values["options"] = [o for o in getattr(readers.get(hand_over.format), "options", ()) if o.name != "mapping"]
         if hand_over.format == "csv":
             try:
                 values |= _table(visit, hand_over)
             except InvalidArgument as e:
                 hand_over.problem = e.message
-    if hand_over and hand_over.report:
-        values["groups"] = [(g.disposition, g.reason, g.count) for g in hand_over.report.groups[:_GROUPS]]
     return visit.page("hand_over.html", **values)
 
 
@@ -72,7 +61,7 @@ def upload(visit: HubVisit) -> Response:
         raise InvalidArgument.field("file", _("choose a file"), "REQUIRED")
     if (file.size or 0) > MOST_BYTES:
         raise InvalidArgument.field("file", _("is larger than pages take; hand it over on the command line"))
-    hand_over.filename, hand_over.may_shrink = (file.filename or "")[-_NAME_SHOWN:], False
+    hand_over.filename, hand_over.may_shrink = (file.filename or "")[-200:], False
     seen = look(file.file, file.file.read(connectors.HEAD_BYTES), hand_over.file)
     if not seen.guesses and seen.what:
         raise InvalidArgument.field("file", _("is {what}").format(what=seen.what), "UNKNOWN_FORMAT")
@@ -160,8 +149,11 @@ def _table(visit: HubVisit, hand_over: HandOver) -> dict[str, Any]:
         "proposal": proposal,
         "columns": proposal.columns[:_COLUMNS],
         "cells": proposal.values()[:_VALUES],
-        "fields": [("", _("not read")), *((f, word(f)) for f in _FIELDS)],
-        "known": [("", _("as it stands there")), *((v.value, f"{v.value}: {v.title}"[:_SHOWN]) for v in known)],
+        "fields": [
+            ("", _("not read")),
+            *((f, word(f)) for f in (*DIGESTS, MIXED, "algorithm", *TEXTS, "tags", *FLAGS)),
+        ],
+        "known": [("", _("as it stands there")), *((v.value, f"{v.value}: {v.title}"[:60]) for v in known)],
     }
 
 

@@ -30,11 +30,7 @@ if TYPE_CHECKING:
     from hashhub.console.sessions import Sessions
 
 _log = logging.getLogger("hashhub.console")
-_AT_ONCE: Final = 8  # checks and commits of all sessions; more wait for their turn
-_MOMENT: Final = 0.8  # seconds in which a short list is done, so that no page has to ask
 _LONGEST_NS: Final = 24 * 3600 * 10**9
-_SWEEP_SECONDS: Final = 5.0
-_IMPORTS: Final = 50  # the last of a hash set, that are looked through for one to cancel
 _SUFFIX: Final = re.compile(r"(?:\.[A-Za-z0-9]{1,8}){0,2}\Z")  # of a file's name, which may tell its format
 
 
@@ -59,6 +55,7 @@ class HandOver(msgspec.Struct, kw_only=True):
     values: dict[str, str] = {}
     date_order: str = ""
     doing: str = ""
+    progress: ImportProgress | None = None
     report: ImportReport | None = None
     problem: str = ""
 
@@ -73,33 +70,23 @@ class HandOver(msgspec.Struct, kw_only=True):
         return self.report is not None and not self.report.validate_only
 
 
-class Work:
-    """A check or a commit that goes on: how far it is, and whether it is to stop."""
-
-    progress: ImportProgress | None = None
-    is_stopped = False
-
-
 class HandOvers:
     """The hand-overs of all sessions, one each, in a folder. Thread-safe."""
 
     def __init__(self, folder: Path, sessions: Sessions) -> None:
         self._folder, self._sessions = folder, sessions
         self._lock = RLock()
-        self.works: dict[bytes, Work] = {}
+        self.works: dict[bytes, HandOver] = {}
         """What goes on now, by session."""
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "hand-over")
+        self._threads = ThreadPoolExecutor(8, "hand-over")  # of all sessions; more wait for their turn
         self._sweeper = Background(
-            "hand-overs", self._sweep, complaint="cannot delete files that were handed over", pause=_SWEEP_SECONDS
+            "hand-overs", self._sweep, complaint="cannot delete files that were handed over", pause=5.0
         )
         self._sweeper.start()
 
     def close(self) -> None:
         """Stop what goes on, soon."""
         self._sweeper.close()
-        with self._lock:
-            for work in self.works.values():
-                work.is_stopped = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def of(self, session: bytes) -> HandOver | None:
@@ -127,22 +114,22 @@ class HandOvers:
         """Keep what a form changed: what came of an earlier state holds no more. Raises Conflict while work goes on."""
         if session in self.works:
             raise Conflict(_("this list is being worked on; wait until it is done, or cancel it"))
-        hand_over.changed, hand_over.doing, hand_over.report, hand_over.problem = time.time_ns(), doing, None, ""
+        hand_over.changed, hand_over.doing, hand_over.problem = time.time_ns(), doing, ""
+        hand_over.progress = hand_over.report = None
         self._keep(session, hand_over)
 
     def end(self, session: bytes) -> None:
         """Stop what goes on and delete the file and all about it."""
         with self._lock:
-            if work := self.works.pop(session, None):
-                work.is_stopped = True
+            self.works.pop(session, None)
             shutil.rmtree(self._state(session).parent, ignore_errors=True)
 
     def start(self, session: bytes, hand_over: HandOver, hub: Client, doing: str) -> None:
         """`check` the list, or `commit` it; wait a moment for the end."""
         with self._lock:
             self.change(session, hand_over, doing)
-            work = self.works[session] = Work()
-        wait([self._threads.submit(self._do, session, hand_over, work, hub)], _MOMENT)
+            self.works[session] = hand_over
+        wait([self._threads.submit(self._do, session, hand_over, hub)], 0.8)  # a short list is done in that
 
     def _state(self, session: bytes) -> Path:
         return self._folder / session.hex() / "state.json"
@@ -151,10 +138,11 @@ class HandOvers:
         with written(self._state(session), replace=True) as target:
             target.write(msgspec.json.encode(hand_over))
 
-    def _do(self, session: bytes, hand_over: HandOver, work: Work, hub: Client) -> None:
+    def _do(self, session: bytes, hand_over: HandOver, hub: Client) -> None:
         def tell(progress: ImportProgress) -> None:
-            work.progress = progress
-            if work.is_stopped or not self._sessions.lasts(session):
+            hand_over.progress = progress
+            is_current = self.works.get(session) is hand_over and self._sessions.lasts(session)
+            if self._sweeper.is_stopping or not is_current:
                 raise CancelledError
 
         path = self.path(session, hand_over)
@@ -167,21 +155,20 @@ class HandOvers:
                 )  # fmt: skip
         except FileNotFoundError:  # cancelled before its turn came
             return
-        except CancelledError:  # the person did, the session has ended, or the console ends
-            work.is_stopped = True
+        except CancelledError:
             if not self._sweeper.is_stopping:  # the console ends, and goes on with it when it is back
-                with suppress(HashHubError):
-                    cancel_open(hub, hand_over)
+                cancel_open(hub, hand_over)
+            return
         except HashHubError as e:
             hand_over.problem = "\n".join((e.message, *getattr(e, "__notes__", ())))
         except Exception:  # noqa: BLE001 - the page says it
             _log.exception("unexpected error while a list was handed over")
             hand_over.problem = "something went wrong here; the log has it"
         with self._lock:
-            if self.works.get(session) is work:
-                if hand_over.report or not work.is_stopped:  # a list that is committed is so whatever else ends
-                    hand_over.doing = ""
-                    self._keep(session, hand_over)
+            is_over = hand_over.report or not self._sweeper.is_stopping  # what is committed is, whatever else ends
+            if is_over and self.works.get(session) is hand_over:
+                hand_over.doing = ""
+                self._keep(session, hand_over)
                 if hand_over.is_committed:
                     path.unlink(missing_ok=True)
                 del self.works[session]
@@ -198,6 +185,6 @@ class HandOvers:
 
 def cancel_open(hub: Client, hand_over: HandOver) -> None:
     """Cancel what the hub holds of a file that was not committed."""
-    for one in hub.list_imports(hand_over.hash_set).page(_IMPORTS).items:
+    for one in hub.list_imports(hand_over.hash_set).page().items:
         if one.source_digest == hand_over.digest and one.state in {ImportState.OPEN, ImportState.COMMITTING}:
             hub.cancel_import(f"{hand_over.hash_set}/{one.id}")

@@ -35,7 +35,7 @@ def lines(*items: object) -> bytes:
 
 
 def upload(browser: Browser, content: bytes, name: str = "list.txt", **fields: Any) -> Page:
-    return browser.post("/hand-over", "upload", files={"file": (name, content)}, hash_set="home/list", **fields)
+    return browser.post("/hand-over?list=home/list", "upload", files={"file": (name, content)}, **fields)
 
 
 def files(console: Console) -> list[str]:
@@ -88,7 +88,7 @@ def test_categories_are_said_in_the_schemes_words(here: Console) -> None:
     browser = here.as_contributor()
     rows = "MD5;Baseline\n" + "".join(f"{md5(i)};{'ja' if i % 2 else 'nein'}\n" for i in range(6))
     sent = {"file": ("a.csv", rows.encode())}
-    page = browser.post("/hand-over", "upload", files=sent, hash_set="home/baseline")
+    page = browser.post("/hand-over?list=home/baseline", "upload", files=sent)
     page = browser.send(page, "check")
     page = browser.send(page, "check", **{"value-1": "Y"})  # ja, behind nein
     browser.send(page, "commit")
@@ -134,9 +134,9 @@ def test_what_is_no_list_is_named(here: Console) -> None:
 
 def test_two_tabs_hand_over_one_list(here: Console) -> None:
     browser = here.as_contributor()
-    first, second = browser.get("/hand-over"), browser.get("/hand-over")
-    first = browser.send(first, "upload", files={"file": ("a.txt", lines(1))}, hash_set="home/list")
-    late = browser.send(second, "upload", files={"file": ("b.txt", lines(2))}, hash_set="home/list")
+    first, second = browser.get("/hand-over?list=home/list"), browser.get("/hand-over?list=home/list")
+    first = browser.send(first, "upload", files={"file": ("a.txt", lines(1))})
+    late = browser.send(second, "upload", files={"file": ("b.txt", lines(2))})
     assert (late.status, "changed in another tab" in late.words) == (409, True)
     second = browser.send(browser.get("/hand-over"), "upload", files={"file": ("b.txt", lines(2, 3))})
     assert browser.send(first, "commit").status == 409
