@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hashhub import connector as connectors
 from hashhub.client.sources import look, unpack
 from hashhub.console.hand_overs import HandOver, cancel_open
-from hashhub.console.lists import explain
+from hashhub.console.lists import what_became
 from hashhub.console.pages import _, word
 from hashhub.console.visit import FORM_BYTES, screen
 from hashhub.errors import Conflict, InvalidArgument
@@ -36,7 +36,8 @@ def show(visit: HubVisit) -> Response:
     hand_over = visit.hand_overs.of(visit.session.digest)
     report = hand_over.report if hand_over else None
     groups = [(g.disposition, g.reason, g.count) for g in report.groups[:50]] if report else []
-    values: dict[str, Any] = {"one": hand_over, "work": work, "groups": groups, "explain": explain}
+    values: dict[str, Any] = {"one": hand_over, "work": work}
+    values["became"] = what_became(report.source, groups) if report else []
     if hand_over and work is None and not hand_over.is_committed:
         readers = connectors.discover()
         values["formats"] = [("", ""), *((name, f"{name}: {reader.summary}") for name, reader in readers.items())]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import msgspec
 
 from hashhub.console.home import decided_at
-from hashhub.console.pages import _, word
+from hashhub.console.pages import _, ago, folded, link, number, word
 from hashhub.console.visit import screen
 from hashhub.hygiene import Code
-from hashhub.model import Disposition, Finding, ImportState, Role
+from hashhub.model import Disposition, Finding, Import, ImportState, Role
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -26,39 +30,62 @@ def show_lists(visit: HubVisit) -> Response:
     """Show the lists of the person's contributor, or of all: the last one of each, and what waits."""
     of = visit.caller.contributor if visit.is_role(Role.CONTRIBUTOR) else visit.query.get("of", "")
     sets = visit.hub.list_hash_sets(of or None).page(_SETS, visit.query.get("after", ""))
-    waiting = list(visit.hub.list_queue(of))
-    rows = []
+    waiting, rows = list(visit.hub.list_queue(of)), []
     for one in sets.items:
         imports = visit.hub.list_imports(one.name).page(_SETS).items
         last = next((i for i in imports if i.state is ImportState.COMMITTED), None)
-        rows.append((one, last, {item.kind for item in waiting if item.hash_set == one.name}))
-    return visit.page("lists.html", rows=rows, of=of, next=sets.next)
+        counts = (last and last.counts.items, last and last.counts.rejected)
+        kinds = dict.fromkeys(word(item.kind) for item in waiting if item.hash_set == one.name)
+        name = link(f"/lists/{one.name}", one.display_name or one.name)
+        rows.append((name, ago(last.commit_time if last else None), *counts, tuple(kinds), one.marking.tlp))
+    return visit.page(
+        "plain.html",
+        title=_("Lists"),
+        heads=[_("List"), _("Last list"), "#" + _("Items"), "#" + _("Rejected"), _("What waits"), _("Label")],
+        rows=rows,
+        empty=_("No list yet; hashhub hash-set create makes one."),
+        after=sets.next,
+        command="hashhub hash-set list",
+        handbook="contribute/README.md",
+    )
 
 
 def show_list(visit: HubVisit) -> Response:
-    """Show one list: its terms, its imports, what waits."""
-    hash_set = visit.hub.get_hash_set("{contributor}/{hash_set}".format_map(visit.path))
-    imports = visit.hub.list_imports(hash_set.name).page(_SETS, visit.query.get("after", ""))
-    waiting = [item for item in visit.hub.list_queue(hash_set.contributor) if item.hash_set == hash_set.name]
+    """Show one list: its terms, what waits, its imports."""
+    one = visit.hub.get_hash_set("{contributor}/{hash_set}".format_map(visit.path))
+    imports = visit.hub.list_imports(one.name).page(_SETS, visit.query.get("after", ""))
+    waiting = [item for item in visit.hub.list_queue(one.contributor) if item.hash_set == one.name]
     return visit.page(
-        "list.html", set=hash_set, imports=imports.items, next=imports.next, waiting=waiting,
-        explain=explain, decided_at=decided_at,
+        "plain.html",
+        title=one.display_name or one.name,
+        facts=[
+            (_("Name"), one.name), (_("Purpose"), one.purpose), (_("Scheme"), one.scheme),
+            (_("Label"), one.marking.tlp), (_("A new list"), link(f"/hand-over?list={one.name}", _("hand it over"))),
+            (_("Entries"), link(f"/entries?hash_set={one.name}", _("all of them"))),
+            (_("Terms"), link(f"/lists/{one.name}/seen", _("what others see of it"))),
+            *((word(i.kind), link(decided_at(i), f"{number(i.count)} {explain(i.reason)}")) for i in waiting[:_ROWS]),
+        ],
+        heads=[_("Opened"), _("State"), _("Format"), "#" + _("Items"), "#" + _("Quarantined"), "#" + _("Rejected")],
+        rows=[
+            (link(f"/lists/{one.name}/imports/{i.id}", ago(i.create_time)), _state(i), i.connector,
+             i.counts.items, i.counts.quarantined, i.counts.rejected)
+            for i in imports.items
+        ],
+        empty=_("Nothing was handed over yet."),
+        after=imports.next,
+        command=f"hashhub findings {one.name}",
+        handbook="contribute/README.md",
     )  # fmt: skip
 
 
-def cancel_import(visit: HubVisit) -> Response:
-    """Cancel an import that was left open."""
-    visit.hub.cancel_import("{contributor}/{hash_set}/".format_map(visit.path) + visit.form["import"])
-    return visit.go(visit.url, _("Cancelled; nothing of it was kept."))
-
-
-def show_findings(visit: HubVisit) -> Response:
-    """Show what became of an import's items: counts by reason, then rows."""
-    of = "{contributor}/{hash_set}".format_map(visit.path)
-    name = f"{of}/{visit.path['import']}"
-    counted = Counter((f.disposition, f.reason) for f in islice(visit.hub.list_findings(name), _COUNTED))
+def show_import(visit: HubVisit) -> Response:
+    """Show what became of an import's items: counts by reason, then the findings, of one reason or all."""
+    import_ = visit.hub.get_import(_name(visit))
+    of = f"{import_.contributor}/{import_.hash_set}"
+    counted = Counter((f.disposition, f.reason) for f in islice(visit.hub.list_findings(_name(visit)), _COUNTED))
+    groups = [(*group, count) for group, count in counted.most_common()]
     outcome, reason, after = (visit.query.get(key, "") for key in ("outcome", "reason", "after"))
-    found = visit.hub.list_findings(name, [d for d in Disposition if d == outcome])
+    found = visit.hub.list_findings(_name(visit), [d for d in Disposition if d == outcome])
     rows: list[Finding] = []
     for _page in range(40):  # asked for one of ours, of a rare reason
         page = found.page(_ROWS - len(rows), after)
@@ -67,10 +94,46 @@ def show_findings(visit: HubVisit) -> Response:
         if not after or len(rows) == _ROWS:
             break
     return visit.page(
-        "findings.html", list=of, act=visit.hub.get_import(name), rows=rows, next=after, outcome=outcome, reason=reason,
-        groups=[(*group, count) for group, count in counted.most_common()], is_counted=counted.total() < _COUNTED,
-        explain=explain,
+        "plain.html",
+        title=_("Findings"),
+        facts=[
+            (_("List"), link(f"/lists/{of}", of)), (_("Opened"), import_.create_time), (_("State"), _state(import_)),
+            *what_became(import_, groups),
+            *([] if counted.total() < _COUNTED else [(_("Reasons"), _("of the first findings only; there are more"))]),
+            *([(_("Shown are"), (explain(reason), link("?", _("all rows"))))] if reason else []),
+        ],
+        heads=[_("Where"), _("Outcome"), _("What is wrong"), _("What was expected"), _("Entry")],
+        rows=[
+            (f.position, f.disposition, explain(f.reason),
+             folded(_("Category"), [f.detail]) if f.reason == Code.UNKNOWN_VALUE else f.detail,
+             link(f"/entries/{of}/{f.entry_id}", str(f.entry_id)) if f.entry_id else "")
+            for f in rows
+        ],
+        empty=_("None among those looked at."),
+        after=after,
+        forms=[("cancel", _("Cancel"), [])] if import_.state is ImportState.OPEN else [],
+        may=True,
+        command=f"hashhub findings {_name(visit)}",
+        handbook="contribute/analyst.md",
     )  # fmt: skip
+
+
+def cancel_import(visit: HubVisit) -> Response:
+    """Cancel an import that was left open."""
+    visit.hub.cancel_import(_name(visit))
+    return visit.go(visit.url, _("Cancelled; nothing of it was kept."))
+
+
+def what_became(import_: Import, groups: Iterable[tuple[Disposition, str, int]]) -> list[tuple[str, object]]:
+    """Return what became of an import's items as facts: its counts, and those of each outcome and reason."""
+    path = f"/lists/{import_.contributor}/{import_.hash_set}/imports/{import_.id}?outcome="
+    return [
+        *((word(name), count) for name, count in msgspec.structs.asdict(import_.counts).items() if count),
+        *(
+            (f"{word(one)}: {explain(why)}", link(f"{path}{one}&reason={quote(why)}", number(count)))
+            for one, why, count in groups
+        ),
+    ]
 
 
 def explain(reason: str) -> str:
@@ -78,8 +141,16 @@ def explain(reason: str) -> str:
     return _(Code[reason].description) if reason in Code.__members__ else word(reason)
 
 
+def _state(import_: Import) -> object:
+    return _("checked only: nothing was kept") if import_.is_only_checked else import_.state
+
+
+def _name(visit: HubVisit) -> str:
+    return "{contributor}/{hash_set}/{import}".format_map(visit.path)
+
+
 SCREENS = (
     screen("/lists", show_lists),
-    screen("/lists/{contributor}/{hash_set}", show_list, cancel=cancel_import),
-    screen("/lists/{contributor}/{hash_set}/imports/{import}", show_findings),
+    screen("/lists/{contributor}/{hash_set}", show_list),
+    screen("/lists/{contributor}/{hash_set}/imports/{import}", show_import, cancel=cancel_import),
 )

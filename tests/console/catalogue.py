@@ -28,6 +28,8 @@ def extracted() -> bytes:
             _extract(catalog, "python", path, root)
     for path in sorted(root.rglob("templates/*.html")):
         _extract(catalog, "jinja2", path, root)
+    for name in model.Counts.__struct_fields__:
+        catalog.add(word(name), locations=[("Counts", None)])  # type: ignore[list-item]  # no line
     for kind in {kind for module in (model, hygiene) for kind in vars(module).values() if isinstance(kind, EnumMeta)}:
         for name in kind.__members__:
             catalog.add(word(name), locations=[(kind.__name__, None)])  # type: ignore[list-item]  # no line

@@ -52,5 +52,6 @@ def test_an_open_import_is_cancelled_from_the_list(here: Console) -> None:
     getattr(request, "import").MergeFrom(v1.Import(connector="x", connector_version="1", source_digest=md5(1) * 2))
     here.served.call("ContributionService/CreateImport", request, v1.Import, who="CONTRIBUTOR")
     browser = here.as_contributor()
-    page = browser.post("/lists/home/list", "cancel")
+    path = next(link for link in browser.get("/lists/home/list").read.links if "/imports/" in link)
+    page = browser.post(path, "cancel")
     assert "cancel" not in page.read.forms
