@@ -60,6 +60,7 @@ def show_all(visit: HubVisit) -> Response:
     ]
     return visit.page(
         "plain.html", title=_("History"), filters=filters, **event_table(rows, subject), after=after,
+        facts=_undo(visit, actor, since, _("Undo what a token did")),
         command=f"hashhub history {subject}", handbook=_HANDBOOK,
     )  # fmt: skip
 
@@ -68,20 +69,25 @@ def show(visit: HubVisit) -> Response:
     """An event: what it did, in words."""
     event = _event(visit)
     who, details = event.actor, [f"{word(name)}: {text}" for name, text in (event.details or {}).items()]
-    undo = f"/revert?{urlencode({'actor': who.name, 'since': f'{event.time:%Y-%m-%dT%H:%M}'})}"
+    undo = _undo(visit, who.name, f"{event.time:%Y-%m-%dT%H:%M}", _("Undo what this token did since then"))
     facts = [
         (_("revision"), event.revision), (_("when"), event.time), (_("about"), _about(event)), (_("token"), who.name),
         (_("contributor"), who.contributor), (_("role"), who.role), (_("person"), who.person),
         (_("second person"), who.second_person), (_("reason"), event.reason and word(event.reason)),
-        *event.facts.items(),
+        *event.facts.items(), *undo,
         (_("what it changed, and why"), _("erased") if event.details is None else folded(_("Details"), details)),
-        *([(_("what this token did since then"), link(undo, _("Undo it")))] if visit.is_role(Role.OPERATOR) else []),
     ]  # fmt: skip
     return visit.page(
         "plain.html", title=word(event.kind).capitalize(), facts=facts,
         forms=[("redact", _("Erase the details, for good"), [])] if details else [],
         command=f"hashhub history {event.subject.partition('/')[2] or 'list'}", handbook=_HANDBOOK,
     )  # fmt: skip
+
+
+def _undo(visit: HubVisit, actor: str, since: str, text: str) -> list[tuple[str, object]]:
+    """Return the fact that leads an operator to undo what a token did."""
+    where = f"/revert?{urlencode({'actor': actor, 'since': since})}"
+    return [(_("by mistake, or by a thief"), link(where, text))] if visit.is_role(Role.OPERATOR) else []
 
 
 def redact(visit: HubVisit) -> Response:
