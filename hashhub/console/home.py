@@ -74,14 +74,13 @@ def decided_at(item: QueueItem) -> str:
 
 
 def _row(item: QueueItem) -> tuple[object, ...]:
-    call = item.reason.rpartition("/")[2]
+    call, is_call = item.reason.rpartition("/")[2], item.kind is QueueKind.APPROVAL
     why = word(re.sub("(?<=[a-z])(?=[A-Z])", "_", call)) if call else ""
-    agree = _("{}: whoever does the same, in the same form, agrees to it").format(why)
     return (
-        link(decided_at(item), word(item.kind)),
+        link(decided_at(item), _("Agree: do the same, in the same form") if is_call else word(item.kind)),
         item.hash_set or (item.name if item.kind is QueueKind.WEBHOOK_FAILING else item.contributor),
         f"{number(item.count)}{'+' if item.is_capped else ''}",
-        agree if item.kind is QueueKind.APPROVAL else why,
+        why,
         item.actor,
         ago(item.since),
     )
