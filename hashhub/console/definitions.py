@@ -8,10 +8,12 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hashhub import hashes, schemes
 from hashhub.console import toml_text
+from hashhub.console.forms import Field, show_many
 from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
 from hashhub.errors import InvalidArgument
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from hashhub.console.hub_visit import HubVisit
     from hashhub.trust import Trial
 
+_shown: Final = partial(Field, kind="shown")
 _JUDGED: Final = 2_000  # items of one trial here: some seconds, at the pace that the hub gives trials
 _FIELDS: Final[dict[bool, dict[str, Iterable[Any]]]] = {  # of a clause or not, with what can be chosen
     False: {"disputed_from": Reliability, "independent_from": Reliability, **Policy.CHOICES, "disputed_by": ()},
@@ -35,8 +38,10 @@ _FIELDS: Final[dict[bool, dict[str, Iterable[Any]]]] = {  # of a clause or not, 
 
 def show_policies(visit: HubVisit) -> Response:
     """The policies, each in its current version."""
-    rows, after = visit.hub.list_policies().page(after=visit.query.get("after", ""))
-    return visit.page("policies.html", rows=rows, after=after)
+    columns = [_shown("id", _("policy")), _shown("version", _("version")), _shown("display_name", _("name"))]
+    new = [(_("A new one"), _("begins as a copy: open one, give its text another name and version 1, and put it"))]
+    listed = visit.hub.list_policies()
+    return show_many(visit, _("Policies"), listed, columns, "hashhub policy list", "policies.md", facts=new)
 
 
 def show_policy(visit: HubVisit, *, made: PolicyVersion | None = None, trial: Trial | None = None) -> Response:
@@ -111,7 +116,7 @@ def _fields(content: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str,
         rows = []
         for key, choices in _FIELDS[bool(at)].items():
             value, texts = _toml(table[key]) if key in table else "", list(map(_toml, choices))
-            options = [(one, one.strip('"')) for one in dict.fromkeys([*texts, value] if texts else ())]
+            options = [(one, one.strip('"') or "-") for one in dict.fromkeys([*texts, value] if texts else ())]
             rows.append((f"{at}.{key}".removeprefix("."), word(key), value, options))
         yield f"[{table.get('id')}]" if at else _("Policy"), rows
 
@@ -122,14 +127,17 @@ def _toml(value: object) -> str:
 
 def show_schemes(visit: HubVisit) -> Response:
     """The schemes."""
-    rows, after = visit.hub.list_schemes().page(after=visit.query.get("after", ""))
-    return visit.page("schemes.html", rows=rows, names=[(one.id, one.id) for one in rows], after=after)
+    columns = [_shown("id", _("scheme")), _shown("title", _("title")), _shown("status", _("status"))]
+    new = [(_("A new one"), _("begins as a copy: open one, give its text another id, and put it"))]
+    listed = visit.hub.list_schemes()
+    return show_many(visit, _("Schemes"), listed, columns, "hashhub scheme list", "reconcile/schemes.md", facts=new)
 
 
 def show_scheme(visit: HubVisit, *, difference: Difference | None = None) -> Response:
     """One version. `difference`: of the text of the form, which could be put."""
     scheme, faults = visit.hub.get_scheme(visit.path["name"]), toml_text.faults(visit.form["text"], visit.refused)
-    return visit.page("scheme.html", scheme=scheme, difference=difference, faults=faults)
+    names = [(one.id, one.id) for one in visit.hub.list_schemes()]
+    return visit.page("scheme.html", scheme=scheme, difference=difference, faults=faults, names=names)
 
 
 def compare(visit: HubVisit) -> Response:

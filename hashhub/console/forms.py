@@ -24,8 +24,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Field(msgspec.Struct, frozen=True):
-    """What a resource has, and the field of a form for it. `kind`: text, lines, time, check or hidden; given, which is
-    said when a resource is created and never changed; shown, which nobody says. `options`: values and their names.
+    """What a resource has, and the field of a form for it. `kind`: text, lines, time, check, answer (yes or no),
+    hidden, or button, which sends the form to another end; given, which is said when a resource is created and never
+    changed; shown, which nobody says. `options`: values and their names.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Field(msgspec.Struct, frozen=True):
                 return list(words(text))
             case "check":
                 return bool(text)
+            case "answer":
+                return {"True": True, "": False}.get(text, text)
             case "time":
                 return f"{text}T00:00:00Z" if len(text) == len("2027-01-31") else text or None
         return text.strip()
@@ -76,7 +79,8 @@ def facts(resource: object, fields: Iterable[Field]) -> list[tuple[str, object]]
 def show_many(
     visit: HubVisit, title: str, listed: Listing[Any], fields: list[Field], command: str, handbook: str, **more: Any
 ) -> Response:
-    """Show a page of resources, named by the first of their fields, and the form that creates one."""
+    """Show a page of resources, named by the first of their fields, and the form that creates one where it says any."""
+    said = [field for field in fields if field.kind != "shown"]
     resources, after = listed.page(25, visit.query.get("after", ""))
     columns, here = [field for field in fields if field.kind not in {"lines", "check"}], visit.url.partition("?")[0]
     cells = [[getattr(one, field.name) for field in columns] for one in resources]
@@ -86,7 +90,7 @@ def show_many(
         heads=[field.label for field in columns],
         rows=[(link(f"{here}/{name}", name), *others) for name, *others in cells],
         after=after,
-        forms=[("create", _("Create"), [field for field in fields if field.kind != "shown"])],
+        forms=[("create", _("Create"), said)] if said else [],
         command=command,
         handbook=handbook,
         **more,

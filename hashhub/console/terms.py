@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from hashhub.console.forms import changed, drawn, words
-from hashhub.console.pages import _, word
+from hashhub.console.forms import Field, change_form, pairs, updated
+from hashhub.console.pages import _, link, word
 from hashhub.console.visit import screen
-from hashhub.conversion import converted
 from hashhub.errors import InvalidArgument
-from hashhub.model import TLP, Group, HashSet, Marking, Principal, Role, now
+from hashhub.model import TLP, Group, HashSet, Principal, Role, now
 from hashhub.model.terms import DisclosureChannel, withheld
 
 if TYPE_CHECKING:
@@ -19,15 +18,22 @@ if TYPE_CHECKING:
 
     from hashhub.console.hub_visit import HubVisit
 
-_LISTS: Final = ("recipients", "permitted_purposes")
-_FIELDS: Final = ("tlp", *_LISTS, "bulk", "redistribution", "disclose_existence", "legal_basis", "expire_time")
-
 
 def show_all(visit: HubVisit) -> Response:
     """Hash sets against who has them."""
     groups = {group.id: group for group in visit.hub.list_groups()}
     sets, after = visit.hub.list_hash_sets().page(after=visit.query.get("after", ""))
-    return visit.page("terms.html", groups=groups, rows=[(s, _reach(groups, s)) for s in sets], after=after)
+    reach = [(link(f"/terms/{s.name}", s.name), s.marking.tlp, *(row[1] for row in _reach(groups, s))) for s in sets]
+    return visit.page(
+        "plain.html",
+        title=_("Who has what"),
+        facts=[(_("A member here"), _("states a permitted purpose, may mirror, and acts for nobody else"))],
+        heads=[_("hash set"), "TLP", _("Everybody"), *groups],
+        rows=reach,
+        after=after,
+        command="hashhub hash-set list",
+        handbook="terms.md",
+    )
 
 
 def show(visit: HubVisit, *, proposed: HashSet | None = None) -> Response:
@@ -41,8 +47,22 @@ def show(visit: HubVisit, *, proposed: HashSet | None = None) -> Response:
         for token in tokens:
             had, has = (_ways([token], s, groups, has_origin=has_origin) for s in (hash_set, proposed))
             rows += [(token.name, had, has)] if had != has else []
-    labels, was = [(label, word(label)) for label in TLP], drawn(hash_set.marking, _FIELDS)
-    return visit.page("hash_set_terms.html", hash_set=hash_set, rows=rows, was=was, labels=labels)
+    opens = Field(
+        "open", _("Recipients are to be empty, and everybody whom the label allows has the entries"), "", "check"
+    )
+    tries = Field("check", _("Show who would gain or lose what"), kind="button")
+    fields = [*change_form(hash_set.marking, _fields())[2], opens, tries]
+    return visit.page(
+        "plain.html",
+        title=hash_set.name,
+        heads=[_("members"), _("now"), _("then")][: len(rows[0])],
+        rows=rows,
+        forms=[("change", _("Change: it holds at once"), fields)],
+        may=visit.is_role(Role.OPERATOR) or visit.caller.contributor == hash_set.contributor,
+        open="change",
+        command=f"hashhub hash-set update {hash_set.name} --tlp {hash_set.marking.tlp.lower().replace('_', '-')}",
+        handbook="terms.md",
+    )
 
 
 def check(visit: HubVisit) -> Response:
@@ -57,17 +77,26 @@ def change(visit: HubVisit) -> Response:
 
 
 def _update(visit: HubVisit, *, validate_only: bool) -> HashSet:
-    form, until = visit.form, visit.form["expire_time"].strip()
-    values: dict[str, Any] = {name: form[name] for name in _FIELDS} | {name: words(form[name]) for name in _LISTS}
-    values["expire_time"] = f"{until}{'0000-01-01 00:00:00'[len(until) :]}Z" if until else None
-    wanted = converted(values, Marking, called=str, hint=_("nothing was done"), strict=False)
     hash_set = visit.hub.get_hash_set(visit.path["name"])
-    fields = changed(visit, hash_set.marking, {name: getattr(wanted, name) for name in _FIELDS})
-    if fields.get("recipients") == () and not form["open"]:
+    marking, names = updated(visit, hash_set.marking, _fields())
+    if "recipients" in names and not marking.recipients and not visit.form["open"]:
         told = _("names nobody any more, which opens it to all whom the label allows; tick it below if that is meant")
         raise InvalidArgument.field("recipients", told, "OPENS_HASH_SET")
-    new = msgspec.structs.replace(hash_set, marking=msgspec.structs.replace(hash_set.marking, **fields))
-    return visit.hub.update_hash_set(new, [f"marking.{name}" for name in fields], validate_only=validate_only)
+    new = msgspec.structs.replace(hash_set, marking=marking)
+    return visit.hub.update_hash_set(new, [f"marking.{name}" for name in names], validate_only=validate_only)
+
+
+def _fields() -> list[Field]:
+    named = _("Such as contributors/ID, groups/ID; empty: all whom the label allows")
+    flags, yes_or_no = ("bulk", "redistribution", "disclose_existence"), [("True", _("yes")), ("", _("no"))]
+    return [
+        Field("tlp", "TLP", options=pairs(TLP)),
+        Field("recipients", _("Recipients"), named, "lines"),
+        Field("permitted_purposes", _("Permitted purposes"), _("Empty: any"), "lines"),
+        *(Field(name, word(name), kind="answer", options=yes_or_no) for name in flags),
+        Field("expire_time", _("Ends"), _("A day such as 2027-01-31, or a time with its zone; empty: never"), "time"),
+        Field("legal_basis", _("Legal basis")),
+    ]
 
 
 def _reach(groups: dict[str, Group], *states: HashSet) -> list[tuple[str, ...]]:

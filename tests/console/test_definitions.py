@@ -170,10 +170,10 @@ def test_where_two_persons_are_demanded_a_second_one_puts_the_same(serve_console
     assert ben.post("/policies/block", "put", text=text, comment="agreed").status == 200
     assert current(console) == "block@2"
     hash_set(console, "guarded")
-    page = ada.post("/terms/home/guarded", "change", bulk="true")
-    assert (page.status, "second person" in page.words, page.form("change")["bulk"]) == (200, True, ["true"])
+    page = ada.post("/terms/home/guarded", "change", bulk="True")
+    assert (page.status, "second person" in page.words, page.form("change")["bulk"]) == (200, True, ["True"])
     assert not console.hub.hash_sets.get(OPERATOR, "home", "guarded").marking.bulk
-    assert ben.post("/terms/home/guarded", "change", bulk="true").status == 200
+    assert ben.post("/terms/home/guarded", "change", bulk="True").status == 200
     assert console.hub.hash_sets.get(OPERATOR, "home", "guarded").marking.bulk
 
 
@@ -247,7 +247,7 @@ def test_terms_are_shown_as_who_has_what_and_tried_before_they_hold(console: Con
     hash_set(console, "tried")
     operator, path = console.as_operator(), "/terms/home/tried"
     assert "home/tried amber answer answer" in operator.get("/terms").words
-    page = operator.post(path, "check", tlp="RED", recipients="groups/allies", bulk="true", expire_time="2099-01-31")
+    page = operator.post(path, "check", tlp="RED", recipients="groups/allies", bulk="True", expire_time="2099-01-31")
     assert page.status == 200
     assert "Everybody answer -" in page.words
     assert "allies answer answer, list, feed" in page.words
@@ -278,7 +278,7 @@ def test_of_two_who_change_terms_the_second_is_told(console: Console) -> None:
     path = "/terms/home/two"
     first, second = console.as_operator().get(path), console.as_contributor().get(path)
     assert console.as_operator().send(first, "change", tlp="AMBER_STRICT").status == 200
-    page = console.as_contributor().send(second, "change", tlp="GREEN", bulk="true")
+    page = console.as_contributor().send(second, "change", tlp="GREEN", bulk="True")
     assert (page.status, page.form("change")["tlp"]) == (409, ["GREEN"])
     assert console.hub.hash_sets.get(OPERATOR, "home", "two").marking.tlp == "AMBER_STRICT"
     assert console.as_contributor().send(page, "change").status == 200
