@@ -4,9 +4,10 @@
 
 A hub is filled by its own imports: one contributor's list, and another's that contradicts so many of its items. Then a
 browser of an operator, and one of the first contributor, follow all links from the front page, without script, to
-three pages of each screen at most, and fetch each of them again and again, in turn. `first_byte_ms` is the median of a
+three pages of each screen at most, and fetch each of them again and again. `first_byte_ms` is the median of a
 page, `slowest_ms` its 95th percentile, both of the slowest page of a screen; `kilobytes` of the largest one, as sent,
-uncompressed. With --data the filled directory is kept, and used again as it is.
+uncompressed. `core_ms`: processor time of hub and console for a page, which also tells on a machine that others use.
+With --data the filled directory is kept, and used again as it is.
 """
 
 from __future__ import annotations
@@ -183,11 +184,14 @@ def measure(hub: RunningHub, rounds: int) -> list[dict[str, Any]]:
         pages = walk(browser, screens())
         times: dict[str, list[float]] = {}
         sizes: dict[str, int] = {}
-        for _ in range(rounds):
-            for path in (path for paths in pages.values() for path in paths):
-                page = browser.get(path)
-                times.setdefault(path, []).append(page.seconds * 1000)
-                sizes[path] = max(sizes.get(path, 0), len(page.body))
+        cores: dict[str, float] = {}
+        processes = result.family(hub.pid)
+        for path in (path for paths in pages.values() for path in paths):
+            begun = sum(map(result.cpu_seconds, processes))
+            fetched = [browser.get(path) for _ in range(rounds)]
+            cores[path] = (sum(map(result.cpu_seconds, processes)) - begun) * 1000 / rounds
+            times[path] = [page.seconds * 1000 for page in fetched]
+            sizes[path] = max(len(page.body) for page in fetched)
         rows += [
             {
                 "who": who,
@@ -195,6 +199,7 @@ def measure(hub: RunningHub, rounds: int) -> list[dict[str, Any]]:
                 "pages": len(paths),
                 "first_byte_ms": max(statistics.median(times[path]) for path in paths),
                 "slowest_ms": max(float(np.percentile(times[path], 95)) for path in paths),
+                "core_ms": max(cores[path] for path in paths),
                 "kilobytes": max(sizes[path] for path in paths) / 1000,
                 "page": max(paths, key=lambda path: statistics.median(times[path])),
             }
