@@ -50,7 +50,7 @@ from hashhub.reconcile.tasks import ExtractResult, GapsResult, LinksResult, Repo
 
 _POLL_SECONDS: Final = 0.2
 _EVERYTHING: Final = ConflictFilter()
-_MANY_TIMEOUT: Final = 600.0  # seconds: 50,000 conflicts take some tens of them
+_MANY_TIMEOUT: Final = 600.0  # seconds: 50,000 conflicts took 223 on a busy machine
 
 
 class ConflictCalls(Calls):

@@ -40,7 +40,7 @@ from hashhub.store.events import Facts, append_event, touch
 
 COMMENTS: Final = 20  # of one contributor about one conflict
 _ETAG_DIGITS: Final = 16
-AT_ONCE: Final = 200  # conflicts that are changed in one transaction: a tenth of a second
+AT_ONCE: Final = 200  # conflicts that are changed in one transaction: two tenths of a second
 _EXAMPLES: Final = 5
 
 
