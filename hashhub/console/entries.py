@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -141,16 +142,14 @@ def move(visit: HubVisit) -> Response:
     return visit.go(visit.url, _("Done. The entry is now: {}.").format(is_now))
 
 
-def review(visit: HubVisit) -> Response:
-    """State something about an entry."""
-    visit.hub.create_review(visit.path["name"], _given(visit, "kind", model.ReviewKind), visit.form["said"])
-    return visit.go(visit.url, _("Added."))
-
-
-def set_aside(visit: HubVisit) -> Response:
-    """Let an objection weigh no more."""
-    visit.hub.set_aside_review(visit.path["name"], _given(visit, "review", _Number), visit.form["why"])
-    return visit.go(visit.url, _("Set aside; it stays on record."))
+def say(visit: HubVisit) -> Response:
+    """State something about an entry, or let an objection weigh no more."""
+    name, hub = visit.path["name"], visit.hub
+    if visit.form["do"] == "set_aside":
+        hub.set_aside_review(name, _given(visit, "review", _Number), visit.form["why"])
+    else:
+        hub.create_review(name, _given(visit, "kind", model.ReviewKind), visit.form["said"])
+    return visit.go(visit.url, _("Added; it stays on record."))
 
 
 def show_change(visit: HubVisit, done: model.EntryChanges | None = None) -> Response:
@@ -223,14 +222,13 @@ def show_seen(visit: HubVisit) -> Response:
         raise PermissionDenied(_("what others see of a hash set is told to its contributor"))
     hub, hash_set = visit.hub, visit.hub.get_hash_set(name)
     recipients, purposes = hash_set.marking.recipients, hash_set.marking.permitted_purposes
-    named = [recipient.removeprefix("groups/") for recipient in recipients if recipient.startswith("groups/")]
+    named = [one.removeprefix("groups/") for one in recipients if one.startswith("groups/")]
     groups = {name: hub.get_group(name) for name in named}
 
+    anyone = partial(model.Principal, name="", role=Role.CONTRIBUTOR, purposes=purposes, may_mirror=True)
+
     def has(contributor: str, way: DisclosureChannel) -> str:
-        token = model.Principal(
-            name="", role=Role.CONTRIBUTOR, contributor=contributor, purposes=purposes, may_mirror=True
-        )
-        return withheld(token, hash_set, groups, way, model.now()) or _("yes")
+        return withheld(anyone(contributor=contributor), hash_set, groups, way, model.now()) or _("yes")
 
     members, after = hub.list_contributors().page(after=visit.query.get("after", ""))
     return visit.page(
@@ -292,8 +290,8 @@ SCREENS = (
     screen("/search", search, body=_FILE_BYTES + (64 << 10), in_memory=True, search=search),
     screen("/entries", show_list),
     screen(
-        "/entries/{name:path}", show, is_item=True, withdraw=move, restore=move, quarantine=move,
-        release=move, erase=move, review=review, set_aside=set_aside,
+        "/entries/{name:path}", show, is_item=True, withdraw=move, restore=move, quarantine=move, release=move,
+        erase=move, review=say, set_aside=say,
     ),
     screen("/change", show_change, dry_run=change, change=change),
     screen("/objections", show_objections),
