@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from hashhub.desk.cases.index import CaseHit, CaseIndex
 from hashhub.desk.cases.life import Cases
@@ -189,6 +190,7 @@ class ReviewQueue:
         self._cases = CaseIndex(Cases(records, settings.case))
         self._later = LaterAnswers(records)
         self._reviews = ReviewSender(records, settings)
+        self._read: tuple[object, QueuePage] | None = None
 
     def page(self, *, states: Sequence[UploadState] = WAITING, limit: int = 50, skip: int = 0) -> QueuePage:
         """Return groups of uploads: matches and what is damaged, reviews, then what has no answer; within each, sources
@@ -196,6 +198,16 @@ class ReviewQueue:
         """
         if not 1 <= limit <= MAX_LISTED or skip < 0:
             raise InvalidArgument.field("limit", f"must be 1 to {MAX_LISTED}", "OUT_OF_RANGE")
+        # Each change to an upload is an event of the same transaction; that somebody looked at one changes nothing.
+        last = "SELECT number FROM event WHERE kind <> 'upload.viewed' ORDER BY number DESC LIMIT 1"
+        found = self._records.rows(f"SELECT ({last}), (SELECT count(*) FROM later_answer)")  # noqa: S608 - as above
+        version, read = (found, *states), self._read
+        if read is None or read[0] != version:
+            self._read = read = version, self._all(states)
+        return replace(read[1], groups=read[1].groups[skip : skip + limit])
+
+    def _all(self, states: Sequence[UploadState]) -> QueuePage:
+        """Return all groups in their order, as one page."""
         places = ", ".join("?" * len(states))
         values = [str(state) for state in states]
         counting = f"SELECT count(*) FROM upload WHERE state IN ({places})"  # noqa: S608 - no value in it
@@ -231,10 +243,8 @@ class ReviewQueue:
             )
             by_key.setdefault(_group_key(checked, reference), []).append((row, lists_of(checked)))
         gathered = [_ranked_group(key, members) for key, members in by_key.items()]
-        skip = min(skip, MAX_READ)
-        page = islice(_in_order(gathered), skip, skip + limit)
         return QueuePage(
-            groups=tuple(page),
+            groups=tuple(_in_order(gathered)),
             group_count=len(gathered),
             waiting=waiting,
             not_read=max(0, waiting - len(rows)),

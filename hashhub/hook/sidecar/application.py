@@ -35,9 +35,8 @@ from starlette.routing import BaseRoute, Route
 from hashhub import structs
 from hashhub.addresses import is_loopback_host, parse_address
 from hashhub.console.sessions import Sessions
+from hashhub.desk import moderation
 from hashhub.desk.decision import Action, Decision, severest_of
-from hashhub.desk.moderation import PATH as MODERATION
-from hashhub.desk.moderation import moderation_site
 from hashhub.desk.queue_api import queue_routes
 from hashhub.desk.records import Records
 from hashhub.errors import (
@@ -81,7 +80,7 @@ _STATUS: Final = {
 _BY_REASON: Final = {Reason.SLOW_SENDER: 408, Reason.TOO_MANY_REQUESTS: 503}
 _JSON: Final = "application/json"
 _QUEUE: Final = "/queue"
-_GROUPS: Final = (_QUEUE, MODERATION)
+_GROUPS: Final = (_QUEUE, moderation.PATH)
 _HEADERS: Final = {
     b"cache-control": b"no-store",
     b"x-content-type-options": b"nosniff",
@@ -106,12 +105,7 @@ class Sidecar:
         self._hook = hook
         self._settings = hook.settings.sidecar
         queue = hook.settings.queue
-        origins = _origins(queue.url, self._settings.listen) if queue.over_http else ()
-        self._guard = Guard(
-            self._settings,
-            for_persons=_QUEUE if queue.over_http else "",
-            for_browsers=MODERATION if origins else "",
-        )
+        self._guard = Guard(self._settings, for_persons=_QUEUE if queue.over_http else "")
         self._counts = SidecarMetrics()
         most_lent = hook.settings.max_total_bytes // 4
         self._turns = UploadTurns(self._settings, self._counts, most_lent_bytes=most_lent)
@@ -130,17 +124,17 @@ class Sidecar:
             Route("/docs", pages.docs, methods=["GET"]),
         ]
         self._paths = frozenset(route.path for route in routes if isinstance(route, Route))
-        self._records: Records | None = None
-        self._sessions: Sessions | None = None
+        self._files = contextlib.ExitStack()
         if queue.over_http:
             # Of its own: no decision waits while a long queue is read.
-            self._records = Records(Path(hook.settings.data))
+            data = Path(hook.settings.data)
+            records = self._files.enter_context(contextlib.closing(Records(data)))
             self._paths |= {_QUEUE}
-            routes += queue_routes(self._records, hook.settings)
-        if self._records is not None and origins:
-            self._sessions = Sessions(Path(hook.settings.data) / "sessions.db")
-            self._paths |= {MODERATION}
-            routes += moderation_site(self._records, hook.settings, self._sessions, origins).routes
+            routes += queue_routes(records, hook.settings)
+            if origins := _origins(queue.url, self._settings.listen):
+                sessions = self._files.enter_context(contextlib.closing(Sessions(data / "sessions.db")))
+                self._paths |= {moderation.PATH}
+                routes += moderation.moderation_site(records, hook.settings, sessions, origins).routes
         self._app = Starlette(
             routes=routes,
             lifespan=self._lifespan,
@@ -165,9 +159,9 @@ class Sidecar:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            if message["type"] == "http.response.start" and path != MODERATION:  # whose pages have headers of their own
-                own = [(name, value) for name, value in message["headers"] if name not in _HEADERS]
-                message["headers"] = [*own, *_HEADERS.items()]
+                if path != moderation.PATH:  # whose pages have headers of their own
+                    own = [(name, value) for name, value in message["headers"] if name not in _HEADERS]
+                    message["headers"] = [*own, *_HEADERS.items()]
             await send(message)
 
         try:
@@ -204,9 +198,7 @@ class Sidecar:
         finally:
             looks.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            for file in (self._records, self._sessions):
-                if file is not None:
-                    file.close()
+            self._files.close()
 
     # Checks
 

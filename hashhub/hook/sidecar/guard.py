@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hashhub.client import is_loopback
+from hashhub.desk.moderation import PATH as MODERATION
 from hashhub.errors import InvalidArgument, PermissionDenied, Reason, Unauthenticated
 
 if TYPE_CHECKING:
@@ -29,13 +30,10 @@ _OWN_PAGES: Final = frozenset({"", "none", "same-origin"})
 class Guard:
     """Lets requests through, or raises."""
 
-    def __init__(self, settings: SidecarSettings, *, for_persons: str = "", for_browsers: str = "") -> None:
-        """`for_persons`: a path of persons' own tokens; `for_browsers`: one of pages that look by themselves who asks.
-        Raises InvalidArgument for a bad or missing secret.
-        """
+    def __init__(self, settings: SidecarSettings, *, for_persons: str = "") -> None:
+        """`for_persons`: a path of persons' own tokens. Raises InvalidArgument for a bad or missing secret."""
         self._secret = _secret(settings.secret_file)
         self._for_persons = for_persons
-        self._for_browsers = for_browsers
         self._is_loopback = is_loopback(settings.listen)
         if not self._secret and not self._is_loopback and not settings.insecure_listen:
             raise InvalidArgument.field(
@@ -49,7 +47,7 @@ class Guard:
         """Raise PermissionDenied for web pages, Unauthenticated, or InvalidArgument for two ends of a body."""
         if "content-length" in headers and "transfer-encoding" in headers:
             raise InvalidArgument.field("Content-Length", "must not stand beside Transfer-Encoding; send one of them")
-        if _is_below(path, self._for_browsers):
+        if _is_below(path, MODERATION):  # pages that look by themselves who asks
             return
         own = headers.get("sec-fetch-site", "").lower() in _OWN_PAGES
         if not own or (method != "GET" and "origin" in headers) or not self._is_for_us(headers.get("host", "")):
