@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/hand-over"
 MOST_BYTES: Final = 200 << 20
-_COLUMNS: Final = 25  # of a table that a form has; the others are read as they are proposed
+_COLUMNS: Final = 20  # of a table that a form has; the others are read as they are proposed
 _VALUES: Final = 30  # categories
 
 

@@ -60,7 +60,7 @@ def show_list(visit: HubVisit) -> Response:
         title=one.display_name or one.name,
         facts=[
             (_("Name"), one.name), (_("Purpose"), one.purpose), (_("Scheme"), one.scheme),
-            (_("Label"), one.marking.tlp), (_("A new list"), link(f"/hand-over?list={one.name}", _("hand it over"))),
+            (_("Label"), one.marking.tlp), (_("A new one"), link(f"/hand-over?list={one.name}", _("Hand over a list"))),
             (_("Entries"), link(f"/entries?hash_set={one.name}", _("all of them"))),
             (_("Terms"), link(f"/lists/{one.name}/seen", _("what others see of it"))),
             *((word(i.kind), link(decided_at(i), f"{number(i.count)} {explain(i.reason)}")) for i in waiting[:_ROWS]),
@@ -100,7 +100,7 @@ def show_import(visit: HubVisit) -> Response:
             (_("List"), link(f"/lists/{of}", of)), (_("Opened"), import_.create_time), (_("State"), _state(import_)),
             *what_became(import_, groups),
             *([] if counted.total() < _COUNTED else [(_("Reasons"), _("of the first findings only; there are more"))]),
-            *([(_("Shown are"), (explain(reason), link("?", _("all rows"))))] if reason else []),
+            *([(_("Only those"), explain(reason))] if reason else []),
         ],
         heads=[_("Where"), _("Outcome"), _("What is wrong"), _("What was expected"), _("Entry")],
         rows=[
@@ -126,11 +126,12 @@ def cancel_import(visit: HubVisit) -> Response:
 
 def what_became(import_: Import, groups: Iterable[tuple[Disposition, str, int]]) -> list[tuple[str, object]]:
     """Return what became of an import's items as facts: its counts, and those of each outcome and reason."""
-    path = f"/lists/{import_.contributor}/{import_.hash_set}/imports/{import_.id}?outcome="
+    path = f"/lists/{import_.contributor}/{import_.hash_set}/imports/{import_.id}"
     return [
+        (_("All findings"), link(path, _("Row by row"))),
         *((word(name), count) for name, count in msgspec.structs.asdict(import_.counts).items() if count),
         *(
-            (f"{word(one)}: {explain(why)}", link(f"{path}{one}&reason={quote(why)}", number(count)))
+            (f"{word(one)}: {explain(why)}", link(f"{path}?outcome={one}&reason={quote(why)}", number(count)))
             for one, why, count in groups
         ),
     ]
