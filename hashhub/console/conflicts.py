@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from enum import StrEnum
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
+from msgspec.structs import replace
+
+from hashhub.console.forms import Field, pairs
 from hashhub.console.home import ROWS
-from hashhub.console.pages import _, number, word
+from hashhub.console.pages import _, alarm, link, number, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
 from hashhub.errors import InvalidArgument
@@ -26,14 +29,13 @@ from hashhub.model import (
 from hashhub.schemes.dimensions import DIMENSIONS, words
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from starlette.responses import Response
 
     from hashhub.console.hub_visit import HubVisit
-    from hashhub.model import Conflict, ConflictChanges, ConflictParty, ConflictSummary
+    from hashhub.model import Conflict, ConflictChanges, ConflictParty
 
 _LISTS: Final = {"state": "states", "severity": "severities", "kind": "kinds"}  # of an address, and of a filter
-_KINDS: Final[dict[str, type[StrEnum]]] = {"state": ConflictState, "severity": Severity, "kind": ConflictKind}
-_TEXTS: Final = ("contributor", "other", "hash_set", "jurisdiction", "assignee", "entry")
 _STATES: Final = (ConflictState.OPEN, ConflictState.ASSIGNED, ConflictState.RESOLVED)
 
 
@@ -42,30 +44,38 @@ def show_queue(visit: HubVisit, planned: ConflictChanges | None = None) -> Respo
     them would do.
     """
     chosen = _chosen(visit)
-    # Counted are those of all kinds, severities and states, so that each number leads to its conflicts.
-    everywhere = {name: value for name, value in chosen.items() if name in _TEXTS}
     page = visit.hub.list_conflicts(_filter(chosen)).page(ROWS, visit.query.get("after", ""))
+    order = [Field("action", _("Do"), options=pairs(ConflictAction)), Field("assignee", _("Person or party")), *_word()]
+    label, facts = _("Count what a change of all that fit would do"), list[tuple[str, object]]()
+    if planned:
+        label, left = _("Change all that fit"), [(word(why), n) for why, n in planned.skipped.items()]
+        facts = [(_("Would be changed"), planned.changed), *left]
+        order.append(Field("expected_count", kind="hidden", value=str(planned.selected)))
     return visit.page(
-        "conflicts.html",
-        chosen=chosen,
-        heads=[_("which"), *(f"#{word(state)}" for state in _STATES)],
-        kind_of=_kind,
-        counts=_counts(visit.hub.summarise_conflicts(_filter(everywhere), counts_only=True), everywhere),
-        conflicts=[(c, _address(f"/conflicts/{c.name}", _place(visit))) for c in page.items],
-        following=page.next and _address("/conflicts", {**chosen, "after": page.next}),
-        choices={name: [("", _("any")), *_options(kind)] for name, kind in _KINDS.items()},
-        planned=planned,
-        may_order=visit.is_role(Role.OPERATOR) and bool(chosen.keys() - {"state"}),
-        actions=_options(ConflictAction),
-        reasons=_options(ConflictReason),
-    )
+        "plain.html",
+        title=_("Conflicts"),
+        filters=_filters(chosen),
+        facts=facts,
+        tables=[([_("which"), *(f"#{word(state)}" for state in _STATES)], _counts(visit, chosen))],
+        heads=[_("conflict"), _("kind"), _("severity"), _("state"), _("between"), _("assigned to"), _("opened")],
+        rows=[
+            (link(_address(f"/conflicts/{c.name}", visit.query), c.name), _kind(c), _severity(c), c.state,
+             (c.left.hash_set, c.right.hash_set), c.assignee, c.open_time)
+            for c in page.items
+        ],
+        empty=_("No conflict fits. Nothing needs doing here."),
+        live=15,
+        after=page.next,
+        forms=[("change", label, order)] if chosen.keys() - {"state"} else [],
+        open="change" if planned else "",
+        command="hashhub reconcile conflicts list",
+        handbook="reconcile/conflicts.md",
+    )  # fmt: skip
 
 
 def change(visit: HubVisit) -> Response:
     """Do something to all conflicts of the queue: show what it would do, then do it, if there are not more by now."""
-    form, given = visit.form, {"ASSIGN": ("assignee",), "REOPEN": ("comment",)}
-    names = given.get(form["action"], ("reason", "comment", "decided_for"))
-    values = {name: form[name] for name in ("action", "expected_count", *names) if form[name]}
+    values = {name: visit.form[name] for name in ConflictOrder.__struct_fields__ if visit.form[name]}
     order = converted(values, ConflictOrder, called=str, hint=_("correct the form"), strict=False)
     is_planned = order.expected_count is None
     changes = visit.hub.change_conflicts(_filter(_chosen(visit)), order, validate_only=is_planned)
@@ -74,40 +84,54 @@ def change(visit: HubVisit) -> Response:
     return visit.go(visit.url, _("Changed: {n}").format(n=number(changes.changed)))
 
 
-def _counts(summary: ConflictSummary, everywhere: dict[str, str]) -> list[tuple[str, list[tuple[int, str]]]]:
-    """Return for each severity and kind how many there are in each state, with the address of those."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for c in summary.counts:
-        counts["severity", c.severity, c.state] += c.count
-        counts["kind", c.kind, c.state] += c.count
-    rows = [("severity", value) for value in reversed(Severity)] + [("kind", value) for value in ConflictKind]
-    present = {key[:2] for key in counts}
-    return [
-        (value, [(counts[name, value, state], _address("/conflicts", {**everywhere, name: value, "state": state}))
-                 for state in _STATES])
-        for name, value in rows
-        if (name, value) in present
-    ]  # fmt: skip
-
-
 def show_conflict(visit: HubVisit) -> Response:
     """Show what each party of a conflict states, and what was said of it."""
-    conflict = visit.hub.get_conflict(visit.path["name"])
+    conflict, is_operator = visit.hub.get_conflict(visit.path["name"]), visit.is_role(Role.OPERATOR)
+    left, right = conflict.left, conflict.right
+    etag, forms = Field("etag", kind="hidden", value=conflict.etag), []
+    if conflict.state in {ConflictState.OPEN, ConflictState.ASSIGNED}:
+        label = _("Resolve") if is_operator else _("Put your view on record")
+        forms = [("resolve", label, [etag, *_word(left.contributor, right.contributor)])]
+        hint = _("A name, or a party as contributors/ID, which is then told. Empty: nobody.")
+        person = Field("assignee", _("Person or party"), hint, value=conflict.assignee)
+        forms += [("assign", _("Assign"), [etag, person])] if is_operator else []
+    elif conflict.state is ConflictState.RESOLVED and is_operator:
+        forms = [("reopen", _("Open again"), [etag, _word()[-1]])]
+    statements = left.statements + right.statements
     return visit.page(
-        "conflict.html",
-        conflict=conflict,
-        kind=_kind(conflict),
-        sides=(conflict.left, conflict.right),
-        rows=_side_by_side(conflict),
-        following=_following(visit),
-        queue=_address("/conflicts", _place(visit)),
-        is_operator=visit.is_role(Role.OPERATOR),
-        may_resolve=visit.is_role(Role.OPERATOR, Role.CONTRIBUTOR)
-        and conflict.state in {ConflictState.OPEN, ConflictState.ASSIGNED},
-        may_reopen=visit.is_role(Role.OPERATOR) and conflict.state is ConflictState.RESOLVED,
-        reasons=_options(ConflictReason),
-        parties=[(name, name) for name in dict.fromkeys((conflict.left.contributor, conflict.right.contributor))],
-    )
+        "plain.html",
+        title=f"{_('Conflict')} {conflict.name}",
+        facts=[
+            (_("kind"), _kind(conflict)),
+            (_("severity"), _severity(conflict)),
+            (_("state"), conflict.state),
+            (_("ended by"), conflict.ended_by and f"{word(conflict.ended_by)} {conflict.ended_side}"),
+            (_("assigned to"), conflict.assignee),
+            (_("opened"), conflict.open_time),
+            *((side.hash_set, f"{side.jurisdiction} {side.reliability}, {side.entry_count}") for side in (left, right)),
+            (_("queue"), link(_address("/conflicts", visit.query), _("Back to the queue"))),
+            (_("next"), link(_following(visit), _("Next conflict"))),
+        ],
+        live=10,
+        details=_("What each of them states"),
+        folded=[
+            ([_("dimension"), left.hash_set, right.hash_set], _side_by_side(conflict), conflict.why),
+            ([_("entry"), _("state"), _("scheme"), _("value")],
+             [(link(f"/entries/{s.entry}", s.entry), s.state, s.scheme, s.value) for s in statements]),
+        ],
+        heads=[_("when"), _("who"), _("what it comes to"), _("why"), _("closes it"), _("of what stands now")],
+        rows=[
+            (r.create_time, f"{r.contributor} {r.actor}", f"{word(r.reason)} {r.decided_for}", r.comment,
+             r.closes, r.stands)
+            for r in conflict.resolutions
+        ],
+        empty=_("Nobody has said anything of it."),
+        forms=forms,
+        may=visit.is_role(Role.OPERATOR, Role.CONTRIBUTOR),
+        open="resolve assign",
+        command=f"hashhub reconcile conflicts get {conflict.name}",
+        handbook="reconcile/conflicts.md#work-on-it",
+    )  # fmt: skip
 
 
 def assign(visit: HubVisit) -> Response:
@@ -118,21 +142,16 @@ def assign(visit: HubVisit) -> Response:
 
 def resolve(visit: HubVisit) -> Response:
     """Say what a conflict comes to, and go on to the next one of the queue."""
+    name, form = visit.path["name"], visit.form
     following = _following(visit)  # once it is resolved, it may be in the queue no more
-    reason = visit.form["reason"]
-    if reason not in ConflictReason.__members__:
+    if form["reason"] not in ConflictReason.__members__:
         raise InvalidArgument.field("reason", _("choose what it comes to"), "REQUIRED")
-    done = visit.hub.resolve_conflict(
-        visit.path["name"],
-        ConflictReason(reason),
-        visit.form["comment"],
-        decided_for=visit.form["decided_for"] if reason == ConflictReason.DECIDED_FOR else "",
-        etag=visit.form["etag"],
-    )
+    if visit.is_role(Role.OPERATOR):  # of its etag, resolving checks what the parties state, not who has it
+        visit.hub.assign_conflict(name, "", etag=form["etag"], validate_only=True)
+    reason, decided_for = ConflictReason(form["reason"]), form["decided_for"]
+    done = visit.hub.resolve_conflict(name, reason, form["comment"], decided_for=decided_for, etag=form["etag"])
     said = _("Resolved.") if done.state is ConflictState.RESOLVED else _("Your view is on record.")
-    if following:
-        return visit.go(following, said + " " + _("This is the next conflict."))
-    return visit.go(visit.url, said)
+    return visit.go(following, said + " " + _("Here the queue goes on."))
 
 
 def reopen(visit: HubVisit) -> Response:
@@ -141,12 +160,32 @@ def reopen(visit: HubVisit) -> Response:
     return visit.go(visit.url, _("Open again."))
 
 
-def _options(kind: type[StrEnum]) -> list[tuple[str, str]]:
-    return [(str(value), word(value)) for value in kind]
+def _filters(chosen: Mapping[str, str]) -> list[Field]:
+    fields = [
+        Field("state", _("State"), options=pairs(ConflictState)),
+        Field("severity", _("Severity"), options=pairs(Severity)),
+        Field("kind", _("Kind"), options=pairs(ConflictKind)),
+        Field("contributor", _("A party")),
+        Field("other", _("The other party")),
+        Field("assignee", _("Assigned to")),
+    ]
+    return [
+        replace(f, options=f.options and [("", _("any")), *f.options], value=chosen.get(f.name, "")) for f in fields
+    ]
+
+
+def _word(*parties: str) -> list[Field]:
+    """Return what a person fills in who says what a conflict comes to."""
+    options = [("", "-"), *zip(parties, parties, strict=True)] if parties else ()
+    return [
+        Field("reason", _("It comes to"), options=[("", "-"), *pairs(ConflictReason)]),
+        Field("decided_for", _("Who is right, if one of them is"), options=options),
+        Field("comment", _("Why"), _("No case data."), "lines"),
+    ]
 
 
 def _chosen(visit: HubVisit) -> dict[str, str]:
-    return {name: value for name in (*_LISTS, *_TEXTS) if (value := visit.query.get(name, "").strip())}
+    return {field.name: value for field in _filters({}) if (value := visit.query.get(field.name, "").strip())}
 
 
 def _filter(chosen: dict[str, str]) -> ConflictFilter:
@@ -154,47 +193,56 @@ def _filter(chosen: dict[str, str]) -> ConflictFilter:
     return converted(values, ConflictFilter, called=str, hint=_("choose from the lists of the queue"))
 
 
-def _place(visit: HubVisit) -> dict[str, str]:
-    """Return the queue, and its page, that a person works through."""
-    return {**_chosen(visit), "after": visit.query.get("after", "")}
+def _address(path: str, query: Mapping[str, str]) -> str:
+    return f"{path}?{urlencode({name: value for name, value in query.items() if value})}"
 
 
-def _address(path: str, query: dict[str, str]) -> str:
-    given = urlencode({name: value for name, value in query.items() if value})
-    return f"{path}?{given}" if given else path
+def _counts(visit: HubVisit, chosen: dict[str, str]) -> list[tuple[str, ...]]:
+    """Return for each severity and kind how many there are in each state, with the address of those: of the parties and
+    the person that were chosen, whatever else was.
+    """
+    of = {name: value for name, value in chosen.items() if name not in _LISTS}
+    counts: Counter[tuple[str, str, ConflictState]] = Counter()
+    for c in visit.hub.summarise_conflicts(_filter(of), counts_only=True).counts:
+        counts["severity", c.severity, c.state] += c.count
+        counts["kind", c.kind, c.state] += c.count
+
+    def cell(name: str, value: str, state: ConflictState) -> Markup:
+        return link(_address("/conflicts", {**of, name: value, "state": state}), number(counts[name, value, state]))
+
+    found = sorted({key[:2] for key in counts}, reverse=True)
+    return [(word(value), *(cell(name, value, state) for state in _STATES)) for name, value in found]
 
 
 def _following(visit: HubVisit) -> str:
-    """Return the address of the queue's conflict behind this one; empty at the end. Of one that has left the queue it
-    is the first of its page.
+    """Return where the queue goes on behind this conflict: at the next one or, behind the last of its page, at the next
+    page. Of one that has left the queue it is the first of its page.
     """
-    place = _place(visit)
-    page = visit.hub.list_conflicts(_filter(_chosen(visit))).page(ROWS, place["after"])
-    names = [conflict.name for conflict in page.items]
-    own = visit.path["name"]
-    if own in names[-1:] and page.next:
-        place["after"] = page.next
-        names = [c.name for c in visit.hub.list_conflicts(_filter(_chosen(visit))).page(1, page.next).items]
-    else:
-        names = names[names.index(own) + 1 :] if own in names else names
-    return _address(f"/conflicts/{names[0]}", place) if names else ""
+    page = visit.hub.list_conflicts(_filter(_chosen(visit))).page(ROWS, visit.query.get("after", ""))
+    names, own = [conflict.name for conflict in page.items], visit.path["name"]
+    names = names[names.index(own) + 1 :] if own in names else names
+    place = {**visit.query, "after": page.next}
+    return _address(f"/conflicts/{names[0]}", visit.query) if names else _address("/conflicts", place)
 
 
 def _kind(conflict: Conflict) -> str:
     """Return the kind, with the law or the algorithm that it is about."""
-    law = conflict.dimension.partition(":")[2]
-    about = conflict.dimension if conflict.kind is ConflictKind.CONTRADICTORY_DIGESTS else law
-    return f"{word(conflict.kind)} {about}".strip()
+    is_of_digests = conflict.kind is ConflictKind.CONTRADICTORY_DIGESTS
+    return f"{word(conflict.kind)} {conflict.dimension if is_of_digests else conflict.dimension.partition(':')[2]}"
 
 
-def _side_by_side(conflict: Conflict) -> list[tuple[str, str, str, bool]]:
+def _severity(conflict: Conflict) -> object:
+    return alarm(word(conflict.severity)) if conflict.severity is Severity.HIGH else conflict.severity
+
+
+def _side_by_side(conflict: Conflict) -> list[tuple[str, str, str]]:
     """Return what the parties state by dimension, or of contradictory digests those, and whether that is at odds."""
     is_benign = conflict.kind is ConflictKind.BENIGN_AGAINST_HARMFUL
     at_odds = "verdict" if is_benign else conflict.dimension.partition(":")[0]
-    names = dict.fromkeys((*DIMENSIONS, *Flags.__struct_fields__, at_odds))
-    rows = [(name, _stated(conflict.left, name), _stated(conflict.right, name)) for name in names]
-    rows.append(("purpose", word(conflict.left.purpose), word(conflict.right.purpose)))
-    return [(word(name), left, right, name == at_odds) for name, left, right in rows if left or right]
+    names = {name: word(name) for name in (*DIMENSIONS, *Flags.__struct_fields__)}
+    names[at_odds] = alarm(f"{word(at_odds)}: {_('cannot both hold')}")
+    rows = [(said, _stated(conflict.left, name), _stated(conflict.right, name)) for name, said in names.items()]
+    return [row for row in rows if any(row[1:])]
 
 
 def _stated(party: ConflictParty, dimension: str) -> str:

@@ -48,7 +48,7 @@ def show(visit: HubVisit) -> Response:
     return visit.page(
         "plain.html",
         title=_("Today"),
-        live=True,
+        live=20,
         facts=[
             *((word(of).capitalize(), link(f"/queue/{of}", number(count))) for of, count in counts.items()),
             *(_health(visit.hub) if sees_all and not kind else ()),

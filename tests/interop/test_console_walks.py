@@ -143,7 +143,7 @@ def test_a_meeting_works_through_conflicts(browser: Browser, full: Console, site
     chair.tab_to("Why")
     keys.type("both looked again together")
     chair.enter("Resolve")
-    page.get_by_text("This is the next conflict").wait_for()
+    page.get_by_text("Here the queue goes on").wait_for()
     assert page.locator("h1").inner_text() != f"Conflict {first}"
     done = full.hub.conflicts.get(AUDITOR, first)
     assert (done.state, done.resolutions[-1].comment) == (ConflictState.RESOLVED, "both looked again together")
