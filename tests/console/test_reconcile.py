@@ -61,7 +61,7 @@ def test_overlap_is_a_matrix_and_a_chart(console: Console, operator: Client) -> 
     assert "<svg" in page.text
     assert "NL 20 10 - 10" in page.words
     assert "US 80 70 10 -" in page.words
-    by_contributor = ended(browser, asked(browser, "overlap", by="CONTRIBUTOR", near="1"))
+    by_contributor = ended(browser, asked(browser, "overlap", by="CONTRIBUTOR", near="1", contributors="nl us"))
     assert "/conflicts?contributor=nl&other=us" in by_contributor.read.links
 
 
