@@ -25,24 +25,22 @@ def extracted() -> bytes:
     root = Path(hashhub.__file__).parent
     for path in sorted(root.rglob("*.py")):
         if "hashhub.console.pages import" in path.read_text():
-            _extract(catalog, "python", path, root)
+            _extract(catalog, "python", path)
     for path in sorted(root.rglob("templates/*.html")):
-        _extract(catalog, "jinja2", path, root)
-    for name in model.Counts.__struct_fields__:
-        catalog.add(word(name), locations=[("Counts", None)])  # type: ignore[list-item]  # no line
-    for kind in {kind for module in (model, hygiene) for kind in vars(module).values() if isinstance(kind, EnumMeta)}:
-        for name in kind.__members__:
-            catalog.add(word(name), locations=[(kind.__name__, None)])  # type: ignore[list-item]  # no line
+        _extract(catalog, "jinja2", path)
+    kinds = {kind for module in (model, hygiene) for kind in vars(module).values() if isinstance(kind, EnumMeta)}
+    for name in (*model.Counts.__struct_fields__, *sorted({name for kind in kinds for name in kind.__members__})):
+        catalog.add(word(name))
     written = io.BytesIO()
-    write_po(written, catalog, omit_header=True, sort_output=True, include_lineno=False)
+    # Without places: a word that moves from one page to another is no other catalogue.
+    write_po(written, catalog, omit_header=True, sort_output=True, no_location=True, width=0)
     return written.getvalue()
 
 
-def _extract(catalog: Catalog, method: str, path: Path, root: Path) -> None:
+def _extract(catalog: Catalog, method: str, path: Path) -> None:
     options = {"trimmed": "true", "silent": "false", "newstyle_gettext": "false"}
-    for line, message, comments, context in extract_from_file(method, path, _KEYWORDS, (), options):
-        place = (str(path.relative_to(root)), line)
-        catalog.add(message, locations=[place], auto_comments=comments, context=context)
+    for _line, message, comments, context in extract_from_file(method, path, _KEYWORDS, (), options):
+        catalog.add(message, auto_comments=comments, context=context)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hashhub.client import transport
 from hashhub.console import pages
 from hashhub.model.terms import withheld
+from tests.console import catalogue
 from tests.console.conftest import Console, console_of
 from tests.console.walk import crawl, serve_full
 from tests.server.conftest import _close
@@ -109,3 +110,8 @@ def test_every_word_of_a_page_can_be_translated(
         for word in set(_WORD.findall(_CODE.sub("", text))) - heard - _PROPER
     }
     assert not missed, "\n".join(f"{word} ({within}) at {url}" for word, url, within in sorted(missed))
+
+
+def test_the_catalogue_has_every_word() -> None:
+    """`python -m tests.console.catalogue` writes it."""
+    assert catalogue.FILE.read_bytes() == catalogue.extracted(), catalogue.__doc__
