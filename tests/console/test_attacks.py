@@ -18,7 +18,11 @@ from tests.server.conftest import _close
 
 HOSTILE = "\"'></textarea></title><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}\u202e%(x)s"
 FORBIDDEN = {"img", "video", "audio", "iframe", "object", "embed", "base", "picture", "source"}
-ROLES = ("OPERATOR", Role.AUDITOR, Role.CONTRIBUTOR, Role.CONSUMER, *NAMES)
+ROLES = (
+    "OPERATOR",
+    NAMES[0],
+    *(pytest.param(one, marks=pytest.mark.deep) for one in ("AUDITOR", "CONTRIBUTOR", "CONSUMER", *NAMES[1:])),
+)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.console.conftest import Console
 
+pytest.importorskip("playwright.sync_api")
 WHO = ("OPERATOR", "northland", "AUDITOR")
 
 

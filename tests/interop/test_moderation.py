@@ -19,6 +19,8 @@ from tests.interop.browsing import Moderator, invalid
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytest.importorskip("playwright.sync_api")
+
 
 def filled(desk: Desk) -> tuple[str, str, list[str]]:
     """Let something of everything happen; return two uploads that wait, and the paths of all pages."""
