@@ -1,4 +1,4 @@
-"""One Chromium for the tests of a worker, and one console with a hub at which something of everything has happened."""
+"""One Chromium for the tests of a module, and one console with a hub at which something of everything has happened."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not of the session: while it is open, Playwright has an event loop on the thread on which others' tests run."""
     with chromium() as started:
         yield started
 
