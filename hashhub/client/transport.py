@@ -490,7 +490,7 @@ class Transport:
             raise failed[0]
 
 
-class Page(NamedTuple, Generic[R]):
+class ListPage(NamedTuple, Generic[R]):
     """Some items of a list, and where the next page begins: empty after the last."""
 
     items: tuple[R, ...]
@@ -508,7 +508,7 @@ class Listing(Iterator[R]):
     def __next__(self) -> R:
         return next(self._items)
 
-    def page(self, size: int = 50, after: str = "") -> Page[R]:
+    def page(self, size: int = 50, after: str = "") -> ListPage[R]:
         """Return one page, of at most `size` items; the hub can give fewer. `after`: the `next` of the page before.
 
         policies, after = hub.list_policies().page(50)
@@ -516,7 +516,7 @@ class Listing(Iterator[R]):
         request = deepcopy(self._rpc.request)
         request.page_size, request.page_token = size, after
         answer = self._transport.call(request, timeout=self._rpc.timeout)
-        return Page(tuple(self._rpc.read(answer)), answer.next_page_token)
+        return ListPage(tuple(self._rpc.read(answer)), answer.next_page_token)
 
 
 class SendAhead:

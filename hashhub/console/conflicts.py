@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
-from hashhub.console.forms import Field, pairs
+from hashhub.console.forms import Input, pairs
 from hashhub.console.home import ROWS
 from hashhub.console.pages import _, alarm, link, number, word
 from hashhub.console.visit import screen
@@ -45,12 +45,16 @@ def show_queue(visit: HubVisit, planned: ConflictChanges | None = None) -> Respo
     """
     chosen = _chosen(visit)
     page = visit.hub.list_conflicts(_filter(chosen)).page(ROWS, visit.query.get("after", ""))
-    order = [Field("action", _("Do"), options=pairs(ConflictAction)), Field("assignee", _("Person or party")), *_word()]
+    order = [
+        Input("action", _("Do"), options=pairs(ConflictAction)),
+        Input("assignee", _("Person or party")),
+        *_word(),
+    ]
     label, facts = _("Count what a change of all that fit would do"), list[tuple[str, object]]()
     if planned:
         label, left = _("Change all that fit"), [(word(why), n) for why, n in planned.skipped.items()]
         facts = [(_("Would be changed"), planned.changed), *left]
-        order.append(Field("expected_count", kind="hidden", value=str(planned.selected)))
+        order.append(Input("expected_count", kind="hidden", value=str(planned.selected)))
     return visit.page(
         "plain.html",
         title=_("Conflicts"),
@@ -88,12 +92,12 @@ def show_conflict(visit: HubVisit) -> Response:
     """Show what each party of a conflict states, and what was said of it."""
     conflict, is_operator = visit.hub.get_conflict(visit.path["name"]), visit.is_role(Role.OPERATOR)
     left, right = conflict.left, conflict.right
-    etag, forms = Field("etag", kind="hidden", value=conflict.etag), []
+    etag, forms = Input("etag", kind="hidden", value=conflict.etag), []
     if conflict.state in {ConflictState.OPEN, ConflictState.ASSIGNED}:
         label = _("Resolve") if is_operator else _("Put your view on record")
         forms = [("resolve", label, [etag, *_word(left.contributor, right.contributor)])]
         hint = _("A name, or a party as contributors/ID, which is then told. Empty: nobody.")
-        person = Field("assignee", _("Person or party"), hint, value=conflict.assignee)
+        person = Input("assignee", _("Person or party"), hint, value=conflict.assignee)
         forms += [("assign", _("Assign"), [etag, person])] if is_operator else []
     elif conflict.state is ConflictState.RESOLVED and is_operator:
         forms = [("reopen", _("Open again"), [etag, _word()[-1]])]
@@ -160,27 +164,27 @@ def reopen(visit: HubVisit) -> Response:
     return visit.go(visit.url, _("Open again."))
 
 
-def _filters(chosen: Mapping[str, str]) -> list[Field]:
+def _filters(chosen: Mapping[str, str]) -> list[Input]:
     fields = [
-        Field("state", _("State"), options=pairs(ConflictState)),
-        Field("severity", _("Severity"), options=pairs(Severity)),
-        Field("kind", _("Kind"), options=pairs(ConflictKind)),
-        Field("contributor", _("A party")),
-        Field("other", _("The other party")),
-        Field("assignee", _("Assigned to")),
+        Input("state", _("State"), options=pairs(ConflictState)),
+        Input("severity", _("Severity"), options=pairs(Severity)),
+        Input("kind", _("Kind"), options=pairs(ConflictKind)),
+        Input("contributor", _("A party")),
+        Input("other", _("The other party")),
+        Input("assignee", _("Assigned to")),
     ]
     return [
         replace(f, options=f.options and [("", _("any")), *f.options], value=chosen.get(f.name, "")) for f in fields
     ]
 
 
-def _word(*parties: str) -> list[Field]:
+def _word(*parties: str) -> list[Input]:
     """Return what a person fills in who says what a conflict comes to."""
     options = [("", "-"), *zip(parties, parties, strict=True)] if parties else ()
     return [
-        Field("reason", _("It comes to"), options=[("", "-"), *pairs(ConflictReason)]),
-        Field("decided_for", _("Who is right, if one of them is"), options=options),
-        Field("comment", _("Why"), _("No case data."), "lines"),
+        Input("reason", _("It comes to"), options=[("", "-"), *pairs(ConflictReason)]),
+        Input("decided_for", _("Who is right, if one of them is"), options=options),
+        Input("comment", _("Why"), _("No case data."), "lines"),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hashhub import hashes, schemes
 from hashhub.console import toml_text
-from hashhub.console.forms import Field, show_many
+from hashhub.console.forms import Input, show_many
 from hashhub.console.pages import _, word
 from hashhub.console.visit import screen
 from hashhub.errors import InvalidArgument
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hashhub.console.hub_visit import HubVisit
     from hashhub.trust import Trial
 
-_shown: Final = partial(Field, kind="shown")
+_shown: Final = partial(Input, kind="shown")
 _JUDGED: Final = 2_000  # items of one trial here: some seconds, at the pace that the hub gives trials
 _FIELDS: Final[dict[bool, dict[str, Iterable[Any]]]] = {  # of a clause or not, with what can be chosen
     False: {"disputed_from": Reliability, "independent_from": Reliability, **Policy.CHOICES, "disputed_by": ()},

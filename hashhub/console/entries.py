@@ -10,7 +10,7 @@ import msgspec
 from markupsafe import Markup
 
 from hashhub import model
-from hashhub.console.forms import Field, confirmed, hidden, pairs
+from hashhub.console.forms import Input, confirmed, hidden, pairs
 from hashhub.console.history import entry_link, event_table
 from hashhub.console.pages import _, folded, link, number, shown, word
 from hashhub.console.visit import screen
@@ -40,7 +40,7 @@ def show_list(visit: HubVisit) -> Response:
     states = tuple(one for one in EntryState if one == state)
     selection = Selection(hash_set=name, states=states, reasons=(reason,) if reason else ())
     found, after = visit.hub.search_entries(selection).page(after=visit.query.get("after", ""))
-    filters = [Field("hash_set", kind="hidden", value=name), _state(state)]
+    filters = [Input("hash_set", kind="hidden", value=name), _state(state)]
     links = link(f"/change?hash_set={name}", _("Change many")), link(f"/lists/{name}/seen", _("What others see"))
     return _listed(visit, found, title=name, after=after, facts=[(_("all of them"), links)], filters=filters)
 
@@ -50,7 +50,7 @@ def search(visit: HubVisit) -> Response:
     memory. No URL has any of it.
     """
     found: list[Entry] | None = None
-    file = Field("file", _("A file"), _("at most 30 MiB; hashed by the hub in memory, and not kept"), "file")
+    file = Input("file", _("A file"), _("at most 30 MiB; hashed by the hub in memory, and not kept"), "file")
     forms = [("search", _("Search"), _which(visit) + ([] if visit.is_role(Role.AUDITOR) else [file]))]
     if visit.form["do"] and visit.refused is None:
         hashes, near = visit.form["hashes"], tuple[model.EntryMatch, ...]()
@@ -103,25 +103,25 @@ def show(visit: HubVisit) -> Response:
     )  # fmt: skip
 
 
-def _forms(visit: HubVisit, entry: Entry, reviews: Sequence[model.Review]) -> list[tuple[str, str, list[Field]]]:
+def _forms(visit: HubVisit, entry: Entry, reviews: Sequence[model.Review]) -> list[tuple[str, str, list[Input]]]:
     """Return the forms of what this person may do to an entry as it is."""
     states, is_operator = visit.caller.role is not Role.AUDITOR, visit.is_role(Role.OPERATOR)
     writes, is_out = states and _reads_all(visit, entry.name), entry.state is EntryState.WITHDRAWN
-    revision, in_words = Field("revision", kind="hidden", value=str(entry.update_revision)), _("No case data")
-    reason = Field("reason", _("Reason"), options=pairs(model.WithdrawalReason))
-    comment, note = Field("comment", _("Comment"), in_words), Field("note", _("Comment"), in_words)
+    revision, in_words = Input("revision", kind="hidden", value=str(entry.update_revision)), _("No case data")
+    reason = Input("reason", _("Reason"), options=pairs(model.WithdrawalReason))
+    comment, note = Input("comment", _("Comment"), in_words), Input("note", _("Comment"), in_words)
     kinds = pairs(kind for kind in model.ReviewKind if kind is not model.ReviewKind.SET_ASIDE)
-    kind, said = Field("kind", _("What you state"), options=kinds), Field("said", _("Comment"), in_words)
+    kind, said = Input("kind", _("What you state"), options=kinds), Input("said", _("Comment"), in_words)
     objections = [(str(r.id), f"{r.author}: {word(r.kind)}") for r in reviews if r.kind in OBJECTIONS]
-    objection, why = Field("review", _("Objection"), options=objections), Field("why", _("Why"))
-    offered: list[tuple[object, str, str, list[Field]]] = [
+    objection, why = Input("review", _("Objection"), options=objections), Input("why", _("Why"))
+    offered: list[tuple[object, str, str, list[Input]]] = [
         (writes and not is_out, "withdraw", _("Withdraw"), [revision, reason, comment]),
         (writes and (is_out or entry.withdrawal), "restore", _("Take the withdrawal back"), [revision, note]),
         (is_operator and entry.state is EntryState.ACTIVE, "quarantine", _("Quarantine"), [revision]),
         (is_operator and entry.state is EntryState.QUARANTINED, "release", _("Release"), [revision]),
         (is_operator and objections, "set_aside", _("Set an objection aside"), [objection, why]),
         (states, "review", _("State something: confirm, object, answer"), [kind, said]),
-        (is_operator, "erase", _("Erase, for good"), [revision, Field("confirm", _("Its name, once more"))]),
+        (is_operator, "erase", _("Erase, for good"), [revision, Input("confirm", _("Its name, once more"))]),
     ]
     return [(do, label, fields) for may, do, label, fields in offered if may]
 
@@ -156,9 +156,9 @@ def show_change(visit: HubVisit, done: model.EntryChanges | None = None) -> Resp
     """Which entries are meant, what is to become of them, and what would, or did."""
     may = {Role.OPERATOR: tuple(EntryAction), Role.CONTRIBUTOR: (EntryAction.WITHDRAW, EntryAction.RESTORE)}
     actions = pairs(may.get(visit.caller.role, ()))
-    reasons, comment = pairs(model.WithdrawalReason), Field("comment", _("Why; no case data"))
-    what = Field("action", _("What to do"), options=actions)
-    fields = [*_which(visit), what, Field("reason", _("Reason of a withdrawal"), options=reasons), comment]
+    reasons, comment = pairs(model.WithdrawalReason), Input("comment", _("Why; no case data"))
+    what = Input("action", _("What to do"), options=actions)
+    fields = [*_which(visit), what, Input("reason", _("Reason of a withdrawal"), options=reasons), comment]
     forms, page = [("dry_run", _("Say what would be done"), fields)], dict[str, Any](title=_("Change many entries"))
     if done:
         page["title"] = _("What would be done") if done.validate_only else _("What was done")
@@ -257,19 +257,19 @@ def _given(visit: HubVisit, name: str, kind: Any) -> Any:
     return converted(visit.form[name], kind, called=lambda _path: name, hint=_("load the page again"), strict=False)
 
 
-def _state(value: str) -> Field:
-    return Field("state", _("State"), options=[("", _("any")), *pairs(EntryState)], value=value)
+def _state(value: str) -> Input:
+    return Input("state", _("State"), options=[("", _("any")), *pairs(EntryState)], value=value)
 
 
-def _which(visit: HubVisit) -> list[Field]:
+def _which(visit: HubVisit) -> list[Input]:
     """Return the fields that say which entries are meant, as they stand."""
     hash_set = visit.form["hash_set"] or visit.query.get("hash_set", "")
     labels = _("Hashes, as ALGORITHM:DIGEST"), _("Own ids"), _("Entries, as CONTRIBUTOR/SET/ENTRY"), _("Imports")
     lists = zip(_LISTS, labels, strict=True)
     return [
-        Field("hash_set", _("Hash set"), _("CONTRIBUTOR/SET"), value=hash_set),
+        Input("hash_set", _("Hash set"), _("CONTRIBUTOR/SET"), value=hash_set),
         _state(visit.form["state"]),
-        *(Field(name, label, _("one a line"), "lines", value=visit.form[name]) for name, label in lists),
+        *(Input(name, label, _("one a line"), "lines", value=visit.form[name]) for name, label in lists),
     ]
 
 

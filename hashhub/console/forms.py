@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-class Field(msgspec.Struct, frozen=True):
+class Input(msgspec.Struct, frozen=True):
     """What a resource has, and the field of a form for it. `kind`: text, lines, time, check, answer (yes or no),
     hidden, or button, which sends the form to another end; given, which is said when a resource is created and never
     changed; shown, which nobody says. `options`: values and their names.
@@ -36,7 +36,7 @@ class Field(msgspec.Struct, frozen=True):
     options: Sequence[tuple[str, str]] = ()
     value: str = ""
 
-    def of(self, resource: object) -> Field:
+    def of(self, resource: object) -> Input:
         """Return the field with what a resource has in it."""
         value = msgspec.to_builtins(getattr(resource, self.name))
         return msgspec.structs.replace(self, value="\n".join(value) if self.kind == "lines" else str(value or ""))
@@ -60,10 +60,10 @@ def pairs(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
     return [(value.value, word(value)) for value in values]
 
 
-def hidden(visit: HubVisit, fields: Iterable[Field], **given: object) -> list[Field]:
+def hidden(visit: HubVisit, fields: Iterable[Input], **given: object) -> list[Input]:
     """Return fields that say once more what was typed into these, and what is given."""
     values = {**{field.name: visit.form[field.name] for field in fields}, **given}
-    return [Field(name, kind="hidden", value=str(value)) for name, value in values.items()]
+    return [Input(name, kind="hidden", value=str(value)) for name, value in values.items()]
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -71,13 +71,13 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
 
 
-def facts(resource: object, fields: Iterable[Field]) -> list[tuple[str, object]]:
+def facts(resource: object, fields: Iterable[Input]) -> list[tuple[str, object]]:
     """Return the fields' labels, and what a resource has there."""
     return [(field.label, getattr(resource, field.name)) for field in fields]
 
 
 def show_many(
-    visit: HubVisit, title: str, listed: Listing[Any], fields: list[Field], command: str, handbook: str, **more: Any
+    visit: HubVisit, title: str, listed: Listing[Any], fields: list[Input], command: str, handbook: str, **more: Any
 ) -> Response:
     """Show a page of resources, named by the first of their fields, and the form that creates one where it says any."""
     said = [field for field in fields if field.kind != "shown"]
@@ -97,20 +97,20 @@ def show_many(
     )
 
 
-def change_form(resource: object, fields: Iterable[Field]) -> tuple[str, str, list[Field]]:
+def change_form(resource: object, fields: Iterable[Input]) -> tuple[str, str, list[Input]]:
     """Return the form that changes a resource."""
     own = _changeable(fields)
-    was = Field("was", kind="hidden", value=drawn(resource, [field.name for field in own]))
+    was = Input("was", kind="hidden", value=drawn(resource, [field.name for field in own]))
     return "update", _("Change"), [was, *(field.of(resource) for field in own)]
 
 
-def made(visit: HubVisit, kind: type[S], fields: Iterable[Field], **given: Any) -> S:
+def made(visit: HubVisit, kind: type[S], fields: Iterable[Input], **given: Any) -> S:
     """Return the resource that a form says. `given`: what it has whatever the form says."""
     values = {field.name: field.read(visit.form[field.name]) for field in fields if field.kind != "shown"}
     return converted({**values, **given}, kind, called=str, hint=_("nothing was done"))
 
 
-def updated(visit: HubVisit, resource: S, fields: Iterable[Field]) -> tuple[S, tuple[str, ...]]:
+def updated(visit: HubVisit, resource: S, fields: Iterable[Input]) -> tuple[S, tuple[str, ...]]:
     """Return a resource as its form changes it, and the names of what is changed. Raises as `changed` does."""
     own = {field.name: field for field in _changeable(fields)}
     others = {name: value for name, value in msgspec.to_builtins(resource).items() if name not in own}
@@ -119,7 +119,7 @@ def updated(visit: HubVisit, resource: S, fields: Iterable[Field]) -> tuple[S, t
     return msgspec.structs.replace(resource, **values), tuple(values)
 
 
-def _changeable(fields: Iterable[Field]) -> list[Field]:
+def _changeable(fields: Iterable[Input]) -> list[Input]:
     return [field for field in fields if field.kind not in {"given", "shown"}]
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from hashhub.console.forms import Field, hidden, pairs
+from hashhub.console.forms import Input, hidden, pairs
 from hashhub.console.pages import _, folded, link, number, word
 from hashhub.console.visit import screen
 from hashhub.errors import Conflict, InvalidArgument, NotFound
@@ -53,10 +53,10 @@ def show_all(visit: HubVisit) -> Response:
     events = visit.hub.list_events(subject, actor=actor, since=begin, kinds=kinds)
     rows, after = events.page(after=visit.query.get("after", ""))
     filters = [
-        Field("subject", _("About"), _("such as CONTRIBUTOR/SET or tokens/TOKEN"), value=subject),
-        Field("actor", _("By the token"), value=actor),
-        Field("kind", _("What"), options=[("", _("anything")), *pairs(EventKind)], value=kind),
-        Field("since", _("Since, in UTC"), _("such as 2026-05-01T08:00"), value=since),
+        Input("subject", _("About"), _("such as CONTRIBUTOR/SET or tokens/TOKEN"), value=subject),
+        Input("actor", _("By the token"), value=actor),
+        Input("kind", _("What"), options=[("", _("anything")), *pairs(EventKind)], value=kind),
+        Input("since", _("Since, in UTC"), _("such as 2026-05-01T08:00"), value=since),
     ]
     return visit.page(
         "plain.html", title=_("History"), filters=filters, **event_table(rows, subject), after=after,
@@ -100,9 +100,9 @@ def show_revert(visit: HubVisit, lines: list[RevertedEvent] | None = None) -> Re
     """What undoing a token's writes would do, or did."""
     actor, since, comment = (visit.form[x] or visit.query.get(x, "") for x in ("actor", "since", "comment"))
     fields = [
-        Field("actor", _("Token"), _("End it first, or it continues to write."), value=actor),
-        Field("since", _("Since, in UTC"), _("such as 2026-05-01T08:00"), value=since),
-        Field("comment", _("Why; no case data"), _("the second person writes the same"), value=comment),
+        Input("actor", _("Token"), _("End it first, or it continues to write."), value=actor),
+        Input("since", _("Since, in UTC"), _("such as 2026-05-01T08:00"), value=since),
+        Input("comment", _("Why; no case data"), _("the second person writes the same"), value=comment),
     ]
     forms, page = [("dry_run", _("Say what would be undone"), fields)], dict[str, Any]()
     if lines is not None:

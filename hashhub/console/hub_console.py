@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hashhub.config import Config
-    from hashhub.console.sessions import Session
+    from hashhub.console.sessions import BrowserSession
 
 _MODULES: Final = (
     home, hand_over, lists, members, entries, history, conflicts, reconcile, terms, definitions,
@@ -98,7 +98,7 @@ class HubConsole:
             self._clients.clear()
         self.sessions.close()
 
-    def client(self, session: Session) -> Client:
+    def client(self, session: BrowserSession) -> Client:
         """Return the client of a session; the least used of more than 256 is closed."""
         with self._lock:
             client = self._clients.pop(session.digest, None) or self._connect(session.secret)
@@ -107,7 +107,7 @@ class HubConsole:
                 self._clients.popitem(last=False)[1].close()
             return client
 
-    def _visit(self, site: SiteSettings, session: Session, request: Request) -> HubVisit:
+    def _visit(self, site: SiteSettings, session: BrowserSession, request: Request) -> HubVisit:
         return HubVisit(site, session, request, hub=self.client(session), hand_overs=self.hand_overs)
 
     def _connect(self, secret: str, retry_seconds: float = 2.0) -> Client:

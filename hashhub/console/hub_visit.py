@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from hashhub.client import Client
     from hashhub.console.hand_overs import HandOvers
-    from hashhub.console.sessions import Session
+    from hashhub.console.sessions import BrowserSession
     from hashhub.console.visit import SiteSettings
 
 
@@ -20,7 +20,7 @@ class HubVisit(Visit):
     """A visit with the hub's calls, as the person who makes it."""
 
     def __init__(
-        self, site: SiteSettings, session: Session, request: Request, *, hub: Client, hand_overs: HandOvers
+        self, site: SiteSettings, session: BrowserSession, request: Request, *, hub: Client, hand_overs: HandOvers
     ) -> None:
         """`hub`: by the session's secret. Raises Unauthenticated where that works no more."""
         self.hub, self.hand_overs = hub, hand_overs

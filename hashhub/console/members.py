@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from hashhub.console.forms import Field, change_form, confirmed, facts, made, show_many, updated
+from hashhub.console.forms import Input, change_form, confirmed, facts, made, show_many, updated
 from hashhub.console.home import OVERSEERS, ROWS
 from hashhub.console.pages import _, link, word
 from hashhub.console.visit import screen
@@ -41,15 +41,19 @@ def show(visit: HubVisit) -> Response:
     """One contributor, its tokens and what waits for an operator's acceptance."""
     name, hub, sees_all = visit.path["name"], visit.hub, visit.is_role(*OVERSEERS)
     # Read before what waits is shown: nothing that comes later is accepted by the form.
-    revision = Field("revision", kind="hidden", value=str(hub.status().revision if sees_all else 0))
+    revision = Input("revision", kind="hidden", value=str(hub.status().revision if sees_all else 0))
     queue, tokens = (hub.list_queue(name), hub.list_tokens()) if sees_all else ((), ())
     waiting = [item for item in queue if item.kind is QueueKind.AWAITS_ACCEPTANCE]
-    member, comment = hub.get_contributor(name), Field("comment", _("Comment"))
+    member, comment = hub.get_contributor(name), Input("comment", _("Comment"))
     what = [(item.hash_set, f"{item.hash_set or _('objections')}: {item.count}") for item in waiting]
-    accept = ("accept", _("Accept what waits"), [Field("hash_set", _("What"), options=what), revision, comment])
+    accept = ("accept", _("Accept what waits"), [Input("hash_set", _("What"), options=what), revision, comment])
     entries = [("keep", _("go on to match")), ("withdraw", _("are withdrawn"))]
-    confirm = Field("confirm", _("Its id, once more"), _("Its tokens stop working. This cannot be undone."))
-    retire = ("retire", _("Retire, for good"), [Field("entries", _("Its entries"), options=entries), comment, confirm])
+    confirm = Input("confirm", _("Its id, once more"), _("Its tokens stop working. This cannot be undone."))
+    retire = (
+        "retire",
+        _("Retire, for good"),
+        [Input("entries", _("Its entries"), options=entries), comment, confirm],
+    )
     own = [link(f"/tokens/{token.name}", token.name) for token in tokens if token.contributor == name]
     return visit.page(
         "plain.html",
@@ -88,19 +92,19 @@ def retire(visit: HubVisit) -> Response:
     return visit.go(visit.url, _("Retired."))
 
 
-def _fields() -> list[Field]:
+def _fields() -> list[Input]:
     kinds, letters = [(k, word(k)) for k in ContributorKind], [(r, r) for r in Reliability]
     return [
-        Field("id", _("Id"), kind="given"),
-        Field("display_name", _("Name that people read")),
-        Field("kind", _("Kind"), options=kinds),
-        Field("jurisdiction", _("Jurisdiction"), _("ISO 3166-1, two capitals; ZZ for none")),
-        Field("reliability", _("Reliability"), _("A completely reliable … F cannot be judged"), "text", letters, "F"),
-        Field("takes_from", _("Takes material from"), _("Contributors; decides who counts as independent"), "lines"),
-        Field("origin", _("Comes through the hubs"), kind="shown"),
-        Field("create_time", _("Since"), kind="shown"),
-        Field("retire_time", _("Retired"), kind="shown"),
-        Field("objections_accepted_revision", _("Objections accepted up to revision"), kind="shown"),
+        Input("id", _("Id"), kind="given"),
+        Input("display_name", _("Name that people read")),
+        Input("kind", _("Kind"), options=kinds),
+        Input("jurisdiction", _("Jurisdiction"), _("ISO 3166-1, two capitals; ZZ for none")),
+        Input("reliability", _("Reliability"), _("A completely reliable … F cannot be judged"), "text", letters, "F"),
+        Input("takes_from", _("Takes material from"), _("Contributors; decides who counts as independent"), "lines"),
+        Input("origin", _("Comes through the hubs"), kind="shown"),
+        Input("create_time", _("Since"), kind="shown"),
+        Input("retire_time", _("Retired"), kind="shown"),
+        Input("objections_accepted_revision", _("Objections accepted up to revision"), kind="shown"),
     ]
 
 
@@ -117,7 +121,7 @@ def create_group(visit: HubVisit) -> Response:
 
 def show_group(visit: HubVisit) -> Response:
     """One group."""
-    group, confirm = visit.hub.get_group(visit.path["name"]), Field("confirm", _("Its id, once more"))
+    group, confirm = visit.hub.get_group(visit.path["name"]), Input("confirm", _("Its id, once more"))
     return visit.page(
         "plain.html",
         title=group.id,
@@ -144,11 +148,11 @@ def delete_group(visit: HubVisit) -> Response:
     return visit.go("/groups", _("Deleted."))
 
 
-def _of_groups() -> list[Field]:
+def _of_groups() -> list[Input]:
     return [
-        Field("id", _("Id"), kind="given"),
-        Field("display_name", _("Name that people read")),
-        Field("members", _("Members"), _("Contributors; a group of nobody admits nobody"), "lines"),
+        Input("id", _("Id"), kind="given"),
+        Input("display_name", _("Name that people read")),
+        Input("members", _("Members"), _("Contributors; a group of nobody admits nobody"), "lines"),
     ]
 
 
@@ -180,8 +184,8 @@ def show_token(visit: HubVisit, name: str = "", secret: str = "") -> Response:
         action=f"/tokens/{token.name}",
         forms=[
             change_form(token, _of_tokens()),
-            ("rotate", _("Give another secret"), [Field("grace", _("The old one works on"), options=graces)]),
-            ("delete", _("Delete, for good"), [Field("confirm", _("Its name, once more"))]),
+            ("rotate", _("Give another secret"), [Input("grace", _("The old one works on"), options=graces)]),
+            ("delete", _("Delete, for good"), [Input("confirm", _("Its name, once more"))]),
         ],
         command=f"hashhub access {token.name}",
         handbook="operate/certificates.md",
@@ -212,24 +216,24 @@ def _token(visit: HubVisit, name: str) -> Principal:
     raise NotFound(_("There is no such token."), kind="Token", name=name)
 
 
-def _of_tokens() -> list[Field]:
+def _of_tokens() -> list[Input]:
     roles = [(role, word(role)) for role in Role if role is not Role.PEER]
     return [
-        Field("name", _("Name"), kind="given"),
-        Field("role", _("Role"), kind="given", options=roles),
-        Field("contributor", _("Contributor"), _("An operator's or auditor's can have none"), "given"),
-        Field("description", _("Who holds it and where")),
-        Field("person", _("Person who holds it"), _("Otherwise a machine does")),
-        Field("expire_time", _("Ends"), _("A day such as 2027-01-31, or a time with its zone; empty: never"), "time"),
-        Field("identities", _("Identities that prove it"), _("URI:… or DNS:… of a certificate, OIDC:…"), "lines"),
-        Field("addresses", _("Networks it may call from"), _("None: from all"), "lines"),
-        Field("purposes", _("Purposes"), kind="lines"),
-        Field("excluded", _("Persons whom it lets in no more"), kind="lines"),
-        Field("acts_for_others", _("Answers for clients of its own"), kind="check"),
-        Field("may_mirror", _("Reads the change feed"), kind="check"),
-        Field("creator", _("Made by"), kind="shown"),
-        Field("create_time", _("Made"), kind="shown"),
-        Field("last_use_time", _("Last use"), kind="shown"),
+        Input("name", _("Name"), kind="given"),
+        Input("role", _("Role"), kind="given", options=roles),
+        Input("contributor", _("Contributor"), _("An operator's or auditor's can have none"), "given"),
+        Input("description", _("Who holds it and where")),
+        Input("person", _("Person who holds it"), _("Otherwise a machine does")),
+        Input("expire_time", _("Ends"), _("A day such as 2027-01-31, or a time with its zone; empty: never"), "time"),
+        Input("identities", _("Identities that prove it"), _("URI:… or DNS:… of a certificate, OIDC:…"), "lines"),
+        Input("addresses", _("Networks it may call from"), _("None: from all"), "lines"),
+        Input("purposes", _("Purposes"), kind="lines"),
+        Input("excluded", _("Persons whom it lets in no more"), kind="lines"),
+        Input("acts_for_others", _("Answers for clients of its own"), kind="check"),
+        Input("may_mirror", _("Reads the change feed"), kind="check"),
+        Input("creator", _("Made by"), kind="shown"),
+        Input("create_time", _("Made"), kind="shown"),
+        Input("last_use_time", _("Last use"), kind="shown"),
     ]
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from hashhub.console.forms import Field, pairs, words
+from hashhub.console.forms import Input, pairs, words
 from hashhub.console.home import ROWS
 from hashhub.console.pages import _, alarm, folded, link, ngettext, number, percent, word
 from hashhub.console.visit import screen
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hashhub.client import OperationHandle
-    from hashhub.client.transport import Page
+    from hashhub.client.transport import ListPage
     from hashhub.console.hub_visit import HubVisit
     from hashhub.model import Operation
 
@@ -47,12 +47,12 @@ def show_operations(visit: HubVisit) -> Response:
     operations = [handle.operation for handle in page.items]
     chosen = _("Only the hash sets of these, separated by commas. Empty: of all.")
     fields = [
-        Field("what", _("What"), options=[(name, word(name)) for name in _QUESTIONS]),
-        Field("by", _("Compared, for what they share"), options=pairs(By), value=By.CONTRIBUTOR),
-        Field("jurisdiction", _("Jurisdiction"), _("Of a gap: its two letters, such as NL.")),
-        Field("title", _("Title of the report")),
-        Field("contributors", _("Contributors"), chosen),
-        Field("near", _("Also by near perceptual hashes"), kind="check"),
+        Input("what", _("What"), options=[(name, word(name)) for name in _QUESTIONS]),
+        Input("by", _("Compared, for what they share"), options=pairs(By), value=By.CONTRIBUTOR),
+        Input("jurisdiction", _("Jurisdiction"), _("Of a gap: its two letters, such as NL.")),
+        Input("title", _("Title of the report")),
+        Input("contributors", _("Contributors"), chosen),
+        Input("near", _("Also by near perceptual hashes"), kind="check"),
     ]
     return visit.page(
         "plain.html",
@@ -220,7 +220,7 @@ def _agreement_in(result: Agreement, dimension: str) -> dict[str, Any]:
     }
 
 
-def _gaps(result: tasks.GapsResult, page: Page[Any]) -> dict[str, Any]:
+def _gaps(result: tasks.GapsResult, page: ListPage[Any]) -> dict[str, Any]:
     """Return who holds what is lacking, what they state of it, and a page of the work list."""
     gaps = result.gaps
     lacking = ngettext(

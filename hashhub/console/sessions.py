@@ -39,7 +39,7 @@ _SCHEMA: Final = """
 """
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class BrowserSession(msgspec.Struct, frozen=True, kw_only=True):
     """One person's session: the key that is in the cookie, the secret that calls are made with, how the person reads.
 
     `digest` names it where the key must not stand.
@@ -73,10 +73,10 @@ class Sessions:
         """Close the file."""
         self._db.close()
 
-    def begin(self, secret: str, reader: Reader, *, ends: float | None = None) -> Session:
+    def begin(self, secret: str, reader: Reader, *, ends: float | None = None) -> BrowserSession:
         """Begin a session for a secret, under a new key. `ends`: when the secret does, in seconds since 1970."""
         at = time.time()
-        session = Session(key=secrets.token_urlsafe(_KEY_BYTES), secret=secret, reader=reader)
+        session = BrowserSession(key=secrets.token_urlsafe(_KEY_BYTES), secret=secret, reader=reader)
         last = min(at + LONGEST_SECONDS, ends or at + LONGEST_SECONDS)
         row = (session.digest, _seal(session.key, secret), at, at, last, msgspec.json.encode(reader))
         self._do("DELETE FROM session WHERE ends < ? OR seen < ?", at, at - IDLE_SECONDS)
@@ -87,7 +87,7 @@ class Sessions:
         self._do("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, '')", *row)
         return session
 
-    def find(self, key: str, *, is_used: bool) -> Session | None:
+    def find(self, key: str, *, is_used: bool) -> BrowserSession | None:
         """Return the session of a cookie's key while it works. `is_used`: a person does something, no page that asks
         for its news by itself.
         """
@@ -101,7 +101,7 @@ class Sessions:
             return None
         if is_used and at > seen + _SEEN_SECONDS:
             self._do("UPDATE session SET seen = ? WHERE digest = ?", at, digest)
-        return Session(key=key, secret=_open(key, sealed), reader=msgspec.json.decode(reader, type=Reader))
+        return BrowserSession(key=key, secret=_open(key, sealed), reader=msgspec.json.decode(reader, type=Reader))
 
     def lasts(self, digest: bytes) -> bool:
         """Whether a session works still."""
@@ -113,15 +113,15 @@ class Sessions:
         """End a session."""
         self._do("DELETE FROM session WHERE digest = ?", digest)
 
-    def read_as(self, session: Session, reader: Reader) -> None:
+    def read_as(self, session: BrowserSession, reader: Reader) -> None:
         """Keep how a person reads."""
         self._do("UPDATE session SET reader = ? WHERE digest = ?", msgspec.json.encode(reader), session.digest)
 
-    def note(self, session: Session, notice: str) -> None:
+    def note(self, session: BrowserSession, notice: str) -> None:
         """Keep a notice for the next page; it is shown once."""
         self._do("UPDATE session SET notice = ? WHERE digest = ?", notice, session.digest)
 
-    def notice(self, session: Session) -> str:
+    def notice(self, session: BrowserSession) -> str:
         """Return the notice that is to be shown now, and forget it."""
         found = self._do("SELECT notice FROM session WHERE digest = ? AND notice != ''", session.digest)
         if not found:

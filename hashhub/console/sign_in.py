@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hashhub.console.sessions import Session
+    from hashhub.console.sessions import BrowserSession
 
 _A_MINUTE: Final = 20  # sign-ins from one address
 _ADDRESSES: Final = 10_000  # that are remembered
@@ -41,7 +41,7 @@ _STATE_SECONDS: Final = 600
 _DISCOVERED_SECONDS: Final = 300  # for which the issuer's places are remembered: nobody has it asked by opening a page
 
 
-class Attempts:
+class SignInLimit:
     """Bounds how many sign-ins one address makes in a minute."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ def openid_way(issuer: str, client_id: str, enter: Callable[[str], tuple[str, da
 
     `enter`: returns the secret of a session for an ID token, and when it ends. Raises HashHubError.
     """
-    attempts = Attempts()
+    attempts = SignInLimit()
 
     @lru_cache(maxsize=2)
     def places(_at: int) -> list[str]:
@@ -100,7 +100,7 @@ def openid_way(issuer: str, client_id: str, enter: Callable[[str], tuple[str, da
         if len(parts) != 3 or not hmac.compare_digest(parts[0].encode(), given):  # noqa: PLR2004 - as it was made
             raise PermissionDenied(_("this sign-in was not begun here, or too long ago; begin it again"))
 
-        def sign_in() -> Session:
+        def sign_in() -> BrowserSession:
             attempts.count(request)
             secret, ends = enter(id_token(site, request.query_params, *parts[1:]))
             return site.begin(request, secret, ends=ends.timestamp())
@@ -144,13 +144,13 @@ def link_way() -> Way:
 
 def token_way(check: Callable[[str], datetime]) -> Way:
     """Return the way by a token that is typed in. `check`: returns when it ends; raises Unauthenticated."""
-    attempts = Attempts()
+    attempts = SignInLimit()
 
     async def take(site: Site, request: Request) -> Response:
         form = await read_form(request)
         token = str(form.get("token", "")).strip()
 
-        def sign_in() -> Session:
+        def sign_in() -> BrowserSession:
             try:
                 return site.begin(request, token, ends=check(token).timestamp())
             except Unauthenticated:

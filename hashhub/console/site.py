@@ -42,7 +42,7 @@ from hashhub.errors import (
 if TYPE_CHECKING:
     from starlette.datastructures import FormData
 
-    from hashhub.console.sessions import Session
+    from hashhub.console.sessions import BrowserSession
 
 _log = logging.getLogger("hashhub.console")
 _FORM_SECONDS: Final = 60.0
@@ -59,7 +59,7 @@ class Site:
         settings: SiteSettings,
         screens: Iterable[Screen],
         *,
-        visit: Callable[[SiteSettings, Session, Request], Visit],
+        visit: Callable[[SiteSettings, BrowserSession, Request], Visit],
     ) -> None:
         """`visit`: makes one of a session, in a thread; raises Unauthenticated where its secret works no more."""
         self.settings, self.sessions, self.prefix = settings, settings.sessions, settings.prefix
@@ -79,14 +79,14 @@ class Site:
             Route(f"{prefix}/{{rest:path}}", self._guarded(self._nothing), methods=["GET", "POST"]),
         ]
 
-    def begin(self, request: Request, secret: str, *, ends: float | None = None) -> Session:
+    def begin(self, request: Request, secret: str, *, ends: float | None = None) -> BrowserSession:
         """Begin a session under a new key; one that this browser had ends."""
         if old := self._session(request, is_used=False):
             self.sessions.end(old.digest)
         reader = Reader(locale=locale_of(request.headers.get("accept-language", "")))
         return self.sessions.begin(secret, reader, ends=ends)
 
-    def signed_in(self, response: Response, session: Session) -> Response:
+    def signed_in(self, response: Response, session: BrowserSession) -> Response:
         """Give a browser the session's cookie."""
         response.set_cookie(self.settings.cookie, session.key, secure=True, httponly=True, samesite="strict")
         return response
@@ -96,7 +96,7 @@ class Site:
         is_own = path.isascii() and path.isprintable() and path.startswith(f"{self.prefix}/") and "\\" not in path
         return path if is_own and not path.startswith("//") else f"{self.prefix}/"
 
-    def _session(self, request: Request, *, is_used: bool) -> Session | None:
+    def _session(self, request: Request, *, is_used: bool) -> BrowserSession | None:
         key = request.cookies.get(self.settings.cookie, "")
         return self.sessions.find(key, is_used=is_used) if key else None
 

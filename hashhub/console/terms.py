@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hashhub.console.forms import Field, change_form, pairs, updated
+from hashhub.console.forms import Input, change_form, pairs, updated
 from hashhub.console.pages import _, link, word
 from hashhub.console.visit import screen
 from hashhub.errors import InvalidArgument
@@ -47,10 +47,10 @@ def show(visit: HubVisit, *, proposed: HashSet | None = None) -> Response:
         for token in tokens:
             had, has = (_ways([token], s, groups, has_origin=has_origin) for s in (hash_set, proposed))
             rows += [(token.name, had, has)] if had != has else []
-    opens = Field(
+    opens = Input(
         "open", _("Recipients are to be empty, and everybody whom the label allows has the entries"), "", "check"
     )
-    tries = Field("check", _("Show who would gain or lose what"), kind="button")
+    tries = Input("check", _("Show who would gain or lose what"), kind="button")
     fields = [*change_form(hash_set.marking, _fields())[2], opens, tries]
     return visit.page(
         "plain.html",
@@ -86,16 +86,16 @@ def _update(visit: HubVisit, *, validate_only: bool) -> HashSet:
     return visit.hub.update_hash_set(new, [f"marking.{name}" for name in names], validate_only=validate_only)
 
 
-def _fields() -> list[Field]:
+def _fields() -> list[Input]:
     named = _("Such as contributors/ID, groups/ID; empty: all whom the label allows")
     flags, yes_or_no = ("bulk", "redistribution", "disclose_existence"), [("True", _("yes")), ("", _("no"))]
     return [
-        Field("tlp", "TLP", options=pairs(TLP)),
-        Field("recipients", _("Recipients"), named, "lines"),
-        Field("permitted_purposes", _("Permitted purposes"), _("Empty: any"), "lines"),
-        *(Field(name, word(name), kind="answer", options=yes_or_no) for name in flags),
-        Field("expire_time", _("Ends"), _("A day such as 2027-01-31, or a time with its zone; empty: never"), "time"),
-        Field("legal_basis", _("Legal basis")),
+        Input("tlp", "TLP", options=pairs(TLP)),
+        Input("recipients", _("Recipients"), named, "lines"),
+        Input("permitted_purposes", _("Permitted purposes"), _("Empty: any"), "lines"),
+        *(Input(name, word(name), kind="answer", options=yes_or_no) for name in flags),
+        Input("expire_time", _("Ends"), _("A day such as 2027-01-31, or a time with its zone; empty: never"), "time"),
+        Input("legal_basis", _("Legal basis")),
     ]
 
 

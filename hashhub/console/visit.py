@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hashhub.console.sessions import Session, Sessions
+    from hashhub.console.sessions import BrowserSession, Sessions
 
 FORM_BYTES: Final = 1 << 20
 
@@ -54,7 +54,7 @@ class SiteSettings:
 class Visit:
     """One request: its path's parts, query and form, who makes it, and how it is answered."""
 
-    def __init__(self, site: SiteSettings, session: Session, request: Request, *, who: str) -> None:
+    def __init__(self, site: SiteSettings, session: BrowserSession, request: Request, *, who: str) -> None:
         """`who`: whose session it is, as the hub, or the hook, says it now."""
         self.site, self.session, self.who = site, session, who
         self.path: Mapping[str, str] = request.path_params

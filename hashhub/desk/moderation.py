@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hashhub.console.sessions import Session, Sessions
+    from hashhub.console.sessions import BrowserSession, Sessions
     from hashhub.desk.records import Records
     from hashhub.desk.reports.draft import RenderedReport
     from hashhub.desk.settings import DeskSettings
@@ -64,7 +64,7 @@ class ModeratedDesk:
 class DeskVisit(Visit):
     """A person's visit to the desk."""
 
-    def __init__(self, desk: ModeratedDesk, site: SiteSettings, session: Session, request: Request) -> None:
+    def __init__(self, desk: ModeratedDesk, site: SiteSettings, session: BrowserSession, request: Request) -> None:
         """Raise Unauthenticated where the session's token is no person's any more."""
         self.desk = desk
         super().__init__(site, session, request, who=desk.people.who(session.secret).name)

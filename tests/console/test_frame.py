@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from hashhub.console.pages import HEADERS
-from hashhub.console.sign_in import Attempts
+from hashhub.console.sign_in import SignInLimit
 from hashhub.errors import LimitExceeded
 from tests.console.conftest import ORIGIN, Browser, Console, Serve, console_of
 from tests.server.conftest import OPERATOR
@@ -161,7 +161,7 @@ def test_a_flood_of_sign_ins_is_told_to_wait_and_locks_nobody_out_elsewhere() ->
     def request(host: str) -> Request:
         return Request({"type": "http", "client": (host, 1)})
 
-    attempts = Attempts()
+    attempts = SignInLimit()
     for _ in range(20):
         attempts.count(request("192.0.2.1"))
     with pytest.raises(LimitExceeded):

@@ -93,16 +93,23 @@ def served_to_browsers(served: Served) -> Iterator[HubConsole]:
     with socket.create_server(("127.0.0.1", 0)) as bound:
         address = f"127.0.0.1:{bound.getsockname()[1]}"
         console = console_of(served, console_url=f"http://{address}", console=address)
-        server = uvicorn.Server(uvicorn.Config(console.application, log_level="warning", access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
-        thread.start()
-        try:
-            wait_until(lambda: server.started)
+        with answering(console.application, bound):
             yield console
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE)
-            console.close()
+        console.close()
+
+
+@contextmanager
+def answering(application: Any, bound: socket.socket) -> Iterator[None]:
+    """Serve an application on a socket, in a thread."""
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False, lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
 
 
 class Visitor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-import uvicorn
 
 from hashhub.console.hub_console import HubConsole
 from hashhub.hook.settings import SidecarSettings
 from tests.console.conftest import Console, console_of
 from tests.console.walk import serve_full
 from tests.desk.test_moderation import Desk, settings_for
-from tests.interop.browsing import chromium, served_to_browsers
-from tests.patience import PATIENCE, wait_until
+from tests.interop.browsing import answering, chromium, served_to_browsers
 from tests.server.conftest import Served, _close
 
 if TYPE_CHECKING:
@@ -74,12 +71,5 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
             settings_for(tmp_path, two_person_release=True), sidecar=SidecarSettings(listen=listen)
         )
         desk = Desk(settings)
-        server = uvicorn.Server(uvicorn.Config(desk.sidecar, log_level="warning", access_log=False, lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
-        thread.start()
-        try:
-            wait_until(lambda: server.started)
+        with answering(desk.sidecar, bound):
             yield desk
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE)
