@@ -147,6 +147,17 @@ def test_a_session_ends_when_idle_too_old_left_or_its_token_deleted(
         assert time.monotonic() < deadline
 
 
+def test_a_notice_is_shown_once_and_to_no_page_that_asks_for_its_news(console: Console) -> None:
+    browser = console.as_operator()
+    form = {**browser.get("/reader").form("keep"), "do": "keep"}
+    browser.client.post("/reader", data=form, follow_redirects=False)
+    shown = [
+        any(has.get("class") == "notice good" for _, has in browser.get("/reader", **headers).read.elements)
+        for headers in ({"hx-request": "true"}, {}, {})
+    ]
+    assert shown == [False, True, False]
+
+
 def test_a_session_outlives_a_restart_of_the_console(serve_console: Serve) -> None:
     console = serve_console()
     browser = console.as_operator()
