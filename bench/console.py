@@ -98,13 +98,22 @@ class Browser:
         return Fetched(answer.status, answer.headers.get("Content-Type", ""), answer.read(), seconds)
 
 
+def contradict(client: Client, entries: int, conflicts: int, directory: Path, names: tuple[str, str]) -> None:
+    """Hand over, for two contributors with a hash set `known`, lists that contradict each other about so many items."""
+    for name, count, values in ((names[0], entries - conflicts, ("1", "2")), (names[1], conflicts, ("2", "1"))):
+        source = directory / f"{name}.json"
+        with source.open("wb") as out:
+            write_many_vics(out, count, seed=result.SEED, values=values)
+        seconds = result.timed(lambda: client.import_source(source, connector="vics", hash_set=f"{name}/known"))  # noqa: B023 - called at once
+        print(f"{count:,} entries of {name} in {seconds:.0f} s", flush=True)
+        source.unlink()
+
+
 def fill(hub: RunningHub, entries: int, conflicts: int, directory: Path) -> None:
     """Let two contributors hand over lists that contradict each other about so many items, and work on them."""
     with Client(hub.address, hub.token, timeout=600.0) as client:
-        for name, count, values in (
-            ("northland", entries - conflicts, ("1", "2")),
-            ("southland", conflicts, ("2", "1")),
-        ):
+        names = "northland", "southland"
+        for name in names:
             client.create_contributor(
                 Contributor(
                     id=name,
@@ -115,14 +124,9 @@ def fill(hub: RunningHub, entries: int, conflicts: int, directory: Path) -> None
                 )
             )
             marking = Marking(tlp=TLP.GREEN, bulk=True)
-            known = client.create_hash_set(HashSet(contributor=name, id="known", scheme="vic-us", marking=marking))
-            source = directory / f"{name}.json"
-            with source.open("wb") as out:
-                write_many_vics(out, count, seed=result.SEED, values=values)
-            seconds = result.timed(lambda: client.import_source(source, connector="vics", hash_set=known.name))  # noqa: B023 - called at once
-            print(f"{count:,} entries of {name} in {seconds:.0f} s", flush=True)
-            source.unlink()
-        client.create_group(Group(id="northern", members=("northland", "southland")))
+            client.create_hash_set(HashSet(contributor=name, id="known", scheme="vic-us", marking=marking))
+        contradict(client, entries, conflicts, directory, names)
+        client.create_group(Group(id="northern", members=names))
         url = "https://hooks.example/in"
         client.create_webhook(Webhook(contributor="northland", id="desk", url=url, events=tuple(WebhookEvent)))
         mine = client.list_entries("northland/known").page(3).items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from bench.console import contradict
+from hashhub.client import Client
 from hashhub.console.hub_console import HubConsole
 from hashhub.hook.settings import SidecarSettings
 from tests.console.conftest import Console, console_of
-from tests.console.walk import serve_full
+from tests.console.walk import QUESTIONS, serve_full
 from tests.desk.test_moderation import Desk, settings_for
+from tests.hub.conftest import OPERATOR
+from tests.hub.rooms import Room
 from tests.interop.browsing import answering, chromium, served_to_browsers
+from tests.patience import wait_until
 from tests.server.conftest import Served, _close
 
 if TYPE_CHECKING:
@@ -33,7 +39,21 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def _full(folder: Path, **settings: Any) -> Iterator[Served]:
+    """Serve a hub at which something of everything has happened; the one of the issue's size by
+
+    WALK_ENTRIES=2000000 WALK_CONFLICTS=50000 pytest tests/interop/test_console_walks.py
+    """
     served = serve_full(folder, **settings)
+    if entries := int(os.environ.get("WALK_ENTRIES", "0")):
+        room, names = Room(served.hub), ("eastland", "midland")
+        for name in names:
+            room.contributor(name)
+            room.set(f"{name}/known", scheme="vic-us")
+        with Client(served.doors.grpc_address, served.tokens["OPERATOR"], timeout=600.0) as client:
+            contradict(client, entries, int(os.environ["WALK_CONFLICTS"]), folder, names)
+            client.await_conflicts(3600.0)
+            for one in [served.hub.reconciliation.start(OPERATOR, question) for question in QUESTIONS]:
+                wait_until(lambda: served.hub.operations.get(OPERATOR, one.id).has_ended, 600.0)  # noqa: B023 - at once
     yield served
     with ThreadPoolExecutor() as thread:  # Playwright has an event loop on this one
         thread.submit(_close, served).result()
