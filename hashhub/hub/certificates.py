@@ -1,6 +1,7 @@
-"""Client certificates: what they name, and which of them are revoked. A listener has verified their chains and dates.
+"""Certificates: the hub's own and when they end; of clients, whose chains and dates a listener has verified, what they
+name and which are revoked.
 
-Loaded by hubs that take certificates only.
+Loaded by hubs that have or take certificates only.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,16 +17,53 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from hashhub.errors import InvalidArgument, Reason, Unauthenticated, Unavailable
+from hashhub.local_files import named_file
 from hashhub.model import CertificateId, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from hashhub.config import Config
+
 _log = logging.getLogger("hashhub.access")
 
 _UNREADABLE: Final = (x509.DuplicateExtension, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType)
 _LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+_OF_HUB: Final = ("tls_certificate", "tls_client_ca")
+_SOON: Final = timedelta(days=30)
+_SOON_SHARE: Final = 4  # of its life: one of a week is renewed more often
+
+
+def hub_certificates(config: Config) -> dict[str, x509.Certificate]:
+    """Return, by the setting that names a file, the certificate in it that ends first. Raises InvalidArgument."""
+    first = {}
+    for setting in _OF_HUB:
+        if path := getattr(config, setting):
+            try:
+                certificates = x509.load_pem_x509_certificates(named_file(setting, path))
+            except ValueError as e:
+                raise InvalidArgument.field(
+                    setting, f"has no certificate that can be read ({e}); put one there as PEM", "TLS"
+                ) from e
+            first[setting] = min(certificates, key=lambda one: one.not_valid_after_utc)
+    return first
+
+
+def end_warnings(config: Config) -> list[str]:
+    """Return which of the hub's certificates end soon, or cannot be read."""
+    warnings = []
+    try:
+        for setting, one in hub_certificates(config).items():
+            end = one.not_valid_after_utc
+            if end - now() < min(_SOON, (end - one.not_valid_before_utc) / _SOON_SHARE):
+                warnings.append(
+                    f"{setting}: the certificate of {one.subject.rfc4514_string()} ends {end:%Y-%m-%d %H:%MZ}; put its "
+                    "successor into that file (`hashhub ca renew`, if the authority is yours)"
+                )
+    except InvalidArgument as e:
+        warnings.append(e.message)
+    return warnings
 
 
 class ClientCertificates:

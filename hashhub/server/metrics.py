@@ -88,6 +88,8 @@ DESCRIPTIONS: Final = tuple(
          "This over the usual interval between its imports: above 1 it is late."),
         ("hashhub_backup_age_seconds", "gauge", "",
          "How long ago the last `hashhub backup` began; missing while none is known."),
+        ("hashhub_certificate_seconds_left", "gauge", "setting",
+         "How long the hub's certificate, or that of its clients' authority, works on; by the setting that names it."),
         ("hashhub_worker_starts_total", "counter", "", "How often the worker was started."),
         ("hashhub_worker_kills_total", "counter", "", "How often it was killed because it did not answer."),
         ("hashhub_build_info", "gauge", "version", "Always 1."),
@@ -180,6 +182,10 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[MetricFamily]:
         _family("hashhub_background_failures_total", {thread.name: thread.failures for thread in threads}),
         _family("hashhub_list_age_seconds", {name: renewal.age for name, renewal in lists.items()}),
         _family("hashhub_list_overdue_ratio", {name: renewal.ratio for name, renewal in lists.items()}),
+        _family(
+            "hashhub_certificate_seconds_left",
+            {name: (end - now()).total_seconds() for name, end in hub.certificate_end_times().items()},
+        ),
         _family("hashhub_backup_age_seconds", {"": (now() - backup).total_seconds()} if backup else {}),
     ]
 

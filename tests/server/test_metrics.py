@@ -83,6 +83,7 @@ def algorithms() -> set[str]:
 def test_a_scrape_has_exactly_what_is_described(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve_hub()
     monkeypatch.setattr(served.hub, "backup_time", lambda: datetime.now(UTC))  # one was taken
+    monkeypatch.setattr(served.hub, "certificate_end_times", lambda: {"tls_certificate": datetime.now(UTC)})
     desk = Desk(served.hub)
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", item(1))

@@ -20,6 +20,8 @@ from cryptography.x509.oid import NameOID
 from hashhub import v1
 from hashhub.errors import InvalidArgument
 from hashhub.server import listeners
+from tests.server.conftest import OPERATOR
+from tests.server.test_metrics import scrape, value
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """Return a self-signed certificate for 127.0.0.1 and its key, as PEM files."""
+    return _made(tmp_path)
+
+
+def _made(directory: Path, *, days_old: float = 1, days_left: float = 1) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
@@ -37,18 +43,18 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=days_old))
+        .not_valid_after(now + dt.timedelta(days=days_left))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    (tmp_path / "certificate.pem").write_bytes(made.public_bytes(pem))
-    (tmp_path / "key.pem").write_bytes(
+    (directory / "certificate.pem").write_bytes(made.public_bytes(pem))
+    (directory / "key.pem").write_bytes(
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    return tmp_path / "certificate.pem", tmp_path / "key.pem"
+    return directory / "certificate.pem", directory / "key.pem"
 
 
 def test_calls_over_tls(serve_hub: Serve, certificate: tuple[Path, Path]) -> None:
@@ -74,6 +80,23 @@ def _status(served: Served, chain: Path) -> v1.Status:
             "/hashhub.v1.AdminService/GetStatus", None, v1.Status.FromString
         )
         return ask(b"", metadata=served.metadata(), timeout=30)
+
+
+def test_a_certificate_that_ends_soon_is_told_until_it_is_renewed(serve_hub: Serve, tmp_path: Path) -> None:
+    chain, key = _made(tmp_path, days_old=60, days_left=5)
+    served = serve_hub(tls_certificate=str(chain), tls_key=str(key), tls_client_ca=str(chain))
+    warnings = served.hub.status(OPERATOR).warnings
+    assert [w.split(":")[0] for w in warnings if "ends" in w] == ["tls_certificate", "tls_client_ca"]
+    assert abs(_left(served) - 5 * 86_400) < 600
+    _made(tmp_path, days_old=0, days_left=5)  # of those that live for a week
+    assert not any("ends" in w for w in served.hub.status(OPERATOR).warnings)
+    chain.write_text("no certificate")
+    assert any("has no certificate" in w for w in served.hub.status(OPERATOR).warnings)
+    assert not any(name == "hashhub_certificate_seconds_left" for name, _ in scrape(served))
+
+
+def _left(served: Served) -> float:
+    return value(served, "hashhub_certificate_seconds_left", setting="tls_certificate")
 
 
 @pytest.mark.parametrize("is_plain", [False, True])
