@@ -532,6 +532,7 @@ def _own_fields(
 
 _HARM: Final = (Purpose.CSAM, Purpose.EXPLOITATIVE)
 _BEGIN: Final = "2025-01-01T00:00:00.000Z"  # created, of objects that are the same in every export
+_NUMBER: Final = (1 << 62) - 1  # the bits of a UUID behind those that say of which kind it is
 _HUB: Final = f"identity--{uuid5(_OURS, 'hashhub')}"
 
 
@@ -577,6 +578,17 @@ def _library() -> Any:
             reason=Reason.MISSING_EXTRA,
         ) from e
     return stix2.v21
+
+
+def id_of_versions(entry: Entry) -> UUID:
+    """Return the id of the objects that an entry is as versions; `number_in` has its number back."""
+    hash_set, _, number = entry.name.rpartition("/")
+    return UUID(int=uuid5(_OURS, hash_set).int & ~_NUMBER | int(number))
+
+
+def number_in(id_: UUID) -> int:
+    """Return the number in its hash set of the entry that an id is of; of no such id a number that no entry has."""
+    return id_.int & _NUMBER
 
 
 class _Bundle:
@@ -717,7 +729,7 @@ class _Bundle:
         """Add what an entry is now, or was. Of one that is gone it may not be known which of both it was, and then both
         are revoked, without its hashes.
         """
-        own = uuid5(_OURS, entry.name)
+        own = id_of_versions(entry)
         extensions = about.pop("extensions")
         about |= {"spec_version": "2.1", "created_by_ref": identity, "created": _BEGIN}
         about |= {"modified": max(exchange.time_text(self._exported.time), _BEGIN)}

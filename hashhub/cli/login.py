@@ -7,11 +7,10 @@ from typing import Any, Final
 
 import click
 
-from hashhub.cli import main
-from hashhub.cli.session import Session, command, login_file, spelled
+from hashhub.cli import logins, main
+from hashhub.cli.session import Session, command, spelled
 from hashhub.cli.terminal import clean, minute, note
 from hashhub.errors import Reason, Unauthenticated, Unavailable
-from hashhub.local_files import make_directory, written
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 PAUSE: Final = 5.0  # seconds, unless the issuer says another; and how much longer where it asks to be asked less often
@@ -59,10 +58,9 @@ def login(session: Session, *, issuer: str, client_id: str, scope: str) -> None:
         )
     with session.connect(token=token, retry_seconds=_RETRY_SECONDS) as hub:
         secret, until = hub.begin_session()
-    make_directory(login_file(session.server).parent)
-    with written(login_file(session.server), replace=True) as file:
-        file.write(f"{secret} {until.isoformat()}".encode("ascii"))
-    session.answer({"server": session.server, "expire_time": until}, f"logged in until {minute(until)}")
+    where = logins.keep(session.server, secret, until)
+    value = {"server": session.server, "expire_time": until, "kept_in": where}
+    session.answer(value, f"logged in until {minute(until)}; kept in {clean(where)}")
 
 
 def _seconds(answer: dict[str, Any], name: str, usual: float) -> float:
@@ -73,7 +71,7 @@ def _seconds(answer: dict[str, Any], name: str, usual: float) -> float:
 @command(main, "logout")
 def logout(session: Session) -> None:
     """Forget the session for this hub. Where somebody has copied it, it works until its end."""
-    login_file(session.server).unlink(missing_ok=True)
+    logins.forget(session.server)
     session.show_deleted(session.server)
 
 

@@ -22,12 +22,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Concatenate, Final, TypeVar
-from urllib.parse import quote
 
 import click
 import msgspec
 
 from hashhub.addresses import is_this_machine
+from hashhub.cli.logins import login_file, secret_of
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
@@ -139,9 +139,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         operators = Path(os.environ.get("HASHHUB_DATA") or Config().data) / "operator.token"
         for file in (login_file(self.server), *([operators] if local else [])):
             with contextlib.suppress(OSError, ValueError):  # another user's, or none: the hub says that one is missing
-                secret, _, until = file.read_text("utf-8").strip().partition(" ")
+                text, _, until = file.read_text("utf-8").strip().partition(" ")
                 if not until or _is_ahead(until):
-                    return secret
+                    return secret_of(self.server, text)
                 note("note: the login is over and is not used; log in again with `hashhub login`")
         return ""
 
@@ -151,12 +151,6 @@ def _is_ahead(until: str) -> bool:
         return datetime.now(UTC) < datetime.fromisoformat(until)
     except (TypeError, ValueError):  # TypeError: it names no time zone
         return False
-
-
-def login_file(server: str) -> Path:
-    """Return where the session is kept that a person got for a hub."""
-    directory = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    return directory / "hashhub" / f"session-{quote(server, safe='')}"
 
 
 class _UsageInJson(click.UsageError):

@@ -15,6 +15,7 @@ import asyncio
 import functools
 import inspect
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import islice
@@ -34,7 +35,6 @@ from hashhub.client.match import MatchCalls, live
 from hashhub.client.transport import (
     CLOSED,
     Calls,
-    CertificateRenewed,
     Connection,
     ConnectionOptions,
     Rpc,
@@ -103,20 +103,21 @@ class AsyncTransport:
                 failed.append(e)
 
         sent = rpc.request if rest is None else requests(rest)
-        goes_on = True
-        while goes_on:
+        goes_on = rest is None
+        while True:
             send, channel = self._stub(rpc.request)
-            goes_on = False
             answers = send(sent, metadata=self.connection.metadata)
             try:
                 async for answer in answers:
                     goes_on = rpc.turn(answer)
                     yield rpc.read(answer)
-                goes_on = False
+                break
             except grpc.RpcError as e:
-                error = self.connection.error(e, channel)
-                if not (goes_on and isinstance(error, CertificateRenewed)):
-                    raise error from e
+                if not goes_on:
+                    raise self.connection.error(e, channel) from e
+                failed_at = time.monotonic()
+                while pause := self.connection.renewal_pause(e, channel, failed_at):  # noqa: ASYNC110 - files tell nothing
+                    await asyncio.sleep(pause)
             except asyncio.CancelledError as e:
                 self._raise_unless_cancelled(e)
             finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hashhub import v1, wire
 from hashhub.client.mirror import Mirror
-from hashhub.client.transport import PAGE, Calls, Rpc
+from hashhub.client.transport import PAGE, Calls, Rpc, following
 from hashhub.errors import InvalidArgument
 from hashhub.model import FeedPage
 
@@ -56,18 +56,13 @@ class ChangeCalls(Calls):
         """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life.
 
         Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or
-        PermissionDenied once the token does not allow it any more. It goes on with a client certificate that is renewed
-        in time.
+        PermissionDenied once the token does not allow it any more. A client certificate may be renewed meanwhile, up to
+        a minute after its end.
         """
         request = v1.FollowChangesRequest(
             position=_position(position), from_now=from_now, withdrawn_entries=withdrawn_entries
         )
-
-        def turn(answer: v1.FollowChangesResponse) -> bool:
-            request.position, request.from_now = answer.next_position, False
-            return True
-
-        return self._transport.stream(Rpc(request=request, read=_feed_page, turn=turn))
+        return self._transport.stream(following(request, _feed_page))
 
     def mirror(self, directory: Path, *, journal: bool = False) -> Mirror:
         """Return the local copy in `directory` (docs/match/mirror.md); close it after use.

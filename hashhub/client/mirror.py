@@ -28,7 +28,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.transport import Rpc, Transport, unread
+from hashhub.client.transport import Transport, following, unread
 from hashhub.errors import (
     Cancelled,
     Conflict,
@@ -300,7 +300,7 @@ class Mirror:
             try:
                 self.update(on_page)
                 request = v1.FollowChangesRequest(position=self._position)
-                for answer in self._transport.stream(Rpc(request=request, read=unread)):
+                for answer in self._transport.stream(following(request, unread)):
                     self._apply(answer, on_page)
                     pause = FIRST_PAUSE
             except Cancelled:

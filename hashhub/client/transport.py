@@ -168,6 +168,9 @@ _LONGEST_WAIT: Final = 5.0  # seconds
 _LONGEST_ADVICE: Final = 30.0  # seconds that a server may ask for
 _GRPC_SCHEMES: Final = frozenset({"unix", "dns", "ipv4", "ipv6", "xds"})
 MAX_ANSWER_BYTES: Final = 128 * 1024 * 1024  # a batch of 1,000 queries with 100 matches each is near 60 MB
+RENEWAL_SECONDS: Final = 60.0
+"""For how long what follows a feed waits for the certificate that takes the place of one that has expired."""
+_RENEWAL_LOOK: Final = 1.0
 CLOSED: Final = "the connection was closed by this program; open a new client"
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
@@ -303,6 +306,19 @@ class Connection:
                     return CertificateRenewed("the client certificate was renewed during the call; call again")
         return known
 
+    def renewal_pause(self, error: grpc.RpcError, channel: Any, failed: float) -> float:
+        """Return the seconds until it is to be asked again whether a stream goes on that failed then, by the monotonic
+        clock; 0: it does, with a renewed certificate. Raises what else the error means.
+        """
+        known = self.error(error, channel)
+        if isinstance(known, CertificateRenewed):
+            return 0.0
+        if known.reason is not Reason.CERTIFICATE_EXPIRED or time.monotonic() > failed + RENEWAL_SECONDS:
+            raise known from error
+        if self.is_closed.is_set():
+            raise Unavailable(CLOSED) from error
+        return _RENEWAL_LOOK
+
     def attempts(self, *, timeout: float | None, retry_seconds: float | None, repeatable: bool) -> Attempts:
         """Return the attempts of one call, which begins now; None: the client's defaults."""
         retry_for = (self.retry_seconds if retry_seconds is None else retry_seconds) if repeatable else 0.0
@@ -338,7 +354,7 @@ def _pause(error: HashHubError, wait: float) -> float | None:
     """Return the seconds before another attempt, or None when another attempt cannot help."""
     if isinstance(error, Unreachable) and not error.passes:
         return None  # until somebody has corrected something
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable) or error.reason is Reason.CERTIFICATE_EXPIRED:  # which may be renewed just now
         # The caller's own time was used up: another attempt would take as long again.
         return None if error.reason is Reason.DEADLINE_EXCEEDED else min(error.retry_after or wait, _LONGEST_WAIT)
     if error.reason is Reason.DISK_FULL:
@@ -360,9 +376,9 @@ class Rpc(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     """One remote call, and how its answer is read.
 
     `turn`, of a list: change the request to that of the next page; False at the end. Of a stream: change it to one for
-    what comes after an answer; False where there is none, and a renewed certificate ends the stream. `timeout`: seconds
-    for each attempt, None for the client's. `retry_seconds`: for how long new attempts begin, None for the client's.
-    `repeatable`: False where a second attempt would be a second write.
+    what comes after an answer; False where there is none, so that no renewed certificate can go on with it. `timeout`:
+    seconds for each attempt, None for the client's. `retry_seconds`: for how long new attempts begin, None for the
+    client's. `repeatable`: False where a second attempt would be a second write.
     """
 
     request: Any
@@ -385,6 +401,16 @@ def listing(request: PagedRequest, read: Callable[[Any], Iterable[R]], *, size: 
     def turn(page: Any) -> bool:
         request.page_token = page.next_page_token
         return bool(page.next_page_token)
+
+    return Rpc(request=request, read=read, turn=turn)
+
+
+def following(request: v1.FollowChangesRequest, read: Callable[[Any], R]) -> Rpc[R]:
+    """Return the call that follows the change feed; it outlives its client certificate."""
+
+    def turn(answer: v1.FollowChangesResponse) -> bool:
+        request.position, request.from_now = answer.next_position, False
+        return True
 
     return Rpc(request=request, read=read, turn=turn)
 
@@ -467,10 +493,9 @@ class Transport:
                 failed.append(e)
 
         sent = rpc.request if rest is None else requests(rest)
-        goes_on = True
-        while goes_on:
+        goes_on = rest is None
+        while True:
             send, channel = self._connection.stub(grpc, rpc.request)
-            goes_on = False
             try:
                 answers = send(sent, metadata=self._connection.metadata)
             except ValueError as e:
@@ -479,11 +504,13 @@ class Transport:
                 for answer in answers:
                     goes_on = rpc.turn(answer)
                     yield rpc.read(answer)
-                goes_on = False
+                break
             except grpc.RpcError as e:
-                error = self._connection.error(e, channel)
-                if not (goes_on and isinstance(error, CertificateRenewed)):
-                    raise error from e
+                if not goes_on:
+                    raise self._connection.error(e, channel) from e
+                failed_at = time.monotonic()
+                while pause := self._connection.renewal_pause(e, channel, failed_at):
+                    self._connection.is_closed.wait(pause)
             finally:
                 answers.cancel()
         if failed:

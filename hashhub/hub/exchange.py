@@ -39,6 +39,7 @@ from hashhub.model import (
     HashSet,
     Principal,
     Review,
+    id_in_set,
     now,
     number_of,
 )
@@ -105,12 +106,14 @@ class Changes:
         reader: str = "",
         since_time: datetime | None = None,
         hash_sets: Collection[str] = (),
+        first_entry: tuple[str, int] = ("", 0),
     ) -> FeedPage:
         """Return up to `page_size` lines behind a position, perhaps none, and the position to go on from; it never
         expires. An empty position: everything that the caller may hold; with `from_now` only the hash sets and
         contributors. With `withdrawn_entries` each withdrawal has its entry, also where a whole hash set is lost, and
         the others of the hash set that have one of its hashes. `hash_sets` (`CONTRIBUTOR/SET`): only of these; those
-        that a reader holds and does not name are withdrawn.
+        that a reader holds and does not name are withdrawn. `first_entry`: hash set and number of an entry with which
+        that one begins where it is given from nothing.
 
         A `reader` that can keep a time only gives `since_time`, the `read_time` of an earlier complete page that it
         took in, and goes on behind the newest position of its name at or before then. What it is told again is as it is
@@ -145,6 +148,7 @@ class Changes:
             from_now=from_now and not position,
             withdrawn_entries=withdrawn_entries,
             hash_sets=hash_sets,
+            first_entry=first_entry,
         )
         at, is_complete = page.read()
         place.again &= not is_complete
@@ -272,6 +276,7 @@ class ChangePage:
         from_now: bool = False,
         withdrawn_entries: bool = False,
         hash_sets: Collection[str] = (),
+        first_entry: tuple[str, int] = ("", 0),
     ) -> None:
         self.lines: list[ChangedEntry] = []
         self._store = store
@@ -284,6 +289,7 @@ class ChangePage:
         self._from_now = from_now
         self._withdrawn_entries = withdrawn_entries
         self._wanted = frozenset(hash_sets)
+        self._first_entry = first_entry
         self._given = place.seen[0]  # the revision that everything given so far was read at or before
         self._authors: Mapping[int, set[str]] = {}
         self._revision = 0
@@ -474,13 +480,16 @@ class ChangePage:
 
     def _fill(self) -> bool:
         """Give the hash sets whose entries are missing. False when the page ended before."""
-        place = self._place
+        place, names = self._place, self._store.resources.hash_set_keys()
         while self._missing:
             if self._is_full():
                 return False
             if not place.filling:
-                place.filling, place.filled = min(self._missing), 0
-            contributor, _, set_id = self._store.resources.hash_set_keys()[place.filling].partition("/")
+                place.filling = min(self._missing)
+                name, number = self._first_entry
+                is_first = names[place.filling] == name
+                place.filled = id_in_set(place.filling, number) - 1 if is_first else 0
+            contributor, _, set_id = names[place.filling].partition("/")
             wanted = min(PIECE, self._size - len(self.lines))
             states = tuple(EntryState) if place.again else (EntryState.ACTIVE,)
             entries = self._store.entries.list_entries(contributor, set_id, states, wanted, place.filled)

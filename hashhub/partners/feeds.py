@@ -24,7 +24,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hashhub import v1, wire
 from hashhub.connector import Exported, get_writer
 from hashhub.errors import InvalidArgument, NotFound
-from hashhub.model import Entry, HashSet
+from hashhub.model import MAX_NUMBER, Entry, HashSet
 from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest
 
 MOST: Final = 1000  # items of a page
@@ -82,23 +82,19 @@ class HashSetFeed:
         )
         if not token:
             asked.since_time.CopyFrom(Timestamp(seconds=since))
-        for _ in range(_EMPTY_PAGES):
-            page = await self._page(asked)
-            entries = await asyncio.to_thread(entries_of, page)
-            if entries or page.complete:
-                break
-            asked.position = page.next_position
-            asked.ClearField("since_time")
+        page, entries = await self._told(asked)
         if not page.complete:
             return FeedPart(hash_set, entries, page.next_position, since)
         if hash_set is None and not entries:
             raise self._none()
         return FeedPart(hash_set, entries, "", page.read_time.seconds if page.HasField("read_time") else since)
 
-    async def first(self, time: int) -> FeedPart:
-        """Return the first entries that stand in the hash set, as of `time`."""
-        page = await self._page(v1.ListChangesRequest(page_size=MOST, hash_sets=[self.name]))
-        return FeedPart(await self._find(), await asyncio.to_thread(entries_of, page), "", time)
+    async def first(self, time: int, number: int = 0, size: int = MOST) -> FeedPart:
+        """Return the first entries that stand in the hash set from a number on, as of `time`."""
+        asked = v1.ListChangesRequest(page_size=size, hash_sets=[self.name])
+        if 0 < number <= MAX_NUMBER:
+            asked.first_entry = f"{self.name}/entries/{number}"
+        return FeedPart(await self._find(), (await self._told(asked))[1], "", time)
 
     async def hash_set(self) -> HashSet:
         """Return the hash set. Raises NotFound where the caller may not have its entries in bulk."""
@@ -115,6 +111,17 @@ class HashSetFeed:
         shown = "/".join(wire.parse_hash_set(self.name))
         message = f"there is no hash set {shown} that this token may have in bulk; ask the hub's operator"
         return NotFound(message, kind="HashSet", name=self.name)
+
+    async def _told(self, asked: v1.ListChangesRequest) -> tuple[v1.ListChangesResponse, list[Entry]]:
+        """Return the next page that tells entries, or the last of several without, and its entries."""
+        for _ in range(_EMPTY_PAGES):
+            page = await self._page(asked)
+            entries = await asyncio.to_thread(entries_of, page)
+            if entries or page.complete:
+                break
+            asked.position = page.next_position
+            asked.ClearField("since_time")
+        return page, entries
 
     async def _page(self, asked: v1.ListChangesRequest) -> v1.ListChangesResponse:
         return await self.request.ask("ChangeService/ListChanges", asked, v1.ListChangesResponse)

@@ -16,6 +16,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -25,8 +26,9 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.errors import HashHubError, InvalidArgument, NotFound
 from hashhub.model import HashSet, now
-from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, entries_of, no_path, number
+from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, no_path, number
 from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
+from hashhub_connectors.stix import number_in
 
 _MEDIA: Final = "application/taxii+json;version=2.1"
 _ACCEPTED: Final = frozenset({_MEDIA, "application/taxii+json", "*/*"})
@@ -34,7 +36,7 @@ _STIX: Final = "application/stix+json;version=2.1"
 _OURS: Final = UUID("8a1d6c2e-0f57-4a57-9f1c-5d0a7a2f9b63")  # namespace of the collections' ids
 _ABOUT: Final = 6  # objects that entries refer to, and which stand before them: identities, our extension, markings
 _OF_EACH: Final = 2  # objects of one entry at most
-_SEARCHED: Final = 50  # pages of entries that one request for an object looks through
+_AROUND: Final = 20  # lines of the feed that are read for one object
 _MATCHES: Final = ("id", "type", "version", "spec_version")
 
 
@@ -151,20 +153,13 @@ async def _written(part: FeedPart) -> list[dict[str, Any]]:
 
 
 async def _found(feed: HashSetFeed, id_: str) -> dict[str, Any]:
-    """Return an object that stands in the collection. Raises NotFound; InvalidArgument where it lies too far behind."""
-    asked = v1.ListChangesRequest(page_size=MOST, hash_sets=[feed.name])
-    hash_set = await feed.hash_set()
-    for _ in range(_SEARCHED):
-        page = await feed.request.ask("ChangeService/ListChanges", asked, v1.ListChangesResponse)
-        for one in await _written(FeedPart(hash_set, entries_of(page), "", 0)):
+    """Return an object that stands in the collection. Raises NotFound."""
+    await feed.hash_set()
+    with suppress(ValueError):
+        for one in await _written(await feed.first(0, number_in(UUID(id_.partition("--")[2])), _AROUND)):
             if one["id"] == id_:
                 return one
-        asked.position = page.next_position
-        if page.complete:
-            raise NotFound("the collection has no object of this id", kind="Object", name=id_[:80])
-    raise InvalidArgument.field(
-        "id", "is not among the first objects of a large collection; read /objects/ with match[id]", "NOT_FOUND"
-    )
+    raise NotFound("the collection has no object of this id", kind="Object", name=id_[:80])
 
 
 def _matches(request: PartnerRequest, one: dict[str, Any]) -> bool:

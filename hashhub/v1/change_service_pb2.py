@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hashhub.v1 import resources_pb2 as hashhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhashhub/v1/change_service.proto\x12\nhashhub.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahashhub/v1/resources.proto\"\xb8\x01\n\nFeedReview\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.hashhub.v1.ReviewKind\x12\x1e\n\x04role\x18\x04 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x12\n\nsets_aside\x18\x05 \x01(\t\x12\x19\n\x11\x61waits_acceptance\x18\x06 \x01(\x08\x12\x17\n\x0f\x63reate_revision\x18\x07 \x01(\x03\"\xa3\x02\n\x06\x43hange\x12\x17\n\x0f\x63hange_revision\x18\x01 \x01(\x03\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.hashhub.v1.ChangeKind\x12 \n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x11.hashhub.v1.Entry\x12\'\n\x07reviews\x18\x04 \x03(\x0b\x32\x16.hashhub.v1.FeedReview\x12%\n\x08hash_set\x18\x05 \x01(\x0b\x32\x13.hashhub.v1.HashSet\x12,\n\x0b\x63ontributor\x18\x06 \x01(\x0b\x32\x17.hashhub.v1.Contributor\x12\x0c\n\x04name\x18\x07 \x01(\t\x12,\n\x11same_hash_entries\x18\x08 \x03(\x0b\x32\x11.hashhub.v1.Entry\"\xb9\x01\n\x12ListChangesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x10\n\x08position\x18\x02 \x01(\t\x12\x10\n\x08\x66rom_now\x18\x03 \x01(\x08\x12\x19\n\x11withdrawn_entries\x18\x04 \x01(\x08\x12\x0e\n\x06reader\x18\x05 \x01(\t\x12.\n\nsince_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thash_sets\x18\x07 \x03(\t\"\xbf\x01\n\x13ListChangesResponse\x12#\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x12.hashhub.v1.Change\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x15\n\rnext_position\x18\x03 \x01(\t\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x0c\n\x04head\x18\x05 \x01(\t\x12\x0b\n\x03hub\x18\x06 \x01(\t\x12-\n\tread_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x14\x46ollowChangesRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_now\x18\x02 \x01(\x08\x12\x19\n\x11withdrawn_entries\x18\x03 \x01(\x08\"\x92\x01\n\x15\x46ollowChangesResponse\x12#\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x12.hashhub.v1.Change\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x15\n\rnext_position\x18\x03 \x01(\t\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x0c\n\x04head\x18\x05 \x01(\t\x12\x0b\n\x03hub\x18\x06 \x01(\t*[\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HANGE_KIND_UPSERT\x10\x01\x12\x18\n\x14\x43HANGE_KIND_WITHDRAW\x10\x02\x32\xbc\x01\n\rChangeService\x12S\n\x0bListChanges\x12\x1e.hashhub.v1.ListChangesRequest\x1a\x1f.hashhub.v1.ListChangesResponse\"\x03\x90\x02\x01\x12V\n\rFollowChanges\x12 .hashhub.v1.FollowChangesRequest\x1a!.hashhub.v1.FollowChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhashhub/v1/change_service.proto\x12\nhashhub.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahashhub/v1/resources.proto\"\xb8\x01\n\nFeedReview\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.hashhub.v1.ReviewKind\x12\x1e\n\x04role\x18\x04 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x12\n\nsets_aside\x18\x05 \x01(\t\x12\x19\n\x11\x61waits_acceptance\x18\x06 \x01(\x08\x12\x17\n\x0f\x63reate_revision\x18\x07 \x01(\x03\"\xa3\x02\n\x06\x43hange\x12\x17\n\x0f\x63hange_revision\x18\x01 \x01(\x03\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.hashhub.v1.ChangeKind\x12 \n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x11.hashhub.v1.Entry\x12\'\n\x07reviews\x18\x04 \x03(\x0b\x32\x16.hashhub.v1.FeedReview\x12%\n\x08hash_set\x18\x05 \x01(\x0b\x32\x13.hashhub.v1.HashSet\x12,\n\x0b\x63ontributor\x18\x06 \x01(\x0b\x32\x17.hashhub.v1.Contributor\x12\x0c\n\x04name\x18\x07 \x01(\t\x12,\n\x11same_hash_entries\x18\x08 \x03(\x0b\x32\x11.hashhub.v1.Entry\"\xce\x01\n\x12ListChangesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x10\n\x08position\x18\x02 \x01(\t\x12\x10\n\x08\x66rom_now\x18\x03 \x01(\x08\x12\x19\n\x11withdrawn_entries\x18\x04 \x01(\x08\x12\x0e\n\x06reader\x18\x05 \x01(\t\x12.\n\nsince_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thash_sets\x18\x07 \x03(\t\x12\x13\n\x0b\x66irst_entry\x18\x08 \x01(\t\"\xbf\x01\n\x13ListChangesResponse\x12#\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x12.hashhub.v1.Change\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x15\n\rnext_position\x18\x03 \x01(\t\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x0c\n\x04head\x18\x05 \x01(\t\x12\x0b\n\x03hub\x18\x06 \x01(\t\x12-\n\tread_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x14\x46ollowChangesRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_now\x18\x02 \x01(\x08\x12\x19\n\x11withdrawn_entries\x18\x03 \x01(\x08\"\x92\x01\n\x15\x46ollowChangesResponse\x12#\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x12.hashhub.v1.Change\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x15\n\rnext_position\x18\x03 \x01(\t\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x0c\n\x04head\x18\x05 \x01(\t\x12\x0b\n\x03hub\x18\x06 \x01(\t*[\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HANGE_KIND_UPSERT\x10\x01\x12\x18\n\x14\x43HANGE_KIND_WITHDRAW\x10\x02\x32\xbc\x01\n\rChangeService\x12S\n\x0bListChanges\x12\x1e.hashhub.v1.ListChangesRequest\x1a\x1f.hashhub.v1.ListChangesResponse\"\x03\x90\x02\x01\x12V\n\rFollowChanges\x12 .hashhub.v1.FollowChangesRequest\x1a!.hashhub.v1.FollowChangesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHANGESERVICE'].methods_by_name['ListChanges']._loaded_options = None
   _globals['_CHANGESERVICE'].methods_by_name['ListChanges']._serialized_options = b'\220\002\001'
-  _globals['_CHANGEKIND']._serialized_start=1207
-  _globals['_CHANGEKIND']._serialized_end=1298
+  _globals['_CHANGEKIND']._serialized_start=1228
+  _globals['_CHANGEKIND']._serialized_end=1319
   _globals['_FEEDREVIEW']._serialized_start=109
   _globals['_FEEDREVIEW']._serialized_end=293
   _globals['_CHANGE']._serialized_start=296
   _globals['_CHANGE']._serialized_end=587
   _globals['_LISTCHANGESREQUEST']._serialized_start=590
-  _globals['_LISTCHANGESREQUEST']._serialized_end=775
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=778
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=969
-  _globals['_FOLLOWCHANGESREQUEST']._serialized_start=971
-  _globals['_FOLLOWCHANGESREQUEST']._serialized_end=1056
-  _globals['_FOLLOWCHANGESRESPONSE']._serialized_start=1059
-  _globals['_FOLLOWCHANGESRESPONSE']._serialized_end=1205
-  _globals['_CHANGESERVICE']._serialized_start=1301
-  _globals['_CHANGESERVICE']._serialized_end=1489
+  _globals['_LISTCHANGESREQUEST']._serialized_end=796
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=799
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=990
+  _globals['_FOLLOWCHANGESREQUEST']._serialized_start=992
+  _globals['_FOLLOWCHANGESREQUEST']._serialized_end=1077
+  _globals['_FOLLOWCHANGESRESPONSE']._serialized_start=1080
+  _globals['_FOLLOWCHANGESRESPONSE']._serialized_end=1226
+  _globals['_CHANGESERVICE']._serialized_start=1322
+  _globals['_CHANGESERVICE']._serialized_end=1510
 # @@protoc_insertion_point(module_scope)

@@ -59,7 +59,7 @@ class Change(_message.Message):
     def __init__(self, change_revision: _Optional[int] = ..., kind: _Optional[_Union[ChangeKind, str]] = ..., entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[FeedReview, _Mapping]]] = ..., hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., name: _Optional[str] = ..., same_hash_entries: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ...) -> None: ...
 
 class ListChangesRequest(_message.Message):
-    __slots__ = ("page_size", "position", "from_now", "withdrawn_entries", "reader", "since_time", "hash_sets")
+    __slots__ = ("page_size", "position", "from_now", "withdrawn_entries", "reader", "since_time", "hash_sets", "first_entry")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     FROM_NOW_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class ListChangesRequest(_message.Message):
     READER_FIELD_NUMBER: _ClassVar[int]
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
     HASH_SETS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ENTRY_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     position: str
     from_now: bool
@@ -74,7 +75,8 @@ class ListChangesRequest(_message.Message):
     reader: str
     since_time: _timestamp_pb2.Timestamp
     hash_sets: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, page_size: _Optional[int] = ..., position: _Optional[str] = ..., from_now: _Optional[bool] = ..., withdrawn_entries: _Optional[bool] = ..., reader: _Optional[str] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hash_sets: _Optional[_Iterable[str]] = ...) -> None: ...
+    first_entry: str
+    def __init__(self, page_size: _Optional[int] = ..., position: _Optional[str] = ..., from_now: _Optional[bool] = ..., withdrawn_entries: _Optional[bool] = ..., reader: _Optional[str] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hash_sets: _Optional[_Iterable[str]] = ..., first_entry: _Optional[str] = ...) -> None: ...
 
 class ListChangesResponse(_message.Message):
     __slots__ = ("changes", "revision", "next_position", "complete", "head", "hub", "read_time")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -113,6 +116,70 @@ def test_a_person_logs_in_works_and_logs_out(
     assert run("contributor", "get", "home").exit_code == 1
     assert run("token", "list", **data).exit_code == 0
     assert json.loads(run("logout", "--json").stdout) == {"name": people_hub.address, "deleted": True}
+
+
+KEYRING = """
+import json, os, pathlib
+file, mode = pathlib.Path(os.environ["KEYRING_FILE"]), os.environ["KEYRING_MODE"]
+class Backend:
+    name = "test keyring"
+def get_keyring():
+    return Backend()
+def _kept():
+    if mode == "locked":
+        raise Exception("locked")
+    return json.loads(file.read_text()) if file.exists() else {}
+def set_password(service, name, secret):
+    kept = _kept()
+    if mode == "works":
+        file.write_text(json.dumps({**kept, f"{service} {name}": secret}))
+def get_password(service, name):
+    return _kept().get(f"{service} {name}")
+def delete_password(service, name):
+    kept = _kept()
+    del kept[f"{service} {name}"]
+    file.write_text(json.dumps(kept))
+"""
+
+
+def test_a_keyring_that_works_has_the_secret(people_hub: RunningHub, issuer: Issuer, tmp_path: Path) -> None:
+    (tmp_path / "keyring.py").write_text(KEYRING)
+    environment = {
+        **os.environ, "HASHHUB_SERVER": people_hub.address, "HASHHUB_ISSUER": issuer.url, "HASHHUB_CLIENT_ID": AUDIENCE,
+        "XDG_CONFIG_HOME": str(tmp_path / "config"), "HASHHUB_TOKEN": "", "HASHHUB_TOKEN_FILE": "",
+        "HASHHUB_DATA": str(people_hub.data), "KEYRING_FILE": str(tmp_path / "kept.json"),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+    }  # fmt: skip
+
+    def run(mode: str, *arguments: str) -> tuple[int, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "hashhub.cli", *arguments, "--json"],
+            env={**environment, "KEYRING_MODE": mode}, stdout=subprocess.PIPE, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        return done.returncode, json.loads(done.stdout)
+
+    def log_in(mode: str) -> str:
+        issuer.device.append({"id_token": issuer.token()})
+        code, said = run(mode, "login")
+        assert code == 0, said
+        return str(said["kept_in"])
+
+    assert log_in("works") == "test keyring"
+    (file,) = kept(tmp_path / "config")
+    (secret,) = json.loads((tmp_path / "kept.json").read_text()).values()
+    assert (secret[:4], secret in file.read_text()) == ("hhs_", False)
+    assert run("works", "whoami")[1]["name"] == "desk"
+    # One that gives nothing is no reason to go on as the operator, and no reason to say that it is forgotten.
+    for arguments in (["whoami"], ["logout"]):
+        assert run("locked", *arguments)[0] == 1, arguments
+    assert file.exists()
+    # Without one that works the file is as it was.
+    for mode in ("locked", "keeps nothing"):
+        assert log_in(mode) == str(file), mode
+        assert file.read_text().startswith("hhs_"), mode
+        assert run(mode, "whoami")[1]["name"] == "desk", mode
+    assert run("works", "logout")[0] == 0
+    assert (kept(tmp_path / "config"), json.loads((tmp_path / "kept.json").read_text())) == ([], {})
 
 
 def test_one_persons_session_is_ended_early(run: Login, issuer: Issuer, people_hub: RunningHub) -> None:

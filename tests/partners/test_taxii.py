@@ -170,18 +170,22 @@ def test_what_claims_no_harm_is_no_indicator(feeding: Feeding) -> None:
 
 
 def test_one_object_the_manifest_and_matches(feeding: Feeding) -> None:
-    feeding.contribute(*(feeding.record(Random(n)) for n in range(4)))
+    feeding.contribute(*(feeding.record(Random(n)) for n in range(40)))
     path = collection(feeding)
     listed = get(feeding, f"{path}/manifest/").json["objects"]
     ids = [one["id"] for one in listed if one["id"].startswith("indicator")]
-    assert len(ids) == 4
-    (one,) = get(feeding, f"{path}/objects/{ids[2]}/").json["objects"]
-    assert one["id"] == ids[2]
+    assert len(ids) == 40
+    for one in listed:  # what entries refer to, too
+        (found,) = get(feeding, f"{path}/objects/{one['id']}/").json["objects"]
+        assert found["id"] == one["id"]
     assert len(get(feeding, f"{path}/objects/{ids[2]}/versions/").json["versions"]) == 1
-    assert get(feeding, f"{path}/objects/indicator--{'0' * 8}-0000-4000-8000-{'0' * 12}/").status == 404
+    gone = feeding.desk.entries(LIST, EntryState.ACTIVE)[30]
+    feeding.desk.hub.store.transitions.withdraw([gone.id], "X")
+    for none in (ids[30], f"indicator--{'0' * 8}-0000-4000-8000-{'0' * 12}", "indicator--", ids[2].replace("i", "j")):
+        assert get(feeding, f"{path}/objects/{none}/").status == 404, none
     for query, count in (
         ({"match[id]": f"{ids[0]},{ids[1]}"}, 2),
-        ({"match[type]": "indicator", "match[version]": "last"}, 4),
+        ({"match[type]": "indicator", "match[version]": "last"}, 40),
         ({"match[spec_version]": "2.0"}, 0),
     ):
         assert len(get(feeding, f"{path}/objects/", **query).json.get("objects", ())) == count, query

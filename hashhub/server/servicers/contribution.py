@@ -250,6 +250,10 @@ class ChangeService(Service):
     @served(FEED_READERS, limiter="pages")
     def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
         size = pages.size(request.page_size)
+        first = ("", 0)
+        if request.first_entry:
+            contributor, hash_set, number = wire.parse_entry(request.first_entry, "first_entry")
+            first = f"{contributor}/{hash_set}", number
         page = self.hub.changes.page(
             principal,
             request.position,
@@ -259,6 +263,7 @@ class ChangeService(Service):
             reader=request.reader,
             since_time=wire.time_in(request, "since_time"),
             hash_sets=["/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets)],
+            first_entry=first,
         )
         answer = wire.feed_page_to_pb(v1.ListChangesResponse, page)
         if page.read_time is not None:
