@@ -47,7 +47,7 @@ class EdgeState:
         with self._mapped():
             lock = lock_file(self._path.with_suffix(LOCK), wait=wait)
         if lock is None:
-            raise Conflict(f"another process fetches {self._path.stem!r} just now; wait until it is done, or end it")
+            raise Conflict(f"another process has {self._path.stem!r} in use; wait until it is done, or end it")
         with lock:
             yield
 

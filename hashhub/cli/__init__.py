@@ -42,7 +42,7 @@ __all__ = ["main"]
 _PARTS = (
     "admin", "authority", "catalogue", "conflicts", "console", "contributors", "entries", "exports", "feed", "history",
     "hook", "imports", "init", "login", "match", "peer", "policies", "reconcile", "sample", "scan", "schemes", "serve",
-    "source",
+    "source", "witness",
 )  # fmt: skip
 
 

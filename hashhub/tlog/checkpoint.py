@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hashhub.errors import InvalidArgument
 from hashhub.tlog.note import SignedNote, decode_base64, encode_base64, parse_note, parse_number
-from hashhub.tlog.tree import EMPTY_ROOT, HASH_BYTES
+from hashhub.tlog.tree import HASH_BYTES
 
 
 class Checkpoint(NamedTuple):
@@ -31,6 +31,6 @@ def parse_checkpoint(content: bytes) -> tuple[Checkpoint, SignedNote]:
         raise InvalidArgument.field("checkpoint", "must have lines with the origin, the size and the root of a log")
     origin, size, root, *extensions = lines
     checkpoint = Checkpoint(origin, parse_number(size, "size"), decode_base64(root, "root"), tuple(extensions))
-    if len(checkpoint.root) != HASH_BYTES or (checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT):
-        raise InvalidArgument.field("root", f"is not that of a log of {checkpoint.size} entries")
+    if len(checkpoint.root) != HASH_BYTES:
+        raise InvalidArgument.field("root", f"must have {HASH_BYTES} bytes")
     return checkpoint, note

@@ -9,13 +9,13 @@ quorum NAME|none
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from hashhub.errors import DataLoss, InvalidArgument, Reason
 from hashhub.tlog.checkpoint import Checkpoint, parse_checkpoint
-from hashhub.tlog.note import COSIGNATURE, ED25519, VerifierKey, parse_key, parse_number
+from hashhub.tlog.note import COSIGNATURE, ED25519, SignedNote, VerifierKey, parse_key, parse_number
 
 NO_QUORUM: Final = "none"
 _MAX_POLICY: Final = 256 * 1024  # bytes
@@ -57,17 +57,15 @@ class LogPolicy:
         unless a log of this policy signed it under its own name, and witnesses cosigned it, as many as the quorum is.
         """
         checkpoint, note = parse_checkpoint(content)
-        names = {witness.key: name for name, witness in self.witnesses.items()}
-        times = note.signers((*self.logs, *names))
-        key = next((key for key in self.logs if key in times and key.name == checkpoint.origin), None)
+        key = next((key for key in note.signers(self.logs) if key.name == checkpoint.origin), None)
         if key is None:
             raise DataLoss(
                 f"no log of the policy signed this checkpoint of {checkpoint.origin[:100]!r}; check the policy's lines "
                 "'log', and whose file this is",
                 reason=Reason.PROOF_FAILED,
             )
-        witnessed = {names[key]: time for key, time in times.items() if key in names}
-        if not self._is_witnessed(self.quorum, witnessed):
+        witnessed = self.witnessed(note)
+        if not self.is_enough(witnessed):
             by = ", ".join(sorted(witnessed)) or "nobody"
             raise DataLoss(
                 f"the checkpoint of {checkpoint.origin} at {checkpoint.size} entries was cosigned by {by}, which is "
@@ -76,7 +74,16 @@ class LogPolicy:
             )
         return BelievedCheckpoint(checkpoint, key, witnessed)
 
-    def _is_witnessed(self, name: str, witnessed: Mapping[str, int]) -> bool:
+    def witnessed(self, note: SignedNote) -> dict[str, int]:
+        """Return when each witness cosigned a note, by its name. Raises DataLoss where a cosignature does not hold."""
+        names = {witness.key: name for name, witness in self.witnesses.items()}
+        return {names[key]: time for key, time in note.signers(names).items()}
+
+    def is_enough(self, witnessed: Collection[str]) -> bool:
+        """Whether these witnesses are the quorum."""
+        return self._is_witnessed(self.quorum, witnessed)
+
+    def _is_witnessed(self, name: str, witnessed: Collection[str]) -> bool:
         if group := self._groups.get(name):
             return sum(self._is_witnessed(member, witnessed) for member in group.members) >= group.needed
         return name == NO_QUORUM or name in witnessed

@@ -4,7 +4,6 @@ import contextlib
 from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +24,7 @@ from hashhub.tlog.note import (
 from hashhub.tlog.policy import LogPolicy, parse_policy
 from hashhub.tlog.proof import LogProof, parse_log_proof
 from hashhub.tlog.tree import EMPTY_ROOT, inclusion_proof, leaf_hash
-from tests.tlog.trees import KeptTree
+from tests.tlog.trees import KeptTree, signer
 
 # Of c2sp.org/signed-note.
 _KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
@@ -36,12 +35,8 @@ _NOTE = """This is an example message.
 _ORIGIN = "log.example.com/hub"
 
 
-def _signer(name: str, kind: int = 1, seed: int = 1) -> NoteSigner:
-    return NoteSigner(name, Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32), kind)
-
-
-_LOG = _signer(_ORIGIN)
-_WITNESSES = [_signer(f"witness.example.com/{i}", COSIGNATURE, 10 + i) for i in range(4)]
+_LOG = signer(_ORIGIN)
+_WITNESSES = [signer(f"witness.example.com/{i}", COSIGNATURE, 10 + i) for i in range(4)]
 
 
 def _tree(size: int) -> KeptTree:
@@ -73,11 +68,11 @@ def test_the_specifications_note_is_verified_and_written_as_it_stands() -> None:
 
 def test_strangers_signatures_are_passed_over_and_known_ones_must_hold() -> None:
     text = "text\n\nwith an empty line\n"
-    stranger = _signer(_ORIGIN, seed=9)
+    stranger = signer(_ORIGIN, seed=9)
     note = SignedNote(text, (stranger.sign(text), _LOG.sign(text)))
     assert parse_note(str(note).encode()) == note
     assert note.signers([_LOG.key]) == {_LOG.key: 0}
-    assert note.signers([_signer("other").key]) == {}
+    assert note.signers([signer("other").key]) == {}
     forged = _LOG.sign(text)._replace(value=bytes(64))
     with pytest.raises(DataLoss):
         note.with_signatures([forged]).signers([_LOG.key, stranger.key])
@@ -147,7 +142,6 @@ def test_what_is_no_key_is_refused(text: str) -> None:
         f"{_ORIGIN}\n-5\n{'A' * 43}=\n",
         f"{_ORIGIN}\n\N{ARABIC-INDIC DIGIT FIVE}\n{'A' * 43}=\n",
         f"{_ORIGIN}\n{1 << 63}\n{'A' * 43}=\n",
-        f"{_ORIGIN}\n0\n{'A' * 43}=\n",
         f"{_ORIGIN}\n5\nAAAA\n",
         f"{_ORIGIN}\n5\n{'A' * 43}=\n\nmore\n",
         f"\n5\n{'A' * 43}=\n",
@@ -183,7 +177,7 @@ def test_a_log_is_believed_under_its_own_name_only() -> None:
     with pytest.raises(DataLoss, match="no log of the policy"):
         _policy("quorum none").believe(_checkpoint(origin="log.example.com/other"))
     with pytest.raises(DataLoss, match="no log of the policy"):
-        parse_policy(f"log {_signer(_ORIGIN, seed=2).key}\nquorum none".encode()).believe(_checkpoint())
+        parse_policy(f"log {signer(_ORIGIN, seed=2).key}\nquorum none".encode()).believe(_checkpoint())
 
 
 @pytest.mark.parametrize(

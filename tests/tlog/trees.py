@@ -1,10 +1,13 @@
-"""The definitions of RFC 6962, section 2.1, word for word: slow, and the oracle for what hashhub.tlog.tree does."""
+"""The definitions of RFC 6962, section 2.1, word for word: the oracle for hashhub.tlog.tree. And a tree, and keys."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from hashhub.tlog.note import ED25519, NoteSigner
 from hashhub.tlog.tree import Tile, append
 
 
@@ -71,3 +74,7 @@ class KeptTree:
 
     def read(self, tiles: Collection[Tile]) -> Mapping[Tile, bytes]:
         return {tile: self.tiles[tile] for tile in tiles}
+
+
+def signer(name: str, kind: int = ED25519, seed: int = 1) -> NoteSigner:
+    return NoteSigner(name, Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32), kind)
