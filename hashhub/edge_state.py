@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
-from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-import msgspec
-
-from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, LimitExceeded, Reason
-from hashhub.local_files import connect, lock_file, obstacle
+from hashhub.errors import Conflict
+from hashhub.local_files import lock_file
+from hashhub.state_file import StateFile
 
 DATABASE: Final = ".db"
 LOCK: Final = ".lock"
+FILES: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK)
+"""How the names of all files of a state end."""
 
 
-class EdgeState:
+class EdgeState(StateFile):
     """A state file, `what` it is of (a source, a peer). Reading needs no lock; it is changed within `locked`."""
 
-    what = ""
-
-    def __init__(self, path: Path, schema: str) -> None:
-        """Open the file, or make it for its owner alone. Raises FailedPrecondition, InvalidArgument, LimitExceeded."""
-        self._path = path
-        self._lock: FileIO | None = None
-        with self._mapped():
-            self._db = connect(path, timeout=30.0, check_same_thread=False)
-            try:
-                self._db.executescript(f"PRAGMA secure_delete = ON; {schema}")
-            except BaseException:
-                self._db.close()
-                raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
+    remedy = "move it away, and everything is fetched again"
+    field = "dir"
 
     @contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
@@ -50,34 +31,6 @@ class EdgeState:
             raise Conflict(f"another process has {self._path.stem!r} in use; wait until it is done, or end it")
         with lock:
             yield
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Keep all that is changed within, or nothing."""
-        with self._mapped(), self._db:
-            yield
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """Raise what SQLite and the system say as our own errors."""
-        try:
-            yield
-        except sqlite3.DatabaseError as e:
-            if "full" in str(e):
-                raise LimitExceeded("the disk is full: free some space, then retry", reason=Reason.DISK_FULL) from e
-            raise FailedPrecondition(
-                f"{self._path.name} cannot be used as the state of {self.what} ({str(e)[:100]}); if it is damaged, "
-                "move it away: everything is then fetched again",
-                reason=Reason.DATA_IN_USE,
-            ) from e
-        except msgspec.DecodeError as e:
-            raise FailedPrecondition(
-                f"{self._path.name} was written by another version of hashhub; move it away: everything is then "
-                "fetched again",
-                reason=Reason.DATA_IN_USE,
-            ) from e
-        except OSError as e:
-            raise InvalidArgument.field("dir", obstacle(e, self.what)) from e
 
 
 def gauge_lines(prefix: str, label: str, metric: str, kind: str, values: dict[str, float]) -> list[str]:

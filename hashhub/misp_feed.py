@@ -21,10 +21,9 @@ import io
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 import msgspec
@@ -32,8 +31,9 @@ import msgspec
 from hashhub.client import Client
 from hashhub.connector import Exported
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.local_files import connect, lock_file, make_directory, written
+from hashhub.local_files import lock_file, make_directory, written
 from hashhub.model import ChangedEntry, ChangeKind, Entry, FeedPage, HashSet, now
+from hashhub.state_file import StateFile
 from hashhub_connectors.misp import MISPWriter, event_of
 
 EVENT_ENTRIES: Final = 1000
@@ -75,8 +75,11 @@ class _WrittenFile(msgspec.Struct):
     response: list[_WrittenElement]
 
 
-class MISPFeed:
+class MISPFeed(StateFile):
     """The files in a directory, and their state. One process keeps them."""
+
+    what = "the feed"
+    remedy = "remove the directory, and the feed is made anew"
 
     def __init__(self, directory: Path) -> None:
         """Raise Conflict while another process keeps the directory; InvalidArgument where it cannot be used."""
@@ -86,32 +89,23 @@ class MISPFeed:
         self.left_out = 0  # entries that MISP has no place for, as far as this process met them
         self._published = time.monotonic()
         self._csv_after = 0.0
-        self._lock = lock_file(directory / "lock")
-        if self._lock is None:
+        if (lock := lock_file(directory / "lock")) is None:
             raise Conflict("another process keeps this feed; end one of the two")
-        self._db = connect(directory / "state.db", isolation_level=None, timeout=30.0, check_same_thread=False)
+        self._lock = lock
         try:
-            self._open()
+            super().__init__(directory / "state.db")
         except BaseException:
-            self.close()
+            self._lock.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let another process keep the directory."""
-        self._db.close()
-        if self._lock is not None:
-            self._lock.close()
+        super().close()
+        self._lock.close()
 
     def _open(self) -> None:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            self._db.execute(f"PRAGMA {pragma}").close()
-        with self._transaction():
+        self._db.execute("PRAGMA synchronous = FULL").close()
+        with self.transaction():
             if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
@@ -174,24 +168,11 @@ class MISPFeed:
     # --- (1) ----------------------------------------------------------------------------------------------------------
 
     def _apply(self, page: FeedPage) -> None:
-        with self._transaction():
+        with self.transaction():
             change = _PageChange(self._db, page)
             change.apply()
             self._db.execute("UPDATE meta SET position = ?", (page.position,))
         self.left_out += change.left_out
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    def _rows(self, sql: str, values: Iterable[object] = ()) -> list[Any]:
-        return self._db.execute(sql, tuple(values)).fetchall()
 
     # --- (2), (3) -----------------------------------------------------------------------------------------------------
 

@@ -181,14 +181,14 @@ def run_all(session: Session, *, directory: Path) -> None:
 @_DIRECTORY
 def remove(session: Session, *, directory: Path, name: str) -> None:
     """Remove a source: its settings, and how far it was. What was fetched stays in the hash set."""
-    from hashhub.edge_state import DATABASE, LOCK
+    from hashhub.edge_state import FILES
     from hashhub.sources.fetch import opened
     from hashhub.sources.settings import load, path_of
 
     load(directory, name)
     with opened(directory, name) as state, state.locked():
         path_of(directory, name).unlink()
-        for suffix in (DATABASE, LOCK):
+        for suffix in FILES:
             path_of(directory, name, suffix).unlink(missing_ok=True)
     session.show_deleted(name)
 

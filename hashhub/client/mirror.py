@@ -17,13 +17,12 @@ import stat
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 
@@ -32,7 +31,6 @@ from hashhub.client.transport import Transport, following, unread
 from hashhub.errors import (
     Cancelled,
     Conflict,
-    DataLoss,
     FailedPrecondition,
     HashHubError,
     InvalidArgument,
@@ -41,8 +39,9 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import VPDQ
-from hashhub.local_files import connect, is_in_the_way, misplaced, obstacle
+from hashhub.local_files import is_in_the_way, misplaced, obstacle
 from hashhub.model import Flags, HashSet, VideoFrame, id_in_set, now, number_of
+from hashhub.state_file import StateFile
 
 FILE_NAME: Final = "mirror.db"
 SCHEMA_VERSION: Final = 4
@@ -239,11 +238,14 @@ class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
     has_started_over: bool = False
 
 
-class Mirror:
+class Mirror(StateFile):
     """A copy in a directory of its own.
 
     Several processes may read its file; of two that write, the slower one is refused.
     """
+
+    what = "the copy"
+    remedy = "remove it, then run the mirror again"
 
     def __init__(self, directory: Path, transport: Transport, *, journal: bool = False) -> None:
         """Open the copy, or make an empty one: the directory and the file are for their owner only.
@@ -252,28 +254,12 @@ class Mirror:
         journal goes on with it. Raises InvalidArgument for a directory that others can read and that holds other
         files, or for a copy of another version.
         """
-        path = _prepare(directory)
         self._transport = transport
+        self._has_journal = journal
         self._lines = 0
         self._started_over = self._is_sweeping = False
         self._head_kept = float("-inf")
-        with _mapped():
-            self._db = connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
-            try:
-                self._open(journal=journal)
-            except BaseException:
-                self._db.close()  # SQLite goes by what the connections of this process met, until the last is closed
-                raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        super().__init__(_prepare(directory))
 
     def update(self, on_page: OnPage | None = None) -> None:
         """Bring the copy up to date.
@@ -317,17 +303,15 @@ class Mirror:
                 stop.wait(max(pause, e.retry_after or 0.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _open(self, *, journal: bool) -> None:
+    def _open(self) -> None:
         for pragma in (
-            "journal_mode = WAL",
             "synchronous = NORMAL",  # a power cut may undo the last pages, together with their position
-            "secure_delete = ON",  # what a hub erased must not stand in free pages
             "cache_size = -131072",  # KiB
             "wal_autocheckpoint = 16384",  # pages
             "journal_size_limit = 268435456",  # bytes
         ):
             self._db.execute(f"PRAGMA {pragma}").close()
-        with self._transaction():
+        with self.transaction():
             if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
@@ -346,9 +330,9 @@ class Mirror:
                 "NOT_ALLOWED",
             )
         self._db.execute("UPDATE meta SET server = ?", (self._transport.address,))
-        self._journal = _Journal(self._db) if journal or version == JOURNAL_VERSION else None
+        self._journal = _Journal(self._db) if self._has_journal or version == JOURNAL_VERSION else None
         if self._journal is not None and version != JOURNAL_VERSION:
-            with self._transaction():
+            with self.transaction():
                 self._journal.create()
         self._read_keys()
 
@@ -369,12 +353,11 @@ class Mirror:
 
     def state(self) -> MirrorState:
         """Return how current the copy is."""
-        with _mapped():
-            [(revision, complete, complete_revision, complete_time, answer_time)] = self._rows(
-                "SELECT revision, complete, complete_revision, complete_time, answer_time FROM meta"
-            )
-            heads = self._rows("SELECT revision, digest FROM head ORDER BY time DESC, revision DESC LIMIT 1")
-            [(entries, sets)] = self._rows("SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM hash_set)")
+        [(revision, complete, complete_revision, complete_time, answer_time)] = self._rows(
+            "SELECT revision, complete, complete_revision, complete_time, answer_time FROM meta"
+        )
+        heads = self._rows("SELECT revision, digest FROM head ORDER BY time DESC, revision DESC LIMIT 1")
+        [(entries, sets)] = self._rows("SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM hash_set)")
         return MirrorState(
             revision=revision,
             is_complete=bool(complete),
@@ -390,7 +373,7 @@ class Mirror:
 
     def put_policy(self, policy: KeptPolicy) -> None:
         """Store a policy under its reference, in place of an earlier one. Needs a journal."""
-        with _mapped(), self._transaction():
+        with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO policy VALUES (?, ?, ?, ?, ?)",
                 (policy.reference, policy.name, policy.text, policy.fault, _text(policy.time)),
@@ -398,13 +381,13 @@ class Mirror:
 
     def trim_journal(self, sequence: int) -> None:
         """Remove pages before this one from the journal, once an index on disk has them."""
-        with _mapped(), self._transaction():
+        with self.transaction():
             self._db.execute("DELETE FROM journal WHERE sequence <= ?", (sequence,))
             self._db.execute("DELETE FROM journal_page WHERE sequence < ?", (sequence,))
 
     def start_over(self) -> None:
         """Go back to the beginning of the feed; entries stay until the hub has sent everything again."""
-        with _mapped(), self._transaction():
+        with self.transaction():
             self._generation += 1
             self._db.execute(
                 "UPDATE meta SET position = '', complete = 0, generation = ?, sweeping = 1", (self._generation,)
@@ -420,35 +403,32 @@ class Mirror:
         at = _text(now())
         head_revision, _, digest = answer.head.partition(":")
         keeps_head = answer.complete and digest and time.monotonic() - self._head_kept >= _HEAD_SECONDS
-        with _mapped():
-            try:
-                with self._transaction():
-                    [(position, sweeping)] = self._rows("SELECT position, sweeping FROM meta")
-                    if position != self._position:
-                        raise Conflict("another process is keeping this copy; end one of the two")
-                    self._is_sweeping = bool(sweeping)
-                    if self._journal is not None:
-                        self._journal.begin(answer.changes, sweeping=answer.complete and sweeping)
-                    self._take(answer.changes)
-                    if answer.complete and sweeping:
-                        self._sweep()
-                    if answer.complete:
-                        self._db.execute(_DIGEST_INDEX)
-                    if keeps_head:
-                        self._db.execute(
-                            "INSERT OR IGNORE INTO head VALUES (?, ?, ?)", (int(head_revision), digest, at)
-                        )
+        try:
+            with self.transaction():
+                [(position, sweeping)] = self._rows("SELECT position, sweeping FROM meta")
+                if position != self._position:
+                    raise Conflict("another process is keeping this copy; end one of the two")
+                self._is_sweeping = bool(sweeping)
+                if self._journal is not None:
+                    self._journal.begin(answer.changes, sweeping=answer.complete and sweeping)
+                self._take(answer.changes)
+                if answer.complete and sweeping:
+                    self._sweep()
+                if answer.complete:
+                    self._db.execute(_DIGEST_INDEX)
+                if keeps_head:
+                    self._db.execute("INSERT OR IGNORE INTO head VALUES (?, ?, ?)", (int(head_revision), digest, at))
+                self._db.execute(
+                    "UPDATE meta SET position = ?, revision = ?, complete = ?, answer_time = ?",
+                    (answer.next_position, answer.revision, answer.complete, at),
+                )
+                if answer.complete:
                     self._db.execute(
-                        "UPDATE meta SET position = ?, revision = ?, complete = ?, answer_time = ?",
-                        (answer.next_position, answer.revision, answer.complete, at),
+                        "UPDATE meta SET complete_revision = revision, complete_time = answer_time, sweeping = 0"
                     )
-                    if answer.complete:
-                        self._db.execute(
-                            "UPDATE meta SET complete_revision = revision, complete_time = answer_time, sweeping = 0"
-                        )
-            except BaseException:
-                self._read_keys()  # as they were before
-                raise
+        except BaseException:
+            self._read_keys()  # as they were before
+            raise
         if keeps_head:
             self._head_kept = time.monotonic()
         self._position = answer.next_position
@@ -661,20 +641,6 @@ class Mirror:
             self._db.execute(f"DELETE FROM {table} WHERE entry IN ({entries})", values)  # noqa: S608 - likewise
         self._db.execute(f"DELETE FROM entry WHERE {which}", values)  # noqa: S608 - likewise
 
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with closing(self._db.execute(sql, values)) as cursor:
-            return cursor.fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
 
 class _Journal:
     """Which digests each page touched, so that an index beside the copy can follow: those that are in the copy are to
@@ -802,25 +768,6 @@ def _check_own(path: Path) -> None:
             "directory", f"cannot be used: {misplaced(path, 'the copy', 'file')}; move it away", "NOT_ALLOWED"
         )
     path.chmod(0o600)
-
-
-@contextmanager
-def _mapped() -> Iterator[None]:
-    """Turn errors of SQLite into ours."""
-    try:
-        yield
-    except sqlite3.Error as e:
-        match getattr(e, "sqlite_errorcode", 0) & 0xFF:
-            case sqlite3.SQLITE_FULL:
-                raise LimitExceeded(
-                    "the disk of the copy is full: free some space, then run it again", reason=Reason.DISK_FULL
-                ) from e
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                raise Conflict("another process writes to this copy; end it, or retry later") from e
-            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                raise DataLoss("the file of the copy is damaged: remove it, then run the mirror again") from e
-            case _:
-                raise HashHubError(f"the copy cannot be written: {e}; check its disk and permissions") from e
 
 
 def _json(values: object) -> str:

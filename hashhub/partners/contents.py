@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import msgspec
 
 import hashhub
 from hashhub import v1
@@ -34,13 +36,12 @@ _METADATA: Final = {"content_id": str, "content_uri": str, "json": dict}
 _LIVE: Final = frozenset({v1.EntryState.ENTRY_STATE_ACTIVE, v1.EntryState.ENTRY_STATE_QUARANTINED})
 
 
-@dataclass(frozen=True, slots=True)
-class Notes:
-    """What a client notes of a content. `disabled_until`: seconds since 1970."""
+class Notes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a client notes of a content. `disable_until_ts`: seconds since 1970."""
 
     note: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    disabled_until: int = _ENABLED
+    metadata: dict[str, Any] = {}
+    disable_until_ts: int = _ENABLED
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Notes:
@@ -61,35 +62,24 @@ class Notes:
     @classmethod
     def of(cls, entry: v1.Entry) -> Notes:
         """Return the notes that an entry holds."""
-        if f'"{_KEY}"' not in entry.extra:
+        try:
+            return msgspec.json.decode(entry.extra, type=_Extra).hma if f'"{_KEY}"' in entry.extra else cls()
+        except msgspec.ValidationError:  # a list's own, by this name
             return cls()
-        kept = json.loads(entry.extra).get(_KEY)
-        if not isinstance(kept, dict):
-            return cls()
-        until = kept.get("disable_until_ts", _ENABLED)
-        metadata = kept.get("metadata")
-        return cls(
-            str(kept.get("note", "")),
-            metadata if isinstance(metadata, dict) else {},
-            until if isinstance(until, int) else _ENABLED,
-        )
 
     @property
     def extra(self) -> str:
         """The notes as an entry holds them."""
-        kept: dict[str, Any] = {}
-        if self.note:
-            kept["note"] = self.note
-        if self.metadata:
-            kept["metadata"] = dict(self.metadata)
-        if self.disabled_until != _ENABLED:
-            kept["disable_until_ts"] = self.disabled_until
-        return json.dumps({_KEY: kept}, separators=(",", ":")) if kept else ""
+        return "" if self == Notes() else msgspec.json.encode({_KEY: self}).decode()
+
+
+class _Extra(msgspec.Struct):
+    hma: Notes = Notes()
 
 
 def is_disabled(entry: v1.Entry, at: float) -> bool:
     """Whether an entry is not to be answered at this time (seconds since 1970)."""
-    return Notes.of(entry).disabled_until > at
+    return Notes.of(entry).disable_until_ts > at
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +92,7 @@ class Content:
     @property
     def disable_until(self) -> int:
         """HMA's value: 0: for good, 1: enabled, otherwise until when."""
-        return Notes.of(self.entry).disabled_until if self.entry.state in _LIVE else 0
+        return Notes.of(self.entry).disable_until_ts if self.entry.state in _LIVE else 0
 
     def shown(self, *, with_signals: bool, with_metadata: bool, names: Mapping[str, str]) -> dict[str, Any]:
         """Return the content as HMA shows it. `names`: types of signals by algorithm."""
@@ -127,14 +117,8 @@ async def add(request: PartnerRequest, bank: HMABank, signals: Mapping[str, Hash
     number = FIRST_MADE + secrets.randbelow(MADE)
     while await _find(request, bank, number):
         number = FIRST_MADE + secrets.randbelow(MADE)
-    record = v1.Record(
-        position="1",
-        hashes=[v1.Hash(algorithm=h.algorithm, digest=h.digest) for h in signals.values()],
-        action=v1.Action.ACTION_CONTRIBUTE,
-        external_id=external_id(number),
-        extra=notes.extra,
-    )
-    return Content(bank, await _state(request, bank, record))
+    digests = [v1.Hash(algorithm=h.algorithm, digest=h.digest) for h in signals.values()]
+    return Content(bank, await _state(request, bank, number, digests, notes))
 
 
 async def get(request: PartnerRequest, bank: HMABank, content_id: str) -> Content:
@@ -162,7 +146,7 @@ async def update(request: PartnerRequest, content: Content, said: Mapping[str, A
     wanted = Notes(
         note=_note(said["note"]) if "note" in said else notes.note,
         metadata=notes.metadata,
-        disabled_until=until if until > time.time() else _ENABLED,
+        disable_until_ts=until if until > time.time() else _ENABLED,
     )
     is_own = content_number(content.entry) >= FIRST_MADE
     if wanted.extra != notes.extra and not is_own:
@@ -181,14 +165,7 @@ async def update(request: PartnerRequest, content: Content, said: Mapping[str, A
         asked = v1.RestoreEntryRequest(name=entry.name, comment="enabled again, by HMA's route")
         entry = await request.ask("ContributionService/RestoreEntry", asked, v1.Entry)
     if wanted.extra != notes.extra and entry.state in _LIVE:
-        record = v1.Record(
-            position="1",
-            hashes=entry.hashes,
-            action=v1.Action.ACTION_CONTRIBUTE,
-            external_id=entry.external_id,
-            extra=wanted.extra,
-        )
-        entry = await _state(request, content.bank, record)
+        entry = await _state(request, content.bank, content_number(entry), entry.hashes, wanted)
     if until == 0 and entry.state in _LIVE:
         entry = await _withdraw(request, entry, _DISABLED)
     now = Content(content.bank, entry)
@@ -235,11 +212,15 @@ async def _find(request: PartnerRequest, bank: HMABank, number: int) -> list[v1.
     return list((await request.ask("ContributionService/SearchEntries", asked, v1.SearchEntriesResponse)).entries)
 
 
-async def _state(request: PartnerRequest, bank: HMABank, record: v1.Record) -> v1.Entry:
+async def _state(
+    request: PartnerRequest, bank: HMABank, number: int, digests: Iterable[v1.Hash], notes: Notes
+) -> v1.Entry:
     """State one item in an import of its own, and return its entry. Raises InvalidArgument where there is none."""
+    action, own = v1.Action.ACTION_CONTRIBUTE, external_id(number)
+    record = v1.Record(position="1", hashes=digests, action=action, external_id=own, extra=notes.extra)
     wanted = v1.Import(connector=_CONNECTOR, connector_version=hashhub.__version__, has_classifications=False)
     made = await imports.take(request, bank.resource, wanted, [record])
-    live = [e for e in await _find(request, bank, _number_in(record)) if e.state in _LIVE]
+    live = [e for e in await _find(request, bank, number) if e.state in _LIVE]
     if live:
         return max(live, key=lambda e: e.create_revision)
     asked = v1.ListFindingsRequest(parent=made.name)
@@ -249,10 +230,6 @@ async def _state(request: PartnerRequest, bank: HMABank, record: v1.Record) -> v
             return await request.ask("ContributionService/GetEntry", v1.GetEntryRequest(name=finding.entry), v1.Entry)
     told = "; ".join(f"{f.reason}: {f.detail} {f.entry}".strip() for f in findings.findings)
     raise InvalidArgument.field("signal", f"nothing was added: {told or 'the item is not in the bank'}")
-
-
-def _number_in(record: v1.Record) -> int:
-    return int(record.external_id.rpartition("-")[2])
 
 
 def _note(given: Any) -> str:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, Unav
 from hashhub.hashes import Hash
 from hashhub.partners import banks, contents
 from hashhub.partners.banks import HMABank
-from hashhub.partners.requests import PartnerAnswer, PartnerDoor, PartnerRequest, status_of
+from hashhub.partners.requests import Headers, PartnerAnswer, PartnerDoor, PartnerRequest
 
 SIGNAL_TYPES: Final[Mapping[str, str]] = MappingProxyType({"pdq": "PDQ", "video_md5": "MD5"})
 """HMA's names of the algorithms that it has for pictures and videos."""
@@ -39,7 +40,6 @@ _PDQ_DISTANCE: Final = 31
 _UNANSWERED: Final = frozenset({v1.Verdict.VERDICT_UNSPECIFIED, v1.Verdict.VERDICT_UNAVAILABLE})
 _IN_PART: Final = frozenset({"JUDGEMENT_CUT_SHORT", "CIRCUIT_BREAKER"})  # reasons of a REVIEW that may be a MATCH
 _Found = dict[str, list[dict[str, Any]]]  # by bank
-_Headers = tuple[tuple[bytes, bytes], ...]
 _Handler = Callable[["HMADoor", PartnerRequest, tuple[str, ...]], Awaitable[PartnerAnswer]]
 
 
@@ -75,15 +75,22 @@ class HMADoor(PartnerDoor):
         handlers, given = _route(segments)
         handler = handlers.get(request.verb)
         if handler is None:
-            return _refused(
-                405, f"the method must be one of {', '.join(handlers)}", ((b"allow", ", ".join(handlers).encode()),)
-            )
+            allowed = ", ".join(handlers)
+            return self.refused(405, f"the method must be one of {allowed}", ((b"allow", allowed.encode()),))
         return await handler(self, request, given)
 
+    def refused(self, status: int, message: str, headers: Headers = ()) -> PartnerAnswer:
+        """Return an error as HMA writes it."""
+        return PartnerAnswer(status, json.dumps({"message": message}).encode(), headers=headers)
+
     def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:
-        """Return the error as HMA writes it."""
-        status, headers = status_of(error)
-        return _refused(status, error.message, headers, is_lookup=_segments(path)[-1:] == ("lookup",))
+        """Return the answer that an error is."""
+        answer = super().refusal(error, path)
+        if _segments(path)[-1:] != ("lookup",):
+            return answer
+        # Matrix.org's policyserv looks at no status here and takes what it can decode for an answer in which no bank
+        # that it knows is named: clean. A number beyond all others is JSON, and Go's decoder refuses it.
+        return replace(answer, body=answer.body[:-1] + b', "not_an_answer": 1e999}')
 
     # Hashing
 
@@ -126,13 +133,13 @@ class HMADoor(PartnerDoor):
         listed = found if with_distance else [one["bank_content_id"] for one in found]
         return PartnerAnswer.json({"matches": listed}, headers=about)
 
-    async def _signal(self, request: PartnerRequest) -> tuple[_Found, _Headers]:
+    async def _signal(self, request: PartnerRequest) -> tuple[_Found, Headers]:
         signal, kind = request.query.get("signal"), request.query.get("signal_type")
         if not signal or not kind:
             raise InvalidArgument.field("signal", "is required with `signal_type`, unless there is a `url`", "REQUIRED")
         return await self._banks(request, functools.partial(self._match, request, [_signal_of(kind, signal)]))
 
-    async def _file(self, request: PartnerRequest, kind: str, content: bytes) -> tuple[str, _Found, _Headers]:
+    async def _file(self, request: PartnerRequest, kind: str, content: bytes) -> tuple[str, _Found, Headers]:
         """Return a file's type of signal, the banks, and headers. What hits it by its bytes stands under its type, too:
         it is the file itself.
         """
@@ -174,7 +181,7 @@ class HMADoor(PartnerDoor):
         self,
         request: PartnerRequest,
         ask: Callable[[str], Awaitable[tuple[v1.MatchResult, v1.MatchHashesResponse | v1.MatchMediaResponse]]],
-    ) -> tuple[_Found, _Headers]:
+    ) -> tuple[_Found, Headers]:
         """Return what matches by bank, and headers: of banks that are asked for, are not off, reach so far, and whose
         policy says so. `ask` matches by a policy; one besides that of the verdict is asked where a bank has it.
         """
@@ -324,7 +331,7 @@ class HMADoor(PartnerDoor):
         """Add an item. That it waits for a person before it matches, HMA has no word for: a header says it."""
         content = await contents.add(request, bank, signals, notes)
         said = {kind: one.digest.hex() for kind, one in signals.items()}
-        headers: tuple[tuple[bytes, bytes], ...] = ()
+        headers: Headers = ()
         if content.entry.state == v1.EntryState.ENTRY_STATE_QUARANTINED:
             headers = ((b"hashhub-quarantined", ",".join(content.entry.reasons).encode("ascii", "replace")),)
         return PartnerAnswer.json({"id": bank.content_id(content.entry), "signals": said}, headers=headers)
@@ -424,17 +431,6 @@ def _route(segments: tuple[str, ...]) -> tuple[Mapping[str, _Handler], tuple[str
     raise NotFound("there is no such route; docs/match/hma.md lists those of HMA that there are", kind="Route", name="")
 
 
-def _refused(
-    status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = (), *, is_lookup: bool = False
-) -> PartnerAnswer:
-    body = json.dumps({"message": message}).encode()
-    if is_lookup:
-        # Matrix.org's policyserv looks at no status here and takes what it can decode for an answer in which no bank
-        # that it knows is named: clean. A number beyond all others is JSON, and Go's decoder refuses it.
-        body = body[:-1] + b', "not_an_answer": 1e999}'
-    return PartnerAnswer(status, body, headers=headers)
-
-
 def _signal_of(kind: str, signal: str) -> Hash:
     _check_type(kind)
     try:
@@ -519,7 +515,7 @@ def _is_met(result: v1.MatchResult) -> bool:
     return is_match or any(reason.code in _IN_PART for reason in result.reasons)
 
 
-def _about(result: v1.MatchResult, policy: str, revision: int) -> tuple[tuple[bytes, bytes], ...]:
+def _about(result: v1.MatchResult, policy: str, revision: int) -> Headers:
     """Return what hashhub knows beyond HMA, as headers."""
     codes = ",".join(dict.fromkeys(reason.code for reason in result.reasons))
     verdict = v1.Verdict.Name(result.verdict).removeprefix("VERDICT_")

@@ -15,8 +15,6 @@ gave on the entry, and objects while some of it is negative.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import time
@@ -32,10 +30,10 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from hashhub import v1
-from hashhub.errors import Conflict, HashHubError, InvalidArgument, NotFound
+from hashhub.errors import Conflict, InvalidArgument, NotFound
 from hashhub.partners import reviews
 from hashhub.partners.feeds import LATEST, MOST, FeedDoor, FeedPart, HashSetFeed, no_path
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
+from hashhub.partners.requests import Headers, PartnerAnswer, PartnerRequest, basic_password
 
 _XML: Final = "application/xml"
 _NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
@@ -65,14 +63,7 @@ class NCMECDoor(FeedDoor):
 
     def authorization(self, header: Callable[[bytes], str], query_string: str) -> str:  # noqa: ARG002 - as of all
         """Return the token, which is the password of the basic scheme."""
-        scheme, _, given = header(b"authorization").partition(" ")
-        if scheme.lower() != "basic":
-            return header(b"authorization")
-        try:
-            password = base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            password = ""
-        return f"Bearer {password}"
+        return basic_password(header(b"authorization"))
 
     async def route(self, request: PartnerRequest, feed: HashSetFeed, path: list[str]) -> PartnerAnswer:
         """Answer a request for a path behind the hash set's."""
@@ -84,7 +75,7 @@ class NCMECDoor(FeedDoor):
             case ["v2", "entries"] if request.verb == "GET":
                 return await self._entries(request, feed)
             case ["v2", "entries" | "feedback" | "categorizations", *_]:
-                return PartnerAnswer(501, _error("entries are read-only, and have no categorizations"), _XML)
+                return self.refused(501, "entries are read-only, and have no categorizations")
             case ["v2", "status" | "members" as what]:
                 member = f"<member id={quoteattr(_number(feed))}>{escape((await feed.hash_set()).contributor)}</member>"
                 return PartnerAnswer(200, f'<{what} xmlns="{_NAMESPACE}">{member}</{what}>'.encode(), _XML)
@@ -113,11 +104,11 @@ class NCMECDoor(FeedDoor):
             )
         return PartnerAnswer(200, document, _XML)
 
-    def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for all
-        """Return the error in XML."""
-        status, headers = status_of(error)
+    def refused(self, status: int, message: str, headers: Headers = ()) -> PartnerAnswer:
+        """Return an error in XML."""
         basic = tuple((k, b"Basic" if k == b"www-authenticate" else v) for k, v in headers)
-        return PartnerAnswer(status, _error(error.message), _XML, basic)
+        error = f'<error xmlns="{_NAMESPACE}"><message>{escape(message)}</message></error>'
+        return PartnerAnswer(status, error.encode(), _XML, basic)
 
 
 async def _document(feed: HashSetFeed, part: FeedPart) -> bytes:
@@ -207,7 +198,3 @@ def _time(request: PartnerRequest, name: str, otherwise: int) -> int:
     if not 0 <= seconds <= LATEST:
         raise InvalidArgument.field(name, f"must be a time such as 2026-01-02T03:04:05Z, got {text[:30]!r}", "PATTERN")
     return seconds
-
-
-def _error(message: str) -> bytes:
-    return f'<error xmlns="{_NAMESPACE}"><message>{escape(message)}</message></error>'.encode()

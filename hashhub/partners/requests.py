@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -37,6 +39,7 @@ _FIELDS: Final = 32  # parameters of a query
 _IN_MEMORY: Final = {"MAX_MEMORY_FILE_SIZE": float("inf")}  # the body is, too
 
 _M = TypeVar("_M", bound=Message)
+Headers = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,15 @@ class PartnerAnswer:
     status: int
     body: bytes
     media_type: str = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Headers = ()
 
     @classmethod
-    def json(cls, value: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> PartnerAnswer:
+    def json(cls, value: Any, status: int = 200, headers: Headers = ()) -> PartnerAnswer:
         """Return an answer with a value as JSON."""
         return cls(status, msgspec.json.encode(value), JSON, headers)
 
 
-def status_of(error: HashHubError) -> tuple[int, tuple[tuple[bytes, bytes], ...]]:
+def status_of(error: HashHubError) -> tuple[int, Headers]:
     """Return the HTTP status of an error, and the headers that say more of it, where partners' clients do not look."""
     status = 413 if error.reason is Reason.TOO_LARGE else _STATUS.get(error.code, 400)
     headers: list[tuple[bytes, bytes]] = [(b"hashhub-reason", error.reason.encode())]
@@ -63,6 +66,17 @@ def status_of(error: HashHubError) -> tuple[int, tuple[tuple[bytes, bytes], ...]
     if status == 401:  # noqa: PLR2004 - HTTP's code
         headers.append((b"www-authenticate", b"Bearer"))
     return status, tuple(headers)
+
+
+def basic_password(authorization: str) -> str:
+    """Return, of a header of the basic scheme, one with its password as token; another as it is."""
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return authorization
+    try:
+        return f"Bearer {base64.b64decode(given, validate=True).decode().partition(':')[2]}"
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 class PartnerDoor(ABC):
@@ -89,8 +103,13 @@ class PartnerDoor(ABC):
         """Answer a request. Raises a HashHubError, which `refusal` words."""
 
     @abstractmethod
-    def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:
-        """Return an error as the partner writes it."""
+    def refused(self, status: int, message: str, headers: Headers = ()) -> PartnerAnswer:
+        """Return the answer that refuses a request, as the partner writes it."""
+
+    def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for most
+        """Return the answer that an error is."""
+        status, headers = status_of(error)
+        return self.refused(status, error.message, headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from typing import Any, Final
 import msgspec
 
 from hashhub import connector, v1, wire
-from hashhub.errors import HashHubError, InvalidArgument, NotFound, Unavailable
+from hashhub.errors import InvalidArgument, NotFound, Unavailable
 from hashhub.model import MAX_BATCH, MAX_TEXT, Reject
 from hashhub.partners import imports, reviews
 from hashhub.partners.feeds import MOST, FeedDoor, HashSetFeed, no_path, number
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
+from hashhub.partners.requests import Headers, PartnerAnswer, PartnerRequest
 
 _PAGE: Final = 800  # records, where a client does not say
 _CONNECTOR: Final = "stopncii"
@@ -59,7 +59,7 @@ class StopNCIIDoor(FeedDoor):
             case ["FetchHashes" | "SubmitHashes" | "SubmitFeedback" as what]:
                 wanted = "GET" if what == "FetchHashes" else "POST"
                 if request.verb != wanted:
-                    return _refused(405, f"the method must be {wanted}", ((b"allow", wanted.encode()),))
+                    return self.refused(405, f"the method must be {wanted}", ((b"allow", wanted.encode()),))
                 if what == "FetchHashes":
                     return await self._fetch(request, feed)
                 take = _take_hashes if what == "SubmitHashes" else _take_feedback
@@ -71,34 +71,23 @@ class StopNCIIDoor(FeedDoor):
         size = max(1, min(MOST, number(request, "pageSize", _PAGE)))
         part = await feed.part(since, request.query.get("nextPageToken", ""), size)
         records = (await part.written("stopncii", _Document)).hash_records
+        following = {"nextPageToken": part.token or None, "nextSetTimestamp": part.time}
         return PartnerAnswer.json(
-            {
-                "count": len(records),
-                "nextPageToken": part.token or None,
-                "nextSetTimestamp": part.time,
-                "hasMoreRecords": bool(part.token),
-                "hashRecords": records,
-            }
+            {"count": len(records), **following, "hasMoreRecords": bool(part.token), "hashRecords": records}
         )
 
-    def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for all
-        """Return the error as Azure's API management, behind which StopNCII stands, writes its own."""
-        status, headers = status_of(error)
-        return _refused(status, error.message, headers)
+    def refused(self, status: int, message: str, headers: Headers = ()) -> PartnerAnswer:
+        """Return an error as Azure's API management, behind which StopNCII stands, writes its own."""
+        return PartnerAnswer.json({"statusCode": status, "message": message}, status, headers)
 
 
 async def _take_hashes(request: PartnerRequest, hash_set: str) -> dict[str, Any]:
     """Contribute the hashes, and return what became of them."""
     reader = connector.get(_CONNECTOR)
     wanted = v1.Import(
-        connector=reader.name,
-        connector_version=reader.version,
-        has_classifications=reader.has_classifications({}),
+        connector=reader.name, connector_version=reader.version, has_classifications=reader.has_classifications({})
     )
-    check = v1.CreateImportRequest(parent=hash_set, validate_only=True)  # who may not contribute is told so before
-    getattr(check, "import").CopyFrom(wanted)
-    getattr(check, "import").source_digest = "0" * 64
-    await request.ask("ContributionService/CreateImport", check, v1.Import)
+    await imports.open_one(request, hash_set, wanted, validate_only=True)  # who may not contribute is told so before
     listed = await _items(request, "hashRecords", MAX_BATCH)
     records = await asyncio.to_thread(_records, reader, listed, request.contributor)
     made = await imports.take(request, hash_set, wanted, records)
@@ -184,7 +173,3 @@ async def _items(request: PartnerRequest, name: str, most: int) -> list[dict[str
     if body.get("count", len(listed)) != len(listed):
         raise InvalidArgument.field("count", f"is not that of {name}, which has {len(listed)}", "CONTRADICTION")
     return listed
-
-
-def _refused(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...]) -> PartnerAnswer:
-    return PartnerAnswer.json({"statusCode": status, "message": message}, status, headers)

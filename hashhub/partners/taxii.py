@@ -13,8 +13,6 @@ added is the one that was asked from, so that a client which breaks off asks aga
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,10 +22,10 @@ from uuid import UUID, uuid5
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.errors import HashHubError, InvalidArgument, NotFound
+from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import HashSet, now
 from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, no_path, number
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
+from hashhub.partners.requests import Headers, PartnerAnswer, PartnerRequest, basic_password
 from hashhub_connectors.stix import number_in
 
 _MEDIA: Final = "application/taxii+json;version=2.1"
@@ -52,14 +50,7 @@ class TAXIIDoor(FeedDoor):
 
     def authorization(self, header: Callable[[bytes], str], query_string: str) -> str:  # noqa: ARG002 - as of all
         """Return the token, which is the password of whatever user."""
-        given = header(b"authorization")
-        scheme, _, code = given.partition(" ")
-        if scheme.lower() != "basic":
-            return given
-        try:
-            return f"Bearer {base64.b64decode(code, validate=True).decode('ascii').partition(':')[2]}"
-        except (binascii.Error, ValueError):
-            return ""
+        return basic_password(header(b"authorization"))
 
     def reads(self, verb: str, path: str) -> bool:  # noqa: ARG002 - alike for all
         """Whether a request changes nothing."""
@@ -69,12 +60,11 @@ class TAXIIDoor(FeedDoor):
         """Answer a request. Raises a HashHubError, which `refusal` words."""
         accepted = {part.replace(" ", "") for part in request.accept.split(",")}
         if not accepted & _ACCEPTED:
-            return _refused(406, f"the header Accept must be {_MEDIA}", ())
+            return self.refused(406, f"the header Accept must be {_MEDIA}")
         if request.verb not in {"GET", "HEAD"}:
             is_write = request.path.rstrip("/").endswith("/objects") or "/objects/" in request.path
-            return _refused(
-                403 if is_write else 405, "this collection is read-only; the method must be GET", ((b"allow", b"GET"),)
-            )
+            message = "this collection is read-only; the method must be GET"
+            return self.refused(403 if is_write else 405, message, ((b"allow", b"GET"),))
         return await (super().answer(request) if request.path.strip("/") else self._discovery(request))
 
     async def route(self, request: PartnerRequest, feed: HashSetFeed, path: list[str]) -> PartnerAnswer:
@@ -138,10 +128,9 @@ class TAXIIDoor(FeedDoor):
         headers = ((b"x-taxii-date-added-first", added.encode()), (b"x-taxii-date-added-last", added.encode()))
         return _said(answer, headers if objects else ())
 
-    def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for all
-        """Return the error as TAXII writes it."""
-        status, headers = status_of(error)
-        return _refused(status, error.message, headers)
+    def refused(self, status: int, message: str, headers: Headers = ()) -> PartnerAnswer:
+        """Return an error as TAXII writes it."""
+        return _said({"title": message, "http_status": str(status)}, headers, status)
 
 
 async def _written(part: FeedPart) -> list[dict[str, Any]]:
@@ -183,14 +172,9 @@ def _listed(one: dict[str, Any], added: str) -> dict[str, str]:
 
 
 def _collection(id_: str, hash_set: HashSet) -> dict[str, Any]:
-    return {
-        "id": id_,
-        "title": hash_set.display_name or hash_set.name,
-        "description": f"Hash set {hash_set.name}, purpose {hash_set.purpose}.",
-        "can_read": True,
-        "can_write": False,
-        "media_types": [_STIX],
-    }
+    about = f"Hash set {hash_set.name}, purpose {hash_set.purpose}."
+    said = {"id": id_, "title": hash_set.display_name or hash_set.name, "description": about}
+    return {**said, "can_read": True, "can_write": False, "media_types": [_STIX]}
 
 
 def _time(text: str) -> int:
@@ -210,9 +194,5 @@ def _text(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
 
 
-def _said(value: Any, headers: tuple[tuple[bytes, bytes], ...] = (), status: int = 200) -> PartnerAnswer:
+def _said(value: Any, headers: Headers = (), status: int = 200) -> PartnerAnswer:
     return PartnerAnswer(status, msgspec.json.encode(value), _MEDIA, headers)
-
-
-def _refused(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...]) -> PartnerAnswer:
-    return _said({"title": message, "http_status": str(status)}, headers, status)

@@ -19,10 +19,10 @@ from urllib.parse import parse_qs, urlencode
 
 import msgspec
 
-from hashhub.errors import HashHubError, InvalidArgument
+from hashhub.errors import InvalidArgument
 from hashhub.model import HashSet, Purpose
 from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, no_path, number
-from hashhub.partners.requests import PartnerAnswer, PartnerRequest, status_of
+from hashhub.partners.requests import Headers, PartnerAnswer, PartnerRequest
 
 _TOKEN: Final = "access_token"  # noqa: S105 - the name of a parameter
 _PAGE: Final = 100  # updates, where a client does not say
@@ -61,7 +61,7 @@ class ThreatExchangeDoor(FeedDoor):
         """Answer a request for a path behind the hash set's."""
         match path:
             case _ if request.verb != "GET":
-                return _refused(501, "this feed is read-only; the method must be GET", ((b"allow", b"GET"),))
+                return self.refused(501, "this feed is read-only; the method must be GET", ((b"allow", b"GET"),))
             case [group, "threat_updates"] if group.isdecimal():
                 return await self._updates(request, feed, group)
             case [app, "threat_privacy_groups_member"] if app.isdecimal():
@@ -86,10 +86,11 @@ class ThreatExchangeDoor(FeedDoor):
             answer["paging"] = {"next": f"{request.url}/{where}/{group}/threat_updates/?{asked}"}
         return PartnerAnswer.json(answer)
 
-    def refusal(self, error: HashHubError, path: str = "") -> PartnerAnswer:  # noqa: ARG002 - alike for all
-        """Return the error as the Graph API writes it."""
-        status, headers = status_of(error)
-        return _refused(status, error.message, headers)
+    def refused(self, status: int, message: str, headers: Headers = ()) -> PartnerAnswer:
+        """Return an error as the Graph API writes it."""
+        kind = "OAuthException" if status in {401, 403} else "GraphMethodException"
+        error = {"message": message, "type": kind, "code": _CODES.get(status, _PARAMETER)}
+        return PartnerAnswer.json({"error": error}, status, headers)
 
 
 async def _updates(part: FeedPart, types: set[str]) -> list[_Update]:
@@ -112,18 +113,7 @@ def _group(hash_set: HashSet) -> dict[str, Any]:
     time = hash_set.create_time or datetime.fromtimestamp(0, UTC)
     stamp = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")
     return {
-        "id": str(hash_set.bank_number),
-        "name": hash_set.name,
-        "description": hash_set.display_name,
-        "members_can_see": True,
-        "members_can_use": True,
-        "threat_updates_enabled": True,
-        "last_updated": stamp,
-        "added_on": stamp,
-    }
-
-
-def _refused(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...]) -> PartnerAnswer:
-    kind = "OAuthException" if status in {401, 403} else "GraphMethodException"
-    error = {"message": message, "type": kind, "code": _CODES.get(status, _PARAMETER)}
-    return PartnerAnswer.json({"error": error}, status, headers)
+        "id": str(hash_set.bank_number), "name": hash_set.name, "description": hash_set.display_name,
+        "last_updated": stamp, "added_on": stamp,
+        **dict.fromkeys(("members_can_see", "members_can_use", "threat_updates_enabled"), True),
+    }  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from hashhub.edge_state import DATABASE, LOCK, EdgeState
+from hashhub.edge_state import DATABASE, FILES, EdgeState
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.local_files import private_text, written
 from hashhub.model import Contributor, HashSet, Reliability, ReviewKind
@@ -22,7 +22,6 @@ from hashhub.model.resources import SLUG
 
 _SECRET: Final = ".secret"  # noqa: S105 - of a file's name
 _SCHEMA: Final = """
-PRAGMA journal_mode = WAL;
 CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS contributor (id TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS offer (hash_set TEXT PRIMARY KEY, value BLOB NOT NULL);
@@ -121,14 +120,17 @@ class KeptReview(msgspec.Struct, frozen=True, kw_only=True):
 class PeerState(EdgeState):
     """A peer's state."""
 
-    what = "a peer"
+    what = "a peer's state"
 
     def __init__(self, directory: Path, name: str) -> None:
         """Open the file. Raises NotFound where there is no such peer."""
         if not path_of(directory, name).exists():
             known = ", ".join(names(directory)) or "none"
             raise NotFound(f"there is no peer {name[:80]!r}; there is: {known}", kind="Peer", name=name)
-        super().__init__(path_of(directory, name), _SCHEMA)
+        super().__init__(path_of(directory, name))
+
+    def _open(self) -> None:
+        self._db.executescript(_SCHEMA)
 
     def peer(self) -> Peer:
         """Return its settings."""
@@ -249,7 +251,7 @@ def begin(directory: Path, peer: Peer) -> None:
 
 def remove(directory: Path, name: str) -> None:
     """Remove all that is kept of a peer."""
-    for suffix in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", _SECRET, LOCK):
+    for suffix in (*FILES, _SECRET):
         path_of(directory, name, suffix).unlink(missing_ok=True)
 
 

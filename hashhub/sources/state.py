@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -95,11 +94,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class SourceState(EdgeState):
     """A source's state. Reading needs no lock; what changes it is done within `locked`."""
 
-    what = "a source"
+    what = "a source's state"
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, or make it."""
-        super().__init__(path, _SCHEMA)
+    def _open(self) -> None:
+        self._db.executescript(_SCHEMA)
 
     def progress(self) -> Progress:
         """Return how far the source is."""
