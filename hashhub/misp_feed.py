@@ -40,7 +40,10 @@ EVENT_ENTRIES: Final = 1000
 """How many numbers of entries one event has: a change of one entry writes, and each reader takes in, a whole event."""
 _OURS: Final = UUID("f0a5e7c2-3c1e-4a44-9d43-5f4b7a1c60de")  # namespace of the ids that we make
 _SCHEMA_VERSION: Final = 1
-_WITHDRAWN: Final = "withdrawn"
+_DELETED: Final = {
+    "type": "text", "category": "Other", "object_relation": "withdrawn", "value": "withdrawn", "to_ids": False,
+    "disable_correlation": True, "distribution": "5", "deleted": True, "comment": "",
+}  # fmt: skip
 _PUBLISH_SECONDS: Final = 60.0  # how long changes may wait for the feed's end
 _MODE: Final = 0o640  # of published files: the web server is in their group
 _CSV_PAUSE: Final = 10.0  # times what hashes.csv, which has all digests, took to be written: until it is written again
@@ -59,20 +62,10 @@ CREATE TABLE object (
 );
 INSERT INTO meta VALUES (1, 1, '', 1, 0, 1);
 """
+_FIND: Final = """SELECT content, deleted FROM object JOIN event ON event.key = object.event
+    WHERE hash_set = ? AND part = ? AND number = ?"""
 _encode: Final = msgspec.json.Encoder().encode
 _Object = dict[str, Any]
-
-
-class _WrittenEvent(msgspec.Struct):
-    objects: list[_Object] = msgspec.field(name="Object", default_factory=list)
-
-
-class _WrittenElement(msgspec.Struct):
-    event: _WrittenEvent = msgspec.field(name="Event")
-
-
-class _WrittenFile(msgspec.Struct):
-    response: list[_WrittenElement]
 
 
 class MISPFeed(StateFile):
@@ -186,22 +179,24 @@ class MISPFeed(StateFile):
             event = event_of(UUID(uuid), hash_set.contributor, name, hash_set, date=date, timestamp=at)
             contents = self._rows("SELECT content, deleted FROM object WHERE event = ? ORDER BY number", (key,))
             body = _encode({"Event": {**event, "Object": [msgspec.Raw(content) for content, _ in contents]}})
-            with written(self.files / f"{uuid}.json", replace=True, field="directory", mode=_MODE) as file:
-                file.write(body)
+            self._put(f"{uuid}.json", body)
             digests = b"".join(_digests(content) for content, is_deleted in contents if not is_deleted)
             self._db.execute("UPDATE event SET listed = ?, digests = ? WHERE key = ?", (_listed(event), digests, key))
         manifest = self.files / "manifest.json"
         if due or not manifest.exists():
             listed = self._db.execute("SELECT uuid, listed FROM event WHERE listed IS NOT NULL ORDER BY uuid")
             body = _encode({uuid: msgspec.Raw(about) for uuid, about in listed})
-            with written(manifest, replace=True, field="directory", mode=_MODE) as file:
-                file.write(body)
+            self._put(manifest.name, body)
             self._db.execute("UPDATE meta SET csv_due = 1")
         if began >= self._csv_after:
             self._write_csv()
         for key, *_, at in due:
             self._db.execute("UPDATE event SET due = 0 WHERE key = ? AND time = ?", (key, at))
         self._published = time.monotonic()
+
+    def _put(self, name: str, body: bytes) -> None:
+        with written(self.files / name, replace=True, field="directory", mode=_MODE) as file:
+            file.write(body)
 
     def _write_csv(self) -> None:
         if not self._rows("SELECT 1 FROM meta WHERE csv_due"):
@@ -258,12 +253,10 @@ class _PageChange:
         """Delete what stands and was last given in an earlier generation: of a hash set, or of all. An event at a time:
         a hash set may have more than memory.
         """
-        events = self._db.execute("SELECT key, hash_set, part FROM event").fetchall()
         sql = "SELECT number, content FROM object WHERE event = ? AND NOT deleted AND generation < ?"
-        for key, name, part in events:
-            if hash_set in {None, name}:
-                for number, content in self._db.execute(sql, (key, before)).fetchall():
-                    self._delete(name, part, number, content)
+        for key, name, part in self._db.execute("SELECT key, hash_set, part FROM event").fetchall():
+            for number, content in self._db.execute(sql, (key, before)).fetchall() if hash_set in {None, name} else ():
+                self._delete(name, part, number, content)
 
     def _put(self, entries: dict[str, Entry | None]) -> None:
         standing = [entry for entry in entries.values() if entry is not None]
@@ -272,11 +265,7 @@ class _PageChange:
             hash_set, _, text = name.rpartition("/")
             number, made = int(text), objects.get(name)
             part = number // EVENT_ENTRIES
-            sql = (
-                "SELECT content, deleted FROM object JOIN event ON event.key = object.event "
-                "WHERE hash_set = ? AND part = ? AND number = ?"
-            )
-            row = self._db.execute(sql, (hash_set, part, number)).fetchone()
+            row = self._db.execute(_FIND, (hash_set, part, number)).fetchone()
             if made is not None:
                 self._write(hash_set, part, number, made, row)
             elif row is not None and not row[1]:
@@ -289,8 +278,8 @@ class _PageChange:
         losses = MISPWriter().write(entries, target, exported, {})
         left_out = {loss.entry for loss in losses if loss.field == "entry"}
         self.left_out += len(left_out)
-        file = msgspec.json.decode(target.getvalue(), type=_WrittenFile)
-        made = [one for element in file.response for one in element.event.objects]
+        events = msgspec.json.decode(target.getvalue())["response"]
+        made = [one for event in events for one in event["Event"].get("Object", ())]
         return dict(zip((e.name for e in entries if e.name not in left_out), made, strict=True))
 
     def _event(self, name: str, part: int) -> tuple[int, UUID, int]:
@@ -348,19 +337,7 @@ def _deleted(attribute: _Object, at: int) -> _Object:
     """Return what deletes an attribute at its readers, and says no more what it was."""
     if attribute["deleted"]:
         return attribute
-    return {
-        "uuid": attribute["uuid"],
-        "type": "text",
-        "category": "Other",
-        "object_relation": _WITHDRAWN,
-        "value": _WITHDRAWN,
-        "to_ids": False,
-        "disable_correlation": True,
-        "distribution": "5",
-        "timestamp": str(at),
-        "deleted": True,
-        "comment": "",
-    }
+    return {"uuid": attribute["uuid"], **_DELETED, "timestamp": str(at)}
 
 
 def _digests(content: bytes) -> bytes:
@@ -372,6 +349,4 @@ def _digests(content: bytes) -> bytes:
 def _listed(event: _Object) -> bytes:
     """Return what manifest.json says of an event."""
     numbers = {key: int(event[key]) for key in ("analysis", "threat_level_id", "timestamp")}
-    return _encode(
-        {"Orgc": event["Orgc"], "Tag": event["Tag"], "info": event["info"], "date": event["date"], **numbers}
-    )
+    return _encode({key: event[key] for key in ("Orgc", "Tag", "info", "date")} | numbers)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -147,7 +145,8 @@ def fetch_once(session: Session, *, directory: Path, name: str, full: bool, appl
 
     if full and applies:
         raise click.UsageError("--apply takes what is held; --full fetches anew: give one of them")
-    with session.connect() as hub, _stopping() as stop:
+    stop = threading.Event()
+    with session.connect() as hub, stopping_on_signals(stop.set):
         if applies:
             progress = apply(directory, name, hub)
         else:
@@ -171,7 +170,8 @@ def run_all(session: Session, *, directory: Path) -> None:
         line = f"{minute(now())} {clean(name)}: {progress.status} {clean(progress.detail)}"
         session.answer(_as_json(name, _settings(directory, name), progress), line.rstrip())
 
-    with session.connect() as hub, _stopping() as stop:
+    stop = threading.Event()
+    with session.connect() as hub, stopping_on_signals(stop.set):
         next(iter(hub.list_hash_sets()), None)  # a wrong address or token ends it now, and not each fetch
         run(directory, hub, stop, tell)
 
@@ -191,13 +191,6 @@ def remove(session: Session, *, directory: Path, name: str) -> None:
         for suffix in FILES:
             path_of(directory, name, suffix).unlink(missing_ok=True)
     session.show_deleted(name)
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    stop = threading.Event()
-    with stopping_on_signals(stop.set):
-        yield stop
 
 
 def _settings(directory: Path, name: str) -> dict[str, Any]:

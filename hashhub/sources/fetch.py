@@ -15,6 +15,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import uniform
@@ -90,24 +91,19 @@ def apply(directory: Path, name: str, hub: Client) -> Progress:
         return _Fetching(directory, settings, state, hub, lambda: False).kept(lambda fetching: fetching.apply())
 
 
+@dataclass
 class _Fetching:
     """A fetch of a source that is locked."""
 
-    def __init__(
-        self,
-        directory: Path,
-        settings: SourceSettings,
-        state: SourceState,
-        hub: Client,
-        is_cancelled: Callable[[], bool],
-    ) -> None:
-        self._directory = directory
-        self._settings = settings
-        self._state = state
-        self._hub = hub
-        self._is_cancelled = is_cancelled
-        self._protocol = protocol_of(settings)
-        self._progress = state.progress()
+    _directory: Path
+    _settings: SourceSettings
+    _state: SourceState
+    _hub: Client
+    _is_cancelled: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self._protocol = protocol_of(self._settings)
+        self._progress = self._state.progress()
 
     def kept(self, work: Callable[[_Fetching], Progress]) -> Progress:
         """Do the work; what it fails with is part of the state."""
@@ -157,13 +153,8 @@ class _Fetching:
         if before.settings != mark:  # of another partner, or another hash set: what was applied says nothing
             before = Progress(settings=mark)
         is_anew = full or not before.cursor or self._is_too_old(before, at)
-        under_way = before.fetch
-        if (
-            under_way is not None
-            and before.status is not SourceStatus.HELD
-            and not full
-            and (under_way.is_complete or at - under_way.begin_time < _TOKEN_LIFE)
-        ):
+        under_way = None if full or before.status is SourceStatus.HELD else before.fetch
+        if under_way is not None and (under_way.is_complete or at - under_way.begin_time < _TOKEN_LIFE):
             self._progress = before
             return
         begun = Fetch(begin_time=at, is_anew=is_anew, cursor="" if is_anew else before.cursor)

@@ -6,7 +6,8 @@ Events are kept, so that only those with another time are asked for; an import i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -37,16 +38,11 @@ class MISP(PartnerProtocol):
 
     connector = "misp"
     credentials = ((), ("authorization",))
+    headers = MappingProxyType({"authorization": "authorization"})
     is_kept = True
     is_list = True
     head = b"["
     tail = b"]\n"
-
-    def partner(self, is_cancelled: Callable[[], bool]) -> Partner:
-        """Return what asks, with the secret as it is now."""
-        return Partner(
-            self.settings, headers={"accept": "application/json", **self.secrets()}, is_cancelled=is_cancelled
-        )
 
     def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield a page for each event that is new or has another time, and one that takes away what is listed no more.

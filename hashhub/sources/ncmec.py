@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -31,16 +31,7 @@ class NCMEC(PartnerProtocol):
     head = f'<queryResult xmlns="{_NAMESPACE}">\n'.encode()
     tail = b"\n</queryResult>\n"
     between = b"\n"
-
-    def partner(self, is_cancelled: Callable[[], bool]) -> Partner:
-        """Return what asks, with the secrets as they are now."""
-        keys = self.secrets()
-        return Partner(
-            self.settings,
-            headers={"accept": "application/xml"},
-            basic=(keys["user"], keys["password"]),
-            is_cancelled=is_cancelled,
-        )
+    accept = "application/xml"
 
     def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position. All pages of a window are of the times that its first one asked for:

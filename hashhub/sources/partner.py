@@ -57,8 +57,7 @@ class Partner:
     def __init__(
         self,
         settings: SourceSettings,
-        *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str],
         basic: tuple[str, str] | None = None,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -89,11 +88,7 @@ class Partner:
                 follow_redirects=False,
                 timeout=None,
                 auth=basic,
-                headers={
-                    "user-agent": f"hashhub/{hashhub.__version__}",
-                    "accept-encoding": "gzip",
-                    **(headers or {}),
-                },
+                headers={"user-agent": f"hashhub/{hashhub.__version__}", "accept-encoding": "gzip", **headers},
             )
         except ValueError as e:
             raise InvalidArgument.field("proxy", "must be the URL of a proxy, such as http://proxy.example:3128") from e
@@ -106,14 +101,14 @@ class Partner:
         with self._runner as runner:
             runner.run(self._client.aclose())
 
-    def get(self, path: str, query: str = "", **headers: str) -> Answer:
+    def get(self, path: str, query: str = "") -> Answer:
         """Return the answer to a GET of `path` below the partner's URL.
 
         Raises Unavailable: try again, after `retry_after` where the partner says so; Unauthenticated; MalformedSource
         for an answer that is no use at any time: another status, a redirect, too many bytes.
         """
         url = f"{self.base}{path}" + (f"?{query}" if query else "")
-        return self._runner.run(self._watched(url, path or "/", headers))
+        return self._runner.run(self._watched(url, path or "/"))
 
     def query_of(self, link: str, path: str) -> str:
         """Return the query of a link to a further page, all of it that is used. Raises MalformedSource for one that
@@ -136,9 +131,9 @@ class Partner:
             )
         return parts.query
 
-    async def _watched(self, url: str, path: str, headers: Mapping[str, str]) -> Answer:
+    async def _watched(self, url: str, path: str) -> Answer:
         """Ask, unless nobody wants to know any more."""
-        call = asyncio.ensure_future(self._ask(url, path, headers))
+        call = asyncio.ensure_future(self._ask(url, path))
         while not (await asyncio.wait({call}, timeout=_LOOK_SECONDS))[0]:
             if self._is_cancelled():
                 call.cancel()
@@ -146,10 +141,10 @@ class Partner:
                 raise Cancelled("the fetch was ended; the next one goes on from there")
         return call.result()
 
-    async def _ask(self, url: str, path: str, headers: Mapping[str, str]) -> Answer:
+    async def _ask(self, url: str, path: str) -> Answer:
         seconds = self._settings.call_seconds
         try:
-            async with asyncio.timeout(seconds), self._client.stream("GET", url, headers=headers) as response:
+            async with asyncio.timeout(seconds), self._client.stream("GET", url) as response:
                 _check(response, path)
                 body = bytearray()
                 async for piece in response.aiter_bytes():

@@ -52,6 +52,10 @@ class PartnerProtocol(ABC):
     head: ClassVar[bytes]
     tail: ClassVar[bytes]
     between: ClassVar[bytes] = b",\n"
+    accept: ClassVar[str] = "application/json"
+    """The media type that is asked for."""
+    headers: ClassVar[Mapping[str, str]] = {}
+    """By what headers credentials are sent; `user` and `password` are those of the basic scheme."""
 
     def __init__(self, settings: SourceSettings) -> None:
         """Raises InvalidArgument for credentials that are missing or not this protocol's."""
@@ -69,9 +73,12 @@ class PartnerProtocol(ABC):
         is older than the position.
         """
 
-    @abstractmethod
     def partner(self, is_cancelled: Callable[[], bool]) -> Partner:
         """Return what asks, with the secrets as they are now."""
+        secrets = self.secrets()
+        headers = {header: secrets[name] for name, header in self.headers.items() if name in secrets}
+        basic = (secrets["user"], secrets["password"]) if "user" in secrets else None
+        return Partner(self.settings, {"accept": self.accept, **headers}, basic, is_cancelled)
 
     def document(self, contents: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the document of the connector's format that has these records."""
@@ -96,3 +103,10 @@ def older(what: str, position: str) -> MalformedSource:
         "--full",
         position=position,
     )
+
+
+def check_more(path: str, more: str, following: str, *, says_more: bool, token: str) -> None:
+    """Raise MalformedSource where an answer says that there is more, and not where, or the other way round."""
+    if says_more != bool(token):
+        told = f"the answer says {more} without a {following}, or the other way round; expected both or neither"
+        raise MalformedSource(told, position=path)

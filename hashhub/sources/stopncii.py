@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
 
 from hashhub.errors import MalformedSource
 from hashhub.sources.partner import Partner, decoded
-from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, older
+from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, check_more, older
 
 _PATH: Final = "/FetchHashes"
 
@@ -33,37 +34,22 @@ class StopNCII(PartnerProtocol):
 
     connector = "stopncii"
     credentials = (("functions_key", "subscription_key"),)
+    headers = MappingProxyType({"functions_key": "x-functions-key", "subscription_key": "ocp-apim-subscription-key"})
     lapses_after = timedelta(days=30)
     head = b'{"hashRecords":['
     tail = b"]}\n"
-
-    def partner(self, is_cancelled: Callable[[], bool]) -> Partner:
-        """Return what asks, with the secrets as they are now."""
-        keys = self.secrets()
-        headers = {
-            "x-functions-key": keys["functions_key"],
-            "ocp-apim-subscription-key": keys["subscription_key"],
-            "accept": "application/json",
-        }
-        return Partner(self.settings, headers=headers, is_cancelled=is_cancelled)
 
     def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position."""
         start, token = int(position.cursor or 0), position.token
         number = position.page
         while True:
-            asked = {"startTimestamp": start, "pageSize": self.settings.page_items}
-            answer = decoded(
-                partner.get(_PATH, urlencode(asked | ({"nextPageToken": token} if token else {}))).body, _Answer, _PATH
-            )
+            asked: dict[str, Any] = {"startTimestamp": start, "pageSize": self.settings.page_items}
+            asked |= {"nextPageToken": token} if token else {}
+            answer = decoded(partner.get(_PATH, urlencode(asked)).body, _Answer, _PATH)
             token = str(answer.next_page_token or "")
             until = answer.next_set_timestamp
-            if answer.has_more_records != bool(token):
-                raise MalformedSource(
-                    "the answer says hasMoreRecords without a nextPageToken, or the other way round; expected both or "
-                    "neither",
-                    position=_PATH,
-                )
+            check_more(_PATH, "hasMoreRecords", "nextPageToken", says_more=answer.has_more_records, token=token)
             if until is not None and until < start:
                 raise older(f"nextSetTimestamp {until} is before {start}", _PATH)
             if not token and until is None and (number or answer.hash_records):

@@ -6,7 +6,8 @@ version, and an import is of all of them. What a server deletes it does not tell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ import msgspec
 
 from hashhub.errors import MalformedSource
 from hashhub.sources.partner import Partner, decoded
-from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, older
+from hashhub.sources.protocol import FetchedPage, FetchPosition, PartnerProtocol, check_more, older
 
 _PATH: Final = "/objects/"
 _MEDIA_TYPE: Final = "application/taxii+json"
@@ -41,18 +42,9 @@ class TAXII(PartnerProtocol):
     credentials = ((), ("user", "password"))
     full_after = timedelta(days=7)
     is_kept = True
+    accept = f"{_MEDIA_TYPE};version=2.1"
     head = f'{{"type":"bundle","id":"bundle--{uuid5(_OURS, "bundle")}","objects":['.encode()
     tail = b"]}\n"
-
-    def partner(self, is_cancelled: Callable[[], bool]) -> Partner:
-        """Return what asks, with the secrets as they are now."""
-        keys = self.secrets()
-        return Partner(
-            self.settings,
-            headers={"accept": f"{_MEDIA_TYPE};version=2.1"},
-            basic=(keys["user"], keys["password"]) if keys else None,
-            is_cancelled=is_cancelled,
-        )
 
     def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position."""
@@ -64,18 +56,10 @@ class TAXII(PartnerProtocol):
             if not answer.headers.get("content-type", "").replace(" ", "").startswith(_MEDIA_TYPE):
                 raise MalformedSource(f"the answer is no {_MEDIA_TYPE}; check the source's url", position=_PATH)
             envelope = decoded(answer.body, _Envelope, _PATH)
-            if envelope.more != bool(envelope.next):
-                raise MalformedSource(
-                    "the answer says more without a next, or the other way round; expected both or neither",
-                    position=_PATH,
-                )
+            check_more(_PATH, "more", "next", says_more=envelope.more, token=envelope.next)
             if envelope.objects:
                 added = answer.headers.get("x-taxii-date-added-last", "")
-                if _time(added) is None:
-                    raise MalformedSource(
-                        "the answer has no X-TAXII-Date-Added-Last, which a fetch goes on from", position=_PATH
-                    )
-                if reached and _time(added) < _time(reached):  # type: ignore[operator]  # neither is None here
+                if _time(added) < _time(reached or added):
                     raise older(f"its last object was added at {added}, and one at {reached} before", _PATH)
                 reached = added
             yield FetchedPage(_by_id(envelope.objects), envelope.next, reached)
@@ -94,9 +78,9 @@ def _by_id(objects: list[msgspec.Raw]) -> list[tuple[str, bytes]]:
     return [(key, content) for key, (_, content) in latest.items()]
 
 
-def _time(text: str) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else None
+def _time(text: str) -> datetime:
+    """Return the time that a header says. Raises MalformedSource."""
+    with suppress(ValueError):
+        if (time := datetime.fromisoformat(text)).tzinfo is not None:
+            return time
+    raise MalformedSource("the answer has no X-TAXII-Date-Added-Last, which a fetch goes on from", position=_PATH)

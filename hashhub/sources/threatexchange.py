@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 from urllib.parse import urlencode
@@ -41,10 +41,6 @@ class ThreatExchange(PartnerProtocol):
     lapses_after = timedelta(days=85)
     head = b'{"data":['
     tail = b"]}\n"
-
-    def partner(self, is_cancelled: Callable[[], bool]) -> Partner:
-        """Return what asks."""
-        return Partner(self.settings, headers={"accept": "application/json"}, is_cancelled=is_cancelled)
 
     def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:
         """Yield the pages that follow a position. The token stands in each URL, and in none that is kept."""
