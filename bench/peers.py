@@ -33,7 +33,7 @@ from hashhub.model import (
     Reliability,
     WithdrawalReason,
 )
-from hashhub.peers.joining import accepted, invitation
+from hashhub.peers.joining import OwnAddress, accepted, invitation
 from hashhub.peers.line import read
 from hashhub.peers.run import run
 from hashhub.testing.hub_process import running_hub
@@ -82,12 +82,10 @@ def measure(shape: str, entries: int, withdrawals: int, rate: float, directory: 
         a.import_source(BytesIO(lines.encode()), hash_set="hotline/known", connector="hash-lines")
         letters = {letter: letter for letter in Reliability}
         for one, other in _SHAPES[shape]:
-            line = invitation(directory / f"{one}-peers", hubs[one], other, address=addresses[one], ca="", country="NL")
-            answer = accepted(
-                directory / f"{other}-peers", hubs[other], read(line), letters, address=addresses[other], ca="",
-                country="DE",
-            )  # fmt: skip
-            accepted(directory / f"{one}-peers", hubs[one], read(answer), letters, address="", ca="", country="NL")
+            line = invitation(directory / f"{one}-peers", hubs[one], other, OwnAddress(addresses[one], "", "NL"))
+            own = OwnAddress(addresses[other], "", "DE")
+            answer = accepted(directory / f"{other}-peers", hubs[other], read(line), letters, own)
+            accepted(directory / f"{one}-peers", hubs[one], read(answer), letters, OwnAddress("", "", "NL"))
         stop = threading.Event()
         threads = [
             threading.Thread(target=run, args=(directory / f"{name}-peers", hubs[name], name, stop, print))

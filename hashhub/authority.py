@@ -43,9 +43,8 @@ class Authority:
             key = serialization.load_pem_private_key(self._file("authority.key").read_bytes(), None)
         except (OSError, ValueError) as e:
             what = e.strerror if isinstance(e, OSError) else e
-            raise FailedPrecondition(
-                f"there is no authority in {str(directory)!r} ({what}); make one with `hashhub ca init`"
-            ) from e
+            told = f"there is no authority in {str(directory)!r} ({what}); make one with `hashhub ca init`"
+            raise FailedPrecondition(told) from e
         assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - `create` has made it
         self._key = key
 
@@ -70,13 +69,11 @@ class Authority:
         Raises AlreadyExists, InvalidArgument.
         """
         if not _NAME.fullmatch(name):
-            raise InvalidArgument.field(
-                "name", "must be 1 to 63 of a-z, 0-9 and -, and neither authority nor revoked", "PATTERN"
-            )
+            told = "must be 1 to 63 of a-z, 0-9 and -, and neither authority nor revoked"
+            raise InvalidArgument.field("name", told, "PATTERN")
         if self._file(f"{name}.pem").exists():
-            raise AlreadyExists(
-                f"{name} has a certificate; `hashhub ca renew {name}` replaces it", kind="Certificate", name=name
-            )
+            told = f"{name} has a certificate; `hashhub ca renew {name}` replaces it"
+            raise AlreadyExists(told, kind="Certificate", name=name)
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         names = x509.SubjectAlternativeName(list(map(_general_name, identities)))
         return self._issue(name, names, x509.ExtendedKeyUsage([usage]), days)
@@ -145,9 +142,8 @@ def _general_name(identity: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(value)) if kind == "IP" else _KINDS[kind](value)
     except (KeyError, ValueError) as e:
-        raise InvalidArgument.field(
-            "identities", f"must be URI:…, DNS:… or, for a server, IP:…; got {identity[:80]!r}", "PATTERN"
-        ) from e
+        told = f"must be URI:…, DNS:… or, for a server, IP:…; got {identity[:80]!r}"
+        raise InvalidArgument.field("identities", told, "PATTERN") from e
 
 
 def _named(name: str) -> x509.Name:

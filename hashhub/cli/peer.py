@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hashhub.cli import main
-from hashhub.cli.session import CommandGroup, Session, command
+from hashhub.cli.session import CommandGroup, Session, command, options
 from hashhub.cli.terminal import clean, minute, note, table
 from hashhub.errors import InvalidArgument
 from hashhub.local_files import named_file
@@ -19,6 +19,7 @@ from hashhub.model import Reliability
 from hashhub.signals import stopping_on_signals
 
 if TYPE_CHECKING:
+    from hashhub.peers.joining import OwnAddress
     from hashhub.peers.state import Followed, Offer, Peer
 
 _DIRECTORY: Final = click.option(
@@ -31,20 +32,25 @@ _DIRECTORY: Final = click.option(
     metavar="DIR",
     help="Where it is kept who is joined, and how far each was followed (HASHHUB_PEERS).",
 )
-_ADDRESS: Final = click.option("--address", metavar="HOST:PORT", help="Where the other hub reaches this one, by TLS.")
-_OWN_CA: Final = click.option(
-    "--own-ca-file", metavar="FILE", help="PEM file with the authority of this hub's certificate, unless it is public."
+_LETTERS: Final = click.option(
+    "--reliability", "letters", multiple=True, metavar="A=B", help="Letter here for one there; others are F."
+)
+_OWN: Final = options(
+    click.option("--address", metavar="HOST:PORT", help="Where the other hub reaches this one, by TLS."),
+    click.option(
+        "--own-ca-file",
+        metavar="FILE",
+        help="PEM file with the authority of this hub's certificate, unless it is public.",
+    ),
+    click.option(
+        "--country", default="ZZ", show_default=True, metavar="CODE", help="This hub's, as ISO 3166-1 says it."
+    ),
 )
 
 
 @main.group("peer", cls=CommandGroup)
 def peer() -> None:
     """Peers: other hubs that this one is joined to."""
-
-
-_COUNTRY: Final = click.option(
-    "--country", default="ZZ", show_default=True, metavar="CODE", help="This hub's, as ISO 3166-1 says it."
-)
 
 
 @command(peer, "name")
@@ -59,9 +65,7 @@ def name_hub(session: Session, *, name: str) -> None:
 @command(peer, "invite")
 @click.argument("name")
 @_DIRECTORY
-@_ADDRESS
-@_OWN_CA
-@_COUNTRY
+@_OWN
 def invite(session: Session, *, name: str, directory: Path, **own: Any) -> None:
     """Print a line that invites the hub NAME, for its operator. It is a secret, works once and for seven days.
 
@@ -70,7 +74,7 @@ def invite(session: Session, *, name: str, directory: Path, **own: Any) -> None:
     from hashhub.peers.joining import invitation
 
     with session.connect() as hub:
-        line = invitation(directory, hub, name, **_own(own))
+        line = invitation(directory, hub, name, _own(own))
     session.answer({"line": line}, line)
     note("give it to the operator of that hub, by a way that nobody else reads; `hashhub peer join` takes the answer")
 
@@ -78,10 +82,8 @@ def invite(session: Session, *, name: str, directory: Path, **own: Any) -> None:
 @command(peer, "join")
 @click.argument("line", metavar="LINE|-")
 @_DIRECTORY
-@_ADDRESS
-@_OWN_CA
-@_COUNTRY
-@click.option("--reliability", "letters", multiple=True, metavar="A=B", help="Letter here for one there; others are F.")
+@_OWN
+@_LETTERS
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def join(session: Session, *, line: str, directory: Path, letters: tuple[str, ...], yes: bool, **own: Any) -> None:
     """Join the hub whose operator gave LINE (`-`: on standard input), and print the line for that operator.
@@ -99,16 +101,18 @@ def join(session: Session, *, line: str, directory: Path, letters: tuple[str, ..
     if not yes:
         click.confirm(f"Join {clean(said.hub)}?", abort=True, err=True)
     with session.connect() as hub:
-        answer = accepted(directory, hub, said, _letters(letters), **_own(own))
+        answer = accepted(directory, hub, said, _letters(letters), _own(own))
     session.answer({"name": said.hub, "line": answer}, answer or f"joined {clean(said.hub)}")
     if answer:
         note(f"give it to the operator of {clean(said.hub)}, by a way that nobody else reads")
 
 
-def _own(given: dict[str, Any]) -> dict[str, str]:
+def _own(given: dict[str, Any]) -> OwnAddress:
+    from hashhub.peers.joining import OwnAddress
+
     file = given["own_ca_file"]
     ca = named_file("own-ca-file", file).decode("ascii", "replace") if file else ""
-    return {"address": given["address"] or "", "ca": ca, "country": given["country"]}
+    return OwnAddress(given["address"] or "", ca, given["country"])
 
 
 def _letters(given: tuple[str, ...]) -> dict[Reliability, Reliability]:
@@ -194,7 +198,7 @@ def _as_json(
 @command(peer, "change", local=True)
 @click.argument("name")
 @_DIRECTORY
-@click.option("--reliability", "letters", multiple=True, metavar="A=B", help="Letter here for one there; others are F.")
+@_LETTERS
 def change(session: Session, *, name: str, directory: Path, letters: tuple[str, ...]) -> None:
     """Give a peer's contributors other letters, in place of all that were given before.
 

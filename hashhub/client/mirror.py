@@ -323,12 +323,11 @@ class Mirror(StateFile):
             "SELECT schema_version, position, generation FROM meta"
         )
         if version not in {SCHEMA_VERSION, JOURNAL_VERSION}:
-            raise InvalidArgument.field(
-                "directory",
+            told = (
                 f"holds a copy with tables of version {version}, this hashhub writes version {SCHEMA_VERSION}; "
-                "name another one",
-                "NOT_ALLOWED",
+                "name another one"
             )
+            raise InvalidArgument.field("directory", told, "NOT_ALLOWED")
         self._db.execute("UPDATE meta SET server = ?", (self._transport.address,))
         self._journal = _Journal(self._db) if self._has_journal or version == JOURNAL_VERSION else None
         if self._journal is not None and version != JOURNAL_VERSION:
@@ -556,9 +555,8 @@ class Mirror(StateFile):
     def _set_key(self, name: str) -> int:
         key = self._set_keys.get(name)
         if key is None:
-            raise HashHubError(
-                f"the hub gave an entry of hash set {name[:127]} before that set's terms; is it of another version?"
-            )
+            told = f"the hub gave an entry of hash set {name[:127]} before that set's terms; is it of another version?"
+            raise HashHubError(told)
         return key
 
     def _new_source(self, name: str, p: v1.Provenance) -> int:
@@ -743,30 +741,27 @@ def _prepare(directory: Path) -> Path:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_IMODE(directory.stat().st_mode) & 0o077:
             if not {p.name for p in directory.iterdir()} <= _OWN_FILES:
-                raise InvalidArgument.field(
-                    "directory",
+                told = (
                     "others can read it and it holds other files; name a directory of its own, or take their access "
-                    "away (chmod 700)",
-                    "NOT_ALLOWED",
+                    "away (chmod 700)"
                 )
+                raise InvalidArgument.field("directory", told, "NOT_ALLOWED")
             directory.chmod(0o700)
         for name in _OWN_FILES:
             if os.path.lexists(directory / name):
                 _check_own(directory / name)
     except OSError as e:
         what = "move it away" if is_in_the_way(e) else "check its disk and permissions"
-        raise InvalidArgument.field(
-            "directory", f"cannot be used: {obstacle(e, 'the copy')}; {what}", "NOT_ALLOWED"
-        ) from e
+        told = f"cannot be used: {obstacle(e, 'the copy')}; {what}"
+        raise InvalidArgument.field("directory", told, "NOT_ALLOWED") from e
     return path
 
 
 def _check_own(path: Path) -> None:
     """See that a file of the copy is one, and for its owner only: SQLite would not say which of them is in the way."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InvalidArgument.field(
-            "directory", f"cannot be used: {misplaced(path, 'the copy', 'file')}; move it away", "NOT_ALLOWED"
-        )
+        told = f"cannot be used: {misplaced(path, 'the copy', 'file')}; move it away"
+        raise InvalidArgument.field("directory", told, "NOT_ALLOWED")
     path.chmod(0o600)
 
 

@@ -58,9 +58,8 @@ _METHODS: Final[dict[str, Any]] = {
 def _parts(name: str, shape: str) -> list[str]:
     parts = name.split("/")
     if not name.isascii():
-        raise InvalidArgument.field(
-            "name", f"expected {shape} in the letters a-z, digits and -, got {name[:200]!r}", "RESOURCE_NAME"
-        )
+        told = f"expected {shape} in the letters a-z, digits and -, got {name[:200]!r}"
+        raise InvalidArgument.field("name", told, "RESOURCE_NAME")
     if len(parts) != shape.count("/") + 1 or not all(parts):
         raise InvalidArgument.field("name", f"expected {shape}, got {name[:200]!r}", "RESOURCE_NAME")
     return parts
@@ -85,9 +84,8 @@ def entry_name(name: str) -> str:
     """Return the resource name of `CONTRIBUTOR/SET/ENTRY`."""
     contributor_id, hash_set_id, entry_id = _parts(name, "CONTRIBUTOR/SET/ENTRY")
     if not entry_id.isdecimal() or not entry_id.isascii():
-        raise InvalidArgument.field(
-            "name", f"expected CONTRIBUTOR/SET/ENTRY with a number, got {name[:200]!r}", "RESOURCE_NAME"
-        )
+        told = f"expected CONTRIBUTOR/SET/ENTRY with a number, got {name[:200]!r}"
+        raise InvalidArgument.field("name", told, "RESOURCE_NAME")
     return wire.entry_name(contributor_id, hash_set_id, int(entry_id))
 
 
@@ -235,9 +233,8 @@ class Connection:
             )
         has_port = address.startswith("unix:") or address.rpartition(":")[2].isdecimal()
         if not has_port or not address.isprintable():
-            raise InvalidArgument.field(
-                "server", f"expected HOST:PORT, for example 127.0.0.1:8470, got {address[:80]!r}"
-            )
+            told = f"expected HOST:PORT, for example 127.0.0.1:8470, got {address[:80]!r}"
+            raise InvalidArgument.field("server", told)
         if not token.isascii() or any(c.isspace() for c in token):
             raise InvalidArgument.field("token", "must be ASCII without white space; was the right file named?")
         self.address = address

@@ -123,12 +123,11 @@ def allow_reading(principal: Principal, contributor: str) -> None:
 
 def _allow_own(principal: Principal, contributor: str, does: str, advice: str) -> None:
     if principal.role is Role.CONTRIBUTOR and principal.contributor != contributor:
-        raise PermissionDenied(
+        told = (
             f"this token is of {principal.contributor} and {does} its hash sets only, not those of "
-            f"{contributor[:63]}; {advice}",
-            reason=Reason.NOT_YOUR_CONTRIBUTOR,
-            metadata={"contributor": contributor},
+            f"{contributor[:63]}; {advice}"
         )
+        raise PermissionDenied(told, reason=Reason.NOT_YOUR_CONTRIBUTOR, metadata={"contributor": contributor})
 
 
 def actor(principal: Principal) -> Actor:
@@ -298,12 +297,11 @@ def check_address(principal: Principal, peer: str) -> None:
         address = getattr(address, "ipv4_mapped", None) or address
         if any(address in ipaddress.ip_network(network) for network in principal.addresses):
             return
-    raise PermissionDenied(
+    told = (
         f"token {principal.name} is let in from {', '.join(principal.addresses)} only; call from there, or ask an "
-        "operator (`hashhub token update NAME --from NETWORK`)",
-        reason=Reason.ADDRESS_NOT_ALLOWED,
-        metadata={"token": principal.name},
+        "operator (`hashhub token update NAME --from NETWORK`)"
     )
+    raise PermissionDenied(told, reason=Reason.ADDRESS_NOT_ALLOWED, metadata={"token": principal.name})
 
 
 def check_proof(principal: Principal, method: str) -> None:
@@ -470,12 +468,11 @@ class Tokens:
         contributor = token.contributor
         if not contributor:
             if token.role not in OVERSEERS:
-                raise InvalidArgument.field(
-                    "token.contributor",
+                told = (
                     f"a {token.role.lower()}'s token must name its contributor; "
-                    "create one first with `hashhub contributor create ID --kind … --jurisdiction …`",
-                    "REQUIRED",
+                    "create one first with `hashhub contributor create ID --kind … --jurisdiction …`"
                 )
+                raise InvalidArgument.field("token.contributor", told, "REQUIRED")
             contributor = self._store.resources.own_contributor()
         made = {"create_time": at, "creator": principal.name, "last_use_time": None}
         token = msgspec.structs.replace(token, contributor=contributor, **made)
@@ -525,9 +522,8 @@ class Tokens:
         fields = masked(token, mask, TOKEN_FIELDS)
         _check(token)
         if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):
-            raise InvalidArgument.field(
-                "token.expire_time", "an operator cannot end the token it is using; use another one", "OWN_TOKEN"
-            )
+            told = "an operator cannot end the token it is using; use another one"
+            raise InvalidArgument.field("token.expire_time", told, "OWN_TOKEN")
         updated = self._store.tokens.update_token(token.name, fields, by=actor(principal))
         self._forget()
         return updated
@@ -541,19 +537,13 @@ class Tokens:
             # Nor does a certificate, which may be stolen, or a person get a secret that would outlive it.
             allow(principal, Role.OPERATOR)
         if principal.by_old_secret:
-            raise Unauthenticated(
-                f"token {principal.name} got a new secret, and the old one rotates nothing; use the new one",
-                reason=Reason.SECRET_REPLACED,
-                metadata={"token": principal.name},
-            )
+            told = f"token {principal.name} got a new secret, and the old one rotates nothing; use the new one"
+            raise Unauthenticated(told, reason=Reason.SECRET_REPLACED, metadata={"token": principal.name})
         grace = _GRACE if grace is None else grace
         if principal.role is not Role.OPERATOR and grace < _MIN_OWN_GRACE:
             # Whoever has copied a secret must not be able to lock its owner out at once.
-            raise InvalidArgument.field(
-                "grace",
-                "must be an hour at least when a token rotates itself; ask an operator for less",
-                "OUT_OF_RANGE",
-            )
+            told = "must be an hour at least when a token rotates itself; ask an operator for less"
+            raise InvalidArgument.field("grace", told, "OUT_OF_RANGE")
         if not timedelta(0) <= grace <= _MAX_GRACE:
             raise InvalidArgument.field("grace", f"must be 0 to {_MAX_GRACE.days} days", "OUT_OF_RANGE")
         secret = _new_secret()
@@ -565,9 +555,8 @@ class Tokens:
         """Delete a token; its name is never used again. Raises NotFound; InvalidArgument for the caller's own."""
         allow(principal, Role.OPERATOR)
         if name == principal.name:
-            raise InvalidArgument.field(
-                "name", "an operator cannot delete the token it is using; use another one", "OWN_TOKEN"
-            )
+            told = "an operator cannot delete the token it is using; use another one"
+            raise InvalidArgument.field("name", told, "OWN_TOKEN")
         self._store.tokens.delete_token(name, by=actor(principal))
         self._forget()
 
@@ -718,9 +707,8 @@ class Tokens:
 
     def _taken(self) -> ClientCertificates:
         if self._certificates is None:
-            raise Unauthenticated(
-                "this hub takes no certificates (tls_client_ca); use a token", reason=Reason.CERTIFICATE_UNKNOWN
-            )
+            told = "this hub takes no certificates (tls_client_ca); use a token"
+            raise Unauthenticated(told, reason=Reason.CERTIFICATE_UNKNOWN)
         return self._certificates
 
     def _forget(self) -> None:

@@ -84,10 +84,8 @@ class Approvals:
                 if self._by_login
                 else "use a person's token, or say whose it is (`hashhub token update NAME --person NAME`)"
             )
-            raise FailedPrecondition(
-                f"{call} needs two persons here, and token {principal.name} alone is none; {advice}",
-                reason=Reason.SECOND_PERSON_NEEDED,
-            )
+            told = f"{call} needs two persons here, and token {principal.name} alone is none; {advice}"
+            raise FailedPrecondition(told, reason=Reason.SECOND_PERSON_NEEDED)
         waiting = self.waiting()
         first = next((one for one in waiting if one.id == name), None)
         is_another = first is not None and self._is_another(first, principal)

@@ -43,9 +43,8 @@ def hub_certificates(config: Config) -> dict[str, x509.Certificate]:
             try:
                 certificates = x509.load_pem_x509_certificates(named_file(setting, path))
             except ValueError as e:
-                raise InvalidArgument.field(
-                    setting, f"has no certificate that can be read ({e}); put one there as PEM", "TLS"
-                ) from e
+                told = f"has no certificate that can be read ({e}); put one there as PEM"
+                raise InvalidArgument.field(setting, told, "TLS") from e
             first[setting] = min(certificates, key=lambda one: one.not_valid_after_utc)
     return first
 
@@ -123,21 +122,17 @@ class ClientCertificates:
             self._refresh()
             revoked = self._revoked.get(certificate.issuer)
             if self._path is not None and revoked is None:
-                raise InvalidArgument.field(
-                    "tls_client_revoked", "has no list of an authority that issued a caller's certificate; add it"
-                )
+                told = "has no list of an authority that issued a caller's certificate; add it"
+                raise InvalidArgument.field("tls_client_revoked", told)
         except InvalidArgument as e:
             if e.message != self._complaint:  # not for each call
                 _log.error("callers are not let in by certificate: %s", e.message)
             self._complaint = e.message
-            raise Unavailable(
-                "the hub cannot read its list of revoked certificates; tell its operator",
-                reason=Reason.REVOCATIONS_UNREADABLE,
-            ) from e
+            told = "the hub cannot read its list of revoked certificates; tell its operator"
+            raise Unavailable(told, reason=Reason.REVOCATIONS_UNREADABLE) from e
         if revoked is not None and int(certificate.serial, 16) in revoked:
-            raise Unauthenticated(
-                "the certificate was revoked; ask the operator for another one", reason=Reason.CERTIFICATE_REVOKED
-            )
+            told = "the certificate was revoked; ask the operator for another one"
+            raise Unauthenticated(told, reason=Reason.CERTIFICATE_REVOKED)
 
     def _refresh(self) -> None:
         """Read the file if it has changed. Raises InvalidArgument."""
@@ -162,9 +157,8 @@ class ClientCertificates:
             except (OSError, ValueError) as e:
                 self._state = None
                 what = e.strerror if isinstance(e, OSError) else str(e)
-                raise InvalidArgument.field(
-                    "tls_client_revoked", f"is no list of revoked certificates in PEM ({what}); check the file", "TLS"
-                ) from e
+                told = f"is no list of revoked certificates in PEM ({what}); check the file"
+                raise InvalidArgument.field("tls_client_revoked", told, "TLS") from e
 
 
 def _refused(why: str) -> Unauthenticated:

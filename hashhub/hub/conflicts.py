@@ -370,9 +370,8 @@ class Conflicts:
         if order.reason is ConflictReason.DECIDED_FOR and order.decided_for not in parties:
             raise InvalidArgument.field("decided_for", f"must be a party: {told}", "UNKNOWN_VALUE")
         if (party := party_of(order)) and party not in parties:  # it would not see what it was given
-            raise FailedPrecondition(
-                f"contributor {party} is no party of conflict {name}; assign it to {told}, or to a person"
-            )
+            told = f"contributor {party} is no party of conflict {name}; assign it to {told}, or to a person"
+            raise FailedPrecondition(told)
         done = self._store.conflicts.change_one(name, order, etag=etag, by=access.actor(principal), **options)
         return self._told(principal, done)
 
@@ -394,9 +393,8 @@ class Conflicts:
         if order.reason is ConflictReason.DECIDED_FOR and not order.decided_for:
             raise InvalidArgument.field("decided_for", "must name a party", "REQUIRED")
         if msgspec.structs.replace(wanted, states=()) == ConflictFilter():
-            raise InvalidArgument.field(
-                "filter", "says nothing: give a contributor, a kind or another criterion besides states", "REQUIRED"
-            )
+            told = "says nothing: give a contributor, a kind or another criterion besides states"
+            raise InvalidArgument.field("filter", told, "REQUIRED")
         is_reopened = order.action is ConflictAction.REOPEN
         about = (ConflictState.RESOLVED,) if is_reopened else (ConflictState.OPEN, ConflictState.ASSIGNED)
         registry = self._store.resources.registry()

@@ -124,11 +124,8 @@ class Changes:
         of another token or hub; FailedPrecondition (POSITION_UNKNOWN) after a restore from an older backup.
         """
         if not principal.may_mirror:
-            raise PermissionDenied(
-                f"token {principal.name} may not read the change feed; ask the operator for one that may mirror",
-                reason=Reason.ROLE_NOT_ALLOWED,
-                metadata={"token": principal.name},
-            )
+            told = f"token {principal.name} may not read the change feed; ask the operator for one that may mirror"
+            raise PermissionDenied(told, reason=Reason.ROLE_NOT_ALLOWED, metadata={"token": principal.name})
         here = self._check_history()
         if reader or since_time is not None:
             _check_reader(reader, alone=since_time is None or not (position or from_now))
@@ -209,11 +206,8 @@ class Changes:
         """
         place = self._open(principal, position, "export the full list again")
         if place.missing:
-            raise InvalidArgument.field(
-                "position",
-                "is from the midst of the feed; read the feed to its end, and give that position",
-                "POSITION",
-            )
+            told = "is from the midst of the feed; read the feed to its end, and give that position"
+            raise InvalidArgument.field("position", told, "POSITION")
         names, held = self._store.resources.hash_set_keys(), _unpacked(place.held)
         return (place.revision, place.ordinal), [name for key, name in names.items() if key in held]
 
@@ -221,10 +215,8 @@ class Changes:
         """Return where the store is. Raises Unavailable when it was restored under this process."""
         here = self._store.history.position()
         if not self._store.history.has_been_at(self._last):
-            raise Unavailable(
-                "the database was restored from an older backup under the running hub; restart the hub",
-                reason=Reason.DATABASE_UNAVAILABLE,
-            )
+            told = "the database was restored from an older backup under the running hub; restart the hub"
+            raise Unavailable(told, reason=Reason.DATABASE_UNAVAILABLE)
         self._last = here
         return here
 
@@ -248,15 +240,10 @@ class Changes:
                 if place is not None and place.format == _FORMAT:
                     if self._store.history.has_been_at(Position(*place.seen)):
                         return place
-                    raise FailedPrecondition(
-                        f"the hub's database was restored from a backup made before this position; {advice}",
-                        reason=Reason.POSITION_UNKNOWN,
-                    )
-        raise InvalidArgument.field(
-            "position",
-            "is damaged, or was given to another token or by another hub; start again from an empty position",
-            "POSITION",
-        )
+                    told = f"the hub's database was restored from a backup made before this position; {advice}"
+                    raise FailedPrecondition(told, reason=Reason.POSITION_UNKNOWN)
+        told = "is damaged, or was given to another token or by another hub; start again from an empty position"
+        raise InvalidArgument.field("position", told, "POSITION")
 
     def _mac(self, principal: Principal, body: bytes) -> bytes:
         """Return what makes a position this hub's and this token's: a token's name is never used again."""
@@ -582,9 +569,8 @@ def _check_reader(reader: str, *, alone: bool) -> None:
     if not SLUG.fullmatch(reader):
         raise InvalidArgument.field("reader", "must be 1 to 63 of a-z, 0-9 and - where since_time is given", "PATTERN")
     if not alone:
-        raise InvalidArgument.field(
-            "since_time", "is instead of position and from_now: give one of them", "CONTRADICTION"
-        )
+        told = "is instead of position and from_now: give one of them"
+        raise InvalidArgument.field("since_time", told, "CONTRADICTION")
 
 
 def _seconds() -> int:

@@ -116,9 +116,8 @@ class Outbound:
             raise InvalidArgument.field(field, "must begin with https://: what it tells is for nobody else", "URL")
         if port not in self.ports and not self._is_named(host, {port}):
             told = ", ".join(map(str, sorted(self.ports)))
-            raise InvalidArgument.field(
-                field, f"must use port {told}, got {port}; the operator's setting webhook_ports allows others", "URL"
-            )
+            told = f"must use port {told}, got {port}; the operator's setting webhook_ports allows others"
+            raise InvalidArgument.field(field, told, "URL")
         name = f"[{host}]" if ":" in host else host
         default = port == (443 if is_tls else 80)
         query = f"?{parts.query}" if parts.query else ""
@@ -307,10 +306,8 @@ class Downloads:
             told = f"status {outcome.status}" if outcome.error is DeliveryError.STATUS else str(outcome.error)
             raise InvalidArgument.field("url", f"Failed to fetch URL: {told}; check it, or send the file", "URL")
         if len(body) > self._most_bytes:
-            raise LimitExceeded(
-                f"what stands at the URL has more than {self._most_bytes} bytes; send smaller files",
-                reason=Reason.TOO_LARGE,
-            )
+            told = f"what stands at the URL has more than {self._most_bytes} bytes; send smaller files"
+            raise LimitExceeded(told, reason=Reason.TOO_LARGE)
         return bytes(body), media_type
 
     def close(self) -> None:
@@ -328,9 +325,8 @@ class Downloads:
             is_meant = bool(host) and (item.host == host or _is_literal_in(host, item.network))
             if is_meant and (port or usual) == (item.port or usual):
                 return
-        raise InvalidArgument.field(
-            "url", "Invalid or unsafe URL provided: its host is none that the operator names (hma_url_hosts)", "URL"
-        )
+        told = "Invalid or unsafe URL provided: its host is none that the operator names (hma_url_hosts)"
+        raise InvalidArgument.field("url", told, "URL")
 
 
 class _TimedSocket:

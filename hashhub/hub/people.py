@@ -66,10 +66,8 @@ class IdentityProvider:
             raise
         except Exception as e:  # whatever a stranger's text does to the parser, it proves nobody
             why = str(e)[:200] if isinstance(e, JoseError | ValueError) else type(e).__name__
-            raise Unauthenticated(
-                f"the ID token is not taken ({why}); it must be the issuer's, for this hub, and of now: log in again",
-                reason=Reason.ID_TOKEN_INVALID,
-            ) from e
+            told = f"the ID token is not taken ({why}); it must be the issuer's, for this hub, and of now: log in again"
+            raise Unauthenticated(told, reason=Reason.ID_TOKEN_INVALID) from e
 
     def _signed(self, token: str) -> dict[str, Any]:
         """Return what a token says that one of the keys signed which it may mean: it need not name one."""
@@ -94,11 +92,8 @@ class IdentityProvider:
         if left <= 0:
             self._asked = at
             self.thread.wake()
-        raise Unavailable(
-            "the identity provider's key of this ID token is not known yet; try again, or look at `hashhub status`",
-            reason=Reason.ISSUER_UNAVAILABLE,
-            retry_after=max(left, 1.0),
-        )
+        told = "the identity provider's key of this ID token is not known yet; try again, or look at `hashhub status`"
+        raise Unavailable(told, reason=Reason.ISSUER_UNAVAILABLE, retry_after=max(left, 1.0))
 
     def read_keys(self) -> None:
         """Read the issuer's keys, as the thread does now and then. Raises Unavailable; what was known stays then."""

@@ -103,9 +103,8 @@ class SessionIssuer:
             raise Unauthenticated("the session is not of this hub; begin another one", reason=Reason.TOKEN_UNKNOWN)
         session = _decode(said)
         if session.end <= now().timestamp():
-            raise Unauthenticated(
-                "the session is over; begin another one", reason=Reason.TOKEN_EXPIRED, metadata={"token": session.token}
-            )
+            told = "the session is over; begin another one"
+            raise Unauthenticated(told, reason=Reason.TOKEN_EXPIRED, metadata={"token": session.token})
         return session
 
 

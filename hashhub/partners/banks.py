@@ -143,10 +143,8 @@ async def own(request: PartnerRequest, name: str) -> HMABank:
     """
     bank = await named(request, name)
     if bank.contributor != request.contributor and not request.oversees:
-        raise PermissionDenied(
-            f"bank {bank.name} is another contributor's, and its contents are told in answers only",
-            reason=Reason.NOT_YOUR_CONTRIBUTOR,
-        )
+        told = f"bank {bank.name} is another contributor's, and its contents are told in answers only"
+        raise PermissionDenied(told, reason=Reason.NOT_YOUR_CONTRIBUTOR)
     return bank
 
 
@@ -157,16 +155,14 @@ async def create(request: PartnerRequest, said: Mapping[str, Any], purpose: str)
     name = _checked_name(said.get("name"))
     ratio = _ratio(said)
     if not request.contributor:
-        raise PermissionDenied(
-            "this token belongs to no contributor, so that a bank would be nobody's; use one that does"
-        )
+        told = "this token belongs to no contributor, so that a bank would be nobody's; use one that does"
+        raise PermissionDenied(told)
     if not purpose:
-        raise InvalidArgument.field(
-            "name",
+        told = (
             "no bank is created here until the operator says what being in one states (setting hma_purpose); or create "
-            "a hash set by `hashhub hash-set create`, which is a bank then",
-            "REQUIRED",
+            "a hash set by `hashhub hash-set create`, which is a bank then"
         )
+        raise InvalidArgument.field("name", told, "REQUIRED")
     if any(bank.name == name for bank in await listed(request)):
         raise _exists(name)
     slug = re.sub("-+", "-", name.lower().replace("_", "-").strip("-"))[:_SLUG].strip("-") or "bank"

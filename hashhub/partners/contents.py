@@ -150,17 +150,15 @@ async def update(request: PartnerRequest, content: Content, said: Mapping[str, A
     )
     is_own = content_number(content.entry) >= FIRST_MADE
     if wanted.extra != notes.extra and not is_own:
-        raise InvalidArgument.field(
-            "note" if "note" in said else "disable_until_ts",
+        told = (
             "cannot be noted of a content that came by a list, which the next list would undo; disable it for good "
-            "(0), delete it, or correct the list",
-            "NOT_ALLOWED",
+            "(0), delete it, or correct the list"
         )
+        raise InvalidArgument.field("note" if "note" in said else "disable_until_ts", told, "NOT_ALLOWED")
     entry = content.entry
     if until == 0 and wanted.extra != notes.extra and entry.state not in _LIVE:
-        raise FailedPrecondition(
-            "the content is disabled for good; enable it first (disable_until_ts 1), then note that"
-        )
+        told = "the content is disabled for good; enable it first (disable_until_ts 1), then note that"
+        raise FailedPrecondition(told)
     if until != 0 and entry.state not in _LIVE:
         asked = v1.RestoreEntryRequest(name=entry.name, comment="enabled again, by HMA's route")
         entry = await request.ask("ContributionService/RestoreEntry", asked, v1.Entry)

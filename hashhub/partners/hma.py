@@ -215,9 +215,8 @@ class HMADoor(PartnerDoor):
                 one["statement"] = json_format.MessageToDict(match)
             found.setdefault(bank.name, {}).setdefault(number, one)  # the nearest comes first
         if result.truncated and not found:
-            raise Unavailable(
-                f"more than {_MOST_MATCHES} entries match, and those that are asked for may be among others"
-            )
+            told = f"more than {_MOST_MATCHES} entries match, and those that are asked for may be among others"
+            raise Unavailable(told)
         banked = {name: list(matches.values()) for name, matches in found.items()}
         headers = ((b"hashhub-unnamed", ",".join(unnamed).encode()),) if unnamed else ()
         return banked, (*_about(result, given.policy, given.revision), *headers)
@@ -309,11 +308,8 @@ class HMADoor(PartnerDoor):
             kind, content = _one_file(form.files)
         signals = await self._hashed(request, kind, content)
         if not signals:
-            raise InvalidArgument.field(
-                kind,
-                "shows too little to be told from others, and would match them; nothing was added",
-                "NOT_A_PICTURE",
-            )
+            told = "shows too little to be told from others, and would match them; nothing was added"
+            raise InvalidArgument.field(kind, told, "NOT_A_PICTURE")
         return await self._added(request, bank, _signals(signals), notes)
 
     async def add_signal(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
@@ -379,9 +375,8 @@ class HMADoor(PartnerDoor):
 
     async def refuse_exchange(self, _: PartnerRequest, __: tuple[str, ...]) -> PartnerAnswer:
         """Say that no exchange can be made."""
-        raise InvalidArgument.field(
-            "api", "No such exchange type: this hub fetches from none by this route", "NOT_FOUND"
-        )
+        told = "No such exchange type: this hub fetches from none by this route"
+        raise InvalidArgument.field("api", told, "NOT_FOUND")
 
     async def delete_exchange(self, _: PartnerRequest, __: tuple[str, ...]) -> PartnerAnswer:
         """Delete an exchange that is not there, as HMA does."""
@@ -483,9 +478,8 @@ async def _fetched(request: PartnerRequest) -> tuple[str, bytes]:
     if not kind:
         kind = {"image": "photo", "video": "video"}.get(media_type.partition("/")[0].lower(), "")
         if not kind:
-            raise InvalidArgument.field(
-                "url", f"unsupported url ContentType: {media_type[:40]!r}; name it by content_type", "NOT_ALLOWED"
-            )
+            told = f"unsupported url ContentType: {media_type[:40]!r}; name it by content_type"
+            raise InvalidArgument.field("url", told, "NOT_ALLOWED")
     return kind, content
 
 

@@ -85,12 +85,11 @@ class NCMECDoor(FeedDoor):
         since, until = _time(request, "from", 0), _time(request, "to", LATEST)
         now = int(time.time())  # before anything is read, so that all up to then is told
         if until < now - _AGO:
-            raise InvalidArgument.field(
-                "to",
+            told = (
                 f"is over: windows must end now, or later; the threatexchange package takes others once more than "
-                f"{WINDOW_ENTRIES:,} entries are to be told, which it cannot be told here",
-                "OUT_OF_RANGE",
+                f"{WINDOW_ENTRIES:,} entries are to be told, which it cannot be told here"
             )
+            raise InvalidArgument.field("to", told, "OUT_OF_RANGE")
         part = await feed.part(since, request.query.get(_AFTER, ""), MOST)
         entries = part.entries
         while part.token and len(entries) < WINDOW_ENTRIES:

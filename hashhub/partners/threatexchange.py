@@ -96,12 +96,11 @@ class ThreatExchangeDoor(FeedDoor):
 async def _updates(part: FeedPart, types: set[str]) -> list[_Update]:
     """Return the updates of some types, or all. Raises InvalidArgument for a hash set that claims no harm."""
     if part.hash_set is not None and part.hash_set.purpose not in _HARM:
-        raise InvalidArgument.field(
-            "hash_set",
+        told = (
             f"{part.hash_set.name} has the purpose {part.hash_set.purpose}, and ThreatExchange tells what is harmful; "
-            "take it by another format",
-            "PURPOSES",
+            "take it by another format"
         )
+        raise InvalidArgument.field("hash_set", told, "PURPOSES")
     updates = [u for u in (await part.written("threatexchange", _Document)).data if not types or u.type in types]
     for update in updates:  # one for each indicator, whatever ids its items came with
         known = f"{update.type}:{update.indicator}".encode()

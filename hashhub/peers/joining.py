@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -27,65 +27,58 @@ _LINE_LIFE: Final = timedelta(days=7)
 _GRACE: Final = timedelta(hours=1)  # for which a line's secret works once it was taken, should the taking be cut off
 
 
-def invitation(directory: Path, hub: Client, name: str, *, address: str, ca: str, country: str) -> str:
+class OwnAddress(NamedTuple):
+    """What a line says of this hub: where it is reached, the PEM of its certificate's authority, and its country."""
+
+    address: str
+    ca: str
+    country: str
+
+
+def invitation(directory: Path, hub: Client, name: str, own: OwnAddress) -> str:
     """Return a line that invites a hub; an earlier one works no more. Raises AlreadyExists for one that is joined."""
-    if path_of(directory, name).exists():
-        with opened(directory, name) as state:
-            before = state.peer()
-        if before.address:
-            raise AlreadyExists(
-                f"{name!r} is joined already; to join it anew, leave it first: hashhub peer leave {name}"
-            )
+    if before := _invited(directory, name):
         hub.delete_token(before.token)
         remove(directory, name)
-    return _line(directory, hub, Peer(name=name, hub=own_name(hub), token=""), address, ca, country).text
+    return _line(directory, hub, Peer(name=name, hub=own_name(hub), token=""), own).text
 
 
 def accepted(
-    directory: Path,
-    hub: Client,
-    line: JoinLine,
-    letters: Mapping[Reliability, Reliability],
-    *,
-    address: str,
-    ca: str,
-    country: str,
+    directory: Path, hub: Client, line: JoinLine, letters: Mapping[Reliability, Reliability], own: OwnAddress
 ) -> str:
     """Take a line, and return the one for who gave it; empty: that one was the answer to an invitation."""
-    own = own_name(hub)
-    if line.to != own or line.hub == own:
-        raise InvalidArgument.field(
-            "line", f"invites {line.to}, and this hub is {own}; ask for a line for {own}", "PATTERN"
-        )
-    given = Peer(
-        name=line.hub,
-        hub=own,
-        token="",
-        jurisdiction=line.jurisdiction,
-        address=line.address,
-        ca=line.ca,
-        join_time=now(),
-        letters=dict(letters),
-    )
-    is_answer = path_of(directory, line.hub).exists()
-    if is_answer:
-        with opened(directory, line.hub) as state:
-            before = state.peer()
-        if before.address:
-            raise AlreadyExists(f"{line.hub!r} is joined already; to join it anew: hashhub peer leave {line.hub}")
-    elif not address:
-        raise InvalidArgument.field(
-            "address", "is needed in the line for the other operator: give --address", "REQUIRED"
-        )
+    name = own_name(hub)
+    if line.to != name or line.hub == name:
+        told = f"invites {line.to}, and this hub is {name}; ask for a line for {name}"
+        raise InvalidArgument.field("line", told, "PATTERN")
+    before = _invited(directory, line.hub)
+    if before is None and not own.address:
+        told = "is needed in the line for the other operator: give --address"
+        raise InvalidArgument.field("address", told, "REQUIRED")
     with client_of(line.address, line.secret, line.ca) as there:
         secret = there.rotate_token(line.token, _GRACE)  # from here on the line is of no use to others
     make_directory(directory, field="dir")
     keep_secret(directory, line.hub, secret)
-    if not is_answer:
-        return _line(directory, hub, given, address, ca, country).text
+    given = Peer(
+        name=line.hub, hub=name, token=before.token if before else "", jurisdiction=line.jurisdiction,
+        address=line.address, ca=line.ca, join_time=now(), letters=dict(letters),
+    )  # fmt: skip
+    if before is None:
+        return _line(directory, hub, given, own).text
     with opened(directory, line.hub) as state, state.transaction():
-        state.save(replace(given, token=before.token))
+        state.save(given)
     return ""
+
+
+def _invited(directory: Path, name: str) -> Peer | None:
+    """Return the peer that was invited, if any. Raises AlreadyExists for one that is joined."""
+    if not path_of(directory, name).exists():
+        return None
+    with opened(directory, name) as state:
+        peer = state.peer()
+    if peer.address:
+        raise AlreadyExists(f"{name!r} is joined already; to join it anew, leave it first: hashhub peer leave {name}")
+    return peer
 
 
 def left(directory: Path, hub: Client, name: str) -> None:
@@ -118,20 +111,15 @@ def offered(hub: Client, token: str) -> dict[str, int]:
     return dict(sorted(told.items()))
 
 
-def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, country: str) -> JoinLine:
+def _line(directory: Path, hub: Client, peer: Peer, own: OwnAddress) -> JoinLine:
     """Make the contributor and token of a peer, and its state; return the line that gives it the token."""
     try:
         if hub.get_contributor(peer.name).retire_time is not None:
             raise FailedPrecondition(f"the contributor {peer.name} is retired, and no hub can be called so any more")
     except NotFound:
-        hub.create_contributor(
-            Contributor(
-                id=peer.name,
-                display_name=f"Hub {peer.name}",
-                kind=ContributorKind.CLEARINGHOUSE,
-                jurisdiction=peer.jurisdiction,
-            )
-        )
+        kind, title = ContributorKind.CLEARINGHOUSE, f"Hub {peer.name}"
+        made = Contributor(id=peer.name, display_name=title, kind=kind, jurisdiction=peer.jurisdiction)
+        hub.create_contributor(made)
     until = now() + _LINE_LIFE
     token = f"peer-{peer.name[:48]}-{secrets.token_hex(4)}"  # no name is ever used again
     secret = hub.create_token(
@@ -140,13 +128,6 @@ def _line(directory: Path, hub: Client, peer: Peer, address: str, ca: str, count
     make_directory(directory, field="dir")
     begin(directory, replace(peer, token=token))
     return JoinLine(
-        hub=peer.hub,
-        to=peer.name,
-        jurisdiction=country,
-        address=address,
-        secret=secret,
-        token=token,
-        expire_time=until,
-        ca=ca,
-        offered=offered(hub, token),
-    )
+        hub=peer.hub, to=peer.name, jurisdiction=own.country, address=own.address, secret=secret, token=token,
+        expire_time=until, ca=own.ca, offered=offered(hub, token),
+    )  # fmt: skip

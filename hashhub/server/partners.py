@@ -89,14 +89,11 @@ class BoundToken:
         except HashHubError as e:
             _log.error("%s (listen_hma) lets nobody in: %s", address, e.message)
         else:
-            _log.warning(
+            told = (
                 "%s (listen_hma) asks nobody for a token: whoever on this machine reaches it is token %s, role %s, "
-                "contributor %s",
-                address,
-                token.name,
-                token.role,
-                token.contributor or "-",
+                "contributor %s"
             )
+            _log.warning(told, address, token.name, token.role, token.contributor or "-")
 
 
 class PartnerRoutes:
@@ -155,20 +152,13 @@ class PartnerRoutes:
         self, door: PartnerDoor, request: HTTPRequest, url: str, path: str, envelope: Envelope
     ) -> PartnerAnswer:
         watch = SenderWatch(request)
+        budget, most = self._listener.budget, self._listener.max_message_bytes
         body: RequestBody | None = None
 
         async def work(principal: Principal) -> PartnerAnswer:
             async def read() -> bytes:
                 nonlocal body
-                listener = self._listener
-                body = RequestBody(
-                    request.receive,
-                    request.length,
-                    listener.budget,
-                    principal.name,
-                    limit=listener.max_message_bytes,
-                    until=None,
-                )
+                body = RequestBody(request.receive, request.length, budget, principal.name, limit=most, until=None)
                 content = await body.read()
                 request.is_read = True
                 watch.start()
@@ -176,21 +166,12 @@ class PartnerRoutes:
 
             if request.is_read:
                 watch.start()
-            return await door.answer(
-                PartnerRequest(
-                    verb=request.verb,
-                    url=url,
-                    path=path,
-                    query_string=request.query,
-                    content_type=request.header(b"content-type"),
-                    accept=request.header(b"accept"),
-                    contributor=principal.contributor,
-                    oversees=principal.role in OVERSEERS,
-                    read=read,
-                    call=self._caller(envelope),
-                    fetch=self._fetched,
-                )
-            )
+            return await door.answer(PartnerRequest(
+                verb=request.verb, url=url, path=path, query_string=request.query,
+                content_type=request.header(b"content-type"), accept=request.header(b"accept"),
+                contributor=principal.contributor, oversees=principal.role in OVERSEERS,
+                read=read, call=self._caller(envelope), fetch=self._fetched,
+            ))  # fmt: skip
 
         try:
             return await self._pipeline.let_in(door.name, envelope, work, reads=door.reads(request.verb, path))
@@ -221,9 +202,8 @@ class PartnerRoutes:
     async def _fetched(self, url: str) -> tuple[bytes, str]:
         """Return what stands at an address. Raises LimitExceeded while so many are being fetched."""
         if self._fetching.locked():
-            raise LimitExceeded(
-                "the server is fetching other files; retry in a moment, or send the file", retry_after=1.0
-            )
+            told = "the server is fetching other files; retry in a moment, or send the file"
+            raise LimitExceeded(told, retry_after=1.0)
         async with self._fetching:
             return await asyncio.to_thread(self._fetch, url)
 
@@ -248,9 +228,8 @@ def _check_local(request: HTTPRequest) -> None:
     name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
     is_unix = request.describe() == _UNIX
     if request.header(b"origin") or not (is_unix or is_loopback_host(name.strip("[]").lower())):
-        raise PermissionDenied(
-            "this address takes programs on this machine: call it as 127.0.0.1 or localhost, and not from a web page"
-        )
+        told = "this address takes programs on this machine: call it as 127.0.0.1 or localhost, and not from a web page"
+        raise PermissionDenied(told)
 
 
 def bind_hma(config: Config) -> socket.socket:

@@ -75,6 +75,5 @@ def _uuid(text: str) -> str:
     try:
         return str(UUID(text))
     except ValueError as e:
-        raise MalformedSource(
-            f"{text[:60]!r} is listed as an event and is no UUID; expected a MISP feed's manifest", position=_MANIFEST
-        ) from e
+        told = f"{text[:60]!r} is listed as an event and is no UUID; expected a MISP feed's manifest"
+        raise MalformedSource(told, position=_MANIFEST) from e

@@ -48,9 +48,8 @@ class NCMEC(PartnerProtocol):
                 if (time := _time(item.findtext(f"{_IN}timestamp", ""))) is None:
                     continue
                 if time < begin.replace(microsecond=0):
-                    raise older(
-                        f"an entry of {_text(time)}, where only those from {_text(begin)} were asked for", _PATH
-                    )
+                    told = f"an entry of {_text(time)}, where only those from {_text(begin)} were asked for"
+                    raise older(told, _PATH)
                 latest = max(latest or time, time)
             link = (root.findtext(f"{_IN}paging/{_IN}next", "") or "").strip()
             query = partner.query_of(link, _PATH) if link else ""
@@ -76,14 +75,11 @@ def _parsed(body: bytes) -> Any:
     try:
         root = fromstring(body, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as e:
-        raise MalformedSource(
-            f"the partner's answer is no XML that may be read ({type(e).__name__}); check the source's url",
-            position=_PATH,
-        ) from e
+        told = f"the partner's answer is no XML that may be read ({type(e).__name__}); check the source's url"
+        raise MalformedSource(told, position=_PATH) from e
     if root.tag != f"{_IN}queryResult":
-        raise MalformedSource(
-            f"the answer's root element is {root.tag[:80]!r}; expected queryResult of NCMEC's version 2", position=_PATH
-        )
+        told = f"the answer's root element is {root.tag[:80]!r}; expected queryResult of NCMEC's version 2"
+        raise MalformedSource(told, position=_PATH)
     return root
 
 

@@ -160,9 +160,8 @@ class Partner:
             raise Unavailable(f"{path}: the partner gave no whole answer within {seconds:g} seconds") from e
         except self._errors as e:
             detail = str(e)[:200] or type(e).__name__
-            raise Unavailable(
-                f"{path}: the partner cannot be reached, or broke off ({detail}); check url, proxy and ca_file"
-            ) from e
+            told = f"{path}: the partner cannot be reached, or broke off ({detail}); check url, proxy and ca_file"
+            raise Unavailable(told) from e
 
 
 def _check(response: httpx2.Response, path: str) -> None:
@@ -176,11 +175,8 @@ def _check(response: httpx2.Response, path: str) -> None:
             raise LimitExceeded(f"{path}: the partner asks for fewer calls (HTTP 429)", retry_after=wait)
         raise Unavailable(f"{path}: the partner has a fault of its own (HTTP {status})", retry_after=wait)
     if status in _REFUSED:
-        raise Unauthenticated(
-            f"{path}: the partner refuses the credentials (HTTP {status}); check them and whether they have expired",
-            reason=Reason.TOKEN_UNKNOWN,
-            metadata={"tokenOf": "partner"},
-        )
+        told = f"{path}: the partner refuses the credentials (HTTP {status}); check them and whether they have expired"
+        raise Unauthenticated(told, reason=Reason.TOKEN_UNKNOWN, metadata={"tokenOf": "partner"})
     what = "redirects elsewhere, which is not followed" if status not in _CLIENT_ERRORS else "refuses the call"
     raise MalformedSource(f"the partner {what} (HTTP {status}); check the source's url and protocol", position=path)
 
@@ -204,7 +200,5 @@ def decoded(body: bytes, kind: type[T], position: str) -> T:
     try:
         return msgspec.json.decode(body, type=kind, strict=False)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
-        raise MalformedSource(
-            f"the partner's answer is not the JSON of this protocol ({str(e)[:120]}); check the source's url",
-            position=position,
-        ) from e
+        told = f"the partner's answer is not the JSON of this protocol ({str(e)[:120]}); check the source's url"
+        raise MalformedSource(told, position=position) from e

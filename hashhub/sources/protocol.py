@@ -63,9 +63,8 @@ class PartnerProtocol(ABC):
         if tuple(settings.credentials) not in self.credentials:
             choices = " or ".join(", ".join(choice) or "none" for choice in self.credentials)
             given = ", ".join(settings.credentials)[:80] or "none"
-            raise InvalidArgument.field(
-                "credentials", f"must be {choices} for {settings.protocol}, in this order; got {given}"
-            )
+            told = f"must be {choices} for {settings.protocol}, in this order; got {given}"
+            raise InvalidArgument.field("credentials", told)
 
     @abstractmethod
     def pages(self, partner: Partner, position: FetchPosition) -> Iterator[FetchedPage]:

@@ -271,9 +271,8 @@ def put_identities(c: Connection, token: Principal) -> None:
     of_others = sa.and_(t.c.name.in_(token.identities), t.c.token != token.name)
     if taken := c.execute(sa.select(t.c.name, t.c.token).where(of_others)).first():
         name, owner = taken
-        raise AlreadyExists(
-            f"{name[:200]!r} proves token {owner} already; take it from that one first", kind="Token", name=owner
-        )
+        told = f"{name[:200]!r} proves token {owner} already; take it from that one first"
+        raise AlreadyExists(told, kind="Token", name=owner)
     c.execute(sa.delete(t).where(t.c.token == token.name))
     for name in token.identities:
         c.execute(sa.insert(t).values(name=name, token=token.name))
