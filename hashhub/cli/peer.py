@@ -35,17 +35,14 @@ _DIRECTORY: Final = click.option(
 _LETTERS: Final = click.option(
     "--reliability", "letters", multiple=True, metavar="A=B", help="Letter here for one there; others are F."
 )
-_OWN: Final = options(
-    click.option("--address", metavar="HOST:PORT", help="Where the other hub reaches this one, by TLS."),
-    click.option(
-        "--own-ca-file",
-        metavar="FILE",
-        help="PEM file with the authority of this hub's certificate, unless it is public.",
-    ),
-    click.option(
-        "--country", default="ZZ", show_default=True, metavar="CODE", help="This hub's, as ISO 3166-1 says it."
-    ),
+_ADDRESS: Final = click.option("--address", metavar="HOST:PORT", help="Where the other hub reaches this one, by TLS.")
+_OWN_CA: Final = click.option(
+    "--own-ca-file", metavar="FILE", help="PEM file with the authority of this hub's certificate, unless it is public."
 )
+_COUNTRY: Final = click.option(
+    "--country", default="ZZ", show_default=True, metavar="CODE", help="This hub's (ISO 3166-1)."
+)
+_OWN: Final = options(_ADDRESS, _OWN_CA, _COUNTRY)
 
 
 @main.group("peer", cls=CommandGroup)

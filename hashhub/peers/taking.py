@@ -16,7 +16,7 @@ import logging
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 from uuid import UUID, uuid5
@@ -242,13 +242,9 @@ class Taking:
             before = None
         if self._own in origin.path:
             return
+        number, is_taken = self._followed.number, before is not None and before.is_taken
         offer = Offer(
-            hub=origin.hub,
-            local=local,
-            told=told,
-            distance=len(origin.path),
-            number=self._followed.number,
-            is_taken=before is not None and before.is_taken,
+            hub=origin.hub, local=local, told=told, distance=len(origin.path), number=number, is_taken=is_taken
         )
         self._put(offer)
         self._tell()
@@ -441,21 +437,15 @@ class Taking:
                 self._import(self._offers[name], entries.values())
         self._changes = defaultdict(dict)
 
-    def _import(self, offer: Offer, entries: Iterable[Entry]) -> None:
+    def _import(self, offer: Offer, entries: Collection[Entry]) -> None:
         """Import what is stated and withdrawn. An item without a value says by being listed what its hash set says."""
-        parts: dict[str, list[Entry]] = {"yes": [], "no": []}
-        for entry in entries:
-            has_value = entry.classification is not None or Code.UNCLASSIFIED in entry.reasons
-            parts["yes" if has_value else "no"].append(entry)
-        for has_values, part in parts.items():
+        valued = [one for one in entries if one.classification is not None or Code.UNCLASSIFIED in one.reasons]
+        others = [one for one in entries if one.classification is None and Code.UNCLASSIFIED not in one.reasons]
+        for has_values, part in (("yes", valued), ("no", others)):
             if part:
+                options = {"hash_set": offer.local, "classifications": has_values}
                 with self._document(offer, part) as document:
-                    self._hub.import_source(
-                        document,
-                        hash_set=offer.local,
-                        connector=_FORMAT,
-                        options={"hash_set": offer.local, "classifications": has_values},
-                    )
+                    self._hub.import_source(document, hash_set=offer.local, connector=_FORMAT, options=options)
 
     @contextmanager
     def _document(self, offer: Offer, entries: Iterable[Entry]) -> Iterator[BinaryIO]:
@@ -483,8 +473,7 @@ class Taking:
                     self._withdraw_unheld(offer)
                     here = self._hub.get_hash_set(offer.local)
                     self._set_terms(here, _here(offer.told.marking, here.contributor))
-        at = now()
-        self._followed = replace(self._followed, is_filling=False, complete_time=at)
+        self._followed = replace(self._followed, is_filling=False, complete_time=now())
 
     def _withdraw_unheld(self, offer: Offer) -> None:
         """Withdraw what stands here of a hash set without the peer stating it."""
@@ -540,12 +529,8 @@ def _strictest(one: Marking, other: Marking) -> Marking:
 
 def _withdrawal(offer: Offer, key: str) -> Entry:
     contributor, _, own_id = offer.local.partition("/")
+    nothing = Provenance(import_id="", connector="", connector_version="", source_digest="", position="")
     return Entry(
-        id=1,
-        contributor=contributor,
-        hash_set=own_id,
-        hashes=(),
-        state=EntryState.WITHDRAWN,
-        provenance=Provenance(import_id="", connector="", connector_version="", source_digest="", position=""),
+        id=1, contributor=contributor, hash_set=own_id, hashes=(), state=EntryState.WITHDRAWN, provenance=nothing,
         external_id=key,
-    )
+    )  # fmt: skip

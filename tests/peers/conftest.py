@@ -33,7 +33,7 @@ from hashhub.model import (
     Role,
 )
 from hashhub.peers import line as lines
-from hashhub.peers.joining import accepted, invitation
+from hashhub.peers.joining import OwnAddress, accepted, invitation
 from hashhub.peers.state import all_offers, opened
 from hashhub.peers.taking import Taking
 from hashhub.peers.ways import Ways
@@ -106,9 +106,9 @@ class Nation:
 
     def invite(self, other: Nation, letters: Mapping[Reliability, Reliability] = SAME_LETTERS) -> None:
         """Exchange lines with another hub, as two operators do. `letters`: that the other gives this one."""
-        line = invitation(self.peers, self.hub, other.name, address=self.address, ca="", country="NL")
-        answer = accepted(other.peers, other.hub, lines.read(line), letters, address=other.address, ca="", country="DE")
-        none = accepted(self.peers, self.hub, lines.read(answer), SAME_LETTERS, address="", ca="", country="NL")
+        line = invitation(self.peers, self.hub, other.name, OwnAddress(self.address, "", "NL"))
+        answer = accepted(other.peers, other.hub, lines.read(line), letters, OwnAddress(other.address, "", "DE"))
+        none = accepted(self.peers, self.hub, lines.read(answer), SAME_LETTERS, OwnAddress("", "", "NL"))
         assert not none
 
     def follow(self, name: str) -> bool:
