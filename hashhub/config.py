@@ -291,6 +291,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     public addresses, unless an address or a network is named itself; plain http only on this machine. Empty: none.
     """
 
+    sources: str = ""
+    """Directory of the sources that a `hashhub source run` on this machine fetches, whose report is read from there:
+    `status`, the console and HMA's clients tell of them. Empty: none here.
+    """
+
+    peers: str = ""
+    """Directory of the peers that a `hashhub peer run` on this machine follows; likewise."""
+
     policies: str = ""
     """Directory with further policies as TOML files, besides `any` and `block`."""
 

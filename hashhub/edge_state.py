@@ -1,13 +1,16 @@
-"""What edges share that go on after a kill: a SQLite file with where one is, and a lock that one process has."""
+"""What edges share that go on after a kill: a SQLite file with where one is, a lock that one process has, a report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 from hashhub.errors import Conflict
-from hashhub.local_files import lock_file
+from hashhub.local_files import lock_file, written
+from hashhub.model import REPORT, EdgeReport, PeerReport, SourceReport, now
 from hashhub.state_file import StateFile
 
 DATABASE: Final = ".db"
@@ -31,6 +34,13 @@ class EdgeState(StateFile):
             raise Conflict(f"another process has {self._path.stem!r} in use; wait until it is done, or end it")
         with lock:
             yield
+
+
+def write_report(directory: Path, *, sources: Iterable[SourceReport] = (), peers: Iterable[PeerReport] = ()) -> None:
+    """Write what a hub on this machine may know of a directory's sources or peers, for it to read."""
+    report = EdgeReport(write_time=now(), sources=tuple(sources), peers=tuple(peers))
+    with written(directory / REPORT, replace=True, mode=0o644) as file:
+        file.write(msgspec.json.encode(report))
 
 
 def gauge_lines(prefix: str, label: str, metric: str, kind: str, values: dict[str, float]) -> list[str]:

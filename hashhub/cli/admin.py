@@ -278,8 +278,8 @@ def status(session: Session) -> None:
     others, and a restart reads them anew.
     """
     with session.connect() as hub:
-        state = hub.status()
-    if session.print_if_json(state):
+        state, partners = hub.status(), hub.partners()
+    if session.print_if_json({**fields_of(state), **fields_of(partners)}):
         return
     behind = state.revision - state.matcher_revision
     called = f"hub {state.hub}, " if state.hub else ""
@@ -294,6 +294,16 @@ def status(session: Session) -> None:
         [(a.algorithm, f"{a.digest_count:,}", f"{a.tail_count:,}", a.engine) for a in state.algorithms],
         empty="no digests",
     )
+    if partners.sources:
+        table(
+            ("source", "hash set", "status", "last success", "next fetch"),
+            [(s.name, s.hash_set, s.status, minute(s.success_time), minute(s.next_time)) for s in partners.sources],
+        )
+    if partners.peers:
+        table(
+            ("peer", "status", "joined", "complete at", "entries"),
+            [(p.name, p.status, minute(p.join_time), minute(p.complete_time), p.entries) for p in partners.peers],
+        )
     if state.backup_time is None:
         tell("no backup by `hashhub backup` is known")
     else:

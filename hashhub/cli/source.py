@@ -81,6 +81,7 @@ def add(
     """
     from hashhub.conversion import converted
     from hashhub.sources.fetch import protocol_of
+    from hashhub.sources.schedule import write_reports
     from hashhub.sources.settings import SourceSettings, path_of, save
 
     values = {key: value for key, value in fields.items() if value is not None}
@@ -88,6 +89,7 @@ def add(
     settings = converted(values, SourceSettings, called=lambda field: field, hint="see docs/contribute/sources.md")
     protocol_of(settings)
     save(directory, name, settings)
+    write_reports(directory)
     path = str(path_of(directory, name))
     session.answer({"name": name, "file": path}, f"added {clean(name)}: {clean(path)}")
 
@@ -141,16 +143,20 @@ def fetch_once(session: Session, *, directory: Path, name: str, full: bool, appl
     Exit code 1 where what was fetched is held: it would drop much of the hash set, or comes after an unusual silence.
     """
     from hashhub.sources.fetch import apply, fetch
+    from hashhub.sources.schedule import write_reports
     from hashhub.sources.state import SourceStatus
 
     if full and applies:
         raise click.UsageError("--apply takes what is held; --full fetches anew: give one of them")
     stop = threading.Event()
     with session.connect() as hub, stopping_on_signals(stop.set):
-        if applies:
-            progress = apply(directory, name, hub)
-        else:
-            progress = fetch(directory, name, hub, full=full, is_cancelled=stop.is_set)
+        try:
+            if applies:
+                progress = apply(directory, name, hub)
+            else:
+                progress = fetch(directory, name, hub, full=full, is_cancelled=stop.is_set)
+        finally:
+            write_reports(directory)
     _show(session, directory, name)
     if progress.status is SourceStatus.HELD:
         raise click.exceptions.Exit(REFUSED)
@@ -183,6 +189,7 @@ def remove(session: Session, *, directory: Path, name: str) -> None:
     """Remove a source: its settings, and how far it was. What was fetched stays in the hash set."""
     from hashhub.edge_state import FILES
     from hashhub.sources.fetch import opened
+    from hashhub.sources.schedule import write_reports
     from hashhub.sources.settings import load, path_of
 
     load(directory, name)
@@ -190,6 +197,7 @@ def remove(session: Session, *, directory: Path, name: str) -> None:
         path_of(directory, name).unlink()
         for suffix in FILES:
             path_of(directory, name, suffix).unlink(missing_ok=True)
+    write_reports(directory)
     session.show_deleted(name)
 
 

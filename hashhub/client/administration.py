@@ -27,6 +27,7 @@ from hashhub.model import (
     Event,
     Group,
     HashSet,
+    Partners,
     Principal,
     Retention,
     RevertedEvent,
@@ -297,6 +298,13 @@ class AdministrationCalls(Calls):
     def status(self) -> Status:
         """Return the state of the hub. Roles: operator, auditor."""
         return self._ask(v1.GetStatusRequest(), wire.STATUS.from_pb)
+
+    def partners(self) -> Partners:
+        """Return how far sources and peers are; for a contributor's token the sources of its own hash sets.
+
+        Roles: operator, auditor, contributor.
+        """
+        return self._ask(v1.GetPartnersRequest(), wire.PARTNERS.from_pb)
 
     def name_hub(self, name: str) -> str:
         """Give the hub the name by which other hubs know it, for good; the one that it has already changes nothing.

@@ -237,6 +237,7 @@ class AsyncClient:
     list_findings = _yielded(ImportCalls.list_findings)
     list_changes = _yielded(ChangeCalls.list_changes)
     follow_changes = _yielded(ChangeCalls.follow_changes)
+    partners = _awaited(AdministrationCalls.partners)
     status = _awaited(AdministrationCalls.status)
     name_hub = _awaited(AdministrationCalls.name_hub)
 

@@ -23,6 +23,7 @@ from hashhub.console import (
     lists,
     members,
     reconcile,
+    sources,
     terms,
 )
 from hashhub.console.hand_overs import HandOvers
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from hashhub.console.sessions import BrowserSession
 
 _MODULES: Final = (
-    home, hand_over, lists, members, entries, history, conflicts, reconcile, terms, definitions,
+    home, hand_over, lists, members, entries, history, conflicts, reconcile, terms, sources, definitions,
 )  # fmt: skip
 _CLIENTS: Final = 256  # that are kept open
 _RETRY_SECONDS: Final = 20.0  # in which a hub has read a key that its issuer has just begun to sign with
@@ -130,6 +131,7 @@ def _navigation(visit: HubVisit) -> list[tuple[str, str]]:
         ("/reconciliation", _("Reconciliation"), members),
         ("/members", _("Members"), overseers),
         ("/tokens", _("Tokens"), overseers),
+        ("/sources", _("Sources"), overseers),
         ("/terms", _("Terms"), overseers),
         ("/policies", _("Policies"), set(Role)),
         ("/schemes", _("Schemes"), set(Role)),

@@ -25,6 +25,7 @@ from hashhub.hub.approvals import Approvals
 from hashhub.hub.backup import last_backup
 from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
+from hashhub.hub.edges import EdgeReports
 from hashhub.hub.entries import Entries, Reviews
 from hashhub.hub.exchange import Changes
 from hashhub.hub.exports import Exports
@@ -113,6 +114,7 @@ class Hub:
             second_person=config.second_person,
         )
         self.approvals = Approvals(store, demanded=config.second_person, by_login=bool(config.oidc_issuer))
+        self.edges = EdgeReports(config)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
         self.contribute = Contribute(store, matcher, self.catalogue, self.follower, self.tally, config)
@@ -271,6 +273,7 @@ class Hub:
         warnings += self.catalogue.now().warnings
         warnings += self.approvals.warnings()
         warnings += self._certificates.warnings() if self._certificates is not None else []
+        warnings += self.edges.warnings()
         if self._has_certificates:
             from hashhub.hub.certificates import end_warnings
 

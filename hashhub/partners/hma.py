@@ -25,7 +25,7 @@ from hashhub import hashes, v1, wire
 from hashhub.config import Config, by_bank
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason, Unavailable
 from hashhub.hashes import Hash
-from hashhub.partners import banks, contents
+from hashhub.partners import banks, contents, exchanges
 from hashhub.partners.banks import HMABank
 from hashhub.partners.requests import Headers, PartnerAnswer, PartnerDoor, PartnerRequest
 
@@ -365,21 +365,45 @@ class HMADoor(PartnerDoor):
         """List the types of contents."""
         return PartnerAnswer.json([{"name": name, "enabled": True} for name in _OF_CONTENT])
 
-    async def nothing(self, _: PartnerRequest, __: tuple[str, ...]) -> PartnerAnswer:
-        """List the exchanges, or what can be exchanged with: none from here."""
-        return PartnerAnswer.json([])
+    # Exchanges: sources, each by the name of its bank
 
-    async def no_exchange(self, _: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
-        """Say that there is no such exchange, or way of exchanging."""
-        raise NotFound(f"Exchange '{given[0][:80]}' not found; this hub fetches from none", kind="Exchange", name="")
+    async def list_exchanges(self, request: PartnerRequest, _: tuple[str, ...]) -> PartnerAnswer:
+        """List the exchanges that the caller may see."""
+        return PartnerAnswer.json(list(await exchanges.listed(request)))
+
+    async def get_exchange(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
+        """Give what an exchange is."""
+        source = await exchanges.named(request, given[0])
+        return PartnerAnswer.json({"name": given[0], "api": exchanges.api_of(source.protocol), "enabled": True})
+
+    async def exchange_status(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
+        """Give how far an exchange is."""
+        return PartnerAnswer.json(exchanges.fetch_status(await exchanges.named(request, given[0])))
+
+    async def list_exchange_apis(self, _: PartnerRequest, __: tuple[str, ...]) -> PartnerAnswer:
+        """List what can be exchanged with."""
+        return PartnerAnswer.json(list(exchanges.APIS))
+
+    async def get_exchange_api(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
+        """Say whether a sort of exchange takes credentials, and whether a source that the caller may see has some."""
+        api = exchanges.checked_api(given[0])
+        has_some = any(one.has_credentials for one in await exchanges.sources(request) if one.protocol == api.protocol)
+        return PartnerAnswer.json({
+            "supports_authentification": bool(api.credentials), "has_set_authentification": has_some
+        })  # fmt: skip
+
+    async def exchange_api_schema(self, _: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
+        """Give what a sort of exchange is configured with, where sources are made."""
+        return PartnerAnswer.json(exchanges.checked_api(given[0]).schema)
 
     async def refuse_exchange(self, _: PartnerRequest, __: tuple[str, ...]) -> PartnerAnswer:
-        """Say that no exchange can be made."""
-        told = "No such exchange type: this hub fetches from none by this route"
-        raise InvalidArgument.field("api", told, "NOT_FOUND")
+        """Say where exchanges are made and changed."""
+        raise exchanges.refused()
 
-    async def delete_exchange(self, _: PartnerRequest, __: tuple[str, ...]) -> PartnerAnswer:
-        """Delete an exchange that is not there, as HMA does."""
+    async def delete_exchange(self, request: PartnerRequest, given: tuple[str, ...]) -> PartnerAnswer:
+        """Say where an exchange is removed; one that is not there is, as at an HMA."""
+        if given[0] in await exchanges.listed(request):
+            raise exchanges.refused()
         return PartnerAnswer.json({"message": "Exchange deleted"})
 
 
@@ -398,15 +422,15 @@ _ROUTES: Final[tuple[tuple[tuple[str, ...], Mapping[str, _Handler]], ...]] = (
         ("c", "bank", _ANY, "content", _ANY),
         {"GET": HMADoor.get_content, "PUT": HMADoor.update_content, "DELETE": HMADoor.delete_content},
     ),
-    (("c", "exchanges"), {"GET": HMADoor.nothing, "POST": HMADoor.refuse_exchange}),
-    (("c", "exchanges", "apis"), {"GET": HMADoor.nothing}),
-    (("c", "exchanges", "api", _ANY), {"GET": HMADoor.refuse_exchange, "POST": HMADoor.refuse_exchange}),
-    (("c", "exchanges", "api", _ANY, "schema"), {"GET": HMADoor.no_exchange}),
+    (("c", "exchanges"), {"GET": HMADoor.list_exchanges, "POST": HMADoor.refuse_exchange}),
+    (("c", "exchanges", "apis"), {"GET": HMADoor.list_exchange_apis}),
+    (("c", "exchanges", "api", _ANY), {"GET": HMADoor.get_exchange_api, "POST": HMADoor.refuse_exchange}),
+    (("c", "exchanges", "api", _ANY, "schema"), {"GET": HMADoor.exchange_api_schema}),
     (
         ("c", "exchange", _ANY),
-        {"GET": HMADoor.no_exchange, "PUT": HMADoor.no_exchange, "DELETE": HMADoor.delete_exchange},
+        {"GET": HMADoor.get_exchange, "PUT": HMADoor.refuse_exchange, "DELETE": HMADoor.delete_exchange},
     ),
-    (("c", "exchange", _ANY, "status"), {"GET": HMADoor.no_exchange}),
+    (("c", "exchange", _ANY, "status"), {"GET": HMADoor.exchange_status}),
     (("c", "signal_type"), {"GET": HMADoor.signal_types}),
     (("c", "signal_type", "index"), {"GET": HMADoor.signal_type_index}),
     (("c", "content_type"), {"GET": HMADoor.content_types}),

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from hashhub.client import Client
 from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from hashhub.local_files import make_directory
-from hashhub.model import Contributor, ContributorKind, Principal, Reliability, Role, now
+from hashhub.model import Contributor, ContributorKind, PeerStatus, Principal, Reliability, Role, now
 from hashhub.peers.line import JoinLine, client_of
-from hashhub.peers.state import Peer, PeerStatus, all_offers, begin, keep_secret, opened, path_of, remove
+from hashhub.peers.state import Peer, all_offers, begin, keep_secret, opened, path_of, remove
 from hashhub.peers.taking import Taking
 from hashhub.peers.ways import Ways
 

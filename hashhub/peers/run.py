@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from hashhub.client import Client
-from hashhub.edge_state import gauge_lines
+from hashhub.edge_state import gauge_lines, write_report
 from hashhub.errors import Cancelled, Conflict, HashHubError, NotFound
 from hashhub.local_files import lock_file, make_directory, written
-from hashhub.model import FeedPage
+from hashhub.model import FeedPage, PeerReport, PeerStatus
 from hashhub.peers.joining import offered
-from hashhub.peers.state import Followed, Given, Peer, PeerStatus, all_offers, names, opened
+from hashhub.peers.state import Followed, Given, Peer, all_offers, names, opened
 from hashhub.peers.taking import Taking
 from hashhub.peers.ways import Ways
 
@@ -54,7 +55,7 @@ def run(directory: Path, hub: Client, own: str, stop: threading.Event, tell: Cal
                 if time.monotonic() - metrics_time > _METRICS_SECONDS:
                     keep_tokens(hub, known.values())
                     keep_given(directory, hub, known.values())
-                    write_metrics(directory)
+                    write_reports(directory)
                     metrics_time = time.monotonic()
                 stop.wait(_LOOK_SECONDS)
         finally:
@@ -162,13 +163,31 @@ def keep_given(directory: Path, hub: Client, peers: Iterable[Peer]) -> None:
                     state.save(given)
 
 
-def write_metrics(directory: Path) -> None:
-    """Write how far all peers are as Prometheus' text, for the textfile collector of its node exporter."""
+def write_reports(directory: Path) -> None:
+    """Write how far all peers are: for the hub, and as Prometheus' text, for the textfile collector of its node
+    exporter.
+    """
     followed: dict[str, Followed] = {}
     entries: dict[str, float] = {}
+    reports = []
     for name in names(directory):
         with opened(directory, name) as state:
-            followed[name], entries[name] = state.followed(), state.count()
+            peer, now_at, offers, given = state.peer(), state.followed(), state.offers().values(), state.given()
+            followed[name], entries[name] = now_at, state.count()
+        reports.append(
+            PeerReport(
+                name=name,
+                status=now_at.status if peer.address else PeerStatus.INVITED,
+                detail="; ".join(filter(None, [now_at.detail, *(why for o in offers for why in (o.problem, o.waits))])),
+                join_time=peer.join_time,
+                answer_time=now_at.answer_time,
+                complete_time=now_at.complete_time,
+                entries=int(entries[name]),
+                taken=Counter(str(o.told.marking.tlp) for o in offers if o.is_taken),
+                given=given.offered,
+            )
+        )
+    write_report(directory, peers=reports)
     complete = {n: f.complete_time.timestamp() if f.complete_time else 0.0 for n, f in followed.items()}
     lines = gauge_lines("peer", "peer", "complete_timestamp_seconds", "gauge", complete)
     lines += gauge_lines("peer", "peer", "entries", "gauge", entries)

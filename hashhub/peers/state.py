@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,7 +16,7 @@ import msgspec
 from hashhub.edge_state import DATABASE, FILES, EdgeState
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.local_files import private_text, written
-from hashhub.model import Contributor, HashSet, Reliability, ReviewKind
+from hashhub.model import Contributor, HashSet, PeerStatus, Reliability, ReviewKind
 from hashhub.model.resources import SLUG
 
 _SECRET: Final = ".secret"  # noqa: S105 - of a file's name
@@ -32,18 +31,6 @@ CREATE TABLE IF NOT EXISTS review (id TEXT PRIMARY KEY, value BLOB NOT NULL, tri
 CREATE INDEX IF NOT EXISTS held_number ON held (hash_set, number);
 """
 _T = TypeVar("_T")
-
-
-class PeerStatus(StrEnum):
-    """AWAY: it does not answer, and what it stated stands. FAILED: what it gives cannot be taken. REFUSED: it lets this
-    hub in no more, and what it stated is withdrawn here.
-    """
-
-    NEW = "NEW"
-    OK = "OK"
-    AWAY = "AWAY"
-    FAILED = "FAILED"
-    REFUSED = "REFUSED"
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):

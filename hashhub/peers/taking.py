@@ -47,6 +47,7 @@ from hashhub.model import (
     HashSet,
     Marking,
     PeerOrigin,
+    PeerStatus,
     Provenance,
     RecordReview,
     Reliability,
@@ -55,7 +56,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.peers.line import client_of
-from hashhub.peers.state import KeptReview, Offer, PeerState, PeerStatus, secret
+from hashhub.peers.state import KeptReview, Offer, PeerState, secret
 from hashhub.peers.ways import Ways
 
 if TYPE_CHECKING:

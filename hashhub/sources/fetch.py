@@ -29,12 +29,12 @@ from hashhub.client import Client, ImportReport
 from hashhub.edge_state import DATABASE
 from hashhub.errors import Cancelled, FailedPrecondition, HashHubError, InvalidArgument, MalformedSource
 from hashhub.hygiene import Code
-from hashhub.model import Action, Counts, EntryState, Record, now
+from hashhub.model import Action, Counts, EntryState, Record, SourceStatus, now
 from hashhub.sources.misp import MISP
 from hashhub.sources.ncmec import NCMEC
 from hashhub.sources.protocol import FetchPosition, PartnerProtocol
 from hashhub.sources.settings import SourceSettings, load, path_of
-from hashhub.sources.state import Fetch, Progress, SourceState, SourceStatus
+from hashhub.sources.state import Fetch, Progress, SourceState
 from hashhub.sources.stopncii import StopNCII
 from hashhub.sources.taxii import TAXII
 from hashhub.sources.threatexchange import ThreatExchange
@@ -264,7 +264,13 @@ class _Fetching:
 
     def _held(self, why: str, would: Counts) -> Progress:
         self._progress = replace(
-            self._progress, status=SourceStatus.HELD, detail=why, would=would, next_time=None, failures_in_a_row=0
+            self._progress,
+            status=SourceStatus.HELD,
+            detail=why,
+            would=would,
+            end_time=now(),
+            next_time=None,
+            failures_in_a_row=0,
         )
         self._state.save(self._progress)
         return self._progress
@@ -283,6 +289,7 @@ class _Fetching:
             cursor=fetch.cursor,
             fetch=None,
             would=None,
+            end_time=at,
             success_time=at,
             full_time=at if fetch.is_anew else before.full_time,
             next_time=at + timedelta(seconds=pause),
@@ -312,6 +319,7 @@ class _Fetching:
             status=SourceStatus.FAILED,
             detail=error.message,
             would=None,
+            end_time=now(),
             next_time=now() + timedelta(seconds=max(pause, error.retry_after or 0.0)),
             failures=self._progress.failures + 1,
             failures_in_a_row=times,

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from hashhub.client import Client
-from hashhub.edge_state import gauge_lines
+from hashhub.edge_state import gauge_lines, write_report
 from hashhub.errors import Conflict, HashHubError
 from hashhub.local_files import lock_file, make_directory, written
-from hashhub.model import now
+from hashhub.model import SourceReport, SourceStatus, now
 from hashhub.sources.fetch import fetch, opened
-from hashhub.sources.settings import names
-from hashhub.sources.state import Progress, SourceStatus
+from hashhub.sources.settings import load, names
+from hashhub.sources.state import Progress
 
 _log = logging.getLogger(__name__)
 METRICS: Final = "sources.prom"
 _LOCK: Final = "run.lock"
 _LOOK_SECONDS: Final = 1.0
+_REPORT_SECONDS: Final = 15.0
 _AT_LEAST: Final = timedelta(seconds=30)  # between a failure and the next fetch
 _AT_ONCE: Final = 4  # fetches; each is a thread, and holds one page and what its connector holds
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Progress], float]], ...]] = (
@@ -38,7 +42,7 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[Progress], float]], ...]] = (
 def run(directory: Path, hub: Client, stop: threading.Event, on_change: Callable[[str, Progress], None]) -> None:
     """Fetch until `stop` is set; `on_change` is told how far a source is after each fetch.
 
-    After each one the directory has metrics of all as text, for a scrape by file. Raises Conflict where another process
+    After each one, and every few seconds, the directory has reports of all. Raises Conflict where another process
     does the same here.
     """
     make_directory(directory, field="dir")
@@ -50,6 +54,7 @@ def run(directory: Path, hub: Client, stop: threading.Event, on_change: Callable
     pool = ThreadPoolExecutor(_AT_ONCE, "source")
     under_way: dict[str, Future[Progress]] = {}
     not_before: dict[str, datetime] = {}  # of what failed, also before its state could say so
+    report_time = float("-inf")
     with lock, pool:
         while not stop.is_set():
             for name in [name for name, future in under_way.items() if future.done()]:
@@ -58,11 +63,20 @@ def run(directory: Path, hub: Client, stop: threading.Event, on_change: Callable
                 if name in names(directory):
                     with opened(directory, name) as state:
                         on_change(name, state.progress())
-                write_metrics(directory)
+                report_time = float("-inf")
+            if time.monotonic() - report_time > _REPORT_SECONDS:
+                write_reports(directory, under_way)
+                report_time = time.monotonic()
             for name in names(directory):
                 is_left_alone = name in not_before and now() < not_before[name]
-                if name not in under_way and not is_left_alone and _is_due(directory, name):
-                    under_way[name] = pool.submit(fetch, directory, name, hub, is_cancelled=stop.is_set)
+                if name in under_way or is_left_alone:
+                    continue
+                try:
+                    if _is_due(directory, name):
+                        under_way[name] = pool.submit(fetch, directory, name, hub, is_cancelled=stop.is_set)
+                except HashHubError as e:  # of its state, which does not keep the others from being fetched
+                    _log.warning("source %s: %s", name, e.message)
+                    not_before[name] = now() + _AT_LEAST
             stop.wait(_LOOK_SECONDS)
 
 
@@ -83,12 +97,42 @@ def _is_due(directory: Path, name: str) -> bool:
     return progress.next_time is None or progress.next_time <= now()
 
 
-def write_metrics(directory: Path) -> None:
-    """Write how far all sources are as Prometheus' text, for the textfile collector of its node exporter."""
+def write_reports(directory: Path, fetching: Collection[str] = ()) -> None:
+    """Write how far all sources are: for the hub, and as Prometheus' text, for the textfile collector of its node
+    exporter. `fetching`: those whose fetch goes on.
+    """
     progress_by_name: dict[str, Progress] = {}
+    reports = []
     for name in names(directory):
-        with opened(directory, name) as state:
-            progress_by_name[name] = state.progress()
+        report = SourceReport(name=name, status=SourceStatus.FAILED)
+        try:
+            settings = load(directory, name)
+            report = replace(
+                report,
+                protocol=settings.protocol,
+                hash_set=settings.hash_set,
+                has_credentials=bool(settings.credentials),
+            )
+            with opened(directory, name) as state:
+                progress = progress_by_name[name] = state.progress()
+        except HashHubError as e:
+            reports.append(replace(report, detail=e.message))
+            continue
+        fetch = progress.fetch if name in fetching else None
+        reports.append(
+            replace(
+                report,
+                status=progress.status,
+                detail=progress.detail,
+                position=progress.cursor,
+                items=progress.total.items,
+                begin_time=None if fetch is None else fetch.begin_time,
+                end_time=progress.end_time,
+                success_time=progress.success_time,
+                next_time=progress.next_time,
+            )
+        )
+    write_report(directory, sources=reports)
     lines: list[str] = []
     for metric, kind, value in _GAUGES:
         lines += gauge_lines("source", "source", metric, kind, {n: value(p) for n, p in progress_by_name.items()})

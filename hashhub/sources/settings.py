@@ -20,6 +20,7 @@ ProtocolName = Literal["stopncii", "ncmec", "threatexchange", "taxii", "misp"]
 PROTOCOLS: Final[tuple[str, ...]] = get_args(ProtocolName)
 SUFFIX: Final = ".toml"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_HASH_SET: Final = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9-]{1,63}")
 _SECRET: Final = re.compile(r"(file|env):(.+)")
 _DAY: Final = 86_400.0
 
@@ -87,7 +88,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             wrong.append(Violation("drop", f"must be between 0 and 1, got {self.drop}", "OUT_OF_RANGE"))
         if not WEB_URL.fullmatch(self.url) or {"?", "#"} & set(self.url):
             wrong.append(Violation("url", "must be an https URL without a query, or http on this machine", "URL"))
-        if self.hash_set.count("/") != 1:
+        if not _HASH_SET.fullmatch(self.hash_set):
             wrong.append(Violation("hash_set", f"must be CONTRIBUTOR/SET, got {self.hash_set[:80]!r}", "PATTERN"))
         for name, text in self.credentials.items():
             if not _SECRET.fullmatch(text):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from enum import StrEnum
 from statistics import median
 from typing import Final
 
 import msgspec
 
 from hashhub.edge_state import EdgeState
-from hashhub.model import Counts
+from hashhub.model import Counts, SourceStatus
 
 _PAUSES_KEPT: Final = 20
 _PAUSES_NEEDED: Final = 3  # fewer say nothing of what is usual
@@ -26,16 +25,6 @@ CREATE TABLE IF NOT EXISTS token (token TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS staged (key TEXT PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
-
-
-class SourceStatus(StrEnum):
-    """What is known of a source. HELD: what was fetched waits for a person. SILENT: nothing new for unusually long."""
-
-    NEW = "NEW"
-    OK = "OK"
-    SILENT = "SILENT"
-    HELD = "HELD"
-    FAILED = "FAILED"
 
 
 class Fetch(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +46,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     `cursor`: the position up to which the hub has everything. `success_time`, `full_time`, `news_time`: of the last
     fetch, of the last full one, of the last that brought a change; `pauses`: seconds between such ones, the latest
-    last. `next_time`: when it is due. `detail`: why it is held or failed; `would`: what applying it would do.
+    last. `end_time`: of the last fetch, however it ended. `next_time`: when it is due. `detail`: why it is held or
+    failed; `would`: what applying it would do.
     """
 
     settings: str = ""
@@ -66,6 +56,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     status: SourceStatus = SourceStatus.NEW
     detail: str = ""
     would: Counts | None = None
+    end_time: datetime | None = None
     success_time: datetime | None = None
     full_time: datetime | None = None
     news_time: datetime | None = None

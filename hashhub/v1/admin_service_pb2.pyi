@@ -21,11 +21,43 @@ class DisclosureChannel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISCLOSURE_CHANNEL_LIST: _ClassVar[DisclosureChannel]
     DISCLOSURE_CHANNEL_FEED: _ClassVar[DisclosureChannel]
     DISCLOSURE_CHANNEL_EXPORT: _ClassVar[DisclosureChannel]
+
+class SourceStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOURCE_STATUS_UNSPECIFIED: _ClassVar[SourceStatus]
+    SOURCE_STATUS_NEW: _ClassVar[SourceStatus]
+    SOURCE_STATUS_OK: _ClassVar[SourceStatus]
+    SOURCE_STATUS_SILENT: _ClassVar[SourceStatus]
+    SOURCE_STATUS_HELD: _ClassVar[SourceStatus]
+    SOURCE_STATUS_FAILED: _ClassVar[SourceStatus]
+
+class PeerStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PEER_STATUS_UNSPECIFIED: _ClassVar[PeerStatus]
+    PEER_STATUS_INVITED: _ClassVar[PeerStatus]
+    PEER_STATUS_NEW: _ClassVar[PeerStatus]
+    PEER_STATUS_OK: _ClassVar[PeerStatus]
+    PEER_STATUS_AWAY: _ClassVar[PeerStatus]
+    PEER_STATUS_FAILED: _ClassVar[PeerStatus]
+    PEER_STATUS_REFUSED: _ClassVar[PeerStatus]
 DISCLOSURE_CHANNEL_UNSPECIFIED: DisclosureChannel
 DISCLOSURE_CHANNEL_ANSWER: DisclosureChannel
 DISCLOSURE_CHANNEL_LIST: DisclosureChannel
 DISCLOSURE_CHANNEL_FEED: DisclosureChannel
 DISCLOSURE_CHANNEL_EXPORT: DisclosureChannel
+SOURCE_STATUS_UNSPECIFIED: SourceStatus
+SOURCE_STATUS_NEW: SourceStatus
+SOURCE_STATUS_OK: SourceStatus
+SOURCE_STATUS_SILENT: SourceStatus
+SOURCE_STATUS_HELD: SourceStatus
+SOURCE_STATUS_FAILED: SourceStatus
+PEER_STATUS_UNSPECIFIED: PeerStatus
+PEER_STATUS_INVITED: PeerStatus
+PEER_STATUS_NEW: PeerStatus
+PEER_STATUS_OK: PeerStatus
+PEER_STATUS_AWAY: PeerStatus
+PEER_STATUS_FAILED: PeerStatus
+PEER_STATUS_REFUSED: PeerStatus
 
 class Token(_message.Message):
     __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision", "shares", "max_effort", "identities", "addresses", "person", "creator", "excluded")
@@ -226,6 +258,90 @@ class DeleteTokenResponse(_message.Message):
 class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class GetPartnersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Partners(_message.Message):
+    __slots__ = ("sources", "peers", "faults", "revision")
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    sources: _containers.RepeatedCompositeFieldContainer[SourceReport]
+    peers: _containers.RepeatedCompositeFieldContainer[PeerReport]
+    faults: _containers.RepeatedScalarFieldContainer[str]
+    revision: int
+    def __init__(self, sources: _Optional[_Iterable[_Union[SourceReport, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerReport, _Mapping]]] = ..., faults: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class SourceReport(_message.Message):
+    __slots__ = ("name", "protocol", "hash_set", "status", "detail", "position", "items", "has_credentials", "begin_time", "end_time", "success_time", "next_time", "is_late")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    HASH_SET_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    HAS_CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    SUCCESS_TIME_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TIME_FIELD_NUMBER: _ClassVar[int]
+    IS_LATE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    protocol: str
+    hash_set: str
+    status: SourceStatus
+    detail: str
+    position: str
+    items: int
+    has_credentials: bool
+    begin_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    success_time: _timestamp_pb2.Timestamp
+    next_time: _timestamp_pb2.Timestamp
+    is_late: bool
+    def __init__(self, name: _Optional[str] = ..., protocol: _Optional[str] = ..., hash_set: _Optional[str] = ..., status: _Optional[_Union[SourceStatus, str]] = ..., detail: _Optional[str] = ..., position: _Optional[str] = ..., items: _Optional[int] = ..., has_credentials: _Optional[bool] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., success_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_late: _Optional[bool] = ...) -> None: ...
+
+class PeerReport(_message.Message):
+    __slots__ = ("name", "status", "detail", "join_time", "answer_time", "complete_time", "entries", "taken", "given", "is_late")
+    class TakenEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class GivenEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    JOIN_TIME_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TIME_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_TIME_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    IS_LATE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    status: PeerStatus
+    detail: str
+    join_time: _timestamp_pb2.Timestamp
+    answer_time: _timestamp_pb2.Timestamp
+    complete_time: _timestamp_pb2.Timestamp
+    entries: int
+    taken: _containers.ScalarMap[str, int]
+    given: _containers.ScalarMap[str, int]
+    is_late: bool
+    def __init__(self, name: _Optional[str] = ..., status: _Optional[_Union[PeerStatus, str]] = ..., detail: _Optional[str] = ..., join_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answer_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., entries: _Optional[int] = ..., taken: _Optional[_Mapping[str, int]] = ..., given: _Optional[_Mapping[str, int]] = ..., is_late: _Optional[bool] = ...) -> None: ...
 
 class NameHubRequest(_message.Message):
     __slots__ = ("hub",)

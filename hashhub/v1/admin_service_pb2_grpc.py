@@ -80,6 +80,11 @@ class AdminServiceStub:
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.Status.FromString,
                 _registered_method=True)
+        self.GetPartners = channel.unary_unary(
+                '/hashhub.v1.AdminService/GetPartners',
+                request_serializer=hashhub_dot_v1_dot_admin__service__pb2.GetPartnersRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.Partners.FromString,
+                _registered_method=True)
         self.NameHub = channel.unary_unary(
                 '/hashhub.v1.AdminService/NameHub',
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.NameHubRequest.SerializeToString,
@@ -161,6 +166,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPartners(self, request, context):
+        """Gets how far the sources and peers are whose processes report to this hub; contributors get the sources of their own
+        hash sets. Roles: operator, auditor, contributor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def NameHub(self, request, context):
         """Gives the hub the name by which other hubs know it, for good. Role: operator.
         """
@@ -215,6 +228,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.GetStatusRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_admin__service__pb2.Status.SerializeToString,
+            ),
+            'GetPartners': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPartners,
+                    request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.GetPartnersRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_admin__service__pb2.Partners.SerializeToString,
             ),
             'NameHub': grpc.unary_unary_rpc_method_handler(
                     servicer.NameHub,
@@ -466,6 +484,33 @@ class AdminService:
             '/hashhub.v1.AdminService/GetStatus',
             hashhub_dot_v1_dot_admin__service__pb2.GetStatusRequest.SerializeToString,
             hashhub_dot_v1_dot_admin__service__pb2.Status.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPartners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.AdminService/GetPartners',
+            hashhub_dot_v1_dot_admin__service__pb2.GetPartnersRequest.SerializeToString,
+            hashhub_dot_v1_dot_admin__service__pb2.Partners.FromString,
             options,
             channel_credentials,
             insecure,

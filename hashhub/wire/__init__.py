@@ -126,6 +126,7 @@ from hashhub.wire.resources import (
     GROUP,
     HASH_SET,
     MARKING,
+    PARTNERS,
     RETENTION,
     REVERTED_EVENT,
     STATUS,

@@ -43,12 +43,14 @@ from hashhub.model import (
     EntryAction,
     EntryState,
     ImportState,
+    PeerStatus,
     Purpose,
     QueueKind,
     Reliability,
     ReviewKind,
     Role,
     Severity,
+    SourceStatus,
     Unclassified,
     Verdict,
     WebhookEvent,
@@ -380,7 +382,7 @@ class EnumMap(Generic[_E]):
 
 for _kind in (
     ConflictAction, ConflictKind, ConflictState, ContributorKind, Correspondence, DeliveryState, QueueKind, Severity,
-    WebhookEvent,
+    SourceStatus, PeerStatus, WebhookEvent,
 ):  # fmt: skip
     EnumMap(_kind, getattr(v1, _kind.__name__))
 EnumMap(ChangeOfValue, v1.ValueChange)

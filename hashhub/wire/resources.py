@@ -20,11 +20,14 @@ from hashhub.model import (
     Group,
     HashSet,
     Marking,
+    Partners,
     PeerOrigin,
+    PeerReport,
     Principal,
     Retention,
     RevertedEvent,
     Shares,
+    SourceReport,
     Status,
     Webhook,
     WebhookDelivery,
@@ -206,4 +209,7 @@ CALLER: Final = MessageCodec(
 )
 MessageCodec(AlgorithmStatus, v1.AlgorithmStatus)
 STATUS: Final = MessageCodec(Status, v1.Status)
+MessageCodec(SourceReport, v1.SourceReport, hash_set=name_of("HashSet"))
+MessageCodec(PeerReport, v1.PeerReport)
+PARTNERS: Final = MessageCodec(Partners, v1.Partners)
 REVERTED_EVENT: Final = MessageCodec(RevertedEvent, v1.RevertedEvent, event=message(Event))

@@ -39,7 +39,7 @@ def test_alerts_name_metrics_and_labels_that_exist(tmp_path: Path) -> None:
         f"{d.name}_{part}" for d in DESCRIPTIONS if d.kind == "histogram" for part in ("bucket", "count", "sum")
     }
     for edge in (sources, peers):
-        edge.write_metrics(tmp_path)
+        edge.write_reports(tmp_path)
         known |= set(re.findall(r"# TYPE (\w+)", (tmp_path / edge.METRICS).read_text("utf-8")))
     labels = {"worker", "le", "job", "instance", *(label for d in DESCRIPTIONS for label in d.labels)}
     labels |= {"source", "peer", "status"}

@@ -10,9 +10,9 @@ import pytest
 from hashhub.client import Client
 from hashhub.errors import HashHubError, LimitExceeded
 from hashhub.hub.entries import REVIEWS_A_DAY
-from hashhub.model import Contributor, ContributorKind, HashSet, PeerOrigin, ReviewKind, WithdrawalReason
+from hashhub.model import Contributor, ContributorKind, HashSet, PeerOrigin, PeerStatus, ReviewKind, WithdrawalReason
 from hashhub.peers import taking
-from hashhub.peers.state import PeerStatus, opened, secret
+from hashhub.peers.state import opened, secret
 from tests.peers.conftest import GREEN, HANDED_ON, MakeNation, Nation, digests
 
 

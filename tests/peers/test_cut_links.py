@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hashhub.client import transport
-from hashhub.model import EntryState
+from hashhub.model import EntryState, PeerStatus
 from hashhub.peers import run as peer_run
-from hashhub.peers.state import PeerStatus, opened
+from hashhub.peers.state import opened
 from tests.patience import wait_until
 from tests.peers.conftest import MakeNation, Nation, digests
 

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from hashhub.client import Client
 from hashhub.errors import FailedPrecondition, Reason
-from hashhub.model import TLP, Marking, Principal, Reliability, Role
+from hashhub.model import TLP, Marking, PeerStatus, Principal, Reliability, Role
 from hashhub.peers import taking
-from hashhub.peers.state import PeerStatus, opened
+from hashhub.peers.state import opened
 from tests.peers.conftest import GREEN, HANDED_ON, Nation, digests
 
 HERE = "a--hotline/known"

@@ -19,9 +19,8 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.errors import HashHubError, LimitExceeded, MalformedSource, Unauthenticated, Unavailable
-from hashhub.model import now
+from hashhub.model import SourceStatus, now
 from hashhub.sources.fetch import fetch, opened
-from hashhub.sources.state import SourceStatus
 from tests.sources.conftest import AddSource, digests_of
 from tests.sources.partners import (
     PARTNERS,

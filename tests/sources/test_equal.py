@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hashhub.client import Client
+from hashhub.model import SourceStatus
 from hashhub.sources.fetch import fetch
-from hashhub.sources.state import Progress, SourceState, SourceStatus
+from hashhub.sources.state import Progress, SourceState
 from tests.sources.conftest import AddSource, digests_of
 from tests.sources.partners import PARTNERS, MockPartner
 

@@ -11,9 +11,9 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.errors import Cancelled, Conflict, FailedPrecondition, MalformedSource
-from hashhub.model import now
+from hashhub.model import SourceStatus, now
 from hashhub.sources.fetch import apply, fetch, opened
-from hashhub.sources.state import SourceState, SourceStatus
+from hashhub.sources.state import SourceState
 from tests.sources.conftest import AddSource, digests_of
 from tests.sources.partners import PARTNERS, MISPPartner, MockPartner, NCMECPartner, StopNCIIPartner
 

@@ -10,10 +10,9 @@ from typing import Literal
 import pytest
 
 from hashhub.client import Client
-from hashhub.model import HashSet
+from hashhub.model import HashSet, SourceStatus
 from hashhub.sources.fetch import apply, fetch
 from hashhub.sources.settings import SourceSettings, save
-from hashhub.sources.state import SourceStatus
 from tests.partners.feeding import Feeding
 from tests.partners.test_taxii import collection
 from tests.server.conftest import Serve, serve_hub

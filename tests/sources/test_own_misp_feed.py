@@ -15,10 +15,9 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.misp_feed import MISPFeed
-from hashhub.model import HashSet, Marking
+from hashhub.model import HashSet, Marking, SourceStatus
 from hashhub.sources.fetch import fetch
 from hashhub.sources.settings import SourceSettings, save
-from hashhub.sources.state import SourceStatus
 from tests.hub.receiving import entitled, mirroring
 from tests.mirror.conftest import Site
 from tests.mirror.test_holding import World

@@ -24,9 +24,10 @@ from hashhub.authority import Authority
 from hashhub.cli import main
 from hashhub.client import Client
 from hashhub.errors import Conflict, Unavailable
+from hashhub.model import SourceStatus
 from hashhub.sources.fetch import fetch
 from hashhub.sources.schedule import METRICS, run
-from hashhub.sources.state import Progress, SourceStatus
+from hashhub.sources.state import Progress
 from hashhub.testing.hub_process import RunningHub
 from tests.patience import PATIENCE, wait_until
 from tests.sources.conftest import AddSource, digests_of

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument
 from hashhub.hub.access import TOKEN_FIELDS
-from hashhub.model import Caller, Principal, RevertedEvent, Status
+from hashhub.model import Caller, Partners, Principal, RevertedEvent, Status
 from hashhub.server.servicers.requests import (
     EVERYBODY,
     FEED_READERS,
@@ -73,6 +73,10 @@ class AdminService(Service):
     @served(OVERSEERS, wire.STATUS.to_pb)
     def get_status(self, principal: Principal, _: v1.GetStatusRequest) -> Status:
         return self.hub.status(principal)
+
+    @served(READERS, wire.PARTNERS.to_pb)
+    def get_partners(self, principal: Principal, _: v1.GetPartnersRequest) -> Partners:
+        return self.hub.edges.get(principal)
 
     @served(OPERATOR)
     def name_hub(self, principal: Principal, request: v1.NameHubRequest) -> v1.NameHubResponse:

@@ -1,0 +1,134 @@
+"""Sources and peers, as their processes report them in files beside the hub, which are read when somebody asks."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from hashhub.hub import access
+from hashhub.local_files import obstacle, open_file
+from hashhub.model import (
+    REPORT,
+    EdgeReport,
+    Partners,
+    PeerReport,
+    PeerStatus,
+    Principal,
+    Role,
+    SourceReport,
+    SourceStatus,
+    now,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from hashhub.config import Config
+
+_MOST_BYTES: Final = 4 << 20
+_GRACE: Final = timedelta(minutes=5)  # reports are written every few seconds
+
+
+class EdgeReports:
+    """Reads what the processes of sources and of peers report."""
+
+    def __init__(self, config: Config) -> None:
+        self._directories = {
+            process: Path(path) for process, path in (("source", config.sources), ("peer", config.peers)) if path
+        }
+
+    def get(self, principal: Principal) -> Partners:
+        """Return the sources and peers; to a contributor those sources that keep its own hash sets. Roles: operator,
+        auditor, contributor.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        partners = self._read()
+        if principal.role in access.OVERSEERS:
+            return partners
+        own = f"{principal.contributor}/"
+        return Partners(sources=tuple(one for one in partners.sources if one.hash_set.startswith(own)))
+
+    def warnings(self) -> list[str]:
+        """Return which sources and peers need a person."""
+        partners = self._read()
+        warnings = list(partners.faults)
+        for source in partners.sources:
+            if source.status is SourceStatus.HELD:
+                advice = f"; `hashhub source fetch {source.name} --apply` applies what was fetched"
+                warnings.append(f"source {source.name} is held: {source.detail}{advice}")
+            elif source.is_late:
+                warnings.append(
+                    f"source {source.name} is late: it was fetched last {_told(source.success_time)}; see that "
+                    "`hashhub source run` goes on"
+                )
+            elif source.status in {SourceStatus.FAILED, SourceStatus.SILENT}:
+                warnings.append(f"source {source.name}: {source.detail}")
+        return warnings + [
+            f"peer {peer.name} ({peer.status}) was followed to its end last {_told(peer.complete_time)}"
+            f"{peer.detail and f': {peer.detail}'}"
+            for peer in partners.peers
+            if peer.is_late or peer.status not in {PeerStatus.OK, PeerStatus.INVITED}
+        ]
+
+    def _read(self) -> Partners:
+        sources: list[SourceReport] = []
+        peers: list[PeerReport] = []
+        faults = []
+        for process, directory in self._directories.items():
+            report, fault = _report(process, directory)
+            if report is not None:
+                since = now() - _GRACE
+                sources += [_aged(one, report.write_time, since) for one in report.sources]
+                peers += [
+                    replace(one, is_late=one.status is PeerStatus.OK and _is_before(one.complete_time, since))
+                    for one in report.peers
+                ]
+                if report.peers and report.write_time < since:
+                    fault = (
+                        f"peers: nothing was heard of `hashhub peer run` since {_told(report.write_time)}; what "
+                        "follows is as of then"
+                    )
+            faults += [fault] if fault else []
+        return Partners(sources=tuple(sources), peers=tuple(peers), faults=tuple(faults))
+
+
+def _report(process: str, directory: Path) -> tuple[EdgeReport | None, str]:
+    """Return what the processes of a directory report, or why that is not known."""
+    try:
+        with os.fdopen(open_file(directory / REPORT, os.O_RDONLY), "rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"it is longer than {_MOST_BYTES:,} bytes")
+        return msgspec.json.decode(content, type=EdgeReport), ""
+    except OSError as e:
+        why = obstacle(e, "the hub")
+    except ValueError as e:  # also what msgspec raises
+        why = f"{REPORT} is damaged: {e}"
+    return None, (
+        f"{process}s: not known ({why}); `hashhub {process} run --dir {directory}` writes its report there, where the "
+        "hub must be able to read it"
+    )
+
+
+def _aged(source: SourceReport, write_time: datetime, since: datetime) -> SourceReport:
+    """Return a report as it is to be read now: what was under way is so only while somebody goes on saying it."""
+    is_under_way = source.begin_time is not None and write_time >= since
+    due = source.next_time or write_time
+    return replace(
+        source,
+        begin_time=source.begin_time if is_under_way else None,
+        is_late=source.status is not SourceStatus.HELD and not is_under_way and due < since,
+    )
+
+
+def _is_before(time: datetime | None, since: datetime) -> bool:
+    return time is None or time < since
+
+
+def _told(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%MZ}" if time else "never"
