@@ -142,12 +142,14 @@ def fetch_once(session: Session, *, directory: Path, name: str, full: bool, appl
 
     Exit code 1 where what was fetched is held: it would drop much of the hash set, or comes after an unusual silence.
     """
+    from hashhub.model import SourceStatus
     from hashhub.sources.fetch import apply, fetch
     from hashhub.sources.schedule import write_reports
-    from hashhub.sources.state import SourceStatus
+    from hashhub.sources.settings import load
 
     if full and applies:
         raise click.UsageError("--apply takes what is held; --full fetches anew: give one of them")
+    load(directory, name)
     stop = threading.Event()
     with session.connect() as hub, stopping_on_signals(stop.set):
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
+from hashhub.errors import FailedPrecondition
 from hashhub.hub import access
 from hashhub.local_files import obstacle, open_file
 from hashhub.model import (
@@ -79,37 +80,35 @@ class EdgeReports:
         sources: list[SourceReport] = []
         peers: list[PeerReport] = []
         faults = []
+        since = now() - _GRACE
         for process, directory in self._directories.items():
-            report, fault = _report(process, directory)
-            if report is not None:
-                since = now() - _GRACE
-                sources += [_aged(one, report.write_time, since) for one in report.sources]
-                peers += [
-                    replace(one, is_late=one.status is PeerStatus.OK and _is_before(one.complete_time, since))
-                    for one in report.peers
-                ]
-                if report.peers and report.write_time < since:
-                    fault = (
-                        f"peers: nothing was heard of `hashhub peer run` since {_told(report.write_time)}; what "
-                        "follows is as of then"
-                    )
-            faults += [fault] if fault else []
+            try:
+                report = _report(process, directory)
+            except FailedPrecondition as e:
+                faults.append(e.message)
+                continue
+            sources += [_aged(one, report.write_time, since) for one in report.sources]
+            for one in report.peers:
+                is_behind = one.complete_time is None or one.complete_time < since
+                peers.append(replace(one, is_late=is_behind and one.status is PeerStatus.OK))
+            if report.peers and report.write_time < since:
+                faults.append(f"peers: nothing was heard of `hashhub peer run` since {_told(report.write_time)}")
         return Partners(sources=tuple(sources), peers=tuple(peers), faults=tuple(faults))
 
 
-def _report(process: str, directory: Path) -> tuple[EdgeReport | None, str]:
-    """Return what the processes of a directory report, or why that is not known."""
+def _report(process: str, directory: Path) -> EdgeReport:
+    """Return what the processes of a directory report. Raises FailedPrecondition where that cannot be known."""
     try:
         with os.fdopen(open_file(directory / REPORT, os.O_RDONLY), "rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise ValueError(f"it is longer than {_MOST_BYTES:,} bytes")
-        return msgspec.json.decode(content, type=EdgeReport), ""
+        return msgspec.json.decode(content, type=EdgeReport)
     except OSError as e:
         why = obstacle(e, "the hub")
     except ValueError as e:  # also what msgspec raises
         why = f"{REPORT} is damaged: {e}"
-    return None, (
+    raise FailedPrecondition(
         f"{process}s: not known ({why}); `hashhub {process} run --dir {directory}` writes its report there, where the "
         "hub must be able to read it"
     )
@@ -124,10 +123,6 @@ def _aged(source: SourceReport, write_time: datetime, since: datetime) -> Source
         begin_time=source.begin_time if is_under_way else None,
         is_late=source.status is not SourceStatus.HELD and not is_under_way and due < since,
     )
-
-
-def _is_before(time: datetime | None, since: datetime) -> bool:
-    return time is None or time < since
 
 
 def _told(time: datetime | None) -> str:

@@ -11,6 +11,7 @@ import msgspec
 REPORT: Final = "report.json"
 """The file of an `EdgeReport`, in the directory of sources or of peers."""
 _Name: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,63}$")]
+_Time: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 _HashSetName: TypeAlias = Annotated[str, msgspec.Meta(pattern="^([a-z0-9-]{1,63}/[a-z0-9-]{1,63})?$")]
 
 
@@ -54,10 +55,10 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     position: str = ""
     items: int = 0
     has_credentials: bool = False
-    begin_time: datetime | None = None
-    end_time: datetime | None = None
-    success_time: datetime | None = None
-    next_time: datetime | None = None
+    begin_time: _Time | None = None
+    end_time: _Time | None = None
+    success_time: _Time | None = None
+    next_time: _Time | None = None
     is_late: bool = False
 
 
@@ -70,9 +71,9 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     name: _Name
     status: PeerStatus
     detail: str = ""
-    join_time: datetime | None = None
-    answer_time: datetime | None = None
-    complete_time: datetime | None = None
+    join_time: _Time | None = None
+    answer_time: _Time | None = None
+    complete_time: _Time | None = None
     entries: int = 0
     taken: dict[str, int] = {}
     given: dict[str, int] = {}
@@ -82,7 +83,7 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
 class EdgeReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the processes of one directory report, as of a time. Nothing secret stands in it."""
 
-    write_time: datetime
+    write_time: _Time
     sources: tuple[SourceReport, ...] = ()
     peers: tuple[PeerReport, ...] = ()
 

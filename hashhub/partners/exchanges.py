@@ -1,5 +1,5 @@
-"""Exchanges: sources as HMA's clients know them, each by the name of the bank that it keeps. They are read here, and made,
-changed and removed where they are fetched.
+"""Exchanges: sources as HMA's clients know them, each by the name of the bank that it keeps. They are made, changed and
+removed where they are fetched, and only read here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def named(request: PartnerRequest, name: str) -> v1.SourceReport:
 
 def api_of(protocol: str) -> str:
     """Return HMA's name of a protocol."""
-    return next(name for name, api in APIS.items() if api.protocol == protocol)
+    return next((name for name, api in APIS.items() if api.protocol == protocol), protocol)
 
 
 def checked_api(name: str) -> ExchangeAPI:

@@ -9,9 +9,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
-
-from msgspec.structs import replace
+from typing import Any, Final
 
 from hashhub.client import Client
 from hashhub.edge_state import gauge_lines, write_report
@@ -26,7 +24,8 @@ _log = logging.getLogger(__name__)
 METRICS: Final = "sources.prom"
 _LOCK: Final = "run.lock"
 _LOOK_SECONDS: Final = 1.0
-_REPORT_SECONDS: Final = 15.0
+REPORT_SECONDS: Final = 15.0
+_TOLD: Final = ("status", "detail", "end_time", "success_time", "next_time")  # to the hub
 _AT_LEAST: Final = timedelta(seconds=30)  # between a failure and the next fetch
 _AT_ONCE: Final = 4  # fetches; each is a thread, and holds one page and what its connector holds
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Progress], float]], ...]] = (
@@ -64,7 +63,7 @@ def run(directory: Path, hub: Client, stop: threading.Event, on_change: Callable
                     with opened(directory, name) as state:
                         on_change(name, state.progress())
                 report_time = float("-inf")
-            if time.monotonic() - report_time > _REPORT_SECONDS:
+            if time.monotonic() - report_time > REPORT_SECONDS:
                 write_reports(directory, under_way)
                 report_time = time.monotonic()
             for name in names(directory):
@@ -104,42 +103,28 @@ def write_reports(directory: Path, fetching: Collection[str] = ()) -> None:
     progress_by_name: dict[str, Progress] = {}
     reports = []
     for name in names(directory):
-        report = SourceReport(name=name, status=SourceStatus.FAILED)
+        told: dict[str, Any] = {"status": SourceStatus.FAILED}
         try:
             settings = load(directory, name)
-            report = replace(
-                report,
-                protocol=settings.protocol,
-                hash_set=settings.hash_set,
-                has_credentials=bool(settings.credentials),
-            )
+            told |= {"protocol": settings.protocol, "hash_set": settings.hash_set}
+            told["has_credentials"] = bool(settings.credentials)
             with opened(directory, name) as state:
                 progress = progress_by_name[name] = state.progress()
+            told |= {field: getattr(progress, field) for field in _TOLD}
+            told |= {"position": progress.cursor, "items": progress.total.items}
+            if name in fetching and progress.fetch is not None:
+                told["begin_time"] = progress.fetch.begin_time
         except HashHubError as e:
-            reports.append(replace(report, detail=e.message))
-            continue
-        fetch = progress.fetch if name in fetching else None
-        reports.append(
-            replace(
-                report,
-                status=progress.status,
-                detail=progress.detail,
-                position=progress.cursor,
-                items=progress.total.items,
-                begin_time=None if fetch is None else fetch.begin_time,
-                end_time=progress.end_time,
-                success_time=progress.success_time,
-                next_time=progress.next_time,
-            )
-        )
+            told["detail"] = e.message
+        reports.append(SourceReport(name=name, **told))
     write_report(directory, sources=reports)
     lines: list[str] = []
     for metric, kind, value in _GAUGES:
         lines += gauge_lines("source", "source", metric, kind, {n: value(p) for n, p in progress_by_name.items()})
     lines.append("# TYPE hashhub_source_status gauge")
     lines += [
-        f'hashhub_source_status{{source="{n}",status="{status}"}} {int(p.status is status)}'
-        for n, p in progress_by_name.items()
+        f'hashhub_source_status{{source="{one.name}",status="{status}"}} {int(one.status is status)}'
+        for one in reports
         for status in SourceStatus
     ]
     with written(directory / METRICS, replace=True, mode=0o644) as file:

@@ -14,7 +14,7 @@ from tests.console.conftest import Browser, Console, Page, Serve, secrets_in
 from tests.server.conftest import OPERATOR
 
 SCRIPT = "\"><script>alert(1)</script><img src=x onerror='alert(1)'>"
-PATHS = ("/", "/queue/QUARANTINED", "/members", "/members/home", "/groups")
+PATHS = ("/", "/queue/QUARANTINED", "/members", "/members/home", "/groups", "/sources")
 OF_OVERSEERS = ("/tokens", "/tokens/consumer")
 
 

@@ -282,6 +282,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "tokens.update": (lambda h, p, *_: h.tokens.update(p, _token("spare"), ["purposes"]), {"operator"}),
     "tokens.rotate": (lambda h, p, *_: h.tokens.rotate(p, "spare"), {"operator"}),
     "tokens.delete": (lambda h, p, *_: h.tokens.delete(p, "spare"), {"operator"}),
+    "edges.get": (lambda h, p, *_: h.edges.get(p), ALL_BUT_CONSUMER),
     "status": (lambda h, p, *_: h.status(p), {"operator", "auditor"}),
 }  # fmt: skip
 
@@ -358,6 +359,7 @@ class TestRoles:
             "tokens",
             "retention",
             "webhooks",
+            "edges",
         )
         hub_of = {**Hub.__init__.__globals__, "Operations": Operations}
         classes = [
@@ -381,6 +383,7 @@ class TestRoles:
                 "Tokens",
                 "Retentions",
                 "Webhooks",
+                "EdgeReports",
             )
         ]
         use_cases = {
@@ -390,6 +393,7 @@ class TestRoles:
             if not method.startswith("_")
         }
         takes_no_principal = {
+            "edges.warnings",  # of `status`
             *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "begin_session", "close")),
             *(f"changes.{name}" for name in ("wait", "opened", "position_at")),  # of a feed or an export under way
             *(f"operations.{name}" for name in ("directory", "base", "round", "tidy", "close")),

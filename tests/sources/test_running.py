@@ -24,7 +24,7 @@ from hashhub.authority import Authority
 from hashhub.cli import main
 from hashhub.client import Client
 from hashhub.errors import Conflict, Unavailable
-from hashhub.model import SourceStatus
+from hashhub.model import REPORT, SourceStatus
 from hashhub.sources.fetch import fetch
 from hashhub.sources.schedule import METRICS, run
 from hashhub.sources.state import Progress
@@ -134,7 +134,7 @@ def test_commands(hub: Client, add_source: AddSource, tmp_path: Path, command: C
         partner.answer = lambda _: Reply(503, b"")
         assert command("fetch", "partner").exit_code == 3
         assert command("remove", "partner").exit_code == 0
-        assert [file.name for file in tmp_path.iterdir()] == ["secret"]
+        assert {file.name for file in tmp_path.iterdir()} == {"secret", REPORT, METRICS}
         assert command("show", "partner").exit_code == 1
 
 

@@ -81,13 +81,16 @@ class _Numbers:
 def app(tmp_path: Path, image_server: str) -> Iterator[Flask]:
     """A Flask app in front of a new hub."""
     pictures = image_server.removeprefix("http://")
-    hub = _serve(tmp_path, hma_purpose="test", hma_url_hosts=pictures)
+    hub = _serve(tmp_path, hma_purpose="test", hma_url_hosts=pictures, sources=str(tmp_path / "sources"))
     # An operator's token, so that the index's size is told, of a contributor, so that banks can be created.
     operator = hub.hub.tokens.create(OPERATOR, _operator_of("home"))[1]
     numbers = _Numbers()
+    sources = tmp_path / "sources"
     flask = Flask("hma")
 
     def hand_on(path: str) -> Response:
+        if (request.method, path) == ("POST", "c/exchanges"):
+            return _exchange(sources, flask.test_client(), request.get_json()["bank"])
         path = _CONTENT.sub(lambda m: f"/content/{numbers.meant(int(m[1]))}", f"/{path}")
         query = _ELSEWHERE.sub(f"{image_server}/image1.jpg", request.query_string.decode())
         host, _, port = hub.doors.http_address.rpartition(":")
@@ -110,6 +113,18 @@ def app(tmp_path: Path, image_server: str) -> Iterator[Flask]:
     with flask.app_context():
         yield flask
     _close(hub)
+
+
+def _exchange(sources: Path, client: FlaskClient, bank: str) -> Response:
+    """Do what an operator does where sources are fetched: make a source, and the hash set that it keeps."""
+    from hashhub.sources.schedule import write_reports
+    from hashhub.sources.settings import SourceSettings, save
+
+    create_bank(client, bank)
+    name = bank.lower().replace("_", "-")
+    save(sources, name, SourceSettings(protocol="misp", url="https://partner.example", hash_set=f"home/{name}"))
+    write_reports(sources)
+    return Response(status=201)
 
 
 def _operator_of(contributor: str) -> Any:
