@@ -70,7 +70,10 @@ class LogWitnessing(EdgeState):
         self.key = str(self._signer.key)
         self._logs = policy.logs
         self._one_by_one = threading.Lock()
-        super().__init__(directory / f"{_NAME}{DATABASE}", _SCHEMA)
+        super().__init__(directory / f"{_NAME}{DATABASE}")
+
+    def _open(self) -> None:
+        self._db.executescript(_SCHEMA)
 
     def add_checkpoint(self, content: bytes) -> WitnessAnswer:
         """Cosign a checkpoint that goes on from the last one, or say why not."""

@@ -171,7 +171,7 @@ def test_a_fetch_is_under_way_while_somebody_says_so_and_late_afterwards(
 
             wait_until(is_told)
             assert [by_name[name].status for name in ("broken", "damaged")] == [SourceStatus.FAILED] * 2
-            assert "cannot be used" in by_name["damaged"].detail
+            assert "damaged.db" in by_name["damaged"].detail
             later = now() + timedelta(hours=2)
             with monkeypatch.context() as patched:
                 patched.setattr(edges, "now", lambda: later)
