@@ -180,6 +180,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     the log say so. 0: never.
     """
 
+    near_hits_alarm: int = 1000
+    """Answers of a day (UTC) that rest on one entry and one perceptual algorithm alone, before `status` and the log name
+    the entry: the uploads may be forged. Each of `workers` counts its share. No verdict changes. 0: never.
+    """
+
     max_hash_sets: int = 200
     """Hash sets that one contributor may have. Every process knows all of them, and each answer asks their terms."""
 
@@ -318,6 +323,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             max_message_bytes=65_536,
             max_photodna_distance=0,
             learned_alarm=0,
+            near_hits_alarm=0,
             media_workers=0,
             max_queued_media=0,
             media_memory_bytes=64 * 1024 * 1024,

@@ -68,6 +68,7 @@ class Evidence(NamedTuple):
                 if hit.also
                 else (),
                 stated_time=self.stated_times.get(entry.id),
+                several_frames=hit.several_frames,
             )
             for hit, entry in self.seen(query)
         ]

@@ -107,5 +107,9 @@ class PlayedVideo(Protocol):
         """What of the stream it is."""
 
     @property
+    def several_frames(self) -> bool:
+        """Whether two of its frames that are unlike each other were shown."""
+
+    @property
     def match(self) -> VideoMatch:
         """How far stream and video agree."""

@@ -55,10 +55,21 @@ class Hit:
     is of this `variant` of the upload; empty: of the upload as it was sent.
 
     `also`: in which other ways it hit the entry (algorithm and variant), and at which distance. `video`: how far the
-    frames agree, of one by which a video was hit.
+    frames agree, of one by which a video was hit. `several_frames`: two that are unlike each other hit it.
     """
 
-    __slots__ = ("algorithm", "also", "distance", "entry_hit", "hash_set", "query_digest", "rank", "variant", "video")
+    __slots__ = (
+        "algorithm",
+        "also",
+        "distance",
+        "entry_hit",
+        "hash_set",
+        "query_digest",
+        "rank",
+        "several_frames",
+        "variant",
+        "video",
+    )
 
     def __init__(
         self,
@@ -69,8 +80,10 @@ class Hit:
         query_digest: bytes,
         variant: str = "",
         video: VideoMatch | None = None,
+        *,
+        several_frames: bool = False,
     ) -> None:
-        self.video = video
+        self.video, self.several_frames = video, several_frames
         self.entry_hit, self.hash_set, self.variant = entry_hit, hash_set, variant
         self.algorithm, self.distance, self.query_digest = algorithm, distance, query_digest
         # The upload itself first, then exact digests, then by distance, then by entry: the order of an answer never
@@ -93,6 +106,7 @@ class Hit:
     def add(self, other: Hit) -> None:
         """Take in a less close hit of the same entry."""
         self.video = self.video or other.video
+        self.several_frames |= other.several_frames
         for way, distance in (((other.algorithm, other.variant), other.distance), *other.also.items()):
             if way != (self.algorithm, self.variant) and distance < self.also.get(way, distance + 1):
                 if self.also is _NO_OTHER:
@@ -649,7 +663,10 @@ def _take_in_videos(
             # What has most of the upload may be harm enough; to clear it, it must have the whole.
             is_part = hash_set.purpose is Purpose.BENIGN and not (o.query_share == _ALL and is_told_apart)
             way = videos.FRAME if is_part else o.variant or variant
-            hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, way, matches[o.entry_id]))
+            video = matches[o.entry_id]
+            hits[asker].add(
+                Hit(entry_hit, hash_set, VPDQ.name, distance, digest, way, video, several_frames=o.several_frames)
+            )
 
 
 def _take_in_played(view: _View, played: Mapping[int, PlayedVideo], hits: _HitsByQuery) -> None:
@@ -659,4 +676,6 @@ def _take_in_played(view: _View, played: Mapping[int, PlayedVideo], hits: _HitsB
         if hash_set is not None and is_visible:
             one = played[entry_hit.entry_id]
             distance, digest = one.nearest
-            hits[0].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, one.variant, one.match))
+            several = one.several_frames
+            hit = Hit(entry_hit, hash_set, VPDQ.name, distance, digest, one.variant, one.match, several_frames=several)
+            hits[0].add(hit)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ import numpy as np
 from hashhub import cancellation, frames
 from hashhub.answering.stretches import GAP_MS, LEAST_FRAMES, MAX_PAIRS, MAX_RANGES, goes_on, ranges, usual_step
 from hashhub.hashes import VPDQ
+from hashhub.hygiene import unlike
 from hashhub.model import TimeRange, VideoMatch
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class FrameOverlap(NamedTuple):
     """An entry whose frames were hit often enough.
 
     `nearest`: the least distance, and the digest of the query at it. `tripped`: not without digests whose circuit
-    breaker has tripped.
+    breaker has tripped. `several_frames`: as `are_several` says of those of the query.
     """
 
     entry_id: int
@@ -63,6 +65,7 @@ class FrameOverlap(NamedTuple):
     entry_share: float
     nearest: tuple[int, bytes]
     tripped: bool
+    several_frames: bool = False
 
     @property
     def is_most(self) -> bool:
@@ -279,6 +282,13 @@ def _gathered(values: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArra
     return gathered
 
 
+def are_several(digests: Iterable[bytes]) -> bool:
+    """Whether two frames are so unlike each other that no listed frame is near both, at the usual distance: a still
+    picture that is shown for a while is one frame. The first _SAMPLE are looked at.
+    """
+    return unlike(islice(digests, _SAMPLE), 2 * (VPDQ.default_max_distance or 0), 2) > 1
+
+
 def matching_frames(query: Query) -> FrameColumns:
     """Return the frames of a queried video that match."""
     return frames.columns_of(query.frames).matching()
@@ -484,7 +494,12 @@ def _overlap(entry_id: int, own: Sequence[slice], digest_count: int, query: Near
         if is_part or max(query_share, entry_share) >= MIN_SHARE:
             distance, number = min(pairs.nearest(near, with_tripped=with_tripped) for near in reached)
             overlap = FrameOverlap(
-                entry_id, query_share, entry_share, (distance, query.digests[number].tobytes()), with_tripped
+                entry_id,
+                query_share,
+                entry_share,
+                (distance, query.digests[number].tobytes()),
+                with_tripped,
+                are_several(digest.tobytes() for digest in query.digests[is_hit]),
             )
             if overlap.is_most:
                 return overlap

@@ -284,6 +284,7 @@ class Hub:
             for t in matcher.tripped
         ]
         warnings += self.learned.warnings()
+        warnings += self.match.near_hits.warnings()
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
             f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"

@@ -25,6 +25,7 @@ from hashhub.hashing.pool import ChildSlot, MediaPool
 from hashhub.hashing.structure import video_pixels
 from hashhub.hub import access
 from hashhub.hub.access import DisclosureChannel, VisibleLists, caller
+from hashhub.hub.near_hits import NearHitCounter
 from hashhub.model import (
     MAX_MEDIA,
     Effort,
@@ -83,6 +84,7 @@ class Match:
     ) -> None:
         self.tally = tally
         self.learned = learned
+        self.near_hits = NearHitCounter(config)
         self._max_effort = Effort(config.max_effort.upper())
         self.store = store
         self.matcher = matcher
@@ -193,6 +195,7 @@ class Match:
         )
         if hit_by:
             self.learned.note_answers(principal, results)
+            self.near_hits.note(results)
         return results, revision, hit_by
 
     def media(

@@ -18,7 +18,7 @@ import numpy as np
 from hashhub import cancellation, frames
 from hashhub.answering.lookup import ENDS, OF_CONTRIBUTOR
 from hashhub.answering.stretches import GAP_MS, LEAST_FRAMES, LEAST_MS, MAX_RANGES, ending_at, goes_on
-from hashhub.answering.videos import FRAME, MIN_SHARE, of_sets
+from hashhub.answering.videos import FRAME, MIN_SHARE, are_several, of_sets
 from hashhub.hashes import VPDQ
 from hashhub.model import TimeRange, VideoMatch, set_key_of
 
@@ -46,7 +46,7 @@ _CACHED_FRAMES: Final = 50_000  # of the entries compared last: some 4 MB
 class VideoPlay(NamedTuple):
     """A listed video that a stream plays at its newest frame. `nearest`: the least distance in the stretch, and the
     stream's digest at it. `frame_count`: of the stretch. `query_share`, `entry_share`: percent of the window's
-    different frames in it, and of the entry's near any of the window.
+    different frames in it, and of the entry's near any of the window. `several_frames`: as `are_several` says of it.
     """
 
     nearest: tuple[int, bytes]
@@ -55,6 +55,7 @@ class VideoPlay(NamedTuple):
     query_share: float
     entry_share: float
     is_whole: bool
+    several_frames: bool
 
 
 class FramePlays(NamedTuple):
@@ -69,7 +70,7 @@ class VideoPlayback:
     """How a stream has played one video so far. `begin_ms`: of the first stretch."""
 
     def __init__(self, play: VideoPlay) -> None:
-        self.nearest, self.is_whole = play.nearest, play.is_whole
+        self.nearest, self.is_whole, self.several_frames = play.nearest, play.is_whole, play.several_frames
         self.begin_ms = play.stretch.begin_ms
         self.earlier = play.frame_count - 1
         """Frames of the first stretch before it counted."""
@@ -82,6 +83,7 @@ class VideoPlayback:
         if play.nearest[0] < self.nearest[0]:
             self.nearest = play.nearest
         self.is_whole |= play.is_whole
+        self.several_frames |= play.several_frames
         last, now = self._ranges[-1], play.stretch
         apart = (now.entry_end_ms - last.entry_end_ms) - (now.end_ms - last.end_ms)
         if now.begin_ms <= last.end_ms + GAP_MS and abs(apart) <= GAP_MS:
@@ -336,4 +338,5 @@ class _SharedFrames:
             query_share,
             entry_share,
             bool(is_excerpt and is_long and query_share >= MIN_SHARE),
+            are_several(sorted(own)),
         )

@@ -24,13 +24,14 @@ from hashhub.trust.explanation import (
 )
 from hashhub.trust.hysteresis import FrameOutcome, SightingTracker, Span
 from hashhub.trust.policy import Dispute, Policy, PolicyVersions, Version, check_variants, explain, load, parse
-from hashhub.trust.statement import Clause, Closeness, HitPath, Statement
+from hashhub.trust.statement import Clause, Closeness, Corroboration, HitPath, Statement, corroborations
 
 __all__ = [
     "AS_THEY_ARE",
     "Clause",
     "ClauseTrace",
     "Closeness",
+    "Corroboration",
     "DemandTrace",
     "Dispute",
     "EntryTrace",
@@ -50,6 +51,7 @@ __all__ = [
     "VerdictChange",
     "Version",
     "check_variants",
+    "corroborations",
     "decide",
     "explain",
     "load",

@@ -18,13 +18,22 @@ from hashhub.model import (
     Purpose,
     ReasonLine,
     Reliability,
+    Review,
     ReviewKind,
     Role,
     Verdict,
 )
 from hashhub.schemes.dimensions import worlds
 from hashhub.trust.policy import COUNTABLE, HARMFUL, Dispute, Policy
-from hashhub.trust.statement import AssessedStatement, Closeness, Statement, age_of, is_draft, set_aside
+from hashhub.trust.statement import (
+    AssessedStatement,
+    Closeness,
+    Statement,
+    age_of,
+    corroborations,
+    is_draft,
+    set_aside,
+)
 
 
 class ReasonCode(StrEnum):
@@ -37,6 +46,7 @@ class ReasonCode(StrEnum):
     DRAFT_SCHEME = "DRAFT_SCHEME"
     DISPUTED = "DISPUTED"
     CLAIM_DISPUTED = "CLAIM_DISPUTED"
+    ONE_PERCEPTUAL_ALGORITHM = "ONE_PERCEPTUAL_ALGORITHM"
     UNDECIDED = "UNDECIDED"
     BENIGN_SET = "BENIGN_SET"
     TEST_ENTRY = "TEST_ENTRY"
@@ -208,10 +218,13 @@ def weigh(
                 people = {**people, by.id: by}
     harmful, undecided, harmless, benign, tests = claims
     asserting = [*harmful, *undecided]
+    origins = Origins(people)
+    if policy.reads_confirmations:
+        for said in asserting:
+            said.is_confirmed = _is_confirmed(policy, said.statement, people, origins)
     # (3) what stands against it
     doubts = list(_doubts(policy, asserting, benign, harmless, people)) if asserting else []
     # (4) what suffices
-    origins = Origins(people)
     closeness = Closeness.FILE
     candidates: list[AssessedStatement] = []
     groups: list[list[AssessedStatement] | None] = [None] * len(policy.clauses)
@@ -281,6 +294,10 @@ def conclude(policy: Policy, w: Assessment, query: Sequence[Hash], *, cut_short:
         reasons += [tell.line(ReasonCode.CLAUSE_MET, c.title, group, c.id) for c, group in met]
     else:
         reasons += _unmet(policy, w, asserting, tell)
+    basis = _basis(w, verdict, met)
+    if basis and not any(corroborations(x.statement) for x in basis):
+        text = "nothing but one perceptual algorithm ties the upload to these entries"
+        reasons.append(tell.line(ReasonCode.ONE_PERCEPTUAL_ALGORITHM, text, basis))
     if cut_short:
         text = "more entries hold it than one judgement takes into account"
         reasons.append(tell.line(ReasonCode.JUDGEMENT_CUT_SHORT, text, ()))
@@ -305,6 +322,17 @@ def conclude(policy: Policy, w: Assessment, query: Sequence[Hash], *, cut_short:
     reasons += tell.lines(ReasonCode.EXPIRED, "an entry that has expired counts for nothing", w.expired)
     reasons = reasons or [tell.line(ReasonCode.NOTHING_KNOWN, "no entry holds it", ())]
     return Judgement(verdict, tuple(reasons))
+
+
+def _basis(
+    w: Assessment, verdict: Verdict, met: Sequence[tuple[Clause, list[AssessedStatement]]]
+) -> Sequence[AssessedStatement]:
+    """Return the statements on which a verdict rests."""
+    if asserting := w.asserting:
+        return [x for _, group in met for x in group] if verdict is Verdict.MATCH else asserting
+    if w.tests:
+        return w.tests
+    return [x for x in w.benign if _is_accepted(x.statement)] if verdict is Verdict.BENIGN else ()
 
 
 class _ReasonWriter:
@@ -465,6 +493,28 @@ def _meant(verdicts: frozenset[str]) -> frozenset[str]:
 
 
 _OBJECTIONS: Final = {kind: Dispute(kind.value) for kind in ReviewKind if kind.value in set(Dispute)}
+_JUDGING: Final = frozenset({ReviewKind.CONFIRMED, *_OBJECTIONS})
+
+
+def _is_confirmed(policy: Policy, s: Statement, people: Mapping[str, Contributor], origins: Origins) -> bool:
+    """Whether somebody independent of the entry's contributor, and reliable enough to count beside it, or an operator,
+    confirmed it and has not objected since.
+    """
+    ignored = set_aside(s.reviews)
+    standing = [r for r in sorted(s.reviews, key=age_of) if r.kind in _JUDGING and r.id not in ignored]
+    for author, last in {r.author: r for r in standing}.items():
+        if last.kind is not ReviewKind.CONFIRMED:
+            continue
+        if last.role is Role.OPERATOR:
+            return True
+        by = people.get(author.partition("/")[0])
+        if (
+            by is not None
+            and by.reliability <= policy.independent_from
+            and origins.of(by.id).isdisjoint(origins.of(s.contributor.id))
+        ):
+            return True
+    return False
 
 
 def _objections(policy: Policy, x: AssessedStatement, people: Mapping[str, Contributor]) -> Iterator[_Raised]:

@@ -494,5 +494,5 @@ class TestMedia:
 
 def test_policies_and_schemes_are_for_everybody(desk: Desk) -> None:
     for who in (OPERATOR, AUDITOR, PLATFORM, writer("alpha")):
-        assert [version.name for version in desk.hub.policies.currents(who)] == ["any", "block"]
+        assert [version.name for version in desk.hub.policies.currents(who)] == ["any", "block", "block-corroborated"]
         assert "vic-us@2.0" in {s.scheme.name for s in desk.hub.schemes.list(who)}

@@ -247,7 +247,7 @@ class TestFiles:
         with pytest.raises(InvalidArgument, match="hashhub makes no 'boarder-removed'"):
             trust.load(tmp_path)
         (tmp_path / "mine.toml").write_text(text('variants = ["none", "border-removed", "x-boarder"]'))
-        assert set(trust.load(tmp_path)) == {"any", "block", "mine"}
+        assert set(trust.load(tmp_path)) == {"any", "block", "block-corroborated", "mine"}
 
     def test_any_names_all_variants(self) -> None:
         assert VARIANTS - READINGS | {"none"} == set(ANY.clauses[0].variants)
