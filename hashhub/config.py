@@ -181,8 +181,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     near_hits_alarm: int = 1000
-    """Answers of a day (UTC) that rest on one entry and one perceptual algorithm alone, before `status` and the log name
-    the entry: the uploads may be forged. Each of `workers` counts its share. No verdict changes. 0: never.
+    """Answers of a day (UTC) that rest on one entry by one perceptual algorithm, before `status` and the log name it:
+    the uploads may be forged. Each of `workers` counts its share. No verdict changes. 0: never.
     """
 
     max_hash_sets: int = 200

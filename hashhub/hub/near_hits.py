@@ -1,4 +1,4 @@
-"""Entries that nothing but one perceptual algorithm hits again and again: a picture that is forged once is sent often."""
+"""Entries hit again and again by one perceptual algorithm alone: a picture that is forged once is sent often."""
 
 from __future__ import annotations
 

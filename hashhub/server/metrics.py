@@ -61,7 +61,7 @@ DESCRIPTIONS: Final = tuple(
         ("hashhub_learned_entries", "gauge", "token",
          "Entries that the token was told of today (UTC), of hash sets that it may not list."),
         ("hashhub_near_hit_entries", "gauge", "",
-         "Entries that answers of today (UTC) rest on by one perceptual algorithm alone, so often that it may be forged."),
+         "Entries hit by one perceptual algorithm alone, today (UTC), as often as `near_hits_alarm` says."),
         ("hashhub_import_batches_total", "counter", "", "Batches of imports that were staged."),
         ("hashhub_import_bytes_total", "counter", "", "Bytes of them as they are staged."),
         ("hashhub_import_items_total", "counter", "disposition",

@@ -18,7 +18,6 @@ from hashhub.model import (
     Purpose,
     ReasonLine,
     Reliability,
-    Review,
     ReviewKind,
     Role,
     Verdict,
@@ -27,6 +26,7 @@ from hashhub.schemes.dimensions import worlds
 from hashhub.trust.policy import COUNTABLE, HARMFUL, Dispute, Policy
 from hashhub.trust.statement import (
     AssessedStatement,
+    Clause,
     Closeness,
     Statement,
     age_of,

@@ -470,7 +470,11 @@ class TestRecords:
         assert {s["id"].partition("@")[0] for s in schemes} >= {"vic-us", "uk-sap", "copine", "ncmec-industry"}
         assert "Non-Pertinent" in run("scheme", "show", "vic-us").stdout
         assert run("scheme", "show", "no-such-scheme").exit_code == REFUSED
-        assert [p["id"] for p in objects(run("policy", "list", "--json").stdout)] == ["any", "block", "block-corroborated"]
+        assert [p["id"] for p in objects(run("policy", "list", "--json").stdout)] == [
+            "any",
+            "block",
+            "block-corroborated",
+        ]
         assert "independent" in run("policy", "explain", "block").stdout
         assert run("policy", "explain", "no-such-policy").exit_code == REFUSED
         (status,) = objects(run("status", "--json").stdout)
