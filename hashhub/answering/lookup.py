@@ -59,17 +59,9 @@ class Hit:
     """
 
     __slots__ = (
-        "algorithm",
-        "also",
-        "distance",
-        "entry_hit",
-        "hash_set",
-        "query_digest",
-        "rank",
-        "several_frames",
-        "variant",
+        "algorithm", "also", "distance", "entry_hit", "hash_set", "query_digest", "rank", "several_frames", "variant",
         "video",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
