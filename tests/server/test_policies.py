@@ -66,8 +66,8 @@ def test_versions_and_pins(hub: Served) -> None:
         assert [(v.name, v.is_current) for v in consumer.list_policy_versions("mine")] == [
             ("mine@1", False), ("mine@2", True),
         ]  # fmt: skip
-        listed = {(p.id, p.version) for p in consumer.list_policies()}
-        assert listed == {("any", 1), ("block", 1), ("block-corroborated", 1), ("mine", 2)}
+        current = {(p.id, p.version) for p in consumer.list_policies()}
+        assert current == {("any", 1), ("block", 1), ("block-corroborated", 1), ("mine", 2)}
         for reference, expected in (("mine", "mine@2"), ("mine@1", "mine@1")):
             for number in (1, 99):  # what is hit, and what is not
                 answer = consumer.match(Query(hashes=(listed(number),)), MatchOptions(policy=reference))
