@@ -9,7 +9,7 @@ import msgspec
 
 from hashhub.cli.reconcile import reconcile
 from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, options, spelled
-from hashhub.cli.terminal import counted, note, say, table, tell
+from hashhub.cli.terminal import counted, note, progress, say, table, tell
 from hashhub.model import (
     Conflict,
     ConflictAction,
@@ -207,14 +207,23 @@ def _change(
         criteria, order = ConflictFilter(**wanted), msgspec.structs.replace(order, expected_count=expect)
         # Who says how many there are has looked at them.
         if validate_only or (expect is None and not yes):
-            would = hub.change_conflicts(criteria, order, validate_only=True)
+            would = _changed(hub, criteria, order, validate_only=True)
             if validate_only or not session.json or not would.changed:
                 _show_changes(session, would)
             if validate_only or not would.changed:
                 return
             click.confirm(f"{order.action.capitalize()} {would.changed:,} conflicts?", abort=True, err=True)
             order = msgspec.structs.replace(order, expected_count=would.selected)
-        _show_changes(session, hub.change_conflicts(criteria, order))
+        _show_changes(session, _changed(hub, criteria, order, validate_only=False))
+
+
+def _changed(hub: Client, criteria: ConflictFilter, order: ConflictOrder, *, validate_only: bool) -> ConflictChanges:
+    done = ConflictChanges(action=order.action)
+    with progress(unit_bytes=False) as show:
+        for piece in hub.change_conflicts(criteria, order, validate_only=validate_only):
+            done = done.with_next(piece)
+            show(done.selected, done.total, "conflicts")
+    return done
 
 
 def _show_changes(session: Session, done: ConflictChanges) -> None:

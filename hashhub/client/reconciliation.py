@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -50,7 +51,6 @@ from hashhub.reconcile.tasks import ExtractResult, GapsResult, LinksResult, Repo
 
 _POLL_SECONDS: Final = 0.2
 _EVERYTHING: Final = ConflictFilter()
-_MANY_TIMEOUT: Final = 600.0  # seconds: 50,000 conflicts took 223 on a busy machine
 
 
 class ConflictCalls(Calls):
@@ -138,19 +138,21 @@ class ConflictCalls(Calls):
         return self._ask(request, wire.CONFLICT.from_pb)
 
     def change_conflicts(
-        self, wanted: ConflictFilter, order: ConflictOrder, *, validate_only: bool = False
-    ) -> ConflictChanges:
-        """Assign, resolve or reopen all conflicts that fit, each on its own record; without states in the filter, those
-        that the action is about. What is only tried says what would be done. Role: operator.
+        self, wanted: ConflictFilter, order: ConflictOrder, *, validate_only: bool = False, request_id: str = ""
+    ) -> Listing[ConflictChanges]:
+        """Assign, resolve or reopen all conflicts that fit, each on its own record, and yield what was done to some at
+        a time (`with_next` adds them up); without states in the filter, those that the action is about. What is only
+        tried says what would be done. `request_id`: of all of it, to go on where it was cut off. Role: operator.
         """
         request = wire.CONFLICT_ORDER.to_pb(
             order, filter=wire.CONFLICT_FILTER.to_pb(wanted), validate_only=validate_only
         )
-        return self._ask(
-            request,
-            lambda pb: wire.CONFLICT_CHANGES.from_pb(pb, action=order.action, validate_only=validate_only),
-            timeout=_MANY_TIMEOUT,
-        )
+        request.request_id = request_id or str(uuid.uuid4())
+
+        def read(pb: v1.ChangeConflictsResponse) -> list[ConflictChanges]:
+            return [wire.CONFLICT_CHANGES.from_pb(pb, action=order.action, validate_only=validate_only)]
+
+        return self._transport.items(listing(request, read))
 
 
 _WAIT_SECONDS: Final = 10  # of one call; the hub answers sooner when the operation ends

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlencode
 
+import msgspec
+from markupsafe import Markup
 from msgspec.structs import replace
+from starlette.responses import Response
 
-from hashhub.console.forms import Input, pairs
+from hashhub.console.forms import Input, hidden, kept, pairs
 from hashhub.console.home import ROWS
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, alarm, link, number, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
 from hashhub.errors import InvalidArgument
 from hashhub.model import (
+    Conflict,
     ConflictAction,
+    ConflictChanges,
     ConflictFilter,
     ConflictKind,
     ConflictOrder,
+    ConflictParty,
     ConflictReason,
     ConflictState,
     Flags,
@@ -28,38 +37,39 @@ from hashhub.model import (
 )
 from hashhub.schemes.dimensions import DIMENSIONS, words
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-    from starlette.responses import Response
-
-    from hashhub.console.hub_visit import HubVisit
-    from hashhub.model import Conflict, ConflictChanges, ConflictParty
-
 _LISTS: Final = {"state": "states", "severity": "severities", "kind": "kinds"}  # of an address, and of a filter
+_SECONDS: Final = 2.0  # of a long change, between two pages that tell how far it is
 _STATES: Final = (ConflictState.OPEN, ConflictState.ASSIGNED, ConflictState.RESOLVED)
 
 
-def show_queue(visit: HubVisit, planned: ConflictChanges | None = None) -> Response:
-    """Show how many conflicts there are, and a page of those that were asked for. `planned`: what an order for all of
-    them would do.
+def show_queue(visit: HubVisit, done: ConflictChanges | None = None, after: str = "") -> Response:
+    """Show how many conflicts there are, and a page of those that were asked for. `done`: what a change of all of them
+    would do or did so far, which goes on `after`.
     """
     chosen = _chosen(visit)
     page = visit.hub.list_conflicts(_filter(chosen)).page(ROWS, visit.query.get("after", ""))
-    order = [
-        Input("action", _("Do"), options=pairs(ConflictAction)),
-        Input("assignee", _("Person or party")),
-        *_word(),
-    ]
-    label, facts = _("Count what a change of all that fit would do"), list[tuple[str, object]]()
-    if planned:
-        label, left = _("Change all that fit"), [(word(why), n) for why, n in planned.skipped.items()]
-        facts = [(_("Would be changed"), planned.changed), *left]
-        order.append(Input("expected_count", kind="hidden", value=str(planned.selected)))
+    order = [Input("action", _("Do"), options=pairs(ConflictAction)), Input("assignee", _("Person or party")), *_word()]
+    label, facts, progress = (
+        _("Count what a change of all that fit would do"),
+        list[tuple[str, object]](),
+        tuple[object, ...](),
+    )
+    if done:
+        facts = [(_("Would be changed") if done.validate_only else _("Changed"), done.changed)]
+        facts += [(word(why), n) for why, n in done.skipped.items()]
+        if done.validate_only:
+            given = {"expected_count": done.selected, "request_id": uuid.uuid4()}
+            label, order = _("Change all that fit"), [*order, *hidden(visit, (), **given)]
+        elif after:
+            progress = (_("Looked at"), done.selected, done.total)
+            going = {"expected_count": visit.form["expected_count"], "request_id": visit.form["request_id"]}
+            so_far = msgspec.json.encode(done).decode()
+            label, order = _("Go on"), hidden(visit, order, **going, after=after, so_far=so_far)
     return visit.page(
-        "plain.html",
-        title=_("Conflicts"),
+        _("Conflicts"),
         filters=_filters(chosen),
         facts=facts,
+        progress=progress,
         tables=[([_("which"), *(f"#{word(state)}" for state in _STATES)], _counts(visit, chosen))],
         heads=[_("conflict"), _("kind"), _("severity"), _("state"), _("between"), _("assigned to"), _("opened")],
         rows=[
@@ -68,24 +78,31 @@ def show_queue(visit: HubVisit, planned: ConflictChanges | None = None) -> Respo
             for c in page.items
         ],
         empty=_("No conflict fits. Nothing needs doing here."),
-        live=15,
+        live=0 if done else 15,
         after=page.next,
         forms=[("change", label, order)] if chosen.keys() - {"state"} else [],
-        open="change" if planned else "",
-        command="hashhub reconcile conflicts list",
-        handbook="reconcile/conflicts.md",
+        open="change" if done else "",
+        by_itself="change" if after else "",
     )  # fmt: skip
 
 
 def change(visit: HubVisit) -> Response:
-    """Do something to all conflicts of the queue: show what it would do, then do it, if there are not more by now."""
+    """Do something to all conflicts of the queue: show what it would do, then do it, some seconds of it at a time, if
+    there are not more by now. A form sent again goes on from where it was.
+    """
     values = {name: visit.form[name] for name in ConflictOrder.__struct_fields__ if visit.form[name]}
     order = converted(values, ConflictOrder, called=str, hint=_("correct the form"), strict=False)
-    is_planned = order.expected_count is None
-    changes = visit.hub.change_conflicts(_filter(_chosen(visit)), order, validate_only=is_planned)
-    if is_planned:
-        return show_queue(visit, changes)
-    return visit.go(visit.url, _("Changed: {n}").format(n=number(changes.changed)))
+    is_planned, after, until = order.expected_count is None, visit.form["after"], time.monotonic() + _SECONDS
+    wanted, own_id = _filter(_chosen(visit)), visit.form["request_id"]
+    listed = visit.hub.change_conflicts(wanted, order, validate_only=is_planned, request_id=own_id)
+    done = ConflictChanges(action=order.action)
+    if after:
+        done = kept(visit, "so_far", ConflictChanges)
+    while True:
+        (piece,), after = listed.page(1_000, after)
+        done = done.with_next(piece)
+        if not after or (time.monotonic() > until and not is_planned):
+            return show_queue(visit, done, after)
 
 
 def show_conflict(visit: HubVisit) -> Response:
@@ -102,9 +119,7 @@ def show_conflict(visit: HubVisit) -> Response:
     elif conflict.state is ConflictState.RESOLVED and is_operator:
         forms = [("reopen", _("Open again"), [etag, _word()[-1]])]
     statements = left.statements + right.statements
-    return visit.page(
-        "plain.html",
-        title=f"{_('Conflict')} {conflict.name}",
+    return visit.page(f"{_('Conflict')} {conflict.name}",
         facts=[
             (_("kind"), _kind(conflict)),
             (_("severity"), _severity(conflict)),
@@ -117,11 +132,12 @@ def show_conflict(visit: HubVisit) -> Response:
             (_("next"), link(_following(visit), _("Next conflict"))),
         ],
         live=10,
-        details=_("What each of them states"),
         folded=[
-            ([_("dimension"), left.hash_set, right.hash_set], _side_by_side(conflict), conflict.why),
-            ([_("entry"), _("state"), _("scheme"), _("value")],
-             [(link(f"/entries/{s.entry}", s.entry), s.state, s.scheme, s.value) for s in statements]),
+            (_("What each of them states"), [
+                ([_("dimension"), left.hash_set, right.hash_set], _side_by_side(conflict), conflict.why),
+                ([_("entry"), _("state"), _("scheme"), _("value")],
+                 [(link(f"/entries/{s.entry}", s.entry), s.state, s.scheme, s.value) for s in statements]),
+            ]),
         ],
         heads=[_("when"), _("who"), _("what it comes to"), _("why"), _("closes it"), _("of what stands now")],
         rows=[
@@ -133,8 +149,6 @@ def show_conflict(visit: HubVisit) -> Response:
         forms=forms,
         may=visit.is_role(Role.OPERATOR, Role.CONTRIBUTOR),
         open="resolve assign",
-        command=f"hashhub reconcile conflicts get {conflict.name}",
-        handbook="reconcile/conflicts.md#work-on-it",
     )  # fmt: skip
 
 
@@ -261,6 +275,9 @@ def _stated(party: ConflictParty, dimension: str) -> str:
 
 
 SCREENS = (
-    screen("/conflicts", show_queue, change=change),
-    screen("/conflicts/{name}", show_conflict, is_item=True, assign=assign, resolve=resolve, reopen=reopen),
-)
+    screen("/conflicts", show_queue, "hashhub reconcile conflicts list", "reconcile/conflicts.md", change=change),
+    screen(
+        "/conflicts/{name}", show_conflict, "hashhub reconcile conflicts get {name}",
+        "reconcile/conflicts.md#work-on-it", is_item=True, assign=assign, resolve=resolve, reopen=reopen,
+    ),
+)  # fmt: skip

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 from markupsafe import Markup
+from starlette.responses import Response
 
 from hashhub import model
 from hashhub.console.forms import Input, confirmed, hidden, pairs
 from hashhub.console.history import entry_link, event_table
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, folded, link, number, shown, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
-from hashhub.errors import Conflict, InvalidArgument, PermissionDenied
+from hashhub.errors import Conflict, InvalidArgument
 from hashhub.hashes import parse_pair
 from hashhub.model import OBJECTIONS, Entry, EntryAction, EntryState, Role, Selection
-from hashhub.model.terms import OVERSEERS, DisclosureChannel, withheld
+from hashhub.model.terms import OVERSEERS
 from hashhub.schemes.dimensions import words as values_in_words
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from starlette.responses import Response
-
-    from hashhub.console.hub_visit import HubVisit
 
 _FILE_BYTES: Final = 30 << 20
 _LISTS: Final = ("hashes", "external_ids", "names", "imports")  # what a form lists, one a line
@@ -41,7 +36,7 @@ def show_list(visit: HubVisit) -> Response:
     selection = Selection(hash_set=name, states=states, reasons=(reason,) if reason else ())
     found, after = visit.hub.search_entries(selection).page(after=visit.query.get("after", ""))
     filters = [Input("hash_set", kind="hidden", value=name), _state(state)]
-    links = link(f"/change?hash_set={name}", _("Change many")), link(f"/lists/{name}/seen", _("What others see"))
+    links = link(f"/change?hash_set={name}", _("Change many")), link(f"/terms/{name}", _("What others see"))
     return _listed(visit, found, title=name, after=after, facts=[(_("all of them"), links)], filters=filters)
 
 
@@ -72,8 +67,7 @@ def _listed(visit: HubVisit, found: Iterable[Entry] | None, **page: Any) -> Resp
             (entry_link(e.name), e.state, folded(_("Category"), [e.classification.text]) if e.classification else "",
              tuple(map(word, e.reasons)), tuple(h.algorithm for h in e.hashes), e.provenance.position) for e in found
         ]  # fmt: skip
-    command = f"hashhub entry search {page['title']}"
-    return visit.page("plain.html", heads=heads, may=True, command=command, handbook=_HANDBOOK, **page)
+    return visit.page(**page, heads=heads, may=True)
 
 
 def show(visit: HubVisit) -> Response:
@@ -96,10 +90,8 @@ def show(visit: HubVisit) -> Response:
         (_("stated by"), place.member or entry.contributor), (_("media type"), entry.media_type),
         *((one.author, f"{word(one.kind)}: {one.comment}") for one in reviews),
     ]  # fmt: skip
-    return visit.page(
-        "plain.html", title=f"{entry.name}: {word(entry.state)}", facts=facts, **event_table(events, entry.name),
+    return visit.page(f"{entry.name}: {word(entry.state)}", facts=facts, **event_table(events, entry.name),
         after=after, forms=_forms(visit, entry, reviews), may=True,
-        command=f"hashhub entry get {entry.name} --history", handbook=_HANDBOOK,
     )  # fmt: skip
 
 
@@ -176,8 +168,7 @@ def show_change(visit: HubVisit, done: model.EntryChanges | None = None) -> Resp
         elif done.action is EntryAction.WITHDRAW:
             forms.append(("dry_run", _("Look at taking it back"), hidden(visit, fields, action="RESTORE", state="")))
     return visit.page(
-        "plain.html", **page, forms=forms if actions else [], may=True, open="dry_run",
-        command="hashhub entry withdraw --hash-set CONTRIBUTOR/SET --dry-run", handbook=_HANDBOOK,
+        **page, forms=forms if actions else [], may=True, open="dry_run",
     )  # fmt: skip
 
 
@@ -209,35 +200,7 @@ def show_objections(visit: HubVisit) -> Response:
         (f"{item.hash_set}: {word(item.reason)}", link(f"/objections?hash_set={item.hash_set}", number(item.count)))
         for item in visit.hub.list_queue() if item.kind is model.QueueKind.OBJECTION
     ]  # fmt: skip
-    return visit.page(
-        "plain.html", title=_("Objections"), facts=counts, **event_table(told), after=after,
-        command="hashhub queue", handbook=_HANDBOOK,
-    )  # fmt: skip
-
-
-def show_seen(visit: HubVisit) -> Response:
-    """What others can have of a hash set at most by each way out, as far as terms and groups tell."""
-    name = f"{visit.path['contributor']}/{visit.path['hash_set']}"
-    if not _reads_all(visit, name):
-        raise PermissionDenied(_("what others see of a hash set is told to its contributor"))
-    hub, hash_set = visit.hub, visit.hub.get_hash_set(name)
-    recipients, purposes = hash_set.marking.recipients, hash_set.marking.permitted_purposes
-    named = [one.removeprefix("groups/") for one in recipients if one.startswith("groups/")]
-    groups = {name: hub.get_group(name) for name in named}
-
-    anyone = partial(model.Principal, name="", role=Role.CONTRIBUTOR, purposes=purposes, may_mirror=True)
-
-    def has(contributor: str, way: DisclosureChannel) -> str:
-        return withheld(anyone(contributor=contributor), hash_set, groups, way, model.now()) or _("yes")
-
-    members, after = hub.list_contributors().page(after=visit.query.get("after", ""))
-    return visit.page(
-        "plain.html", title=f"{name}: {_('what others see')}", after=after,
-        facts=[(_("recipients"), recipients), *((f"groups/{name}", g.members[:50]) for name, g in groups.items())],
-        caption=_("What any token of each can have at most, with a purpose that is permitted"),
-        heads=[_("contributor"), _("answers"), _("lists"), _("feed"), _("exports")],
-        rows=[(one.id, *(has(one.id, way) for way in DisclosureChannel)) for one in members],
-        command=f"hashhub hash-set get {name}", handbook="terms.md",
+    return visit.page(_("Objections"), facts=counts, **event_table(told), after=after,
     )  # fmt: skip
 
 
@@ -287,13 +250,18 @@ def _selection(visit: HubVisit, hashes: str) -> Selection:
 
 
 SCREENS = (
-    screen("/search", search, body=_FILE_BYTES + (64 << 10), in_memory=True, search=search),
-    screen("/entries", show_list),
     screen(
-        "/entries/{name:path}", show, is_item=True, withdraw=move, restore=move, quarantine=move, release=move,
-        erase=move, review=say, set_aside=say,
+        "/search", search, "hashhub entry search", _HANDBOOK, body=_FILE_BYTES + (64 << 10), in_memory=True,
+        search=search,
     ),
-    screen("/change", show_change, dry_run=change, change=change),
-    screen("/objections", show_objections),
-    screen("/lists/{contributor}/{hash_set}/seen", show_seen),
+    screen("/entries", show_list, "hashhub entry search CONTRIBUTOR/SET", _HANDBOOK),
+    screen(
+        "/entries/{name:path}", show, "hashhub entry get {name} --history", _HANDBOOK, is_item=True,
+        withdraw=move, restore=move, quarantine=move, release=move, erase=move, review=say, set_aside=say,
+    ),
+    screen(
+        "/change", show_change, "hashhub entry withdraw --hash-set CONTRIBUTOR/SET --dry-run", _HANDBOOK,
+        dry_run=change, change=change,
+    ),
+    screen("/objections", show_objections, "hashhub queue", _HANDBOOK),
 )  # fmt: skip

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 import msgspec
 from starlette.datastructures import FormData
+from starlette.responses import Response
 
+from hashhub.client.transport import Listing
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, link, word
 from hashhub.conversion import converted
 from hashhub.errors import Conflict, InvalidArgument
-
-if TYPE_CHECKING:
-    from enum import StrEnum
-
-    from starlette.responses import Response
-
-    from hashhub.client.transport import Listing
-    from hashhub.console.hub_visit import HubVisit
+from hashhub.model import Role
 
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
+Form = tuple[str, str, Sequence["Input"]]
+"""What a form does, what that is called, and its fields."""
+_KINDS: Final[dict[object, str]] = {bool: "answer", datetime | None: "time"}
 
 
 class Input(msgspec.Struct, frozen=True):
-    """What a resource has, and the field of a form for it. `kind`: text, lines, time, check, answer (yes or no),
-    hidden, or button, which sends the form to another end; given, which is said when a resource is created and never
-    changed; shown, which nobody says. `options`: values and their names.
+    """What a resource has, and the field of a form for it. `kind`: text, lines, code (TOML), file, time, check, checks,
+    answer (yes or no), hidden, fold (of the fields in `options`), or button, which sends the form to another end.
+    `use`: given, which is said when a resource is created and never changed; shown, which nobody says. `options`:
+    values and their names.
     """
 
     name: str
     label: str = ""
     hint: str = ""
     kind: str = "text"
-    options: Sequence[tuple[str, str]] = ()
+    options: Sequence[Any] = ()
     value: str = ""
+    use: str = ""
 
     def of(self, resource: object) -> Input:
         """Return the field with what a resource has in it."""
@@ -46,8 +50,6 @@ class Input(msgspec.Struct, frozen=True):
         match self.kind:
             case "lines":
                 return list(words(text))
-            case "check":
-                return bool(text)
             case "answer":
                 return {"True": True, "": False}.get(text, text)
             case "time":
@@ -55,9 +57,31 @@ class Input(msgspec.Struct, frozen=True):
         return text.strip()
 
 
+def described(
+    kind: type[msgspec.Struct], *, given: str = "", changed: str, shown: str = "", **hints: str
+) -> list[Input]:
+    """Return the fields of a resource as its own type describes them, with hints by name."""
+    types, defaults = get_type_hints(kind), {field.name: field.default for field in msgspec.structs.fields(kind)}
+    fields = []
+    for name, use in (
+        (name, use) for use, names in (("given", given), ("", changed), ("shown", shown)) for name in names.split()
+    ):
+        of, hint, value, options = types[name], hints.get(name, ""), "", list[tuple[str, str]]()
+        if of is bool:
+            options = [("True", _("yes")), ("", _("no"))]
+        elif isinstance(of, type) and issubclass(of, StrEnum):
+            options = pairs(one for one in of if one is not Role.PEER)
+            value = str(defaults[name]) if defaults[name] in list(of) else ""
+        elif of == datetime | None:
+            hint = hint or _("A day such as 2027-01-31, or a time with its zone; empty: never")
+        of = _KINDS.get(of, "lines" if get_origin(of) is tuple else "text")
+        fields.append(Input(name, word(name).capitalize(), hint, of, options, value, use))
+    return fields
+
+
 def pairs(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
-    """Return values of the model with their words, as the options of a field."""
-    return [(value.value, word(value)) for value in values]
+    """Return values of the model with their words, as the options of a field; degrees of reliability are letters."""
+    return [(one.value, word(one) if len(one) > 1 else one.value) for one in values]
 
 
 def hidden(visit: HubVisit, fields: Iterable[Input], **given: object) -> list[Input]:
@@ -76,75 +100,65 @@ def facts(resource: object, fields: Iterable[Input]) -> list[tuple[str, object]]
     return [(field.label, getattr(resource, field.name)) for field in fields]
 
 
-def show_many(
-    visit: HubVisit, title: str, listed: Listing[Any], fields: list[Input], command: str, handbook: str, **more: Any
-) -> Response:
+def show_many(visit: HubVisit, title: str, listed: Listing[Any], fields: list[Input], **more: Any) -> Response:
     """Show a page of resources, named by the first of their fields, and the form that creates one where it says any."""
-    said = [field for field in fields if field.kind != "shown"]
+    said = [field for field in fields if field.use != "shown"]
     resources, after = listed.page(25, visit.query.get("after", ""))
-    columns, here = [field for field in fields if field.kind not in {"lines", "check"}], visit.url.partition("?")[0]
+    columns, here = [field for field in fields if field.kind not in {"lines", "answer"}], visit.url.partition("?")[0]
     cells = [[getattr(one, field.name) for field in columns] for one in resources]
-    return visit.page(
-        "plain.html",
-        title=title,
-        heads=[field.label for field in columns],
-        rows=[(link(f"{here}/{name}", name), *others) for name, *others in cells],
-        after=after,
-        forms=[("create", _("Create"), said)] if said else [],
-        command=command,
-        handbook=handbook,
-        **more,
-    )
+    rows = [(link(f"{here}/{name}", name), *others) for name, *others in cells]
+    forms = [("create", _("Create"), said)] if said else []
+    return visit.page(title, heads=[field.label for field in columns], rows=rows, after=after, forms=forms, **more)
 
 
-def change_form(resource: object, fields: Iterable[Input]) -> tuple[str, str, list[Input]]:
+def change_form(resource: object, fields: Iterable[Input]) -> Form:
     """Return the form that changes a resource."""
-    own = _changeable(fields)
+    own = [field for field in fields if not field.use]
     was = Input("was", kind="hidden", value=drawn(resource, [field.name for field in own]))
     return "update", _("Change"), [was, *(field.of(resource) for field in own)]
 
 
+def end_form(do: str, label: str, *fields: Input) -> Form:
+    """Return the form that ends something for good, in which its name is typed."""
+    return do, label, [*fields, Input("confirm", _("Its name, once more"), _("This cannot be undone."))]
+
+
 def made(visit: HubVisit, kind: type[S], fields: Iterable[Input], **given: Any) -> S:
     """Return the resource that a form says. `given`: what it has whatever the form says."""
-    values = {field.name: field.read(visit.form[field.name]) for field in fields if field.kind != "shown"}
+    values = {field.name: field.read(visit.form[field.name]) for field in fields if field.use != "shown"}
     return converted({**values, **given}, kind, called=str, hint=_("nothing was done"))
 
 
 def updated(visit: HubVisit, resource: S, fields: Iterable[Input]) -> tuple[S, tuple[str, ...]]:
-    """Return a resource as its form changes it, and the names of what is changed. Raises as `changed` does."""
-    own = {field.name: field for field in _changeable(fields)}
+    """Return a resource as its form changes it, and the names of what the person changed. Raises Conflict where
+    somebody else changed one of these since the page was drawn, InvalidArgument where nothing is changed.
+    """
+    own = {field.name: field for field in fields if not field.use}
     others = {name: value for name, value in msgspec.to_builtins(resource).items() if name not in own}
     typed = made(visit, type(resource), own.values(), **others)
-    values = changed(visit, resource, {name: getattr(typed, name) for name in own})
-    return msgspec.structs.replace(resource, **values), tuple(values)
+    was = kept(visit, "was", dict[str, Any])
+    said, is_now = (msgspec.json.decode(drawn(one, own)) for one in (typed, resource))
+    names = tuple(name for name in own if said[name] != was.get(name))
+    if not names:
+        raise InvalidArgument(_("Nothing was changed."))
+    if any(is_now[name] != was.get(name) for name in names):
+        # What the person did not change is shown as it is now, or sending the form again would undo it.
+        visit.take(FormData([(name, visit.form[name]) for name in visit.form if name not in own or name in names]))
+        raise Conflict(_("Somebody else changed this since the page was opened. See what it is now, then try again."))
+    return msgspec.structs.replace(resource, **{name: getattr(typed, name) for name in names}), names
 
 
-def _changeable(fields: Iterable[Input]) -> list[Input]:
-    return [field for field in fields if field.kind not in {"given", "shown"}]
+def kept(visit: HubVisit, name: str, kind: type[T]) -> T:
+    """Return what a page put into a form, as JSON, to have it sent back. Raises InvalidArgument."""
+    try:
+        return msgspec.json.decode(visit.form[name], type=kind)
+    except msgspec.DecodeError:
+        raise InvalidArgument(_("This form is not as the page made it; load the page again.")) from None
 
 
 def drawn(resource: object, names: Iterable[str]) -> str:
     """Return the values that a form is drawn with, which it sends back in `was`."""
     return msgspec.json.encode({name: getattr(resource, name) for name in names}).decode()
-
-
-def changed(visit: HubVisit, resource: object, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return which fields the person changed. Raises Conflict where somebody else changed one of these since the page
-    was drawn, InvalidArgument where nothing is changed.
-    """
-    try:
-        was = msgspec.json.decode(visit.form["was"], type=dict[str, Any])
-    except msgspec.DecodeError:
-        raise InvalidArgument(_("This form is not as the page made it; load the page again.")) from None
-    typed, is_now = (msgspec.json.decode(values) for values in (msgspec.json.encode(fields), drawn(resource, fields)))
-    own = {name: value for name, value in fields.items() if typed[name] != was.get(name)}
-    if not own:
-        raise InvalidArgument(_("Nothing was changed."))
-    if any(is_now[name] != was.get(name) for name in own):
-        # What the person did not change is shown as it is now, or sending the form again would undo it.
-        visit.take(FormData([(name, visit.form[name]) for name in visit.form if name not in fields or name in own]))
-        raise Conflict(_("Somebody else changed this since the page was opened. See what it is now, then try again."))
-    return own
 
 
 def confirmed(visit: HubVisit) -> str:

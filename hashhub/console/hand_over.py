@@ -7,47 +7,109 @@ upload ──> what it is taken for ──> check, an import that is only tried 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import Any, Final
+
+from starlette.responses import Response
 
 from hashhub import connector as connectors
 from hashhub.client.sources import look, unpack
+from hashhub.console.forms import Input
 from hashhub.console.hand_overs import HandOver, cancel_open
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.lists import what_became
-from hashhub.console.pages import _, word
+from hashhub.console.pages import _, alarm, link, word
 from hashhub.console.visit import FORM_BYTES, screen
 from hashhub.errors import Conflict, InvalidArgument
 from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, read_mapping
 from hashhub_connectors.proposal import MappingProposal, propose_for
 
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from hashhub.console.hub_visit import HubVisit
-
 PATH: Final = "/hand-over"
 MOST_BYTES: Final = 200 << 20
 _COLUMNS: Final = 20  # of a table that a form has; the others are read as they are proposed
 _VALUES: Final = 30  # categories
+_OPTIONS: Final = 120  # of all categories; beyond these a meaning is typed
 
 
 def show(visit: HubVisit) -> Response:
     """Show the session's hand-over as far as it is, or the form that begins one to a list."""
     work = visit.hand_overs.works.get(visit.session.digest)  # before the state, which is written before it ends
-    hand_over = visit.hand_overs.of(visit.session.digest)
-    report = hand_over.report if hand_over else None
-    groups = [(g.disposition, g.reason, g.count) for g in report.groups[:50]] if report else []
-    values: dict[str, Any] = {"one": hand_over, "work": work}
-    values["became"] = what_became(report.source, groups) if report else []
-    if hand_over and work is None and not hand_over.is_committed:
-        readers = connectors.discover()
-        values["formats"] = [("", ""), *((name, f"{name}: {reader.summary}") for name, reader in readers.items())]
-        values["options"] = [o for o in getattr(readers.get(hand_over.format), "options", ()) if o.name != "mapping"]
-        if hand_over.format == "csv":
-            try:
-                values |= _table(visit, hand_over)
-            except InvalidArgument as e:
-                hand_over.problem = e.message
-    return visit.page("hand_over.html", **values)
+    one = visit.hand_overs.of(visit.session.digest)
+    page: dict[str, Any] = {"may": True, "whole": True, "open": "upload check commit"}
+    file, replace = Input("file", _("File"), kind="file"), _("It is the full list: withdraw the entries that it lacks")
+    if one is None:
+        name = visit.typed("hash_set", visit.query.get("list", ""))
+        leads = link(f"/lists/{name}" if name else "/lists", name or _("a list that you choose first"))
+        begins = _(
+            "A file of hashes, in any format that hashhub reads, Excel's too. Nothing counts before you commit it."
+        )
+        fields = [file, Input("hash_set", kind="hidden", value=name), Input("replace", replace, kind="check")]
+        forms = [("upload", _("Look at it"), fields)]
+        return visit.page(
+            _("Hand over a list"), facts=[(_("To begin"), begins), (_("It goes to"), leads)], forms=forms, **page
+        )
+    changed = Input("changed", kind="hidden", value=str(one.changed))
+    taken_for = one.taken_for or _("nothing that is known")
+    facts: list[tuple[str, object]] = [
+        (_("File"), one.filename),
+        (_("Goes to"), one.hash_set),
+        (_("Taken for"), taken_for),
+    ]
+    forms = [("cancel", _("Another list") if one.is_committed else _("Cancel"), [changed])]
+    if work is None and not one.is_committed:
+        forms = [("upload", _("Take a corrected file instead"), [file, changed]), *forms]
+        forms.insert(
+            0,
+            (
+                "check",
+                _("Check it"),
+                [
+                    changed,
+                    *_readings(visit, one, page),
+                    Input("replace", replace, kind="check", value=str(one.replace or "")),
+                ],
+            ),
+        )
+    if work is not None:
+        told = work.progress
+        phases = {"CHECKSUM": _("Reading"), "SENDING": _("Sending"), "COMMITTING": _("Deciding on its items")}
+        page["progress"] = (phases[told.phase], told.done, told.total) if told else ()
+        facts += [
+            (_("Items"), told.items) if told else (_("State"), _("It waits for its turn.")),
+            (_("How far is it?"), link(PATH, _("Look again"))),
+        ]
+    elif one.doing or one.problem:
+        cut_off = _(
+            "The console was restarted in the middle. All of the list counts, or nothing of it: check it again."
+        )
+        facts.append((_("Problem"), alarm(one.problem or cut_off)))
+    elif one.report:
+        if one.report.repeated:
+            facts.append((_("Repeated"), _("This very list was imported before; nothing was done now.")))
+        facts.append((_("Committed"), _("yes")) if one.is_committed else (_("What would become of its items"), ""))
+        facts += what_became(one.report.source, [(g.disposition, g.reason, g.count) for g in one.report.groups[:50]])
+        if not one.is_committed:
+            forms.insert(0, ("commit", _("Commit it"), [changed]))
+    return visit.page(_("Hand over a list"), live=work is not None, facts=facts, forms=forms, **page)
+
+
+def _readings(visit: HubVisit, one: HandOver, page: dict[str, Any]) -> list[Input]:
+    """Return the fields that say how a file is read: its format and that one's options, and a table's columns."""
+    readers = connectors.discover()
+    formats = [("", ""), *((name, f"{name}: {reader.summary}") for name, reader in readers.items())]
+    fields = [Input("format", _("Read it as"), options=formats, value=one.format)]
+    fields += [
+        Input(f"option-{o.name}", o.name, o.description, value=one.options.get(o.name, ""))
+        for o in getattr(readers.get(one.format), "options", ())
+        if o.name != "mapping"
+    ]
+    if one.format == "csv":
+        try:
+            fields += _columns(visit, one, page)
+        except InvalidArgument as e:
+            one.problem = e.message
+    may_shrink = Input("may_shrink", _("It may shrink"), kind="check", value=str(one.may_shrink or ""))
+    return [*fields, may_shrink] if one.problem or one.may_shrink else fields
 
 
 def upload(visit: HubVisit) -> Response:
@@ -141,21 +203,33 @@ def _proposed(visit: HubVisit, hand_over: HandOver) -> MappingProposal:
     return proposal
 
 
-def _table(visit: HubVisit, hand_over: HandOver) -> dict[str, Any]:
-    """Return what the form of a table's columns shows."""
-    proposal = _proposed(visit, hand_over)
-    scheme = visit.hub.get_hash_set(hand_over.hash_set).scheme
-    known = visit.hub.get_scheme(scheme).values if scheme else ()
-    return {
-        "proposal": proposal,
-        "columns": proposal.columns[:_COLUMNS],
-        "cells": proposal.values()[:_VALUES],
-        "fields": [
-            ("", _("not read")),
-            *((f, word(f)) for f in (*DIGESTS, MIXED, "algorithm", *TEXTS, "tags", *FLAGS)),
-        ],
-        "known": [("", _("as it stands there")), *((v.value, f"{v.value}: {v.title}"[:60]) for v in known)],
-    }
+def _columns(visit: HubVisit, one: HandOver, page: dict[str, Any]) -> list[Input]:
+    """Return the fields that say what a table's columns hold, and what its categories mean in the list's scheme."""
+    proposal, scheme = _proposed(visit, one), visit.hub.get_hash_set(one.hash_set).scheme
+    known = [(v.value, f"{v.value}: {v.title}"[:60]) for v in (visit.hub.get_scheme(scheme).values if scheme else ())]
+    columns, cells = proposal.columns[:_COLUMNS], proposal.values()[:_VALUES]
+    names, meanings = [c.name or c.key for c in columns], [("", _("as it stands there")), *known]
+    page["folded"] = [(_("For example"), [(names, list(zip(*(c.cells[:3] for c in columns), strict=False)))])]
+    notes = [
+        *proposal.notes,
+        *([_("Further columns are read as they are taken for.")] if proposal.columns[_COLUMNS:] else ()),
+    ]
+    page["tables"] = [([_("How its columns are taken")], [(note,) for note in notes])]
+    held = [("", _("not read")), *((f, word(f)) for f in (*DIGESTS, MIXED, "algorithm", *TEXTS, "tags", *FLAGS))]
+    orders = [("", _("as they show")), ("dmy", _("day first")), ("mdy", _("month first"))]
+    field = partial(Input, options=meanings if len(cells) * len(known) < _OPTIONS else ())
+    said = [field(f"value-{i}", cell, value=one.values.get(cell, "")) for i, cell in enumerate(cells)]
+    field = partial(Input, options=held)
+    return [
+        *(field(f"column-{i}", names[i], value=proposal.fields.get(c.key, "")) for i, c in enumerate(columns)),
+        Input("date_order", _("Dates such as 02/03/2027"), options=orders, value=one.date_order),
+        *([Input("", _("What its categories mean in the list's scheme"), kind="fold", options=said)] if said else ()),
+    ]
 
 
-SCREENS = (screen(PATH, show, body=MOST_BYTES + FORM_BYTES, upload=upload, check=check, commit=commit, cancel=cancel),)
+SCREENS = (
+    screen(
+        PATH, show, "hashhub import FILE --hash-set CONTRIBUTOR/SET", "contribute/csv.md", body=MOST_BYTES + FORM_BYTES,
+        upload=upload, check=check, commit=commit, cancel=cancel,
+    ),
+)  # fmt: skip

@@ -14,20 +14,17 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 
 from hashhub.background import Background
-from hashhub.client import ImportProgress, ImportReport
+from hashhub.client import Client, ImportProgress, ImportReport
 from hashhub.console.pages import _
+from hashhub.console.sessions import Sessions
 from hashhub.errors import Conflict, HashHubError
 from hashhub.local_files import digest_of, make_directory, read_file, written
 from hashhub.model import ImportState
-
-if TYPE_CHECKING:
-    from hashhub.client import Client
-    from hashhub.console.sessions import Sessions
 
 _log = logging.getLogger("hashhub.console")
 _LONGEST_NS: Final = 24 * 3600 * 10**9

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
+from markupsafe import Markup
+from starlette.responses import Response
+
 from hashhub.console.forms import Input, hidden, pairs
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, folded, link, number, word
 from hashhub.console.visit import screen
 from hashhub.errors import Conflict, InvalidArgument, NotFound
 from hashhub.model import Event, EventKind, RevertedEvent, Role
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from markupsafe import Markup
-    from starlette.responses import Response
-
-    from hashhub.console.hub_visit import HubVisit
 
 _HANDBOOK: Final = "operate/history.md"
 _DIGITS: Final = 19  # of the largest revision
@@ -58,10 +55,8 @@ def show_all(visit: HubVisit) -> Response:
         Input("kind", _("What"), options=[("", _("anything")), *pairs(EventKind)], value=kind),
         Input("since", _("Since, in UTC"), _("such as 2026-05-01T08:00"), value=since),
     ]
-    return visit.page(
-        "plain.html", title=_("History"), filters=filters, **event_table(rows, subject), after=after,
+    return visit.page(_("History"), filters=filters, **event_table(rows, subject), after=after,
         facts=_undo(visit, actor, since, _("Undo what a token did")),
-        command=f"hashhub history {subject}", handbook=_HANDBOOK,
     )  # fmt: skip
 
 
@@ -77,10 +72,8 @@ def show(visit: HubVisit) -> Response:
         *event.facts.items(), *undo,
         (_("what it changed, and why"), _("erased") if event.details is None else folded(_("Details"), details)),
     ]  # fmt: skip
-    return visit.page(
-        "plain.html", title=word(event.kind).capitalize(), facts=facts,
+    return visit.page(word(event.kind).capitalize(), facts=facts,
         forms=[("redact", _("Erase the details, for good"), [])] if details else [],
-        command=f"hashhub history {event.subject.partition('/')[2] or 'list'}", handbook=_HANDBOOK,
     )  # fmt: skip
 
 
@@ -113,9 +106,7 @@ def show_revert(visit: HubVisit, lines: list[RevertedEvent] | None = None) -> Re
              x.reverted, x.outcome, x.entry_count) for x in lines[:50]
         ]  # fmt: skip
         forms.append(("revert", _("Undo it"), hidden(visit, fields, told=_sum(lines))))
-    return visit.page(
-        "plain.html", title=_("Undo what a token did"), **page, forms=forms, may=True, open="dry_run",
-        command="hashhub revert --actor TOKEN --since TIME", handbook=_HANDBOOK,
+    return visit.page(_("Undo what a token did"), **page, forms=forms, may=True, open="dry_run",
     )  # fmt: skip
 
 
@@ -154,7 +145,9 @@ def _time(text: str) -> datetime:
 
 
 SCREENS = (
-    screen("/history", show_all),
-    screen("/history/{revision}", show, redact=redact),
-    screen("/revert", show_revert, dry_run=revert, revert=revert),
+    screen("/history", show_all, "hashhub history", _HANDBOOK),
+    screen("/history/{revision}", show, "hashhub history", _HANDBOOK, redact=redact),
+    screen(
+        "/revert", show_revert, "hashhub revert --actor TOKEN --since TIME", _HANDBOOK, dry_run=revert, revert=revert
+    ),
 )

@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote
 
+from markupsafe import Markup
+from starlette.responses import Response
+
+from hashhub.client import Client
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, ago, alarm, link, number, word
 from hashhub.console.visit import screen
 from hashhub.model import EventKind, QueueItem, QueueKind, Role, now
 from hashhub.pages.charts import Bar, bars
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
-    from starlette.responses import Response
-
-    from hashhub.client import Client
-    from hashhub.console.hub_visit import HubVisit
 
 OVERSEERS: Final = (Role.OPERATOR, Role.AUDITOR)
 ROWS: Final = 50
@@ -46,8 +44,7 @@ def show(visit: HubVisit) -> Response:
     counts = {of: sum(i.count for i in items if i.kind is of) for of in dict.fromkeys(item.kind for item in items)}
     waiting = [item for item in items if _key(item) > after]
     return visit.page(
-        "plain.html",
-        title=_("Today"),
+        _("Today"),
         live=20,
         facts=[
             *((word(of).capitalize(), link(f"/queue/{of}", number(count))) for of, count in counts.items()),
@@ -58,8 +55,6 @@ def show(visit: HubVisit) -> Response:
         rows=map(_row, waiting[:ROWS]),
         empty=_("Nothing waits for you."),
         after=_key(waiting[ROWS - 1]) if waiting[ROWS:] else "",
-        command="hashhub queue",
-        handbook="operate/README.md",
     )
 
 
@@ -109,6 +104,6 @@ def _growth(hub: Client) -> Markup:
 
 
 SCREENS = (
-    screen("/", show),
-    screen("/queue/{kind}", show),
+    screen("/", show, "hashhub queue", "operate/README.md"),
+    screen("/queue/{kind}", show, "hashhub queue", "operate/README.md"),
 )

@@ -6,13 +6,15 @@ import threading
 from collections import OrderedDict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.requests import Request
 
 from hashhub.addresses import is_loopback_host, parse_address
 from hashhub.client import Client
+from hashhub.config import Config
 from hashhub.console import (
     conflicts,
     definitions,
@@ -29,18 +31,12 @@ from hashhub.console import (
 from hashhub.console.hand_overs import HandOvers
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _
-from hashhub.console.sessions import Sessions
+from hashhub.console.sessions import BrowserSession, Sessions
 from hashhub.console.sign_in import link_way, openid_way
 from hashhub.console.site import Site
 from hashhub.console.visit import SiteSettings
 from hashhub.local_files import make_directory, named_file
 from hashhub.model import Role
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-
-    from hashhub.config import Config
-    from hashhub.console.sessions import BrowserSession
 
 _MODULES: Final = (
     home, hand_over, lists, members, entries, history, conflicts, reconcile, terms, sources, definitions,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from starlette.requests import Request
 
-from hashhub.console.visit import Visit
+from hashhub.client import Client
+from hashhub.console.hand_overs import HandOvers
+from hashhub.console.sessions import BrowserSession
+from hashhub.console.visit import SiteSettings, Visit
 from hashhub.model import Caller, Role
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-
-    from hashhub.client import Client
-    from hashhub.console.hand_overs import HandOvers
-    from hashhub.console.sessions import BrowserSession
-    from hashhub.console.visit import SiteSettings
 
 
 class HubVisit(Visit):
@@ -26,6 +21,11 @@ class HubVisit(Visit):
         self.hub, self.hand_overs = hub, hand_overs
         self.caller: Caller = self.hub.caller()
         super().__init__(site, session, request, who=self.caller.person or self.caller.name)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the person is an operator."""
+        return self.is_role(Role.OPERATOR)
 
     def is_role(self, *roles: Role) -> bool:
         """Whether the person has one of these roles; the hub decides, pages only leave out what it would refuse."""

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
+from starlette.responses import Response
 
 from hashhub.console.home import decided_at
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, ago, folded, link, number, word
 from hashhub.console.visit import screen
 from hashhub.hygiene import Code
 from hashhub.model import Disposition, Finding, Import, ImportState, Role
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from hashhub.console.hub_visit import HubVisit
 
 _SETS: Final = 20  # a page; each asks for its imports
 _ROWS: Final = 50
@@ -39,14 +36,11 @@ def show_lists(visit: HubVisit) -> Response:
         name = link(f"/lists/{one.name}", one.display_name or one.name)
         rows.append((name, ago(last.commit_time if last else None), *counts, tuple(kinds), one.marking.tlp))
     return visit.page(
-        "plain.html",
-        title=_("Lists"),
+        _("Lists"),
         heads=[_("List"), _("Last list"), "#" + _("Items"), "#" + _("Rejected"), _("What waits"), _("Label")],
         rows=rows,
         empty=_("No list yet; hashhub hash-set create makes one."),
         after=sets.next,
-        command="hashhub hash-set list",
-        handbook="contribute/README.md",
     )
 
 
@@ -55,14 +49,12 @@ def show_list(visit: HubVisit) -> Response:
     one = visit.hub.get_hash_set("{contributor}/{hash_set}".format_map(visit.path))
     imports = visit.hub.list_imports(one.name).page(_SETS, visit.query.get("after", ""))
     waiting = [item for item in visit.hub.list_queue(one.contributor) if item.hash_set == one.name]
-    return visit.page(
-        "plain.html",
-        title=one.display_name or one.name,
+    return visit.page(one.display_name or one.name,
         facts=[
             (_("Name"), one.name), (_("Purpose"), one.purpose), (_("Scheme"), one.scheme),
             (_("Label"), one.marking.tlp), (_("A new one"), link(f"/hand-over?list={one.name}", _("Hand over a list"))),
             (_("Entries"), link(f"/entries?hash_set={one.name}", _("all of them"))),
-            (_("Terms"), link(f"/lists/{one.name}/seen", _("what others see of it"))),
+            (_("Terms"), link(f"/terms/{one.name}", _("what others see of it"))),
             *((word(i.kind), link(decided_at(i), f"{number(i.count)} {explain(i.reason)}")) for i in waiting[:_ROWS]),
         ],
         heads=[_("Opened"), _("State"), _("Format"), "#" + _("Items"), "#" + _("Quarantined"), "#" + _("Rejected")],
@@ -73,8 +65,6 @@ def show_list(visit: HubVisit) -> Response:
         ],
         empty=_("Nothing was handed over yet."),
         after=imports.next,
-        command=f"hashhub findings {one.name}",
-        handbook="contribute/README.md",
     )  # fmt: skip
 
 
@@ -93,9 +83,7 @@ def show_import(visit: HubVisit) -> Response:
         after = page.next
         if not after or len(rows) == _ROWS:
             break
-    return visit.page(
-        "plain.html",
-        title=_("Findings"),
+    return visit.page(_("Findings"),
         facts=[
             (_("List"), link(f"/lists/{of}", of)), (_("Opened"), import_.create_time), (_("State"), _state(import_)),
             *what_became(import_, groups),
@@ -113,8 +101,6 @@ def show_import(visit: HubVisit) -> Response:
         after=after,
         forms=[("cancel", _("Cancel"), [])] if import_.state is ImportState.OPEN else [],
         may=True,
-        command=f"hashhub findings {_name(visit)}",
-        handbook="contribute/analyst.md",
     )  # fmt: skip
 
 
@@ -151,7 +137,13 @@ def _name(visit: HubVisit) -> str:
 
 
 SCREENS = (
-    screen("/lists", show_lists),
-    screen("/lists/{contributor}/{hash_set}", show_list),
-    screen("/lists/{contributor}/{hash_set}/imports/{import}", show_import, cancel=cancel_import),
-)
+    screen("/lists", show_lists, "hashhub hash-set list", "contribute/README.md"),
+    screen(
+        "/lists/{contributor}/{hash_set}", show_list, "hashhub findings {contributor}/{hash_set}",
+        "contribute/README.md",
+    ),
+    screen(
+        "/lists/{contributor}/{hash_set}/imports/{import}", show_import,
+        "hashhub findings {contributor}/{hash_set}/{import}", "contribute/analyst.md", cancel=cancel_import,
+    ),
+)  # fmt: skip

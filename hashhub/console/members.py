@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from hashhub.console.forms import Input, change_form, confirmed, facts, made, show_many, updated
+from starlette.responses import Response
+
+from hashhub.console.forms import Input, change_form, confirmed, described, end_form, facts, made, show_many, updated
 from hashhub.console.home import OVERSEERS, ROWS
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, link, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
 from hashhub.errors import NotFound
-from hashhub.model import Contributor, ContributorKind, Group, Principal, QueueKind, Reliability, Role
+from hashhub.model import Contributor, Group, Principal, QueueKind
 from hashhub.model.terms import DisclosureChannel
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from hashhub.console.hub_visit import HubVisit
 
 _GRACES: Final = {"none": timedelta(0), "day": timedelta(days=1), "week": timedelta(days=7)}
 
 
 def show_all(visit: HubVisit) -> Response:
     """The contributors."""
-    members, groups = visit.hub.list_contributors(), [(_("See also"), link("/groups", _("Groups")))]
-    return show_many(
-        visit, _("Members"), members, _fields(), "hashhub contributor create", "operate/README.md", facts=groups
-    )
+    groups = [(_("See also"), link("/groups", _("Groups")))]
+    return show_many(visit, _("Members"), visit.hub.list_contributors(), _fields(), facts=groups)
 
 
 def create(visit: HubVisit) -> Response:
@@ -47,26 +43,15 @@ def show(visit: HubVisit) -> Response:
     member, comment = hub.get_contributor(name), Input("comment", _("Comment"))
     what = [(item.hash_set, f"{item.hash_set or _('objections')}: {item.count}") for item in waiting]
     accept = ("accept", _("Accept what waits"), [Input("hash_set", _("What"), options=what), revision, comment])
-    entries = [("keep", _("go on to match")), ("withdraw", _("are withdrawn"))]
-    confirm = Input("confirm", _("Its id, once more"), _("Its tokens stop working. This cannot be undone."))
-    retire = (
-        "retire",
-        _("Retire, for good"),
-        [Input("entries", _("Its entries"), options=entries), comment, confirm],
+    entries = Input(
+        "entries", _("Its entries"), options=[("keep", _("go on to match")), ("withdraw", _("are withdrawn"))]
     )
-    own = [link(f"/tokens/{token.name}", token.name) for token in tokens if token.contributor == name]
-    return visit.page(
-        "plain.html",
-        title=name,
-        facts=[
-            *facts(member, _fields()),
-            (_("Hash sets"), link(f"/lists?of={name}", _("its lists"))),
-            (_("Tokens"), tuple(own[:ROWS])),
-        ],
-        forms=[accept][: len(waiting)] + ([] if member.retire_time else [change_form(member, _fields()), retire]),
-        command=f"hashhub contributor get {name}",
-        handbook="operate/README.md",
-    )
+    retire = end_form("retire", _("Retire, for good: its tokens stop working"), entries, comment)
+    own = tuple(link(f"/tokens/{token.name}", token.name) for token in tokens if token.contributor == name)[:ROWS]
+    lists = link(f"/lists?of={name}", _("its lists"))
+    told = [*facts(member, _fields()), (_("Hash sets"), lists), (_("Tokens"), own)]
+    changes = [] if member.retire_time else [change_form(member, _fields()), retire]
+    return visit.page(name, facts=told, forms=[accept][: len(waiting)] + changes)
 
 
 def update(visit: HubVisit) -> Response:
@@ -93,43 +78,32 @@ def retire(visit: HubVisit) -> Response:
 
 
 def _fields() -> list[Input]:
-    kinds, letters = [(k, word(k)) for k in ContributorKind], [(r, r) for r in Reliability]
-    return [
-        Input("id", _("Id"), kind="given"),
-        Input("display_name", _("Name that people read")),
-        Input("kind", _("Kind"), options=kinds),
-        Input("jurisdiction", _("Jurisdiction"), _("ISO 3166-1, two capitals; ZZ for none")),
-        Input("reliability", _("Reliability"), _("A completely reliable … F cannot be judged"), "text", letters, "F"),
-        Input("takes_from", _("Takes material from"), _("Contributors; decides who counts as independent"), "lines"),
-        Input("origin", _("Comes through the hubs"), kind="shown"),
-        Input("create_time", _("Since"), kind="shown"),
-        Input("retire_time", _("Retired"), kind="shown"),
-        Input("objections_accepted_revision", _("Objections accepted up to revision"), kind="shown"),
-    ]
+    return described(
+        Contributor,
+        given="id",
+        changed="display_name kind jurisdiction reliability takes_from",
+        shown="origin create_time retire_time objections_accepted_revision",
+        jurisdiction=_("ISO 3166-1, two capitals; ZZ for none"),
+        reliability=_("A completely reliable … F cannot be judged"),
+        takes_from=_("Contributors; decides who counts as independent"),
+    )
 
 
 def show_groups(visit: HubVisit) -> Response:
     """The groups."""
-    return show_many(visit, _("Groups"), visit.hub.list_groups(), _of_groups(), "hashhub group list", "terms.md")
+    return show_many(visit, _("Groups"), visit.hub.list_groups(), _of_groups())
 
 
 def create_group(visit: HubVisit) -> Response:
     """Create a group."""
-    new = visit.hub.create_group(made(visit, Group, _of_groups()))
-    return visit.go(f"/groups/{new.id}", _("Created."))
+    return visit.go(f"/groups/{visit.hub.create_group(made(visit, Group, _of_groups())).id}", _("Created."))
 
 
 def show_group(visit: HubVisit) -> Response:
     """One group."""
-    group, confirm = visit.hub.get_group(visit.path["name"]), Input("confirm", _("Its id, once more"))
-    return visit.page(
-        "plain.html",
-        title=group.id,
-        facts=facts(group, _of_groups()),
-        forms=[change_form(group, _of_groups()), ("delete", _("Delete, for good"), [confirm])],
-        command=f"hashhub group get {group.id}",
-        handbook="terms.md",
-    )
+    group, fields = visit.hub.get_group(visit.path["name"]), _of_groups()
+    forms = [change_form(group, fields), end_form("delete", _("Delete, for good"))]
+    return visit.page(group.id, facts=facts(group, fields), forms=forms)
 
 
 def update_group(visit: HubVisit) -> Response:
@@ -149,17 +123,13 @@ def delete_group(visit: HubVisit) -> Response:
 
 
 def _of_groups() -> list[Input]:
-    return [
-        Input("id", _("Id"), kind="given"),
-        Input("display_name", _("Name that people read")),
-        Input("members", _("Members"), _("Contributors; a group of nobody admits nobody"), "lines"),
-    ]
+    nobody = _("Contributors; a group of nobody admits nobody")
+    return described(Group, given="id", changed="display_name members", members=nobody)
 
 
 def show_tokens(visit: HubVisit) -> Response:
     """The tokens."""
-    tokens = visit.hub.list_tokens()
-    return show_many(visit, _("Tokens"), tokens, _of_tokens(), "hashhub token create", "operate/people.md")
+    return show_many(visit, _("Tokens"), visit.hub.list_tokens(), _of_tokens())
 
 
 def create_token(visit: HubVisit) -> Response:
@@ -174,21 +144,15 @@ def show_token(visit: HubVisit, name: str = "", secret: str = "") -> Response:
     access = [row for row in visit.hub.access(token.name).items() if row[0] > after]
     graces = [("day", _("for a day")), ("week", _("for a week")), ("none", _("not at all"))]
     told = [(_("Secret: keep it now, nobody can show it again"), secret)] if secret else []
+    rotate = ("rotate", _("Give another secret"), [Input("grace", _("The old one works on"), options=graces)])
     return visit.page(
-        "plain.html",
-        title=token.name,
+        token.name,
         facts=[*told, *facts(token, _of_tokens())],
         heads=[_("hash set"), *map(word, DisclosureChannel)],
         rows=[(of, *(refused.get(way) or _("yes") for way in DisclosureChannel)) for of, refused in access[:ROWS]],
         after=access[ROWS - 1][0] if access[ROWS:] else "",
         action=f"/tokens/{token.name}",
-        forms=[
-            change_form(token, _of_tokens()),
-            ("rotate", _("Give another secret"), [Input("grace", _("The old one works on"), options=graces)]),
-            ("delete", _("Delete, for good"), [Input("confirm", _("Its name, once more"))]),
-        ],
-        command=f"hashhub access {token.name}",
-        handbook="operate/certificates.md",
+        forms=[change_form(token, _of_tokens()), rotate, end_form("delete", _("Delete, for good"))],
     )
 
 
@@ -217,31 +181,33 @@ def _token(visit: HubVisit, name: str) -> Principal:
 
 
 def _of_tokens() -> list[Input]:
-    roles = [(role, word(role)) for role in Role if role is not Role.PEER]
-    return [
-        Input("name", _("Name"), kind="given"),
-        Input("role", _("Role"), kind="given", options=roles),
-        Input("contributor", _("Contributor"), _("An operator's or auditor's can have none"), "given"),
-        Input("description", _("Who holds it and where")),
-        Input("person", _("Person who holds it"), _("Otherwise a machine does")),
-        Input("expire_time", _("Ends"), _("A day such as 2027-01-31, or a time with its zone; empty: never"), "time"),
-        Input("identities", _("Identities that prove it"), _("URI:… or DNS:… of a certificate, OIDC:…"), "lines"),
-        Input("addresses", _("Networks it may call from"), _("None: from all"), "lines"),
-        Input("purposes", _("Purposes"), kind="lines"),
-        Input("excluded", _("Persons whom it lets in no more"), kind="lines"),
-        Input("acts_for_others", _("Answers for clients of its own"), kind="check"),
-        Input("may_mirror", _("Reads the change feed"), kind="check"),
-        Input("creator", _("Made by"), kind="shown"),
-        Input("create_time", _("Made"), kind="shown"),
-        Input("last_use_time", _("Last use"), kind="shown"),
-    ]
+    return described(
+        Principal,
+        given="name role contributor",
+        changed="description person expire_time identities addresses purposes excluded acts_for_others may_mirror",
+        shown="creator create_time last_use_time",
+        contributor=_("An operator's or auditor's can have none"),
+        description=_("Who holds it and where"),
+        person=_("Who holds it; empty: a machine does"),
+        identities=_("What proves it: URI:… or DNS:… of a certificate, OIDC:…"),
+        addresses=_("Networks it may call from; none: from all"),
+        excluded=_("Persons whom it lets in no more"),
+    )
 
 
 SCREENS = (
-    screen("/members", show_all, create=create),
-    screen("/members/{name}", show, update=update, accept=accept, retire=retire),
-    screen("/groups", show_groups, create=create_group),
-    screen("/groups/{name}", show_group, update=update_group, delete=delete_group),
-    screen("/tokens", show_tokens, create=create_token),
-    screen("/tokens/{name}", show_token, update=update_token, rotate=rotate_token, delete=delete_token),
-)
+    screen("/members", show_all, "hashhub contributor create", "operate/README.md", create=create),
+    screen(
+        "/members/{name}", show, "hashhub contributor get {name}", "operate/README.md",
+        update=update, accept=accept, retire=retire,
+    ),
+    screen("/groups", show_groups, "hashhub group list", "terms.md", create=create_group),
+    screen(
+        "/groups/{name}", show_group, "hashhub group get {name}", "terms.md", update=update_group, delete=delete_group
+    ),
+    screen("/tokens", show_tokens, "hashhub token create", "operate/people.md", create=create_token),
+    screen(
+        "/tokens/{name}", show_token, "hashhub access {name}", "operate/certificates.md",
+        update=update_token, rotate=rotate_token, delete=delete_token,
+    ),
+)  # fmt: skip

@@ -5,28 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from markupsafe import Markup
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
+from hashhub.client import OperationHandle
+from hashhub.client.transport import ListPage
 from hashhub.console.forms import Input, pairs, words
 from hashhub.console.home import ROWS
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, alarm, folded, link, ngettext, number, percent, word
 from hashhub.console.visit import screen
 from hashhub.conversion import converted
-from hashhub.model import OperationState, Role
+from hashhub.model import Operation, OperationState, Role
 from hashhub.reconcile import report, tasks
 from hashhub.reconcile.results import Agreement, By, Omission, Overlap
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from hashhub.client import OperationHandle
-    from hashhub.client.transport import ListPage
-    from hashhub.console.hub_visit import HubVisit
-    from hashhub.model import Operation
 
 _MAX_MATRIX: Final = 8  # names: the page stays below 50 KB
 _NAMED: Final = 4  # entries of an item of a work list
@@ -54,9 +49,7 @@ def show_operations(visit: HubVisit) -> Response:
         Input("contributors", _("Contributors"), chosen),
         Input("near", _("Also by near perceptual hashes"), kind="check"),
     ]
-    return visit.page(
-        "plain.html",
-        title=_("Reconciliation"),
+    return visit.page(_("Reconciliation"),
         heads=[_("question"), _("state"), _("by"), _("asked"), _("kept until")],
         rows=[
             (link(f"/reconciliation/{o.id}", _called(o)), alarm(o.failure.message) if o.failure else o.state,
@@ -69,8 +62,6 @@ def show_operations(visit: HubVisit) -> Response:
         forms=[("start", _("Ask"), fields)],
         may=True,
         open="start",
-        command="hashhub reconcile overlap",
-        handbook="reconcile/README.md",
     )  # fmt: skip
 
 
@@ -108,13 +99,10 @@ def show_operation(visit: HubVisit) -> Response:
     asked = [(_("asked"), operation.create_time), (_("by"), operation.actor.name), (_("state"), operation.state)]
     again = [(_("Ask again"), link("/reconciliation", _("All questions")))]
     return visit.page(
-        "plain.html",
-        title=_called(operation).capitalize(),
+        _called(operation).capitalize(),
         live=0 if operation.has_ended else 2,
         forms=[("delete", _("Delete this result"), ()) if operation.has_ended else ("cancel", _("Cancel"), ())],
         may=not visit.is_role(Role.AUDITOR) or operation.actor.name == visit.caller.name,
-        command=f"hashhub operation get {operation.id}",
-        handbook="reconcile/README.md#operations",
         **{**told, "facts": asked + told["facts"] + again},
     )
 
@@ -264,7 +252,10 @@ def _label(dimension: str) -> str:
 
 
 SCREENS = (
-    screen("/reconciliation", show_operations, start=start),
-    screen("/reconciliation/{id}", show_operation, cancel=cancel, delete=delete),
-    screen("/reconciliation/{id}/report", show_report),
-)
+    screen("/reconciliation", show_operations, "hashhub reconcile overlap", "reconcile/README.md", start=start),
+    screen(
+        "/reconciliation/{id}", show_operation, "hashhub operation get {id}", "reconcile/README.md#operations",
+        cancel=cancel, delete=delete,
+    ),
+    screen("/reconciliation/{id}/report", show_report, "hashhub reconcile report", "reconcile/README.md"),
+)  # fmt: skip

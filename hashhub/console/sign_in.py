@@ -15,24 +15,20 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hashhub.console.pages import _, render
+from hashhub.console.sessions import BrowserSession
 from hashhub.console.site import Site, read_form
 from hashhub.console.visit import Way
 from hashhub.errors import LimitExceeded, PermissionDenied, Reason, Unauthenticated
 from hashhub.openid import ask, discover
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
-    from hashhub.console.sessions import BrowserSession
 
 _A_MINUTE: Final = 20  # sign-ins from one address
 _ADDRESSES: Final = 10_000  # that are remembered

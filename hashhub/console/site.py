@@ -18,16 +18,19 @@ import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from hashhub.console.forms import Input
 from hashhub.console.pages import FOLDER, HEADERS, READER, Reader, _, locale_of, render
+from hashhub.console.sessions import BrowserSession
 from hashhub.console.visit import FORM_BYTES, Screen, SiteSettings, Visit, screen, status_of
 from hashhub.errors import (
     HashHubError,
@@ -38,11 +41,6 @@ from hashhub.errors import (
     Reason,
     Unauthenticated,
 )
-
-if TYPE_CHECKING:
-    from starlette.datastructures import FormData
-
-    from hashhub.console.sessions import BrowserSession
 
 _log = logging.getLogger("hashhub.console")
 _FORM_SECONDS: Final = 60.0
@@ -66,7 +64,16 @@ class Site:
         self._visit = visit
         self._hosts = {urlsplit(origin).netloc for origin in settings.origins}
         prefix = settings.prefix
-        frame = (screen(f"{prefix}/reader", _show_reader, keep=_keep_reader, leave=_leave),)
+        frame = (
+            screen(
+                f"{prefix}/reader",
+                _show_reader,
+                "hashhub whoami",
+                "operate/console.md",
+                keep=_keep_reader,
+                leave=_leave,
+            ),
+        )
         self.routes: list[BaseRoute] = [
             *(Route(s.path, self._guarded(self._of_screen(s)), methods=["GET", "POST"]) for s in (*screens, *frame)),
             Route(f"{prefix}/sign-in", self._guarded(self._show_sign_in)),
@@ -149,6 +156,7 @@ class Site:
                     return self.refusal(e)
                 back = quote(request.url.path, safe="/")
                 return RedirectResponse(f"{self.prefix}/sign-in?next={back}", 303)
+            visit.screen = screen
             if request.method != "POST":
                 return await run_in_threadpool(self._shown, screen, visit)
             async with _form(request, screen.body, _FORM_SECONDS, in_memory=screen.in_memory) as fields:
@@ -248,7 +256,12 @@ def _plain(status: int, text: str) -> Response:
 
 
 def _show_reader(visit: Visit) -> Response:
-    return visit.page("reader.html", reader=visit.session.reader)
+    reader = visit.session.reader
+    themes = [("dark", _("dark")), ("light", _("light")), ("system", _("as the device says"))]
+    zone = Input("zone", _("Time zone"), _("Such as Europe/Berlin. Times are shown in it, with UTC beside."))
+    fields = [zone.of(reader), Input("theme", _("Colours"), options=themes).of(reader)]
+    page = {"forms": [("keep", _("Keep"), fields)], "may": True, "open": "keep"}
+    return visit.page(_("How you read"), **page)
 
 
 def _keep_reader(visit: Visit) -> Response:

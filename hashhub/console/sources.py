@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from starlette.responses import Response
 
 from hashhub.console.home import ROWS
+from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, ago, alarm, link, number, when, word
 from hashhub.console.visit import screen
 from hashhub.model import PeerReport, PeerStatus, SourceReport, SourceStatus
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from hashhub.console.hub_visit import HubVisit
 
 
 def show(visit: HubVisit) -> Response:
@@ -24,8 +20,7 @@ def show(visit: HubVisit) -> Response:
         _("what holds it up"),
     )  # fmt: skip
     return visit.page(
-        "plain.html",
-        title=_("Sources and peers"),
+        _("Sources and peers"),
         live=20,
         facts=[(_("Warning"), alarm(fault)) for fault in partners.faults],
         tables=[(of_peers, [_peer_row(one) for one in peers], _("Peers"))] if peers and not after else [],
@@ -40,8 +35,6 @@ def show(visit: HubVisit) -> Response:
             "hub's settings `sources` and `peers` name their directories."
         ),
         after=sources[ROWS - 1].name if sources[ROWS:] else "",
-        command="hashhub status",
-        handbook="contribute/sources.md",
     )  # fmt: skip
 
 
@@ -71,4 +64,4 @@ def _peer_row(one: PeerReport) -> tuple[object, ...]:
     return (one.name, status, when(one.join_time), ago(one.complete_time), one.entries, *ways, one.detail)
 
 
-SCREENS = (screen("/sources", show),)
+SCREENS = (screen("/sources", show, "hashhub status", "contribute/sources.md"),)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.datastructures import FormData, UploadFile
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hashhub.console.pages import render
+from hashhub.console.sessions import BrowserSession, Sessions
 from hashhub.errors import HTTP_STATUS, HashHubError, InvalidArgument, Reason
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
-    from hashhub.console.sessions import BrowserSession, Sessions
 
 FORM_BYTES: Final = 1 << 20
 
@@ -63,6 +59,8 @@ class Visit:
         self.is_live = "hx-request" in request.headers
         self.refused: HashHubError | None = None
         """What the hub said to what this form asked for; the page is then shown again, with what was typed."""
+        self.screen: Screen
+        """Which one of the site this is a visit to."""
         self._form = FormData()
         self._is_drawn = True
 
@@ -84,6 +82,11 @@ class Visit:
         """Return what was typed into a field of a form that was refused, otherwise its value as it stands."""
         return self.form[name] if name in self._form and self._is_drawn else str(value)
 
+    @property
+    def may_write(self) -> bool:
+        """Whether the page's forms are shown, unless the page says it."""
+        return True
+
     def take(self, form: FormData) -> None:
         """Take the form that was sent."""
         self._form = form
@@ -93,12 +96,13 @@ class Visit:
         self._is_drawn = form in {"", self.form["form"]}
         return form
 
-    def fault(self, field: str) -> str:
-        """Return what is wrong with a field; empty where nothing is said of it."""
-        violations = self.refused.violations if isinstance(self.refused, InvalidArgument) else ()
-        if not self._is_drawn:
-            return ""
-        return next((v.description for v in violations if v.field.rpartition(".")[2].partition("[")[0] == field), "")
+    def fault(self, field: str, kind: str) -> str:
+        """Return what is wrong with a field, or in the text that it has; empty where nothing is said of it."""
+        violations = self.refused.violations if isinstance(self.refused, InvalidArgument) and self._is_drawn else ()
+        told = [(v.field.rpartition(".")[2].partition("[")[0], v) for v in violations]
+        own = [v.description for place, v in told if place == field]
+        own += [f"{v.field}: {v.description}" for place, v in told if kind == "code" and place not in self._form]
+        return "; ".join(own)
 
     @property
     def is_waiting(self) -> bool:
@@ -106,13 +110,14 @@ class Visit:
         error = self.refused
         return error is not None and error.reason is Reason.SECOND_PERSON_NEEDED and "approval" in error.metadata
 
-    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Return a page."""
-        if self.refused is not None and not self.is_waiting:
-            status = status_of(self.refused)
+    def page(self, title: str, **values: Any) -> Response:
+        """Return a page of facts, tables and forms, as `page.html` tells what it takes."""
+        status = status_of(self.refused) if self.refused is not None and not self.is_waiting else 200
         notice = "" if self.is_live else self.site.sessions.notice(self.session)
         looked = self.site.sessions.looked(self.who)
-        return HTMLResponse(render(template, visit=self, notice=notice, looked=looked, **values), status)
+        values["command"] = self.screen.command.format_map(self.path)
+        page = render("page.html", visit=self, title=title, notice=notice, looked=looked, **values)
+        return HTMLResponse(page, status)
 
     def go(self, path: str, notice: str = "") -> Response:
         """Lead to another page of this site, which shows a notice once."""
@@ -136,11 +141,12 @@ class _Fields(Mapping[str, str]):
         return len(self._form)
 
 
-Action = Callable[[Any], "Response"]
+Action = Callable[[Any], Response]
 
 
-class Screen(msgspec.Struct, frozen=True, kw_only=True):
-    """A path, what shows it, and the actions of its forms by their `do`.
+class Screen(msgspec.Struct, frozen=True):
+    """A path, what shows it, the command that does the same (parts of the path in braces), its page in the handbook,
+    and the actions of its forms by their `do`.
 
     `body`: bytes of a form at most. `is_item`: whether it shows an item that a person looks at, and that is counted.
     `in_memory`: its files are never on a disk.
@@ -148,6 +154,8 @@ class Screen(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     show: Action
+    command: str
+    handbook: str
     actions: Mapping[str, Action]
     body: int = FORM_BYTES
     is_item: bool = False
@@ -157,6 +165,8 @@ class Screen(msgspec.Struct, frozen=True, kw_only=True):
 def screen(
     path: str,
     show: Action,
+    command: str,
+    handbook: str,
     *,
     body: int = FORM_BYTES,
     is_item: bool = False,
@@ -164,7 +174,7 @@ def screen(
     **actions: Action,
 ) -> Screen:
     """Return a screen; its actions are named as their forms' `do`."""
-    return Screen(path=path, show=show, actions=actions, body=body, is_item=is_item, in_memory=in_memory)
+    return Screen(path, show, command, handbook, actions, body=body, is_item=is_item, in_memory=in_memory)
 
 
 def status_of(error: HashHubError) -> int:

@@ -4,34 +4,37 @@ evidence there is. Persons sign in with their own tokens; `Rulings` and `Cases` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
-from hashhub.console.pages import _, ago, link, word
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hashhub.console.forms import Input
+from hashhub.console.pages import _, ago, alarm, folded, link, word
+from hashhub.console.sessions import BrowserSession, Sessions
 from hashhub.console.sign_in import token_way
 from hashhub.console.site import Site
 from hashhub.console.visit import SiteSettings, Visit, screen
+from hashhub.desk.cases.clocks import CasePurpose
+from hashhub.desk.cases.item import item_of_hashes
 from hashhub.desk.cases.life import CaseOutcome, Cases, CaseState
 from hashhub.desk.evidence import drawn_samples
 from hashhub.desk.people import People
 from hashhub.desk.queue.rulings import Rulings
 from hashhub.desk.queue.view import DAMAGED, WAITING, ReviewQueue, RulingCode
-from hashhub.desk.records import UploadState
+from hashhub.desk.records import Records, UploadState
 from hashhub.desk.reports.assembly import gather, note_drafted
+from hashhub.desk.reports.draft import RenderedReport
 from hashhub.desk.reports.recipients import Recipient, render
+from hashhub.desk.settings import DeskSettings
 from hashhub.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
-    from hashhub.console.sessions import BrowserSession, Sessions
-    from hashhub.desk.records import Records
-    from hashhub.desk.reports.draft import RenderedReport
-    from hashhub.desk.settings import DeskSettings
+from hashhub.hashes import parse_pair
 
 PATH: Final = "/moderation"
 _PAGE: Final = 50
@@ -75,10 +78,9 @@ class DeskVisit(Visit):
         after = self.query.get("after", "")[:9]
         return int(after) if after.isascii() and after.isdecimal() else 0
 
-    def more(self, count: int) -> str:
-        """Return the address of the next page of a list of so many rows; empty where this one is the last."""
-        query = urlencode({**self.query, "after": self.after + _PAGE})
-        return f"{self.url.partition('?')[0]}?{query}" if self.after + _PAGE < count else ""
+    def following(self, count: int) -> str:
+        """Return how many rows come before the next page of a list of so many; empty where this one is the last."""
+        return str(self.after + _PAGE) if self.after + _PAGE < count else ""
 
 
 def moderation_site(records: Records, settings: DeskSettings, sessions: Sessions, origins: Sequence[str]) -> Site:
@@ -103,56 +105,209 @@ def _words(kind: type[StrEnum]) -> list[tuple[str, str]]:
 def _queue(visit: DeskVisit) -> Response:
     states = [state for state in UploadState if state == visit.query.get("state")] or WAITING
     listing = visit.desk.queue.page(states=states, limit=_PAGE, skip=visit.after)
-    rows = [
-        (link(f"{PATH}/uploads/{first.reference}", first.reference), first.state, word(g.no_answer or g.verdict),
-         first.verdict_now and word(first.verdict_now), g.count, ago(g.oldest), g.lists[:5])
-        for g in listing.groups
-        for first in g.uploads[:1]
-    ]  # fmt: skip
     proposed = visit.desk.records.rows("SELECT reference, actor FROM proposal ORDER BY time LIMIT ?", (_PAGE,))
-    proposals = [(link(f"{PATH}/uploads/{name}", name), actor) for name, actor in proposed]
-    more = visit.more(listing.group_count)
-    return visit.page("desk_queue.html", listing=listing, rows=rows, proposals=proposals, more=more)
+    proposals = [(_link_to("uploads", name), actor) for name, actor in proposed]
+    counts = [
+        (_("Uploads"), listing.waiting), (_("Groups"), listing.group_count),
+        (_("Not looked at yet, as there are so many"), listing.not_read),
+        (_("Records that cannot be read"), listing.damaged),
+    ]  # fmt: skip
+    return visit.page(
+        _("Queue"),
+        live=15,
+        facts=[*counts, _others("", state={"REMOVED": _("removed"), "RELEASED": _("released")})],
+        tables=[([_("Upload"), _("Release proposed by")], proposals, _("Waits for a second person"))],
+        heads=[_("Upload"), _("State"), _("Verdict"), _("Now"), "#" + _("Uploads"), _("Oldest"), _("Lists")],
+        rows=[
+            (_link_to("uploads", first.reference), first.state, word(g.no_answer or g.verdict),
+             first.verdict_now and word(first.verdict_now), g.count, ago(g.oldest), g.lists[:5])
+            for g in listing.groups
+            for first in g.uploads[:1]
+        ],
+        empty=_("Nothing waits here."),
+        after=visit.following(listing.group_count),
+    )  # fmt: skip
+
+
+def _link_to(kind: str, name: str) -> Markup:
+    return link(f"{PATH}/{kind}/{name}", name)
+
+
+def _others(path: str, **choices: Mapping[str, str]) -> tuple[str, tuple[Markup, ...]]:
+    """Return the fact that leads to the other pages of a list, by a value of its query."""
+    links = (link(f"{PATH}/{path}?{key}={value}", text) for key, of in choices.items() for value, text in of.items())
+    return _("Others"), tuple(links)
 
 
 def _upload(visit: DeskVisit) -> Response:
     upload = visit.desk.queue.get(visit.path["reference"], actor=visit.who)
     basis = upload.etag.partition("-")[2]  # what stands before it counts events that change nothing, such as a look
     drawn = visit.query.get("drawn", basis)  # what the page was drawn from that asks for its news
-    cases = [(link(f"{PATH}/cases/{one.case}", one.case), one.action, one.how) for one in upload.cases]
+    first, answer, path = upload.proposal, upload.later_answer, f"{PATH}/uploads/{upload.reference}"
+    again = alarm(_("Somebody decided meanwhile, or more is known.")), link(path, _("Read it again"))
+    report = link(f"{PATH}/reports/{upload.reference}", _("Draft a report, or note that one was filed"))
+    unseen = [*(line.text for line in upload.coverage.gaps), *upload.coverage.unsearched]
+    said = first and f"{first.actor}: {word(first.code)}. {first.comment}"
+    buttons = {
+        "confirm": _("Confirm: remove it") if upload.state is not UploadState.REMOVED else "",
+        "release": _("Release") if upload.state is not UploadState.RELEASED else "",
+        "withdraw": _("End this proposal") if first else "",
+    }
+    fields = [
+        Input("etag", kind="hidden", value=upload.etag),
+        Input("code", _("Why it is let go"), options=_words(RulingCode), value=first.code if first else ""),
+        Input("comment", _("Comment; of what is handed on, to whom and why")),
+        *(Input(do, label, kind="button") for do, label in buttons.items() if label),
+    ]
+    hits = {"entry": _("Entry"), "algorithm": _("Algorithm"), "exact": _("Is the listed file"),
+            "distance": "#" + _("Distance"), "variant": _("Turned or cut")}  # fmt: skip
+    rulings = {"ruling": _("Decision"), "code": _("Why"), "actors": _("By"), "comment": _("Comment"), "time": _("When")}
+    reports = {"recipient": _("Reported to"), "filed_as": _("Their number"), "actor": _("By")}
     return visit.page(
-        "desk_upload.html", upload=upload, drawn=drawn, basis=basis, cases=cases, codes=_words(RulingCode)
-    )
+        upload.reference,
+        live=10,
+        live_at=f"?{urlencode({'drawn': drawn})}",
+        facts=[
+            *([(_("Changed"), again)] if drawn != basis else []),
+            (_("State"), upload.state), (_("Verdict"), word(upload.no_answer or upload.verdict)),
+            (_("Came"), upload.time), (_("Named"), upload.upload_id), (_("By"), upload.door),
+            (_("Type"), upload.media_type), (_("Bytes"), upload.size_bytes), (_("Policy"), upload.policy),
+            (_("Verdict, asked again"), answer and answer.verdict),
+            (_("Not found any more"), answer and answer.gone[:20]), (_("New"), answer and answer.added[:20]),
+            (_("Hits"), len(upload.hits)), (_("Report"), report), (_("Release proposed by"), said),
+        ],
+        tables=[
+            ([_("Why"), _("Who says so"), _("In words")], [
+                (line.code, ", ".join(line.entries[:5]) or line.clause, folded(_("Category"), [line.text]))
+                for line in upload.reasons[:50]
+            ]),
+            (hits, upload.hits[:50], "", _("It hit no entry.")),
+            ([_("Case"), _("Copies are"), _("How")],
+             [(_link_to("cases", one.case), one.action, one.how) for one in upload.cases]),
+            ([_("What was not looked at")], [(line,) for line in unseen], "", _("Of what was not looked at, nothing.")),
+            (reports, upload.reports),
+            (rulings, upload.rulings[-50:]),
+        ],
+        forms=[("escalate", _("Hand it on"), fields)],
+        open="escalate",
+    )  # fmt: skip
 
 
 def _cases(visit: DeskVisit) -> Response:
     states = [state for state in CaseState if state == visit.query.get("state")] or _UNDER_WAY
     cases = sorted(visit.desk.cases.listed(states), key=lambda case: case.urgency)
-    rows = [
-        (link(f"{PATH}/cases/{case.name}", case.name), case.state, case.action, clock and clock.due,
-         clock and clock.standing, case.stopped, case.copies_there)
-        for case in cases[visit.after : visit.after + _PAGE]
-        for clock in (case.first_due,)
-    ]  # fmt: skip
-    return visit.page("desk_cases.html", rows=rows, more=visit.more(len(cases)))
+    numbers = "#" + _("Stopped"), "#" + _("There")
+    fields = [
+        Input("hashes", _("Hashes of the item, as ALGORITHM:DIGEST"), _("one a line"), "lines"),
+        Input("purpose", _("What the complaint says that it is"), options=_words(CasePurpose)),
+        Input("complaint", _("Your own reference of the complaint")),
+        Input("reason", _("Reason")),
+        Input("received", _("When it was received"), _("A time with its zone, such as 2027-01-31T08:00Z")),
+        Input("places", _("Where copies were seen"), _("one a line"), "lines"),
+    ]
+    return visit.page(
+        _("Cases"),
+        live=60,
+        facts=[_others("cases", state={"EXPIRED": _("expired"), "CLOSED": _("closed")})],
+        heads=[_("Case"), _("State"), _("Copies are"), _("Due"), _("Standing"), *numbers],
+        rows=[
+            (_link_to("cases", case.name), case.state, case.action, clock and clock.due, clock and clock.standing,
+             case.stopped, case.copies_there)
+            for case in cases[visit.after : visit.after + _PAGE]
+            for clock in (case.first_due,)
+        ],
+        empty=_("No case is here."),
+        after=visit.following(len(cases)),
+        forms=[("open", _("Open a case"), fields)],
+    )  # fmt: skip
+
+
+def _open(visit: DeskVisit) -> Response:
+    given = _given(visit, purpose=CasePurpose, complaint=str, reason=str, received=datetime.fromisoformat)
+    places, hashes = (visit.form[name].splitlines() for name in ("places", "hashes"))
+    item = item_of_hashes([parse_pair(line.strip()) for line in hashes if line.strip()])
+    case = visit.desk.cases.open(item, places=places, actor=visit.who, receive_time=given.pop("received"), **given)
+    return visit.go(f"{PATH}/cases/{case.name}", _("Opened; its copies are stopped."))
 
 
 def _case(visit: DeskVisit) -> Response:
     record = visit.desk.cases.record(visit.path["name"])
-    return visit.page("desk_case.html", record=record, case=record.case, outcomes=_words(CaseOutcome))
+    case, forms, reason = record.case, [], Input("reason", _("Reason"))
+    if case.copies_there:
+        there = [(one.place, f"{one.place} ({one.how})") for one in record.copies if one.state == "THERE"]
+        copies = Input("places", kind="checks", options=[*there[:50], ("", _("All copies that are there"))])
+        stays = Input("stays", _("They are not gone: they are no copies, or may stay"), kind="check")
+        forms.append(("taken_down", _("Record"), [copies, stays, reason]))
+    if case.state is not CaseState.CLOSED:
+        fields = [
+            reason,
+            Input("by", _("Your reference of who objects")),
+            Input("outcome", _("How it ended"), options=_words(CaseOutcome)),
+            Input("incomplete", _("Close it although the record lacks something"), kind="check"),
+            Input("confirm", _("The complaint holds"), kind="button"),
+            Input("dispute", _("Somebody objects"), kind="button"),
+        ]
+        forms.append(("close", _("Close"), fields))
+    clocks = {"title": _("Rule"), "due": _("Due"), "standing": _("Standing")}
+    history = {"time": _("When"), "kind": _("Event"), "actor": _("By"), "reason": _("Reason")}
+    lacking = [_("What the record lacks, and what was not looked for")]
+    return visit.page(
+        case.name,
+        facts=[
+            (_("State"), case.state), (_("Copies are"), case.action),
+            (_("About"), folded(_("Category"), [word(case.purpose)])), (_("Complaint"), case.complaint),
+            (_("Received"), case.receive_time), (_("Opened by"), case.opened_by), (_("Reason"), case.reason),
+            (_("Uploads stopped"), case.stopped), (_("Copies that are there"), case.copies_there),
+            (_("Report"), link(f"{PATH}/reports/{case.name}", _("Draft a report"))),
+        ],
+        tables=[
+            (clocks, case.clocks),
+            (lacking, [(line,) for line in record.missing + case.not_searched], "", _("The record is complete.")),
+        ],
+        folded=[(_("What was done"), [(history, record.history[-50:])])],
+        forms=forms,
+        open="taken_down close",
+    )  # fmt: skip
 
 
 def _reports(visit: DeskVisit) -> Response:
     records, is_open = visit.desk.records, visit.query.get("filed") != "1"
     found = records.rows(_REMOVED, (visit.query.get("after", ""), is_open, _PAGE))
-    rows = [(link(f"{PATH}/reports/{name}", name), filed) for name, filed in found]
-    more = f"{PATH}/reports?filed={not is_open:d}&after={found[-1][0]}" if len(found) == _PAGE else ""
     [(kept,)] = records.rows("SELECT count(*) FROM vault_item WHERE erase_time IS NULL")
-    return visit.page("desk_reports.html", rows=rows, more=more, samples=drawn_samples(records), kept=kept)
+    heads = {"name": _("Sample"), "size": "#" + _("Uploads"), "decided": "#" + _("Decided"),
+             "confirmed": "#" + _("Confirmed"), "time": _("Drawn")}  # fmt: skip
+    return visit.page(
+        _("Reports"),
+        facts=[
+            (_("Filing"), _("Nothing is filed from here: a person checks a draft, files it, and notes the number.")),
+            (_("Uploads that the vault keeps, taken out by the command line only"), kept),
+            _others("reports", filed={"0": _("not reported"), "1": _("reported")}),
+        ],
+        folded=[(_("Evidence"), [(heads, drawn_samples(records), "", _("No sample was drawn."))])],
+        heads=[_("Removed upload"), _("Filed as")],
+        rows=[(_link_to("reports", name), filed) for name, filed in found],
+        empty=_("None is here."),
+        after=found[-1][0] if len(found) == _PAGE else "",
+    )
 
 
 def _report(visit: DeskVisit, rendered: RenderedReport | None = None) -> Response:
-    return visit.page("desk_report.html", recipients=_words(Recipient), rendered=rendered)
+    reference, shown = visit.path["reference"], list[tuple[str, Any]]()
+    facts = Input("facts", _("What a person states (TOML)"), kind="code")
+    forms = [("draft", _("Draft"), [facts, Input("to", _("Who it is for"), options=_words(Recipient))])]
+    if not reference.startswith("case-"):
+        filed = [Input("recipient", _("To whom")), Input("filed_as", _("Their number"))]
+        forms.append(("reported", _("Note that it was filed"), filed))
+    if rendered:
+        shown = [(name, content.decode()) for name, content in sorted(rendered.files.items())]
+        shown.append((_("Left out"), [({"path": _("What"), "why": _("Why")}, rendered.dropped)]))
+    return visit.page(
+        f"{_('Report about')} {reference}",
+        facts=[(_("Missing"), line) for line in (rendered.missing if rendered else ())],
+        folded=shown,
+        forms=forms,
+        open="draft reported",
+    )
 
 
 def _draft(visit: DeskVisit) -> Response:
@@ -203,20 +358,24 @@ def _etag(text: str) -> str:
     return text or "missing"  # which is no leave to decide over what nobody has read
 
 
+_QUEUE: Final = ("hashhub hook queue list", "hook/queue.md")
 SCREENS: Final = (
-    screen(PATH, _queue),
-    screen(f"{PATH}/", _queue),
-    screen(f"{PATH}/uploads/{{reference}}", _upload, is_item=True,
+    screen(PATH, _queue, *_QUEUE),
+    screen(f"{PATH}/", _queue, *_QUEUE),
+    screen(f"{PATH}/uploads/{{reference}}", _upload, "hashhub hook queue get {reference}", "hook/queue.md",
+           is_item=True,
            confirm=_does(lambda desk: desk.rulings.confirm, goes_on=True, comment=str, etag=_etag),
            release=_does(lambda desk: desk.rulings.release, goes_on=True, code=RulingCode, comment=str, etag=_etag),
            escalate=_does(lambda desk: desk.rulings.escalate, goes_on=True, comment=str),
            withdraw=_does(lambda desk: desk.rulings.withdraw, comment=str)),
-    screen(f"{PATH}/cases", _cases),
-    screen(f"{PATH}/cases/{{name}}", _case, taken_down=_taken_down,
+    screen(f"{PATH}/cases", _cases, "hashhub hook case list", "hook/cases.md", open=_open),
+    screen(f"{PATH}/cases/{{name}}", _case, "hashhub hook case get {name}", "hook/cases.md", taken_down=_taken_down,
            confirm=_does(lambda desk: desk.cases.confirm, reason=str),
            dispute=_does(lambda desk: desk.cases.dispute, reason=str, by=str),
            close=_does(lambda desk: desk.cases.close, outcome=CaseOutcome, reason=str, incomplete=bool)),
-    screen(f"{PATH}/reports", _reports),
-    screen(f"{PATH}/reports/{{reference}}", _report, draft=_draft,
+    screen(f"{PATH}/reports", _reports, "hashhub hook evidence write --out DIRECTORY", "hook/reports.md"),
+    screen(f"{PATH}/reports/{{reference}}", _report,
+           "hashhub hook report draft {reference} --to ncmec --facts FILE --out DIRECTORY", "hook/reports.md",
+           draft=_draft,
            reported=_does(lambda desk: desk.rulings.reported, recipient=str, filed_as=str)),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from enum import StrEnum
 
@@ -207,7 +208,8 @@ class ConflictOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConflictChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done, or with `validate_only` would be, to the conflicts that fit a filter.
+    """What was done, or with `validate_only` would be, to some of the conflicts that fit a filter, of which there were
+    `total` before the first of them.
 
     `selected` is the sum of `changed` and `skipped`, by why: their state, NOT_A_PARTY of who was named, or NOT_FOUND.
     `revision`: of the last change; 0: nothing was done.
@@ -220,3 +222,16 @@ class ConflictChanges(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...] = ()
     revision: int = 0
     validate_only: bool = False
+    total: int = 0
+
+    def with_next(self, other: ConflictChanges) -> ConflictChanges:
+        """Return what was done with what was done next."""
+        return msgspec.structs.replace(
+            other,
+            selected=self.selected + other.selected,
+            changed=self.changed + other.changed,
+            skipped=dict(Counter(self.skipped) + Counter(other.skipped)),
+            examples=self.examples or other.examples,
+            revision=other.revision or self.revision,
+            total=self.total or other.total,
+        )

@@ -11,10 +11,10 @@ from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hashhub import cancellation
 from hashhub.errors import Conflict as Clash
 from hashhub.errors import FailedPrecondition, NotFound, Reason
 from hashhub.model import (
@@ -40,7 +40,6 @@ from hashhub.store.events import Facts, append_event, touch
 
 COMMENTS: Final = 20  # of one contributor about one conflict
 _ETAG_DIGITS: Final = 16
-AT_ONCE: Final = 200  # conflicts that are changed in one transaction: two tenths of a second
 _EXAMPLES: Final = 5
 
 
@@ -119,9 +118,10 @@ class ConflictTable:
         scope: ConflictScope | None,
         *,
         page_size: int,
-        after: str = "",
+        after: str | int = "",
     ) -> list[ConflictRow]:
-        """Return up to `page_size` conflicts, those that were opened last first, behind the one called `after`.
+        """Return up to `page_size` conflicts, those that were opened last first, behind the one of which `after` is the
+        name or the sequence.
 
         `severity_reductions`: the steps by which each hash set lowers a conflict's severity. `scope` None: all.
         """
@@ -133,7 +133,7 @@ class ConflictTable:
         )
         if after:
             begin = sa.select(t.c.sequence).where(t.c.name == after).scalar_subquery()
-            chosen = chosen.where(t.c.sequence < begin)
+            chosen = chosen.where(t.c.sequence < (after if isinstance(after, int) else begin))
         # Not in the order of an index for somebody who may not see everything: a walk along it would take its time by
         # what others have.
         chosen = chosen.order_by((t.c.sequence if scope is None else t.c.sequence + 0).desc())
@@ -319,40 +319,42 @@ class ConflictTable:
             return self._of_name(c, name)
 
     def change(
-        self, chosen: Sequence[ConflictRow], order: ConflictOrder, *, by: Actor, dry: bool, request: IdempotentRequest
-    ) -> ConflictChanges:
-        """Do to conflicts what is ordered, some at a time, each on its own record. `dry`: by what was read of them, and
-        write nothing.
+        self,
+        rows: Sequence[ConflictRow],
+        order: ConflictOrder,
+        asked: object,
+        told: tuple[int, int],
+        *,
+        by: Actor,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> tuple[ConflictChanges, int]:
+        """Do to conflicts what is ordered, each on its own record, and return it with where to go on. `asked`: which
+        ones; `told`: how many fit, and where to go on. `validate_only`: by what was read of them.
         """
-        skipped: Counter[str] = Counter()
-        examples: list[str] = []
-        changed = revision = 0
-        for start in range(0, max(len(chosen), 1), AT_ONCE):
-            cancellation.check()
-            piece = chosen[start : start + AT_ONCE]
-            with nullcontext() if dry else self._db.write_in_order() as c:
-                if c is not None and (before := request.replayed(c, ConflictChanges)) is not None:
-                    return before
-                for row in piece if c is None else self._of_ids(c, piece):
-                    if why := why_left(row, order):
-                        skipped[why] += 1
-                        continue
-                    if c is not None:
-                        revision = self._do(c, row, order, by)
-                    changed += 1
-                    examples += [row.name] if len(examples) < _EXAMPLES else []
-                done = ConflictChanges(
-                    action=order.action,
-                    selected=changed + skipped.total(),
-                    changed=changed,
-                    skipped=dict(skipped),
-                    examples=tuple(examples),
-                    revision=revision,
-                    validate_only=dry,
-                )
-                if c is not None and start + AT_ONCE >= len(chosen):
-                    request.remember(c, done)
-        return done
+        left, changed, revision = Counter[str](), list[str](), 0
+        own_id = request_id and f"{request_id}/{hashlib.sha256(msgspec.msgpack.encode(asked)).hexdigest()}"
+        request = IdempotentRequest(own_id, "change_conflicts", (asked, order), by.name)
+        with nullcontext() if validate_only else self._db.write_in_order() as c:
+            if c is not None and (first := request.replayed(c, tuple[ConflictChanges, int])) is not None:
+                return first
+            for row in rows if c is None else self._of_ids(c, rows):
+                if why := why_left(row, order):
+                    left[why] += 1
+                    continue
+                changed.append(row.name)
+                revision = 0 if c is None else self._do(c, row, order, by)
+            done = ConflictChanges(
+                action=order.action,
+                selected=len(changed) + left.total(),
+                changed=len(changed),
+                skipped=dict(left),
+                examples=tuple(changed[:_EXAMPLES]),
+                revision=revision,
+                validate_only=validate_only,
+                total=told[0],
+            )
+            return (done, told[1]) if c is None else request.remember(c, (done, told[1]))
 
     def _do(self, c: Connection, row: ConflictRow, order: ConflictOrder, by: Actor) -> int:
         if order.reason is not None:

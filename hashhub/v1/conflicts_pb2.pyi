@@ -290,7 +290,7 @@ class ReopenConflictRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ChangeConflictsRequest(_message.Message):
-    __slots__ = ("filter", "action", "assignee", "reason", "comment", "decided_for", "expected_count", "validate_only", "request_id")
+    __slots__ = ("filter", "action", "assignee", "reason", "comment", "decided_for", "expected_count", "validate_only", "request_id", "page_size", "page_token")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     ASSIGNEE_FIELD_NUMBER: _ClassVar[int]
@@ -300,6 +300,8 @@ class ChangeConflictsRequest(_message.Message):
     EXPECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     filter: ConflictFilter
     action: ConflictAction
     assignee: str
@@ -309,10 +311,12 @@ class ChangeConflictsRequest(_message.Message):
     expected_count: int
     validate_only: bool
     request_id: str
-    def __init__(self, filter: _Optional[_Union[ConflictFilter, _Mapping]] = ..., action: _Optional[_Union[ConflictAction, str]] = ..., assignee: _Optional[str] = ..., reason: _Optional[_Union[ConflictReason, str]] = ..., comment: _Optional[str] = ..., decided_for: _Optional[str] = ..., expected_count: _Optional[int] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    def __init__(self, filter: _Optional[_Union[ConflictFilter, _Mapping]] = ..., action: _Optional[_Union[ConflictAction, str]] = ..., assignee: _Optional[str] = ..., reason: _Optional[_Union[ConflictReason, str]] = ..., comment: _Optional[str] = ..., decided_for: _Optional[str] = ..., expected_count: _Optional[int] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ChangeConflictsResponse(_message.Message):
-    __slots__ = ("selected_count", "changed_count", "skipped_counts", "examples", "change_revision", "revision")
+    __slots__ = ("selected_count", "changed_count", "skipped_counts", "examples", "change_revision", "revision", "total_count", "next_page_token")
     class SkippedCountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -326,13 +330,17 @@ class ChangeConflictsResponse(_message.Message):
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     CHANGE_REVISION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     selected_count: int
     changed_count: int
     skipped_counts: _containers.ScalarMap[str, int]
     examples: _containers.RepeatedScalarFieldContainer[str]
     change_revision: int
     revision: int
-    def __init__(self, selected_count: _Optional[int] = ..., changed_count: _Optional[int] = ..., skipped_counts: _Optional[_Mapping[str, int]] = ..., examples: _Optional[_Iterable[str]] = ..., change_revision: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    total_count: int
+    next_page_token: str
+    def __init__(self, selected_count: _Optional[int] = ..., changed_count: _Optional[int] = ..., skipped_counts: _Optional[_Mapping[str, int]] = ..., examples: _Optional[_Iterable[str]] = ..., change_revision: _Optional[int] = ..., revision: _Optional[int] = ..., total_count: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class SummariseConflictsRequest(_message.Message):
     __slots__ = ("filter", "counts_only")

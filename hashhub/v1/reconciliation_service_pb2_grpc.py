@@ -226,8 +226,8 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangeConflicts(self, request, context):
-        """Assigns, resolves or reopens all conflicts that fit, each on its own record. Cut off, it goes on when it is called
-        again. Role: operator.
+        """Assigns, resolves or reopens all conflicts that fit, some at a time, each on its own record. Cut off, it goes on
+        when it is called again. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -105,6 +105,7 @@ CONFLICT_CHANGES: Final = MessageCodec(
     skipped="skipped_counts",
     examples=names_of("Conflict"),
     revision="change_revision",
+    total="total_count",
 )
 CONFLICT_SUMMARY: Final = MessageCodec(
     ConflictSummary, v1.SummariseConflictsResponse, at="summary", sends="", looked_upto="looked_revision"

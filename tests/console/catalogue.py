@@ -29,7 +29,9 @@ def extracted() -> bytes:
     for path in sorted(root.rglob("templates/*.html")):
         _extract(catalog, "jinja2", path)
     kinds = {kind for module in (model, hygiene) for kind in vars(module).values() if isinstance(kind, EnumMeta)}
-    for name in (*model.Counts.__struct_fields__, *sorted({name for kind in kinds for name in kind.__members__})):
+    described = (model.Counts, model.Contributor, model.Group, model.Principal, model.Marking)
+    fields = {name for kind in described for name in kind.__struct_fields__}
+    for name in (*sorted(fields), *sorted({name for kind in kinds for name in kind.__members__})):
         catalog.add(word(name))
     written = io.BytesIO()
     # Without places: a word that moves from one page to another is no other catalogue.

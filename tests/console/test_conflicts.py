@@ -168,11 +168,32 @@ def test_many_are_changed_after_they_were_counted(console: Console, operator: Cl
     fewer = browser.send(page, "change", expected_count=str(MANY - 1))
     assert fewer.status == 400
     done = browser.send(page, "change")
-    assert f"Changed: {MANY}" in done.words
+    assert f"Changed {MANY}" in done.words
     assert {
         c.state for c in operator.list_conflicts(ConflictFilter(contributor="alpha", kinds=(ConflictKind.ACT,)))
     } == {ConflictState.RESOLVED}
     assert browser.post(path, "change", action="RESOLVE", comment="x").status == 400
+
+
+def test_a_long_change_is_told_as_it_goes_and_goes_on_where_it_was_cut_off(
+    console: Console, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.console.conflicts._SECONDS", 0.0)
+    monkeypatch.setattr("hashhub.hub.conflicts.AT_ONCE", 50)
+    browser, path = console.as_operator(), "/conflicts?contributor=beta&kind=AGE_BAND"
+    revision = console.hub.revision()
+    page = browser.send(browser.post(path, "change", action="ASSIGN", assignee="Ann"), "change")
+    assert f"Looked at: 50 / {MANY}" in page.words
+    assert 'data-hx-trigger="load"' in page.text
+    for done in ("Looked at: 100", f"Changed {MANY}"):
+        again = browser.send(page, "change")  # of which the answer was lost
+        page = browser.send(page, "change")
+        assert done in page.words
+        assert again.words == page.words
+    assert {e.kind for e in operator.list_events(limit=MANY)} == {"CONFLICT_ASSIGNED"}
+    assert console.hub.revision() == revision + MANY
+    page.read.forms["change"] |= {"after": ["x"], "so_far": ["{"]}
+    assert browser.send(page, "change").status == 400
 
 
 def test_who_assigned_it_meanwhile_is_told(console: Console, operator: Client) -> None:

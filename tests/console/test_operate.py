@@ -78,7 +78,7 @@ def test_a_token_that_an_identity_proves_has_no_secret_and_lists_are_changed_as_
     assert made.status == 200
     assert not secrets_in(made.text)
     changed = operator.post(
-        "/tokens/analysts", "update", identities="OIDC:nl\nURI:spiffe://example.org/nl", may_mirror="1"
+        "/tokens/analysts", "update", identities="OIDC:nl\nURI:spiffe://example.org/nl", may_mirror="True"
     )
     assert changed.status == 200
     [token] = [t for t in console.hub.tokens.list(OPERATOR) if t.name == "analysts"]

@@ -14,7 +14,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hashhub.client import transport
 from hashhub.console import pages
-from hashhub.model.terms import withheld
 from tests.console import catalogue
 from tests.console.conftest import Console, console_of
 from tests.console.walk import crawl, serve_full
@@ -76,12 +75,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The words that the hub's answers have: names, and what it says itself; also where a page asks its model."""
+    """The words that the hub's answers have: names, and what it says itself."""
     words: set[str] = set()
-
-    def why(*given: Any) -> str:
-        words.update(_WORD.findall(said := withheld(*given)))
-        return said
 
     def noting(kind: Any) -> Any:
         def read(data: bytes) -> Any:
@@ -92,7 +87,6 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
         return SimpleNamespace(FromString=read)
 
-    monkeypatch.setattr("hashhub.console.entries.withheld", why)
     monkeypatch.setattr(transport, "GetMessageClass", noting)
     return words
 

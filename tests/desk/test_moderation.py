@@ -277,7 +277,7 @@ def test_a_queue_of_ten_thousand_is_read_page_by_page(desk: Desk) -> None:
         page = ann.get(path)
         assert len(page.text) < 50_000
         seen += sum(link.startswith("/moderation/uploads/") for link in page.read.links)
-        path = next((link for link in page.read.links if "after=" in link), "")
+        path = next((f"{HOME}{link}" for link in page.read.links if "after=" in link), "")
     assert seen == 170
 
 
@@ -301,6 +301,18 @@ def test_a_case_is_led_to_its_end_and_the_late_ones_come_first(desk: Desk) -> No
     ann.post(path, "close", outcome="UPHELD", reason="done", incomplete="1")
     assert late in ann.get("/moderation/cases?state=CLOSED").text
     assert {event["actor"] for event in cases.record(late).history[1:]} == {"ann"}
+
+
+def test_a_case_is_opened_by_hashes(desk: Desk) -> None:
+    ann, path = desk.sign_in("ann"), "/moderation/cases"
+    given = {"purpose": "INTIMATE_IMAGE", "complaint": "T-9", "reason": "asked", "received": f"{now():%Y-%m-%dT%H:%MZ}"}
+    for wrong in ({"hashes": "MD5:x"}, {"hashes": ""}, {"received": "soon"}, {"purpose": ""}, {"complaint": ""}):
+        refused = ann.post(path, "open", **{"hashes": f"MD5:{'0a' * 16}", **given, **wrong})
+        assert (refused.status, refused.form("open")["reason"]) == (400, ["asked"]), wrong
+    page = ann.post(path, "open", hashes=f"MD5:{'0a' * 16}\n", places="/a\n/b", **given)
+    [case] = desk.cases.listed()
+    assert page.url == f"{path}/{case.name}"
+    assert (case.opened_by, case.copies_there, case.complaint) == ("ann", 2, "T-9")
 
 
 def test_a_report_is_drafted_and_noted_as_filed(desk: Desk) -> None:

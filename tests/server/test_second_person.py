@@ -83,11 +83,14 @@ def test_many_conflicts_are_closed_by_two(of: Callable[[str], Client]) -> None:
         action=ConflictAction.RESOLVE, reason=ConflictReason.OTHER, comment="looked at", expected_count=0
     )
     with of("ada") as ada, of("grace") as grace:
-        ada.change_conflicts(wanted, order, validate_only=True)
-        waits(lambda: ada.change_conflicts(wanted, order))
-        assert grace.change_conflicts(wanted, replace(order, comment="agreed")).selected == 0
-        waits(lambda: ada.change_conflicts(wanted, ConflictOrder(action=ConflictAction.REOPEN, comment="again")))
-        ada.change_conflicts(wanted, ConflictOrder(action=ConflictAction.ASSIGN, assignee="Ann"))
+        list(ada.change_conflicts(wanted, order, validate_only=True))
+        waits(lambda: list(ada.change_conflicts(wanted, order)))
+        agreed = grace.change_conflicts(wanted, replace(order, comment="agreed"), request_id="all of it")
+        assert [done.selected for done in agreed] == [0]
+        # What goes on after the first page was agreed to with that.
+        assert agreed.page(2).items[0].selected == 0
+        waits(lambda: list(ada.change_conflicts(wanted, ConflictOrder(action=ConflictAction.REOPEN, comment="again"))))
+        list(ada.change_conflicts(wanted, ConflictOrder(action=ConflictAction.ASSIGN, assignee="Ann")))
 
 
 def test_what_is_grave_and_what_is_not(of: Callable[[str], Client]) -> None:

@@ -66,7 +66,9 @@ def _dated(handle: Callable[..., Any], hub: Hub) -> Callable[..., Any]:
 
 
 def _agreed(handle: Callable[..., Any], grave: Callable[[Any], bool], hub: Hub, call: str) -> Callable[..., Any]:
-    """Return a servicer's method whose grave requests take a second person. Comments and ids of requests may differ."""
+    """Return a servicer's method whose grave requests take a second person. Comments and ids of requests may differ,
+    and pages are one request.
+    """
 
     def made(principal: Any, request: Any, *rest: Any) -> Any:
         if grave(request) and not getattr(request, "validate_only", False):
@@ -75,7 +77,7 @@ def _agreed(handle: Callable[..., Any], grave: Callable[[Any], bool], hub: Hub, 
             if hasattr(tried, "validate_only"):
                 tried.validate_only = True
                 check = functools.partial(handle, principal, tried, *rest)
-            for field in ("comment", "request_id"):
+            for field in ("comment", "request_id", "page_size", "page_token"):
                 if field in said.DESCRIPTOR.fields_by_name:
                     said.ClearField(field)
             text, request_id = said.SerializeToString(deterministic=True), getattr(request, "request_id", "")

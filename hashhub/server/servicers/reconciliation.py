@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hashhub import v1, wire
-from hashhub.model import Conflict, ConflictChanges, ConflictSummary, Operation, Principal
+from hashhub.model import Conflict, ConflictSummary, Operation, Principal
 from hashhub.reconcile.results import Gap, Link
 from hashhub.server.servicers.requests import (
     OPERATOR,
@@ -95,15 +95,14 @@ class ReconciliationService(Service):
         etag = wire.read_text(request.etag, "etag")
         return self.hub.conflicts.reopen(principal, name, comment, etag=etag, **write_options(request))
 
-    @served(
-        OPERATOR,
-        wire.CONFLICT_CHANGES.to_pb,
-        limiter="pages",
-        grave=lambda request: request.action != v1.ConflictAction.CONFLICT_ACTION_ASSIGN,
-    )
-    def change_conflicts(self, principal: Principal, request: v1.ChangeConflictsRequest) -> ConflictChanges:
+    @served(OPERATOR, limiter="pages", grave=lambda request: request.action != v1.ConflictAction.CONFLICT_ACTION_ASSIGN)
+    def change_conflicts(self, principal: Principal, request: v1.ChangeConflictsRequest) -> v1.ChangeConflictsResponse:
         wanted, order = wire.CONFLICT_FILTER.from_pb(request.filter), wire.CONFLICT_ORDER.from_pb(request)
-        return self.hub.conflicts.change(principal, wanted, order, **write_options(request))
+        page, options = Page("change", request, wanted, order), write_options(request)
+        done, after = self.hub.conflicts.change(principal, wanted, order, page.size, page.after(0), **options)
+        answer = wire.CONFLICT_CHANGES.to_pb(done)
+        answer.next_page_token = page.token(after)
+        return answer
 
 
 class OperationService(Service):
