@@ -10,15 +10,7 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from hashhub.errors import (
-    Conflict,
-    DataLoss,
-    FailedPrecondition,
-    HashHubError,
-    InvalidArgument,
-    LimitExceeded,
-    Reason,
-)
+from hashhub.errors import Conflict, DataLoss, FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.local_files import connect, obstacle
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hashhub.cli import main
-from hashhub.cli.session import CommandGroup, Session, command, options
+from hashhub.cli.session import CommandGroup, Session, command, directory_option, options
 from hashhub.cli.terminal import clean, minute, note, table
 from hashhub.errors import InvalidArgument
 from hashhub.local_files import named_file
@@ -22,16 +22,7 @@ if TYPE_CHECKING:
     from hashhub.peers.joining import OwnAddress
     from hashhub.peers.state import Followed, Offer, Peer
 
-_DIRECTORY: Final = click.option(
-    "--dir",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="HASHHUB_PEERS",
-    default="hashhub-peers",
-    show_default=True,
-    metavar="DIR",
-    help="Where it is kept who is joined, and how far each was followed (HASHHUB_PEERS).",
-)
+_DIRECTORY: Final = directory_option("peers", "Where it is kept who is joined, and how far each was followed")
 _LETTERS: Final = click.option(
     "--reliability", "letters", multiple=True, metavar="A=B", help="Letter here for one there; others are F."
 )

@@ -399,6 +399,13 @@ def options(*given: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def directory_option(kind: str, text: str) -> Callable[[F], F]:
+    """Return the option --dir of commands that keep sources or peers."""
+    variable, path = f"HASHHUB_{kind.upper()}", click.Path(file_okay=False, path_type=Path)
+    told = {"help": f"{text} ({variable}).", "metavar": "DIR", "default": f"hashhub-{kind}"}
+    return click.option("--dir", "directory", type=path, envvar=variable, show_default=True, **told)
+
+
 def as_one(
     kind: Callable[..., object], names: Iterable[str], *given: Callable[[Callable[..., None]], Callable[..., None]]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:

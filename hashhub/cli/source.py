@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from hashhub.cli import main
-from hashhub.cli.session import REFUSED, CommandGroup, Session, command
+from hashhub.cli.session import REFUSED, CommandGroup, Session, command, directory_option
 from hashhub.cli.terminal import clean, minute, note, say, table
 from hashhub.errors import InvalidArgument
 from hashhub.model import now
@@ -20,16 +20,7 @@ if TYPE_CHECKING:
     from hashhub.sources.state import Progress
 
 _PROTOCOLS: Final = ("stopncii", "ncmec", "threatexchange", "taxii", "misp")
-_DIRECTORY: Final = click.option(
-    "--dir",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="HASHHUB_SOURCES",
-    default="hashhub-sources",
-    show_default=True,
-    metavar="DIR",
-    help="Where sources' settings and states are (HASHHUB_SOURCES).",
-)
+_DIRECTORY: Final = directory_option("sources", "Where sources' settings and states are")
 
 
 @main.group("source", cls=CommandGroup)

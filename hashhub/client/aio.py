@@ -32,15 +32,7 @@ from hashhub.client.changes import ChangeCalls
 from hashhub.client.contribution import ImportCalls, ImportOptions, ImportProgress, ImportReport
 from hashhub.client.entries import EntryCalls
 from hashhub.client.match import MatchCalls, live
-from hashhub.client.transport import (
-    CLOSED,
-    Calls,
-    Connection,
-    ConnectionOptions,
-    Rpc,
-    Transport,
-    unread,
-)
+from hashhub.client.transport import CLOSED, Calls, Connection, ConnectionOptions, Rpc, Transport, unread
 from hashhub.errors import FailedPrecondition, Unavailable
 from hashhub.model import LiveAnswer, LiveOptions, LivePicture, VideoFrame
 
@@ -273,12 +265,7 @@ class AsyncClient:
 
         transport = Transport(self._connect())
         contribute = functools.partial(
-            ImportCalls(transport).import_source,
-            source,
-            hash_set=hash_set,
-            connector=connector,
-            progress=tell,
-            **how,
+            ImportCalls(transport).import_source, source, hash_set=hash_set, connector=connector, progress=tell, **how
         )
         self._imports.add(transport)
         running = asyncio.ensure_future(asyncio.to_thread(contribute))

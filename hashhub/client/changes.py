@@ -35,13 +35,9 @@ class ChangeCalls(Calls):
         from nothing.
         """
         request = v1.ListChangesRequest(
-            position=_position(position),
-            page_size=PAGE,
-            from_now=from_now,
-            withdrawn_entries=withdrawn_entries,
-            reader=reader,
-            since_time=wire.timestamp(since_time),
-        )
+            position=_position(position), page_size=PAGE, from_now=from_now, withdrawn_entries=withdrawn_entries,
+            reader=reader, since_time=wire.timestamp(since_time),
+        )  # fmt: skip
 
         def turn(answer: v1.ListChangesResponse) -> bool:
             request.position, request.from_now = answer.next_position, False
@@ -84,11 +80,6 @@ def _feed_page(answer: v1.ListChangesResponse | v1.FollowChangesResponse) -> Fee
     if isinstance(answer, v1.ListChangesResponse) and answer.HasField("read_time"):
         read_time = answer.read_time.ToDatetime(tzinfo=UTC)
     return FeedPage(
-        changes=tuple(map(wire.changed_entry_from_pb, answer.changes)),
-        position=answer.next_position,
-        revision=answer.revision,
-        head=answer.head,
-        is_complete=answer.complete,
-        hub=answer.hub,
-        read_time=read_time,
-    )
+        changes=tuple(map(wire.changed_entry_from_pb, answer.changes)), position=answer.next_position, hub=answer.hub,
+        revision=answer.revision, head=answer.head, is_complete=answer.complete, read_time=read_time,
+    )  # fmt: skip

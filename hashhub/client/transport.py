@@ -32,15 +32,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hashhub import addresses, v1, wire
-from hashhub.errors import (
-    Conflict,
-    HashHubError,
-    InvalidArgument,
-    LimitExceeded,
-    Reason,
-    Unauthenticated,
-    Unavailable,
-)
+from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated, Unavailable
 from hashhub.key_pair import KeyPair
 from hashhub.wire import status_to_error
 

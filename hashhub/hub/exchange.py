@@ -137,16 +137,11 @@ class Changes:
         if since_time is not None:
             place = self._place_at(principal, reader, int(since_time.timestamp()), place)
         before = (place.held, place.mark)
+        from_now = from_now and not position
         page = ChangePage(
-            self._store,
-            principal,
-            place,
-            page_size,
-            from_now=from_now and not position,
-            withdrawn_entries=withdrawn_entries,
-            hash_sets=hash_sets,
-            first_entry=first_entry,
-        )
+            self._store, principal, place, page_size, from_now=from_now, withdrawn_entries=withdrawn_entries,
+            hash_sets=hash_sets, first_entry=first_entry,
+        )  # fmt: skip
         at, is_complete = page.read()
         place.again &= not is_complete
         is_new_mark = bool(reader) and (place.losing > 0 or not place.mark or (place.held, place.mark) != before)

@@ -248,12 +248,7 @@ class Outbound:
 
 
 def _head(verb: str, target: Target, headers: Mapping[str, str]) -> bytes:
-    head = {
-        "host": target.authority,
-        "user-agent": f"hashhub/{hashhub.__version__}",
-        "connection": "close",
-        **headers,
-    }
+    head = {"host": target.authority, "user-agent": f"hashhub/{hashhub.__version__}", "connection": "close", **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
     return f"{verb} {target.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
 

@@ -94,15 +94,16 @@ class Content:
         """HMA's value: 0: for good, 1: enabled, otherwise until when."""
         return Notes.of(self.entry).disable_until_ts if self.entry.state in _LIVE else 0
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What HMA says of it always."""
+        about = {"disable_until_ts": self.disable_until, "original_media_uri": None, "bank": self.bank.config}
+        return {"id": self.bank.content_id(self.entry), **about}
+
     def shown(self, *, with_signals: bool, with_metadata: bool, names: Mapping[str, str]) -> dict[str, Any]:
         """Return the content as HMA shows it. `names`: types of signals by algorithm."""
         notes = Notes.of(self.entry)
-        answer: dict[str, Any] = {
-            "id": self.bank.content_id(self.entry),
-            "disable_until_ts": self.disable_until,
-            "original_media_uri": None,
-            "bank": self.bank.config,
-        }
+        answer = self.summary
         if with_signals:
             answer["signals"] = {names.get(h.algorithm, h.algorithm.lower()): h.digest.hex() for h in self.entry.hashes}
         if with_metadata and notes.metadata:
@@ -166,17 +167,9 @@ async def update(request: PartnerRequest, content: Content, said: Mapping[str, A
         entry = await _state(request, content.bank, content_number(entry), entry.hashes, wanted)
     if until == 0 and entry.state in _LIVE:
         entry = await _withdraw(request, entry, _DISABLED)
-    now = Content(content.bank, entry)
     kept = Notes.of(entry)
-    return {
-        "id": content.bank.content_id(entry),
-        "disable_until_ts": now.disable_until,
-        "collab_metadata": {},
-        "original_media_uri": None,
-        "bank": content.bank.config,
-        "user_metadata": dict(kept.metadata) or None,
-        "note": kept.note or None,
-    }
+    noted = {"user_metadata": kept.metadata or None, "note": kept.note or None}
+    return {**Content(content.bank, entry).summary, "collab_metadata": {}, **noted}
 
 
 async def delete(request: PartnerRequest, bank: HMABank, content_id: str) -> int:

@@ -96,7 +96,7 @@ class PartnerDoor(ABC):
 
     def reads(self, verb: str, path: str) -> bool:  # noqa: ARG002 - some read by other verbs
         """Whether a request changes nothing."""
-        return verb == "GET"
+        return verb in {"GET", "HEAD"}
 
     @abstractmethod
     async def answer(self, request: PartnerRequest) -> PartnerAnswer:

@@ -52,10 +52,6 @@ class TAXIIDoor(FeedDoor):
         """Return the token, which is the password of whatever user."""
         return basic_password(header(b"authorization"))
 
-    def reads(self, verb: str, path: str) -> bool:  # noqa: ARG002 - alike for all
-        """Whether a request changes nothing."""
-        return verb in {"GET", "HEAD"}
-
     async def answer(self, request: PartnerRequest) -> PartnerAnswer:
         """Answer a request. Raises a HashHubError, which `refusal` words."""
         accepted = {part.replace(" ", "") for part in request.accept.split(",")}

@@ -64,12 +64,7 @@ def opened(directory: Path, name: str) -> Iterator[SourceState]:
 
 
 def fetch(
-    directory: Path,
-    name: str,
-    hub: Client,
-    *,
-    full: bool = False,
-    is_cancelled: Callable[[], bool] = lambda: False,
+    directory: Path, name: str, hub: Client, *, full: bool = False, is_cancelled: Callable[[], bool] = lambda: False
 ) -> Progress:
     """Fetch a source once and return how far it is then; HELD is no error. `full`: begin again with the full list.
 
