@@ -127,13 +127,9 @@ def _contributors_secret(hub: Hub, answers: Mapping[str, str]) -> str:
     an earlier run was killed, they are taken up: until there is an operator's token, its database is nobody's hub.
     """
     owner, by = answers["contributor"], Principal(name=SYSTEM.name, role=Role.OPERATOR)
-    contributor = Contributor(
-        id=owner,
-        display_name=answers["contributor_name"],
-        kind=chosen(ContributorKind, answers["contributor_kind"]),
-        jurisdiction=answers["contributor_country"],
-        reliability=chosen(Reliability, answers["reliability"]),
-    )
+    kind, letter = chosen(ContributorKind, answers["contributor_kind"]), chosen(Reliability, answers["reliability"])
+    told = {"display_name": answers["contributor_name"], "jurisdiction": answers["contributor_country"]}
+    contributor = Contributor(id=owner, kind=kind, reliability=letter, **told)
     scheme = "" if answers["scheme"] == "none" else answers["scheme"]
     hash_set = HashSet(contributor=owner, id=answers["hash_set"], scheme=scheme)
     try:

@@ -237,14 +237,10 @@ def disclosed(principal: Principal, entry: Entry) -> Entry:
             return entry
         reasons = tuple(r for r in entry.reasons if r != Code.WITHDRAWAL_PENDING)
         return msgspec.structs.replace(entry, reasons=reasons, withdrawal=None)
-    told = entry.withdrawal is not None and entry.withdrawal.reason in TOLD
-    return msgspec.structs.replace(
-        entry,
-        reasons=entry.reasons if told else (),
-        withdrawal=Withdrawal(reason=entry.withdrawal.reason, revision=entry.withdrawal.revision)
-        if entry.withdrawal is not None and told
-        else None,
-    )
+    made = entry.withdrawal
+    if made is None or made.reason not in TOLD:
+        return msgspec.structs.replace(entry, reasons=(), withdrawal=None)
+    return msgspec.structs.replace(entry, withdrawal=Withdrawal(reason=made.reason, revision=made.revision))
 
 
 def as_withdrawn(entry: Entry) -> Entry:

@@ -342,15 +342,9 @@ class Taking:
         own_id = local_id(origin)
         others = [self._contributors[one] for one in stated.takes_from if one in self._contributors]
         takes_from = {self._supplier(one, {*seen, one.id}) for one in others if one.id not in seen} - {own_id, ""}
-        letter = self.peer.letters.get(stated.reliability, Reliability.F)
-        wanted = replace(
-            stated,
-            id=own_id,
-            reliability=max(letter, stated.reliability) if stated.origin else letter,  # of both the lower one
-            takes_from=tuple(sorted(takes_from)),
-            origin=origin,
-            retire_time=None,
-        )
+        suppliers, letter = tuple(sorted(takes_from)), self.peer.letters.get(stated.reliability, Reliability.F)
+        letter = max(letter, stated.reliability) if stated.origin else letter  # of both the lower one
+        wanted = replace(stated, id=own_id, reliability=letter, takes_from=suppliers, origin=origin, retire_time=None)
         try:
             here = self._hub.get_contributor(own_id)
         except NotFound:
