@@ -402,7 +402,7 @@ def options(*given: Callable[[F], F]) -> Callable[[F], F]:
 def directory_option(kind: str, text: str) -> Callable[[F], F]:
     """Return the option --dir of commands that keep sources or peers."""
     variable, path = f"HASHHUB_{kind.upper()}", click.Path(file_okay=False, path_type=Path)
-    told = {"help": f"{text} ({variable}).", "metavar": "DIR", "default": f"hashhub-{kind}"}
+    told: dict[str, Any] = {"help": f"{text} ({variable}).", "metavar": "DIR", "default": f"hashhub-{kind}"}
     return click.option("--dir", "directory", type=path, envvar=variable, show_default=True, **told)
 
 

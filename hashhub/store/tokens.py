@@ -189,8 +189,8 @@ class TokenTable:
                 return None
             c.execute(sa.delete(t).where(own, t.c.time.between(at + DAY, LAST - 1)))  # kept while the clock was wrong
             kept = c.execute(sa.select(t).where(own).order_by(t.c.time.desc())).all()
-            values = {"token": token, "reader": reader, "position": sent.position}
-            values |= {"revision": sent.revision, "mark": sent.mark}
+            about = {"revision": sent.revision, "mark": sent.mark}
+            values = {"token": token, "reader": reader, "position": sent.position, **about}
             if not kept or is_new_mark or kept[0].mark == sent.mark:
                 c.execute(sa.delete(t).where(own, t.c.time == LAST))
                 c.execute(sa.insert(t).values(time=LAST, **values))
