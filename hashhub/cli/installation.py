@@ -128,7 +128,7 @@ def _contributors_secret(hub: Hub, answers: Mapping[str, str]) -> str:
     """
     owner, by = answers["contributor"], Principal(name=SYSTEM.name, role=Role.OPERATOR)
     kind, letter = chosen(ContributorKind, answers["contributor_kind"]), chosen(Reliability, answers["reliability"])
-    told = {"display_name": answers["contributor_name"], "jurisdiction": answers["contributor_country"]}
+    told: dict[str, Any] = {"display_name": answers["contributor_name"], "jurisdiction": answers["contributor_country"]}
     contributor = Contributor(id=owner, kind=kind, reliability=letter, **told)
     scheme = "" if answers["scheme"] == "none" else answers["scheme"]
     hash_set = HashSet(contributor=owner, id=answers["hash_set"], scheme=scheme)
