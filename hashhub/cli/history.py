@@ -199,7 +199,7 @@ def list_events(
 def redact_event(session: Session, *, revision: int, yes: bool) -> None:
     """Erase the details of an event: free text and former values of fields.
 
-    Action, time and actor stay, and the chain still verifies. Needs an operator's token.
+    Action, time and actor stay, and the log still verifies. Needs an operator's token.
     """
     if not yes:
         click.confirm(f"Erase the details of event {revision}? This cannot be undone.", abort=True, err=True)
@@ -232,7 +232,7 @@ def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: 
 @command(main, "doctor", local=True)
 @of_a_hub
 @click.option("--head", metavar="REVISION:HASH", help="Fail unless the history contains this head.")
-@click.option("--mend", is_flag=True, help="Begin the chain anew behind a break, which stays on record.")
+@click.option("--mend", is_flag=True, help="Begin a new log behind a break, which stays on record.")
 @click.option("--full", is_flag=True, help="Compare all rows, not the next million entries only.")
 @click.option("--comment", default="", metavar="TEXT", help="With --mend: what broke it, and how that is known.")
 def doctor(session: Session, settings: Config, *, head: str | None, mend: bool, full: bool, comment: str) -> None:
@@ -242,9 +242,9 @@ def doctor(session: Session, settings: Config, *, head: str | None, mend: bool, 
     that were edited, added or removed outside hashhub are listed. Run it every night: each run compares the next
     million entries.
 
-    A head, shown by `hashhub history`, feed pages and the log, is the last revision and the SHA-256 of the chain there.
-    One that was kept elsewhere proves that the history was not rewritten since. The hub need not run, and a running one
-    is not disturbed.
+    A head, shown by `hashhub history`, feed pages and the log, is the last revision and the root of the tree of events
+    there. One that was kept elsewhere proves that the history was not rewritten since. The hub need not run, and a
+    running one is not disturbed.
     """
     if mend and not comment.strip():
         raise InvalidArgument.field("comment", "must say what broke the history, and how that is known", "REQUIRED")

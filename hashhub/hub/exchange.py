@@ -68,7 +68,7 @@ class _Place(msgspec.Struct, array_like=True):
     """The decoded contents of a feed position. Keys are those of hash sets in the store."""
 
     format: int
-    seen: tuple[int, bytes]  # revision and chain's digest that everything given so far was read at or before
+    seen: tuple[int, bytes]  # revision and its digest that everything given so far was read at or before
     revision: int  # the next change of the log: its revision,
     ordinal: int  # its row there,
     entry: int  # and the last of the row's entries that was given

@@ -16,7 +16,7 @@ from hashhub.hub import access
 from hashhub.hub.access import TOLD
 from hashhub.hub.revert import Revert
 from hashhub.local_files import written
-from hashhub.model import SYSTEM, Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
+from hashhub.model import Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
 from hashhub.store import ExaminationPlace, Position, Store
 from hashhub.store.entries import no_entry
 from hashhub.store.events import MAX_REVISION
@@ -139,7 +139,7 @@ class History:
         return events, before
 
     def redact(self, principal: Principal, revision: int) -> Event:
-        """Erase the details of an event; the chain still verifies. Doing it twice is a success. Raises NotFound."""
+        """Erase the details of an event; the log still verifies. Doing it twice is a success. Raises NotFound."""
         access.allow(principal, Role.OPERATOR)
         return self._store.history.redact_event(revision, by=access.actor(principal))
 
@@ -305,8 +305,8 @@ def head_text(position: Position) -> str:
 
 def examine(config: Config, *, head: str | None = None, mend: str = "", is_full: bool = False) -> Examination:
     """Verify the history of the configured database, and compare the rows that decide with it: MOST entries and digests
-    from where the last look ended, or with `is_full` all. `head`: it must have been there once. `mend`: begin the chain
-    anew behind a break, for this reason. Raises NotFound, FailedPrecondition without a database.
+    from where the last look ended, or with `is_full` all. `head`: it must have been there once. `mend`: begin a new log
+    behind a break, for this reason. Raises NotFound, FailedPrecondition without a database.
     """
     expected = None
     if head is not None:
@@ -327,9 +327,9 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
             if not mend:
                 lines.append("if no backup is left and the cause is known: hashhub doctor --mend --comment TEXT")
                 return Examination(is_sound=False, head="", lines=tuple(lines))
-            store.history.mend_history(by=SYSTEM, reason=mend)
+            store.history.begin_log(EventKind.HISTORY_MENDED, {}, reason=mend)
             position = store.history.verify_history(store.database_id)
-            lines.append(f"the chain begins anew at revision {position.revision}; the break stays on record")
+            lines.append(f"a new log begins at revision {position.revision}; the break stays on record")
         lines.append(f"the history is whole: {position.revision} revisions, read in {time.monotonic() - began:.1f} s")
         lines.append(f"head {head_text(position)}")
         is_sound = True

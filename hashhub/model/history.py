@@ -73,7 +73,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     `subject` is a resource as commands write it with its collection: `entries/nl/known/7`, `hash-sets/nl/known`,
     `tokens/alice`. `reason` is a code, such as a WithdrawalReason. `details` is None once redacted. `digest` is the
-    chain's head after this event.
+    root of the log with this event.
     """
 
     revision: int

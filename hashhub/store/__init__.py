@@ -53,7 +53,7 @@ from hashhub.store.entry_transitions import (
 )
 from hashhub.store.entry_writes import DeferredWithdrawals, EntryWrites
 from hashhub.store.event_effects import EventEffect, EventEffects, StaleEntries
-from hashhub.store.events import Events, Position
+from hashhub.store.events import Events, LogState, Position
 from hashhub.store.examination import ExaminationPlace, RowExamination
 from hashhub.store.extract import ChangedIds, ExtractRows, StandingEntries
 from hashhub.store.feeds import FeedChange, Feeds, MatcherChange
@@ -89,6 +89,7 @@ __all__ = [
     "Hold",
     "IdSet",
     "IdempotentRequest",
+    "LogState",
     "MatcherChange",
     "Neighbourhood",
     "NoDatabase",

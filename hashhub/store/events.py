@@ -1,8 +1,10 @@
-"""The history: one event for each visible write, chained so that nobody who holds the database can rewrite it unseen.
+"""The history: one event for each visible write, and the log over them, so that nobody who holds the database can
+rewrite it unseen.
 
     body     a JSON array as RFC 8785 writes it (no spaces, keys sorted, UTF-8): ["hashhub-event-1", revision, time in
              ms, actor, contributor, role, kind, subject, reason, facts, commitment, imprints]
-    digest   SHA-256(digest of the event before, body); before the first SHA-256("hashhub-history-1", 0x00, database id)
+    leaf     of the log's tree (hashhub.tlog): SHA-256(0x00, SHA-256(salt, body)), with 32 random bytes as the salt
+    digest   the root of the tree with this event
     details  what may have to be erased: its own row. `commitment` is SHA-256(salt, content, 0x00, undo) in
              hexadecimal; the salt keeps both from being guessed
     imprints digests of the rows that decide, in the body by their SHA-256
@@ -12,13 +14,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -26,19 +28,36 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import DataLoss, NotFound, Reason
-from hashhub.model import Actor, Event, EventKind, Role, now
+from hashhub.model import SYSTEM, Actor, Event, EventKind, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import AT_END, Database, Row
 from hashhub.store.drivers import NOTES
+from hashhub.tlog.tree import (
+    EMPTY_ROOT,
+    Growth,
+    Tile,
+    Tiles,
+    append,
+    edge,
+    entry_of,
+    leaf_hash,
+    node_hash,
+)
 
 VERSION: Final = "hashhub-event-1"
 _PERSONS: Final = ("actor.person", "actor.second_person")  # among details, which can be erased
 _SALT_BYTES: Final = 16
+LEAF_SALT_BYTES: Final = 32
 _PAGE: Final = 10_000  # events read at a time
 MAX_REVISION: Final = (1 << 63) - 1
 _APPENDED: Final = "appended"  # to a transaction
 _WALK: Final = 4  # events that are walked first for each that is wanted, before it is known how many there are
+EMPTY_TREE: Final = Growth(0, EMPTY_ROOT, {})
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
+_WRITE_TILE: Final = sa.text(
+    "INSERT INTO tile (log, level, number, hashes) VALUES (:log, :level, :number, :hashes) "
+    "ON CONFLICT (log, level, number) DO UPDATE SET hashes = excluded.hashes"
+)
 
 UNDOES: Final = "undoes"
 """A fact of what a revert writes: the revision of the event that it undoes."""
@@ -80,6 +99,18 @@ class Position(NamedTuple):
     digest: bytes
 
 
+class LogState(NamedTuple):
+    """One of a database's logs, numbered from 1 on: the revision of its first leaf, up to which revision digests are
+    those of release 0.1.0, the verifier key of its checkpoints (empty: none was signed yet), and its number of leaves.
+    """
+
+    number: int
+    first_revision: int
+    chained_revision: int
+    verifier_key: str
+    size: int
+
+
 class EventBody(msgspec.Struct, frozen=True, array_like=True):
     """The canonical encoding, in its order."""
 
@@ -98,7 +129,7 @@ class EventBody(msgspec.Struct, frozen=True, array_like=True):
 
 
 def genesis(database_id: str) -> bytes:
-    """Return what stands before the first event."""
+    """Return what stands before the first event; release 0.1.0 chained its digests from there."""
     return hashlib.sha256(b"hashhub-history-1\0" + database_id.encode()).digest()
 
 
@@ -145,17 +176,64 @@ def append_event(
 
 
 def _seal(c: Connection) -> None:
-    """Chain the events of a transaction at its end, the last one with what the rows that decide are then."""
-    head, secret = c.execute(sa.select(s.metadata.c.head, s.metadata.c.secret)).one()
+    """Put the events of a transaction into the log at its end, the last one with what the rows that decide are then."""
+    secret: bytes = c.execute(sa.select(s.metadata.c.secret)).scalar_one()
     bodies: list[EventBody] = c.info[NOTES][_APPENDED]
+    log, first = c.execute(
+        sa.select(s.log.c.number, s.log.c.first_revision).order_by(s.log.c.number.desc()).limit(1)
+    ).one()
     imprints = _taken(c, secret)
+    size = bodies[0].revision - first
+    tree = Growth(size, b"", _read_tiles(c, log, edge(size)))
+    changed: dict[Tile, bytes] = {}
     for told in bodies:
         left = imprints if told is bodies[-1] else None
         body = _encode(msgspec.structs.replace(told, imprints=_sha256(left)))
-        head = hashlib.sha256(head + body).digest()
+        salt = os.urandom(LEAF_SALT_BYTES)
+        tree, tiles = grow(tree, [leaf_hash(entry_of(salt, body))])
+        changed |= tiles
         index = {name: getattr(told, name) for name in ("revision", "time", "actor", "kind", "subject")}
-        c.execute(sa.insert(s.event).values(**index, body=body, digest=head, imprints=left))
-    c.execute(sa.update(s.metadata).values(head=head))
+        row = sa.insert(s.event).values(**index, body=body, digest=tree.root, salt=salt, imprints=left)
+        c.execute(row)
+    write_tiles(c, log, changed)
+    c.execute(sa.update(s.metadata).values(head=tree.root))
+
+
+def _read_tiles(c: Connection, log: int, tiles: Collection[Tile]) -> dict[Tile, bytes]:
+    t = s.tile
+    query = sa.select(t.c.level, t.c.number, t.c.hashes).where(t.c.log == log)
+    rows = c.execute(query.where(sa.tuple_(t.c.level, t.c.number).in_(list(tiles)))) if tiles else ()
+    return {Tile(level, number): bytes(hashes) for level, number, hashes in rows}
+
+
+def grow(tree: Growth, leaves: Sequence[bytes]) -> tuple[Growth, dict[Tile, bytes]]:
+    """Append leaves to a tree, of which the tiles of its edge are given; return it so, and the tiles that changed."""
+    grown = append(tree.size, tree.tiles, leaves)
+    known = {**tree.tiles, **grown.tiles}
+    return grown._replace(tiles={tile: known[tile] for tile in edge(grown.size)}), grown.tiles
+
+
+def write_tiles(c: Connection, log: int, tiles: Mapping[Tile, bytes]) -> None:
+    """Write tiles that are new or longer than before."""
+    c.execute(_WRITE_TILE, [{"log": log, **tile._asdict(), "hashes": hashes} for tile, hashes in tiles.items()])
+
+
+class _Walk:
+    """A tree that leaves are appended to one after the other: its size, and the roots of its complete subtrees."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._subtrees: list[bytes] = []
+
+    def add(self, leaf: bytes) -> bytes:
+        """Append a leaf, and return the root."""
+        size = self.size
+        while size & 1:
+            leaf = node_hash(self._subtrees.pop(), leaf)
+            size >>= 1
+        self._subtrees.append(leaf)
+        self.size += 1
+        return functools.reduce(lambda right, left: node_hash(left, right), reversed(self._subtrees))
 
 
 class Events:
@@ -312,7 +390,7 @@ class Events:
         return self._db.read(lambda c: c.scalar(first)) or MAX_REVISION
 
     def position(self) -> Position:
-        """Return the last revision with the chain's head; reads made after this see everything up to it."""
+        """Return the last revision with its digest; reads made after this see everything up to it."""
         return Position(*self._db.fetch("SELECT revision, head FROM metadata")[0])
 
     def has_been_at(self, position: Position) -> bool:
@@ -321,27 +399,61 @@ class Events:
             return True
         return bool(self._db.fetch("SELECT 1 FROM event WHERE revision = ? AND digest = ?", position))
 
+    def logs(self, until: int | None = None) -> list[LogState]:
+        """Return the logs over the events up to a revision, or all; the last one is that which goes on."""
+        last = self.position().revision if until is None else until
+        sql = (
+            "SELECT number, first_revision, chained_revision, verifier_key FROM log WHERE first_revision <= ? "
+            "ORDER BY number"
+        )
+        rows = self._db.fetch(sql, (max(last, 1),))
+        ends = [first for _, first, *_ in rows[1:]]
+        return [
+            LogState(number, first, chained, key, end - first)
+            for (number, first, chained, key), end in zip(rows, [*ends, last + 1], strict=True)
+        ]
+
+    def note_verifier_key(self, number: int, verifier_key: str) -> None:
+        """Note whose signature a log's checkpoints have from now on."""
+        with self._db.write() as c:
+            c.execute(sa.update(s.log).where(s.log.c.number == number).values(verifier_key=verifier_key))
+
+    def tiles(self, number: int) -> Tiles:
+        """Return what reads tiles of a log."""
+        return lambda tiles: self._db.read(lambda c: _read_tiles(c, number, tiles))
+
+    def leaf_entries(self, log: LogState, first: int, count: int) -> list[bytes]:
+        """Return entries of leaves (of tlog.tree), by index."""
+        sql = "SELECT salt, body FROM event WHERE revision >= ? AND revision < ? ORDER BY revision"
+        begin = log.first_revision + first
+        return [entry_of(_bytes(salt), _bytes(body)) for salt, body in self._db.fetch(sql, (begin, begin + count))]
+
     def verify_history(self, database_id: str, until: Position | None = None) -> Position:
-        """Walk the chain, from its beginning or an operator's last mending, and return its end.
+        """Walk the log, from its beginning or that of the last one, and return its end.
 
         `until`: walk up to this position only. Details are compared with their commitments, and those that are missing
         with what was erased on record. Raises DataLoss that says where it breaks.
         """
-        head, after = genesis(database_id), 0
-        mended = self.list_events(
-            kinds=[EventKind.HISTORY_MENDED], before_revision=until.revision + 1 if until else 0, limit=1
-        )
-        if mended:
-            head, after = bytes.fromhex(str(mended[0].facts["head"])), mended[0].revision - 1
+        log = self.logs(until.revision if until else None)[-1]
+        after, walk = log.first_revision - 1, _Walk()
+        head, tree = genesis(database_id), EMPTY_TREE
+        if log.chained_revision and after:  # it began at what mended a break
+            head = bytes.fromhex(str(self.get_event(log.first_revision).facts["head"]))
         sql = (
-            "SELECT e.revision, e.time, e.actor, e.kind, e.subject, e.body, e.digest, e.imprints, "
+            "SELECT e.revision, e.time, e.actor, e.kind, e.subject, e.body, e.digest, e.salt, e.imprints, "
             "d.salt, d.content, d.undo FROM event e LEFT JOIN event_detail d ON d.revision = e.revision "
             "WHERE e.revision > ? AND e.revision <= ? ORDER BY e.revision LIMIT ?"
         )
         last = until.revision if until else MAX_REVISION
         missing: dict[int, str] = {}  # the subjects of events whose details are gone
         while rows := self._db.fetch(sql, (after, last, _PAGE)):
-            for revision, time, actor, kind, subject, body, digest, imprints, *details in rows:
+            leaves = [leaf_hash(entry_of(_bytes(row[7]), _bytes(row[5]))) for row in rows]
+            tree, changed = grow(tree, leaves)
+            kept = self._db.read(functools.partial(_read_tiles, log=log.number, tiles=changed))
+            if any(not kept.get(tile, b"").startswith(hashes) for tile, hashes in changed.items()):
+                raise _broken(after + 1, "the log's tiles are not those of its events, or of some that follow")
+            for leaf, row in zip(leaves, rows, strict=True):
+                revision, time, actor, kind, subject, body, digest, _, imprints, *details = row
                 told = decoded(body)
                 if revision != after + 1:
                     raise _broken(after + 1, "its event is missing")
@@ -349,9 +461,10 @@ class Events:
                     revision, time, actor, kind, subject,
                 ):  # fmt: skip
                     raise _broken(revision, "its event says something else than its index")
-                head = hashlib.sha256(head + body).digest()
+                root = walk.add(leaf)
+                head = hashlib.sha256(head + _bytes(body)).digest() if revision <= log.chained_revision else root
                 if head != digest:
-                    raise _broken(revision, "its digest does not follow from the event before and what it says")
+                    raise _broken(revision, "its digest does not follow from the events up to it")
                 if told.imprints != _sha256(imprints):
                     raise _broken(revision, "what it says of the rows that it left is not what was written")
                 if details[0] is None and told.commitment:
@@ -388,13 +501,17 @@ class Events:
             if revision <= about.get(subject, 0) or revision < sets.get(_hash_set_of(subject), 0)
         }
 
-    def mend_history(self, *, by: Actor, reason: str) -> int:
-        """Begin the chain anew from the head that the database names, on record; return the revision."""
+    def begin_log(self, kind: EventKind, facts: Facts, *, reason: str, least: int = 0) -> int:
+        """Begin a new log, whose first leaf says from which head it goes on; return the revision. `least`: the number
+        that it has at least.
+        """
         with self._db.write_in_order() as c:
             head: bytes = c.execute(sa.select(s.metadata.c.head)).scalar_one()
-            return append_event(
-                c, by, EventKind.HISTORY_MENDED, facts={"head": head.hex()}, details={"comment": reason}
-            )
+            number = max(c.execute(sa.select(sa.func.max(s.log.c.number))).scalar_one() + 1, least)
+            told = {"log": number, "head": head.hex(), **facts}
+            revision = append_event(c, SYSTEM, kind, facts=told, details={"comment": reason})
+            c.execute(sa.insert(s.log).values(number=number, first_revision=revision))
+            return revision
 
 
 def last_before(c: Connection, millis: int) -> int:
@@ -441,6 +558,11 @@ def _hash_set_of(subject: str) -> str:
     """Return the hash set (CONTRIBUTOR/SET) that a subject is, or is in; empty for none."""
     collection, _, rest = subject.partition("/")
     return "/".join(rest.split("/")[:2]) if collection in {"hash-sets", "entries", "imports"} else ""
+
+
+def _bytes(value: bytes | str) -> bytes:
+    """Return what a column of bytes holds, which an edit of SQLite's tables can make a text."""
+    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def _commitment(salt: bytes, content: bytes, undo: bytes | None) -> str:
@@ -538,7 +660,7 @@ def lead_of(table: str) -> sa.ColumnElement[Any]:
     return lead
 
 
-@cache
+@functools.cache
 def rows_of(table: str) -> sa.Select[Any]:
     """Return the query for the rows of a table: the lead, then what an imprint is of."""
     compared = [column for column in s.tables.tables[table].c if column.name not in s.DECIDING[table].left_out]
@@ -550,7 +672,7 @@ def rows_of(table: str) -> sa.Select[Any]:
     return query
 
 
-@cache
+@functools.cache
 def names_of(table: str) -> tuple[str, ...]:
     """Return the names of what an imprint is of."""
     return tuple(column.name for column in rows_of(table).selected_columns)[1:]

@@ -5,7 +5,7 @@
                         └───< entry >┘──< hash    clustered by digest, so that looking up and streaming need no index
                                 │                 frames, statement_page, review, succession, withdrawal, hold
                                 └──> classification
-    event ── event_detail: history, by revision    change: feed, by revision    metadata: one row, the chain's head
+    event ── event_detail: history, by revision    change: feed, by revision    metadata: one row, the head
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows,
 and the store is the only writer. Times are milliseconds since 1970 in UTC.
@@ -39,7 +39,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0003"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0004"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 
@@ -110,7 +110,7 @@ metadata: Final = _table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     # Last change to what `Registry` holds, or to a token
     sa.Column("registry_revision", sa.BigInteger, nullable=False),
-    sa.Column("head", sa.LargeBinary, nullable=False),  # SHA-256 of the history's last event
+    sa.Column("head", sa.LargeBinary, nullable=False),  # digest of the history's last event
     # Random; signs positions and blinds what is left of erased values
     sa.Column("secret", sa.LargeBinary, nullable=False),
     # The hub's operators; empty: not yet made
@@ -536,12 +536,32 @@ event: Final = _table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("subject", _Name, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),  # the canonical encoding, see store.events
-    sa.Column("digest", sa.LargeBinary, nullable=False),  # SHA-256 of the one before and the body
+    # Root of the log's tree with this event; up to `log.chained_revision` SHA-256 of the one before and the body
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("salt", sa.LargeBinary, nullable=False, server_default=""),  # of its leaf; never erased
     # See store.events; NULL: it left no row that decides otherwise than it was
     sa.Column("imprints", sa.LargeBinary),
     sa.Index("event_actor", "actor", "revision"),
     sa.Index("event_subject", "subject", "revision"),
     sa.Index("event_time", "time", "revision"),  # clocks go back, so that revisions are in no order of times
+)
+
+# The Merkle trees over the events, one after the other: each begins behind a restored backup, a mended break or a lost
+# key. The event of a revision is the leaf `revision - first_revision` of the last one that has begun by then.
+log: Final = _table(
+    "log",
+    sa.Column("number", sa.SmallInteger, primary_key=True, autoincrement=False),  # from 1 on
+    sa.Column("first_revision", sa.BigInteger, nullable=False),
+    # Up to which the events' digests are those of release 0.1.0
+    sa.Column("chained_revision", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("verifier_key", sa.Text, nullable=False, server_default=""),  # of its checkpoints; empty: none was signed
+)
+tile: Final = _table(
+    "tile",
+    sa.Column("log", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("level", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("hashes", sa.LargeBinary, nullable=False),  # up to 256; the last tile of a level grows
 )
 
 # What may have to be erased; the event holds a commitment to `salt` and `content`.

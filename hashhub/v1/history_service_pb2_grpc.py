@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class HistoryServiceStub:
-    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator,
+    """The history: one event for each visible write, in a log, so that it cannot be rewritten unseen. Roles: operator,
     auditor; contributors read what concerns them.
     """
 
@@ -54,7 +54,7 @@ class HistoryServiceStub:
 
 
 class HistoryServiceServicer:
-    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator,
+    """The history: one event for each visible write, in a log, so that it cannot be rewritten unseen. Roles: operator,
     auditor; contributors read what concerns them.
     """
 
@@ -66,7 +66,7 @@ class HistoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedactEvent(self, request, context):
-        """Erases the details of an event; the chain still verifies. Role: operator.
+        """Erases the details of an event; the log still verifies. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,7 @@ def add_HistoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HistoryService:
-    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator,
+    """The history: one event for each visible write, in a log, so that it cannot be rewritten unseen. Roles: operator,
     auditor; contributors read what concerns them.
     """
 

@@ -148,9 +148,11 @@ COMPARED_OTHERWISE = {
     "allocation": "with the imports that are committed",
     "conflict": "a resolved one with the resolution; what was found is found anew from the entries",
     "outstanding": "the entries that it is about with the changes",
-    "event": "the chain",
+    "event": "the log",
     "event_detail": "the chain",
-    "metadata": "its head with the chain, its secret with every imprint; own_contributor is a default for new tokens",
+    "log": "where its digests change, with the events; who signs, with what was signed",
+    "tile": "with the events",
+    "metadata": "its head with the log, its secret with every imprint; own_contributor is a default for new tokens",
 }
 UNDECIDING = {
     "used_name": "refuses new names only",

@@ -105,8 +105,7 @@ def left(hub: Hub) -> dict[str, Any]:
         told: dict[str, Any] = {}
         for table in s.tables.sorted_tables:
             columns = [x for x in table.columns if x.name not in _BY_CHANCE and not x.name.endswith("_time")]
-            if table is s.metadata:
-                columns = [x for x in columns if x.name != "head"]
+            columns = [x for x in columns if (table.name, x.name) not in {("metadata", "head"), ("tile", "hashes")}]
             told[table.name] = sorted(map(repr, c.execute(sa.select(*columns)).all()))
         return told
 

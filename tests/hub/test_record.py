@@ -322,18 +322,29 @@ class TestChain:
         withdraw(listed, 1, comment="naïve ☃")
         store = listed.hub.store
         rows = store.database.fetch(
-            "SELECT e.body, e.digest, d.salt, d.content, d.undo FROM event e "
+            "SELECT e.body, e.digest, e.salt, d.salt, d.content, d.undo FROM event e "
             "LEFT JOIN event_detail d ON d.revision = e.revision ORDER BY e.revision"
         )
-        head = hashlib.sha256(b"hashhub-history-1\0" + store.database_id.encode()).digest()
-        for number, (body, stored, salt, content, undo) in enumerate(rows, 1):
+
+        def sha256(*parts: bytes) -> bytes:
+            return hashlib.sha256(b"".join(parts)).digest()
+
+        def root(leaves: list[bytes]) -> bytes:
+            if len(leaves) == 1:
+                return leaves[0]
+            split = 1 << (len(leaves) - 1).bit_length() - 1
+            return sha256(b"\1", root(leaves[:split]), root(leaves[split:]))
+
+        leaves: list[bytes] = []
+        for number, (body, stored, leaf_salt, salt, content, undo) in enumerate(rows, 1):
             event = json.loads(body)
             assert body == json.dumps(event, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
             assert event[:2] == ["hashhub-event-1", number]
             assert event[10] == hashlib.sha256(salt + content + b"\0" + (undo or b"")).hexdigest()
-            head = hashlib.sha256(head + body).digest()
-            assert head == stored
-        assert (len(rows), head) == store.history.position()
+            leaves.append(sha256(b"\0", sha256(leaf_salt, body)))
+            assert len(leaf_salt) == 32
+            assert root(leaves) == stored
+        assert (len(rows), root(leaves)) == store.history.position()
 
     @pytest.mark.parametrize(
         "change",

@@ -37,5 +37,6 @@ def upgrade() -> None:
             head=genesis(database_id),
         )
     )
+    c.execute(sa.insert(schema.log).values(number=1, first_revision=1))
     c.execute(sa.insert(schema.conflict_progress).values(key=1, revision=0, ordinal=0, entry=0, sequence=0))
     c.execute(sa.insert(schema.sender).values(key=1, revision=0, lease="", lease_until=0, conflict_sequence=0))
