@@ -8,7 +8,7 @@ from hashhub.console.home import ROWS
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, ago, alarm, link, number, when, word
 from hashhub.console.visit import screen
-from hashhub.model import PeerReport, PeerStatus, SourceReport, SourceStatus
+from hashhub.model import PeerReport, SourceReport
 
 
 def show(visit: HubVisit) -> Response:
@@ -39,28 +39,21 @@ def show(visit: HubVisit) -> Response:
 
 
 def _source_row(one: SourceReport) -> tuple[object, ...]:
-    advice = one.detail
-    if one.status is SourceStatus.HELD:
-        advice = _("{}; to apply it: {}").format(one.detail, f"hashhub source fetch {one.name} --apply")
-    elif one.is_late:
-        advice = _("It is late: see that {} goes on.").format("hashhub source run")
-    is_well = one.status in {SourceStatus.OK, SourceStatus.NEW} and not one.is_late
     return (
         one.name,
         link(f"/lists/{one.hash_set}", one.hash_set) if one.hash_set else "",
         one.protocol,
-        word(one.status) if is_well else alarm(word(one.status)),
+        word(one.status) if one.is_well else alarm(word(one.status)),
         ago(one.success_time),
         _("now") if one.begin_time else when(one.next_time),
         one.items,
-        advice,
+        one.detail,
     )
 
 
 def _peer_row(one: PeerReport) -> tuple[object, ...]:
-    is_well = one.status in {PeerStatus.OK, PeerStatus.INVITED} and not one.is_late
     ways = (", ".join(f"{number(n)} {tlp}" for tlp, n in way.items()) for way in (one.taken, one.given))
-    status = word(one.status) if is_well else alarm(word(one.status))
+    status = word(one.status) if one.is_well else alarm(word(one.status))
     return (one.name, status, when(one.join_time), ago(one.complete_time), one.entries, *ways, one.detail)
 
 

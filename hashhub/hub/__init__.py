@@ -10,14 +10,14 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import hashhub
 from hashhub import structs, trust
-from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded
+from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
@@ -70,7 +70,6 @@ class Hub:
         structs.prepare()
         self.store = store
         self.matcher = matcher
-        self._config = config
         self._data = Path(config.data)
         self.page_key: Final = hmac.digest(store.secret, b"hashhub page token", "sha256")  # seals where lists go on
         self.catalogue = Catalogue(
@@ -96,11 +95,13 @@ class Hub:
         self.finder = ConflictFinder(store)
         self.condition = Condition(store, self.readiness)
         self.tally = Tally()
-        self._certificates = self.people = None
-        if config.tls_client_ca:
-            from hashhub.hub.certificates import ClientCertificates
+        self._own_certificates = self._certificates = self.people = None
+        if config.tls_certificate or config.tls_client_ca:
+            from hashhub.hub.certificates import ClientCertificates, HubCertificates
 
-            self._certificates = ClientCertificates(config.tls_client_revoked, config.tls_client_ca)
+            self._own_certificates = HubCertificates(config)
+            if config.tls_client_ca:
+                self._certificates = ClientCertificates(config.tls_client_revoked, config.tls_client_ca)
         if config.oidc_issuer:
             from hashhub.hub.people import IdentityProvider
 
@@ -242,21 +243,9 @@ class Hub:
         backup = last_backup(self._data, self.store.database_id)
         return None if backup is None else backup.create_time
 
-    @property
-    def _has_certificates(self) -> bool:
-        return bool(self._config.tls_certificate or self._config.tls_client_ca)
-
     def certificate_end_times(self) -> dict[str, datetime]:
-        """Return when the hub's certificates end, by the setting that names the file; of files that cannot be read,
-        nothing.
-        """
-        if not self._has_certificates:
-            return {}
-        from hashhub.hub.certificates import hub_certificates
-
-        with suppress(InvalidArgument):
-            return {name: one.not_valid_after_utc for name, one in hub_certificates(self._config).items()}
-        return {}
+        """Return when the hub's certificates end, by the setting that names the file."""
+        return {} if self._own_certificates is None else self._own_certificates.end_times()
 
     def status(self, principal: Principal) -> Status:
         """Return versions, revisions, counts and warnings. Roles: operator, auditor."""
@@ -274,10 +263,7 @@ class Hub:
         warnings += self.approvals.warnings()
         warnings += self._certificates.warnings() if self._certificates is not None else []
         warnings += self.edges.warnings()
-        if self._has_certificates:
-            from hashhub.hub.certificates import end_warnings
-
-            warnings += end_warnings(self._config)
+        warnings += self._own_certificates.warnings() if self._own_certificates is not None else []
         warnings += [
             f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries} from {t.caller}: "
             "withdraw or quarantine its entries"

@@ -35,34 +35,40 @@ _SOON: Final = timedelta(days=30)
 _SOON_SHARE: Final = 4  # of its life: one of a week is renewed more often
 
 
-def hub_certificates(config: Config) -> dict[str, x509.Certificate]:
-    """Return, by the setting that names a file, the certificate in it that ends first. Raises InvalidArgument."""
-    first = {}
-    for setting in _OF_HUB:
-        if path := getattr(config, setting):
-            try:
-                certificates = x509.load_pem_x509_certificates(named_file(setting, path))
-            except ValueError as e:
-                told = f"has no certificate that can be read ({e}); put one there as PEM"
-                raise InvalidArgument.field(setting, told, "TLS") from e
-            first[setting] = min(certificates, key=lambda one: one.not_valid_after_utc)
-    return first
+class HubCertificates:
+    """The hub's own certificate and its clients' authorities, as their files have them now."""
 
+    def __init__(self, config: Config) -> None:
+        self._paths = {setting: path for setting in _OF_HUB if (path := getattr(config, setting))}
 
-def end_warnings(config: Config) -> list[str]:
-    """Return which of the hub's certificates end soon, or cannot be read."""
-    warnings = []
-    try:
-        for setting, one in hub_certificates(config).items():
+    def end_times(self) -> dict[str, datetime]:
+        """Return when each ends, by the setting that names its file; of files that cannot be read, nothing."""
+        return {setting: one.not_valid_after_utc for setting, one in self._read()[0].items()}
+
+    def warnings(self) -> list[str]:
+        """Return which end soon, or cannot be read."""
+        certificates, warnings = self._read()
+        for setting, one in certificates.items():
             end = one.not_valid_after_utc
             if end - now() < min(_SOON, (end - one.not_valid_before_utc) / _SOON_SHARE):
                 warnings.append(
                     f"{setting}: the certificate of {one.subject.rfc4514_string()} ends {end:%Y-%m-%d %H:%MZ}; put its "
                     "successor into that file (`hashhub ca renew`, if the authority is yours)"
                 )
-    except InvalidArgument as e:
-        warnings.append(e.message)
-    return warnings
+        return warnings
+
+    def _read(self) -> tuple[dict[str, x509.Certificate], list[str]]:
+        """Return of each file the certificate that ends first, and why others cannot be read."""
+        certificates, faults = {}, []
+        for setting, path in self._paths.items():
+            try:
+                found = x509.load_pem_x509_certificates(named_file(setting, path))
+                certificates[setting] = min(found, key=lambda one: one.not_valid_after_utc)
+            except InvalidArgument as e:
+                faults.append(e.message)
+            except ValueError as e:
+                faults.append(f"{setting}: has no certificate that can be read ({e}); put one there as PEM")
+        return certificates, faults
 
 
 class ClientCertificates:

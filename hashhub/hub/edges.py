@@ -57,24 +57,14 @@ class EdgeReports:
     def warnings(self) -> list[str]:
         """Return which sources and peers need a person."""
         partners = self._read()
-        warnings = list(partners.faults)
-        for source in partners.sources:
-            if source.status is SourceStatus.HELD:
-                advice = f"; `hashhub source fetch {source.name} --apply` applies what was fetched"
-                warnings.append(f"source {source.name} is held: {source.detail}{advice}")
-            elif source.is_late:
-                warnings.append(
-                    f"source {source.name} is late: it was fetched last {_told(source.success_time)}; see that "
-                    "`hashhub source run` goes on"
-                )
-            elif source.status in {SourceStatus.FAILED, SourceStatus.SILENT}:
-                warnings.append(f"source {source.name}: {source.detail}")
-        return warnings + [
-            f"peer {peer.name} ({peer.status}) was followed to its end last {_told(peer.complete_time)}"
-            f"{peer.detail and f': {peer.detail}'}"
-            for peer in partners.peers
-            if peer.is_late or peer.status not in {PeerStatus.OK, PeerStatus.INVITED}
-        ]
+        sources = (f"source {one.name} ({one.status}): {one.detail}" for one in partners.sources if not one.is_well)
+        peers = (
+            f"peer {one.name} ({one.status}) was followed to its end last {_told(one.complete_time)}"
+            f"{one.detail and f': {one.detail}'}"
+            for one in partners.peers
+            if not one.is_well
+        )
+        return [*partners.faults, *sources, *peers]
 
     def _read(self) -> Partners:
         sources: list[SourceReport] = []
@@ -116,13 +106,14 @@ def _report(process: str, directory: Path) -> EdgeReport:
 
 def _aged(source: SourceReport, write_time: datetime, since: datetime) -> SourceReport:
     """Return a report as it is to be read now: what was under way is so only while somebody goes on saying it."""
-    is_under_way = source.begin_time is not None and write_time >= since
-    due = source.next_time or write_time
-    return replace(
-        source,
-        begin_time=source.begin_time if is_under_way else None,
-        is_late=source.status is not SourceStatus.HELD and not is_under_way and due < since,
-    )
+    if source.status is SourceStatus.HELD:
+        advice = f"`hashhub source fetch {source.name} --apply` applies what was fetched"
+        return replace(source, detail=f"{source.detail}; {advice}")
+    if source.begin_time is not None and write_time >= since:
+        return source
+    is_late = (source.next_time or write_time) < since
+    advice = f"it is late, and was fetched last {_told(source.success_time)}: see that `hashhub source run` goes on"
+    return replace(source, begin_time=None, is_late=is_late, detail=advice if is_late else source.detail)
 
 
 def _told(time: datetime | None) -> str:

@@ -41,10 +41,10 @@ class PeerStatus(StrEnum):
 class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     """How far a source is. `protocol`, `hash_set` (`CONTRIBUTOR/SET`): empty where its settings cannot be read.
 
-    `detail`: why it is held or failed. `position`: up to where the hub has everything, in the partner's words. `items`:
-    that its fetches brought. `has_credentials`: some are set. `begin_time`: of the fetch that is under way; `end_time`:
-    of the last one, however it ended; `success_time`: of the last one that was applied; `next_time`: when it is due.
-    `is_late`: it is overdue.
+    `detail`: why it is not well, and what to do. `position`: up to where the hub has all, in the partner's words.
+    `items`: that its fetches brought. `has_credentials`: some are set. `begin_time`: of the fetch that is under way;
+    `end_time`: of the last one, however it ended; `success_time`: of the last one that was applied; `next_time`: when
+    it is due. `is_late`: it is overdue.
     """
 
     name: _Name
@@ -60,6 +60,11 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     success_time: _Time | None = None
     next_time: _Time | None = None
     is_late: bool = False
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nobody need do anything."""
+        return self.status in {SourceStatus.NEW, SourceStatus.OK} and not self.is_late
 
 
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +83,11 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     taken: dict[str, int] = {}
     given: dict[str, int] = {}
     is_late: bool = False
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nobody need do anything."""
+        return self.status in {PeerStatus.INVITED, PeerStatus.OK} and not self.is_late
 
 
 class EdgeReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from hashhub.errors import Cancelled, Conflict, HashHubError, NotFound
 from hashhub.local_files import lock_file, make_directory, written
 from hashhub.model import FeedPage, PeerReport, PeerStatus
 from hashhub.peers.joining import offered
-from hashhub.peers.state import Followed, Given, Peer, all_offers, names, opened
+from hashhub.peers.state import Given, Peer, all_offers, names, opened
 from hashhub.peers.taking import Taking
 from hashhub.peers.ways import Ways
 
@@ -167,30 +167,29 @@ def write_reports(directory: Path) -> None:
     """Write how far all peers are: for the hub, and as Prometheus' text, for the textfile collector of its node
     exporter.
     """
-    followed: dict[str, Followed] = {}
-    entries: dict[str, float] = {}
     reports = []
     for name in names(directory):
         with opened(directory, name) as state:
-            peer, now_at, offers, given = state.peer(), state.followed(), state.offers().values(), state.given()
-            followed[name], entries[name] = now_at, state.count()
+            peer, followed, offers, given = state.peer(), state.followed(), state.offers().values(), state.given()
+            entries = state.count()
+        problems = (text for offer in offers for text in (offer.problem, offer.waits))
         reports.append(
             PeerReport(
                 name=name,
-                status=now_at.status if peer.address else PeerStatus.INVITED,
-                detail="; ".join(filter(None, [now_at.detail, *(why for o in offers for why in (o.problem, o.waits))])),
+                status=followed.status if peer.address else PeerStatus.INVITED,
+                detail="; ".join(filter(None, [followed.detail, *problems])),
                 join_time=peer.join_time,
-                answer_time=now_at.answer_time,
-                complete_time=now_at.complete_time,
-                entries=int(entries[name]),
+                answer_time=followed.answer_time,
+                complete_time=followed.complete_time,
+                entries=entries,
                 taken=Counter(str(o.told.marking.tlp) for o in offers if o.is_taken),
                 given=given.offered,
             )
         )
     write_report(directory, peers=reports)
-    complete = {n: f.complete_time.timestamp() if f.complete_time else 0.0 for n, f in followed.items()}
+    complete = {one.name: one.complete_time.timestamp() if one.complete_time else 0.0 for one in reports}
     lines = gauge_lines("peer", "peer", "complete_timestamp_seconds", "gauge", complete)
-    lines += gauge_lines("peer", "peer", "entries", "gauge", entries)
-    lines += gauge_lines("peer", "peer", "ok", "gauge", {n: f.status is PeerStatus.OK for n, f in followed.items()})
+    lines += gauge_lines("peer", "peer", "entries", "gauge", {one.name: one.entries for one in reports})
+    lines += gauge_lines("peer", "peer", "ok", "gauge", {one.name: one.status is PeerStatus.OK for one in reports})
     with written(directory / METRICS, replace=True, mode=0o644) as file:
         file.write("\n".join([*lines, ""]).encode())

@@ -6,10 +6,25 @@ import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hashhub.client import Client
-from hashhub.model import Group, HashSet, Principal, Purpose, QueueItem, QueueKind, Role, now
+from hashhub.edge_state import write_report
+from hashhub.model import (
+    Group,
+    HashSet,
+    PeerReport,
+    PeerStatus,
+    Principal,
+    Purpose,
+    QueueItem,
+    QueueKind,
+    Role,
+    SourceReport,
+    SourceStatus,
+    now,
+)
 from tests.console.conftest import Browser, Console, Page, Serve, secrets_in
 from tests.server.conftest import OPERATOR
 
@@ -246,3 +261,27 @@ def test_a_form_that_no_page_made_is_refused_and_breaks_nothing(console: Console
             answer = operator.client.post(path, data={"form_token": token, "do": do, **dict.fromkeys(names, value)})
             assert 400 <= answer.status_code < 500, (path, do, value)
     assert operator.get("/members?after=x").status == 400
+
+
+def test_sources_and_peers_say_what_needs_a_person(serve_console: Serve, tmp_path: Path) -> None:
+    console = serve_console(sources=str(tmp_path), peers=str(tmp_path / "peers"))
+    own = SourceReport(name="own", protocol="misp", hash_set="home/list", status=SourceStatus.OK, next_time=now())
+    held = SourceReport(name="s", protocol="ncmec", hash_set="other/list", status=SourceStatus.HELD, detail=SCRIPT)
+    others = [msgspec.structs.replace(held, name=f"s{n}") for n in range(60)]
+    write_report(tmp_path, sources=[own, *others])
+    (tmp_path / "peers").mkdir()
+    status = PeerStatus.AWAY
+    peer = PeerReport(name="nl", status=status, join_time=now(), taken={"GREEN": 2}, given={"CLEAR": 1}, entries=7)
+    write_report(tmp_path / "peers", peers=[peer])
+    page = console.as_operator().get("/sources")
+    assert "hashhub source fetch s0 --apply" in page.words
+    assert "<script>alert" not in page.text
+    assert "nl away" in page.words
+    assert len(page.text) < 50_000
+    assert "s9" in console.as_operator().get("/sources?after=s58").words
+    assert "source s0 (HELD)" in console.as_operator().get("/").words
+    of_contributor = console.as_contributor().get("/sources").words
+    assert "home/list" in of_contributor
+    assert not any(text in of_contributor for text in ("other/list", "nl away"))
+    write_report(tmp_path, sources=[])
+    assert "hashhub source add" in console.as_operator().get("/sources").words

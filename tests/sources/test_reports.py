@@ -178,7 +178,7 @@ def test_a_fetch_is_under_way_while_somebody_says_so_and_late_afterwards(
                 assert [(s.begin_time, s.is_late) for s in at.operator.partners().sources if s.name == "partner"] == [
                     (None, True)
                 ]
-                assert "source partner is late" in at.warnings()
+                assert "source partner (NEW): it is late" in at.warnings()
             gone_on.set()
             wait_until(lambda: {s.name: s for s in at.operator.partners().sources}["partner"].status is SourceStatus.OK)
 
