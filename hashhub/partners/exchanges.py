@@ -14,15 +14,16 @@ from hashhub.partners.requests import PartnerRequest
 
 
 class ExchangeAPI(NamedTuple):
-    """A sort of exchange: the protocol of its sources, and the credentials that they may take."""
+    """A sort of exchange: the protocol of its sources, the credentials that they take, and whether they must."""
 
     protocol: str
     credentials: tuple[str, ...]
+    is_required: bool = True
 
     @property
     def schema(self) -> dict[str, Any]:
         """What it is configured with, as HMA describes it."""
-        credentials = {"fields": [_field(name) for name in self.credentials]}
+        credentials = {"fields": [_field(name, is_required=self.is_required) for name in self.credentials]}
         return {"config_schema": {"fields": [_field("url")]}, "credentials_schema": credentials}
 
 
@@ -30,8 +31,8 @@ APIS: Final = MappingProxyType({
     "stopncii": ExchangeAPI("stopncii", ("functions_key", "subscription_key")),
     "ncmec": ExchangeAPI("ncmec", ("user", "password")),
     "fb_threatexchange": ExchangeAPI("threatexchange", ("access_token",)),
-    "taxii": ExchangeAPI("taxii", ("user", "password")),
-    "misp": ExchangeAPI("misp", ("authorization",)),
+    "taxii": ExchangeAPI("taxii", ("user", "password"), is_required=False),
+    "misp": ExchangeAPI("misp", ("authorization",), is_required=False),
 })  # fmt: skip
 """By HMA's name, where it has one."""
 
@@ -89,6 +90,6 @@ def fetch_status(source: v1.SourceReport) -> dict[str, Any]:
     }
 
 
-def _field(name: str) -> dict[str, Any]:
+def _field(name: str, *, is_required: bool = True) -> dict[str, Any]:
     about = "hashhub source add " + ("--url" if name == "url" else f"--credential {name}=file:PATH")
-    return {"name": name, "type": "string", "required": True, "default": None, "help": about, "choices": None}
+    return {"name": name, "type": "string", "required": is_required, "default": None, "help": about, "choices": None}

@@ -103,6 +103,11 @@ def test_a_source_is_told_to_whom_it_concerns(place: Callable[[MockPartner], Pla
         api = {"supports_authentification": True, "has_set_authentification": True}
         assert owner.get("/c/exchanges/api/ncmec").json == api
         assert owner.get("/c/exchanges/api/misp").json == {**api, "has_set_authentification": False}
+        for name, is_required in (("ncmec", True), ("taxii", False)):
+            fields = owner.get(f"/c/exchanges/api/{name}/schema").json["credentials_schema"]["fields"]
+            assert [(one["name"], one["required"]) for one in fields] == [
+                ("user", is_required), ("password", is_required)
+            ]  # fmt: skip
 
         for item in list(partner.items.values())[:5]:
             partner.remove(item)
