@@ -304,6 +304,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     peers: str = ""
     """Directory of the peers that a `hashhub peer run` on this machine follows; likewise."""
 
+    log_origin: str = ""
+    """What the log over the history is called in its checkpoints: a URL without its scheme, `hub.example.org/log`.
+    Empty: `hashhub/` and the database's id. Another name needs a new log (`hashhub log begin`).
+    """
+
+    log_key: str = ""
+    """File with the Ed25519 key that signs checkpoints, as `openssl genpkey -algorithm ed25519` writes it. Empty:
+    `log.key` in the data directory, which the first checkpoint makes.
+    """
+
+    log_seconds: float = 0.0
+    """Seconds for which a checkpoint is given out before another is signed. Whoever reads the log sees how much was
+    written between two of them, and nothing else. 0: each is as new as can be.
+    """
+
+    log_policy: str = ""
+    """File with the witnesses that cosign the log, and how many of them are enough (a tlog-policy). Empty: none is
+    asked.
+    """
+
     policies: str = ""
     """Directory with further policies as TOML files, besides `any` and `block`."""
 
@@ -328,6 +348,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             max_queued_media=0,
             media_memory_bytes=64 * 1024 * 1024,
             webhook_gather_seconds=0,
+            log_seconds=0,
             keep_withdrawn_days=0,
             keep_reports_days=0,
             keep_deliveries_days=0,

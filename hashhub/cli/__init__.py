@@ -40,9 +40,9 @@ with _ended_by_interrupts():
 __all__ = ["main"]
 
 _PARTS = (
-    "admin", "authority", "catalogue", "conflicts", "console", "contributors", "entries", "exports", "feed", "history",
-    "hook", "imports", "init", "login", "match", "peer", "policies", "reconcile", "sample", "scan", "schemes", "serve",
-    "source", "witness",
+    "admin", "audit", "authority", "catalogue", "conflicts", "console", "contributors", "entries", "exports", "feed",
+    "history", "hook", "imports", "init", "log", "login", "match", "peer", "policies", "reconcile", "sample", "scan",
+    "schemes", "serve", "source", "witness",
 )  # fmt: skip
 
 

@@ -343,6 +343,13 @@ class HistoryCalls(Calls):
         )
         return self._list(request, "events", wire.EVENT.from_pb, limit)
 
+    def receipt(self, revision: int) -> tuple[bytes, bytes]:
+        """Return an event as the log has it, and the proof that it does (a tlog-proof). Roles: operator, auditor;
+        contributors for what their own tokens wrote.
+        """
+        request = v1.GetReceiptRequest(name=wire.event_name(revision))
+        return self._ask(request, lambda answer: (bytes(answer.content), bytes(answer.proof)))
+
     def redact_event(self, revision: int) -> Event:
         """Erase the details of an event; the chain still verifies. Role: operator."""
         return self._ask(v1.RedactEventRequest(name=wire.event_name(revision)), wire.EVENT.from_pb)

@@ -34,6 +34,7 @@ from hashhub.hub.health import Condition, Need, Renewals, Tally
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping, RetentionJob, Retentions
 from hashhub.hub.live import Live
+from hashhub.hub.log import TransparencyLog
 from hashhub.hub.match import DisclosureCounter, Match
 from hashhub.hub.outbound import Outbound
 from hashhub.hub.policies import Policies
@@ -126,7 +127,8 @@ class Hub:
         self.keeper = RetentionJob(store, self.follower, config)
         self.reviews = Reviews(store, matcher)
         self.conflicts = Conflicts(store)
-        self.history = History(store, self.follower)
+        self.log = TransparencyLog(store, config)
+        self.history = History(store, self.follower, self.log)
         self.learned = DisclosureCounter(store, config)
         self.match = Match(store, matcher, self.catalogue, self.readiness, config, self.tally, self.learned)
         self.live = Live(self.match, config)
@@ -142,7 +144,9 @@ class Hub:
         self.sender = WebhookSender(store, self.outbound, config.webhook_gather_seconds)
         # What only the process that publishes snapshots does.
         upkeep = (self.housekeeping, self.sender, self.keeper, self.finder)
-        self._upkeep = [part.thread for part in upkeep] if mark.is_ours else []
+        threads = [part.thread for part in upkeep]
+        threads += [self.log.witnesses.thread] if self.log.witnesses else []
+        self._upkeep = threads if mark.is_ours else []
 
     @classmethod
     def open(
@@ -271,6 +275,7 @@ class Hub:
         ]
         warnings += self.learned.warnings()
         warnings += self.match.near_hits.warnings()
+        warnings += self.log.warnings()
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
             f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.errors import DataLoss, HashHubError, InvalidArgument
+from hashhub.errors import DataLoss, HashHubError, InvalidArgument, NotFound, PermissionDenied
 from hashhub.hub import access
 from hashhub.hub.access import TOLD
+from hashhub.hub.log import TransparencyLog
 from hashhub.hub.revert import Revert
 from hashhub.local_files import written
 from hashhub.model import Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
@@ -56,9 +57,10 @@ _UNTOLD: Final = frozenset({"request", "again"})  # facts of events that changed
 class History:
     """Events, and undoing them."""
 
-    def __init__(self, store: Store, follower: Follower) -> None:
+    def __init__(self, store: Store, follower: Follower, log: TransparencyLog) -> None:
         self._store = store
         self._follower = follower
+        self._log = log
 
     def list(
         self,
@@ -137,6 +139,21 @@ class History:
             if not below or not looks.remaining:
                 break
         return events, before
+
+    def receipt(self, principal: Principal, revision: int) -> tuple[bytes, bytes]:
+        """Return an event as the log has it, salt first, and the proof that it does, to who may read all of it. Raises
+        NotFound, PermissionDenied; FailedPrecondition and Unavailable as `TransparencyLog.receipt`.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        event = self._store.history.get_event(revision)
+        shown = _Reader(self._store, principal).shown(event, about="")
+        if shown is None:
+            raise NotFound(f"there is no event {revision}", kind="Event", name=str(revision))
+        if shown != event:
+            raise PermissionDenied(
+                f"event {revision} names a token of others; ask them, or an operator, for the receipt"
+            )
+        return self._log.receipt(revision)
 
     def redact(self, principal: Principal, revision: int) -> Event:
         """Erase the details of an event; the log still verifies. Doing it twice is a success. Raises NotFound."""
@@ -327,7 +344,7 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
             if not mend:
                 lines.append("if no backup is left and the cause is known: hashhub doctor --mend --comment TEXT")
                 return Examination(is_sound=False, head="", lines=tuple(lines))
-            store.history.begin_log(EventKind.HISTORY_MENDED, {}, reason=mend)
+            TransparencyLog(store, config).begin(EventKind.HISTORY_MENDED, comment=mend)
             position = store.history.verify_history(store.database_id)
             lines.append(f"a new log begins at revision {position.revision}; the break stays on record")
         lines.append(f"the history is whole: {position.revision} revisions, read in {time.monotonic() - began:.1f} s")

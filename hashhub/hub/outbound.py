@@ -132,6 +132,14 @@ class Outbound:
         given = {"content-type": "application/json", "content-length": str(len(body)), **headers}
         return self._send(target, _head("POST", target, given) + body, SECONDS)
 
+    def ask(self, url: str, body: bytes, most_bytes: int) -> tuple[CallOutcome, bytes]:
+        """Make a call with a text, and return the answer's body as well, whatever its status: its first bytes."""
+        target = self.check(url)
+        answer = _AnswerBody(most_bytes, "POST")
+        head = _head("POST", target, {"content-type": "text/plain", "content-length": str(len(body))})
+        outcome = self._send(target, head + body, SECONDS, answer)
+        return outcome, bytes(answer.body[:most_bytes])
+
     def get(self, target: Target, seconds: float, read: Callable[[socket.socket, float], CallOutcome]) -> CallOutcome:
         """Ask for what stands at a checked target; `read` takes the answer. Whatever goes wrong is in the outcome."""
         return self._send(target, _head("GET", target, {"accept": "*/*", "accept-encoding": "identity"}), seconds, read)
@@ -275,35 +283,15 @@ class Downloads:
         """Return the bytes and the media type of what stands at a URL. Raises InvalidArgument, LimitExceeded."""
         self._check_named(url)
         target = self._outbound.check(url)
-        body = bytearray()
-        media_type = ""
-
-        def read(connection: socket.socket, deadline: float) -> CallOutcome:
-            nonlocal media_type
-            body.clear()
-            try:
-                answer = http.client.HTTPResponse(_TimedSocket(connection, deadline), method="GET")  # type: ignore[arg-type]
-                answer.begin()
-                while answer.status == 200 and len(body) <= self._most_bytes:  # noqa: PLR2004 - HTTP's OK
-                    piece = answer.read(_PIECE)
-                    if not piece:
-                        break
-                    body.extend(piece)
-            except http.client.HTTPException:
-                return CallOutcome(0, DeliveryError.NOT_HTTP)
-            media_type = answer.headers.get_content_type()
-            is_whole = answer.length in {None, 0} or len(body) > self._most_bytes
-            error = DeliveryError.STATUS if answer.status != 200 else None if is_whole else DeliveryError.NOT_HTTP  # noqa: PLR2004
-            return CallOutcome(answer.status, error)
-
-        outcome = self._outbound.get(target, DOWNLOAD_SECONDS, read)
+        answer = _AnswerBody(self._most_bytes, "GET")
+        outcome = self._outbound.get(target, DOWNLOAD_SECONDS, answer)
         if outcome.error is not None:
             told = f"status {outcome.status}" if outcome.error is DeliveryError.STATUS else str(outcome.error)
             raise InvalidArgument.field("url", f"Failed to fetch URL: {told}; check it, or send the file", "URL")
-        if len(body) > self._most_bytes:
+        if len(answer.body) > self._most_bytes:
             told = f"what stands at the URL has more than {self._most_bytes} bytes; send smaller files"
             raise LimitExceeded(told, reason=Reason.TOO_LARGE)
-        return bytes(body), media_type
+        return bytes(answer.body), answer.media_type
 
     def close(self) -> None:
         """End what is being fetched."""
@@ -322,6 +310,32 @@ class Downloads:
                 return
         told = "Invalid or unsafe URL provided: its host is none that the operator names (hma_url_hosts)"
         raise InvalidArgument.field("url", told, "URL")
+
+
+class _AnswerBody:
+    """Reads an answer: its media type, and of its body up to `most_bytes` and a piece more; that of GET only if it is
+    what was asked for.
+    """
+
+    def __init__(self, most_bytes: int, verb: str) -> None:
+        self._most_bytes, self._verb = most_bytes, verb
+        self.body = bytearray()
+        self.media_type = ""
+
+    def __call__(self, connection: socket.socket, deadline: float) -> CallOutcome:
+        self.body.clear()
+        try:
+            answer = http.client.HTTPResponse(_TimedSocket(connection, deadline), method=self._verb)  # type: ignore[arg-type]
+            answer.begin()
+            is_wanted = answer.status == 200 or self._verb != "GET"  # noqa: PLR2004 - HTTP's OK
+            while is_wanted and len(self.body) <= self._most_bytes and (piece := answer.read(_PIECE)):
+                self.body.extend(piece)
+        except http.client.HTTPException:
+            return CallOutcome(0, DeliveryError.NOT_HTTP)
+        self.media_type = answer.headers.get_content_type()
+        is_whole = answer.length in {None, 0} or len(self.body) > self._most_bytes
+        error = DeliveryError.STATUS if answer.status != 200 else None if is_whole else DeliveryError.NOT_HTTP  # noqa: PLR2004
+        return CallOutcome(answer.status, error)
 
 
 class _TimedSocket:

@@ -75,6 +75,7 @@ _FINAL: Final = {
     EventKind.WEBHOOK_ROTATED: "secrets cannot be brought back; rotate the webhook's secret again, or delete it",
     EventKind.WEBHOOK_DELETED: "the secret of a deleted webhook is gone; register another one",
     EventKind.HISTORY_MENDED: "that the history was mended stays on record",
+    EventKind.LOG_BEGUN: "that a new log was begun stays on record",
     EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
     EventKind.APPROVAL_ASKED: "a call that waits for a second person does nothing; it waits until the token ends, or "
     "for seven days",

@@ -75,6 +75,7 @@ from hashhub.model.entries import (
 )
 from hashhub.model.history import (
     Event,
+    EventBody,
     EventKind,
     RevertedEvent,
 )
@@ -225,6 +226,7 @@ __all__ = [
     "EntryMatch",
     "EntryState",
     "Event",
+    "EventBody",
     "EventKind",
     "Failure",
     "FeedPage",

@@ -14,6 +14,7 @@ class EventKind(StrEnum):
     """What a revision did, by name. The history is read for years: never rename one."""
 
     HISTORY_MENDED = "HISTORY_MENDED"
+    LOG_BEGUN = "LOG_BEGUN"
     CONTRIBUTOR_CREATED = "CONTRIBUTOR_CREATED"
     CONTRIBUTOR_UPDATED = "CONTRIBUTOR_UPDATED"
     CONTRIBUTOR_RETIRED = "CONTRIBUTOR_RETIRED"
@@ -65,6 +66,23 @@ class EventKind(StrEnum):
     WEBHOOK_UPDATED = "WEBHOOK_UPDATED"
     WEBHOOK_ROTATED = "WEBHOOK_ROTATED"
     WEBHOOK_DELETED = "WEBHOOK_DELETED"
+
+
+class EventBody(msgspec.Struct, frozen=True, array_like=True):
+    """What the log has of an event, in its canonical order; `time` in milliseconds since 1970."""
+
+    version: str
+    revision: int
+    time: int
+    actor: str
+    contributor: str
+    role: str
+    kind: str
+    subject: str
+    reason: str
+    facts: dict[str, str | int | tuple[str, ...]]
+    commitment: str
+    imprints: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -135,6 +135,22 @@ class HTTPListener:
         else:
             await self._say(request, 503, page, (b"retry-after", b"1"))
 
+    async def answer_log(self, request: HTTPRequest, serve: Callable[[str], tuple[bytes, str]]) -> None:
+        """Answer with what `serve` has below `/log/`; all but the checkpoint never changes."""
+        path = request.path.removeprefix("/log/")
+        if request.verb not in {"GET", "HEAD"}:
+            await self.refuse_verb(request, "GET, HEAD")
+            return
+        try:
+            envelope = Envelope("", request.describe)
+            body, kind = await self.pipeline.look("log", envelope, functools.partial(serve, path))
+        except HashHubError as e:
+            await self.refuse_json(request, e)
+        else:
+            kept = b"no-store" if path == "checkpoint" else b"public, max-age=31536000, immutable"
+            headers = ((b"content-type", kind.encode()), (b"cache-control", kept), *_COMMON[1:])
+            await request.answer(200, headers, body)
+
     async def _metrics(self, request: HTTPRequest) -> None:
         try:
             text = await self.pipeline.metrics(

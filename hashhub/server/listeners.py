@@ -85,6 +85,7 @@ class Listeners:
         self.metrics = Metrics()
         limiters = limiters_of(config)
         self._condition = hub.condition
+        self._serve_log = hub.log.serve
         self.health = Health(hub.condition.met)
         quotas = TokenQuotas(config, cores=os.cpu_count() or 1, counts=counts)
         self.pipeline = Pipeline(hub.tokens.authenticate, self.metrics, limiters, quotas, hub.tokens.recall)
@@ -202,6 +203,7 @@ class Listeners:
             self.http, self.methods, self._config, lambda: self.health.is_serving, self._downloads.get
         )
         self.http.others.update(dict.fromkeys(partners.doors, partners.answer))
+        self.http.others["log"] = functools.partial(self.http.answer_log, serve=self._serve_log)
         if listener is not None:
             self.http.open(listener, connections=self._config.max_connections)
         if hma is not None and self._bound_token is not None:

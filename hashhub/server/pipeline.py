@@ -326,6 +326,11 @@ class Pipeline:
         with _CallRecord(self._metrics, self.failures, name, envelope, reads) as observed:
             return await work(await self._let_in(observed, tuple(Role)))
 
+    async def look(self, name: str, envelope: Envelope, work: Callable[[], _T]) -> _T:
+        """Return what `work` returns, which may wait for the database, to whoever asks; `name` as of `let_in`."""
+        with _CallRecord(self._metrics, self.failures, name, envelope, True):
+            return await self._look(envelope, work)
+
     async def run(self, envelope: Envelope, work: Callable[[], _T]) -> _T:
         """Return what `work` returns on a thread. It learns by `cancellation` when its caller has gone, and is waited
         for all the same: its thread belongs to the place that the call has.

@@ -30,6 +30,7 @@ from hashhub.model import (
     Actor,
     Counts,
     EntryState,
+    EventBody,
     EventKind,
     Finding,
     Import,
@@ -43,7 +44,7 @@ from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
 from hashhub.store.entry_codec import IdSet, are_among, ascending, merged, pack_reasons, runs, unpack_hashes
 from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss, take_ids
-from hashhub.store.events import EventBody, append_event, decoded, facts_of, last_day, touch
+from hashhub.store.events import append_event, decoded, facts_of, last_day, touch
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.leases import PIECE, Commit, Leases

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import DataLoss, NotFound, Reason
-from hashhub.model import SYSTEM, Actor, Event, EventKind, Role, now
+from hashhub.model import SYSTEM, Actor, Event, EventBody, EventKind, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import AT_END, Database, Row
 from hashhub.store.drivers import NOTES
@@ -109,23 +109,6 @@ class LogState(NamedTuple):
     chained_revision: int
     verifier_key: str
     size: int
-
-
-class EventBody(msgspec.Struct, frozen=True, array_like=True):
-    """The canonical encoding, in its order."""
-
-    version: str
-    revision: int
-    time: int
-    actor: str
-    contributor: str
-    role: str
-    kind: str
-    subject: str
-    reason: str
-    facts: dict[str, str | int | tuple[str, ...]]
-    commitment: str
-    imprints: str = ""
 
 
 def genesis(database_id: str) -> bytes:
@@ -427,6 +410,11 @@ class Events:
         sql = "SELECT salt, body FROM event WHERE revision >= ? AND revision < ? ORDER BY revision"
         begin = log.first_revision + first
         return [entry_of(_bytes(salt), _bytes(body)) for salt, body in self._db.fetch(sql, (begin, begin + count))]
+
+    def leaf(self, revision: int) -> bytes:
+        """Return of what the entry of an event is the SHA-256: salt, then body."""
+        salt, body = self._db.fetch("SELECT salt, body FROM event WHERE revision = ?", (revision,))[0]
+        return _bytes(salt) + _bytes(body)
 
     def verify_history(self, database_id: str, until: Position | None = None) -> Position:
         """Walk the log, from its beginning or that of the last one, and return its end.

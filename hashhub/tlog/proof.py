@@ -10,6 +10,7 @@ from hashhub.tlog.note import MAX_NOTE, decode_base64, encode_base64, parse_numb
 from hashhub.tlog.policy import BelievedCheckpoint, LogPolicy
 from hashhub.tlog.tree import HASH_BYTES, MAX_PROOF, leaf_hash, verify_inclusion
 
+PROOF_SUFFIX: Final = ".tlog-proof"
 _FORMAT: Final = "c2sp.org/tlog-proof@v1"
 _MAX_EXTRA: Final = 64 * 1024  # characters
 

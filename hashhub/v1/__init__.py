@@ -143,8 +143,10 @@ from hashhub.v1.contributor_service_pb2 import (
 )
 from hashhub.v1.history_service_pb2 import (
     Event as Event,
+    GetReceiptRequest as GetReceiptRequest,
     ListEventsRequest as ListEventsRequest,
     ListEventsResponse as ListEventsResponse,
+    Receipt as Receipt,
     RedactEventRequest as RedactEventRequest,
     RevertActorRequest as RevertActorRequest,
     RevertActorResponse as RevertActorResponse,

@@ -92,6 +92,20 @@ class RedactEventRequest(_message.Message):
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
+class GetReceiptRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("content", "proof")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    proof: bytes
+    def __init__(self, content: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
+
 class RevertActorRequest(_message.Message):
     __slots__ = ("actor", "since", "withdrawals_only", "validate_only", "comment")
     ACTOR_FIELD_NUMBER: _ClassVar[int]

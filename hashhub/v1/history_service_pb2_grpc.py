@@ -46,6 +46,11 @@ class HistoryServiceStub:
                 request_serializer=hashhub_dot_v1_dot_history__service__pb2.RedactEventRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_history__service__pb2.Event.FromString,
                 _registered_method=True)
+        self.GetReceipt = channel.unary_unary(
+                '/hashhub.v1.HistoryService/GetReceipt',
+                request_serializer=hashhub_dot_v1_dot_history__service__pb2.GetReceiptRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_history__service__pb2.Receipt.FromString,
+                _registered_method=True)
         self.RevertActor = channel.unary_unary(
                 '/hashhub.v1.HistoryService/RevertActor',
                 request_serializer=hashhub_dot_v1_dot_history__service__pb2.RevertActorRequest.SerializeToString,
@@ -72,6 +77,14 @@ class HistoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReceipt(self, request, context):
+        """Returns an event as the log has it, with the proof that it does: a receipt. Roles: operator, auditor; contributors
+        for what their own tokens wrote.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevertActor(self, request, context):
         """Undoes what a token wrote since a time, except what was changed again since. Role: operator.
         """
@@ -91,6 +104,11 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.RedactEvent,
                     request_deserializer=hashhub_dot_v1_dot_history__service__pb2.RedactEventRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_history__service__pb2.Event.SerializeToString,
+            ),
+            'GetReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipt,
+                    request_deserializer=hashhub_dot_v1_dot_history__service__pb2.GetReceiptRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_history__service__pb2.Receipt.SerializeToString,
             ),
             'RevertActor': grpc.unary_unary_rpc_method_handler(
                     servicer.RevertActor,
@@ -154,6 +172,33 @@ class HistoryService:
             '/hashhub.v1.HistoryService/RedactEvent',
             hashhub_dot_v1_dot_history__service__pb2.RedactEventRequest.SerializeToString,
             hashhub_dot_v1_dot_history__service__pb2.Event.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.HistoryService/GetReceipt',
+            hashhub_dot_v1_dot_history__service__pb2.GetReceiptRequest.SerializeToString,
+            hashhub_dot_v1_dot_history__service__pb2.Receipt.FromString,
             options,
             channel_credentials,
             insecure,

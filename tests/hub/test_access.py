@@ -214,6 +214,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "entries.erase": (lambda h, p, e, _: h.entries.erase(p, "alpha", "list", e, validate_only=True), {"operator"}),
     "reviews.set_aside": (lambda h, p, e, _: h.reviews.set_aside(p, "alpha", "list", e, 1, "no"), {"operator"}),
     "history.list": (lambda h, p, *_: h.history.list(p, "", "", None, 10, 0), ALL_BUT_CONSUMER),
+    "history.receipt": (lambda h, p, *_: h.history.receipt(p, 1), {"operator", "auditor"}),
     "history.redact": (lambda h, p, *_: h.history.redact(p, 1), {"operator"}),
     "history.revert": (
         lambda h, p, *_: h.history.revert(p, "nobody", now(), validate_only=True), {"operator"},

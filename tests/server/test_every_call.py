@@ -400,8 +400,8 @@ def _blurred(value: Any, ids: dict[str, str]) -> Any:
     """Return an answer without what may differ; random ids become the order in which they come."""
     match value:
         case dict():
-            # An event's digest chains it to what was before, and `content` is a salted commitment.
-            chained = {"digest", "content"} if "event_revision" in value or "content" in value else set()
+            # An event's digest is of all before, `content` a salted commitment, and a proof is of the salted log.
+            chained = {"digest", "content", "proof"} if "event_revision" in value or "content" in value else set()
             if str(value.get("path")).startswith("digests/") or value.get("path") in {"manifest.json", "report.html"}:
                 chained |= {"sha256", "digest", "size_bytes", "size"}  # they hold times
             if "data" in value:

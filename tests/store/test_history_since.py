@@ -13,10 +13,10 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 
-from hashhub.model import Event, EventKind, Role
+from hashhub.model import Event, EventBody, EventKind, Role
 from hashhub.store import Store
 from hashhub.store import schema as s
-from hashhub.store.events import VERSION, EventBody, _encode
+from hashhub.store.events import VERSION, _encode
 
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _STEP: Final = 10  # of SQLite's machine, that are counted as one

@@ -97,6 +97,11 @@ class HistoryService(Service):
         events, after = self.hub.history.list(principal, subject, actor, since, page.size, before, kinds=kinds)
         return v1.ListEventsResponse(events=map(wire.EVENT.to_pb, events), next_page_token=page.token(after))
 
+    @served(READERS)
+    def get_receipt(self, principal: Principal, request: v1.GetReceiptRequest) -> v1.Receipt:
+        content, proof = self.hub.history.receipt(principal, wire.parse_event(request.name))
+        return v1.Receipt(content=content, proof=proof)
+
     redact_event = named(OPERATOR, wire.parse_event, lambda hub: hub.history.redact, wire.EVENT.to_pb)
 
     @served(
