@@ -42,6 +42,7 @@ _NOT_IN_IT: Final = (
     "operator.token and every other token: only hashes of them are in the database",
     "the certificate's key and the file with the database's password: settings.toml says where they are",
     "session.key, with which sessions begin: people log in anew, and a new key is made",
+    "log.key and log.checkpoint: once a checkpoint was signed, restore begins with a new log (hashhub log begin)",
     "snapshots of the matcher: a start makes them anew",
     "where readers of the feed were that keep a time: they are told everything again",
 )

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Unavailable
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound, Reason, Unavailable
 from hashhub.hub.witnessing import LogWitnessRounds
 from hashhub.local_files import lock_file, named_file, sync, written
 from hashhub.model import EventKind
@@ -116,7 +116,7 @@ class TransparencyLog:
                 state, last = self._state(), self._last()
                 if last or state.verifier_key:
                     told.append(self._fault(state, str(self._signer(state).key), last))
-        except (FailedPrecondition, InvalidArgument) as e:
+        except HashHubError as e:
             told.append(e.message)
         return [one for one in told if one]
 

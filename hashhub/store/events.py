@@ -434,6 +434,7 @@ class Events:
         )
         last = until.revision if until else MAX_REVISION
         missing: dict[int, str] = {}  # the subjects of events whose details are gone
+        end = until or self.position()
         while rows := self._db.fetch(sql, (after, last, _PAGE)):
             leaves = [leaf_hash(entry_of(_bytes(row[7]), _bytes(row[5]))) for row in rows]
             tree, changed = grow(tree, leaves)
@@ -460,7 +461,7 @@ class Events:
                 elif details[0] is not None and told.commitment != _commitment(*details):
                     raise _broken(revision, "its details are not those that it was written with")
                 after = revision
-        end = until or self.position()
+            end = until or self.position()  # what a hub writes meanwhile is walked, too
         if (after, head) != (end.revision, end.digest):
             raise _broken(end.revision, "the last events are missing" if until is None else "it is another event")
         for revision in missing.keys() - self._erased(missing):
