@@ -35,7 +35,7 @@ def _opened(settings: Config) -> Iterator[TransparencyLog]:
         from hashhub.store import Store
     except ModuleNotFoundError as e:
         raise missing_extra(e, "server") from e
-    store = Store.open(settings.database_url() or Path(settings.data))
+    store = Store.open(settings.database_url() or Path(settings.data), create=False)
     try:
         with private_files():
             yield TransparencyLog(store, settings)
