@@ -319,7 +319,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     written between two of them, and nothing else. 0: each is as new as can be.
     """
 
-    log_policy: str = ""
+    log_witnesses: str = ""
     """File with the witnesses that cosign the log, and how many of them are enough (a tlog-policy). Empty: none is
     asked.
     """

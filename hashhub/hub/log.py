@@ -78,9 +78,9 @@ class TransparencyLog:
         self._origin = config.log_origin or f"hashhub/{store.database_id}"
         self._seconds = config.log_seconds
         self.witnesses: LogWitnessRounds | None = None
-        if config.log_policy:
+        if config.log_witnesses:
             self.witnesses = LogWitnessRounds(
-                parse_policy(named_file("log_policy", config.log_policy)),
+                parse_policy(named_file("log_witnesses", config.log_witnesses)),
                 lambda: self.view().checkpoint,
                 lambda old, size: consistency_proof(old, size, self._tiles()),
                 self._data / WITNESSED,

@@ -56,7 +56,7 @@ class LogWitnessRounds:
         ports = {str(place.port or (443 if place.scheme == "https" else 80)) for place in places}
         self.outbound = Outbound(",".join(place.netloc for place in places), ports=",".join(ports))
         for witness in policy.witnesses.values():
-            self.outbound.check(_address(witness), "log_policy")
+            self.outbound.check(_address(witness), "log_witnesses")
         self._sizes: dict[str, int] = {}  # that witnesses have cosigned
         self.problems: Mapping[str, str] = {}
         self.thread = Background("witnesses", self.round, complaint="the log is not witnessed", pause=seconds)
@@ -96,7 +96,7 @@ class LogWitnessRounds:
             SignedNote(note.text, tuple(signatures)).signers([witness.key])
         except HashHubError as e:
             return [], e.message
-        return signatures, "" if signatures else "it signed by another key than log_policy names"
+        return signatures, "" if signatures else "it signed by another key than log_witnesses names"
 
     def _submit(self, name: str, checkpoint: Checkpoint, note: SignedNote) -> tuple[int, str]:
         size = min(self._sizes.get(name, 0), checkpoint.size)

@@ -148,6 +148,7 @@ def test_the_history_of_an_entry_since_a_time_walks_no_changes_before(
             (first,),
         )
         c.exec_driver_sql("UPDATE metadata SET revision = revision + ?", (count,))
+        c.exec_driver_sql("UPDATE log SET first_revision = ?", (first + count + 1,))  # they are in no log
     desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.CONFIRMED)
     with store.database.write() as c:
         c.exec_driver_sql(

@@ -167,7 +167,7 @@ def test_witnesses_cosign_what_strangers_and_receipts_get(
     served = ServedWitness(tmp_path / "w", parse_key(key))
     file = tmp_path / "policy"
     file.write_text(f"log {key}\nwitness w {served.key} {served.url}\nquorum w\n")
-    desk, policy = Desk(open_hub(start=False, log_policy=str(file))), parse_policy(file.read_bytes())
+    desk, policy = Desk(open_hub(start=False, log_witnesses=str(file))), parse_policy(file.read_bytes())
     assert desk.hub.log.witnesses is not None
     desk.hub.log.witnesses.round()
     assert policy.believe(_log(desk).serve("checkpoint")[0]).witnessed.keys() == {"w"}
