@@ -38,7 +38,7 @@ from hashhub.model import (
 from hashhub.schemes.dimensions import DIMENSIONS, words
 
 _LISTS: Final = {"state": "states", "severity": "severities", "kind": "kinds"}  # of an address, and of a filter
-_SECONDS: Final = 2.0  # of a long change, between two pages that tell how far it is
+SECONDS_AT_ONCE: Final = 2.0  # of a long change, between two pages that tell how far it is
 _STATES: Final = (ConflictState.OPEN, ConflictState.ASSIGNED, ConflictState.RESOLVED)
 
 
@@ -92,7 +92,7 @@ def change(visit: HubVisit) -> Response:
     """
     values = {name: visit.form[name] for name in ConflictOrder.__struct_fields__ if visit.form[name]}
     order = converted(values, ConflictOrder, called=str, hint=_("correct the form"), strict=False)
-    is_planned, after, until = order.expected_count is None, visit.form["after"], time.monotonic() + _SECONDS
+    is_planned, after, until = order.expected_count is None, visit.form["after"], time.monotonic() + SECONDS_AT_ONCE
     wanted, own_id = _filter(_chosen(visit)), visit.form["request_id"]
     listed = visit.hub.change_conflicts(wanted, order, validate_only=is_planned, request_id=own_id)
     done = ConflictChanges(action=order.action)

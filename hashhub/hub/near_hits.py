@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hashhub.model import MatchResult
 
 _log = logging.getLogger("hashhub.access")
-_COUNTED: Final = 16_384  # entries: some 3 MB
+MOST_COUNTED: Final = 16_384  # entries: some 3 MB
 _SHOWN: Final = 20  # of them in `status`
 _DAY: Final = 86_400
 
@@ -24,7 +24,7 @@ _DAY: Final = 86_400
 class NearHitCounter:
     """Counts by day (UTC) and entry the answers that rest on one perceptual algorithm alone. It changes no verdict.
 
-    A process counts its own share. One entry more than _COUNTED takes one off all (Misra and Gries, 1982): what is
+    A process counts its own share. One entry more than MOST_COUNTED takes one off all (Misra and Gries, 1982): what is
     counted is never too much, and too little by a 16,384th of all that was counted at most.
     """
 
@@ -43,7 +43,7 @@ class NearHitCounter:
             self._begin_day()
             for name in (name for line in lines for name in line.entries):
                 count = self._counts.get(name, 0) + 1
-                if count == 1 and len(self._counts) >= _COUNTED:
+                if count == 1 and len(self._counts) >= MOST_COUNTED:
                     self._counts = {other: n - 1 for other, n in self._counts.items() if n > 1}
                     continue
                 self._counts[name] = count

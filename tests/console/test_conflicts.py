@@ -178,7 +178,7 @@ def test_many_are_changed_after_they_were_counted(console: Console, operator: Cl
 def test_a_long_change_is_told_as_it_goes_and_goes_on_where_it_was_cut_off(
     console: Console, operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.console.conflicts._SECONDS", 0.0)
+    monkeypatch.setattr("hashhub.console.conflicts.SECONDS_AT_ONCE", 0.0)
     monkeypatch.setattr("hashhub.hub.conflicts.AT_ONCE", 50)
     browser, path = console.as_operator(), "/conflicts?contributor=beta&kind=AGE_BAND"
     revision = console.hub.revision()

@@ -178,7 +178,7 @@ def test_floods_are_counted_in_bounded_memory(desk: Desk, monkeypatch: pytest.Mo
     from hashhub.hub.near_hits import NearHitCounter
     from hashhub.model import ReasonLine
 
-    monkeypatch.setattr("hashhub.hub.near_hits._COUNTED", 8)
+    monkeypatch.setattr("hashhub.hub.near_hits.MOST_COUNTED", 8)
     counter = NearHitCounter(Config(near_hits_alarm=100))
     random = Random("flood")
     for n in range(1_000):
