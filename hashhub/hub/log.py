@@ -77,6 +77,8 @@ class TransparencyLog:
         self._key_file = Path(config.log_key or self._data / KEY)
         self._origin = config.log_origin or f"hashhub/{store.database_id}"
         self._seconds = config.log_seconds
+        self.is_withheld = False
+        """Whether no checkpoint could be signed when one was asked for last."""
         self.witnesses: LogWitnessRounds | None = None
         if config.log_witnesses:
             self.witnesses = LogWitnessRounds(
@@ -92,20 +94,18 @@ class TransparencyLog:
 
         Raises FailedPrecondition (LOG_WITHHELD) while none may be signed; InvalidArgument for a larger size.
         """
-        with self._locked():
-            state = self._state()
-            signer, last = self._signer(state), self._last()
-            if fault := self._fault(state, str(signer.key), last):
-                raise FailedPrecondition(fault, reason=Reason.LOG_WITHHELD)
-            if last is None or not self._is_current(state, last):
-                last = self._signed(state, signer)
-            if not state.verifier_key:
-                self._store.history.note_verifier_key(state.number, str(signer.key))
+        try:
+            with self._locked():
+                last, key = self._newest()
+        except FailedPrecondition:
+            self.is_withheld = True
+            raise
+        self.is_withheld = False
         size = last.checkpoint.size
         if not 0 <= known_size <= size:
             raise InvalidArgument.field("known_size", f"is {known_size}, and the log has {size} entries")
         proof = consistency_proof(known_size, size, self._tiles())
-        return LogView(str(last.note), str(signer.key), tuple(proof))
+        return LogView(str(last.note), key, tuple(proof))
 
     def warnings(self) -> list[str]:
         """Return why no checkpoint is signed, and which witness does not cosign."""
@@ -171,6 +171,18 @@ class TransparencyLog:
             number = max((self._number(checkpoint.origin) for checkpoint in known), default=0)
             self._store.history.begin_log(kind, facts, reason=comment, least=number + 1)
             self._put(self._data / LAST, b"")
+
+    def _newest(self) -> tuple[_Signed, str]:
+        """Return a checkpoint, signed if need be, and who signs."""
+        state = self._state()
+        signer, last = self._signer(state), self._last()
+        if fault := self._fault(state, str(signer.key), last):
+            raise FailedPrecondition(fault, reason=Reason.LOG_WITHHELD)
+        if last is None or not self._is_current(state, last):
+            last = self._signed(state, signer)
+        if not state.verifier_key:
+            self._store.history.note_verifier_key(state.number, str(signer.key))
+        return last, str(signer.key)
 
     def _state(self) -> LogState:
         return self._store.history.logs()[-1]

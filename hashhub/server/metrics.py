@@ -93,7 +93,7 @@ DESCRIPTIONS: Final = tuple(
         ("hashhub_certificate_seconds_left", "gauge", "setting",
          "How long the hub's certificate, or that of its clients' authority, works on; by the setting that names it."),
         ("hashhub_log_problems", "gauge", "",
-         "Why no checkpoint of the log is signed, and witnesses that do not cosign."),
+         "1 while no checkpoint of the log is signed for those who ask, and 1 for each witness that does not cosign."),
         ("hashhub_worker_starts_total", "counter", "", "How often the worker was started."),
         ("hashhub_worker_kills_total", "counter", "", "How often it was killed because it did not answer."),
         ("hashhub_build_info", "gauge", "version", "Always 1."),
@@ -164,7 +164,7 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[MetricFamily]:
     matcher = hub.matcher.status()
     algorithms = matcher.algorithms
     lists = hub.renewals.at(now())
-    backup = hub.backup_time()
+    backup, witnesses = hub.backup_time(), hub.log.witnesses
     return [
         _family("hashhub_verdicts_total", counts["verdicts"]),
         _family("hashhub_hits_total", counts["hits"]),
@@ -191,7 +191,7 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[MetricFamily]:
             "hashhub_certificate_seconds_left",
             {name: (end - now()).total_seconds() for name, end in hub.certificate_end_times().items()},
         ),
-        _family("hashhub_log_problems", {"": len(hub.log.warnings())}),
+        _family("hashhub_log_problems", {"": hub.log.is_withheld + len(witnesses.problems if witnesses else ())}),
         _family("hashhub_backup_age_seconds", {"": (now() - backup).total_seconds()} if backup else {}),
     ]
 
