@@ -14,27 +14,15 @@ from markupsafe import Markup
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from hashhub.console.forms import Input, hidden, kept, pairs
+from hashhub import model
+from hashhub.console.forms import Input, facts, hidden, kept, pairs
 from hashhub.console.home import ROWS
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, alarm, link, number, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.conversion import converted
 from hashhub.errors import InvalidArgument
-from hashhub.model import (
-    Conflict,
-    ConflictAction,
-    ConflictChanges,
-    ConflictFilter,
-    ConflictKind,
-    ConflictOrder,
-    ConflictParty,
-    ConflictReason,
-    ConflictState,
-    Flags,
-    Role,
-    Severity,
-)
+from hashhub.model import ConflictChanges, ConflictState, Role
 from hashhub.schemes.dimensions import DIMENSIONS, words
 
 _LISTS: Final = {"state": "states", "severity": "severities", "kind": "kinds"}  # of an address, and of a filter
@@ -48,15 +36,19 @@ def show_queue(visit: HubVisit, done: ConflictChanges | None = None, after: str 
     """
     chosen = _chosen(visit)
     page = visit.hub.list_conflicts(_filter(chosen)).page(ROWS, visit.query.get("after", ""))
-    order = [Input("action", _("Do"), options=pairs(ConflictAction)), Input("assignee", _("Person or party")), *_word()]
-    label, facts, progress = (
+    order = [
+        Input("action", _("Do"), options=pairs(model.ConflictAction)),
+        Input("assignee", _("Person or party")),
+        *_word(),
+    ]
+    label, told, progress = (
         _("Count what a change of all that fit would do"),
         list[tuple[str, object]](),
         tuple[object, ...](),
     )
     if done:
-        facts = [(_("Would be changed") if done.validate_only else _("Changed"), done.changed)]
-        facts += [(word(why), n) for why, n in done.skipped.items()]
+        told = [(_("Would be changed") if done.validate_only else _("Changed"), done.changed)]
+        told += [(word(why), n) for why, n in done.skipped.items()]
         if done.validate_only:
             given = {"expected_count": done.selected, "request_id": uuid.uuid4()}
             label, order = _("Change all that fit"), [*order, *hidden(visit, (), **given)]
@@ -68,7 +60,7 @@ def show_queue(visit: HubVisit, done: ConflictChanges | None = None, after: str 
     return visit.page(
         _("Conflicts"),
         filters=_filters(chosen),
-        facts=facts,
+        facts=told,
         progress=progress,
         tables=[([_("which"), *(f"#{word(state)}" for state in _STATES)], _counts(visit, chosen))],
         heads=[_("conflict"), _("kind"), _("severity"), _("state"), _("between"), _("assigned to"), _("opened")],
@@ -90,8 +82,8 @@ def change(visit: HubVisit) -> Response:
     """Do something to all conflicts of the queue: show what it would do, then do it, some seconds of it at a time, if
     there are not more by now. A form sent again goes on from where it was.
     """
-    values = {name: visit.form[name] for name in ConflictOrder.__struct_fields__ if visit.form[name]}
-    order = converted(values, ConflictOrder, called=str, hint=_("correct the form"), strict=False)
+    values = {name: visit.form[name] for name in model.ConflictOrder.__struct_fields__ if visit.form[name]}
+    order = converted(values, model.ConflictOrder, called=str, hint=_("correct the form"), strict=False)
     is_planned, after, until = order.expected_count is None, visit.form["after"], time.monotonic() + SECONDS_AT_ONCE
     wanted, own_id = _filter(_chosen(visit)), visit.form["request_id"]
     listed = visit.hub.change_conflicts(wanted, order, validate_only=is_planned, request_id=own_id)
@@ -123,10 +115,8 @@ def show_conflict(visit: HubVisit) -> Response:
         facts=[
             (_("kind"), _kind(conflict)),
             (_("severity"), _severity(conflict)),
-            (_("state"), conflict.state),
             (_("ended by"), conflict.ended_by and f"{word(conflict.ended_by)} {conflict.ended_side}"),
-            (_("assigned to"), conflict.assignee),
-            (_("opened"), conflict.open_time),
+            *facts(conflict, "state assignee open_time"),
             *((side.hash_set, f"{side.jurisdiction} {side.reliability}, {side.entry_count}") for side in (left, right)),
             (_("queue"), link(_address("/conflicts", visit.query), _("Back to the queue"))),
             (_("next"), link(_following(visit), _("Next conflict"))),
@@ -162,11 +152,11 @@ def resolve(visit: HubVisit) -> Response:
     """Say what a conflict comes to, and go on to the next one of the queue."""
     name, form = visit.path["name"], visit.form
     following = _following(visit)  # once it is resolved, it may be in the queue no more
-    if form["reason"] not in ConflictReason.__members__:
+    if form["reason"] not in model.ConflictReason.__members__:
         raise InvalidArgument.field("reason", _("choose what it comes to"), "REQUIRED")
     if visit.is_role(Role.OPERATOR):  # of its etag, resolving checks what the parties state, not who has it
         visit.hub.assign_conflict(name, "", etag=form["etag"], validate_only=True)
-    reason, decided_for = ConflictReason(form["reason"]), form["decided_for"]
+    reason, decided_for = model.ConflictReason(form["reason"]), form["decided_for"]
     done = visit.hub.resolve_conflict(name, reason, form["comment"], decided_for=decided_for, etag=form["etag"])
     said = _("Resolved.") if done.state is ConflictState.RESOLVED else _("Your view is on record.")
     return visit.go(following, said + " " + _("Here the queue goes on."))
@@ -181,8 +171,8 @@ def reopen(visit: HubVisit) -> Response:
 def _filters(chosen: Mapping[str, str]) -> list[Input]:
     fields = [
         Input("state", _("State"), options=pairs(ConflictState)),
-        Input("severity", _("Severity"), options=pairs(Severity)),
-        Input("kind", _("Kind"), options=pairs(ConflictKind)),
+        Input("severity", _("Severity"), options=pairs(model.Severity)),
+        Input("kind", _("Kind"), options=pairs(model.ConflictKind)),
         Input("contributor", _("A party")),
         Input("other", _("The other party")),
         Input("assignee", _("Assigned to")),
@@ -196,7 +186,7 @@ def _word(*parties: str) -> list[Input]:
     """Return what a person fills in who says what a conflict comes to."""
     options = [("", "-"), *zip(parties, parties, strict=True)] if parties else ()
     return [
-        Input("reason", _("It comes to"), options=[("", "-"), *pairs(ConflictReason)]),
+        Input("reason", _("It comes to"), options=[("", "-"), *pairs(model.ConflictReason)]),
         Input("decided_for", _("Who is right, if one of them is"), options=options),
         Input("comment", _("Why"), _("No case data."), "lines"),
     ]
@@ -206,9 +196,9 @@ def _chosen(visit: HubVisit) -> dict[str, str]:
     return {field.name: value for field in _filters({}) if (value := visit.query.get(field.name, "").strip())}
 
 
-def _filter(chosen: dict[str, str]) -> ConflictFilter:
+def _filter(chosen: dict[str, str]) -> model.ConflictFilter:
     values = {_LISTS.get(name, name): [value] if name in _LISTS else value for name, value in chosen.items()}
-    return converted(values, ConflictFilter, called=str, hint=_("choose from the lists of the queue"))
+    return converted(values, model.ConflictFilter, called=str, hint=_("choose from the lists of the queue"))
 
 
 def _address(path: str, query: Mapping[str, str]) -> str:
@@ -243,27 +233,27 @@ def _following(visit: HubVisit) -> str:
     return _address(f"/conflicts/{names[0]}", visit.query) if names else _address("/conflicts", place)
 
 
-def _kind(conflict: Conflict) -> str:
+def _kind(conflict: model.Conflict) -> str:
     """Return the kind, with the law or the algorithm that it is about."""
-    is_of_digests = conflict.kind is ConflictKind.CONTRADICTORY_DIGESTS
+    is_of_digests = conflict.kind is model.ConflictKind.CONTRADICTORY_DIGESTS
     return f"{word(conflict.kind)} {conflict.dimension if is_of_digests else conflict.dimension.partition(':')[2]}"
 
 
-def _severity(conflict: Conflict) -> object:
-    return alarm(word(conflict.severity)) if conflict.severity is Severity.HIGH else conflict.severity
+def _severity(conflict: model.Conflict) -> object:
+    return alarm(word(conflict.severity)) if conflict.severity is model.Severity.HIGH else conflict.severity
 
 
-def _side_by_side(conflict: Conflict) -> list[tuple[str, str, str]]:
+def _side_by_side(conflict: model.Conflict) -> list[tuple[str, str, str]]:
     """Return what the parties state by dimension, or of contradictory digests those, and whether that is at odds."""
-    is_benign = conflict.kind is ConflictKind.BENIGN_AGAINST_HARMFUL
+    is_benign = conflict.kind is model.ConflictKind.BENIGN_AGAINST_HARMFUL
     at_odds = "verdict" if is_benign else conflict.dimension.partition(":")[0]
-    names = {name: word(name) for name in (*DIMENSIONS, *Flags.__struct_fields__)}
+    names = {name: word(name) for name in (*DIMENSIONS, *model.Flags.__struct_fields__)}
     names[at_odds] = alarm(f"{word(at_odds)}: {_('cannot both hold')}")
     rows = [(said, _stated(conflict.left, name), _stated(conflict.right, name)) for name, said in names.items()]
     return [row for row in rows if any(row[1:])]
 
 
-def _stated(party: ConflictParty, dimension: str) -> str:
+def _stated(party: model.ConflictParty, dimension: str) -> str:
     texts = []
     for statement in party.statements:
         if values := statement.dimensions.get(dimension):
@@ -275,8 +265,8 @@ def _stated(party: ConflictParty, dimension: str) -> str:
 
 
 SCREENS = (
-    screen("/conflicts", show_queue, "hashhub reconcile conflicts list", "reconcile/conflicts.md", change=change),
-    screen(
+    Screen("/conflicts", show_queue, "hashhub reconcile conflicts list", "reconcile/conflicts.md", change=change),
+    Screen(
         "/conflicts/{name}", show_conflict, "hashhub reconcile conflicts get {name}",
         "reconcile/conflicts.md#work-on-it", is_item=True, assign=assign, resolve=resolve, reopen=reopen,
     ),

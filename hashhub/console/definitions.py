@@ -18,11 +18,11 @@ from starlette.responses import Response
 
 from hashhub import hashes, schemes
 from hashhub.client import PolicyVersion
-from hashhub.console.forms import Input, kept, show_many
+from hashhub.console.forms import Input, facts, kept, show_many
 from hashhub.console.home import OVERSEERS
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, folded, link, shown, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.errors import InvalidArgument
 from hashhub.model import Query, Reliability, SchemeStatus, now
 from hashhub.schemes import read_toml
@@ -237,10 +237,9 @@ def show_scheme(visit: HubVisit, *, difference: Difference | None = None) -> Res
     return visit.page(
         scheme.id,
         facts=[
-            (_("title"), scheme.title), (_("region"), scheme.region), (_("status"), scheme.status),
+            *facts(scheme, "title region status create_time retire_time"),
             (_("source, and what it does not tell"), folded(_("Category"), [scheme.source, *scheme.lossy])),
             (_("put by"), scheme.actor or (_("an operator") if scheme.stored else _("a file"))),
-            (_("put at"), scheme.create_time), (_("retired"), scheme.retire_time),
             *((_("signed off by"), (who, shown(sign.time), sign.comment)) for who, sign in signed),
             (_("side by side with"), tuple(others)),
         ],
@@ -308,15 +307,15 @@ def retire_scheme(visit: HubVisit) -> Response:
 
 
 SCREENS = (
-    screen("/policies", show_policies, "hashhub policy list", "policies.md"),
-    screen(
+    Screen("/policies", show_policies, "hashhub policy list", "policies.md"),
+    Screen(
         "/policies/{name}", show_policy, "hashhub policy simulate FILE.toml --against {name} --hashes FILE",
         "policies.md", check=try_policy, put=put_policy, simulate=simulate, retire=retire_policy,
     ),
-    screen("/schemes", show_schemes, "hashhub scheme list", "reconcile/schemes.md"),
-    screen(
+    Screen("/schemes", show_schemes, "hashhub scheme list", "reconcile/schemes.md"),
+    Screen(
         "/schemes/{name}", show_scheme, "hashhub scheme show {name}", "reconcile/schemes.md",
         check=try_scheme, put=put_scheme, sign_off=sign_off, retire=retire_scheme,
     ),
-    screen("/crosswalk", compare, "hashhub reconcile crosswalk SCHEME SCHEME", "reconcile/schemes.md"),
+    Screen("/crosswalk", compare, "hashhub reconcile crosswalk SCHEME SCHEME", "reconcile/schemes.md"),
 )  # fmt: skip

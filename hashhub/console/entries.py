@@ -11,11 +11,11 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from hashhub import model
-from hashhub.console.forms import Input, confirmed, hidden, pairs
+from hashhub.console.forms import Input, confirmed, facts, hidden, pairs
 from hashhub.console.history import entry_link, event_table
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, folded, link, number, shown, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.conversion import converted
 from hashhub.errors import Conflict, InvalidArgument
 from hashhub.hashes import parse_pair
@@ -80,17 +80,15 @@ def show(visit: HubVisit) -> Response:
     said += [f"{word(name)}: {values_in_words(name, values)}" for name, values in (c.dimensions if c else {}).items()]
     flags = msgspec.structs.asdict(entry.flags).items()
     said += [f"{word(name)}: {shown(value)}" for name, value in flags if value is not None]
-    facts = [
+    told = [
         (_("why"), tuple(map(word, entry.reasons))), (_("withdrawn"), f"{word(w.reason)} {w.comment}" if w else ""),
         (_("category"), folded(_("Category, and what the source says"), [*said, entry.extra])),
         (_("hashes"), folded(_("Hashes"), [Markup("<code>{}</code>").format(h.text) for h in entry.hashes])),
-        (_("own id"), entry.external_id), (_("series"), entry.series), (_("tags"), entry.tags),
-        (_("replaced"), entry.predecessors), (_("replaced by"), entry.successors), (_("ends"), entry.expire_time),
-        (_("import"), place.import_id), (_("position"), place.position), (_("read by"), place.connector),
-        (_("stated by"), place.member or entry.contributor), (_("media type"), entry.media_type),
+        *facts(entry, "external_id series tags predecessors successors expire_time media_type"),
+        *facts(place, "import_id position connector"), (_("stated by"), place.member or entry.contributor),
         *((one.author, f"{word(one.kind)}: {one.comment}") for one in reviews),
     ]  # fmt: skip
-    return visit.page(f"{entry.name}: {word(entry.state)}", facts=facts, **event_table(events, entry.name),
+    return visit.page(f"{entry.name}: {word(entry.state)}", facts=told, **event_table(events, entry.name),
         after=after, forms=_forms(visit, entry, reviews), may=True,
     )  # fmt: skip
 
@@ -250,18 +248,18 @@ def _selection(visit: HubVisit, hashes: str) -> Selection:
 
 
 SCREENS = (
-    screen(
+    Screen(
         "/search", search, "hashhub entry search", _HANDBOOK, body=_FILE_BYTES + (64 << 10), in_memory=True,
         search=search,
     ),
-    screen("/entries", show_list, "hashhub entry search CONTRIBUTOR/SET", _HANDBOOK),
-    screen(
+    Screen("/entries", show_list, "hashhub entry search CONTRIBUTOR/SET", _HANDBOOK),
+    Screen(
         "/entries/{name:path}", show, "hashhub entry get {name} --history", _HANDBOOK, is_item=True,
         withdraw=move, restore=move, quarantine=move, release=move, erase=move, review=say, set_aside=say,
     ),
-    screen(
+    Screen(
         "/change", show_change, "hashhub entry withdraw --hash-set CONTRIBUTOR/SET --dry-run", _HANDBOOK,
         dry_run=change, change=change,
     ),
-    screen("/objections", show_objections, "hashhub queue", _HANDBOOK),
+    Screen("/objections", show_objections, "hashhub queue", _HANDBOOK),
 )  # fmt: skip

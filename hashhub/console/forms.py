@@ -95,9 +95,14 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
 
 
-def facts(resource: object, fields: Iterable[Input]) -> list[tuple[str, object]]:
-    """Return the fields' labels, and what a resource has there."""
-    return [(field.label, getattr(resource, field.name)) for field in fields]
+def facts(resource: object, fields: str | Iterable[Input]) -> list[tuple[str, object]]:
+    """Return what a resource has in fields, which are told by name or with their labels, as a page shows it."""
+    names = (
+        [(name, word(name).capitalize()) for name in fields.split()]
+        if isinstance(fields, str)
+        else [(f.name, f.label) for f in fields]
+    )
+    return [(label, getattr(resource, name)) for name, label in names]
 
 
 def show_many(visit: HubVisit, title: str, listed: Listing[Any], fields: list[Input], **more: Any) -> Response:

@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from hashhub import connector as connectors
 from hashhub.client.sources import look, unpack
-from hashhub.console.forms import Input
+from hashhub.console.forms import Form, Input, facts
 from hashhub.console.hand_overs import HandOver, cancel_open
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.lists import what_became
 from hashhub.console.pages import _, alarm, link, word
-from hashhub.console.visit import FORM_BYTES, screen
+from hashhub.console.visit import FORM_BYTES, Screen
 from hashhub.errors import Conflict, InvalidArgument
 from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, read_mapping
 from hashhub_connectors.proposal import MappingProposal, propose_for
@@ -40,57 +40,37 @@ def show(visit: HubVisit) -> Response:
     if one is None:
         name = visit.typed("hash_set", visit.query.get("list", ""))
         leads = link(f"/lists/{name}" if name else "/lists", name or _("a list that you choose first"))
-        begins = _(
-            "A file of hashes, in any format that hashhub reads, Excel's too. Nothing counts before you commit it."
-        )
+        begins = _("A file of hashes, in any format that hashhub reads, Excel's too. Nothing counts before its commit.")
         fields = [file, Input("hash_set", kind="hidden", value=name), Input("replace", replace, kind="check")]
-        forms = [("upload", _("Look at it"), fields)]
-        return visit.page(
-            _("Hand over a list"), facts=[(_("To begin"), begins), (_("It goes to"), leads)], forms=forms, **page
+        page["facts"], page["forms"] = (
+            [(_("To begin"), begins), (_("It goes to"), leads)],
+            [("upload", _("Look at it"), fields)],
         )
+        return visit.page(_("Hand over a list"), **page)
     changed = Input("changed", kind="hidden", value=str(one.changed))
-    taken_for = one.taken_for or _("nothing that is known")
-    facts: list[tuple[str, object]] = [
-        (_("File"), one.filename),
-        (_("Goes to"), one.hash_set),
-        (_("Taken for"), taken_for),
-    ]
-    forms = [("cancel", _("Another list") if one.is_committed else _("Cancel"), [changed])]
-    if work is None and not one.is_committed:
-        forms = [("upload", _("Take a corrected file instead"), [file, changed]), *forms]
-        forms.insert(
-            0,
-            (
-                "check",
-                _("Check it"),
-                [
-                    changed,
-                    *_readings(visit, one, page),
-                    Input("replace", replace, kind="check", value=str(one.replace or "")),
-                ],
-            ),
-        )
+    told, forms = facts(one, "filename hash_set taken_for"), list[Form]()
     if work is not None:
-        told = work.progress
-        phases = {"CHECKSUM": _("Reading"), "SENDING": _("Sending"), "COMMITTING": _("Deciding on its items")}
-        page["progress"] = (phases[told.phase], told.done, told.total) if told else ()
-        facts += [
-            (_("Items"), told.items) if told else (_("State"), _("It waits for its turn.")),
+        phases, far = {"CHECKSUM": _("Reading"), "SENDING": _("Sending"), "COMMITTING": _("Deciding")}, work.progress
+        page["progress"] = (phases[far.phase], far.done, far.total) if far else ()
+        told += [
+            (_("Items"), far.items if far else _("It waits for its turn.")),
             (_("How far is it?"), link(PATH, _("Look again"))),
         ]
     elif one.doing or one.problem:
-        cut_off = _(
-            "The console was restarted in the middle. All of the list counts, or nothing of it: check it again."
-        )
-        facts.append((_("Problem"), alarm(one.problem or cut_off)))
+        cut = _("The console was restarted in the middle. All of the list counts, or nothing of it: check it again.")
+        told.append((_("Problem"), alarm(one.problem or cut)))
     elif one.report:
-        if one.report.repeated:
-            facts.append((_("Repeated"), _("This very list was imported before; nothing was done now.")))
-        facts.append((_("Committed"), _("yes")) if one.is_committed else (_("What would become of its items"), ""))
-        facts += what_became(one.report.source, [(g.disposition, g.reason, g.count) for g in one.report.groups[:50]])
-        if not one.is_committed:
-            forms.insert(0, ("commit", _("Commit it"), [changed]))
-    return visit.page(_("Hand over a list"), live=work is not None, facts=facts, forms=forms, **page)
+        repeated = [(_("Repeated"), _("This very list was imported before; nothing was done now."))]
+        told.append((_("Committed") if one.is_committed else _("What would become of its items"), ""))
+        told += repeated if one.report.repeated else []
+        told += what_became(one.report.source, [(g.disposition, g.reason, g.count) for g in one.report.groups[:50]])
+        forms = [] if one.is_committed else [("commit", _("Commit it"), [changed])]
+    if work is None and not one.is_committed:
+        is_all = Input("replace", replace, kind="check", value=str(one.replace or ""))
+        forms.append(("check", _("Check it"), [changed, *_readings(visit, one, page), is_all]))
+        forms.append(("upload", _("Take a corrected file instead"), [file, changed]))
+    forms.append(("cancel", _("Another list") if one.is_committed else _("Cancel"), [changed]))
+    return visit.page(_("Hand over a list"), live=work is not None, facts=told, forms=forms, **page)
 
 
 def _readings(visit: HubVisit, one: HandOver, page: dict[str, Any]) -> list[Input]:
@@ -228,7 +208,7 @@ def _columns(visit: HubVisit, one: HandOver, page: dict[str, Any]) -> list[Input
 
 
 SCREENS = (
-    screen(
+    Screen(
         PATH, show, "hashhub import FILE --hash-set CONTRIBUTOR/SET", "contribute/csv.md", body=MOST_BYTES + FORM_BYTES,
         upload=upload, check=check, commit=commit, cancel=cancel,
     ),

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from starlette.responses import Response
 
-from hashhub.console.forms import Input, hidden, pairs
+from hashhub.console.forms import Input, facts, hidden, pairs
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, folded, link, number, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.errors import Conflict, InvalidArgument, NotFound
 from hashhub.model import Event, EventKind, RevertedEvent, Role
 
@@ -65,14 +65,13 @@ def show(visit: HubVisit) -> Response:
     event = _event(visit)
     who, details = event.actor, [f"{word(name)}: {text}" for name, text in (event.details or {}).items()]
     undo = _undo(visit, who.name, f"{event.time:%Y-%m-%dT%H:%M}", _("Undo what this token did since then"))
-    facts = [
+    told = [
         (_("revision"), event.revision), (_("when"), event.time), (_("about"), _about(event)), (_("token"), who.name),
-        (_("contributor"), who.contributor), (_("role"), who.role), (_("person"), who.person),
-        (_("second person"), who.second_person), (_("reason"), event.reason and word(event.reason)),
+        *facts(who, "contributor role person second_person"), (_("reason"), event.reason and word(event.reason)),
         *event.facts.items(), *undo,
         (_("what it changed, and why"), _("erased") if event.details is None else folded(_("Details"), details)),
     ]  # fmt: skip
-    return visit.page(word(event.kind).capitalize(), facts=facts,
+    return visit.page(word(event.kind).capitalize(), facts=told,
         forms=[("redact", _("Erase the details, for good"), [])] if details else [],
     )  # fmt: skip
 
@@ -145,9 +144,9 @@ def _time(text: str) -> datetime:
 
 
 SCREENS = (
-    screen("/history", show_all, "hashhub history", _HANDBOOK),
-    screen("/history/{revision}", show, "hashhub history", _HANDBOOK, redact=redact),
-    screen(
+    Screen("/history", show_all, "hashhub history", _HANDBOOK),
+    Screen("/history/{revision}", show, "hashhub history", _HANDBOOK, redact=redact),
+    Screen(
         "/revert", show_revert, "hashhub revert --actor TOKEN --since TIME", _HANDBOOK, dry_run=revert, revert=revert
     ),
 )

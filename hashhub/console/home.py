@@ -14,7 +14,7 @@ from starlette.responses import Response
 from hashhub.client import Client
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, ago, alarm, link, number, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.model import EventKind, QueueItem, QueueKind, Role, now
 from hashhub.pages.charts import Bar, bars
 
@@ -104,6 +104,6 @@ def _growth(hub: Client) -> Markup:
 
 
 SCREENS = (
-    screen("/", show, "hashhub queue", "operate/README.md"),
-    screen("/queue/{kind}", show, "hashhub queue", "operate/README.md"),
+    Screen("/", show, "hashhub queue", "operate/README.md"),
+    Screen("/queue/{kind}", show, "hashhub queue", "operate/README.md"),
 )

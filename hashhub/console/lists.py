@@ -14,7 +14,7 @@ from starlette.responses import Response
 from hashhub.console.home import decided_at
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, ago, folded, link, number, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.hygiene import Code
 from hashhub.model import Disposition, Finding, Import, ImportState, Role
 
@@ -137,12 +137,12 @@ def _name(visit: HubVisit) -> str:
 
 
 SCREENS = (
-    screen("/lists", show_lists, "hashhub hash-set list", "contribute/README.md"),
-    screen(
+    Screen("/lists", show_lists, "hashhub hash-set list", "contribute/README.md"),
+    Screen(
         "/lists/{contributor}/{hash_set}", show_list, "hashhub findings {contributor}/{hash_set}",
         "contribute/README.md",
     ),
-    screen(
+    Screen(
         "/lists/{contributor}/{hash_set}/imports/{import}", show_import,
         "hashhub findings {contributor}/{hash_set}/{import}", "contribute/analyst.md", cancel=cancel_import,
     ),

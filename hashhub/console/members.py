@@ -11,7 +11,7 @@ from hashhub.console.forms import Input, change_form, confirmed, described, end_
 from hashhub.console.home import OVERSEERS, ROWS
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, link, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.conversion import converted
 from hashhub.errors import NotFound
 from hashhub.model import Contributor, Group, Principal, QueueKind
@@ -196,17 +196,17 @@ def _of_tokens() -> list[Input]:
 
 
 SCREENS = (
-    screen("/members", show_all, "hashhub contributor create", "operate/README.md", create=create),
-    screen(
+    Screen("/members", show_all, "hashhub contributor create", "operate/README.md", create=create),
+    Screen(
         "/members/{name}", show, "hashhub contributor get {name}", "operate/README.md",
         update=update, accept=accept, retire=retire,
     ),
-    screen("/groups", show_groups, "hashhub group list", "terms.md", create=create_group),
-    screen(
+    Screen("/groups", show_groups, "hashhub group list", "terms.md", create=create_group),
+    Screen(
         "/groups/{name}", show_group, "hashhub group get {name}", "terms.md", update=update_group, delete=delete_group
     ),
-    screen("/tokens", show_tokens, "hashhub token create", "operate/people.md", create=create_token),
-    screen(
+    Screen("/tokens", show_tokens, "hashhub token create", "operate/people.md", create=create_token),
+    Screen(
         "/tokens/{name}", show_token, "hashhub access {name}", "operate/certificates.md",
         update=update_token, rotate=rotate_token, delete=delete_token,
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gettext
 from collections.abc import Iterable
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from babel import Locale
 from babel.core import UnknownLocaleError
-from babel.dates import format_date, format_datetime, format_timedelta
+from babel.dates import format_datetime, format_timedelta
 from babel.numbers import format_decimal, format_percent
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -30,7 +30,6 @@ from hashhub.model import PeerOrigin
 from hashhub.pages import clean
 
 FOLDER: Final = Path(__file__).parent
-LANGUAGES: Final = ("en",)  # of the words; numbers and times are in any language's form
 HEADERS: Final = {
     "cache-control": "no-store",
     "content-security-policy": (
@@ -107,18 +106,13 @@ def percent(share: float) -> str:
     return format_percent(share, "#,##0.#%", locale=_reader().locale)
 
 
-def when(time: datetime | None, *, day: bool = False) -> str | Markup:
-    """Return a time, or its day, in the reader's zone and form, with UTC beside it where that is another."""
+def when(time: datetime | None) -> str | Markup:
+    """Return a time in the reader's zone and form, with UTC beside it where that is another."""
     if time is None:
         return "-"
     reader, utc = _reader(), time.astimezone(UTC)
-    zone = ZoneInfo(reader.zone)
-    if day:
-        text = format_date(time.astimezone(zone), "medium", locale=reader.locale)
-    else:
-        text = format_datetime(time, "medium", tzinfo=zone, locale=reader.locale)
-    beside = "" if reader.zone == "UTC" and not day else f" ({utc:%Y-%m-%d %H:%M} UTC)"
-    beside = " UTC" if reader.zone == "UTC" and not day else beside
+    text = format_datetime(time, "medium", tzinfo=ZoneInfo(reader.zone), locale=reader.locale)
+    beside = " UTC" if reader.zone == "UTC" else f" ({utc:%Y-%m-%d %H:%M} UTC)"
     return Markup('<time datetime="{}">{}{}</time>').format(utc.isoformat(timespec="seconds"), text, beside)
 
 
@@ -129,11 +123,6 @@ def ago(time: datetime | None) -> str | Markup:
     text = format_timedelta(time - datetime.now(UTC), add_direction=True, locale=_reader().locale)
     shown = f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(time.isoformat(timespec="seconds"), shown, text)
-
-
-def span(length: timedelta | None) -> str:
-    """Return a length of time in the reader's form, to its largest unit."""
-    return "-" if length is None else format_timedelta(length, locale=_reader().locale)
 
 
 def word(value: object) -> str:
@@ -197,5 +186,5 @@ def _environment() -> Environment:
     )
     # Not the newer style of calls: that one takes what is looked up for markup, a stranger's text included.
     environment.install_gettext_callables(_, ngettext, newstyle=False)  # type: ignore[attr-defined]
-    environment.filters.update(number=number, percent=percent, when=when, ago=ago, span=span, word=word, shown=shown)
+    environment.filters.update(number=number, percent=percent, when=when, ago=ago, word=word, shown=shown)
     return environment

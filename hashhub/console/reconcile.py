@@ -17,7 +17,7 @@ from hashhub.console.forms import Input, pairs, words
 from hashhub.console.home import ROWS
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, alarm, folded, link, ngettext, number, percent, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.conversion import converted
 from hashhub.model import Operation, OperationState, Role
 from hashhub.reconcile import report, tasks
@@ -252,10 +252,10 @@ def _label(dimension: str) -> str:
 
 
 SCREENS = (
-    screen("/reconciliation", show_operations, "hashhub reconcile overlap", "reconcile/README.md", start=start),
-    screen(
+    Screen("/reconciliation", show_operations, "hashhub reconcile overlap", "reconcile/README.md", start=start),
+    Screen(
         "/reconciliation/{id}", show_operation, "hashhub operation get {id}", "reconcile/README.md#operations",
         cancel=cancel, delete=delete,
     ),
-    screen("/reconciliation/{id}/report", show_report, "hashhub reconcile report", "reconcile/README.md"),
+    Screen("/reconciliation/{id}/report", show_report, "hashhub reconcile report", "reconcile/README.md"),
 )  # fmt: skip

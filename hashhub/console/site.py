@@ -31,7 +31,7 @@ from starlette.routing import BaseRoute, Route
 from hashhub.console.forms import Input
 from hashhub.console.pages import FOLDER, HEADERS, READER, Reader, _, locale_of, render
 from hashhub.console.sessions import BrowserSession
-from hashhub.console.visit import FORM_BYTES, Screen, SiteSettings, Visit, screen, status_of
+from hashhub.console.visit import FORM_BYTES, Screen, SiteSettings, Visit, status_of
 from hashhub.errors import (
     HashHubError,
     InvalidArgument,
@@ -65,7 +65,7 @@ class Site:
         self._hosts = {urlsplit(origin).netloc for origin in settings.origins}
         prefix = settings.prefix
         frame = (
-            screen(
+            Screen(
                 f"{prefix}/reader",
                 _show_reader,
                 "hashhub whoami",

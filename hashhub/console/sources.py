@@ -7,7 +7,7 @@ from starlette.responses import Response
 from hashhub.console.home import ROWS
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, ago, alarm, link, number, when, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.model import PeerReport, SourceReport
 
 
@@ -57,4 +57,4 @@ def _peer_row(one: PeerReport) -> tuple[object, ...]:
     return (one.name, status, when(one.join_time), ago(one.complete_time), one.entries, *ways, one.detail)
 
 
-SCREENS = (screen("/sources", show, "hashhub status", "contribute/sources.md"),)
+SCREENS = (Screen("/sources", show, "hashhub status", "contribute/sources.md"),)

@@ -11,7 +11,7 @@ from hashhub.console.forms import Input, change_form, described, pairs, updated
 from hashhub.console.home import OVERSEERS
 from hashhub.console.hub_visit import HubVisit
 from hashhub.console.pages import _, link, word
-from hashhub.console.visit import screen
+from hashhub.console.visit import Screen
 from hashhub.errors import InvalidArgument
 from hashhub.model import TLP, Group, HashSet, Marking, Principal, Role, now
 from hashhub.model.terms import DisclosureChannel, withheld
@@ -109,8 +109,8 @@ def _ways(tokens: list[Principal], hash_set: HashSet, groups: dict[str, Group], 
 
 
 SCREENS = (
-    screen("/terms", show_all, "hashhub hash-set list", "terms.md"),
-    screen(
+    Screen("/terms", show_all, "hashhub hash-set list", "terms.md"),
+    Screen(
         "/terms/{name:path}", show, "hashhub hash-set update {name} --tlp amber", "terms.md", check=check, change=change
     ),
 )

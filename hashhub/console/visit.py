@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import msgspec
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -61,13 +60,10 @@ class Visit:
         """What the hub said to what this form asked for; the page is then shown again, with what was typed."""
         self.screen: Screen
         """Which one of the site this is a visit to."""
+        self.form: Mapping[str, str] = _Fields()
+        """The form's fields that are text, the first of a name; empty for one that is missing."""
         self._form = FormData()
         self._is_drawn = True
-
-    @property
-    def form(self) -> Mapping[str, str]:
-        """The form's fields that are text, the first of a name; empty for one that is missing."""
-        return _Fields(self._form)
 
     def forms(self, name: str) -> list[str]:
         """Return all values of a field, as checkboxes have them."""
@@ -80,7 +76,7 @@ class Visit:
 
     def typed(self, name: str, value: object = "") -> str:
         """Return what was typed into a field of a form that was refused, otherwise its value as it stands."""
-        return self.form[name] if name in self._form and self._is_drawn else str(value)
+        return self.form[name] if name in self.form and self._is_drawn else str(value)
 
     @property
     def may_write(self) -> bool:
@@ -90,6 +86,8 @@ class Visit:
     def take(self, form: FormData) -> None:
         """Take the form that was sent."""
         self._form = form
+        texts = [(name, text.replace("\r\n", "\n")) for name, text in form.multi_items() if isinstance(text, str)]
+        self.form = _Fields(reversed(texts))
 
     def draw(self, form: str) -> str:
         """Note which form is drawn now: what was typed, and what is wrong, is of one form alone."""
@@ -101,7 +99,7 @@ class Visit:
         violations = self.refused.violations if isinstance(self.refused, InvalidArgument) and self._is_drawn else ()
         told = [(v.field.rpartition(".")[2].partition("[")[0], v) for v in violations]
         own = [v.description for place, v in told if place == field]
-        own += [f"{v.field}: {v.description}" for place, v in told if kind == "code" and place not in self._form]
+        own += [f"{v.field}: {v.description}" for place, v in told if kind == "code" and place not in self.form]
         return "; ".join(own)
 
     @property
@@ -126,25 +124,15 @@ class Visit:
         return RedirectResponse(path, 303)
 
 
-class _Fields(Mapping[str, str]):
-    def __init__(self, form: FormData) -> None:
-        self._form = form
-
-    def __getitem__(self, name: str) -> str:
-        value = next(iter(self._form.getlist(name)), "")
-        return value.replace("\r\n", "\n") if isinstance(value, str) else ""
-
-    def __iter__(self) -> Any:
-        return iter(self._form)
-
-    def __len__(self) -> int:
-        return len(self._form)
+class _Fields(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return ""
 
 
-Action = Callable[[Any], Response]
+PageFunction = Callable[[Any], Response]
 
 
-class Screen(msgspec.Struct, frozen=True):
+class Screen:
     """A path, what shows it, the command that does the same (parts of the path in braces), its page in the handbook,
     and the actions of its forms by their `do`.
 
@@ -152,29 +140,12 @@ class Screen(msgspec.Struct, frozen=True):
     `in_memory`: its files are never on a disk.
     """
 
-    path: str
-    show: Action
-    command: str
-    handbook: str
-    actions: Mapping[str, Action]
-    body: int = FORM_BYTES
-    is_item: bool = False
-    in_memory: bool = False
-
-
-def screen(
-    path: str,
-    show: Action,
-    command: str,
-    handbook: str,
-    *,
-    body: int = FORM_BYTES,
-    is_item: bool = False,
-    in_memory: bool = False,
-    **actions: Action,
-) -> Screen:
-    """Return a screen; its actions are named as their forms' `do`."""
-    return Screen(path, show, command, handbook, actions, body=body, is_item=is_item, in_memory=in_memory)
+    def __init__(
+        self, path: str, show: PageFunction, command: str, handbook: str, *,
+        body: int = FORM_BYTES, is_item: bool = False, in_memory: bool = False, **actions: PageFunction,
+    ) -> None:  # fmt: skip
+        self.path, self.show, self.command, self.handbook, self.actions = path, show, command, handbook, actions
+        self.body, self.is_item, self.in_memory = body, is_item, in_memory
 
 
 def status_of(error: HashHubError) -> int:

@@ -15,12 +15,12 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hashhub.console.forms import Input
+from hashhub.console.forms import Input, facts
 from hashhub.console.pages import _, ago, alarm, folded, link, word
 from hashhub.console.sessions import BrowserSession, Sessions
 from hashhub.console.sign_in import token_way
 from hashhub.console.site import Site
-from hashhub.console.visit import SiteSettings, Visit, screen
+from hashhub.console.visit import Screen, SiteSettings, Visit
 from hashhub.desk.cases.clocks import CasePurpose
 from hashhub.desk.cases.item import item_of_hashes
 from hashhub.desk.cases.life import CaseOutcome, Cases, CaseState
@@ -107,15 +107,11 @@ def _queue(visit: DeskVisit) -> Response:
     listing = visit.desk.queue.page(states=states, limit=_PAGE, skip=visit.after)
     proposed = visit.desk.records.rows("SELECT reference, actor FROM proposal ORDER BY time LIMIT ?", (_PAGE,))
     proposals = [(_link_to("uploads", name), actor) for name, actor in proposed]
-    counts = [
-        (_("Uploads"), listing.waiting), (_("Groups"), listing.group_count),
-        (_("Not looked at yet, as there are so many"), listing.not_read),
-        (_("Records that cannot be read"), listing.damaged),
-    ]  # fmt: skip
+    others = _others("", state={"REMOVED": _("removed"), "RELEASED": _("released")})
     return visit.page(
         _("Queue"),
         live=15,
-        facts=[*counts, _others("", state={"REMOVED": _("removed"), "RELEASED": _("released")})],
+        facts=[*facts(listing, "waiting group_count not_read damaged"), others],
         tables=[([_("Upload"), _("Release proposed by")], proposals, _("Waits for a second person"))],
         heads=[_("Upload"), _("State"), _("Verdict"), _("Now"), "#" + _("Uploads"), _("Oldest"), _("Lists")],
         rows=[
@@ -159,19 +155,14 @@ def _upload(visit: DeskVisit) -> Response:
         Input("comment", _("Comment; of what is handed on, to whom and why")),
         *(Input(do, label, kind="button") for do, label in buttons.items() if label),
     ]
-    hits = {"entry": _("Entry"), "algorithm": _("Algorithm"), "exact": _("Is the listed file"),
-            "distance": "#" + _("Distance"), "variant": _("Turned or cut")}  # fmt: skip
-    rulings = {"ruling": _("Decision"), "code": _("Why"), "actors": _("By"), "comment": _("Comment"), "time": _("When")}
-    reports = {"recipient": _("Reported to"), "filed_as": _("Their number"), "actor": _("By")}
     return visit.page(
         upload.reference,
         live=10,
         live_at=f"?{urlencode({'drawn': drawn})}",
         facts=[
             *([(_("Changed"), again)] if drawn != basis else []),
-            (_("State"), upload.state), (_("Verdict"), word(upload.no_answer or upload.verdict)),
-            (_("Came"), upload.time), (_("Named"), upload.upload_id), (_("By"), upload.door),
-            (_("Type"), upload.media_type), (_("Bytes"), upload.size_bytes), (_("Policy"), upload.policy),
+            (_("Verdict"), word(upload.no_answer or upload.verdict)),
+            *facts(upload, "state time upload_id door media_type size_bytes policy"),
             (_("Verdict, asked again"), answer and answer.verdict),
             (_("Not found any more"), answer and answer.gone[:20]), (_("New"), answer and answer.added[:20]),
             (_("Hits"), len(upload.hits)), (_("Report"), report), (_("Release proposed by"), said),
@@ -181,12 +172,12 @@ def _upload(visit: DeskVisit) -> Response:
                 (line.code, ", ".join(line.entries[:5]) or line.clause, folded(_("Category"), [line.text]))
                 for line in upload.reasons[:50]
             ]),
-            (hits, upload.hits[:50], "", _("It hit no entry.")),
+            ("entry algorithm exact #distance variant", upload.hits[:50], "", _("It hit no entry.")),
             ([_("Case"), _("Copies are"), _("How")],
              [(_link_to("cases", one.case), one.action, one.how) for one in upload.cases]),
             ([_("What was not looked at")], [(line,) for line in unseen], "", _("Of what was not looked at, nothing.")),
-            (reports, upload.reports),
-            (rulings, upload.rulings[-50:]),
+            ("recipient filed_as actor time", upload.reports),
+            ("ruling code actors comment time", upload.rulings[-50:]),
         ],
         forms=[("escalate", _("Hand it on"), fields)],
         open="escalate",
@@ -248,23 +239,19 @@ def _case(visit: DeskVisit) -> Response:
             Input("dispute", _("Somebody objects"), kind="button"),
         ]
         forms.append(("close", _("Close"), fields))
-    clocks = {"title": _("Rule"), "due": _("Due"), "standing": _("Standing")}
-    history = {"time": _("When"), "kind": _("Event"), "actor": _("By"), "reason": _("Reason")}
     lacking = [_("What the record lacks, and what was not looked for")]
     return visit.page(
         case.name,
         facts=[
-            (_("State"), case.state), (_("Copies are"), case.action),
-            (_("About"), folded(_("Category"), [word(case.purpose)])), (_("Complaint"), case.complaint),
-            (_("Received"), case.receive_time), (_("Opened by"), case.opened_by), (_("Reason"), case.reason),
-            (_("Uploads stopped"), case.stopped), (_("Copies that are there"), case.copies_there),
+            *facts(case, "state action complaint receive_time opened_by reason stopped copies_there"),
+            (_("About"), folded(_("Category"), [word(case.purpose)])),
             (_("Report"), link(f"{PATH}/reports/{case.name}", _("Draft a report"))),
         ],
         tables=[
-            (clocks, case.clocks),
+            ("title due standing", case.clocks),
             (lacking, [(line,) for line in record.missing + case.not_searched], "", _("The record is complete.")),
         ],
-        folded=[(_("What was done"), [(history, record.history[-50:])])],
+        folded=[(_("What was done"), [("time kind actor reason", record.history[-50:])])],
         forms=forms,
         open="taken_down close",
     )  # fmt: skip
@@ -274,8 +261,6 @@ def _reports(visit: DeskVisit) -> Response:
     records, is_open = visit.desk.records, visit.query.get("filed") != "1"
     found = records.rows(_REMOVED, (visit.query.get("after", ""), is_open, _PAGE))
     [(kept,)] = records.rows("SELECT count(*) FROM vault_item WHERE erase_time IS NULL")
-    heads = {"name": _("Sample"), "size": "#" + _("Uploads"), "decided": "#" + _("Decided"),
-             "confirmed": "#" + _("Confirmed"), "time": _("Drawn")}  # fmt: skip
     return visit.page(
         _("Reports"),
         facts=[
@@ -283,7 +268,12 @@ def _reports(visit: DeskVisit) -> Response:
             (_("Uploads that the vault keeps, taken out by the command line only"), kept),
             _others("reports", filed={"0": _("not reported"), "1": _("reported")}),
         ],
-        folded=[(_("Evidence"), [(heads, drawn_samples(records), "", _("No sample was drawn."))])],
+        folded=[
+            (
+                _("Evidence"),
+                [("name #size #decided #confirmed time", drawn_samples(records), "", _("No sample was drawn."))],
+            )
+        ],
         heads=[_("Removed upload"), _("Filed as")],
         rows=[(_link_to("reports", name), filed) for name, filed in found],
         empty=_("None is here."),
@@ -293,14 +283,14 @@ def _reports(visit: DeskVisit) -> Response:
 
 def _report(visit: DeskVisit, rendered: RenderedReport | None = None) -> Response:
     reference, shown = visit.path["reference"], list[tuple[str, Any]]()
-    facts = Input("facts", _("What a person states (TOML)"), kind="code")
-    forms = [("draft", _("Draft"), [facts, Input("to", _("Who it is for"), options=_words(Recipient))])]
+    stated = Input("facts", _("What a person states (TOML)"), kind="code")
+    forms = [("draft", _("Draft"), [stated, Input("to", _("Who it is for"), options=_words(Recipient))])]
     if not reference.startswith("case-"):
         filed = [Input("recipient", _("To whom")), Input("filed_as", _("Their number"))]
         forms.append(("reported", _("Note that it was filed"), filed))
     if rendered:
         shown = [(name, content.decode()) for name, content in sorted(rendered.files.items())]
-        shown.append((_("Left out"), [({"path": _("What"), "why": _("Why")}, rendered.dropped)]))
+        shown.append((_("Left out"), [("path why", rendered.dropped)]))
     return visit.page(
         f"{_('Report about')} {reference}",
         facts=[(_("Missing"), line) for line in (rendered.missing if rendered else ())],
@@ -360,21 +350,21 @@ def _etag(text: str) -> str:
 
 _QUEUE: Final = ("hashhub hook queue list", "hook/queue.md")
 SCREENS: Final = (
-    screen(PATH, _queue, *_QUEUE),
-    screen(f"{PATH}/", _queue, *_QUEUE),
-    screen(f"{PATH}/uploads/{{reference}}", _upload, "hashhub hook queue get {reference}", "hook/queue.md",
+    Screen(PATH, _queue, *_QUEUE),
+    Screen(f"{PATH}/", _queue, *_QUEUE),
+    Screen(f"{PATH}/uploads/{{reference}}", _upload, "hashhub hook queue get {reference}", "hook/queue.md",
            is_item=True,
            confirm=_does(lambda desk: desk.rulings.confirm, goes_on=True, comment=str, etag=_etag),
            release=_does(lambda desk: desk.rulings.release, goes_on=True, code=RulingCode, comment=str, etag=_etag),
            escalate=_does(lambda desk: desk.rulings.escalate, goes_on=True, comment=str),
            withdraw=_does(lambda desk: desk.rulings.withdraw, comment=str)),
-    screen(f"{PATH}/cases", _cases, "hashhub hook case list", "hook/cases.md", open=_open),
-    screen(f"{PATH}/cases/{{name}}", _case, "hashhub hook case get {name}", "hook/cases.md", taken_down=_taken_down,
+    Screen(f"{PATH}/cases", _cases, "hashhub hook case list", "hook/cases.md", open=_open),
+    Screen(f"{PATH}/cases/{{name}}", _case, "hashhub hook case get {name}", "hook/cases.md", taken_down=_taken_down,
            confirm=_does(lambda desk: desk.cases.confirm, reason=str),
            dispute=_does(lambda desk: desk.cases.dispute, reason=str, by=str),
            close=_does(lambda desk: desk.cases.close, outcome=CaseOutcome, reason=str, incomplete=bool)),
-    screen(f"{PATH}/reports", _reports, "hashhub hook evidence write --out DIRECTORY", "hook/reports.md"),
-    screen(f"{PATH}/reports/{{reference}}", _report,
+    Screen(f"{PATH}/reports", _reports, "hashhub hook evidence write --out DIRECTORY", "hook/reports.md"),
+    Screen(f"{PATH}/reports/{{reference}}", _report,
            "hashhub hook report draft {reference} --to ncmec --facts FILE --out DIRECTORY", "hook/reports.md",
            draft=_draft,
            reported=_does(lambda desk: desk.rulings.reported, recipient=str, filed_as=str)),

@@ -13,7 +13,14 @@ from babel.messages.pofile import write_po
 
 import hashhub
 from hashhub import hygiene, model
+from hashhub.client import SchemeTable
+from hashhub.console.hand_overs import HandOver
 from hashhub.console.pages import FOLDER, word
+from hashhub.desk.cases.clocks import Deadline
+from hashhub.desk.cases.life import Case
+from hashhub.desk.evidence import EvidenceSample
+from hashhub.desk.queue.view import FiledReport, QueuedUpload, QueuePage, Ruling
+from hashhub.desk.records import DeskEvent
 
 FILE: Final = FOLDER / "locale" / "console.pot"
 _KEYWORDS: Final = {"_": None, "ngettext": (1, 2)}
@@ -29,7 +36,11 @@ def extracted() -> bytes:
     for path in sorted(root.rglob("templates/*.html")):
         _extract(catalog, "jinja2", path)
     kinds = {kind for module in (model, hygiene) for kind in vars(module).values() if isinstance(kind, EnumMeta)}
-    described = (model.Counts, model.Contributor, model.Group, model.Principal, model.Marking)
+    described = (
+        model.Counts, model.Contributor, model.Group, model.Principal, model.Marking, model.Actor, model.Conflict,
+        model.Entry, model.Provenance, SchemeTable, HandOver, Case, Deadline, DeskEvent, QueuePage, QueuedUpload,
+        FiledReport, Ruling, EvidenceSample,
+    )  # fmt: skip
     fields = {name for kind in described for name in kind.__struct_fields__}
     for name in (*sorted(fields), *sorted({name for kind in kinds for name in kind.__members__})):
         catalog.add(word(name))

@@ -205,5 +205,5 @@ def test_who_assigned_it_meanwhile_is_told(console: Console, operator: Client) -
     late = bob.send(drawn[bob], "assign", assignee="Bob")
     assert late.status == 409
     assert late.form("assign")["assignee"] == ["Bob"]
-    assert "assigned to Ann" in late.words
+    assert "Assignee Ann" in late.words
     assert operator.get_conflict(name).assignee == "Ann"
