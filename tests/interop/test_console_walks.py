@@ -70,10 +70,10 @@ def test_an_analyst_corrects_a_list_from_excel(browser: Browser, full: Console, 
     assert page.get_by_role("row").filter(has_text="rejected").count()
     page.go_back()
     page.set_input_files("input[name=file]", {"name": "Liste März 2.csv", "mimeType": "text/csv", "buffer": good})
-    analyst.press("Take it instead")
+    analyst.press("Take a corrected file instead")
     page.get_by_text("What would become of its items").wait_for()
     analyst.press("Commit it")
-    page.get_by_role("heading", name="Committed").wait_for()
+    page.get_by_text("Committed", exact=True).wait_for()
     analyst.keep("analyst-3-committed")
     assert in_state(full, "northland/known", EntryState.ACTIVE) == before + 4
     assert not analyst.told
