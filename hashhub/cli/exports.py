@@ -14,7 +14,7 @@ from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import REFUSED, Session, command
 from hashhub.cli.terminal import clean, copy_progress, csv_rows, note, print_json, progress, say, table
 from hashhub.connector import get_writer
-from hashhub.errors import InvalidArgument
+from hashhub.errors import DataLoss, InvalidArgument, Reason
 from hashhub.local_files import TAKEN, check, whole_file, written
 from hashhub.model import ChangedEntry
 
@@ -238,6 +238,8 @@ def mirror(session: Session, *, directory: Path, follow: bool, start_over: bool)
                 copy.follow(on_page, stop=ended)
             copy.update(on_page)
         _tell(session, copy.state())
+        if fault := copy.state().log_fault:
+            raise DataLoss(f"{fault} (both are beside the copy)", reason=Reason.LOG_INCONSISTENT)
 
 
 def _tell(session: Session, state: MirrorState) -> None:

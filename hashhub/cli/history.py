@@ -7,7 +7,7 @@ import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
@@ -232,10 +232,22 @@ def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: 
 @command(main, "doctor", local=True)
 @of_a_hub
 @click.option("--head", metavar="REVISION:HASH", help="Fail unless the history contains this head.")
+@click.option(
+    "--checkpoint", type=click.File("rb"), metavar="FILE", help="Fail unless the history contains this checkpoint."
+)
 @click.option("--mend", is_flag=True, help="Begin a new log behind a break, which stays on record.")
 @click.option("--full", is_flag=True, help="Compare all rows, not the next million entries only.")
 @click.option("--comment", default="", metavar="TEXT", help="With --mend: what broke it, and how that is known.")
-def doctor(session: Session, settings: Config, *, head: str | None, mend: bool, full: bool, comment: str) -> None:
+def doctor(
+    session: Session,
+    settings: Config,
+    *,
+    head: str | None,
+    checkpoint: BinaryIO | None,
+    mend: bool,
+    full: bool,
+    comment: str,
+) -> None:
     """Verify the history, and compare the tables with it, on the hub's own machine.
 
     Contributors, terms, tokens, policies, reviews, holds, entries and their digests are compared with the events; rows
@@ -252,7 +264,8 @@ def doctor(session: Session, settings: Config, *, head: str | None, mend: bool, 
         from hashhub.hub.history import examine
     except ModuleNotFoundError as e:
         raise missing_extra(e, "server") from e
-    report = examine(settings, head=head, mend=comment if mend else "", is_full=full)
+    kept = checkpoint.read() if checkpoint else b""
+    report = examine(settings, head=head, checkpoint=kept, mend=comment if mend else "", is_full=full)
     if session.json:
         print_json(plain(report))
     else:

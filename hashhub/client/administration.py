@@ -9,6 +9,7 @@ from typing import Final
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
+from hashhub.client.log import KeptCheckpoint, followed_checkpoint
 from hashhub.client.transport import (
     Calls,
     Listing,
@@ -349,6 +350,12 @@ class HistoryCalls(Calls):
         """
         request = v1.GetReceiptRequest(name=wire.event_name(revision))
         return self._ask(request, lambda answer: (bytes(answer.content), bytes(answer.proof)))
+
+    def get_checkpoint(self, known: KeptCheckpoint | None = None) -> KeptCheckpoint:
+        """Return the log's checkpoint, after a look that it contains a known one; of a log that began since, the first.
+        Raises DataLoss (LOG_INCONSISTENT, PROOF_FAILED) where the hub shows another history.
+        """
+        return followed_checkpoint(self._transport.call, known)
 
     def redact_event(self, revision: int) -> Event:
         """Erase the details of an event; the chain still verifies. Role: operator."""

@@ -10,6 +10,7 @@ under a separate id.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import secrets
 import sqlite3
@@ -19,6 +20,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -27,10 +29,13 @@ from typing import Any, Final
 import msgspec
 
 from hashhub import v1, wire
+from hashhub.client.log import KeptCheckpoint, followed_checkpoint
 from hashhub.client.transport import Transport, following, unread
 from hashhub.errors import (
+    AlreadyExists,
     Cancelled,
     Conflict,
+    DataLoss,
     FailedPrecondition,
     HashHubError,
     InvalidArgument,
@@ -39,20 +44,29 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import VPDQ
-from hashhub.local_files import is_in_the_way, misplaced, obstacle
+from hashhub.local_files import is_in_the_way, misplaced, obstacle, written
 from hashhub.model import Flags, HashSet, VideoFrame, id_in_set, now, number_of
 from hashhub.state_file import StateFile
 
+_log = logging.getLogger(__name__)
 FILE_NAME: Final = "mirror.db"
 SCHEMA_VERSION: Final = 4
 JOURNAL_VERSION: Final = 5
 """Of a copy with a journal: a hashhub that would not write it must not keep the copy."""
-_OWN_FILES: Final = frozenset({FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"})
+_EVIDENCE: Final = {"known": "log-known.checkpoint", "shown": "log-shown.checkpoint"}
+_OWN_FILES: Final = frozenset({FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", *_EVIDENCE.values()})
+_CHECKPOINTS: Final = """
+CREATE TABLE IF NOT EXISTS checkpoint (
+    note TEXT PRIMARY KEY,
+    verifier_key TEXT NOT NULL,
+    time TEXT NOT NULL
+) WITHOUT ROWID
+"""
 PAGE: Final = 1000
 PATIENCE: Final = 60.0  # seconds for which one page is tried again
 FIRST_PAUSE: Final = 1.0  # seconds before a stream that broke is taken up again; doubles each time
 LONGEST_PAUSE: Final = 30.0
-_HEAD_SECONDS: Final = 60.0  # between two heads that are kept
+_HEAD_SECONDS: Final = 60.0  # between two heads, and checkpoints, that are kept
 SET_ASIDE: Final = 1 << 62 | 1 << 31
 """Ids from here on are of a copy of its own; no hub comes so far."""
 _FLAGS: Final = Flags.__struct_fields__
@@ -223,7 +237,8 @@ class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
 
     `is_complete`: it holds exactly what its token may hold at `revision`; `complete_revision`, `complete_time`: when
     that was true last. `answer_time`: when the hub answered last. `has_started_over`: the hub's database was restored,
-    and the copy is, or was just, brought in line with it. `lines`: how many changes this run applied.
+    and the copy is, or was just, brought in line with it. `lines`: how many changes this run applied. `log_fault`: how
+    the hub's log contradicts the checkpoint that is kept; empty: it does not.
     """
 
     revision: int
@@ -236,6 +251,7 @@ class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
     hash_sets: int
     lines: int = 0
     has_started_over: bool = False
+    log_fault: str = ""
 
 
 class Mirror(StateFile):
@@ -259,6 +275,7 @@ class Mirror(StateFile):
         self._lines = 0
         self._started_over = self._is_sweeping = False
         self._head_kept = float("-inf")
+        self._log_fault = ""
         super().__init__(_prepare(directory))
 
     def update(self, on_page: OnPage | None = None) -> None:
@@ -329,6 +346,7 @@ class Mirror(StateFile):
             )
             raise InvalidArgument.field("directory", told, "NOT_ALLOWED")
         self._db.execute("UPDATE meta SET server = ?", (self._transport.address,))
+        self._db.execute(_CHECKPOINTS)
         self._journal = _Journal(self._db) if self._has_journal or version == JOURNAL_VERSION else None
         if self._journal is not None and version != JOURNAL_VERSION:
             with self.transaction():
@@ -368,6 +386,7 @@ class Mirror(StateFile):
             hash_sets=sets,
             lines=self._lines,
             has_started_over=self._started_over,
+            log_fault=self._log_fault,
         )
 
     def put_policy(self, policy: KeptPolicy) -> None:
@@ -430,10 +449,32 @@ class Mirror(StateFile):
             raise
         if keeps_head:
             self._head_kept = time.monotonic()
+            self._follow_log()
         self._position = answer.next_position
         self._lines += len(answer.changes)
         if on_page is not None:
             on_page(self._lines, answer.complete)
+
+    def _follow_log(self) -> None:
+        """Look that the hub's log contains the checkpoint that is kept, and keep the new one. A contradiction does not
+        stop the copy, which protects somebody: it is in `state`, and both checkpoints in files beside the copy.
+        """
+        rows = self._rows("SELECT note, verifier_key FROM checkpoint ORDER BY time DESC LIMIT 1")
+        known = KeptCheckpoint(*rows[0]) if rows else None
+        try:
+            shown = followed_checkpoint(self._transport.call, known)
+        except DataLoss as e:
+            self._log_fault = e.message
+            _log.error("the log of %s: %s", self._transport.address, e.message)
+            for name in _EVIDENCE.keys() & e.metadata.keys():
+                with suppress(AlreadyExists), written(self._path.with_name(_EVIDENCE[name])) as file:
+                    file.write(e.metadata[name].encode())
+        except HashHubError as e:  # an older hub's, or one that signs none now
+            _log.info("the log of %s was not looked at: %s", self._transport.address, e.message)
+        else:
+            self._log_fault = ""
+            row = (*shown, _text(now()))
+            self._db.execute("INSERT OR IGNORE INTO checkpoint VALUES (?, ?, ?)", row)
 
     def _take(self, changes: Iterable[v1.Change]) -> None:
         # The last word on each entry; a page may hold several.

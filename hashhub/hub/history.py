@@ -14,7 +14,7 @@ import msgspec
 from hashhub.errors import DataLoss, HashHubError, InvalidArgument, NotFound, PermissionDenied
 from hashhub.hub import access
 from hashhub.hub.access import TOLD
-from hashhub.hub.log import TransparencyLog
+from hashhub.hub.log import LAST, TransparencyLog
 from hashhub.hub.revert import Revert
 from hashhub.local_files import written
 from hashhub.model import Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
@@ -320,10 +320,13 @@ def head_text(position: Position) -> str:
     return f"{position.revision}:{position.digest.hex()}"
 
 
-def examine(config: Config, *, head: str | None = None, mend: str = "", is_full: bool = False) -> Examination:
+def examine(
+    config: Config, *, head: str | None = None, checkpoint: bytes = b"", mend: str = "", is_full: bool = False
+) -> Examination:
     """Verify the history of the configured database, and compare the rows that decide with it: MOST entries and digests
-    from where the last look ended, or with `is_full` all. `head`: it must have been there once. `mend`: begin a new log
-    behind a break, for this reason. Raises NotFound, FailedPrecondition without a database.
+    from where the last look ended, or with `is_full` all. `head`: it must have been there once, as must what a
+    `checkpoint` says. `mend`: begin a new log behind a break, for this reason. Raises NotFound, FailedPrecondition
+    without a database.
     """
     expected = None
     if head is not None:
@@ -336,6 +339,7 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
     store = Store.open(config.database_url() or Path(config.data), create=False)
     try:
         lines: list[str] = []
+        log = TransparencyLog(store, config)
         began = time.monotonic()
         try:
             position = store.history.verify_history(store.database_id)
@@ -344,7 +348,7 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
             if not mend:
                 lines.append("if no backup is left and the cause is known: hashhub doctor --mend --comment TEXT")
                 return Examination(is_sound=False, head="", lines=tuple(lines))
-            TransparencyLog(store, config).begin(EventKind.HISTORY_MENDED, comment=mend)
+            log.begin(EventKind.HISTORY_MENDED, comment=mend)
             position = store.history.verify_history(store.database_id)
             lines.append(f"a new log begins at revision {position.revision}; the break stays on record")
         lines.append(f"the history is whole: {position.revision} revisions, read in {time.monotonic() - began:.1f} s")
@@ -353,6 +357,13 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
         if expected is not None:
             is_sound, line = _compared(store, expected, position)
             lines.append(line)
+        if checkpoint:
+            lacking = log.lacks(checkpoint)
+            is_sound &= not lacking
+            lines.append(lacking or "it contains the checkpoint")
+        if (Path(config.data) / LAST).exists() and (faults := log.warnings()):
+            is_sound = False
+            lines += faults
         if damage := store.damage(is_full=is_full):
             is_sound &= damage.startswith("warning")
             lines.append(damage)

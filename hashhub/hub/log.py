@@ -21,7 +21,7 @@ from hashhub.hub.witnessing import LogWitnessRounds
 from hashhub.local_files import lock_file, named_file, sync, written
 from hashhub.model import EventKind
 from hashhub.tlog.checkpoint import Checkpoint, parse_checkpoint
-from hashhub.tlog.note import MAX_NOTE, NoteSigner, SignedNote, load_private_key, new_private_key
+from hashhub.tlog.note import MAX_NOTE, NoteSigner, SignedNote, load_private_key, new_private_key, parse_key
 from hashhub.tlog.policy import parse_policy
 from hashhub.tlog.proof import LogProof
 from hashhub.tlog.tree import (
@@ -92,7 +92,7 @@ class TransparencyLog:
     def view(self, known_size: int = 0) -> LogView:
         """Return a checkpoint that is as new as the settings let it be, and how the tree of `known_size` leads to it.
 
-        Raises FailedPrecondition (LOG_WITHHELD) while none may be signed; InvalidArgument for a larger size.
+        Raises FailedPrecondition (LOG_WITHHELD) while none may be signed.
         """
         try:
             with self._locked():
@@ -102,9 +102,8 @@ class TransparencyLog:
             raise
         self.is_withheld = False
         size = last.checkpoint.size
-        if not 0 <= known_size <= size:
-            raise InvalidArgument.field("known_size", f"is {known_size}, and the log has {size} entries")
-        proof = consistency_proof(known_size, size, self._tiles())
+        # To who knows a larger size nothing can be proved, which is told by what is signed.
+        proof = consistency_proof(known_size, size, self._tiles()) if 0 < known_size < size else ()
         return LogView(str(last.note), key, tuple(proof))
 
     def warnings(self) -> list[str]:
@@ -184,6 +183,28 @@ class TransparencyLog:
             self._store.history.note_verifier_key(state.number, str(signer.key))
         return last, str(signer.key)
 
+    def lacks(self, content: bytes) -> str:
+        """Return why the history does not contain a checkpoint that was kept elsewhere; empty: it does. Raises
+        InvalidArgument for what is none.
+        """
+        checkpoint, note = parse_checkpoint(content)
+        number = self._number(checkpoint.origin)
+        state = next((log for log in self._store.history.logs() if log.number == number), None)
+        if state is None:
+            return f"no log of this database is called {checkpoint.origin}"
+        if state.verifier_key and not note.signers([parse_key(state.verifier_key)]):
+            return f"the checkpoint is not signed by {state.verifier_key}"
+        return self._contradiction(state, checkpoint)
+
+    def _contradiction(self, state: LogState, checkpoint: Checkpoint) -> str:
+        tiles = self._store.history.tiles(state.number)
+        if checkpoint.size <= state.size and root_at(checkpoint.size, tiles) == checkpoint.root:
+            return ""
+        return (
+            f"the history does not contain the checkpoint {_told(checkpoint)}: a backup was restored, or the history "
+            "was rewritten"
+        )
+
     def _state(self) -> LogState:
         return self._store.history.logs()[-1]
 
@@ -212,10 +233,7 @@ class TransparencyLog:
         elif last is not None and last.checkpoint.origin != self._name(state.number):
             fault = f"{LAST} is of {last.checkpoint.origin}, and not of this log"
         elif last is not None:
-            size, root = last.checkpoint.size, last.checkpoint.root
-            if size > state.size or root_at(size, self._tiles()) != root:
-                fault = f"the history does not contain the checkpoint {_told(last.checkpoint)}: a backup was restored, "
-                fault += "or the history was rewritten"
+            fault = self._contradiction(state, last.checkpoint)
         return fault and f"{fault}: {_ADVICE}"
 
     def _is_current(self, state: LogState, last: _Signed) -> bool:

@@ -136,7 +136,7 @@ class HTTPListener:
             await self._say(request, 503, page, (b"retry-after", b"1"))
 
     async def answer_log(self, request: HTTPRequest, serve: Callable[[str], tuple[bytes, str]]) -> None:
-        """Answer with what `serve` has below `/log/`; all but the checkpoint never changes."""
+        """Answer with what `serve` has below `/log/`. None of it may be kept: a new log has the same paths."""
         path = request.path.removeprefix("/log/")
         if request.verb not in {"GET", "HEAD"}:
             await self.refuse_verb(request, "GET, HEAD")
@@ -147,9 +147,7 @@ class HTTPListener:
         except HashHubError as e:
             await self.refuse_json(request, e)
         else:
-            kept = b"no-store" if path == "checkpoint" else b"public, max-age=31536000, immutable"
-            headers = ((b"content-type", kind.encode()), (b"cache-control", kept), *_COMMON[1:])
-            await request.answer(200, headers, body)
+            await request.answer(200, ((b"content-type", kind.encode()), *_COMMON), body)
 
     async def _metrics(self, request: HTTPRequest) -> None:
         try:

@@ -142,7 +142,9 @@ from hashhub.v1.contributor_service_pb2 import (
     UpdateRetentionRequest as UpdateRetentionRequest,
 )
 from hashhub.v1.history_service_pb2 import (
+    Checkpoint as Checkpoint,
     Event as Event,
+    GetCheckpointRequest as GetCheckpointRequest,
     GetReceiptRequest as GetReceiptRequest,
     ListEventsRequest as ListEventsRequest,
     ListEventsResponse as ListEventsResponse,

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hashhub.v1 import resources_pb2 as hashhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hashhub/v1/history_service.proto\x12\nhashhub.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahashhub/v1/resources.proto\"\xd5\x03\n\x05\x45vent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x13\n\x0b\x63ontributor\x18\x04 \x01(\t\x12\x1e\n\x04role\x18\x05 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12+\n\x05\x66\x61\x63ts\x18\t \x03(\x0b\x32\x1c.hashhub.v1.Event.FactsEntry\x12/\n\x07\x64\x65tails\x18\n \x03(\x0b\x32\x1e.hashhub.v1.Event.DetailsEntry\x12\x10\n\x08redacted\x18\x0b \x01(\x08\x12\x0e\n\x06\x64igest\x18\x0c \x01(\x0c\x12\x16\n\x0e\x65vent_revision\x18\r \x01(\x03\x12\x0e\n\x06person\x18\x0e \x01(\t\x12\x15\n\rsecond_person\x18\x0f \x01(\t\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xad\x01\n\x11ListEventsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\r\n\x05kinds\x18\x06 \x03(\t\x12\x17\n\x0f\x62\x65\x66ore_revision\x18\x07 \x01(\x03\"b\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.hashhub.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\"\n\x12RedactEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11GetReceiptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x07Receipt\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x01(\x0c\"\x90\x01\n\x12RevertActorRequest\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10withdrawals_only\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\"i\n\rRevertedEvent\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Event\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x10\n\x08reverted\x18\x03 \x01(\x08\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x03\"R\n\x13RevertActorResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.hashhub.v1.RevertedEvent\x12\x10\n\x08revision\x18\x02 \x01(\x03\x32\xbb\x02\n\x0eHistoryService\x12P\n\nListEvents\x12\x1d.hashhub.v1.ListEventsRequest\x1a\x1e.hashhub.v1.ListEventsResponse\"\x03\x90\x02\x01\x12@\n\x0bRedactEvent\x12\x1e.hashhub.v1.RedactEventRequest\x1a\x11.hashhub.v1.Event\x12\x45\n\nGetReceipt\x12\x1d.hashhub.v1.GetReceiptRequest\x1a\x13.hashhub.v1.Receipt\"\x03\x90\x02\x01\x12N\n\x0bRevertActor\x12\x1e.hashhub.v1.RevertActorRequest\x1a\x1f.hashhub.v1.RevertActorResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hashhub/v1/history_service.proto\x12\nhashhub.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahashhub/v1/resources.proto\"\xd5\x03\n\x05\x45vent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x13\n\x0b\x63ontributor\x18\x04 \x01(\t\x12\x1e\n\x04role\x18\x05 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12+\n\x05\x66\x61\x63ts\x18\t \x03(\x0b\x32\x1c.hashhub.v1.Event.FactsEntry\x12/\n\x07\x64\x65tails\x18\n \x03(\x0b\x32\x1e.hashhub.v1.Event.DetailsEntry\x12\x10\n\x08redacted\x18\x0b \x01(\x08\x12\x0e\n\x06\x64igest\x18\x0c \x01(\x0c\x12\x16\n\x0e\x65vent_revision\x18\r \x01(\x03\x12\x0e\n\x06person\x18\x0e \x01(\t\x12\x15\n\rsecond_person\x18\x0f \x01(\t\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xad\x01\n\x11ListEventsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\r\n\x05kinds\x18\x06 \x03(\t\x12\x17\n\x0f\x62\x65\x66ore_revision\x18\x07 \x01(\x03\"b\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.hashhub.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\"\n\x12RedactEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11GetReceiptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x07Receipt\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x01(\x0c\"*\n\x14GetCheckpointRequest\x12\x12\n\nknown_size\x18\x01 \x01(\x03\"Q\n\nCheckpoint\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x14\n\x0cverifier_key\x18\x02 \x01(\t\x12\x19\n\x11\x63onsistency_proof\x18\x03 \x03(\x0c\"\x90\x01\n\x12RevertActorRequest\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10withdrawals_only\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\"i\n\rRevertedEvent\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Event\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x10\n\x08reverted\x18\x03 \x01(\x08\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x03\"R\n\x13RevertActorResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.hashhub.v1.RevertedEvent\x12\x10\n\x08revision\x18\x02 \x01(\x03\x32\x8b\x03\n\x0eHistoryService\x12P\n\nListEvents\x12\x1d.hashhub.v1.ListEventsRequest\x1a\x1e.hashhub.v1.ListEventsResponse\"\x03\x90\x02\x01\x12@\n\x0bRedactEvent\x12\x1e.hashhub.v1.RedactEventRequest\x1a\x11.hashhub.v1.Event\x12\x45\n\nGetReceipt\x12\x1d.hashhub.v1.GetReceiptRequest\x1a\x13.hashhub.v1.Receipt\"\x03\x90\x02\x01\x12N\n\rGetCheckpoint\x12 .hashhub.v1.GetCheckpointRequest\x1a\x16.hashhub.v1.Checkpoint\"\x03\x90\x02\x01\x12N\n\x0bRevertActor\x12\x1e.hashhub.v1.RevertActorRequest\x1a\x1f.hashhub.v1.RevertActorResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HISTORYSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\220\002\001'
   _globals['_HISTORYSERVICE'].methods_by_name['GetReceipt']._loaded_options = None
   _globals['_HISTORYSERVICE'].methods_by_name['GetReceipt']._serialized_options = b'\220\002\001'
+  _globals['_HISTORYSERVICE'].methods_by_name['GetCheckpoint']._loaded_options = None
+  _globals['_HISTORYSERVICE'].methods_by_name['GetCheckpoint']._serialized_options = b'\220\002\001'
   _globals['_EVENT']._serialized_start=110
   _globals['_EVENT']._serialized_end=579
   _globals['_EVENT_FACTSENTRY']._serialized_start=487
@@ -57,12 +59,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRECEIPTREQUEST']._serialized_end=926
   _globals['_RECEIPT']._serialized_start=928
   _globals['_RECEIPT']._serialized_end=969
-  _globals['_REVERTACTORREQUEST']._serialized_start=972
-  _globals['_REVERTACTORREQUEST']._serialized_end=1116
-  _globals['_REVERTEDEVENT']._serialized_start=1118
-  _globals['_REVERTEDEVENT']._serialized_end=1223
-  _globals['_REVERTACTORRESPONSE']._serialized_start=1225
-  _globals['_REVERTACTORRESPONSE']._serialized_end=1307
-  _globals['_HISTORYSERVICE']._serialized_start=1310
-  _globals['_HISTORYSERVICE']._serialized_end=1625
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=971
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=1013
+  _globals['_CHECKPOINT']._serialized_start=1015
+  _globals['_CHECKPOINT']._serialized_end=1096
+  _globals['_REVERTACTORREQUEST']._serialized_start=1099
+  _globals['_REVERTACTORREQUEST']._serialized_end=1243
+  _globals['_REVERTEDEVENT']._serialized_start=1245
+  _globals['_REVERTEDEVENT']._serialized_end=1350
+  _globals['_REVERTACTORRESPONSE']._serialized_start=1352
+  _globals['_REVERTACTORRESPONSE']._serialized_end=1434
+  _globals['_HISTORYSERVICE']._serialized_start=1437
+  _globals['_HISTORYSERVICE']._serialized_end=1832
 # @@protoc_insertion_point(module_scope)

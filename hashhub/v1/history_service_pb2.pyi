@@ -106,6 +106,22 @@ class Receipt(_message.Message):
     proof: bytes
     def __init__(self, content: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
+class GetCheckpointRequest(_message.Message):
+    __slots__ = ("known_size",)
+    KNOWN_SIZE_FIELD_NUMBER: _ClassVar[int]
+    known_size: int
+    def __init__(self, known_size: _Optional[int] = ...) -> None: ...
+
+class Checkpoint(_message.Message):
+    __slots__ = ("checkpoint", "verifier_key", "consistency_proof")
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_KEY_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_PROOF_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: str
+    verifier_key: str
+    consistency_proof: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, checkpoint: _Optional[str] = ..., verifier_key: _Optional[str] = ..., consistency_proof: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class RevertActorRequest(_message.Message):
     __slots__ = ("actor", "since", "withdrawals_only", "validate_only", "comment")
     ACTOR_FIELD_NUMBER: _ClassVar[int]

@@ -51,6 +51,11 @@ class HistoryServiceStub:
                 request_serializer=hashhub_dot_v1_dot_history__service__pb2.GetReceiptRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_history__service__pb2.Receipt.FromString,
                 _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/hashhub.v1.HistoryService/GetCheckpoint',
+                request_serializer=hashhub_dot_v1_dot_history__service__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_history__service__pb2.Checkpoint.FromString,
+                _registered_method=True)
         self.RevertActor = channel.unary_unary(
                 '/hashhub.v1.HistoryService/RevertActor',
                 request_serializer=hashhub_dot_v1_dot_history__service__pb2.RevertActorRequest.SerializeToString,
@@ -85,6 +90,13 @@ class HistoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCheckpoint(self, request, context):
+        """Returns the log's checkpoint, and the proof that it contains the tree that the caller knows. Roles: all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevertActor(self, request, context):
         """Undoes what a token wrote since a time, except what was changed again since. Role: operator.
         """
@@ -109,6 +121,11 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.GetReceipt,
                     request_deserializer=hashhub_dot_v1_dot_history__service__pb2.GetReceiptRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_history__service__pb2.Receipt.SerializeToString,
+            ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=hashhub_dot_v1_dot_history__service__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_history__service__pb2.Checkpoint.SerializeToString,
             ),
             'RevertActor': grpc.unary_unary_rpc_method_handler(
                     servicer.RevertActor,
@@ -199,6 +216,33 @@ class HistoryService:
             '/hashhub.v1.HistoryService/GetReceipt',
             hashhub_dot_v1_dot_history__service__pb2.GetReceiptRequest.SerializeToString,
             hashhub_dot_v1_dot_history__service__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.HistoryService/GetCheckpoint',
+            hashhub_dot_v1_dot_history__service__pb2.GetCheckpointRequest.SerializeToString,
+            hashhub_dot_v1_dot_history__service__pb2.Checkpoint.FromString,
             options,
             channel_credentials,
             insecure,

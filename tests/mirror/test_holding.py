@@ -249,6 +249,38 @@ def test_a_restored_hub_never_empties_a_copy(site: Site, tmp_path: Path, monkeyp
     assert copied(directory) == due(site.hub, _RECEIVER)
 
 
+def test_a_hub_that_shows_two_histories_is_told_and_followed_all_the_same(site: Site, tmp_path: Path) -> None:
+    site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
+    secret = site.token(_RECEIVER)
+    backup = site.back_up()
+    directory = tmp_path / "copy"
+
+    def updated() -> str:
+        with site.client(secret) as client, client.mirror(directory) as copy:
+            copy.update()
+            assert copied(directory) == due(site.hub, _RECEIVER)
+            return copy.state().log_fault
+
+    site.desk.contribute("alpha/one", item(1))
+    assert updated() == ""
+    site.desk.contribute("alpha/one", item(2))
+    assert updated() == ""
+    site.restore(backup)
+    site.desk.contribute("alpha/one", *(item(n) for n in range(3, 9)), batch=1)
+    assert updated() == ""  # it signs nothing
+    last = site.data / "log.checkpoint"
+    kept = last.read_bytes()
+    last.unlink()
+    with site.hub.store.database.write() as c:
+        c.exec_driver_sql("UPDATE log SET verifier_key = ''")
+    assert "rewritten" in updated()
+    assert (directory / "log-known.checkpoint").read_bytes() == kept
+    assert (directory / "log-shown.checkpoint").read_bytes() == last.read_bytes()
+    last.write_bytes(kept)
+    site.hub.log.begin(comment="restored")
+    assert updated() == ""  # a new log, which an operator began
+
+
 def test_what_a_restored_hub_withdraws_takes_no_other_item_of_its_id_out_of_a_copy(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

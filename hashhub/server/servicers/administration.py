@@ -104,6 +104,10 @@ class HistoryService(Service):
 
     redact_event = named(OPERATOR, wire.parse_event, lambda hub: hub.history.redact, wire.EVENT.to_pb)
 
+    @served(FEED_READERS)
+    def get_checkpoint(self, _: Principal, request: v1.GetCheckpointRequest) -> v1.Checkpoint:
+        return v1.Checkpoint(**self.hub.log.view(request.known_size)._asdict())
+
     @served(
         OPERATOR,
         lambda events: v1.RevertActorResponse(events=map(wire.REVERTED_EVENT.to_pb, events)),
