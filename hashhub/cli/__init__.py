@@ -42,7 +42,7 @@ __all__ = ["main"]
 _PARTS = (
     "admin", "audit", "authority", "catalogue", "conflicts", "console", "contributors", "entries", "exports", "feed",
     "history", "hook", "imports", "init", "log", "login", "match", "peer", "policies", "reconcile", "sample", "scan",
-    "schemes", "serve", "source", "witness",
+    "schemes", "serve", "signing", "signing_keys", "source", "witness",
 )  # fmt: skip
 
 

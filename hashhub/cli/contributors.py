@@ -217,6 +217,11 @@ def hash_set() -> None:
     """Named collections of one contributor, each under its terms."""
 
 
+_require_signature: Final = click.option(
+    "--require-signature/--no-require-signature",
+    default=None,
+    help="Whether only lists become part of it that one of its contributor's keys signed.",
+)
 _marking_options: Final = options(
     click.option("--tlp", type=choice(TLP), help="Traffic Light Protocol 2.0 label. Default of a new set: amber."),
     several(
@@ -287,15 +292,17 @@ _marking_options: Final = options(
     show_default=True,
     help="What an item without a class becomes where its format has classes; listed needs an operator's token.",
 )
+@_require_signature
 @_marking_options
-def create_hash_set(session: Session, *, name: str, **fields: Any) -> None:
+def create_hash_set(session: Session, *, name: str, require_signature: bool | None, **fields: Any) -> None:
     """Create a hash set. Needs an operator's token or the contributor's own."""
     from hashhub.client.transport import hash_set_name
 
     hash_set_name(name)  # refuses what is no CONTRIBUTOR/SET
     owner, _, own_id = name.partition("/")
     terms, fields = _terms(fields)
-    new = HashSet(contributor=owner, id=own_id, marking=msgspec.structs.replace(Marking(), **terms), **fields)
+    marking = msgspec.structs.replace(Marking(), **terms)
+    new = HashSet(contributor=owner, id=own_id, marking=marking, require_signature=bool(require_signature), **fields)
     with session.connect() as hub:
         _show_hash_sets(session, [hub.create_hash_set(new)])
 
@@ -320,6 +327,7 @@ def get_hash_set(session: Session, *, name: str) -> None:
 @click.argument("name", metavar="CONTRIBUTOR/SET")
 @click.option("--display-name", metavar="TEXT", help="The name that people read.")
 @click.option("--review-depth", type=int, metavar="N", help="People who look at each item before it is listed.")
+@_require_signature
 @_marking_options
 def update_hash_set(session: Session, *, name: str, **fields: Any) -> None:
     """Change a hash set. Only what is given changes; its scheme and purpose stay what they are."""

@@ -13,6 +13,7 @@ import msgspec
 from hashhub.cli import main
 from hashhub.cli.selection import import_called
 from hashhub.cli.session import REFUSED, Session, choice, command, dry_run, spelled, terms_of
+from hashhub.cli.signing_keys import SIGN_WITH, signed
 from hashhub.cli.terminal import clean, note, print_json, progress, say, table, tell
 from hashhub.errors import (
     Conflict,
@@ -26,7 +27,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hygiene import Code
-from hashhub.local_files import whole_file
+from hashhub.local_files import named_file, whole_file
 from hashhub.model import Disposition, Finding, Import, ImportState
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ _THEN: Final = {"accepted": "matched from then on, until newer lists replaced or
 @click.option(
     "--propose-mapping", is_flag=True, help="Only print a mapping proposed from FILE's first rows, to be checked."
 )
+@SIGN_WITH
+@click.option("--signature", metavar="FILE.sig", help="What `hashhub sign` wrote about FILE, instead.")
 @click.option("--keep-on-failure", is_flag=True, help="Do not cancel the import when FILE turns out to be damaged.")
 def import_file(
     session: Session,
@@ -87,6 +90,8 @@ def import_file(
     options: tuple[str, ...],
     mapping: str | None,
     propose_mapping: bool,
+    sign_with: str | None,
+    signature: str | None,
     **how: bool,
 ) -> None:
     """Contribute a hash list.
@@ -97,6 +102,8 @@ def import_file(
     cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or
     every item in it, was refused.
     """
+    from hashhub import connector as connectors
+    from hashhub.client.contribution import manifest_of
     from hashhub.client.sources import Release
 
     if propose_mapping:
@@ -106,6 +113,8 @@ def import_file(
         return
     if hash_set is None:
         raise click.UsageError("--hash-set CONTRIBUTOR/SET is missing: it says where the list goes")
+    if sign_with and signature:
+        raise click.UsageError("--sign-with and --signature say twice who signs; give one")
     if files.count("-") > 1:
         raise click.UsageError("- is standard input, which can be one part only")
     settings = settings_of(options, mapping)
@@ -137,8 +146,16 @@ def import_file(
                 if format_ == "csv":
                     _refuse_without_mapping(files[0], settings.get("sheet", ""))
                 settings = dict(recognised)
+            envelope = named_file("signature", signature) if signature else b""
+            if sign_with:
+                reader, full = connectors.get(format_), how["replace"]
+                manifest, digest = manifest_of(
+                    sources, connector=reader, hash_set=hash_set, options=settings, replace=full
+                )
+                envelope = signed(manifest.statement(Path(files[0]).name, digest), sign_with)
             report = hub.import_source(
                 sources,
+                signature=envelope,
                 connector=format_,
                 hash_set=hash_set,
                 options=settings,
@@ -311,6 +328,7 @@ def show_report(session: Session, report: ImportReport) -> None:
             "revision": source.revision,
             "counts": source.counts,
             "terms": source.terms,
+            "signing_key": source.signing_key,
             "unclassified": report.unclassified,
             "findings": report.groups,
             "findings_complete": report.groups_complete,
@@ -347,6 +365,8 @@ def show_report(session: Session, report: ImportReport) -> None:
         )
     for floor in source.terms:
         tell(clean(f"The list states terms of its items, a floor for the hash set's: {terms_of(floor)}"))
+    if source.signing_key:
+        tell(f"Signed by {clean(source.contributor)}/{clean(source.signing_key)}.")
     _tell_what_to_do(report)
     if not report.groups_complete:
         tell("There are more findings than are counted here; `hashhub findings` lists all of them.")

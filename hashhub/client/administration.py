@@ -32,6 +32,7 @@ from hashhub.model import (
     Principal,
     Retention,
     RevertedEvent,
+    SigningKey,
     Status,
     Webhook,
     WebhookDelivery,
@@ -82,6 +83,20 @@ class ContributorCalls(Calls):
             name=contributor_name(contributor), comment=comment, entries=withdrawn if withdraw_entries else stands
         )
         return self._ask(request, wire.CONTRIBUTOR.from_pb, timeout=_LARGE)
+
+    def add_signing_key(self, contributor: str, key: SigningKey) -> Contributor:
+        """Register a key with which a contributor signs. Raises AlreadyExists. Roles: operator; contributor itself."""
+        request = v1.AddSigningKeyRequest(name=contributor_name(contributor), signing_key=wire.SIGNING_KEY.to_pb(key))
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
+
+    def revoke_signing_key(
+        self, contributor: str, key_id: str, comment: str = "", *, stolen: bool = False
+    ) -> Contributor:
+        """Revoke a key, for good. Raises NotFound. Roles: operator; contributor itself."""
+        request = v1.RevokeSigningKeyRequest(
+            name=contributor_name(contributor), key_id=key_id, comment=comment, stolen=stolen
+        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
 
     def accept_objections(self, contributor: str, revision: int, comment: str = "") -> Contributor:
         """Let a contributor's objections beyond the daily number weigh up to a revision. Role: operator."""

@@ -49,7 +49,8 @@ from hashhub.errors import (
 )
 from hashhub.hygiene import ABOUT_SOURCE, Code
 from hashhub.item import FieldKind, of_kind
-from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
+from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject, now
+from hashhub.signing.manifest import Manifest, entries_root
 
 # The rule of the cut: a run may go on behind batches that were cut by another.
 BATCH_ITEMS: Final = 4_000
@@ -87,7 +88,7 @@ class ImportOptions(TypedDict, total=False):
 
     `options`: of the connector. `replace`: the source is the full list; entries that it lacks are withdrawn, unless far
     too many would be (`allow_shrinking`). `validate_only`: say what would happen, and leave nothing. `keep_on_failure`:
-    do not cancel an import whose source turns out to be damaged.
+    do not cancel an import whose source turns out to be damaged. `signature`: what `hashhub sign` wrote about it.
     """
 
     options: Mapping[str, str] | None
@@ -95,6 +96,7 @@ class ImportOptions(TypedDict, total=False):
     validate_only: bool
     allow_shrinking: bool
     keep_on_failure: bool
+    signature: bytes
 
 
 class ImportProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +163,7 @@ def contribute(
     validate_only: bool = False,
     allow_shrinking: bool = False,
     keep_on_failure: bool = False,
+    signature: bytes = b"",
 ) -> ImportReport:
     """Contribute all of seekable `sources` to the hash set named `parent`; see Client.import_source."""
     options = options or {}
@@ -197,6 +200,7 @@ def contribute(
         replace=replace,
         has_classifications=connector.has_classifications(options),
         terms=[wire.MARKING.to_pb(m) for i, m in enumerate(terms) if m not in terms[:i]],
+        signature=signature,
     )
     request = v1.CreateImportRequest(parent=parent, request_id=str(uuid.uuid4()))
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
@@ -243,6 +247,45 @@ def contribute(
         # What is committed is committed: a hub that stops or is too busy now must not make it look as if it were not.
         done_report = ImportReport(source=done, groups_complete=False)
     return msgspec.structs.replace(done_report, validate_only=validate_only, resumed_batches=stored)
+
+
+def manifest_of(
+    sources: Sequence[BinaryIO],
+    *,
+    connector: Connector | None,
+    hash_set: str,
+    options: Mapping[str, str] | None = None,
+    replace: bool = False,
+) -> tuple[Manifest, str]:
+    """Return the manifest of what contributing seekable sources would state now, and the sources' digest. Raises as
+    `contribute` for what cannot be read.
+    """
+    release = Release(sources)
+    try:
+        before = release.written()
+        release.size()
+        digest = release.digest(lambda _: None)
+        connector, options = release.recognise(connector, options or {})
+        check_options(connector, options)
+        stated = [s for s in release.hash_sets() if s.name != hash_set]
+        if len(stated) < len(release.hash_sets()):
+            options = release.read_as_own(hash_set)
+        count, root = entries_root(release.read())
+        if release.written() != before:
+            raise SourceChangedError("the file changed while it was read; sign a finished file", position="the end")
+    except OSError as e:
+        raise _unreadable(e) from e
+    terms = [s.marking for s in stated]
+    return Manifest(
+        hash_set=hash_set,
+        connector=connector.name,
+        connector_version=connector.version + _options_mark(options),
+        entry_count=count,
+        entries_root=root,
+        time=now(),
+        replace=replace,
+        terms=tuple(m for i, m in enumerate(terms) if m not in terms[:i]),
+    ), digest
 
 
 def report(transport: Transport, name: str, source: Import) -> ImportReport:

@@ -13,6 +13,7 @@ from hashhub.model import (
     Entry,
     EntryAction,
     EntryChanges,
+    EntryProof,
     EntryState,
     QueueItem,
     Review,
@@ -33,6 +34,13 @@ class EntryCalls(Calls):
         Raises NotFound, also for one that the terms do not let the caller see. Roles: operator, auditor, contributor.
         """
         return self._ask(v1.GetEntryRequest(name=entry_name(name)), wire.entry_from_pb)
+
+    def get_entry_proof(self, name: str) -> EntryProof:
+        """Return the proof that somebody signed what the entry `CONTRIBUTOR/SET/ENTRY` says; it is not verified here.
+
+        Raises NotFound where nobody did. Roles: operator, auditor; contributor its own.
+        """
+        return self._ask(v1.GetEntryProofRequest(name=entry_name(name)), wire.ENTRY_PROOF.from_pb)
 
     def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> Listing[Entry]:
         """Yield the entries of `CONTRIBUTOR/SET` in order of id; no states mean all of them."""

@@ -43,6 +43,7 @@ from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.schemes import Catalogue, Schemes
 from hashhub.hub.selections import Selections
+from hashhub.hub.signatures import Signatures
 from hashhub.hub.webhooks import Webhooks, WebhookSender
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
@@ -119,8 +120,9 @@ class Hub:
         self.edges = EdgeReports(config)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
-        self.contribute = Contribute(store, matcher, self.catalogue, self.follower, self.tally, config)
         self.entries = Entries(store, self.follower)
+        self.signatures = Signatures(store, self.entries)
+        self.contribute = Contribute(store, matcher, self.catalogue, self.follower, self.signatures, self.tally, config)
         self.selections = Selections(store, self.follower)
         self.contributors = Contributors(store, self.selections)
         self.retention = Retentions(store, self.follower)

@@ -49,6 +49,7 @@ from hashhub.model import (
     Role,
     now,
 )
+from hashhub.signing.manifest import leaf_of
 from hashhub.store import EntryColumns, Origin, StaleCommit, trace_of
 from hashhub.store.entry_codec import unpack_hashes
 
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from hashhub.hub.follow import Follower
     from hashhub.hub.health import Tally
     from hashhub.hub.schemes import Catalogue
+    from hashhub.hub.signatures import Signatures
     from hashhub.matcher import Matcher
     from hashhub.schemes import Scheme
     from hashhub.store import Store
@@ -84,9 +86,17 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self, store: Store, matcher: Matcher, catalogue: Catalogue, follower: Follower, tally: Tally, config: Config
+        self,
+        store: Store,
+        matcher: Matcher,
+        catalogue: Catalogue,
+        follower: Follower,
+        signatures: Signatures,
+        tally: Tally,
+        config: Config,
     ) -> None:
         self._store = store
+        self._signatures = signatures
         self._matcher = matcher
         self._catalogue = catalogue
         self._follower = follower
@@ -124,10 +134,17 @@ class Contribute:
             state=ImportState.OPEN,
             actor=principal.name,
             create_time=now(),
+            signing_key="",
         )
+        sign_time = None
+        if import_.signature:
+            manifest, key = self._signatures.check(opened, is_opened=True)
+            opened, sign_time = msgspec.structs.replace(opened, signing_key=key), manifest.time
         if validate_only:
             return opened
-        return self._store.imports.create_import(opened, request_id=request_id, most_open=self._config.max_open_imports)
+        return self._store.imports.create_import(
+            opened, sign_time=sign_time, request_id=request_id, most_open=self._config.max_open_imports
+        )
 
     def add(
         self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
@@ -136,7 +153,7 @@ class Contribute:
         IMPORT_INCOMPLETE: a batch was left out), Conflict for another batch under this index, LimitExceeded beyond
         MAX_BATCH items.
         """
-        self._mine(principal, import_id)
+        import_ = self._mine(principal, import_id)
         if len(records) + len(rejects) > MAX_BATCH:
             raise LimitExceeded(
                 f"a batch holds at most {MAX_BATCH} items, got {len(records) + len(rejects)}; send smaller ones",
@@ -146,9 +163,16 @@ class Contribute:
         for record in records:
             stager.add(record)
         payload = stager.staged(rejects)
+        demanded = self._store.resources.hash_sets()[f"{import_.contributor}/{import_.hash_set}"].require_signature
+        leaves = b"".join(map(leaf_of, records)) if demanded or import_.signature else None
         with self._tally.phase("stage"):
             opened = self._store.imports.put_batch(
-                import_id, index, payload, items=len(records) + len(rejects), most_bytes=self._config.max_staged_bytes
+                import_id,
+                index,
+                payload,
+                leaves,
+                items=len(records) + len(rejects),
+                most_bytes=self._config.max_staged_bytes,
             )
         self._tally.add("batches")
         self._tally.add("bytes", number=len(payload))
@@ -177,8 +201,8 @@ class Contribute:
 
         Raises FailedPrecondition: IMPORT_INCOMPLETE when `batch_count` differs from what is stored, IMPORT_CLOSED after
         a cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False,
-        CONTRIBUTOR_RETIRED. Conflict when another process is committing into the same hash set, or entries are moved
-        again and again.
+        CONTRIBUTOR_RETIRED, SIGNATURE_REQUIRED, SIGNATURE_REFUSED. Conflict when another process is committing into the
+        same hash set, or entries are moved again and again.
         """
         import_ = self._mine(principal, import_id)
         if import_.state is ImportState.COMMITTED:
@@ -191,12 +215,11 @@ class Contribute:
                 reason=Reason.IMPORT_INCOMPLETE,
                 metadata={"batchCount": str(import_.batch_count)},
             )
-        hash_set = self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         with self._committing:
             for times in range(1, _TIMES + 1):
                 try:
                     done = self._commit(
-                        principal, import_, hash_set, allow_shrinking=allow_shrinking, validate_only=validate_only
+                        principal, import_, allow_shrinking=allow_shrinking, validate_only=validate_only
                     )
                     break
                 except StaleCommit:
@@ -208,14 +231,16 @@ class Contribute:
         self.tidying.wake()
         return done  # (8)
 
-    def _commit(
-        self, principal: Principal, import_: Import, hash_set: HashSet, *, allow_shrinking: bool, validate_only: bool
-    ) -> Import:
+    def _commit(self, principal: Principal, import_: Import, *, allow_shrinking: bool, validate_only: bool) -> Import:
         """Take the steps (5) to (7) of `commit` once. Raises StaleCommit when what was decided on moved before (7)."""
         import_id = import_.id
-        if self._store.commits.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED:
-            return self._store.imports.get_import(import_id)  # by another process meanwhile
+        import_ = self._store.commits.begin_commit(import_id, by=access.actor(principal))
+        if import_.state is ImportState.COMMITTED:
+            return import_  # by another process meanwhile
         try:
+            hash_set = self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
+            with self._tally.phase("signature"):
+                self._signatures.check_commit(import_, hash_set)
             # Only now: what others committed into the same hash set before must be compared with.
             intake = Intake(
                 self._store,
@@ -277,6 +302,7 @@ class Contribute:
         access.allow_reading(principal, contributor)
         self._store.resources.get_hash_set(contributor, hash_set)
         imports = self._store.imports.list_imports(contributor, hash_set, page_size + 1, after)
+        imports = [msgspec.structs.replace(import_, signature=b"") for import_ in imports]
         return imports[:page_size], imports[page_size - 1].id if len(imports) > page_size else ""
 
     def findings(

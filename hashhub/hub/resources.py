@@ -47,6 +47,7 @@ _HASH_SET_FIELDS: Final = (
     *(f"marking.{term}" for term in Marking.__struct_fields__),
     "review_depth",
     "bank",
+    "require_signature",
 )
 
 

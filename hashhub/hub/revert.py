@@ -44,6 +44,8 @@ _PUT_BACK: Final = frozenset(
         EventKind.CONTRIBUTOR_UPDATED,
         EventKind.CONTRIBUTOR_RETIRED,
         EventKind.OBJECTIONS_ACCEPTED,
+        EventKind.SIGNING_KEY_ADDED,
+        EventKind.SIGNING_KEY_REVOKED,
         EventKind.SCHEME_SIGNED_OFF,
         EventKind.SCHEME_RETIRED,
         EventKind.GROUP_UPDATED,

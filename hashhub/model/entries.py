@@ -473,6 +473,19 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     absent: int = 0
 
 
+class EntryProof(msgspec.Struct, frozen=True, kw_only=True):
+    """That a signed list has an entry (`CONTRIBUTOR/SET/NUMBER`): the list's `signature`, by the key `signing_key`,
+    what the entry states (`hashhub.signing.manifest.canonical_entry`), its place in the list, and RFC 6962's proof.
+    """
+
+    name: str
+    signature: bytes
+    signing_key: str
+    canonical_entry: str
+    index: int
+    hashes: tuple[bytes, ...]
+
+
 class Import(msgspec.Struct, frozen=True, kw_only=True):
     """One act of ingestion. `batch_count` batches with `item_count` items are stored; the next one has this index.
 
@@ -498,6 +511,8 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     actor: str = ""
     create_time: datetime | None = None
     commit_time: datetime | None = None
+    signature: bytes = b""
+    signing_key: str = ""
 
     @property
     def is_only_checked(self) -> bool:

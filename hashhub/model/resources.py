@@ -105,6 +105,22 @@ class PeerOrigin(msgspec.Struct, frozen=True, kw_only=True):
         refuse("origin", wrong)
 
 
+class SigningKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key with which a contributor signs what it contributes, in a line as OpenSSH writes it. What it signs
+    counts from `create_time` until `revoke_time`; not at all if it was `stolen`.
+    """
+
+    id: str
+    public_key: str
+    create_time: datetime | None = None
+    revoke_time: datetime | None = None
+    stolen: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for an id that is none."""
+        refuse("signing key", wrong_in_slug("id", self.id))
+
+
 class Contributor(msgspec.Struct, frozen=True, kw_only=True):
     """An organisation that states something. `takes_from`: whose material it passes on; two entries are independent
     only when neither contributor takes from the other, directly or through others, and they share no source. Once
@@ -122,6 +138,7 @@ class Contributor(msgspec.Struct, frozen=True, kw_only=True):
     retire_time: datetime | None = None
     objections_accepted_revision: int = 0
     origin: PeerOrigin | None = None
+    signing_keys: tuple[SigningKey, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument with every violation."""
@@ -321,7 +338,8 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     than; `get` tells them to its contributor, operators and auditors. `accepted_revision`: what the set says against
     harm (a benign set's entries, harmless verdicts beyond the daily number) weighs as far as an operator accepted it,
     which is up to this revision; 0: not at all. `bank_number`: unique in the hub, and says nothing of how many hash
-    sets there are; only the hub gives it. 0: not known.
+    sets there are; only the hub gives it. 0: not known. `require_signature`: no list becomes part of it unless one of
+    its contributor's keys signed it.
     """
 
     contributor: str
@@ -336,6 +354,7 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     accepted_revision: int = 0
     bank: Bank = Bank()
     bank_number: int = 0
+    require_signature: bool = False
     create_time: datetime | None = None
 
     @property

@@ -173,6 +173,8 @@ class Commits:
                     pairs = [tuple(pair) for pair in restated[are_among(restated[:, 0], over)].tolist()]
                     if pairs:
                         self._db.execute(c, "DELETE FROM succession WHERE earlier = ? AND later = ?", pairs)
+                signed_by = sa.select(s.imports.c.signing_key).where(s.imports.c.key == commit.key)
+                signing_key: str = c.execute(signed_by).scalar_one()
                 at = now()
                 doubts, beyond = self._doubts(c, commit, sorted(doubting), daily_doubts)
                 revision = append_event(
@@ -180,7 +182,11 @@ class Commits:
                     commit.by,
                     EventKind.IMPORT_COMMITTED,
                     subject=commit.subject,
-                    facts={**_numbers(counts, gone, doubts, len(beyond)), "content": commit.content()},
+                    facts={
+                        **_numbers(counts, gone, doubts, len(beyond)),
+                        "content": commit.content(),
+                        **({"signing_key": signing_key} if signing_key else {}),
+                    },
                     undo=commit.salt,
                     at=at,
                 )
@@ -293,10 +299,12 @@ class Commits:
 
     def _refuse_overtaken(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> None:
         """Raise StaleCommit when, since the commit began, another list of the hash set was committed, an entry that the
-        list states again was withdrawn, or somebody held, restored or released an item that the list states anew.
+        list states again was withdrawn, or somebody held, restored or released an item that the list states anew; or
+        when whose signature counts, or is demanded, may have changed.
         """
         if (
             self._has_another(c, commit)
+            or self._is_signed_otherwise(c, commit)
             or self._has_lost(c, commit, unchanged)
             or self._is_held(c, commit)
             or self._states(c, commit, self._put_back(c, commit))
@@ -314,6 +322,15 @@ class Commits:
         # By the few events since then, and not by all imports that the hash set ever had.
         prefix = commit.subject.rpartition("/")[0] + "/"
         return any(e.subject.startswith(prefix) for e in _events_since(c, commit, EventKind.IMPORT_COMMITTED))
+
+    def _is_signed_otherwise(self, c: Connection, commit: Commit) -> bool:
+        """Whether a key of the contributor was revoked since the commit began, or its hash set demands other things."""
+        about = {
+            f"contributors/{commit.contributor}",
+            commit.subject.rpartition("/")[0].replace("imports", "hash-sets", 1),
+        }
+        kinds = (EventKind.SIGNING_KEY_REVOKED, EventKind.HASH_SET_UPDATED, EventKind.TERMS_CHANGED)
+        return any(event.subject in about for event in _events_since(c, commit, *kinds))
 
     def _has_lost(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> bool:
         """Whether an entry was withdrawn since the commit began, other than because its own time is over."""

@@ -307,11 +307,11 @@ class DeletionTable:
                     own = (table.c["import"] == row.key, table.c.ordinal < first + FINDINGS)
                     c.execute(sa.delete(table).where(*own))
                     return True
-            b = s.staged_batch
-            batch = c.scalar(sa.select(sa.func.min(b.c.index)).where(b.c["import"] == row.key))
-            if batch is not None:
-                c.execute(sa.delete(b).where(b.c["import"] == row.key, b.c.index == batch))
-                return True
+            for b in (s.staged_batch, s.entry_leaves):
+                batch = c.scalar(sa.select(sa.func.min(b.c.index)).where(b.c["import"] == row.key))
+                if batch is not None:
+                    c.execute(sa.delete(b).where(b.c["import"] == row.key, b.c.index == batch))
+                    return True
             # Pages went with their entries, but for those of which a cancellation that was cut off had deleted some.
             p = s.statement_page
             c.execute(sa.delete(p).where(p.c.hash_set == key, p.c["import"] == row.key))

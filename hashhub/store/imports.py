@@ -28,7 +28,16 @@ from hashhub.store.schema import CANCELLED, COMMITTED
 from hashhub.store.stage import FindingRun, Reports, Stage
 
 # Of an import that has just been opened, as its contributor has them.
-_SAME_COLUMNS: Final = ("connector", "connector_version", "source_digest", "replace", "has_classifications", "actor")
+_SIGNATURE: Final = ("signature", "signing_key")
+_SAME_COLUMNS: Final = (
+    "connector",
+    "connector_version",
+    "source_digest",
+    "replace",
+    "has_classifications",
+    "actor",
+    *_SIGNATURE,
+)
 _MOMENT: Final = timedelta(seconds=2)  # longer than a sender takes between two batches
 _SWEPT: Final = 8  # batches deleted in one transaction: some 10 MB, which take 50 ms
 
@@ -42,13 +51,16 @@ class Imports:
         self._stage = stage
         self._reports = reports
 
-    def create_import(self, new: Import, *, request_id: str = "", most_open: int | None = None) -> Import:
+    def create_import(
+        self, new: Import, *, sign_time: datetime | None = None, request_id: str = "", most_open: int | None = None
+    ) -> Import:
         """Open an import, or return the one of the same hash set, source digest, connector, version and `replace`.
 
         An OPEN or COMMITTING one is to be resumed. A COMMITTED one counts as done only while nothing was withdrawn from
         the set since, other than by a newer statement; a replacing one while it is the last there; and one that asks
         for withdrawals while nothing has become active since: a deletion message that comes again after its item was
-        listed again deletes it again.
+        listed again deletes it again. One that is not committed takes the signature of the new one, if leaves of all of
+        it were kept, or else does not count; nor does a COMMITTED one that this key did not sign.
 
         Raises NotFound; FailedPrecondition where the set's terms are looser than the list's; LimitExceeded beyond
         `most_open` of its contributor that are not committed.
@@ -73,12 +85,14 @@ class Imports:
                 t.c.replace == new.replace,
                 t.c.state != CANCELLED,
             )
-            if of_this_source:
-                latest = of_this_source[0]
-                if latest.state is not ImportState.COMMITTED or _is_last_word(c, set_key, latest):
-                    if latest.state is ImportState.COMMITTED:  # it is listed once more, see Retentions.aged
-                        c.execute(sa.update(t).where(t.c.id == latest.id).values(touch_time=s.to_millis(now())))
-                    return request.remember(c, latest)
+            latest = of_this_source[0] if of_this_source else None
+            if latest is not None and new.signature not in {b"", latest.signature}:
+                latest = self._signed_now(c, latest, new, sign_time)
+            is_open = latest is not None and latest.state is not ImportState.COMMITTED
+            if latest is not None and (is_open or _is_last_word(c, set_key, latest)):
+                if not is_open:  # it is listed once more, see Retentions.aged
+                    c.execute(sa.update(t).where(t.c.id == latest.id).values(touch_time=s.to_millis(now())))
+                return request.remember(c, latest)
             self._check_open(c, new.contributor, most_open)
             at = now()
             created = msgspec.structs.replace(fresh, id=f"imp-{secrets.token_hex(8)}", create_time=at)
@@ -90,11 +104,59 @@ class Imports:
                     counts=to_json(created.counts),
                     create_time=s.to_millis(at),
                     terms=terms,
+                    sign_time=None if sign_time is None else s.to_millis(sign_time),
                     **{name: getattr(created, name) for name in _SAME_COLUMNS},
                     open_revision=sa.select(s.metadata.c.revision).scalar_subquery(),
                 )
             )
             return request.remember(c, created)
+
+    def _signed_now(self, c: Connection, latest: Import, new: Import, sign_time: datetime | None) -> Import | None:
+        """Give an import that goes on the signature of a new one of the same source, and return it; None: it cannot."""
+        t, x = s.imports, s.entry_leaves
+        if latest.state is ImportState.COMMITTED:
+            return latest if latest.signing_key == new.signing_key else None
+        key, holder, until = c.execute(sa.select(t.c.key, t.c.lease, t.c.lease_until).where(t.c.id == latest.id)).one()
+        with_leaves = c.scalar(sa.select(sa.func.count()).where(x.c["import"] == key))
+        if is_held(holder, until) or with_leaves != latest.batch_count or sign_time is None:
+            return None
+        values = {name: getattr(new, name) for name in _SIGNATURE}
+        c.execute(sa.update(t).where(t.c.key == key).values(**values, sign_time=s.to_millis(sign_time)))
+        return msgspec.structs.replace(latest, **values)
+
+    def has_newer_signed(self, import_: Import, sign_time: datetime, *, but_the_same: bool) -> bool:
+        """Whether another list was committed that makes one that was signed at this time an old one: the same, signed
+        at the same time, or a signed one not before it of which either is the full list of their hash set.
+        `but_the_same`: that was signed by the very same signature does not count.
+        """
+        t, h = s.imports, s.hash_set
+        millis = s.to_millis(sign_time)
+        is_full = sa.true() if import_.replace else t.c.replace
+        same = sa.and_(t.c.source_digest == import_.source_digest, t.c.sign_time == millis)
+        newer = (
+            sa.select(t.c.key)
+            .join(h, h.c.key == t.c.hash_set)
+            .where(h.c.contributor == import_.contributor, h.c.id == import_.hash_set, t.c.id != import_.id)
+            .where(t.c.signature != import_.signature if but_the_same else sa.true())
+            .where(t.c.state == COMMITTED, sa.or_(same, sa.and_(is_full, t.c.sign_time >= millis)))
+        )
+        return self._db.read(lambda c: c.execute(newer.limit(1)).first()) is not None
+
+    def signed_imports(self, contributor: str, hash_set: str) -> list[Import]:
+        """Return the committed imports of a hash set whose entries can be proved to be signed, the newest first."""
+        t = s.imports
+        has_leaves = sa.exists().where(s.entry_leaves.c["import"] == t.c.key)
+        own = (s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
+        return self._db.read(lambda c: _import_rows(c, *own, t.c.state == COMMITTED, t.c.signing_key != "", has_leaves))
+
+    def leaves(self, import_id: str) -> Iterator[bytes]:
+        """Yield the leaves of an import's batches, in order; none of those that were sent before they were kept."""
+        sql = (
+            'SELECT x."index", x.leaves FROM entry_leaves x JOIN "import" i ON i.key = x."import" '
+            'WHERE i.id = ? AND x."index" = ?'
+        )
+        for [(_, leaves)] in self._db.pages(-1, lambda last: self._db.fetch(sql, (import_id, last + 1))):
+            yield bytes(leaves)
 
     def get_import(self, import_id: str) -> Import:
         """Return the import. Raises NotFound."""
@@ -152,10 +214,17 @@ class Imports:
         return self._db.read(read)
 
     def put_batch(
-        self, import_id: str, index: int, payload: bytes, *, items: int = 0, most_bytes: int | None = None
+        self,
+        import_id: str,
+        index: int,
+        payload: bytes,
+        leaves: bytes | None = None,
+        *,
+        items: int = 0,
+        most_bytes: int | None = None,
     ) -> Import:
         """Store one batch of an OPEN import, with so many items, and return the import; the same one again changes
-        nothing.
+        nothing. `leaves`: of its canonical entries, where they are kept.
 
         Raises Conflict when the payload differs, FailedPrecondition (IMPORT_INCOMPLETE: an earlier one is missing;
         IMPORT_CLOSED), LimitExceeded beyond `most_bytes` of its contributor in imports that are not committed.
@@ -178,8 +247,10 @@ class Imports:
                     metadata={"nextBatch": str(count)},
                 )
             if index == count:
-                self._check_staged(c, key, len(payload), most_bytes)
+                self._check_staged(c, key, len(payload) + len(leaves or b""), most_bytes)
                 c.execute(sa.insert(b).values({"import": key, "index": index, "payload": payload}))
+                if leaves is not None:
+                    c.execute(sa.insert(s.entry_leaves).values({"import": key, "index": index, "leaves": leaves}))
                 c.execute(
                     sa.update(t)
                     .where(t.c.key == key)
@@ -344,20 +415,26 @@ class Imports:
         return self._db.read(lambda c: c.execute(active.limit(1)).first()) is not None
 
     def sweep_batches(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
-        """Delete the batches of imports that are done, a few at a time; what is left the next call deletes."""
-        b, t = s.staged_batch, s.imports
-        over = (
-            sa.select(b.c["import"], b.c.index)
-            .join(t, t.c.key == b.c["import"])
-            .where(t.c.state.in_([COMMITTED, CANCELLED]))
-        )
-        batches = [tuple(row) for row in self._db.select(over)]
-        delete = 'DELETE FROM staged_batch WHERE "import" = ? AND "index" = ?'
-        for start in range(0, len(batches), _SWEPT):
-            if is_stopping():
-                return
-            with self._db.write() as c:
-                self._db.execute(c, delete, batches[start : start + _SWEPT])
+        """Delete the batches of imports that are done, a few at a time; what is left the next call deletes. So are
+        leaves of which no proof is asked: nobody signed them, or a later full list was signed.
+        """
+        t, later = s.imports, s.imports.alias()
+        is_signed = sa.and_(t.c.state == COMMITTED, t.c.signing_key != "")
+        of_set = (later.c.hash_set == t.c.hash_set, later.c.revision > t.c.revision, later.c.state == COMMITTED)
+        is_replaced = sa.exists().where(*of_set, later.c.replace, later.c.signing_key != "")
+        is_done = t.c.state.in_([COMMITTED, CANCELLED])
+        for b, over in (
+            (s.staged_batch, is_done),
+            (s.entry_leaves, sa.and_(is_done, sa.or_(sa.not_(is_signed), is_replaced))),
+        ):
+            chosen = sa.select(b.c["import"], b.c.index).join(t, t.c.key == b.c["import"]).where(over)
+            batches = [tuple(row) for row in self._db.select(chosen)]
+            delete = f'DELETE FROM {b.name} WHERE "import" = ? AND "index" = ?'  # noqa: S608 - our own table
+            for start in range(0, len(batches), _SWEPT):
+                if is_stopping():
+                    return
+                with self._db.write() as c:
+                    self._db.execute(c, delete, batches[start : start + _SWEPT])
 
 
 class ExpiredImport(NamedTuple):
@@ -403,6 +480,7 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             create_time=s.from_millis(row.create_time),
             commit_time=s.time_of(row.commit_time),
             terms=msgspec.json.decode(row.terms or b"[]", type=tuple[Marking, ...]),
+            signature=bytes(row.signature or b""),
         )
         for row in c.execute(query)
     ]

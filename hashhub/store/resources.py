@@ -39,6 +39,7 @@ from hashhub.model import (
     Marking,
     Principal,
     Role,
+    SigningKey,
     now,
 )
 from hashhub.store import schema as s
@@ -149,7 +150,7 @@ class Resources:
     ) -> Contributor:
         """Store a contributor. Raises AlreadyExists when the id is taken."""
         contributor = msgspec.structs.replace(
-            contributor, create_time=None, retire_time=None, objections_accepted_revision=0
+            contributor, create_time=None, retire_time=None, objections_accepted_revision=0, signing_keys=()
         )
         request = IdempotentRequest(request_id, "create_contributor", contributor, by.name)
         with self._db.write_in_order(dry=validate_only) as c:
@@ -206,6 +207,28 @@ class Resources:
         """Let a contributor's objections beyond the daily number weigh up to `revision`, which may go back."""
         field, event = "objections_accepted_revision", EventKind.OBJECTIONS_ACCEPTED
         return self._accept(Contributor, contributor_id, field, revision, event, comment, by)
+
+    def change_signing_keys(
+        self,
+        contributor_id: str,
+        change: Callable[[tuple[SigningKey, ...]], tuple[SigningKey, ...]],
+        event: EventKind,
+        key_id: str,
+        *,
+        comment: str = "",
+        by: Actor = SYSTEM,
+    ) -> Contributor:
+        """Make of a contributor's keys what `change` returns. Raises what that raises, NotFound, and
+        FailedPrecondition (CONTRIBUTOR_RETIRED).
+        """
+        with self._db.write_in_order() as c:
+            check_active(c, contributor_id)
+            before = _existing(c, Contributor, contributor_id)
+            after = msgspec.structs.replace(before, signing_keys=change(before.signing_keys))
+            if after == before:
+                return before
+            facts = {"signing_key": key_id}
+            return _update(c, by, event, before, after, facts=facts, details={"comment": comment})
 
     def list_contributors(self, page_size: int, after: str = "") -> list[Contributor]:
         """Return up to `page_size` contributors with ids after `after`, in the order of their ids."""

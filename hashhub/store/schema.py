@@ -333,6 +333,10 @@ imports: Final = _table(
     sa.Column("staged_items", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("staged_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("touch_time", sa.BigInteger, nullable=False, server_default="0"),
+    # What its contributor signed, the id of the key, and the time that the signer states; NULL: nobody did.
+    sa.Column("signature", sa.LargeBinary),
+    sa.Column("signing_key", sa.Text, nullable=False, server_default=""),
+    sa.Column("sign_time", sa.BigInteger),
     sa.Index("import_source", "hash_set", "source_digest"),
 )
 # Those that are OPEN or COMMITTING: few of all that there ever were, and asked for again and again.
@@ -344,6 +348,14 @@ staged_batch: Final = _table(
     sa.Column("import", _Key, sa.ForeignKey("import.key"), primary_key=True),
     sa.Column("index", sa.Integer, primary_key=True),
     sa.Column("payload", sa.LargeBinary, nullable=False),
+)
+
+# The leaves of the canonical entries of each batch, one after the other, where a signature is given or demanded.
+entry_leaves: Final = _table(
+    "entry_leaves",
+    sa.Column("import", _Key, sa.ForeignKey("import.key"), primary_key=True),
+    sa.Column("index", sa.Integer, primary_key=True),
+    sa.Column("leaves", sa.LargeBinary, nullable=False),
 )
 
 allocation: Final = _table(

@@ -121,7 +121,7 @@ class ImportCounts(_message.Message):
     def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ..., stays_withdrawn_count: _Optional[int] = ...) -> None: ...
 
 class Import(_message.Message):
-    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor", "item_count", "terms")
+    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor", "item_count", "terms", "signature", "signing_key")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +138,8 @@ class Import(_message.Message):
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
     name: str
     connector: str
     connector_version: str
@@ -154,7 +156,9 @@ class Import(_message.Message):
     actor: str
     item_count: int
     terms: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Marking]
-    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ..., item_count: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[_resources_pb2.Marking, _Mapping]]] = ...) -> None: ...
+    signature: bytes
+    signing_key: str
+    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ..., item_count: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[_resources_pb2.Marking, _Mapping]]] = ..., signature: _Optional[bytes] = ..., signing_key: _Optional[str] = ...) -> None: ...
 
 class HashFault(_message.Message):
     __slots__ = ("algorithm", "reason", "detail")
@@ -372,6 +376,28 @@ class GetEntryRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetEntryProofRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class EntryProof(_message.Message):
+    __slots__ = ("name", "signature", "signing_key", "canonical_entry", "index", "hashes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
+    CANONICAL_ENTRY_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    signature: bytes
+    signing_key: str
+    canonical_entry: str
+    index: int
+    hashes: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, name: _Optional[str] = ..., signature: _Optional[bytes] = ..., signing_key: _Optional[str] = ..., canonical_entry: _Optional[str] = ..., index: _Optional[int] = ..., hashes: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ListEntriesRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token", "states")

@@ -76,6 +76,11 @@ class ContributionServiceStub:
                 request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.GetEntryRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
                 _registered_method=True)
+        self.GetEntryProof = channel.unary_unary(
+                '/hashhub.v1.ContributionService/GetEntryProof',
+                request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.GetEntryProofRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.EntryProof.FromString,
+                _registered_method=True)
         self.ListEntries = channel.unary_unary(
                 '/hashhub.v1.ContributionService/ListEntries',
                 request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ListEntriesRequest.SerializeToString,
@@ -185,6 +190,13 @@ class ContributionServiceServicer:
 
     def GetEntry(self, request, context):
         """Gets an entry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEntryProof(self, request, context):
+        """Proves that a contributor signed what an entry states, word for word. NOT_FOUND where nobody did.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,6 +325,11 @@ def add_ContributionServiceServicer_to_server(servicer, server):
                     servicer.GetEntry,
                     request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.GetEntryRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_resources__pb2.Entry.SerializeToString,
+            ),
+            'GetEntryProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntryProof,
+                    request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.GetEntryProofRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contribution__service__pb2.EntryProof.SerializeToString,
             ),
             'ListEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntries,
@@ -582,6 +599,33 @@ class ContributionService:
             '/hashhub.v1.ContributionService/GetEntry',
             hashhub_dot_v1_dot_contribution__service__pb2.GetEntryRequest.SerializeToString,
             hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEntryProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributionService/GetEntryProof',
+            hashhub_dot_v1_dot_contribution__service__pb2.GetEntryProofRequest.SerializeToString,
+            hashhub_dot_v1_dot_contribution__service__pb2.EntryProof.FromString,
             options,
             channel_credentials,
             insecure,

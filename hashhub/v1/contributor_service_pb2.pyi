@@ -69,6 +69,26 @@ class UpdateContributorRequest(_message.Message):
     request_id: str
     def __init__(self, contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
 
+class AddSigningKeyRequest(_message.Message):
+    __slots__ = ("name", "signing_key")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    signing_key: _resources_pb2.SigningKey
+    def __init__(self, name: _Optional[str] = ..., signing_key: _Optional[_Union[_resources_pb2.SigningKey, _Mapping]] = ...) -> None: ...
+
+class RevokeSigningKeyRequest(_message.Message):
+    __slots__ = ("name", "key_id", "stolen", "comment")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    STOLEN_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    key_id: str
+    stolen: bool
+    comment: str
+    def __init__(self, name: _Optional[str] = ..., key_id: _Optional[str] = ..., stolen: _Optional[bool] = ..., comment: _Optional[str] = ...) -> None: ...
+
 class CreateHashSetRequest(_message.Message):
     __slots__ = ("parent", "hash_set_id", "hash_set", "validate_only", "request_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]

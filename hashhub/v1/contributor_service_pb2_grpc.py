@@ -66,6 +66,16 @@ class ContributorServiceStub:
                 request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.AcceptObjectionsRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
                 _registered_method=True)
+        self.AddSigningKey = channel.unary_unary(
+                '/hashhub.v1.ContributorService/AddSigningKey',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.AddSigningKeyRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
+                _registered_method=True)
+        self.RevokeSigningKey = channel.unary_unary(
+                '/hashhub.v1.ContributorService/RevokeSigningKey',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.RevokeSigningKeyRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
+                _registered_method=True)
         self.CreateGroup = channel.unary_unary(
                 '/hashhub.v1.ContributorService/CreateGroup',
                 request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.CreateGroupRequest.SerializeToString,
@@ -175,6 +185,20 @@ class ContributorServiceServicer:
 
     def AcceptObjections(self, request, context):
         """Lets a contributor's objections beyond the daily number weigh, up to a revision. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddSigningKey(self, request, context):
+        """Registers a key with which the contributor signs what it contributes. Roles: operator, or the contributor itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSigningKey(self, request, context):
+        """Revokes a key, for good. Roles: operator, or the contributor itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -307,6 +331,16 @@ def add_ContributorServiceServicer_to_server(servicer, server):
             'AcceptObjections': grpc.unary_unary_rpc_method_handler(
                     servicer.AcceptObjections,
                     request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.AcceptObjectionsRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Contributor.SerializeToString,
+            ),
+            'AddSigningKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddSigningKey,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.AddSigningKeyRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Contributor.SerializeToString,
+            ),
+            'RevokeSigningKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSigningKey,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.RevokeSigningKeyRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_resources__pb2.Contributor.SerializeToString,
             ),
             'CreateGroup': grpc.unary_unary_rpc_method_handler(
@@ -537,6 +571,60 @@ class ContributorService:
             target,
             '/hashhub.v1.ContributorService/AcceptObjections',
             hashhub_dot_v1_dot_contributor__service__pb2.AcceptObjectionsRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddSigningKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/AddSigningKey',
+            hashhub_dot_v1_dot_contributor__service__pb2.AddSigningKeyRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSigningKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/RevokeSigningKey',
+            hashhub_dot_v1_dot_contributor__service__pb2.RevokeSigningKeyRequest.SerializeToString,
             hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
             options,
             channel_credentials,

@@ -146,7 +146,7 @@ class Hash(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class Contributor(_message.Message):
-    __slots__ = ("name", "display_name", "kind", "jurisdiction", "reliability", "takes_from", "create_time", "revision", "retire_time", "objections_accepted_revision", "origin")
+    __slots__ = ("name", "display_name", "kind", "jurisdiction", "reliability", "takes_from", "create_time", "revision", "retire_time", "objections_accepted_revision", "origin", "signing_keys")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +158,7 @@ class Contributor(_message.Message):
     RETIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     OBJECTIONS_ACCEPTED_REVISION_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEYS_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     kind: ContributorKind
@@ -169,7 +170,22 @@ class Contributor(_message.Message):
     retire_time: _timestamp_pb2.Timestamp
     objections_accepted_revision: int
     origin: PeerOrigin
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[ContributorKind, str]] = ..., jurisdiction: _Optional[str] = ..., reliability: _Optional[_Union[Reliability, str]] = ..., takes_from: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., objections_accepted_revision: _Optional[int] = ..., origin: _Optional[_Union[PeerOrigin, _Mapping]] = ...) -> None: ...
+    signing_keys: _containers.RepeatedCompositeFieldContainer[SigningKey]
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[ContributorKind, str]] = ..., jurisdiction: _Optional[str] = ..., reliability: _Optional[_Union[Reliability, str]] = ..., takes_from: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., objections_accepted_revision: _Optional[int] = ..., origin: _Optional[_Union[PeerOrigin, _Mapping]] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ...) -> None: ...
+
+class SigningKey(_message.Message):
+    __slots__ = ("id", "public_key", "create_time", "revoke_time", "stolen")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_TIME_FIELD_NUMBER: _ClassVar[int]
+    STOLEN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    public_key: str
+    create_time: _timestamp_pb2.Timestamp
+    revoke_time: _timestamp_pb2.Timestamp
+    stolen: bool
+    def __init__(self, id: _Optional[str] = ..., public_key: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stolen: _Optional[bool] = ...) -> None: ...
 
 class PeerOrigin(_message.Message):
     __slots__ = ("path", "contributor")
@@ -231,7 +247,7 @@ class Bank(_message.Message):
     def __init__(self, name: _Optional[str] = ..., enabled_ratio: _Optional[float] = ...) -> None: ...
 
 class HashSet(_message.Message):
-    __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision", "unclassified", "accepted_revision", "floors", "bank", "bank_number")
+    __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision", "unclassified", "accepted_revision", "floors", "bank", "bank_number", "require_signature")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
@@ -245,6 +261,7 @@ class HashSet(_message.Message):
     FLOORS_FIELD_NUMBER: _ClassVar[int]
     BANK_FIELD_NUMBER: _ClassVar[int]
     BANK_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REQUIRE_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     scheme: str
@@ -258,7 +275,8 @@ class HashSet(_message.Message):
     floors: _containers.RepeatedCompositeFieldContainer[Marking]
     bank: Bank
     bank_number: int
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., scheme: _Optional[str] = ..., purpose: _Optional[_Union[Purpose, str]] = ..., review_depth: _Optional[int] = ..., marking: _Optional[_Union[Marking, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., unclassified: _Optional[_Union[Unclassified, str]] = ..., accepted_revision: _Optional[int] = ..., floors: _Optional[_Iterable[_Union[Marking, _Mapping]]] = ..., bank: _Optional[_Union[Bank, _Mapping]] = ..., bank_number: _Optional[int] = ...) -> None: ...
+    require_signature: bool
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., scheme: _Optional[str] = ..., purpose: _Optional[_Union[Purpose, str]] = ..., review_depth: _Optional[int] = ..., marking: _Optional[_Union[Marking, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., unclassified: _Optional[_Union[Unclassified, str]] = ..., accepted_revision: _Optional[int] = ..., floors: _Optional[_Iterable[_Union[Marking, _Mapping]]] = ..., bank: _Optional[_Union[Bank, _Mapping]] = ..., bank_number: _Optional[int] = ..., require_signature: _Optional[bool] = ...) -> None: ...
 
 class Flags(_message.Message):
     __slots__ = ("victim_identified", "offender_identified", "distributed", "suspected", "self_generated")

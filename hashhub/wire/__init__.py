@@ -12,6 +12,7 @@ from hashhub.wire.bounds import Bounds, bounds_of, check_json, parse
 from hashhub.wire.codec import flags_from_pb, flags_to_pb
 from hashhub.wire.contribution import (
     ENTRY_CHANGES,
+    ENTRY_PROOF,
     FINDING,
     IMPORT,
     QUEUE_ITEM,
@@ -129,6 +130,7 @@ from hashhub.wire.resources import (
     PARTNERS,
     RETENTION,
     REVERTED_EVENT,
+    SIGNING_KEY,
     STATUS,
     TOKEN,
     WEBHOOK,

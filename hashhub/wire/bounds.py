@@ -39,6 +39,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "AddRecordsRequest.rejects": MAX_BATCH,
     "BatchMatchHashesRequest.queries": MAX_QUERIES,
     "BatchMatchMediaRequest.media": MAX_MEDIA,
+    "Contributor.signing_keys": MAX_WORDS,
     "Contributor.takes_from": MAX_NAMES,
     "ComputeAgreementRequest.contributors": MAX_NAMES,
     "ComputeOverlapRequest.contributors": MAX_NAMES,

@@ -15,6 +15,7 @@ from hashhub.model import (
     Counts,
     Entry,
     EntryChanges,
+    EntryProof,
     FeedPage,
     Finding,
     Import,
@@ -55,6 +56,13 @@ IMPORT: Final = MessageCodec(
     ),
     actor=name_of("Token"),
     revision="commit_revision",
+)
+ENTRY_PROOF: Final = MessageCodec(
+    EntryProof,
+    v1.EntryProof,
+    at="entry_proof",
+    name=name_of("Entry"),
+    hashes=FieldCodec(list, lambda pb, field, *_: tuple(getattr(pb, field))),
 )
 REJECT: Final = MessageCodec(Reject, v1.Reject, at="reject", sends="Reject")
 FINDING: Final = MessageCodec(

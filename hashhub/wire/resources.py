@@ -27,6 +27,7 @@ from hashhub.model import (
     Retention,
     RevertedEvent,
     Shares,
+    SigningKey,
     SourceReport,
     Status,
     Webhook,
@@ -52,6 +53,7 @@ def _read_members(pb: v1.Group, field: str, at: str, wrong: list[Violation]) -> 
 
 
 MessageCodec(PeerOrigin, v1.PeerOrigin)
+SIGNING_KEY: Final = MessageCodec(SigningKey, v1.SigningKey, at="signing_key", sends="SigningKey")
 CONTRIBUTOR: Final = MessageCodec(
     Contributor,
     v1.Contributor,

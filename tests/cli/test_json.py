@@ -27,7 +27,7 @@ NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
 NO_HUB = {
     "ca init", "serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash", "hook init",
     "backup create", "backup verify", "backup restore", "hook case rules", "hook try", "init", "logout", "source list",
-    "peer list",
+    "peer list", "sign", "verify",
 }  # fmt: skip
 DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 

@@ -43,6 +43,7 @@ HANDBOOK = (
     "operate/console",
     "operate/identity",
     "contribute/README",
+    "contribute/signed",
     "match/README",
     "match/live",
     "match/video",
@@ -229,7 +230,8 @@ def free_port() -> int:
 @pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize(
-    ("page", "least"), [("contribute/README", 11), ("match/README", 6), ("match/live", 3), ("match/video", 5)]
+    ("page", "least"),
+    [("contribute/README", 11), ("contribute/signed", 8), ("match/README", 6), ("match/live", 3), ("match/video", 5)],
 )
 def test_the_page_works_as_written(page: str, least: int, tmp_path: Path) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:

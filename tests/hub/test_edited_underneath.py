@@ -163,6 +163,7 @@ UNDECIDING = {
     "delivery": "calls of webhooks, and how they ended",
     "sender": "how far events were told",
     "import": "what is visible is told by changes; a report's counts",
+    "entry_leaves": "checked with what the contributor signed, by whoever verifies",
     "staged_batch": "is checked as it comes in",
     "finding": "a report",
     "finding_run": "a report",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.field_mask_pb2 import FieldMask
 from msgspec.structs import replace
 
@@ -29,8 +30,10 @@ from hashhub.model import (
     QueueKind,
     Reliability,
     Role,
+    SigningKey,
     now,
 )
+from hashhub.signing.envelope import public_text
 from tests.server.conftest import Serve, Served
 from tests.server.test_policies import MINE
 
@@ -42,6 +45,9 @@ def demanding(serve_hub: Serve) -> Served:
         for name, person in (("ada", "Ada"), ("ada-2", "ada"), ("grace", "Grace"), ("machine", "")):
             served.tokens[name] = first.create_token(Principal(name=name, role=Role.OPERATOR, person=person))
     return served
+
+
+PUBLIC_KEY = public_text(Ed25519PrivateKey.generate().public_key())
 
 
 @pytest.fixture
@@ -104,6 +110,10 @@ def test_what_is_grave_and_what_is_not(of: Callable[[str], Client]) -> None:
         waits(lambda: ada.create_hash_set(replace(plain, marking=Marking(bulk=True))))
         ada.create_hash_set(plain)
         waits(lambda: ada.update_hash_set(replace(plain, marking=Marking(bulk=True)), ["marking"]))
+        ada.update_hash_set(replace(plain, require_signature=True), ["require_signature"])
+        for mask in (["require_signature"], ["*"]):
+            waits(lambda mask=mask: ada.update_hash_set(plain, mask))  # type: ignore[misc]
+        waits(lambda: ada.add_signing_key("nl", SigningKey(id="desk", public_key=PUBLIC_KEY)))
         waits(lambda: ada.retire_contributor("nl", withdraw_entries=True))
         ada.retire_contributor("nl", withdraw_entries=False)
 

@@ -90,6 +90,10 @@ class ContributionService(Service):
 
     get_entry = named(READERS, wire.parse_entry, lambda hub: hub.entries.get, wire.entry_to_pb)
 
+    get_entry_proof = named(
+        READERS, wire.parse_entry, lambda hub: hub.signatures.proof, wire.ENTRY_PROOF.to_pb, limiter="pages"
+    )
+
     @served(READERS, limiter="pages")
     def list_entries(self, principal: Principal, request: v1.ListEntriesRequest) -> v1.ListEntriesResponse:
         parent = wire.parse_hash_set(request.parent, "parent")

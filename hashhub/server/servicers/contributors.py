@@ -12,6 +12,7 @@ from hashhub.server.servicers.requests import (
     READERS,
     WRITERS,
     Service,
+    always,
     listed,
     mask_of,
     named,
@@ -20,7 +21,7 @@ from hashhub.server.servicers.requests import (
     write_options,
 )
 
-_HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking", "bank")
+_HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking", "bank", "require_signature")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 _WEBHOOK_FIELDS: Final = ("url", "events", "description")
 # Valid resources whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
@@ -52,6 +53,12 @@ def _grades(request: Any) -> bool:
 def _opens(request: Any) -> bool:
     """Whether a hash set is let go in bulk."""
     return _names(request, "marking", "marking.bulk") and request.hash_set.marking.bulk
+
+
+def _weakens(request: Any) -> bool:
+    """Whether a hash set is let go in bulk, or need not be signed any more."""
+    is_named = not {"*", "require_signature"}.isdisjoint(_mask(request))
+    return _opens(request) or (is_named and not request.hash_set.require_signature)
 
 
 def _withdraws(request: Any) -> bool:
@@ -86,6 +93,18 @@ class ContributorService(Service):
         name, comment = wire.parse_contributor(request.name), wire.read_text(request.comment, "comment")
         return self.hub.contributors.accept_objections(principal, name, request.accepted_revision, comment)
 
+    # A stolen token must not be enough to sign in its contributor's name.
+    @served(WRITERS, wire.CONTRIBUTOR.to_pb, resource="signing_key", grave=always)
+    def add_signing_key(self, principal: Principal, request: v1.AddSigningKeyRequest) -> Contributor:
+        key = wire.SIGNING_KEY.from_pb(request.signing_key)
+        return self.hub.signatures.add_key(principal, wire.parse_contributor(request.name), key)
+
+    @served(WRITERS, wire.CONTRIBUTOR.to_pb)
+    def revoke_signing_key(self, principal: Principal, request: v1.RevokeSigningKeyRequest) -> Contributor:
+        name, key = wire.parse_contributor(request.name), wire.read_text(request.key_id, "key_id")
+        comment = wire.read_text(request.comment, "comment")
+        return self.hub.signatures.revoke_key(principal, name, key, comment, stolen=request.stolen)
+
     @served(OPERATOR, wire.GROUP.to_pb, resource="group")
     def create_group(self, principal: Principal, request: v1.CreateGroupRequest) -> Group:
         wanted = wire.GROUP.created(request.group, request.group_id)
@@ -119,7 +138,7 @@ class ContributorService(Service):
         READERS, lambda hub: hub.hash_sets.list, wire.HASH_SET.to_pb, parent=wire.parse_contributor_or_all
     )
 
-    @served(WRITERS, wire.HASH_SET.to_pb, resource="hash_set", grave=_opens)
+    @served(WRITERS, wire.HASH_SET.to_pb, resource="hash_set", grave=_weakens)
     def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> HashSet:
         mask = mask_of(request.update_mask, request.hash_set, _HASH_SET_FIELDS, _HASH_SET_FIXED)
         wanted = wire.HASH_SET.from_pb(only_masked(request.hash_set, mask, _ANY_HASH_SET))
