@@ -39,7 +39,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0004"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0005"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 
