@@ -185,6 +185,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     the uploads may be forged. Each of `workers` counts its share. No verdict changes. 0: never.
     """
 
+    near_variants_alarm: int = 32
+    """Near variants of one picture that a token may ask about in a day (UTC) beside an entry that it may not list, and
+    not hit: then it is told no more of these, and `status` and the log name it. docs/terms.md. 0: never.
+    """
+
     max_hash_sets: int = 200
     """Hash sets that one contributor may have. Every process knows all of them, and each answer asks their terms."""
 
@@ -344,6 +349,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             max_photodna_distance=0,
             learned_alarm=0,
             near_hits_alarm=0,
+            near_variants_alarm=0,
             media_workers=0,
             max_queued_media=0,
             media_memory_bytes=64 * 1024 * 1024,

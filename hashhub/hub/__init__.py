@@ -134,7 +134,7 @@ class Hub:
         self.learned = DisclosureCounter(store, config)
         self.match = Match(store, matcher, self.catalogue, self.readiness, config, self.tally, self.learned)
         self.live = Live(self.match, config)
-        self.policies = Policies(store, matcher, self.catalogue, self.readiness, self.learned)
+        self.policies = Policies(store, matcher, self.catalogue, self.readiness, self.learned, self.match.walks)
         self.changes = Changes(store)
         self.schemes = Schemes(store, self.catalogue)
         self.exports = Exports(store, self.changes, self.catalogue)
@@ -277,6 +277,7 @@ class Hub:
         ]
         warnings += self.learned.warnings()
         warnings += self.match.near_hits.warnings()
+        warnings += self.match.walks.warnings()
         warnings += self.log.warnings()
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "

@@ -26,6 +26,7 @@ from hashhub.hashing.structure import video_pixels
 from hashhub.hub import access
 from hashhub.hub.access import DisclosureChannel, VisibleLists, caller
 from hashhub.hub.near_hits import NearHitCounter
+from hashhub.hub.walks import WalkGuard
 from hashhub.model import (
     MAX_MEDIA,
     Effort,
@@ -85,6 +86,7 @@ class Match:
         self.tally = tally
         self.learned = learned
         self.near_hits = NearHitCounter(config)
+        self.walks = WalkGuard(store, config)
         self._max_effort = Effort(config.max_effort.upper())
         self.store = store
         self.matcher = matcher
@@ -112,9 +114,10 @@ class Match:
         searched = searched or SearchTrace()
         revision = searched.revision = self.matcher.revision
         is_wide = any(d > (SEARCHED[name].default_max_distance or 0) for name, d in options.max_distances.items())
-        if is_wide or not hits_nothing(
-            self.matcher, query, options, caller=caller(principal), searched=searched.by_algorithm
-        ):
+        by_algorithm = searched.by_algorithm
+        if is_wide or self.walks.beside(principal, query):
+            return None
+        if not hits_nothing(self.matcher, query, options, caller=caller(principal), searched=by_algorithm):
             return None
         result = nothing(query, is_listed=VisibleLists(self.store, principal).has_any())
         self.tally.answered((result,), ())
@@ -196,6 +199,7 @@ class Match:
         if hit_by:
             self.learned.note_answers(principal, results)
             self.near_hits.note(results)
+        results = self.walks.told(principal, queries, results, options)
         return results, revision, hit_by
 
     def media(
@@ -321,6 +325,7 @@ class Match:
         current = standing(evidence, 0, decided_at)
         result = answer(lists, query, judgement, current, hits, evidence.reviews, options.match_limit)
         self.learned.note_answers(principal, (result,))
+        (result,) = self.walks.told(principal, [query], [result], options)
         return result, frozenset(e.id for _, e in current), revision
 
 

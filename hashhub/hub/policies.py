@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hashhub.hub.health import Readiness
     from hashhub.hub.match import DisclosureCounter
     from hashhub.hub.schemes import Catalogue
+    from hashhub.hub.walks import WalkGuard
     from hashhub.matcher import Matcher
     from hashhub.store import Store, WriteOptions
 
@@ -79,6 +80,7 @@ class Policies:
         catalogue: Catalogue,
         readiness: Readiness,
         learned: DisclosureCounter,
+        walks: WalkGuard,
         *,
         rest: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -87,7 +89,7 @@ class Policies:
         self._matcher = matcher
         self._catalogue = catalogue
         self._readiness = readiness
-        self._learned = learned
+        self._learned, self._walks = learned, walks
         self._rest = rest
 
     # Versions
@@ -209,6 +211,11 @@ class Policies:
             time=now(),
             query=query.hashes,
             cut_short=hits is not None and hits.cut_short,
+        )
+        self._walks.check(
+            principal,
+            query,
+            [(e.name, hit.algorithm, hit.distance, hit.query_digest) for hit, e in evidence.seen(0)],
         )
         self._learned.note(principal, [told.entry for told in trace.entries])
         if hits is None:

@@ -196,13 +196,14 @@ class HMADoor(PartnerDoor):
         with_statements = request.query.get("statements", "").lower() == "true"
         found: dict[str, dict[int, dict[str, Any]]] = {}
         unnamed: dict[str, None] = {}
+        untold = {name for line in result.reasons if line.code == "DISTANCE_WITHHELD" for name in line.entries}
         for match in result.matches:
             hash_set = wire.hash_set_name(*wire.parse_entry(match.entry.name)[:2])
             bank = banks_of.get(hash_set)
             if bank is None or (wanted is not None and bank.name not in wanted) or not bank.ratio:
                 continue
             reach = self._distances.get(bank.name, self._distance)
-            if match.algorithm == "PDQ" and match.distance > reach:
+            if match.algorithm == "PDQ" and match.distance > reach and match.entry.name not in untold:
                 continue
             if contents.is_disabled(match.entry, time.time()):
                 continue

@@ -69,6 +69,8 @@ class ReasonCode(StrEnum):
     # What the hub adds about the query, its answer or the uploaded file.
     CIRCUIT_BREAKER = "CIRCUIT_BREAKER"
     WITHHELD = "WITHHELD"
+    DISTANCE_WITHHELD = "DISTANCE_WITHHELD"
+    NEAR_VARIANTS = "NEAR_VARIANTS"
     HIT_BY_VARIANT = "HIT_BY_VARIANT"
     LOW_QUALITY = "LOW_QUALITY"
     EXACT_ONLY = "EXACT_ONLY"

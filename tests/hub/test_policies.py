@@ -398,7 +398,9 @@ class TestTrying:
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         rests: list[float] = []
         hub = desk.hub
-        trying = Policies(hub.store, hub.matcher, hub.catalogue, hub.readiness, hub.learned, rest=rests.append)
+        trying = Policies(
+            hub.store, hub.matcher, hub.catalogue, hub.readiness, hub.learned, hub.match.walks, rest=rests.append
+        )
         queries = [Query(hashes=(near(digest("PDQ", 1), 1 + n % 30),)) for n in range(1000)]
         for _ in range(2):
             trying.try_out(OPERATOR, "block", "any", queries=queries)
