@@ -25,8 +25,8 @@ from hashhub.hashing.pool import ChildSlot, MediaPool
 from hashhub.hashing.structure import video_pixels
 from hashhub.hub import access
 from hashhub.hub.access import DisclosureChannel, VisibleLists, caller
+from hashhub.hub.digest_walks import WalkGuard
 from hashhub.hub.near_hits import NearHitCounter
-from hashhub.hub.walks import WalkGuard
 from hashhub.model import (
     MAX_MEDIA,
     Effort,

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from hashhub.hub.digest_walks import WalkGuard
     from hashhub.hub.health import Readiness
     from hashhub.hub.match import DisclosureCounter
     from hashhub.hub.schemes import Catalogue
-    from hashhub.hub.walks import WalkGuard
     from hashhub.matcher import Matcher
     from hashhub.store import Store, WriteOptions
 

@@ -221,9 +221,8 @@ def weigh(
     harmful, undecided, harmless, benign, tests = claims
     asserting = [*harmful, *undecided]
     origins = Origins(people)
-    if policy.reads_confirmations:
-        for said in asserting:
-            said.is_confirmed = _is_confirmed(policy, said.statement, people, origins)
+    for said in asserting:
+        said.is_confirmed = bool(said.statement.reviews) and _is_confirmed(policy, said.statement, people, origins)
     # (3) what stands against it
     doubts = list(_doubts(policy, asserting, benign, harmless, people)) if asserting else []
     # (4) what suffices

@@ -19,15 +19,7 @@ from hashhub.hashes import SEARCHED
 from hashhub.model import VARIANTS, Definition, Reliability, Verdict
 from hashhub.schemes import read_toml, toml_in
 from hashhub.schemes.dimensions import DIMENSIONS, possible
-from hashhub.trust.statement import (
-    NO_VARIANT,
-    AssessedStatement,
-    Clause,
-    Corroboration,
-    Demand,
-    demands_of,
-    or_better,
-)
+from hashhub.trust.statement import NO_VARIANT, AssessedStatement, Clause, Demand, demands_of, or_better
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # Verdicts by which an entry claims harm, or by which nobody has decided yet. `comparison` and `non-pertinent` claim no
@@ -106,11 +98,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def reads_statement_times(self) -> bool:
         """Whether a clause asks when an entry was stated."""
         return any(c.stated_within_days for c in self.clauses)
-
-    @cached_property
-    def reads_confirmations(self) -> bool:
-        """Whether a clause takes a hit as borne out because somebody confirmed the entry."""
-        return any(Corroboration.CONFIRMED in c.corroborated for c in self.clauses)
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument with every violation. msgspec hands it on as a ValidationError where it decodes."""

@@ -127,7 +127,7 @@ class AssessedStatement:
     """A statement, and what a judgement asks of it again and again, worked out once.
 
     number: its entry's place in the order in which reasons name entries. may_count: its hash set is neither of benign
-    nor of test items. is_confirmed: as CONFIRMED, where the policy asks.
+    nor of test items. is_confirmed: as CONFIRMED.
     """
 
     __slots__ = ("closeness", "is_confirmed", "may_count", "number", "statement", "verdicts")

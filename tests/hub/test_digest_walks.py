@@ -129,8 +129,8 @@ def test_a_distance_that_is_not_told_is_the_largest_searched(closed: Desk) -> No
 
 
 def test_what_is_watched_is_bounded(closed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.hub.walks._ENTRIES", 4)
-    monkeypatch.setattr("hashhub.hub.walks._TOKENS", 3)
+    monkeypatch.setattr("hashhub.hub.digest_walks._ENTRIES", 4)
+    monkeypatch.setattr("hashhub.hub.digest_walks._TOKENS", 3)
     guard = closed.hub.match.walks
     for token in range(8):
         who = Principal(name=f"t{token}", role=Role.CONSUMER)

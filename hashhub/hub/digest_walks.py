@@ -42,12 +42,9 @@ _DAY: Final = 86_400
 HitBy: TypeAlias = tuple[str, str, int, bytes]
 """An entry's name, and the algorithm, the distance and the query's digest by which it was hit."""
 _BITS: Final = {name: of.bits for name, of in ALGORITHMS.items() if of.metric is Metric.HAMMING}
-# Of 256 bits, two pictures that are near one entry are within twice its distance, and no two others ever are; of 64,
-# one in ten million others is within once that distance.
-_NEAR: Final = {
-    name: (ALGORITHMS[name].default_max_distance or 0) * (2 if bits > 64 else 1)  # noqa: PLR2004 - bits, as above
-    for name, bits in _BITS.items()
-}
+_USUAL: Final = {name: ALGORITHMS[name].default_max_distance or 0 for name in _BITS}
+# Two pictures near one entry are within twice the distance. No others are by PDQ; of 64 bits, too many would be.
+_NEAR: Final = _USUAL | {"PDQ": 2 * _USUAL["PDQ"]}
 
 
 class _Watched:
@@ -189,7 +186,7 @@ _ON_A_WALK: Final = MatchResult(
 
 def _without_distances(result: MatchResult, untold: frozenset[str], options: MatchOptions) -> MatchResult:
     """Return an answer with the largest distance that was searched in place of those that are not told."""
-    most = {name: ALGORITHMS[name].default_max_distance or 0 for name in _BITS} | options.max_distances
+    most = _USUAL | options.max_distances
     matches = tuple(
         msgspec.structs.replace(m, distance=most[m.algorithm])
         if m.entry.name in untold and m.distance and m.algorithm in _BITS
