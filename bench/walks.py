@@ -148,7 +148,9 @@ def _match(hub: RunningHub, md5: bytes) -> None:
 
 def walk(directory: Path, idle_seconds: float) -> dict[str, list[str]]:
     """Go the three walks over a hub in `directory`; return the files of each."""
-    tracer, files, os.environ["PYTHONPATH"] = Tracer(directory), {}, str(directory)
+    # The tree that the tracer knows, and not the one that is installed.
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (directory, _ROOT, _ROOT / "connectors")))
+    tracer, files = Tracer(directory), {}
     quiet_seconds = min(idle_seconds, _QUIET_SECONDS)
     picture(1, (512, 384)).save(directory / "listed.jpg", quality=90)
     hashes = hash_media(directory / "listed.jpg").hashes  # which compiles kernels: without them children go other ways

@@ -106,7 +106,7 @@ _MEASURING: Final = frozenset(
     | {"keeps_waiting_less"}
 )
 _OPENED: Final = frozenset({"tmp_path", "joined"})  # by each case: a directory, or sets of its own at three hubs
-_CASES: Final = 6  # of one test function that opens something for each of them
+_CASES: Final = 4  # of one test function that opens something for each of them
 
 
 @functools.cache
@@ -116,22 +116,30 @@ def _names_in(code: CodeType) -> frozenset[str]:
     return frozenset(code.co_names).union(*inner)
 
 
+@functools.cache
+def _starts_something(module: ModuleType) -> bool:
+    helpers = (m for m in vars(module).values() if isinstance(m, ModuleType) and m.__name__.startswith("tests."))
+    return any(map(_STARTING.fullmatch, itertools.chain(*map(vars, (module, *helpers)))))
+
+
+@functools.cache
+def _plays(module: ModuleType) -> bool:
+    return any(getattr(value, "__module__", None) == "tests.adversaries.curious" for value in vars(module).values())
+
+
 def _marks(item: pytest.Function, directory: str) -> Iterator[str]:
     given = getattr(item.function, "hypothesis", None)
     tested = given.inner_test if given else item.function
     names = _names_in(tested.__code__) if isinstance(tested, FunctionType) else frozenset()
-    helpers = (m for m in vars(item.module).values() if isinstance(m, ModuleType) and m.__name__.startswith("tests."))
-    used = itertools.chain(names, *map(vars, (item.module, *helpers)))
-    if not _STARTED.isdisjoint(item.fixturenames) or "bucket" in item.name or any(map(_STARTING.fullmatch, used)):
+    is_started = not _STARTED.isdisjoint(item.fixturenames) or "bucket" in item.name
+    if is_started or _starts_something(item.module) or any(map(_STARTING.fullmatch, names)):
         yield "process"
     if "postgresql" in item.name or not {"postgresql", "postgresql_url"}.isdisjoint(item.fixturenames):
         yield "postgresql"
     if directory == "docs" or item.path.stem.endswith("_page"):
         yield "docs"
-    playing = any(
-        getattr(value, "__module__", None) == "tests.adversaries.curious" for value in vars(item.module).values()
-    )
-    if playing or directory in {"bench", "adversaries"} or not _MEASURING.isdisjoint(names):
+    played_again = "callspec" in vars(item) and item.callspec.params.get("seed", 0) not in {0, 1}
+    if played_again or _plays(item.module) or directory in {"bench", "adversaries"} or not _MEASURING.isdisjoint(names):
         yield "deep"
 
 

@@ -187,6 +187,19 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     _close(served)
 
 
+@pytest.fixture(scope="session")
+def hostile_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """One hub and console for all tests that only look: something of everything has happened, in hostile words."""
+    from tests.console.walk import fill_with_hostile_text, serve_full
+
+    served = serve_full(tmp_path_factory.mktemp("full"))
+    fill_with_hostile_text(served.hub)
+    made = Console(served, console_of(served))
+    yield made
+    made.console.close()
+    _close(served)
+
+
 def console_of(served: Served, **changed: str) -> HubConsole:
     """Return the console of a hub that is served in this process."""
     settings = {

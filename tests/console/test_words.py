@@ -16,8 +16,7 @@ from hashhub.client import transport
 from hashhub.console import pages
 from tests.console import catalogue
 from tests.console.conftest import Console, console_of
-from tests.console.walk import crawl, serve_full
-from tests.server.conftest import _close
+from tests.console.walk import crawl
 
 _SPOKEN = ("aria-label", "title", "placeholder", "alt")
 _TECHNICAL = frozenset({"code", "pre", "time", "textarea", "script", "style"})
@@ -64,13 +63,12 @@ class _Untranslated(HTMLParser):
                 self.said.append((" ".join(self._within[-2:]), part))
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    served = serve_full(tmp_path_factory.mktemp("full"))
-    console = Console(served, console_of(served))
+@pytest.fixture
+def full(hostile_console: Console) -> Iterator[Console]:
+    """The same hub, behind a console of its own, which has heard nothing yet."""
+    console = Console(hostile_console.served, console_of(hostile_console.served))
     yield console
     console.console.close()
-    _close(served)
 
 
 @pytest.fixture

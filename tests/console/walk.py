@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag, urljoin, urlsplit
 
+import msgspec
 from starlette.routing import Match, Route
 
 from hashhub.console.site import Site
@@ -28,9 +29,10 @@ from hashhub.reconcile.results import By
 from tests.console.conftest import Browser, Page
 from tests.hub.conftest import OPERATOR, item, writer
 from tests.hub.rooms import Room, write_scheme
-from tests.patience import wait_until
+from tests.patience import PATIENCE, wait_until
 from tests.server.conftest import Served, _serve
 
+HOSTILE = "\"'></textarea></title><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}\u202e%(x)s"
 NAMES = ("northland", "southland", "westland")
 QUESTIONS = (
     tasks.ComputeOverlap(by=By.CONTRIBUTOR),
@@ -53,6 +55,26 @@ def serve_full(folder: Path, **settings: Any) -> Served:
         wanted = Principal(name=f"{name}-analyst", role=Role.CONTRIBUTOR, contributor=name, person=f"Analyst of {name}")
         _, served.tokens[name] = served.hub.tokens.create(OPERATOR, wanted)
     return served
+
+
+def fill_with_hostile_text(hub: Hub) -> None:
+    """Let somebody write, in each field that takes free text, what a page must not become."""
+    room = Room(hub)
+    for name in NAMES:
+        member = hub.contributors.get(OPERATOR, name)
+        named = msgspec.structs.replace(member, display_name=f"{name} {HOSTILE}"[:100])
+        hub.contributors.update(OPERATOR, named, ("display_name",))
+    hub.groups.create(OPERATOR, Group(id="hostile", display_name=HOSTILE, members=NAMES[:1]))
+    records: list[Any] = [
+        item(200 + n, value="csam" if n % 2 else HOSTILE[:60], external_id=f"{n}{HOSTILE}", tags=(HOSTILE,))
+        for n in range(6)
+    ]
+    records.append(Reject(f"line 9 {HOSTILE}", "BAD_FIELD", HOSTILE))
+    room.contribute("northland/known", *records, source=f"list {HOSTILE}.csv")
+    mine = room.entries("northland/known")
+    hub.reviews.create(writer("southland"), "northland", "known", mine[-1].id, ReviewKind.FALSE_POSITIVE, HOSTILE)
+    hub.entries.withdraw(writer("northland"), "northland", "known", mine[-2].id, WithdrawalReason.ERROR, HOSTILE)
+    hub.tokens.create(OPERATOR, Principal(name="odd", role=Role.OPERATOR, person=f"Odd {HOSTILE}"[:60]))
 
 
 def fill(hub: Hub) -> None:
@@ -81,7 +103,8 @@ def fill(hub: Hub) -> None:
         Webhook(contributor="northland", id="desk", url="https://hooks.example/in", events=tuple(WebhookEvent)[:2]),
     )
     asked = [hub.reconciliation.start(OPERATOR, question) for question in QUESTIONS]
-    wait_until(lambda: all(hub.operations.get(OPERATOR, one.id).has_ended for one in asked))
+    # Each loads its libraries anew: two seconds of a core, and minutes where twenty others want it.
+    wait_until(lambda: all(hub.operations.get(OPERATOR, one.id).has_ended for one in asked), 3 * PATIENCE)
 
 
 def crawl(browser: Browser, site: Site, most: int = 2) -> dict[str, list[Page]]:

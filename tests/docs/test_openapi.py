@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from hashhub.client import Client
 from hashhub.model import Contributor, ContributorKind, HashSet
@@ -25,6 +23,8 @@ CALLS = {path.removeprefix("/hashhub.v1."): verbs["post"] for path, verbs in PAG
 
 
 def test_the_page_is_valid() -> None:
+    from openapi_spec_validator import OpenAPIV31SpecValidator  # in a second, which each collection would take
+
     assert [e.message for e in OpenAPIV31SpecValidator(PAGE).iter_errors()] == []
 
 
@@ -93,6 +93,8 @@ def post(hub: RunningHub, call: str, body: object, *, token: str | None = None) 
 
 def errors_of(schema: str, value: object) -> list[str]:
     """What of a value is not as the page says; nothing that the page does not name is let through."""
+    from jsonschema import Draft202012Validator  # likewise
+
     whole = {"$ref": f"#/components/schemas/{schema}", "components": strict(PAGE["components"])}
     return [f"{'.'.join(map(str, e.path))}: {e.message}" for e in Draft202012Validator(whole).iter_errors(value)]
 
