@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from hashhub.store import Store
 
 _log = logging.getLogger("hashhub.access")
-_ENTRIES: Final = 256  # of a token that are watched
-_TOKENS: Final = 1_024  # some 300 bytes an entry, and of those asked about often some 100 KB
+MOST_ENTRIES: Final = 256  # of a token that are watched
+MOST_TOKENS: Final = 1_024  # some 300 bytes an entry, and of those asked about often some 100 KB
 _DISTINCT: Final = 1_024  # digests near an entry that are told apart
 _VARIED: Final = 8  # a bit in so many: when more were varied, distances are not told
 _FEW: Final = 2  # hits after which it is looked for misses beside
@@ -124,14 +124,14 @@ class WalkGuard:
         return frozenset(untold), bool(walks)
 
     def _keep(self, token: str, own: dict[str, _Watched]) -> None:
-        while len(own) > _ENTRIES:
+        while len(own) > MOST_ENTRIES:
             del own[min(own, key=lambda name: len(own[name].hits))]
         if own:
             self._tokens[token] = own  # the last one asked is the last to go
         often = (watched for watched in own.values() if len(watched.hits) >= _FEW)
         if most := nlargest(_OFTEN, often, key=lambda watched: len(watched.hits)):
             self._often[token] = most
-        while len(self._tokens) > _TOKENS:
+        while len(self._tokens) > MOST_TOKENS:
             gone = next(iter(self._tokens))
             del self._tokens[gone]
             self._often.pop(gone, None)

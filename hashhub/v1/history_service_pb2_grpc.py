@@ -91,7 +91,8 @@ class HistoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCheckpoint(self, request, context):
-        """Returns the log's checkpoint, and the proof that it contains the tree that the caller knows. Roles: all.
+        """Returns the log's checkpoint, and the proof that it contains the tree that the caller knows. Roles: operator, auditor,
+        contributor, consumer, peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

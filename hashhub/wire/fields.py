@@ -68,17 +68,20 @@ _MAX_DURATION: Final = 315_576_000_000  # seconds: what google.protobuf.Duration
 WIDTHS: Final = {a.name: a.digest_bytes for a in ALGORITHMS.values()}
 
 _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
-    "hashhub.v1.Contributor": ("create_time", "revision", "retire_time", "objections_accepted_revision"),
+    "hashhub.v1.Contributor": (
+        "create_time", "revision", "retire_time", "objections_accepted_revision", "signing_keys",
+    ),
     "hashhub.v1.Group": ("create_time", "revision"),
     "hashhub.v1.HashSet": ("create_time", "revision", "accepted_revision", "floors", "bank_number"),
     "hashhub.v1.Import": (
         "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "actor",
-        "item_count",
+        "item_count", "signing_key",
     ),
     "hashhub.v1.Review": (
         "author", "create_time", "revision", "actor", "role", "sets_aside", "awaits_acceptance", "create_revision",
     ),
     "hashhub.v1.Webhook": ("actor", "create_time", "old_secret_until", "revision"),
+    "hashhub.v1.SigningKey": ("create_time", "revoke_time", "stolen"),
     "hashhub.v1.Token": ("create_time", "creator", "last_use_time", "revision"),
 }  # fmt: skip
 """The output-only fields of the messages that stand in requests, as the contract's comments say; a test compares them.

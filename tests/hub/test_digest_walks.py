@@ -129,14 +129,18 @@ def test_a_distance_that_is_not_told_is_the_largest_searched(closed: Desk) -> No
 
 
 def test_what_is_watched_is_bounded(closed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.hub.digest_walks._ENTRIES", 4)
-    monkeypatch.setattr("hashhub.hub.digest_walks._TOKENS", 3)
-    guard = closed.hub.match.walks
-    for token in range(8):
-        who = Principal(name=f"t{token}", role=Role.CONSUMER)
-        for n in range(9):
-            asked = digest("PDQ", n)
-            for _ in range(2):
-                guard.note(who, Query(hashes=(asked,)), [(f"nl/known/{n}", "PDQ", 3, near(asked, n).digest)])
-    assert list(guard._tokens) == ["t5", "t6", "t7"]
-    assert {len(own) for own in guard._tokens.values()} == {4}
+    monkeypatch.setattr("hashhub.hub.digest_walks.MOST_ENTRIES", 4)
+    monkeypatch.setattr("hashhub.hub.digest_walks.MOST_TOKENS", 3)
+    guard, base = closed.hub.match.walks, digest("PDQ", 1)
+
+    def ask(token: str, entry: int, asked: Hash) -> frozenset[str]:
+        who = Principal(name=token, role=Role.CONSUMER)
+        return guard.note(who, Query(hashes=(asked,)), [(f"nl/known/{entry}", "PDQ", 3, asked.digest)])[0]
+
+    assert [ask("first", 1, flipped(base, bit)) for bit in range(40)][-1] == {"nl/known/1"}
+    for entry in range(2, 11):
+        ask("first", entry, digest("PDQ", entry))
+    assert ask("first", 1, base) == {"nl/known/1"}, "what is asked about most is watched on"
+    for token in ("second", "third", "fourth"):
+        ask(token, 1, base)
+    assert ask("first", 1, base) == frozenset(), "who asked longest ago is forgotten first"

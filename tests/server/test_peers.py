@@ -10,11 +10,12 @@ from tests.hub.test_peers import foreign
 from tests.server.conftest import Served
 
 
-def test_a_peer_may_make_four_calls() -> None:
+def test_a_peer_may_make_five_calls() -> None:
     assert {method.rpartition("/")[2] for method, roles in ROLES.items() if Role.PEER in roles} == {
         "ListChanges",
         "FollowChanges",
         "CreateReview",
+        "GetCheckpoint",
         "RotateToken",
     }
 
