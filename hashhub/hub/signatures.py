@@ -11,7 +11,6 @@ from hashhub.errors import AlreadyExists, FailedPrecondition, LimitExceeded, Not
 from hashhub.hub import access
 from hashhub.hub.entries import check_comment
 from hashhub.model import EntryProof, EventKind, Import, SigningKey, now
-from hashhub.signing.envelope import public_text, read_envelope, read_public_key, signers, trusted_keys
 from hashhub.signing.manifest import EntriesTree, Manifest, canonical_entry, read_statement, records_of
 from hashhub.tlog.tree import HASH_BYTES, TILE_HASHES, Tile, inclusion_proof, leaf_hash
 
@@ -37,6 +36,8 @@ class Signatures:
         """Register a key. Raises AlreadyExists: its id or the key itself was registered before; NotFound,
         InvalidArgument, FailedPrecondition (CONTRIBUTOR_RETIRED), LimitExceeded.
         """
+        from hashhub.signing.envelope import public_text, read_public_key  # cryptography, which few hubs need at once
+
         access.allow_writing(principal, contributor)
         text = public_text(read_public_key(key.public_key))
         new = SigningKey(id=key.id, public_key=text, create_time=now())
@@ -83,6 +84,8 @@ class Signatures:
         older than a list that stands, or no key of the contributor's that is valid signed it. `is_opened`: it is about
         to be opened, if it was not committed before.
         """
+        from hashhub.signing.envelope import read_envelope, signers, trusted_keys
+
         envelope = read_envelope(import_.signature)
         manifest, source_digest = read_statement(envelope.statement)
         name = f"{import_.contributor}/{import_.hash_set}"

@@ -26,7 +26,6 @@ from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import HashSet, now
 from hashhub.partners.feeds import MOST, FeedDoor, FeedPart, HashSetFeed, no_path, number
 from hashhub.partners.requests import Headers, PartnerAnswer, PartnerRequest, basic_password
-from hashhub_connectors.stix import number_in
 
 _MEDIA: Final = "application/taxii+json;version=2.1"
 _ACCEPTED: Final = frozenset({_MEDIA, "application/taxii+json", "*/*"})
@@ -141,6 +140,8 @@ async def _found(feed: HashSetFeed, id_: str) -> dict[str, Any]:
     """Return an object that stands in the collection. Raises NotFound."""
     await feed.hash_set()
     with suppress(ValueError):
+        from hashhub_connectors.stix import number_in  # with all that its writer needs: not before it is asked for
+
         for one in await _written(await feed.first(0, number_in(UUID(id_.partition("--")[2])), _AROUND)):
             if one["id"] == id_:
                 return one

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def program(name: str) -> str:
 
 
 def call(directory: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COSIGN_PASSWORD": "", **more}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # where hashhub is
+    environment = {**os.environ, "COSIGN_PASSWORD": "", "PATH": path, **more}
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, env=environment)
 
 

@@ -142,6 +142,7 @@ def test_nothing_grows_but_what_they_state(tmp_path: Path) -> None:
         writers = Writers(hub, tmp_path)
         with Scraper(hub) as scraper:
             writers.send(0, IMPORTS // 4)
+            client.status()  # opens the log's lock
             first, labels = files(hub), kinds(scraper.last)
             killing = threading.Thread(target=kill_each, args=(data,))
             killing.start()
