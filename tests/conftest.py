@@ -95,7 +95,8 @@ def pytest_collection_finish() -> None:
 
 # What a test is marked with follows from the fixtures and names that it uses; `make test` leaves out what is marked.
 # `process` starts programs or servers, `postgresql` needs that server, `docs` runs the commands of pages, and `deep`
-# measures, plays long sequences, or is one of many cases. Nothing in tests/smoke is marked: it stands for all of them.
+# measures, attacks, plays long sequences, walks all pages, or is one of many cases. Nothing in tests/smoke is marked:
+# it stands for all of them.
 _STARTING: Final = re.compile(
     r"(subprocess|multiprocessing|psutil|RAY|running_hub|running_sidecar|killable|killing|serving(_\w+)?|open_door"
     r"|make_server|ThreadingHTTPServer|create_connection)"
@@ -106,7 +107,7 @@ _MEASURING: Final = frozenset(
     | {"keeps_waiting_less"}
 )
 _OPENED: Final = frozenset({"tmp_path", "joined"})  # by each case: a directory, or sets of its own at three hubs
-_CASES: Final = 4  # of one test function that opens something for each of them
+_CASES: Final = 3  # of one test function that opens something for each of them
 
 
 @functools.cache
@@ -139,7 +140,9 @@ def _marks(item: pytest.Function, directory: str) -> Iterator[str]:
     if directory == "docs" or item.path.stem.endswith("_page"):
         yield "docs"
     played_again = "callspec" in vars(item) and item.callspec.params.get("seed", 0) not in {0, 1}
-    if played_again or _plays(item.module) or directory in {"bench", "adversaries"} or not _MEASURING.isdisjoint(names):
+    is_attack = directory == "adversaries" or item.path.stem in {"test_attacks", "test_adversary", "test_cut_links"}
+    is_long = played_again or is_attack or directory == "bench" or "full" in item.fixturenames
+    if is_long or _plays(item.module) or not _MEASURING.isdisjoint(names):
         yield "deep"
 
 
