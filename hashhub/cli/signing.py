@@ -113,8 +113,8 @@ def _verify_proof(session: Session, proof: EntryProof, keys: list[envelopes.Trus
 
 
 def _answer(
-    session: Session, name: str, envelope: envelopes.Envelope, manifest: Manifest, keys: list[envelopes.TrustedKey],
-    problems: list[str], entry: str = "",
+    session: Session, name: str, envelope: envelopes.SignedEnvelope, manifest: Manifest,
+    keys: list[envelopes.TrustedKey], problems: list[str], entry: str = "",
 ) -> None:  # fmt: skip
     own = envelopes.signers(envelope, keys, manifest.hash_set.partition("/")[0])
     counted = [key.name or "the key given" for key in own if key.is_valid_at(manifest.time)]

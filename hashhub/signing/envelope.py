@@ -63,7 +63,7 @@ class TrustedKey(NamedTuple):
         )
 
 
-class Envelope(NamedTuple):
+class SignedEnvelope(NamedTuple):
     """A statement, and of each signature the bytes that it is over."""
 
     statement: bytes
@@ -85,20 +85,20 @@ class _Dsse(msgspec.Struct, rename="camel"):
     signatures: list[_Signature]
 
 
-def read_envelope(data: bytes) -> Envelope:
+def read_envelope(data: bytes) -> SignedEnvelope:
     """Return the envelope in a file. Raises InvalidArgument for what is none; verifies nothing."""
     try:
         if len(data) > MAX_ENVELOPE:
             raise ValueError
         if _SSH_BEGIN in data:
             statement, _, armoured = data.partition(_SSH_BEGIN)
-            return Envelope(statement + b"\n", (_ssh_signature(statement + b"\n", armoured),))
+            return SignedEnvelope(statement + b"\n", (_ssh_signature(statement + b"\n", armoured),))
         dsse = msgspec.json.decode(data, type=_Dsse)
         if dsse.payload_type != PAYLOAD_TYPE or not 1 <= len(dsse.signatures) <= _MAX_SIGNATURES:
             raise ValueError
         statement = b64decode(dsse.payload, validate=True)
         message = _pre_authentication(statement)
-        return Envelope(statement, tuple((message, b64decode(x.sig, validate=True)) for x in dsse.signatures))
+        return SignedEnvelope(statement, tuple((message, b64decode(x.sig, validate=True)) for x in dsse.signatures))
     except (ValueError, struct.error, msgspec.DecodeError) as e:
         raise InvalidArgument.field(
             "signature",
@@ -177,7 +177,7 @@ def trusted_keys(contributor: Contributor) -> list[TrustedKey]:
     ]
 
 
-def signers(envelope: Envelope, keys: Iterable[TrustedKey], contributor: str) -> list[TrustedKey]:
+def signers(envelope: SignedEnvelope, keys: Iterable[TrustedKey], contributor: str) -> list[TrustedKey]:
     """Return those of a contributor's keys that signed, whether or not their signatures count."""
     own = (key for key in keys if key.name.partition("/")[0] in {"", contributor})
     return [key for key in own if envelope.is_signed_by(key.key)]

@@ -19,8 +19,8 @@ from hashhub.errors import InvalidArgument
 from hashhub.signing.envelope import (
     MAX_ENVELOPE,
     NAMESPACE,
-    Envelope,
     PrivateKey,
+    SignedEnvelope,
     TrustedKey,
     public_text,
     read_envelope,
@@ -153,4 +153,4 @@ def test_a_strangers_key_signs_nothing() -> None:
     assert signers(envelope, [TrustedKey("nl/a", KEYS[1].public_key())], "nl") == []
     own = TrustedKey("nl/a", KEYS[0].public_key())
     assert signers(envelope, [*keys, own], "nl") == [own]
-    assert not Envelope(STATEMENT, ()).is_signed_by(KEYS[0].public_key())
+    assert not SignedEnvelope(STATEMENT, ()).is_signed_by(KEYS[0].public_key())
