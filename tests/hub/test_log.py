@@ -17,7 +17,7 @@ from hashhub.errors import HashHubError, NotFound, PermissionDenied, Reason
 from hashhub.hub.log import KEY, LAST, TransparencyLog
 from hashhub.model import EventBody, EventKind, Principal
 from hashhub.tlog.checkpoint import parse_checkpoint
-from hashhub.tlog.note import parse_key
+from hashhub.tlog.note import new_private_key, parse_key
 from hashhub.tlog.policy import parse_policy
 from hashhub.tlog.proof import parse_log_proof
 from hashhub.tlog.tree import ENTRIES, Tile, leaf_hash, root_at, verify_consistency
@@ -117,13 +117,18 @@ def test_without_its_key_or_its_last_checkpoint_nothing_is_signed(
     assert (sqlite_directory / KEY).stat().st_mode & 0o777 == 0o600
 
 
-def test_another_key_or_a_rewritten_event_is_no_reason_to_sign(desk: Desk, sqlite_directory: Path) -> None:
+def test_another_name_or_key_or_a_damaged_checkpoint_is_no_reason_to_sign(desk: Desk, sqlite_directory: Path) -> None:
     fill(desk)
-    _log(desk).view()
-    (sqlite_directory / LAST).write_bytes((sqlite_directory / LAST).read_bytes()[:-20])
-    assert _refused(_log(desk).view) is Reason.LOG_WITHHELD
+    before = _log(desk).view()
     other = TransparencyLog(desk.hub.store, Config(data=str(sqlite_directory), log_origin="other.example.org"))
     assert _refused(other.view) is Reason.LOG_WITHHELD
+    own = (sqlite_directory / KEY).read_bytes()
+    (sqlite_directory / KEY).write_bytes(new_private_key())
+    assert _refused(_log(desk).view) is Reason.LOG_WITHHELD
+    (sqlite_directory / KEY).write_bytes(own)
+    assert _log(desk).view() == before
+    (sqlite_directory / LAST).write_bytes((sqlite_directory / LAST).read_bytes()[:-20])
+    assert _refused(_log(desk).view) is Reason.LOG_WITHHELD
 
 
 def test_checkpoints_are_as_far_apart_as_the_setting_says(open_hub: Open) -> None:
